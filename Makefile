@@ -1,0 +1,107 @@
+# QuoteAPI. `make run` serves, `make test` tests; both set up what they need, once.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# The service's environment is .venv, and has nothing but the service. Development has one of its own, and so has
+# pipenv. Set PYTHON to choose the interpreter.
+SERVICE := .venv
+DEVELOPMENT := .venv-dev
+PIPENV := .venv-pipenv
+PIPENV_RELEASE := 2026.10.3
+IN_DEVELOPMENT := $(DEVELOPMENT)/bin/python -m
+
+.PHONY: help
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+.PHONY: run
+run: $(SERVICE)/.ready ## Serve on http://127.0.0.1:8000 (HOST and PORT change that)
+	@exec $(SERVICE)/bin/python -m quoteapi serve
+
+.PHONY: test
+test: $(DEVELOPMENT)/.ready ## Run the whole test suite
+	@$(IN_DEVELOPMENT) pytest $(ARGS)
+
+.PHONY: lint
+lint: $(DEVELOPMENT)/.ready ## Check format, lint and types
+	@$(IN_DEVELOPMENT) ruff format --check --quiet
+	@$(IN_DEVELOPMENT) ruff check --quiet
+	@$(IN_DEVELOPMENT) mypy
+
+.PHONY: format
+format: $(DEVELOPMENT)/.ready ## Format the code, and mend what lint can mend
+	@$(IN_DEVELOPMENT) ruff check --quiet --fix --exit-zero
+	@$(IN_DEVELOPMENT) ruff format --quiet
+
+.PHONY: catalogue
+catalogue: $(DEVELOPMENT)/.ready ## Build quote_database.db from catalogue/quotes.csv
+	@$(IN_DEVELOPMENT) quoteapi.catalogue
+
+.PHONY: bench
+bench: $(DEVELOPMENT)/.ready ## Measure the speed, as ratios (needs wrk)
+	@$(IN_DEVELOPMENT) benchmarks.http
+
+# The lock names no package index: pipenv takes its default or, with PIPENV_PYPI_MIRROR, your mirror.
+.PHONY: lock
+lock: $(DEVELOPMENT)/.ready $(PIPENV)/.ready ## Lock the newest releases that Pipfile allows
+	@PIPENV_VERBOSITY=-1 VIRTUAL_ENV="$$PWD/$(DEVELOPMENT)" $(PIPENV)/bin/python -m pipenv lock
+	@$(DEVELOPMENT)/bin/python -c "$$WITHOUT_INDEX"
+
+define WITHOUT_INDEX
+import json, pathlib
+path = pathlib.Path("Pipfile.lock")
+lock = json.loads(path.read_text())
+lock["_meta"]["sources"] = []
+for packages in (lock["default"], lock["develop"]):
+    for package in packages.values():
+        package.pop("index", None)
+path.write_text(json.dumps(lock, indent=4, sort_keys=True) + "\n")
+endef
+export WITHOUT_INDEX
+
+.PHONY: clean
+clean: ## Remove the environments and caches (not the working database)
+	@rm -rf $(SERVICE) $(DEVELOPMENT) $(PIPENV) .setup.log .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# ---- set-up
+
+# What set-up prints goes to .setup.log; when it fails, one sentence says what is missing.
+define SAY_WHAT_FAILED
+{ if grep -qiE 'connection|resolve|timed out|unreachable|name or service|proxy' .setup.log; \
+  then echo "Set-up stopped: the package index cannot be reached. Is the network up? (A mirror: set PIP_INDEX_URL and PIPENV_PYPI_MIRROR.) Details: .setup.log"; \
+  else tail -n 20 .setup.log; echo "Set-up stopped: the lines above say why. Details: .setup.log"; fi >&2; exit 1; }
+endef
+
+define FIND_PYTHON
+python=; for candidate in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; done; \
+if [ -z "$$python" ]; then echo "Python 3.11 or later is missing: install it, or set PYTHON to where it is." >&2; exit 1; fi; \
+if ! "$$python" -c 'import venv, ensurepip' 2>/dev/null; then echo "Python's venv module is missing: on Debian and Ubuntu, apt install python3-venv." >&2; exit 1; fi
+endef
+
+# $(call SET_UP,environment,pipenv's options)
+define SET_UP
+@$(FIND_PYTHON); \
+echo "Setting up $(1) (once, about a minute; details in .setup.log) ..."; \
+{ rm -f $(1)/.ready && "$$python" -m venv $(1) && \
+  PIPENV_VERBOSITY=-1 PIPENV_IGNORE_VIRTUALENVS=0 VIRTUAL_ENV="$$PWD/$(1)" $(PIPENV)/bin/python -m pipenv sync $(2) && \
+  $(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . ; \
+} >.setup.log 2>&1 || $(SAY_WHAT_FAILED); \
+touch $(1)/.ready
+endef
+
+$(SERVICE)/.ready: Pipfile.lock pyproject.toml | $(PIPENV)/.ready
+	$(call SET_UP,$(SERVICE),)
+
+$(DEVELOPMENT)/.ready: Pipfile.lock pyproject.toml | $(PIPENV)/.ready
+	$(call SET_UP,$(DEVELOPMENT),--dev)
+
+$(PIPENV)/.ready:
+	@$(FIND_PYTHON); \
+	echo "Setting up pipenv (once) ..."; \
+	{ "$$python" -m venv $(PIPENV) && \
+	  $(PIPENV)/bin/python -m pip install --quiet --disable-pip-version-check pipenv==$(PIPENV_RELEASE); \
+	} >.setup.log 2>&1 || $(SAY_WHAT_FAILED); \
+	touch $@

@@ -1,0 +1,166 @@
+"""The HTTP application: `create_app` builds it, and `api` is what the servers load (`quoteapi.app:api`)."""
+
+import os
+import random
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import falcon
+from peewee import Database
+
+from quoteapi import clock, database, log
+from quoteapi.config import Settings, load_settings
+from quoteapi.problems import add_problems
+from quoteapi.quotes import Quotes
+from quoteapi.resources.quotes import Daily, EitherQuote, Random
+from quoteapi.resources.service import Health
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+    api: "App"
+
+EXPOSED_HEADERS = "ETag, Retry-After, X-Request-ID"
+VARY = ("vary", "Origin")
+
+
+def create_app(
+    settings: Settings,
+    *,
+    now: clock.Clock = clock.now,
+    randomness: random.Random | None = None,
+) -> "App":
+    """Build the app on the working database of the settings, which is made where there is none.
+
+    Raises `config.WrongSetting`.
+    """
+    store = database.connect(settings)
+    randomness = randomness or _fresh_randomness()
+    quotes = quotes_of(settings, now=now, randomness=randomness)
+    daily, another = Daily(quotes, now), Random(quotes)
+    app = App(daily, _Identify(randomness), store, settings.cors_origins)
+    app.req_options.strip_url_path_trailing_slash = True
+    add_problems(app)
+    app.add_route("/", another)
+    app.add_route("/daily", daily)
+    app.add_route("/random", another)
+    app.add_route("/quote", EitherQuote(daily, another))
+    app.add_route("/health", Health())
+    return app
+
+
+def quotes_of(settings: Settings, *, now: clock.Clock = clock.now, randomness: random.Random | None = None) -> Quotes:
+    """Make what answers quotes, with the upstream API of the settings where one is set."""
+    upstream = None
+    if settings.upstream_endpoint is not None:
+        from quoteapi.mashape import MashapeQuotes  # noqa: PLC0415 who has no upstream API need not load requests
+
+        upstream = MashapeQuotes(settings.upstream_endpoint, settings.upstream_key)
+    return Quotes(now, randomness or _fresh_randomness(), upstream, state_is_shared=settings.state_is_shared)
+
+
+def __getattr__(name: str) -> "App":
+    """Build `api` when it is first asked for, so that importing this module does nothing."""
+    if name != "api":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    settings = load_settings(os.environ)
+    log.configure(settings.log_level)
+    app = globals()["api"] = create_app(settings)
+    return app
+
+
+class App(falcon.App[falcon.Request, falcon.Response]):
+    """Falcon's app, with a short cut for what most people ask: today's quote, in so many words.
+
+    It gives the answer that Falcon would give, without the cost of a request and a response object; a test compares
+    the two, and `make bench` shows what it is worth.
+    """
+
+    def __init__(self, daily: Daily, identify: "_Identify", store: Database, origins: tuple[str, ...]) -> None:
+        super().__init__(middleware=[_RequestLog(identify), _Connection(store), *_cors(origins)])
+        self._daily = daily
+        self._identify = identify
+        self._headers_of_all = [] if origins in {(), ("*",)} else [VARY]
+
+    def __call__(self, env: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Answer a request, as WSGI has it."""
+        if (
+            env.get("PATH_INFO") == "/daily"
+            and env["REQUEST_METHOD"] == "GET"
+            and not env.get("QUERY_STRING")
+            and "HTTP_IF_NONE_MATCH" not in env
+            and "HTTP_ORIGIN" not in env
+            and (answer := self._daily.known_for_today()) is not None
+        ):
+            identity = self._identify(env)
+            log.request_line("GET", "/daily", 200)
+            start_response("200 OK", [("x-request-id", identity), *answer.headers, *self._headers_of_all])
+            return (answer.body,)
+        return super().__call__(env, start_response)
+
+
+class _Identify:
+    """Gives a request an id: the client's own where it is a decent one, else one made up."""
+
+    _DECENT = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+    def __init__(self, randomness: random.Random) -> None:
+        self._randomness = randomness
+
+    def __call__(self, env: "WSGIEnvironment") -> str:
+        identity: str | None = env.get("HTTP_X_REQUEST_ID")
+        if identity is None or not self._DECENT.fullmatch(identity):
+            identity = f"{self._randomness.getrandbits(128):032x}"
+        log.request_id.set(identity)
+        return identity
+
+
+class _RequestLog:
+    def __init__(self, identify: _Identify) -> None:
+        self._identify = identify
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        resp.set_header("X-Request-ID", self._identify(req.env))
+
+    def process_response(
+        self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
+    ) -> None:
+        # The route and not the path, into which a stranger may have written anything.
+        log.request_line(req.method, req.uri_template or "(no such page)", resp.status_code)
+
+
+class _Connection:
+    """Closes the connection that a request may have opened."""
+
+    def __init__(self, store: Database) -> None:
+        self._store = store
+
+    def process_response(
+        self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
+    ) -> None:
+        if not self._store.is_closed():
+            self._store.close()
+
+
+class _VaryByOrigin:
+    """Tells caches that an answer differs by origin, which Falcon's CORS does not."""
+
+    def process_response(
+        self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
+    ) -> None:
+        resp.append_header(*VARY)
+
+
+def _cors(origins: tuple[str, ...]) -> list[Any]:
+    if not origins:
+        return []
+    if origins == ("*",):
+        return [falcon.CORSMiddleware("*", expose_headers=EXPOSED_HEADERS)]
+    return [falcon.CORSMiddleware(origins, expose_headers=EXPOSED_HEADERS), _VaryByOrigin()]
+
+
+def _fresh_randomness() -> random.Random:
+    randomness = random.Random()  # noqa: S311 it chooses quotes and names requests, nothing secret
+    os.register_at_fork(after_in_child=randomness.seed)
+    return randomness

@@ -1,0 +1,92 @@
+"""The database: made from the shipped catalogue on first use, and bound to the models."""
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from peewee import SqliteDatabase
+
+from quoteapi import models
+from quoteapi.config import SHIPPED_DATABASE, Settings, WrongSetting
+
+SCHEMA = 1
+"""The number of the tables' shape, kept in SQLite's `user_version`."""
+
+BUSY_SECONDS = 5
+"""How long a writer waits for another one."""
+
+
+def connect(settings: Settings) -> SqliteDatabase:
+    """Bind the models to the working database, which is made first where there is none.
+
+    Raises `WrongSetting` where it cannot be made, opened, or is something else.
+    """
+    path = settings.database_path
+    try:
+        if not path.exists():
+            _make_working_copy(path)
+        found = _schema_of(path)
+    except (OSError, sqlite3.Error) as error:
+        raise WrongSetting(
+            f"The database {path} cannot be used ({error}). Set DATABASE_URL to a file that can be written."
+        ) from error
+    if found != SCHEMA:
+        raise WrongSetting(
+            f"{path} is not a database of this version of QuoteAPI (it has schema {found}, not {SCHEMA})."
+            " Set DATABASE_URL to another file, or move this one away and start again."
+        )
+    return bind(path)
+
+
+def bind(path: Path) -> SqliteDatabase:
+    """Bind the models to an SQLite file. Connections are opened when they are needed, one a thread."""
+    database = SqliteDatabase(
+        str(path),
+        timeout=BUSY_SECONDS,
+        pragmas={"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1},
+    )
+    models.database.initialize(database)
+    return database
+
+
+@contextmanager
+def made(path: Path) -> Iterator[None]:
+    """Make a database file with empty tables, and bind the models to it while it is being filled."""
+    database = SqliteDatabase(str(path), pragmas={"journal_mode": "delete"})
+    with database.bind_ctx(models.MODELS), database.atomic():
+        database.create_tables(models.MODELS)
+        database.user_version = SCHEMA
+        yield
+    database.execute_sql("VACUUM")  # type: ignore[no-untyped-call]
+    database.close()
+
+
+def _make_working_copy(path: Path) -> None:
+    """Copy the shipped catalogue to `path`, whole or not at all; where two do so at once, one wins."""
+    if not SHIPPED_DATABASE.exists():
+        raise WrongSetting(f"The catalogue {SHIPPED_DATABASE} is missing. Build it with `make catalogue`.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    os.close(handle)
+    copy = Path(name)
+    try:
+        shutil.copyfile(SHIPPED_DATABASE, copy)
+        with closing(sqlite3.connect(copy)) as connection:
+            connection.execute("PRAGMA journal_mode = wal")
+        try:
+            path.hardlink_to(copy)
+        except FileExistsError:
+            pass  # another process was faster
+        except OSError:
+            copy.replace(path)  # a file system without links
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _schema_of(path: Path) -> int:
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as connection:
+        number: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        return number

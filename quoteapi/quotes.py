@@ -1,0 +1,357 @@
+"""Quotes: the one of a date, a random one, what may be stored, and how it is kept."""
+
+import hashlib
+import threading
+import unicodedata
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from random import Random
+from typing import Any, NamedTuple, Protocol
+
+from peewee import Expression, ModelSelect, Select
+
+from quoteapi.clock import Clock, midnight
+from quoteapi.models import DailyQuote, Quote, database
+
+MAX_QUOTE_LENGTH = 320
+MAX_NAME_LENGTH = 100
+MAX_SOURCE_LENGTH = 200
+
+BLOCK = 64
+"""How many random quotes one SQL statement fetches for the requests to come."""
+POOL_SECONDS = 60
+"""How long fetched quotes are given out before the catalogue is asked again, so that new ones show."""
+POOLS = 128
+"""How many different filters keep fetched quotes at a time."""
+WINDOW = 1_024
+"""How many quotes a statement looks through for those that are short enough."""
+
+
+EMPTY_CATALOGUE = "The catalogue has no quotes."
+
+
+class InvalidQuote(Exception):
+    """A quote that cannot be stored; the message says why."""
+
+
+class NoQuoteFound(Exception):
+    """No quote of the catalogue fits what was asked for."""
+
+
+class DateToCome(Exception):
+    """A date whose quote is not decided yet."""
+
+
+class Quotation(NamedTuple):
+    """A quote as it is shown: text, author and category, and its source where it is known."""
+
+    quote: str
+    author: str
+    category: str
+    source: str = ""
+
+
+class Filters(NamedTuple):
+    """What a random quote is narrowed by; case, accents, punctuation and spaces of the names do not count."""
+
+    category: str | None = None
+    author: str | None = None
+    max_length: int | None = None
+
+
+class Upstream(Protocol):
+    """Where new quotes come from."""
+
+    def fetch(self) -> Quotation | None:
+        """Fetch a quote; None where none is to be had now."""
+
+
+# ---- what may be stored
+
+# Characters that nobody sees but that make texts differ or turn their order round: soft hyphen, zero width
+# space, word joiner, byte order mark, and the overrides of writing direction. (Joiners are letters' business.)
+_INVISIBLE = dict.fromkeys([0xAD, 0x200B, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+_ACCENTS = range(10, 256)
+"""Canonical combining classes of the marks that people leave out; vowel signs, viramas and voicing are below."""
+
+
+def comparable(text: str) -> str:
+    """Answer the letters and digits of a text: without case, accents, punctuation and spaces."""
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(
+        character
+        for character in decomposed
+        if character.isalnum()
+        or (unicodedata.category(character)[0] == "M" and unicodedata.combining(character) not in _ACCENTS)
+    )
+
+
+def valid_quotation(fields: Mapping[str, object]) -> Quotation:
+    """Make a quotation of `quote`, `author`, `category` and `source` (which may be left out).
+
+    White space is evened out and invisible characters are dropped. Raises `InvalidQuote`, which names the field.
+    """
+    return Quotation(
+        _valid_text("quote", fields.get("quote"), MAX_QUOTE_LENGTH),
+        _valid_text("author", fields.get("author"), MAX_NAME_LENGTH),
+        _valid_text("category", fields.get("category"), MAX_NAME_LENGTH),
+        _valid_text("source", fields.get("source") or "", MAX_SOURCE_LENGTH, may_be_empty=True),
+    )
+
+
+def _valid_text(name: str, value: object, most: int, *, may_be_empty: bool = False) -> str:
+    if not isinstance(value, str):
+        raise InvalidQuote(f"{name} is missing" if value is None else f"{name} is not text")
+    text = " ".join(unicodedata.normalize("NFC", value).translate(_INVISIBLE).split())
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
+        raise InvalidQuote(f"{name} has characters that are not text")
+    if not (may_be_empty or comparable(text)):
+        raise InvalidQuote(f"{name} is empty")
+    if len(text) > most:
+        raise InvalidQuote(f"{name} has {len(text)} characters; at most {most} fit")
+    return text
+
+
+# ---- how it is kept
+
+
+def row_of(quotation: Quotation, created_at: datetime) -> dict[str, Any]:
+    """Answer the columns of a quotation as `Quote` stores it."""
+    names = comparable(quotation.author), comparable(quotation.category)
+    digest = hashlib.blake2b(f"{comparable(quotation.quote)}|{names[0]}".encode(), digest_size=16)
+    return {
+        **quotation._asdict(),
+        "created_at": created_at,
+        "fingerprint": digest.hexdigest(),
+        "shuffle": int.from_bytes(digest.digest()[:8]) >> 1,
+        "length": len(quotation.quote),
+        "author_key": names[0],
+        "category_key": names[1],
+    }
+
+
+def catalogue_size() -> int:
+    """Answer how many quotes there are: the highest id, since ids are given in order and quotes are not taken out."""
+    return Quote.select(Quote.id).order_by(Quote.id.desc()).limit(1).scalar() or 0
+
+
+def keep(quotation: Quotation, created_at: datetime) -> tuple[int, bool]:
+    """Store a quotation once. Answer its id, and whether it is new."""
+    row = row_of(quotation, created_at)
+    known = Quote.select(Quote.id).where(Quote.fingerprint == row["fingerprint"])
+    if (found := known.scalar()) is not None:
+        return found, False
+    written = Quote.insert(row).on_conflict_ignore().as_rowcount().execute()
+    return known.scalar(), written == 1
+
+
+def keep_all(quotations: Iterable[Quotation], created_at: datetime) -> int:
+    """Store quotations, those that are there already aside, in the order given. Answer how many are new."""
+    rows = {row["fingerprint"]: row for row in (row_of(quotation, created_at) for quotation in quotations)}
+    for known in Quote.select(Quote.fingerprint).where(Quote.fingerprint.in_(list(rows))):
+        del rows[known.fingerprint]
+    if not rows:
+        return 0
+    return int(Quote.insert_many(list(rows.values())).on_conflict_ignore().as_rowcount().execute())
+
+
+def listed(filters: Filters, limit: int) -> list[Quote]:
+    """Answer the quotes that fit, the newest first."""
+    return list(_narrowed(Quote.select(), filters).order_by(Quote.id.desc()).limit(limit))
+
+
+def all_quotations() -> Iterator[Quotation]:
+    """Answer every quote in order, one by one and in constant memory."""
+    for row in Quote.select(*_COLUMNS).order_by(Quote.id).tuples().iterator():
+        yield Quotation(*row)
+
+
+# ---- the quote of a date
+
+
+def shuffled(place: int, size: int) -> int:
+    """Answer where `place` (0 to `size` - 1) goes in a fixed shuffling of `size` things.
+
+    A Feistel network over the next power of four, walked until it is inside: every place once, in constant memory.
+    """
+    half = max(1, (size - 1).bit_length() + 1 >> 1)
+    while True:
+        left, right = place >> half, place & (1 << half) - 1
+        for turn in range(4):
+            digest = hashlib.blake2b(f"{size}/{turn}/{right}".encode(), digest_size=8).digest()
+            left, right = right, left ^ int.from_bytes(digest) & (1 << half) - 1
+        place = left << half | right
+        if place < size:
+            return place
+
+
+def scheduled_id(day: date) -> int:
+    """Answer the id of the quote that the catalogue gives a date, whatever was stored for it.
+
+    The catalogue is used up in rounds: a round is a shuffling of the quotes that were there before it began, one
+    a day; a quote added meanwhile waits for the next. So the answer for a date never changes when quotes are added,
+    and machines with the same catalogue agree without talking. Raises `NoQuoteFound` where the catalogue is empty.
+    """
+    first = Quote.select(Quote.created_at).order_by(Quote.created_at).limit(1).scalar()
+    if first is None:
+        raise NoQuoteFound(EMPTY_CATALOGUE)
+    start = first.date()
+    counted_to = start + timedelta(days=1)
+    size = _size_before(counted_to)
+    while (day - start).days >= size:
+        later = Quote.select(Quote.created_at).where(Quote.created_at >= midnight(counted_to))
+        growth = later.order_by(Quote.created_at).limit(1).scalar()
+        same_size_to = day if growth is None else min(day, growth.date())
+        start += timedelta(days=size * max(1, (same_size_to - start).days // size))
+        counted_to = start
+        size = _size_before(counted_to)
+    return shuffled((day - start).days % size, size) + 1
+
+
+def _size_before(day: date) -> int:
+    """Answer how many quotes there were when `day` began: the ids are given in order, without gaps."""
+    earlier = Quote.select(Quote.id).where(Quote.created_at < midnight(day))
+    return int(earlier.order_by(Quote.created_at.desc(), Quote.id.desc()).limit(1).scalar())
+
+
+# ---- what is asked for
+
+
+class Quotes:
+    """What the entrances ask: the quote of a date, and a random one."""
+
+    def __init__(
+        self, clock: Clock, random: Random, upstream: Upstream | None = None, *, state_is_shared: bool = True
+    ) -> None:
+        """Ask `upstream` first, where there is one.
+
+        Where `state_is_shared` is false, what it answers is not kept, and the quote of a date comes from the catalogue
+        alone: the other machines could not know of it.
+        """
+        self._clock = clock
+        self._random = random
+        self._upstream = upstream
+        self._state_is_shared = state_is_shared
+        self._day_lock = threading.Lock()
+        self._pools: dict[Filters, _Pool] = {}
+        self._pools_lock = threading.Lock()
+
+    def of_date(self, day: date) -> Quotation:
+        """Answer the quote of a date. Today's is decided and stored by whoever asks first.
+
+        Raises `DateToCome` for tomorrow and later, `NoQuoteFound` where the catalogue is empty.
+        """
+        if (stored := _stored_for(day)) is not None:
+            return stored
+        today = self._clock().date()
+        if day > today:
+            raise DateToCome(day.isoformat())
+        if day < today:  # nothing is written for it: a stranger can ask for 700,000 days
+            return _quotation_from(scheduled_id(day))
+        with self._day_lock:
+            return _stored_for(day) or self._decide(day)
+
+    def _decide(self, day: date) -> Quotation:
+        """Store the quote of a date; where another process was faster, answer that one's."""
+        fresh = self._upstream.fetch() if self._upstream is not None and self._state_is_shared else None
+        quote_id = keep(fresh, self._clock())[0] if fresh is not None else None
+        if quote_id is None or DailyQuote.select().where(DailyQuote.quote == quote_id).exists():
+            quote_id = scheduled_id(day)
+        quotation = _quotation_from(quote_id)
+        DailyQuote.insert(date=day, quote=quote_id).on_conflict_ignore().execute()
+        return _stored_for(day) or quotation
+
+    def random(self, filters: Filters) -> Quotation:
+        """Answer another quote each time. Raises `NoQuoteFound` where none fits.
+
+        The upstream API is asked first, unless there are filters, which it does not know.
+        """
+        if self._upstream is not None and filters == Filters() and (fresh := self._upstream.fetch()) is not None:
+            if self._state_is_shared:
+                keep(fresh, self._clock())
+            return fresh
+        with self._pools_lock:
+            pool = self._pools.pop(filters, None)
+            if pool is None or not pool.quotations or pool.stale_at <= self._clock():
+                pool = self._drawn(filters, pool.last if pool is not None else None)
+            self._pools[filters] = pool  # the one used last stands last
+            if len(self._pools) > POOLS:
+                del self._pools[next(iter(self._pools))]
+            pool.last = pool.quotations.popleft()
+            return pool.last
+
+    def _drawn(self, filters: Filters, last: Quotation | None) -> "_Pool":
+        quotations = deque(_block(filters, self._random.getrandbits(63)))
+        if not quotations:
+            raise NoQuoteFound(_nothing_left(filters))
+        self._random.shuffle(quotations)
+        if quotations[0] == last:
+            quotations.rotate()
+        return _Pool(quotations, self._clock() + timedelta(seconds=POOL_SECONDS))
+
+
+@dataclass(slots=True)
+class _Pool:
+    """Quotes that were drawn at random, to be given out one after another."""
+
+    quotations: deque[Quotation]
+    stale_at: datetime
+    last: Quotation | None = None
+
+
+_COLUMNS = (Quote.quote, Quote.author, Quote.category, Quote.source)
+
+
+def _stored_for(day: date) -> Quotation | None:
+    row = Quote.select(*_COLUMNS).join(DailyQuote).where(DailyQuote.date == day).tuples().first()
+    return Quotation(*row) if row is not None else None
+
+
+def _quotation_from(quote_id: int) -> Quotation:
+    """Answer the quote with an id; where somebody took it out of the table, the next one."""
+    rows = Quote.select(*_COLUMNS).order_by(Quote.id).limit(1).tuples()
+    row = rows.where(Quote.id >= quote_id).first() or rows.first()
+    if row is None:
+        raise NoQuoteFound(EMPTY_CATALOGUE)
+    return Quotation(*row)
+
+
+def _block(filters: Filters, pivot: int) -> list[Quotation]:
+    """Draw up to twice `BLOCK` quotes that fit, from `pivot` on in the shuffled order and round its end.
+
+    The cost does not grow with the catalogue: an index is walked from one point, and for those that are short enough
+    `WINDOW` quotes far. Only where all of these are too long is the whole catalogue asked.
+    """
+    after, before = (_walk(side, filters) for side in (Quote.shuffle >= pivot, Quote.shuffle < pivot))
+    rows = list((after + before).bind(database).tuples().execute())
+    if not rows and filters.max_length is not None:
+        rows = list(_narrowed(Quote.select(*_COLUMNS), filters).limit(BLOCK).tuples())
+    return [Quotation(*row) for row in rows]
+
+
+def _walk(side: Expression, filters: Filters) -> Select:
+    far = BLOCK if filters.max_length is None else WINDOW
+    named = _narrowed(Quote.select(*_COLUMNS, Quote.length), filters._replace(max_length=None))
+    walked = named.where(side).order_by(Quote.shuffle).limit(far).alias("walked")
+    shown = Select([walked], [getattr(walked.c, column.name) for column in _COLUMNS]).limit(BLOCK)
+    return shown if filters.max_length is None else shown.where(walked.c.length <= filters.max_length)
+
+
+def _narrowed(query: "ModelSelect[Quote]", filters: Filters) -> "ModelSelect[Quote]":
+    if filters.category is not None:
+        query = query.where(Quote.category_key == comparable(filters.category))
+    if filters.author is not None:
+        query = query.where(Quote.author_key == comparable(filters.author))
+    if filters.max_length is not None:
+        query = query.where(Quote.length <= filters.max_length)
+    return query
+
+
+def _nothing_left(filters: Filters) -> str:
+    asked = [f"{name} {value!r}" for name, value in filters._asdict().items() if value is not None]
+    if not asked:
+        return EMPTY_CATALOGUE
+    hint = "Authors are whole names, as in 'Jane Austen'." if filters.author is not None else "Ask for something wider."
+    return f"No quote has {' and '.join(asked)}. {hint}"

@@ -1,0 +1,152 @@
+"""`/daily`, `/random`, `/quote` and `/`."""
+
+import hashlib
+import json
+import re
+from datetime import date, datetime
+from typing import NamedTuple
+
+import falcon
+
+from quoteapi.clock import Clock, seconds_to_midnight
+from quoteapi.quotes import Filters, Quotation, Quotes
+
+REMEMBERED_DATES = 64
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+class Answer(NamedTuple):
+    """An answer at a moment: its body, and the headers that go with it."""
+
+    body: bytes
+    headers: tuple[tuple[str, str], ...]
+
+
+class Daily:
+    """The quote of a date, as bytes that are made once."""
+
+    def __init__(self, quotes: Quotes, clock: Clock) -> None:
+        self._quotes = quotes
+        self._clock = clock
+        self._known: dict[date, _Rendered] = {}
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer the quote of today or of `?date=`, to be kept by caches until midnight UTC."""
+        now = self._clock()
+        rendered = self._rendered(_date_asked_for(req) or now.date())
+        answer = _answer(rendered, now)
+        resp.set_headers(answer.headers)
+        if _is_known(req, rendered.etag):
+            resp.status = falcon.HTTP_304
+        else:
+            resp.data = answer.body
+
+    on_head = on_get
+
+    def known_for_today(self) -> Answer | None:
+        """Answer today's quote if it was asked for before; what it takes to find out is left to `on_get`."""
+        now = self._clock()
+        rendered = self._known.get(now.date())
+        return _answer(rendered, now) if rendered is not None else None
+
+    def _rendered(self, day: date) -> "_Rendered":
+        rendered = self._known.get(day)
+        if rendered is None:
+            rendered = _render(self._quotes.of_date(day))
+            if len(self._known) >= REMEMBERED_DATES:
+                self._known.clear()
+            self._known[day] = rendered
+        return rendered
+
+
+class Random:
+    """Another quote each time."""
+
+    def __init__(self, quotes: Quotes) -> None:
+        self._quotes = quotes
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer a random quote, narrowed by `?category=`, `?author=` and `?max_length=`."""
+        quotation = self._quotes.random(_filters_asked_for(req) if req.query_string else Filters())
+        resp.set_header("Cache-Control", "no-store")
+        resp.data = _body(quotation)
+
+    on_head = on_get
+
+
+class EitherQuote:
+    """The quote of the day or a random one, by `?type=`."""
+
+    def __init__(self, daily: Daily, random: Random) -> None:
+        self._by_type: dict[str, Daily | Random] = {"daily": daily, "random": random}
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer as the resource of that type does; without a type, the quote of the day."""
+        resource = self._by_type.get(req.get_param("type", default="daily"))
+        if resource is None:
+            raise falcon.HTTPBadRequest(
+                title="Invalid Quote type", description="Supported types are 'daily' or 'random'."
+            )
+        resource.on_get(req, resp)
+
+    on_head = on_get
+
+
+class _Rendered(NamedTuple):
+    body: bytes
+    etag: str
+
+
+def _render(quotation: Quotation) -> _Rendered:
+    body = _body(quotation)
+    return _Rendered(body, f'"{hashlib.blake2b(body, digest_size=8).hexdigest()}"')
+
+
+def _answer(rendered: _Rendered, now: datetime) -> Answer:
+    headers = (
+        ("content-type", "application/json"),
+        ("etag", rendered.etag),
+        ("cache-control", f"public, max-age={seconds_to_midnight(now)}"),
+        ("content-length", str(len(rendered.body))),
+    )
+    return Answer(rendered.body, headers)
+
+
+def _body(quotation: Quotation) -> bytes:
+    shown = {"quote": quotation.quote, "author": quotation.author, "category": quotation.category}
+    return f"{_encode(shown)}\n".encode()
+
+
+def _is_known(req: falcon.Request, etag: str) -> bool:
+    asked = req.if_none_match
+    return asked is not None and any(known in {"*", etag.strip('"')} for known in asked)
+
+
+def _date_asked_for(req: falcon.Request) -> date | None:
+    text = req.get_param("date")
+    if text is None:
+        return None
+    try:
+        # Strictly this form: Python itself would take 20261122 and 2026-W47-7 too.
+        return date.fromisoformat(text if _DATE.fullmatch(text) else "")
+    except ValueError as error:
+        raise falcon.HTTPBadRequest(
+            title="Invalid date", description="Send the date as YYYY-MM-DD, for example ?date=2026-11-22."
+        ) from error
+
+
+def _filters_asked_for(req: falcon.Request) -> Filters:
+    """Read the filters; an empty one, as a form sends for a field left empty, counts as not sent."""
+    max_length = req.get_param("max_length") or None
+    if max_length is not None and not (max_length.isascii() and max_length.isdigit() and int(max_length[:9]) > 0):
+        raise falcon.HTTPBadRequest(
+            title="Invalid max_length",
+            description="Send the number of characters that fit, 1 or more, for example ?max_length=120.",
+        )
+    return Filters(
+        req.get_param("category") or None,
+        req.get_param("author") or None,
+        int(max_length[:9]) if max_length is not None else None,
+    )

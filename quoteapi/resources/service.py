@@ -1,0 +1,27 @@
+"""`/health`."""
+
+import falcon
+from peewee import PeeweeException
+
+from quoteapi.quotes import catalogue_size
+
+
+class Health:
+    """Whether the service can answer from its database and catalogue."""
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer 200, or 503 where there is nothing to answer from."""
+        try:
+            size = catalogue_size()
+            database = "ok"
+        except PeeweeException:
+            size, database = 0, "not available"
+        resp.media = {
+            "status": "ok" if size else "failing",
+            "database": database,
+            "catalogue": {"quotes": size},
+        }
+        resp.status = falcon.HTTP_200 if size else falcon.HTTP_503
+        resp.set_header("Cache-Control", "no-store")
+
+    on_head = on_get
