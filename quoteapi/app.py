@@ -65,7 +65,7 @@ def __getattr__(name: str) -> "App":
     if name != "api":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     settings = load_settings(os.environ)
-    log.configure(settings.log_level)
+    log.configure(settings.log_level, at_once=settings.on_lambda)
     app = globals()["api"] = create_app(settings)
     return app
 

@@ -24,7 +24,7 @@ Format = Literal["csv", "json", "jsonl"]
 REQUIRED = ("quote", "author", "category")
 COLUMNS = (*REQUIRED, "source")
 CATALOGUE = ROOT / "catalogue"
-CATALOGUE_COLUMNS = ("id", *COLUMNS, "added")
+CATALOGUE_COLUMNS = ("id", *COLUMNS, "checked_in", "added")
 LAST_YEAR_OF_DEATH = 1929
 BATCH = 500
 
@@ -228,6 +228,8 @@ class _Checker:
         quotation = valid_quotation(fields)
         if any(fields[name] != value for name, value in quotation._asdict().items()):
             raise InvalidQuote("white space to even out, or invisible characters")
+        if not fields["checked_in"].strip():
+            raise InvalidQuote("checked_in is empty: name the text in which the words were found")
         self._check_truth(quotation)
         twin = self._line_of_text.setdefault(comparable(quotation.quote), line)
         if twin != line:

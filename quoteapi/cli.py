@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_SETTINGS = 3
 STANDARD_STREAM = Path("-")
-THREADS = 8
-"""Threads of a serving process: those that wait for the database or the upstream API do not hold up the others."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -83,7 +81,8 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Serve the quotes over HTTP, until Ctrl-C."""
     settings = load_settings(os.environ)
     host, port = host or settings.host, port or settings.port
-    workers = workers or settings.workers or os.cpu_count() or 1
+    cores = os.cpu_count() or 1
+    workers = workers or settings.workers or cores
     database.connect(settings).close()  # an operator's mistake is told before a worker starts
     _check_free(host, port)
     _say_what_to_open(host, port)
@@ -97,10 +96,15 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
         port=port,
         interface=Interfaces.WSGI,
         workers=workers,
-        blocking_threads=THREADS,
+        blocking_threads=threads_of(cores),
         websockets=False,
         log_level=LogLevels.warning,
     ).serve()
+
+
+def threads_of(cores: int) -> int:
+    """Answer the threads of a serving process: those that wait for the database do not hold up the others."""
+    return min(8, 2 * cores + 1)
 
 
 def _check_free(host: str, port: int) -> None:

@@ -1,34 +1,87 @@
 """Log lines on standard error: one a request, each with the request's id, none with what a stranger wrote."""
 
+import atexit
 import logging
 import sys
+import threading
 import time
+from collections import deque
 from contextvars import ContextVar
 from typing import IO
+
+GATHER_SECONDS = 0.05
+"""How long lines of requests are gathered for one write: a write each would cost more than the answer."""
+MOST_WAITING = 100_000
+"""Lines kept while nobody takes them off standard error; then the oldest go."""
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 """The id of the request that is being answered."""
 
 _package = logging.getLogger("quoteapi")
-_handler: logging.StreamHandler[IO[str]] | None = None
+_writer: "_Writer | None" = None
 
 
-def configure(level: str) -> None:
-    """Write lines of `level` and above to standard error. Until this is called there are none of requests."""
-    global _handler  # noqa: PLW0603 a process has one standard error
-    _handler = logging.StreamHandler(sys.stderr)
-    _handler.setFormatter(_Formatter())
-    _package.handlers = [_handler]
+def configure(level: str, *, at_once: bool) -> None:
+    """Write lines of `level` and above to standard error. Until this is called there are none of requests.
+
+    With `at_once`, a request's line is written before its answer goes: on Lambda, which stops the clock after that.
+    """
+    global _writer  # noqa: PLW0603 a process has one standard error
+    _writer = _Writer(sys.stderr, at_once=at_once)
+    handler = _Handler()
+    handler.setFormatter(_Formatter())
+    _package.handlers = [handler]
     _package.setLevel(level)
 
 
 def request_line(method: str, route: str, status: int) -> None:
-    """Write the line of a request that was answered.
+    """Write the line of a request that was answered. It goes round `logging`, which takes ten times as long."""
+    if _writer is not None and _package.isEnabledFor(logging.INFO):
+        _writer.add(f"{_stamp(int(time.time()))} INFO {method} {route} {status} [{request_id.get()}]\n")
 
-    It goes round `logging`, which takes as long for a line as the rest of `/daily` does for its answer.
-    """
-    if _handler is not None and _package.isEnabledFor(logging.INFO):
-        _handler.stream.write(f"{_stamp(int(time.time()))} INFO {method} {route} {status} [{request_id.get()}]\n")
+
+class _Writer:
+    """Writes lines, soon and many at a time."""
+
+    def __init__(self, stream: IO[str], *, at_once: bool) -> None:
+        self._stream = stream
+        self._at_once = at_once
+        self._waiting: deque[str] = deque(maxlen=MOST_WAITING)
+        self._some_wait = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def add(self, line: str) -> None:
+        self._waiting.append(line)
+        if self._at_once:
+            self.write()
+        elif not self._some_wait.is_set():
+            self._some_wait.set()
+            if self._thread is None:  # not before: servers fork after the app is loaded
+                self._thread = threading.Thread(target=self._write_again_and_again, daemon=True)
+                self._thread.start()
+                atexit.register(self.write)
+
+    def write(self) -> None:
+        lines = []
+        while self._waiting:
+            lines.append(self._waiting.popleft())
+        self._stream.write("".join(lines))
+        self._stream.flush()
+
+    def _write_again_and_again(self) -> None:
+        while self._some_wait.wait():
+            time.sleep(GATHER_SECONDS)
+            self._some_wait.clear()
+            self.write()
+
+
+class _Handler(logging.Handler):
+    """Writes what is more than a request's line, after those that wait."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if _writer is not None:
+            _writer.add(f"{self.format(record)}\n")
+            _writer.write()
 
 
 class _Formatter(logging.Formatter):

@@ -3,9 +3,7 @@
 import hashlib
 import threading
 import unicodedata
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from random import Random
 from typing import Any, NamedTuple, Protocol
@@ -19,11 +17,13 @@ MAX_QUOTE_LENGTH = 320
 MAX_NAME_LENGTH = 100
 MAX_SOURCE_LENGTH = 200
 
-BLOCK = 64
+BLOCK = 256
 """How many random quotes one SQL statement fetches for the requests to come."""
-POOL_SECONDS = 60
+POOL_LIFE = timedelta(seconds=60)
 """How long fetched quotes are given out before the catalogue is asked again, so that new ones show."""
-POOLS = 128
+POOL_REUSE = timedelta(seconds=1)
+"""How long those that were all given out are given out again: no load asks the database more often than this."""
+POOLS = 32
 """How many different filters keep fetched quotes at a time."""
 WINDOW = 1_024
 """How many quotes a statement looks through for those that are short enough."""
@@ -272,33 +272,42 @@ class Quotes:
             if self._state_is_shared:
                 keep(fresh, self._clock())
             return fresh
+        now = self._clock()
         with self._pools_lock:
             pool = self._pools.pop(filters, None)
-            if pool is None or not pool.quotations or pool.stale_at <= self._clock():
-                pool = self._drawn(filters, pool.last if pool is not None else None)
+            if pool is None or not pool.is_good(now):
+                drawn = _block(filters, self._random.getrandbits(63))
+                pool = _Pool(drawn, now, pool.last if pool is not None else None)
+            if not pool.quotations:
+                raise NoQuoteFound(_nothing_left(filters))
             self._pools[filters] = pool  # the one used last stands last
             if len(self._pools) > POOLS:
                 del self._pools[next(iter(self._pools))]
-            pool.last = pool.quotations.popleft()
-            return pool.last
-
-    def _drawn(self, filters: Filters, last: Quotation | None) -> "_Pool":
-        quotations = deque(_block(filters, self._random.getrandbits(63)))
-        if not quotations:
-            raise NoQuoteFound(_nothing_left(filters))
-        self._random.shuffle(quotations)
-        if quotations[0] == last:
-            quotations.rotate()
-        return _Pool(quotations, self._clock() + timedelta(seconds=POOL_SECONDS))
+            return pool.give(self._random)
 
 
-@dataclass(slots=True)
 class _Pool:
-    """Quotes that were drawn at random, to be given out one after another."""
+    """Quotes that were drawn at random, given out one after another, in a new order each time round."""
 
-    quotations: deque[Quotation]
-    stale_at: datetime
-    last: Quotation | None = None
+    def __init__(self, quotations: list[Quotation], drawn_at: datetime, last: Quotation | None) -> None:
+        self.quotations = quotations
+        self.last = last
+        self._drawn_at = drawn_at
+        self._rest: list[Quotation] = []
+
+    def is_good(self, now: datetime) -> bool:
+        """Whether to give out of it, and not to draw anew."""
+        return now - self._drawn_at < (POOL_LIFE if self._rest else POOL_REUSE)
+
+    def give(self, random: Random) -> Quotation:
+        """Give the next one, which is never the one before if there are two."""
+        if not self._rest:
+            self._rest = self.quotations.copy()
+            random.shuffle(self._rest)
+            if self._rest[-1] == self.last:
+                self._rest.reverse()
+        self.last = self._rest.pop()
+        return self.last
 
 
 _COLUMNS = (Quote.quote, Quote.author, Quote.category, Quote.source)
@@ -325,7 +334,7 @@ def _block(filters: Filters, pivot: int) -> list[Quotation]:
     `WINDOW` quotes far. Only where all of these are too long is the whole catalogue asked.
     """
     after, before = (_walk(side, filters) for side in (Quote.shuffle >= pivot, Quote.shuffle < pivot))
-    rows = list((after + before).bind(database).tuples().execute())
+    rows = database.execute(after + before).fetchall()
     if not rows and filters.max_length is not None:
         rows = list(_narrowed(Quote.select(*_COLUMNS), filters).limit(BLOCK).tuples())
     return [Quotation(*row) for row in rows]

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 import falcon
@@ -12,8 +13,11 @@ from quoteapi.clock import Clock, seconds_to_midnight
 from quoteapi.quotes import Filters, Quotation, Quotes
 
 REMEMBERED_DATES = 64
+REMEMBERED_BODIES = 1_024
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
+_SECOND = timedelta(seconds=1)
+_NEVER = datetime.min.replace(tzinfo=UTC), None
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
@@ -31,6 +35,7 @@ class Daily:
         self._quotes = quotes
         self._clock = clock
         self._known: dict[date, _Rendered] = {}
+        self._this_second: tuple[datetime, Answer | None] = _NEVER
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the quote of today or of `?date=`, to be kept by caches until midnight UTC."""
@@ -46,10 +51,17 @@ class Daily:
     on_head = on_get
 
     def known_for_today(self) -> Answer | None:
-        """Answer today's quote if it was asked for before; what it takes to find out is left to `on_get`."""
+        """Answer today's quote if it was asked for before; what it takes to find out is left to `on_get`.
+
+        The answer is the same for all of a second, which its `max-age` counts.
+        """
         now = self._clock()
-        rendered = self._known.get(now.date())
-        return _answer(rendered, now) if rendered is not None else None
+        second, answer = self._this_second
+        if not second <= now < second + _SECOND:
+            rendered = self._known.get(now.date())
+            answer = _answer(rendered, now) if rendered is not None else None
+            self._this_second = now.replace(microsecond=0), answer
+        return answer
 
     def _rendered(self, day: date) -> "_Rendered":
         rendered = self._known.get(day)
@@ -58,6 +70,7 @@ class Daily:
             if len(self._known) >= REMEMBERED_DATES:
                 self._known.clear()
             self._known[day] = rendered
+            self._this_second = _NEVER
         return rendered
 
 
@@ -114,6 +127,7 @@ def _answer(rendered: _Rendered, now: datetime) -> Answer:
     return Answer(rendered.body, headers)
 
 
+@lru_cache(REMEMBERED_BODIES)
 def _body(quotation: Quotation) -> bytes:
     shown = {"quote": quotation.quote, "author": quotation.author, "category": quotation.category}
     return f"{_encode(shown)}\n".encode()

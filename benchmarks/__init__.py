@@ -1,0 +1,1 @@
+"""Measurements, as ratios. They are not part of the service."""
