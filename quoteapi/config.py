@@ -123,6 +123,10 @@ class Settings:
         return Path("/tmp/quoteapi.db") if self.on_lambda else ROOT / "quoteapi.db"  # noqa: S108 Lambda's only writable folder
 
 
+SETTING_NAMES = tuple(setting.metadata["name"] for setting in fields(Settings))
+"""The environment variables that are read."""
+
+
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the settings from an environment. An empty value counts as not set.
 

@@ -328,13 +328,13 @@ def _quotation_from(quote_id: int) -> Quotation:
 
 
 def _block(filters: Filters, pivot: int) -> list[Quotation]:
-    """Draw up to twice `BLOCK` quotes that fit, from `pivot` on in the shuffled order and round its end.
+    """Draw up to `BLOCK` quotes that fit, from `pivot` on in the shuffled order and round its end.
 
     The cost does not grow with the catalogue: an index is walked from one point, and for those that are short enough
     `WINDOW` quotes far. Only where all of these are too long is the whole catalogue asked.
     """
     after, before = (_walk(side, filters) for side in (Quote.shuffle >= pivot, Quote.shuffle < pivot))
-    rows = database.execute(after + before).fetchall()
+    rows = database.execute((after + before).limit(BLOCK)).fetchall()
     if not rows and filters.max_length is not None:
         rows = list(_narrowed(Quote.select(*_COLUMNS), filters).limit(BLOCK).tuples())
     return [Quotation(*row) for row in rows]

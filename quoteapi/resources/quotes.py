@@ -25,7 +25,7 @@ class Answer(NamedTuple):
     """An answer at a moment: its body, and the headers that go with it."""
 
     body: bytes
-    headers: tuple[tuple[str, str], ...]
+    headers: list[tuple[str, str]]
 
 
 class Daily:
@@ -41,12 +41,11 @@ class Daily:
         """Answer the quote of today or of `?date=`, to be kept by caches until midnight UTC."""
         now = self._clock()
         rendered = self._rendered(_date_asked_for(req) or now.date())
-        answer = _answer(rendered, now)
-        resp.set_headers(answer.headers)
+        resp.set_headers(_caching(rendered, now))
         if _is_known(req, rendered.etag):
             resp.status = falcon.HTTP_304
         else:
-            resp.data = answer.body
+            resp.data = rendered.body
 
     on_head = on_get
 
@@ -59,7 +58,7 @@ class Daily:
         second, answer = self._this_second
         if not second <= now < second + _SECOND:
             rendered = self._known.get(now.date())
-            answer = _answer(rendered, now) if rendered is not None else None
+            answer = _whole(rendered, now) if rendered is not None else None
             self._this_second = now.replace(microsecond=0), answer
         return answer
 
@@ -117,14 +116,13 @@ def _render(quotation: Quotation) -> _Rendered:
     return _Rendered(body, f'"{hashlib.blake2b(body, digest_size=8).hexdigest()}"')
 
 
-def _answer(rendered: _Rendered, now: datetime) -> Answer:
-    headers = (
-        ("content-type", "application/json"),
-        ("etag", rendered.etag),
-        ("cache-control", f"public, max-age={seconds_to_midnight(now)}"),
-        ("content-length", str(len(rendered.body))),
-    )
-    return Answer(rendered.body, headers)
+def _caching(rendered: _Rendered, now: datetime) -> list[tuple[str, str]]:
+    return [("etag", rendered.etag), ("cache-control", f"public, max-age={seconds_to_midnight(now)}")]
+
+
+def _whole(rendered: _Rendered, now: datetime) -> Answer:
+    of_the_body = [("content-length", str(len(rendered.body))), ("content-type", "application/json")]
+    return Answer(rendered.body, _caching(rendered, now) + of_the_body)
 
 
 @lru_cache(REMEMBERED_BODIES)
