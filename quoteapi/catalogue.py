@@ -226,14 +226,14 @@ class _Checker:
         if not isinstance(fields, dict):
             raise InvalidQuote(str(fields))
         quotation = valid_quotation(fields)
+        twin = self._line_of_text.setdefault(comparable(quotation.quote), line)
+        if twin != line:
+            raise InvalidQuote(f"the same quote as line {twin}")
         if any(fields[name] != value for name, value in quotation._asdict().items()):
             raise InvalidQuote("white space to even out, or invisible characters")
         if not fields["checked_in"].strip():
             raise InvalidQuote("checked_in is empty: name the text in which the words were found")
         self._check_truth(quotation)
-        twin = self._line_of_text.setdefault(comparable(quotation.quote), line)
-        if twin != line:
-            raise InvalidQuote(f"the same quote as line {twin}")
         return {
             "id": self._next_id(fields["id"]),
             **row_of(quotation, midnight(self._next_added(fields["added"]))),

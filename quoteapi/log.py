@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import IO
 
@@ -65,8 +66,9 @@ class _Writer:
         lines = []
         while self._waiting:
             lines.append(self._waiting.popleft())
-        self._stream.write("".join(lines))
-        self._stream.flush()
+        with suppress(OSError, ValueError):  # nobody listens; that is no reason to fail a request
+            self._stream.write("".join(lines))
+            self._stream.flush()
 
     def _write_again_and_again(self) -> None:
         while self._some_wait.wait():

@@ -42,6 +42,8 @@ class MashapeQuotes:
         self._host = urlsplit(endpoint).netloc.rpartition("@")[2]
         self._monotonic = monotonic
         self._breaker = Breaker(monotonic)
+        # urllib3's warnings have the whole address, and an address may hold a key.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         self._session = requests.Session()
         retry = Retry(total=1, redirect=0, status_forcelist=(500, 502, 503, 504), respect_retry_after_header=False)
         for scheme in ("http://", "https://"):

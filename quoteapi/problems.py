@@ -62,5 +62,5 @@ def _database_away(req: falcon.Request, resp: falcon.Response, error: Exception,
 def _unforeseen(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
     log.error("%s %s failed", req.method, req.uri_template, exc_info=error)
     raise falcon.HTTPInternalServerError(
-        title="Internal error", description="The fault is ours, and it was noted. Try again in a while."
+        description="The fault is ours, and it was noted. Try again in a while."
     ) from error

@@ -137,7 +137,8 @@ class UpstreamApi:
         self.host = f"127.0.0.1:{self._server.server_port}"
         self.address = f"http://{self.host}/quotes"
 
-    def close(self) -> None:
+    def stop(self) -> None:
+        """Stop answering; a second time does nothing."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

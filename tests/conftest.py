@@ -96,4 +96,4 @@ def service(settings: Settings, clock: StoppedClock, tmp_path: Path) -> Iterator
 def upstream_api() -> Iterator[UpstreamApi]:
     api = UpstreamApi()
     yield api
-    api.close()
+    api.stop()

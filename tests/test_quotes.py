@@ -211,7 +211,7 @@ def test_one_short_quote_among_many_long_ones_is_found(clock: StoppedClock) -> N
 def test_a_stranger_cannot_make_it_remember_ever_more_filters(quotes: Quotes) -> None:
     for length in range(19, 200):
         quotes.random(Filters(max_length=length))
-    assert len(quotes._pools) <= 32  # noqa: SLF001 nothing shows it from outside
+    assert len(quotes._pools) <= 32
 
 
 def test_where_none_fits_it_says_what_was_asked(quotes: Quotes) -> None:

@@ -1,0 +1,97 @@
+import hashlib
+import multiprocessing
+import sqlite3
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from quoteapi import database
+from quoteapi.config import SHIPPED_DATABASE, Settings, WrongSetting, read_settings
+from quoteapi.models import Quote
+from quoteapi.models import database as bound
+from quoteapi.quotes import Quotation, keep
+from tests.cast import ALCOTT, KABIR, NOON
+
+
+def test_the_working_database_is_made_of_the_shipped_one_on_first_use(settings: Settings) -> None:
+    assert not settings.database_path.exists()
+    with database.connect(settings):
+        assert Quote.select().count() == 3
+        keep(KABIR, NOON)
+    with database.connect(settings):
+        assert Quote.select().count() == 4, "and is kept from then on"
+    assert {path.name for path in settings.database_path.parent.iterdir()} == {"shipped.db", "working.db"}
+
+
+def test_the_shipped_catalogue_is_never_written_to(tmp_path: Path) -> None:
+    before = hashlib.sha256(SHIPPED_DATABASE.read_bytes()).digest()
+    with database.connect(read_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/working.db"})):
+        keep(KABIR, NOON)
+    assert hashlib.sha256(SHIPPED_DATABASE.read_bytes()).digest() == before
+
+
+def _use(url: str, shipped: Path) -> int:
+    vars(database)["SHIPPED_DATABASE"] = shipped
+    with database.connect(read_settings({"DATABASE_URL": url})):
+        keep(KABIR, NOON)
+        return int(Quote.select().count())
+
+
+def test_many_processes_that_start_at_once_make_one_working_database(
+    shipped: Callable[[list[Quotation]], Path], tmp_path: Path
+) -> None:
+    catalogue = shipped([ALCOTT])
+    url = f"sqlite:///{tmp_path}/at once.db"
+    with multiprocessing.get_context("spawn").Pool(6) as pool:
+        counts = pool.starmap(_use, [(url, catalogue)] * 12)
+    assert counts == [2] * 12
+    assert not list(tmp_path.glob("at once.db.*")), "no half-made copies are left"
+
+
+def test_a_file_system_without_links_will_do(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    with database.connect(settings):
+        assert Quote.select().count() == 3
+
+
+def test_it_is_in_wal_mode_and_waits_for_writers(store: None) -> None:
+    connection = bound.connection()
+    pragmas = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "busy_timeout")}
+    assert pragmas == {"journal_mode": "wal", "busy_timeout": 5_000}
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all" * 100])
+def test_another_file_is_refused_and_left_alone(settings: Settings, content: bytes) -> None:
+    settings.database_path.write_bytes(content)
+    with pytest.raises(WrongSetting, match=r"working\.db"):
+        database.connect(settings)
+    assert settings.database_path.read_bytes() == content
+
+
+def test_a_database_of_another_version_is_refused_with_what_to_do(settings: Settings) -> None:
+    with closing(sqlite3.connect(settings.database_path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(WrongSetting, match=r"it has schema 99, not 1.*Set DATABASE_URL to another file"):
+        database.connect(settings)
+
+
+def test_a_folder_that_is_not_there_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(WrongSetting, match="Set DATABASE_URL to a file that can be written"):
+        database.connect(read_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/none/working.db"}))
+
+
+def test_without_the_shipped_catalogue_it_says_how_to_build_it(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "shipped.db").unlink()
+    with pytest.raises(WrongSetting, match="make catalogue"):
+        database.connect(settings)
+
+
+def test_others_on_the_machine_cannot_read_it(settings: Settings) -> None:
+    database.connect(settings).close()
+    assert stat.S_IMODE(settings.database_path.stat().st_mode) == 0o600

@@ -1,0 +1,95 @@
+import atexit
+import io
+import logging
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+import requests
+
+from quoteapi import log
+from tests.conftest import Service
+
+Told = Callable[[], str]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Told]:
+    """Tell what was written to standard error, and forget about logging afterwards."""
+    monkeypatch.setattr(log, "_writer", None)
+    package = logging.getLogger("quoteapi")
+    level = package.level
+    yield lambda: capsys.readouterr().err
+    if log._writer is not None:
+        atexit.unregister(log._writer.write)
+    package.handlers.clear()
+    package.setLevel(level)
+
+
+def test_a_request_has_one_line_with_its_route_and_id(service: Service, told: Told) -> None:
+    base = service()
+    log.configure("INFO", at_once=True)
+    for path in ("/daily", "/daily", "/random?author=jane%20austen", "/nothing/+919028000001", "/daily?date=x"):
+        requests.get(f"{base}{path}", headers={"X-Request-ID": "check-17"}, timeout=5)
+    said = told()
+    lines = said.splitlines()
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO .* \[check-17\]", line) for line in lines)
+    assert [line.split(" INFO ")[1] for line in lines] == [
+        "GET /daily 200 [check-17]",
+        "GET /daily 200 [check-17]",
+        "GET /random 200 [check-17]",
+        "GET (no such page) 404 [check-17]",
+        "GET /daily 400 [check-17]",
+    ]
+    assert "9028000001" not in said, "what a stranger wrote is in no line"
+
+
+def test_requests_have_no_line_where_the_level_is_higher(service: Service, told: Told) -> None:
+    base = service()
+    log.configure("WARNING", at_once=True)
+    requests.get(f"{base}/daily", timeout=5)
+    assert told() == ""
+
+
+def test_lines_that_are_gathered_come_soon_and_in_order(service: Service, told: Told) -> None:
+    base = service()
+    log.configure("INFO", at_once=False)
+    for number in range(50):
+        requests.get(f"{base}/daily", headers={"X-Request-ID": f"n{number}"}, timeout=5)
+    token = log.request_id.set("n50")
+    logging.getLogger("quoteapi.anything").error("Something is wrong")
+    log.request_id.reset(token)
+    ids = re.findall(r"\[n(\d+)\]", told())
+    assert ids == [str(number) for number in range(51)], "an error is written at once, after the lines before it"
+
+
+def test_an_error_has_its_traceback(told: Told) -> None:
+    log.configure("INFO", at_once=False)
+    try:
+        raise ValueError("what is wrong")
+    except ValueError:
+        logging.getLogger("quoteapi.anything").exception("It failed")
+    said = told()
+    assert re.match(r"\S+ ERROR It failed \[-\]\nTraceback", said)
+    assert "ValueError: what is wrong" in said
+
+
+def test_lines_that_nobody_takes_do_not_fill_the_memory() -> None:
+    stream = io.StringIO()
+    writer = log._Writer(stream, at_once=False)
+    writer._some_wait.set()  # as while its thread writes
+    for number in range(log.MOST_WAITING + 5):
+        writer.add(f"{number}\n")
+    writer.write()
+    assert stream.getvalue().startswith("5\n")
+
+
+def test_a_standard_error_that_is_gone_fails_no_request(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = service()
+    gone = io.StringIO()
+    gone.close()
+    monkeypatch.setattr(log, "_writer", log._Writer(gone, at_once=True))
+    logging.getLogger("quoteapi").setLevel(logging.INFO)
+    assert requests.get(f"{base}/daily", timeout=5).status_code == 200
+    assert requests.get(f"{base}/random", timeout=5).status_code == 200
+    logging.getLogger("quoteapi").setLevel(logging.NOTSET)

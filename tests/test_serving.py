@@ -1,0 +1,142 @@
+"""The real servers: processes that are started as the README says."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import requests
+
+from quoteapi.config import ROOT
+from tests.cast import assert_problem
+
+Start = Callable[..., str]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Servers:
+    """Real servers of one working database, and what they said."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *words: str, **settings: str) -> str:
+        port = free_port()
+        command = [
+            str(Path(sys.executable).parent / words[0]),
+            *(word.replace("PORT", str(port)) for word in words[1:]),
+        ]
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PORT": str(port),
+            "DATABASE_URL": f"sqlite:///{self.folder}/working.db",
+            **settings,
+        }
+        with (self.folder / f"said-{len(self.processes)}").open("wb") as said:
+            process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=said, stderr=said)
+        self.processes.append(process)
+        base = f"http://127.0.0.1:{port}"
+        for _ in range(200):
+            if process.poll() is not None:
+                break
+            with suppress(requests.ConnectionError):
+                requests.get(f"{base}/health", timeout=5)
+                return base
+            time.sleep(0.05)
+        raise AssertionError(self.said())
+
+    def said(self, which: int = -1) -> str:
+        return (self.folder / f"said-{range(len(self.processes))[which]}").read_text()
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.wait(20)
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Servers]:
+    running = Servers(tmp_path)
+    yield running
+    running.stop()
+
+
+GUNICORN = ("gunicorn", "--bind", "127.0.0.1:PORT", "quoteapi.app:api")
+
+
+@pytest.mark.parametrize("words", [("quoteapi", "serve"), GUNICORN, (*GUNICORN, "--preload", "--workers", "3")])
+def test_the_servers_of_the_readme_answer(servers: Servers, words: tuple[str, ...]) -> None:
+    base = servers.start(*words)
+    daily = requests.get(f"{base}/daily", headers={"X-Request-ID": "check-17"}, timeout=5)
+    assert daily.status_code == 200
+    assert daily.headers["X-Request-ID"] == "check-17"
+    known = requests.get(f"{base}/daily", headers={"If-None-Match": daily.headers["ETag"]}, timeout=5)
+    assert (known.status_code, known.content) == (304, b"")
+    assert requests.head(f"{base}/daily", timeout=5).headers["Content-Length"] == str(len(daily.content))
+    assert_problem(requests.get(f"{base}/caf%C3%A9?q=%FF", timeout=5), 404, "Not Found")
+    assert_problem(requests.post(f"{base}/random", data="x", timeout=5), 405, "Method Not Allowed")
+    identities = {requests.get(f"{base}/random", timeout=5).headers["X-Request-ID"] for _ in range(30)}
+    assert len(identities) == 30, "processes that were forked do not make up the same"
+
+
+def test_serve_says_what_to_open_and_writes_a_line_a_request(servers: Servers) -> None:
+    base = servers.start("quoteapi", "serve")
+    requests.get(f"{base}/daily", headers={"X-Request-ID": "check-17"}, timeout=5)
+    time.sleep(0.3)
+    said = servers.said()
+    assert f"QuoteAPI is at {base}" in said
+    for path in ("/daily", "/random", "/health"):
+        assert f"curl {base}{path}" in said
+    assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO GET /daily 200 \[check-17\]$", said, re.MULTILINE)
+    assert "WARNING" not in said
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_serve_ends_cleanly(servers: Servers, stop: signal.Signals) -> None:
+    base = servers.start("quoteapi", "serve")
+    requests.get(f"{base}/daily", headers={"X-Request-ID": "the-last"}, timeout=5)
+    (process,) = servers.processes
+    process.send_signal(stop)
+    assert process.wait(20) == 0
+    assert "Traceback" not in servers.said()
+
+
+def test_many_at_once_on_two_servers_get_one_quote_of_the_day(servers: Servers) -> None:
+    bases = [servers.start("quoteapi", "serve", "--workers", "2"), servers.start(*GUNICORN, "--workers", "2")]
+
+    def ask(number: int) -> str:
+        return requests.get(f"{bases[number % 2]}/daily", timeout=10).text
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(ask, range(200)))
+    assert len(set(answers)) == 1
+
+
+def test_two_services_that_share_nothing_agree(servers: Servers, tmp_path: Path) -> None:
+    one = servers.start("quoteapi", "serve", "--workers", "1")
+    other = servers.start("quoteapi", "serve", "--workers", "1", DATABASE_URL=f"sqlite:///{tmp_path}/other.db")
+    for day in ("2026-11-01", "2026-11-02", "2025-01-31", "1999-12-31"):
+        first, second = (requests.get(f"{base}/daily?date={day}", timeout=5) for base in (one, other))
+        assert first.content == second.content
+        assert first.headers["ETag"] == second.headers["ETag"]
+    assert requests.get(f"{one}/daily", timeout=5).content == requests.get(f"{other}/daily", timeout=5).content
+
+
+def test_a_wrong_setting_stops_gunicorn_with_the_sentence(servers: Servers) -> None:
+    with pytest.raises(AssertionError, match="LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR"):
+        servers.start(*GUNICORN, LOG_LEVEL="loud")
