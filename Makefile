@@ -22,7 +22,7 @@ run: $(SERVICE)/.ready ## Serve on http://127.0.0.1:8000 (HOST and PORT change t
 
 .PHONY: test
 test: $(DEVELOPMENT)/.ready ## Run the whole test suite
-	@$(IN_DEVELOPMENT) pytest $(ARGS)
+	@$(IN_DEVELOPMENT) pytest -n 2 $(ARGS)
 
 .PHONY: lint
 lint: $(DEVELOPMENT)/.ready ## Check format, lint and types
@@ -69,7 +69,7 @@ clean: ## Remove the environments and caches (not the working database)
 
 # What set-up prints goes to .setup.log; when it fails, one sentence says what is missing.
 define SAY_WHAT_FAILED
-{ if grep -qiE 'connection|resolve|timed out|unreachable|name or service|proxy' .setup.log; \
+{ if grep -qiE 'connection|from versions: none|resolve|timed out|unreachable|name or service|proxy' .setup.log; \
   then echo "Set-up stopped: the package index cannot be reached. Is the network up? (A mirror: set PIP_INDEX_URL and PIPENV_PYPI_MIRROR.) Details: .setup.log"; \
   else tail -n 20 .setup.log; echo "Set-up stopped: the lines above say why. Details: .setup.log"; fi >&2; exit 1; }
 endef

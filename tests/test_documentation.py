@@ -1,0 +1,86 @@
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from quoteapi import config
+from quoteapi.catalogue import CATALOGUE
+from quoteapi.cli import main
+from quoteapi.config import ROOT, SETTING_NAMES
+
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "catalogue/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = (ROOT / "README.md").read_text()
+
+
+def commands(page: Path) -> list[str]:
+    """Answer the lines after a prompt in a page's console blocks."""
+    blocks = re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
+    return [line.strip()[2:] for block in blocks for line in block.splitlines() if line.strip().startswith("$ ")]
+
+
+def test_every_setting_is_in_the_readmes_table_and_no_other() -> None:
+    section = README.split("## Settings")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(SETTING_NAMES)
+
+
+def test_the_readme_tells_the_defaults() -> None:
+    defaults = config.Settings()
+    assert f"| `HOST` | `{defaults.host}` |" in README
+    assert f"| `PORT` | `{defaults.port}` |" in README
+    assert f"| `LOG_LEVEL` | `{defaults.log_level}` |" in README
+
+
+def test_the_pages_count_the_quotes_right() -> None:
+    quotes = len((CATALOGUE / "quotes.csv").read_text().splitlines()) - 1
+    authors = len((CATALOGUE / "authors.csv").read_text().splitlines()) - 1
+    for page in PAGES:
+        for number in re.findall(r"\b(\d+) quotes\b", page.read_text()):
+            assert int(number) == quotes, page
+        for number in re.findall(r"\b(\d+) authors\b", page.read_text()):
+            assert int(number) == authors, page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_make_target_is_documented_and_every_documented_one_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):.* ## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    documented = {target for page in PAGES for target in re.findall(r"make ([a-z]+)\b`", page.read_text())}
+    assert documented | {"help"} == targets
+
+
+def test_every_command_of_the_package_is_in_the_readme() -> None:
+    section = README.split("## The command")[1].split("\n## ")[0]
+    for name in set(main.commands) - {"quotes", "serve"}:
+        assert f"quoteapi {name}" in section
+    for name in ("list", "add", "import", "export"):
+        assert f"quoteapi quotes {name}" in section
+
+
+def test_the_readmes_commands_of_the_package_run(tmp_path: Path) -> None:
+    run = [shlex.split(line)[1:] for line in commands(ROOT / "README.md") if line.startswith(".venv/bin/quoteapi ")]
+    assert len(run) >= 7
+    environment = {"PYTHONPATH": str(ROOT), "DATABASE_URL": f"sqlite:///{tmp_path}/working.db", "PATH": "/usr/bin:/bin"}
+    for words in run:
+        ran = subprocess.run(
+            [sys.executable, "-m", "quoteapi", *words], cwd=tmp_path, env=environment, capture_output=True, check=False
+        )
+        assert ran.returncode == 0, (words, ran.stderr)
+
+
+def test_every_other_command_of_the_pages_is_one_that_is_tested_or_run_by_hand() -> None:
+    known = (
+        r"make (run|test|lint|help)",
+        r"curl '?http://127\.0\.0\.1:8000/(daily|random)[^']*'?",
+        r"\.venv/bin/(quoteapi .*|gunicorn --workers 2 quoteapi\.app:api)",
+        r"Mashape_API_Endpoint='\S+' X_Mashape_Key='\S+' make run",
+    )
+    for page in PAGES:
+        for line in commands(page):
+            assert any(re.fullmatch(form, line) for form in known), line
