@@ -85,11 +85,10 @@ def service(settings: Settings, clock: StoppedClock, tmp_path: Path) -> Iterator
         def start(**more: str) -> str:
             environment = {"DATABASE_URL": f"sqlite:///{settings.database_path}", **more}
             app = create_app(read_settings(environment), now=clock, randomness=random.Random(1))
+            stack.callback(bound.obj.close)  # which a test may have opened in its own thread
             return stack.enter_context(serving(app))
 
         yield start
-    if not bound.is_closed():
-        bound.close()
 
 
 @pytest.fixture
