@@ -5,6 +5,7 @@ import random
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import falcon
 from peewee import Database
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     api: "App"
 
 EXPOSED_HEADERS = "ETag, Retry-After, X-Request-ID"
-VARY = ("vary", "Origin")
+ASCII = "".join(map(chr, range(33, 127)))
 
 
 def create_app(
@@ -78,10 +79,15 @@ class App(falcon.App[falcon.Request, falcon.Response]):
     """
 
     def __init__(self, daily: Daily, identify: "_Identify", store: Database, origins: tuple[str, ...]) -> None:
-        super().__init__(middleware=[_RequestLog(identify), _Connection(store), *_cors(origins)])
+        self._headers_of_all = _cors_headers(origins)
+        middleware: list[Any] = [_RequestLog(identify), _Connection(store)]
+        if origins:
+            allowed = "*" if origins == ("*",) else origins
+            middleware.append(falcon.CORSMiddleware(allowed, expose_headers=EXPOSED_HEADERS))
+            middleware.append(_HeadersOfAll(self._headers_of_all))
+        super().__init__(middleware=middleware)
         self._daily = daily
         self._identify = identify
-        self._headers_of_all = [] if origins in {(), ("*",)} else [VARY]
 
     def __call__(self, env: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a request, as WSGI has it."""
@@ -97,6 +103,9 @@ class App(falcon.App[falcon.Request, falcon.Response]):
             log.request_line("GET", "/daily", 200)
             start_response("200 OK", [("x-request-id", identity), *answer.headers, *self._headers_of_all])
             return (answer.body,)
+        if not (query := env.get("QUERY_STRING", "")).isascii():
+            # As curl sends what somebody typed; Falcon, like RFC 3986, knows only what is percent-encoded.
+            env["QUERY_STRING"] = quote(query, safe=ASCII, encoding="latin-1")
         return super().__call__(env, start_response)
 
 
@@ -126,8 +135,9 @@ class _RequestLog:
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
     ) -> None:
-        # The route and not the path, into which a stranger may have written anything.
-        log.request_line(req.method, req.uri_template or "(no such page)", resp.status_code)
+        # The route and not the path; neither that nor the method is what a stranger wrote.
+        method = req.method if req.method in falcon.HTTP_METHODS else "(no such method)"
+        log.request_line(method, req.uri_template or "(no such page)", resp.status_code)
 
 
 class _Connection:
@@ -143,21 +153,24 @@ class _Connection:
             self._store.close()
 
 
-class _VaryByOrigin:
-    """Tells caches that an answer differs by origin, which Falcon's CORS does not."""
+class _HeadersOfAll:
+    """Gives every answer the headers that depend on a setting alone, for the sake of caches."""
+
+    def __init__(self, headers: list[tuple[str, str]]) -> None:
+        self._headers = headers
 
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
     ) -> None:
-        resp.append_header(*VARY)
+        for name, value in self._headers:
+            resp.append_header(name, value)
 
 
-def _cors(origins: tuple[str, ...]) -> list[Any]:
-    if not origins:
-        return []
+def _cors_headers(origins: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Answer what Falcon's CORS forgets: a cache keeps one answer, for pages and programs alike."""
     if origins == ("*",):
-        return [falcon.CORSMiddleware("*", expose_headers=EXPOSED_HEADERS)]
-    return [falcon.CORSMiddleware(origins, expose_headers=EXPOSED_HEADERS), _VaryByOrigin()]
+        return [("access-control-allow-origin", "*"), ("access-control-expose-headers", EXPOSED_HEADERS)]
+    return [("vary", "Origin")] if origins else []
 
 
 def _fresh_randomness() -> random.Random:

@@ -5,18 +5,16 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
 from quoteapi import database
-from quoteapi.clock import midnight
+from quoteapi.clock import Clock, midnight
 from quoteapi.config import ROOT, SHIPPED_DATABASE
 from quoteapi.models import Quote
-from quoteapi.models import database as bound
 from quoteapi.quotes import InvalidQuote, Quotation, comparable, keep_all, row_of, valid_quotation
 
 Format = Literal["csv", "json", "jsonl"]
@@ -86,21 +84,22 @@ def write_quotations(quotations: Iterable[Quotation], stream: IO[str], form: For
         stream.write("[]\n" if before == "[\n" else "\n]\n")
 
 
-def import_rows(rows: Iterable[Row], created_at: datetime, *, strict: bool) -> Imported:
-    """Store what is good of `rows`; with `strict`, everything or nothing."""
+def import_rows(rows: Iterable[Row], clock: Clock) -> Imported:
+    """Store what is good of `rows`, a batch at a time, so that no other writer waits long."""
     imported = Imported()
     rows = iter(rows)
-    with bound.atomic() if strict else nullcontext() as whole:
-        while batch := list(islice(rows, BATCH)):
-            imported.bad += [(row.line, str(row.quotation)) for row in batch if isinstance(row.quotation, InvalidQuote)]
-            good = [row.quotation for row in batch if isinstance(row.quotation, Quotation)]
-            new = keep_all(good, created_at)
-            imported.new += new
-            imported.known += len(good) - new
-        if whole is not None and imported.bad:
-            whole.rollback()
-            imported.new, imported.refused = 0, True
+    while batch := list(islice(rows, BATCH)):
+        imported.bad += bad_rows(batch)
+        good = [row.quotation for row in batch if isinstance(row.quotation, Quotation)]
+        new = keep_all(good, clock())
+        imported.new += new
+        imported.known += len(good) - new
     return imported
+
+
+def bad_rows(rows: Iterable[Row]) -> list[tuple[int, str]]:
+    """Answer line and reason of the rows that hold no quotation."""
+    return [(row.line, str(row.quotation)) for row in rows if isinstance(row.quotation, InvalidQuote)]
 
 
 def _json(quotation: Quotation) -> str:
@@ -135,7 +134,8 @@ def _read_csv(
         except StopIteration:
             return
         except csv.Error as error:
-            raise UnreadableFile(f"line {line}: {error}") from error
+            yield line, InvalidQuote(str(error))
+            continue
         if len(values) == len(header):
             yield line, dict(zip(header, values, strict=True))
         elif values:

@@ -4,16 +4,20 @@ Exit codes: 0 done; 1 done in part or not at all, as the message says; 2 the com
 3 a setting is wrong or the database cannot be used.
 """
 
+import errno
 import json
 import os
 import shutil
+import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from io import TextIOWrapper
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
@@ -43,6 +47,9 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_SETTINGS = 3
 STANDARD_STREAM = Path("-")
+MOST = 1_000_000_000
+KILL_SECONDS = 10
+"""How long a worker may take to end what it is at."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -63,8 +70,12 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except WrongSetting as error:
             raise Failure(str(error), EXIT_SETTINGS) from error
-        except PeeweeException as error:
+        except (PeeweeException, sqlite3.Error) as error:
             raise Failure(f"The database cannot be used: {error}", EXIT_SETTINGS) from error
+        except (OSError, UnicodeError) as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # the reader had enough, as in `| head`
+            raise Failure(str(error)) from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -84,20 +95,22 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     cores = os.cpu_count() or 1
     workers = workers or settings.workers or cores
     database.connect(settings).close()  # an operator's mistake is told before a worker starts
-    _check_free(host, port)
+    address = _free_address(host, port)
     _say_what_to_open(host, port)
+    _leave_interrupts_to_the_parent()
     from granian import Granian  # noqa: PLC0415 only this command needs it, and it is large
     from granian.constants import Interfaces  # noqa: PLC0415
     from granian.log import LogLevels  # noqa: PLC0415
 
     Granian(
         "quoteapi.app:api",
-        address=host,
+        address=address,
         port=port,
         interface=Interfaces.WSGI,
         workers=workers,
         blocking_threads=threads_of(cores),
         websockets=False,
+        workers_kill_timeout=KILL_SECONDS,
         log_level=LogLevels.warning,
     ).serve()
 
@@ -107,15 +120,27 @@ def threads_of(cores: int) -> int:
     return min(8, 2 * cores + 1)
 
 
-def _check_free(host: str, port: int) -> None:
+def _free_address(host: str, port: int) -> str:
+    """Answer the address of a host, where the port is free."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except OSError as error:
-        message = f"Cannot listen on {host} port {port}: {error.strerror}. Set HOST or PORT, for example PORT=8001."
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no such host"
+        message = f"Cannot listen on {host} port {port}: {reason}. Set HOST or PORT, for example PORT=8001."
         raise Failure(message, EXIT_SETTINGS) from error
+    return str(address[0])
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    """Have workers born deaf to Ctrl-C, which the terminal sends to them too: the parent ends them, once."""
+    interrupt = {signal.SIGINT}
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, interrupt),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, interrupt),
+    )
 
 
 def _say_what_to_open(host: str, port: int) -> None:
@@ -147,7 +172,7 @@ def daily(day: datetime | None, *, as_json: bool) -> None:
 @main.command("random")
 @click.option("--category", help="Of this category only.")
 @click.option("--author", help="By this author only.")
-@click.option("--max-length", type=click.IntRange(1), help="Of at most so many characters.")
+@click.option("--max-length", type=click.IntRange(1, MOST), help="Of at most so many characters.")
 @as_json
 def random_quote(category: str | None, author: str | None, max_length: int | None, *, as_json: bool) -> None:
     """Show a random quote."""
@@ -163,7 +188,9 @@ def quotes_() -> None:
 @quotes_.command("list")
 @click.option("--category", help="Of this category only.")
 @click.option("--author", help="By this author only.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many, the newest first.")
+@click.option(
+    "--limit", type=click.IntRange(1, MOST), default=20, show_default=True, help="How many, the newest first."
+)
 @as_json
 def list_(category: str | None, author: str | None, limit: int, *, as_json: bool) -> None:
     """List quotes, the newest first."""
@@ -215,13 +242,12 @@ def import_(file: Path, form: catalogue.Format | None, *, strict: bool, as_json:
     A bad row is reported with its line and skipped; then the exit code is 1.
     """
     form = form or _format_of(file)
-    # What is not UTF-8 becomes surrogates, which are refused row by row, with the line.
-    raw = click.open_file(str(file), "rb")
-    stream = TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    with _database(), stream, _progress(f"Reading {file.name}", _size_of(file)) as bar:
-        rows = _followed(catalogue.read_quotations(stream, form), raw, bar)
+    with _database(), _seekable(file) as raw:
         try:
-            imported = catalogue.import_rows(rows, clock.now(), strict=strict)
+            if strict and (bad := catalogue.bad_rows(_rows(raw, form, f"Checking {file.name}"))):
+                imported = catalogue.Imported(bad=bad, refused=True)
+            else:
+                imported = catalogue.import_rows(_rows(raw, form, f"Reading {file.name}"), clock.now)
         except catalogue.UnreadableFile as error:
             raise Failure(f"{file}: {error}") from error
     _report(imported, as_json=as_json)
@@ -235,13 +261,14 @@ def import_(file: Path, form: catalogue.Format | None, *, strict: bool, as_json:
 def export(file: Path, form: catalogue.Format | None) -> None:
     """Write all quotes to a FILE (by default standard output), in a form that `import` reads."""
     form = form or ("csv" if file == STANDARD_STREAM else _format_of(file))
-    with _database():
-        size = catalogue_size() if file != STANDARD_STREAM else 0
-        with (
-            click.open_file(str(file), "w", encoding="utf-8", atomic=True) as stream,
-            _progress(f"Writing {file.name}", size) as bar,
-        ):
-            catalogue.write_quotations(_counted(all_quotations(), bar), stream, form)
+    # Whole or not at all, except where it goes into something that is no file, such as a pipe.
+    whole = not file.exists() or file.is_file()
+    with (
+        _database(),
+        click.open_file(str(file), "w", encoding="utf-8", atomic=whole) as stream,
+        _progress(f"Writing {file.name}", catalogue_size() if file != STANDARD_STREAM else 0) as bar,
+    ):
+        catalogue.write_quotations(_counted(all_quotations(), bar), stream, form)
 
 
 @main.command()
@@ -301,10 +328,6 @@ def _format_of(file: Path) -> catalogue.Format:
     return cast("catalogue.Format", form)
 
 
-def _size_of(file: Path) -> int:
-    return file.stat().st_size if file != STANDARD_STREAM else 0
-
-
 def _progress(label: str, length: int) -> "ProgressBar[int]":
     """Make a progress bar on standard error; unseen where nobody looks or the length is not known."""
     unseen = not (length and sys.stderr.isatty())
@@ -313,12 +336,30 @@ def _progress(label: str, length: int) -> "ProgressBar[int]":
     )
 
 
-def _followed(rows: Iterable[catalogue.Row], file: IO[bytes], bar: "ProgressBar[int]") -> Iterator[catalogue.Row]:
-    """Hand rows on, and move the bar to where in the file they come from."""
-    for row in rows:
-        if not bar.hidden:
-            bar.update(file.tell() - bar.pos)
-        yield row
+@contextmanager
+def _seekable(file: Path) -> Iterator[IO[bytes]]:
+    """Open a file to be read more than once; standard input is kept aside for that."""
+    if file != STANDARD_STREAM:
+        with file.open("rb") as stream:
+            yield stream
+        return
+    with TemporaryFile() as kept:
+        shutil.copyfileobj(sys.stdin.buffer, kept)
+        yield kept
+
+
+def _rows(raw: IO[bytes], form: catalogue.Format, label: str) -> Iterator[catalogue.Row]:
+    """Read rows from the beginning, and show how far it is."""
+    size = raw.seek(0, os.SEEK_END)
+    raw.seek(0)
+    # What is not UTF-8 becomes surrogates, which are refused row by row, with the line.
+    text = TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    with _progress(label, size) as bar:
+        for row in catalogue.read_quotations(text, form):
+            if not bar.hidden:
+                bar.update(raw.tell() - bar.pos)
+            yield row
+    text.detach()
 
 
 def _counted(quotations: Iterable[Quotation], bar: "ProgressBar[int]") -> Iterator[Quotation]:

@@ -40,9 +40,16 @@ def _sqlite_url(value: str) -> str:
     return value
 
 
+def _is_http(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an address of brackets, or a port that is none
+        return False
+
+
 def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not value.isascii() or " " in value:
+    if not (_is_http(value) and value.isascii() and value.isprintable() and " " not in value):
         raise ValueError("an address that starts with https:// (or http://), for example https://example.org/quotes")
     return value
 
@@ -54,10 +61,9 @@ def _header_value(value: str) -> str:
 
 
 def _origins(value: str) -> tuple[str, ...]:
-    origins = tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+    origins = tuple(part.strip().rstrip("/").lower() for part in value.split(",") if part.strip())
     for origin in origins:
-        parts = urlsplit(origin)
-        is_origin = parts.scheme in {"http", "https"} and parts.netloc and origin.endswith(f"://{parts.netloc}")
+        is_origin = _is_http(origin) and origin.endswith(f"://{urlsplit(origin).netloc}")
         if not is_origin and origins != ("*",):
             raise ValueError(
                 "* alone, or origins with commas between, for example https://example.org,http://localhost:3000"
@@ -93,7 +99,11 @@ class Settings:
     )
     log_level: str = _setting("LOG_LEVEL", _log_level, "INFO", "`DEBUG`, `INFO`, `WARNING` or `ERROR`")
     upstream_endpoint: str | None = _setting(
-        "Mashape_API_Endpoint", _http_url, None, "the address of an upstream quote API, asked first when set"
+        "Mashape_API_Endpoint",
+        _http_url,
+        None,
+        "the address of an upstream quote API, asked first when set",
+        secret=True,
     )
     upstream_key: str | None = _setting(
         "X_Mashape_Key", _header_value, None, "the key of the upstream quote API", secret=True
@@ -150,6 +160,8 @@ def load_settings(environment: Mapping[str, str], dotenv: Path = ROOT / ".env") 
     if dotenv.is_file():
         from dotenv import dotenv_values  # noqa: PLC0415 nothing to import where there is no such file
 
-        from_file = {name: value for name, value in dotenv_values(dotenv).items() if value is not None}
+        from_file = {
+            name: value for name, value in dotenv_values(dotenv, interpolate=False).items() if value is not None
+        }
         environment = {**from_file, **environment}
     return read_settings(environment)

@@ -29,6 +29,10 @@ def connect(settings: Settings) -> SqliteDatabase:
     try:
         if not path.exists():
             _make_working_copy(path)
+        elif SHIPPED_DATABASE.exists() and path.samefile(SHIPPED_DATABASE):
+            raise WrongSetting(
+                f"{path} is the shipped catalogue, which is never written to. Set DATABASE_URL to another file."
+            )
         found = _schema_of(path)
     except (OSError, sqlite3.Error) as error:
         raise WrongSetting(
@@ -37,7 +41,7 @@ def connect(settings: Settings) -> SqliteDatabase:
     if found != SCHEMA:
         raise WrongSetting(
             f"{path} is not a database of this version of QuoteAPI (it has schema {found}, not {SCHEMA})."
-            " Set DATABASE_URL to another file, or move this one away and start again."
+            " Set DATABASE_URL to another file, or move this one (with its -wal and -shm) away and start again."
         )
     return bind(path)
 
@@ -45,8 +49,10 @@ def connect(settings: Settings) -> SqliteDatabase:
 def bind(path: Path) -> SqliteDatabase:
     """Bind the models to an SQLite file. Connections are opened when they are needed, one a thread."""
     database = SqliteDatabase(
-        str(path),
+        f"{path.as_uri()}?mode=rw",  # a file that somebody deleted is missed, not made anew without tables
+        uri=True,
         timeout=BUSY_SECONDS,
+        lock_type="immediate",  # so that a writer waits for its turn, and does not fail where it read before
         pragmas={"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1},
     )
     models.database.initialize(database)
@@ -69,6 +75,9 @@ def _make_working_copy(path: Path) -> None:
     """Copy the shipped catalogue to `path`, whole or not at all; where two do so at once, one wins."""
     if not SHIPPED_DATABASE.exists():
         raise WrongSetting(f"The catalogue {SHIPPED_DATABASE} is missing. Build it with `make catalogue`.")
+    for left in (path.with_name(path.name + ending) for ending in ("-wal", "-shm", "-journal")):
+        if left.exists() and not path.exists():
+            raise WrongSetting(f"{left} was left by a database that is gone, and would spoil a new one. Move it away.")
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
     os.close(handle)
     copy = Path(name)

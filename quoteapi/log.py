@@ -1,6 +1,5 @@
 """Log lines on standard error: one a request, each with the request's id, none with what a stranger wrote."""
 
-import atexit
 import logging
 import sys
 import threading
@@ -8,6 +7,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from contextvars import ContextVar
+from multiprocessing.util import Finalize
 from typing import IO
 
 GATHER_SECONDS = 0.05
@@ -60,7 +60,8 @@ class _Writer:
             if self._thread is None:  # not before: servers fork after the app is loaded
                 self._thread = threading.Thread(target=self._write_again_and_again, daemon=True)
                 self._thread.start()
-                atexit.register(self.write)
+                # At the end, also of a worker, which multiprocessing ends without what atexit has.
+                Finalize(None, self.write, exitpriority=10)
 
     def write(self) -> None:
         lines = []

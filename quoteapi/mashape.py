@@ -2,14 +2,17 @@
 
 import json
 import logging
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from http.cookiejar import DefaultCookiePolicy
+from threading import BoundedSemaphore, Lock, Thread
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
 from quoteapi.quotes import InvalidQuote, Quotation, valid_quotation
@@ -17,7 +20,9 @@ from quoteapi.quotes import InvalidQuote, Quotation, valid_quotation
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 3.0
 WHOLE_SECONDS = 5.0
-"""For an answer that comes in drops, each of them within `READ_SECONDS`."""
+"""For all of it: the try and the second one, and an answer that comes in drops."""
+MOST_AT_ONCE = 4
+"""Requests under way in a process, those that were given up but have not ended included."""
 MAX_ANSWER_BYTES = 64 * 1024
 FAILURES_TO_OPEN = 3
 """Failures in a row after which the upstream API is left alone."""
@@ -42,6 +47,7 @@ class MashapeQuotes:
         self._host = urlsplit(endpoint).netloc.rpartition("@")[2]
         self._monotonic = monotonic
         self._breaker = Breaker(monotonic)
+        self._free = BoundedSemaphore(MOST_AT_ONCE)
         # urllib3's warnings have the whole address, and an address may hold a key.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         self._session = requests.Session()
@@ -49,6 +55,7 @@ class MashapeQuotes:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retry))
         self._session.headers["Accept"] = "application/json"
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         if key is not None:
             names = ("X-Mashape-Key", "X-RapidAPI-Key", "X-Api-Key")
             self._session.headers.update(dict.fromkeys(names, key) | {"X-RapidAPI-Host": self._host})
@@ -58,8 +65,8 @@ class MashapeQuotes:
         if not self._breaker.lets_through():
             return None
         try:
-            quotation = read_answer(self._ask())
-        except (requests.RequestException, UnusableAnswer) as error:
+            quotation = read_answer(self._asked_in_time())
+        except (requests.RequestException, HTTPError, UnusableAnswer) as error:
             # The class of a transport's error says enough; its text has the address, which may hold a key.
             reason = str(error) if isinstance(error, UnusableAnswer) else type(error).__name__
             log.warning("No quote from the upstream API at %s: %s", self._host, reason)
@@ -67,6 +74,26 @@ class MashapeQuotes:
             return None
         self._breaker.succeeded()
         return quotation
+
+    def _asked_in_time(self) -> bytes:
+        """Ask in a thread of its own, and give it up when it takes too long: no socket has a time-out for the whole."""
+        if not self._free.acquire(blocking=False):
+            raise UnusableAnswer(f"{MOST_AT_ONCE} requests are under way")
+        answer: Future[bytes] = Future()
+
+        def ask() -> None:
+            try:
+                answer.set_result(self._ask())
+            except Exception as error:  # noqa: BLE001 it is raised where it is waited for
+                answer.set_exception(error)
+            finally:
+                self._free.release()
+
+        Thread(target=ask, daemon=True).start()
+        try:
+            return answer.result(WHOLE_SECONDS)
+        except TimeoutError as error:
+            raise UnusableAnswer(f"its answer took over {WHOLE_SECONDS:.0f} seconds") from error
 
     def _ask(self) -> bytes:
         deadline = self._monotonic() + WHOLE_SECONDS
@@ -76,7 +103,7 @@ class MashapeQuotes:
             if response.status_code != requests.codes.ok:
                 raise UnusableAnswer(f"it answered {response.status_code}")
             answer = b""
-            for piece in response.iter_content(4_096):
+            while piece := response.raw.read1(4_096, decode_content=True):
                 answer += piece
                 if len(answer) > MAX_ANSWER_BYTES:
                     raise UnusableAnswer(f"its answer is over {MAX_ANSWER_BYTES} bytes")
@@ -120,7 +147,7 @@ class Breaker:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._failures = 0
         self._closed_from = 0.0
 

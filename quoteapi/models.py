@@ -32,7 +32,7 @@ class MomentField(DateTimeField):
 
 
 class Quote(Model):
-    """A quote. Its `id` is its place in the catalogue, and never given to another."""
+    """A quote. Its `id` is its place in the catalogue: 1 for the first, and so on."""
 
     id = AutoField()
     quote = TextField()

@@ -2,9 +2,10 @@
 
 import json
 import logging
+import sqlite3
 
 import falcon
-from peewee import InterfaceError, OperationalError
+from peewee import DatabaseError, IntegrityError, InterfaceError, ProgrammingError
 
 from quoteapi.quotes import DateToCome, NoQuoteFound
 
@@ -19,7 +20,8 @@ def add_problems(app: "falcon.App[falcon.Request, falcon.Response]") -> None:
     app.set_error_serializer(_write)
     app.add_error_handler(DateToCome, _date_to_come)
     app.add_error_handler(NoQuoteFound, _no_quote_found)
-    app.add_error_handler((OperationalError, InterfaceError), _database_away)
+    app.add_error_handler((DatabaseError, InterfaceError, sqlite3.Error), _database_away)
+    app.add_error_handler((IntegrityError, ProgrammingError), _unforeseen)
     app.add_error_handler(Exception, _unforeseen)
 
 

@@ -1,6 +1,7 @@
 """Quotes: the one of a date, a random one, what may be stored, and how it is kept."""
 
 import hashlib
+import logging
 import threading
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,7 +9,7 @@ from datetime import date, datetime, timedelta
 from random import Random
 from typing import Any, NamedTuple, Protocol
 
-from peewee import Expression, ModelSelect, Select
+from peewee import Expression, ModelSelect, OperationalError, Select
 
 from quoteapi.clock import Clock, midnight
 from quoteapi.models import DailyQuote, Quote, database
@@ -30,6 +31,8 @@ WINDOW = 1_024
 
 
 EMPTY_CATALOGUE = "The catalogue has no quotes."
+
+log = logging.getLogger(__name__)
 
 
 class InvalidQuote(Exception):
@@ -71,8 +74,10 @@ class Upstream(Protocol):
 # ---- what may be stored
 
 # Characters that nobody sees but that make texts differ or turn their order round: soft hyphen, zero width
-# space, word joiner, byte order mark, and the overrides of writing direction. (Joiners are letters' business.)
-_INVISIBLE = dict.fromkeys([0xAD, 0x200B, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+# space, word joiner, byte order mark, and the marks of writing direction. (Joiners are letters' business.)
+_INVISIBLE = dict.fromkeys(
+    [0xAD, 0x61C, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+)
 _ACCENTS = range(10, 256)
 """Canonical combining classes of the marks that people leave out; vowel signs, viramas and voicing are below."""
 
@@ -93,17 +98,20 @@ def valid_quotation(fields: Mapping[str, object]) -> Quotation:
 
     White space is evened out and invisible characters are dropped. Raises `InvalidQuote`, which names the field.
     """
+    source = fields.get("source")
     return Quotation(
         _valid_text("quote", fields.get("quote"), MAX_QUOTE_LENGTH),
         _valid_text("author", fields.get("author"), MAX_NAME_LENGTH),
         _valid_text("category", fields.get("category"), MAX_NAME_LENGTH),
-        _valid_text("source", fields.get("source") or "", MAX_SOURCE_LENGTH, may_be_empty=True),
+        _valid_text("source", "" if source is None else source, MAX_SOURCE_LENGTH, may_be_empty=True),
     )
 
 
 def _valid_text(name: str, value: object, most: int, *, may_be_empty: bool = False) -> str:
     if not isinstance(value, str):
         raise InvalidQuote(f"{name} is missing" if value is None else f"{name} is not text")
+    if len(value) > 10 * most:  # before any work: putting marks in order takes the square of their number
+        raise InvalidQuote(f"{name} has {len(value)} characters; at most {most} fit")
     text = " ".join(unicodedata.normalize("NFC", value).translate(_INVISIBLE).split())
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
         raise InvalidQuote(f"{name} has characters that are not text")
@@ -137,23 +145,33 @@ def catalogue_size() -> int:
     return Quote.select(Quote.id).order_by(Quote.id.desc()).limit(1).scalar() or 0
 
 
-def keep(quotation: Quotation, created_at: datetime) -> tuple[int, bool]:
+def keep(quotation: Quotation, now: datetime) -> tuple[int, bool]:
     """Store a quotation once. Answer its id, and whether it is new."""
-    row = row_of(quotation, created_at)
+    row = row_of(quotation, now)
     known = Quote.select(Quote.id).where(Quote.fingerprint == row["fingerprint"])
     if (found := known.scalar()) is not None:
         return found, False
-    written = Quote.insert(row).on_conflict_ignore().as_rowcount().execute()
-    return known.scalar(), written == 1
+    new = keep_all([quotation], now) == 1
+    return known.scalar(), new
 
 
-def keep_all(quotations: Iterable[Quotation], created_at: datetime) -> int:
+def keep_all(quotations: Iterable[Quotation], now: datetime) -> int:
     """Store quotations, those that are there already aside, in the order given. Answer how many are new."""
-    rows = {row["fingerprint"]: row for row in (row_of(quotation, created_at) for quotation in quotations)}
+    rows = {row["fingerprint"]: row for row in (row_of(quotation, now) for quotation in quotations)}
+    with database.atomic():
+        return _insert(rows)
+
+
+def _insert(rows: dict[str, dict[str, Any]]) -> int:
     for known in Quote.select(Quote.fingerprint).where(Quote.fingerprint.in_(list(rows))):
         del rows[known.fingerprint]
     if not rows:
         return 0
+    # A clock that is set back must not put a quote among those that earlier days were chosen from.
+    newest = Quote.select(Quote.created_at).order_by(Quote.created_at.desc()).limit(1).scalar()
+    for row in rows.values():
+        if newest is not None and row["created_at"] <= newest:
+            row["created_at"] = newest + timedelta(microseconds=1)
     return int(Quote.insert_many(list(rows.values())).on_conflict_ignore().as_rowcount().execute())
 
 
@@ -174,13 +192,14 @@ def all_quotations() -> Iterator[Quotation]:
 def shuffled(place: int, size: int) -> int:
     """Answer where `place` (0 to `size` - 1) goes in a fixed shuffling of `size` things.
 
-    A Feistel network over the next power of four, walked until it is inside: every place once, in constant memory.
+    A Feistel network over the next power of four, walked until it is inside: every place once, in constant memory. A
+    few things more leave nearly all of the others where they were.
     """
     half = max(1, (size - 1).bit_length() + 1 >> 1)
     while True:
         left, right = place >> half, place & (1 << half) - 1
         for turn in range(4):
-            digest = hashlib.blake2b(f"{size}/{turn}/{right}".encode(), digest_size=8).digest()
+            digest = hashlib.blake2b(f"{half}/{turn}/{right}".encode(), digest_size=8).digest()
             left, right = right, left ^ int.from_bytes(digest) & (1 << half) - 1
         place = left << half | right
         if place < size:
@@ -198,21 +217,21 @@ def scheduled_id(day: date) -> int:
     if first is None:
         raise NoQuoteFound(EMPTY_CATALOGUE)
     start = first.date()
-    counted_to = start + timedelta(days=1)
+    counted_to = first + timedelta(microseconds=1)
     size = _size_before(counted_to)
     while (day - start).days >= size:
-        later = Quote.select(Quote.created_at).where(Quote.created_at >= midnight(counted_to))
+        later = Quote.select(Quote.created_at).where(Quote.created_at >= counted_to)
         growth = later.order_by(Quote.created_at).limit(1).scalar()
         same_size_to = day if growth is None else min(day, growth.date())
         start += timedelta(days=size * max(1, (same_size_to - start).days // size))
-        counted_to = start
+        counted_to = midnight(start)
         size = _size_before(counted_to)
     return shuffled((day - start).days % size, size) + 1
 
 
-def _size_before(day: date) -> int:
-    """Answer how many quotes there were when `day` began: the ids are given in order, without gaps."""
-    earlier = Quote.select(Quote.id).where(Quote.created_at < midnight(day))
+def _size_before(moment: datetime) -> int:
+    """Answer how many quotes there were at a moment: ids and moments are given in order, ids without gaps."""
+    earlier = Quote.select(Quote.id).where(Quote.created_at < moment)
     return int(earlier.order_by(Quote.created_at.desc(), Quote.id.desc()).limit(1).scalar())
 
 
@@ -256,11 +275,19 @@ class Quotes:
     def _decide(self, day: date) -> Quotation:
         """Store the quote of a date; where another process was faster, answer that one's."""
         fresh = self._upstream.fetch() if self._upstream is not None and self._state_is_shared else None
+        if self._clock().date() != day:  # it was over while the upstream API thought: others answer the schedule's
+            fresh = None
         quote_id = keep(fresh, self._clock())[0] if fresh is not None else None
         if quote_id is None or DailyQuote.select().where(DailyQuote.quote == quote_id).exists():
             quote_id = scheduled_id(day)
         quotation = _quotation_from(quote_id)
-        DailyQuote.insert(date=day, quote=quote_id).on_conflict_ignore().execute()
+        try:
+            DailyQuote.insert(date=day, quote=quote_id).on_conflict_ignore().execute()
+        except OperationalError as error:
+            if self._upstream is not None:
+                raise
+            log.warning("The quote of %s is not stored, only worked out: %s", day, error)
+            return quotation
         return _stored_for(day) or quotation
 
     def random(self, filters: Filters) -> Quotation:
@@ -297,7 +324,7 @@ class _Pool:
 
     def is_good(self, now: datetime) -> bool:
         """Whether to give out of it, and not to draw anew."""
-        return now - self._drawn_at < (POOL_LIFE if self._rest else POOL_REUSE)
+        return timedelta(0) <= now - self._drawn_at < (POOL_LIFE if self._rest else POOL_REUSE)
 
     def give(self, random: Random) -> Quotation:
         """Give the next one, which is never the one before if there are two."""

@@ -119,6 +119,13 @@ def test_a_database_that_was_deleted_is_not_healthy(service: Service, settings: 
     assert_problem(requests.get(f"{base}/random", timeout=5), 503, "Database not available")
 
 
+def test_a_database_that_is_broken_is_503_too(service: Service, settings: Settings) -> None:
+    base = service()
+    settings.database_path.write_bytes(b"broken" * 10_000)
+    assert_problem(requests.get(f"{base}/random", timeout=5), 503, "Database not available")
+    assert requests.get(f"{base}/health", timeout=5).status_code == 503
+
+
 # ---- the id of a request
 
 
@@ -163,11 +170,14 @@ def test_pages_of_the_named_origins_may_call(service: Service, path: str) -> Non
     assert [answer.headers["Vary"] for answer in (allowed, other, plain)] == ["Origin"] * 3, "or a cache mixes them up"
 
 
-def test_pages_of_all_origins_may_call(service: Service) -> None:
+@pytest.mark.parametrize("path", ["/daily", "/random", "/nothing"])
+def test_pages_of_all_origins_may_call(service: Service, path: str) -> None:
     base = service(CORS_ORIGINS="*")
     for _ in range(2):
-        answer = requests.get(f"{base}/daily", headers={"Origin": ORIGIN}, timeout=5)
-        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        for headers in ({"Origin": ORIGIN}, {}):  # a cache may keep the answer to one for the other
+            answer = requests.get(f"{base}{path}", headers=headers, timeout=5)
+            assert answer.headers["Access-Control-Allow-Origin"] == "*"
+            assert "X-Request-ID" in answer.headers["Access-Control-Expose-Headers"]
 
 
 def test_a_browser_may_ask_first(service: Service) -> None:

@@ -173,6 +173,19 @@ def test_on_a_terminal_long_work_shows_how_far_it_is(quoteapi: Command, tmp_path
     assert "100%" in shown
 
 
+def test_an_export_goes_into_what_is_no_file_too(quoteapi: Command, tmp_path: Path) -> None:
+    device = Path(os.devnull)
+    assert quoteapi("quotes", "export", str(device), "--format", "csv").returncode == 0
+    assert not device.is_file()
+    assert quoteapi("quotes", "export", "/dev/fd/1", "--format", "csv").stdout.startswith(
+        "quote,author,category,source\n"
+    )
+    nowhere = quoteapi("quotes", "export", f"{tmp_path}/none/all.csv")
+    assert nowhere.returncode == 1
+    assert "No such file or directory" in nowhere.stderr
+    assert "Traceback" not in nowhere.stderr
+
+
 # ---- what the operator should read
 
 
@@ -198,6 +211,13 @@ def test_serve_says_when_the_port_is_taken(quoteapi: Command) -> None:
         stopped = quoteapi("serve", "--port", str(port))
     assert stopped.returncode == 3
     assert f"Cannot listen on 127.0.0.1 port {port}: Address already in use. Set HOST or PORT" in stopped.stderr
+
+
+def test_serve_says_when_there_is_no_such_host(quoteapi: Command) -> None:
+    for host in ("a..b", "x" * 70):
+        stopped = quoteapi("serve", HOST=host)
+        assert (stopped.returncode, stopped.stdout) == (3, "")
+        assert f"Cannot listen on {host}" in stopped.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

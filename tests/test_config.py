@@ -21,7 +21,7 @@ def test_each_setting_is_typed() -> None:
             "PORT": " 8080 ",
             "WORKERS": "3",
             "DATABASE_URL": "sqlite:////data/my quotes.db",
-            "CORS_ORIGINS": "https://example.org, http://localhost:3000/",
+            "CORS_ORIGINS": "https://Example.org, http://localhost:3000/",
             "LOG_LEVEL": "warning",
             "Mashape_API_Endpoint": "https://quotes.example.org/random?count=1",
             "X_Mashape_Key": "key",
@@ -56,6 +56,9 @@ def test_each_setting_is_typed() -> None:
             "Mashape_API_Endpoint must be an address that starts with https://",
         ),
         ("Mashape_API_Endpoint", "file:///etc/passwd", "Mashape_API_Endpoint must be an address"),
+        ("CORS_ORIGINS", "https://example.org:http", "CORS_ORIGINS must be * alone"),
+        ("Mashape_API_Endpoint", "https://example.org:99999", "Mashape_API_Endpoint must be an address"),
+        ("Mashape_API_Endpoint", "https://example.org/a b", "Mashape_API_Endpoint must be an address"),
         ("Mashape_API_Endpoint", "https://[", "Mashape_API_Endpoint must be"),
     ],
 )
@@ -71,6 +74,9 @@ def test_a_key_is_shown_neither_when_wrong_nor_when_right(key: str) -> None:
         read_settings({"X_Mashape_Key": key})
     assert key not in str(refusal.value)
     assert "hidden-key" not in repr(read_settings({"X_Mashape_Key": "hidden-key"}))
+    with pytest.raises(WrongSetting) as refusal:
+        read_settings({"Mashape_API_Endpoint": "ftp://example.org?key=hidden-key"})
+    assert "hidden-key" not in str(refusal.value)
 
 
 def test_an_empty_setting_counts_as_not_set() -> None:
@@ -79,9 +85,9 @@ def test_an_empty_setting_counts_as_not_set() -> None:
 
 def test_the_file_dotenv_is_read_and_the_environment_wins(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
-    dotenv.write_text('PORT=8001\nX_Mashape_Key="with # inside"\nHOST=localhost\nNOT_A_VALUE\n')
+    dotenv.write_text('PORT=8001\nX_Mashape_Key="with # and ${HOME} inside"\nHOST=localhost\nNOT_A_VALUE\n')
     settings = load_settings({"PORT": "8002"}, dotenv)
-    assert (settings.port, settings.host, settings.upstream_key) == (8002, "localhost", "with # inside")
+    assert (settings.port, settings.host, settings.upstream_key) == (8002, "localhost", "with # and ${HOME} inside")
     assert load_settings({}, tmp_path / "none") == Settings()
 
 

@@ -5,8 +5,10 @@ import stat
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from threading import Timer
 
 import pytest
+from peewee import OperationalError
 
 from quoteapi import database
 from quoteapi.config import SHIPPED_DATABASE, Settings, WrongSetting, read_settings
@@ -64,6 +66,41 @@ def test_it_is_in_wal_mode_and_waits_for_writers(store: None) -> None:
     connection = bound.connection()
     pragmas = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "busy_timeout")}
     assert pragmas == {"journal_mode": "wal", "busy_timeout": 5_000}
+
+
+def test_the_shipped_catalogue_cannot_be_the_working_one(shipped: Callable[[list[Quotation]], Path]) -> None:
+    catalogue = shipped([ALCOTT])
+    link = catalogue.with_name("link.db")
+    link.symlink_to(catalogue)
+    for path in (catalogue, link):
+        with pytest.raises(WrongSetting, match=r"is the shipped catalogue, which is never written to"):
+            database.connect(read_settings({"DATABASE_URL": f"sqlite:///{path}"}))
+
+
+def test_what_a_database_that_is_gone_left_does_not_spoil_a_new_one(settings: Settings) -> None:
+    left = settings.database_path.with_name("working.db-wal")
+    left.write_bytes(b"of another database")
+    with pytest.raises(WrongSetting, match=r"working\.db-wal was left by a database that is gone.*Move it away"):
+        database.connect(settings)
+
+
+def test_a_database_that_was_deleted_is_made_anew_at_the_next_start(settings: Settings) -> None:
+    store = database.connect(settings)
+    for file in settings.database_path.parent.glob("working.db*"):
+        file.unlink()
+    with pytest.raises(OperationalError):
+        Quote.select().count()
+    assert not settings.database_path.exists(), "and not as an empty one by whoever reads"
+    store.close()
+    with database.connect(settings):
+        assert Quote.select().count() == 3
+
+
+def test_a_writer_waits_for_its_turn(store: None, settings: Settings) -> None:
+    with closing(sqlite3.connect(settings.database_path, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        Timer(0.3, other.rollback).start()
+        assert keep(KABIR, NOON) == (4, True)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all" * 100])

@@ -1,4 +1,3 @@
-import atexit
 import io
 import logging
 import re
@@ -20,8 +19,6 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     package = logging.getLogger("quoteapi")
     level = package.level
     yield lambda: capsys.readouterr().err
-    if log._writer is not None:
-        atexit.unregister(log._writer.write)
     package.handlers.clear()
     package.setLevel(level)
 

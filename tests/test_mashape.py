@@ -125,6 +125,43 @@ def test_an_answer_in_drops_is_given_up(upstream_api: UpstreamApi, clock: Stoppe
     assert quotes_of(upstream_api, clock).fetch() is None
 
 
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_whatever_comes_in_drops_the_whole_has_a_time(
+    upstream_api: UpstreamApi, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    def drip(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"\r\n" if part == "body" else b""))
+        for _ in range(60):
+            request.wfile.write(b"X-A: b\r\n" if part == "headers" else b" ")
+            time.sleep(0.02)
+
+    monkeypatch.setattr(mashape, "WHOLE_SECONDS", 0.2)
+    upstream_api.answer = drip
+    api = MashapeQuotes(upstream_api.address, KEY)
+    began = time.monotonic()
+    assert api.fetch() is None
+    assert time.monotonic() - began < 0.8
+
+
+def test_requests_that_do_not_end_do_not_pile_up(upstream_api: UpstreamApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mashape, "WHOLE_SECONDS", 0.01)
+    monkeypatch.setattr(mashape, "FAILURES_TO_OPEN", 100)
+    upstream_api.answer = UpstreamApi.that_waits(0.5)
+    api = MashapeQuotes(upstream_api.address, KEY)
+    for _ in range(10):
+        assert api.fetch() is None
+    time.sleep(0.1)
+    assert len(upstream_api.asked) == mashape.MOST_AT_ONCE
+
+
+def test_it_leaves_no_cookies(upstream_api: UpstreamApi) -> None:
+    upstream_api.answer = UpstreamApi.with_bytes(b"[]", headers={"Set-Cookie": "a=b; Max-Age=3600"})
+    api = quotes_of(upstream_api)
+    api.fetch()
+    api.fetch()
+    assert "Cookie" not in upstream_api.asked[1]
+
+
 @pytest.mark.parametrize("encoding", [None, "gzip"])
 def test_an_answer_without_end_is_given_up(upstream_api: UpstreamApi, encoding: str | None) -> None:
     body = b'["' + b"x" * 5_000_000

@@ -175,6 +175,15 @@ def test_a_bad_max_length_is_told_its_form(service: Service, wrong: str) -> None
     assert_problem(get(f"{service()}/random?max_length={wrong}"), 400, "Invalid max_length", "?max_length=120")
 
 
+def test_zeros_in_front_are_none_behind(service: Service) -> None:
+    assert get(f"{service()}/random?max_length=0000000000019").json()["quote"] == ALCOTT.quote
+
+
+@pytest.mark.parametrize("name", ["category", "author"])
+def test_a_name_that_is_no_name_is_refused_before_any_work(service: Service, name: str) -> None:
+    assert_problem(get(f"{service()}/random?{name}={'a' * 201}"), 400, f"Invalid {name}", "more than 100 characters")
+
+
 def test_a_max_length_beyond_all_numbers_narrows_nothing(service: Service) -> None:
     assert get(f"{service()}/random?max_length={'9' * 5_000}").status_code == 200
 

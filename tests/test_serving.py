@@ -1,6 +1,8 @@
 """The real servers: processes that are started as the README says."""
 
+import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -34,7 +36,7 @@ class Servers:
         self.folder = folder
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *words: str, **settings: str) -> str:
+    def start(self, *words: str, terminal: int | None = None, **settings: str) -> str:
         port = free_port()
         command = [
             str(Path(sys.executable).parent / words[0]),
@@ -47,7 +49,8 @@ class Servers:
             **settings,
         }
         with (self.folder / f"said-{len(self.processes)}").open("wb") as said:
-            process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=said, stderr=said)
+            command = command if terminal is None else ["setsid", "--ctty", *command]
+            process = subprocess.Popen(command, env=environment, cwd=ROOT, stdin=terminal, stdout=said, stderr=said)
         self.processes.append(process)
         base = f"http://127.0.0.1:{port}"
         for _ in range(200):
@@ -114,6 +117,32 @@ def test_serve_ends_cleanly(servers: Servers, stop: signal.Signals) -> None:
     process.send_signal(stop)
     assert process.wait(20) == 0
     assert "Traceback" not in servers.said()
+    assert "[the-last]" in servers.said(), "what was gathered is written at the end"
+
+
+def test_ctrl_c_on_a_terminal_ends_it(servers: Servers) -> None:
+    leader, terminal = pty.openpty()
+    base = servers.start("quoteapi", "serve", "--workers", "2", terminal=terminal)
+    assert requests.get(f"{base}/daily", timeout=5).status_code == 200
+    os.write(leader, b"\x03")
+    (process,) = servers.processes
+    assert process.wait(5) == 0
+    os.close(terminal)
+    os.close(leader)
+
+
+def test_text_that_was_typed_into_curl_as_it_is_finds_its_quotes(servers: Servers) -> None:
+    base = servers.start("quoteapi", "serve", "--workers", "1")
+    with socket.create_connection(("127.0.0.1", int(base.rpartition(":")[2])), timeout=5) as connection:
+        connection.sendall("GET /random?author=Émile+Zolà&x=1 HTTP/1.0\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(4_096), b""))
+    problem = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert problem["detail"].startswith("No quote has author 'Émile Zolà'.")
+
+
+def test_a_hosts_name_will_do(servers: Servers) -> None:
+    base = servers.start("quoteapi", "serve", HOST="localhost")
+    assert requests.get(f"{base}/health", timeout=5).status_code == 200
 
 
 def test_many_at_once_on_two_servers_get_one_quote_of_the_day(servers: Servers) -> None:

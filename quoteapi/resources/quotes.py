@@ -10,7 +10,7 @@ from typing import NamedTuple
 import falcon
 
 from quoteapi.clock import Clock, seconds_to_midnight
-from quoteapi.quotes import Filters, Quotation, Quotes
+from quoteapi.quotes import MAX_NAME_LENGTH, Filters, Quotation, Quotes
 
 REMEMBERED_DATES = 64
 REMEMBERED_BODIES = 1_024
@@ -152,13 +152,15 @@ def _date_asked_for(req: falcon.Request) -> date | None:
 def _filters_asked_for(req: falcon.Request) -> Filters:
     """Read the filters; an empty one, as a form sends for a field left empty, counts as not sent."""
     max_length = req.get_param("max_length") or None
-    if max_length is not None and not (max_length.isascii() and max_length.isdigit() and int(max_length[:9]) > 0):
+    if max_length is not None and not (max_length.isascii() and max_length.isdigit() and max_length.strip("0")):
         raise falcon.HTTPBadRequest(
             title="Invalid max_length",
             description="Send the number of characters that fit, 1 or more, for example ?max_length=120.",
         )
-    return Filters(
-        req.get_param("category") or None,
-        req.get_param("author") or None,
-        int(max_length[:9]) if max_length is not None else None,
-    )
+    names = {name: req.get_param(name) or None for name in ("category", "author")}
+    for name, value in names.items():
+        if value is not None and len(value) > 2 * MAX_NAME_LENGTH:
+            raise falcon.HTTPBadRequest(
+                title=f"Invalid {name}", description=f"No {name} has more than {MAX_NAME_LENGTH} characters."
+            )
+    return Filters(**names, max_length=int(max_length.lstrip("0")[:9]) if max_length is not None else None)
