@@ -21,6 +21,8 @@ Format = Literal["csv", "json", "jsonl"]
 
 REQUIRED = ("quote", "author", "category")
 COLUMNS = (*REQUIRED, "source")
+IGNORED = ("id", "checked_in", "added")
+"""What an import does not read but does not refuse either, so that the catalogue's own file can be imported."""
 CATALOGUE = ROOT / "catalogue"
 CATALOGUE_COLUMNS = ("id", *COLUMNS, "checked_in", "added")
 LAST_YEAR_OF_DEATH = 1929
@@ -111,13 +113,13 @@ def _quotation(fields: object) -> Quotation:
         raise fields
     if not isinstance(fields, Mapping):
         raise InvalidQuote("not an object with quote, author and category")
-    if unknown := sorted(str(name) for name in fields if name not in COLUMNS):
+    if unknown := sorted(str(name) for name in fields if name not in COLUMNS + IGNORED):
         raise InvalidQuote(f"unknown: {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
     return valid_quotation(fields)
 
 
 def _read_csv(
-    stream: IO[str], required: tuple[str, ...] = REQUIRED, known: tuple[str, ...] = COLUMNS
+    stream: IO[str], required: tuple[str, ...] = REQUIRED, known: tuple[str, ...] = COLUMNS + IGNORED
 ) -> Iterator[tuple[int, object]]:
     reader = csv.reader(stream, strict=True)
     header = [name.strip().lstrip("\ufeff") for name in next(reader, [])]

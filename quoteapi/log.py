@@ -7,7 +7,6 @@ import time
 from collections import deque
 from contextlib import suppress
 from contextvars import ContextVar
-from multiprocessing.util import Finalize
 from typing import IO
 
 GATHER_SECONDS = 0.05
@@ -61,6 +60,8 @@ class _Writer:
                 self._thread = threading.Thread(target=self._write_again_and_again, daemon=True)
                 self._thread.start()
                 # At the end, also of a worker, which multiprocessing ends without what atexit has.
+                from multiprocessing.util import Finalize  # noqa: PLC0415 nothing for a cold start on Lambda
+
                 Finalize(None, self.write, exitpriority=10)
 
     def write(self) -> None:

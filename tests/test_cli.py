@@ -117,6 +117,11 @@ def test_what_is_exported_can_be_imported_elsewhere(quoteapi: Command, tmp_path:
     assert listed["quote"] == "Mine, “truly”"
 
 
+def test_the_catalogues_own_file_can_be_imported(quoteapi: Command) -> None:
+    imported = quoteapi("quotes", "import", str(ROOT / "catalogue/quotes.csv"))
+    assert (imported.returncode, imported.stdout) == (0, "0 added, 597 there already, 0 bad.\n")
+
+
 def test_bad_rows_are_told_by_line_and_skipped(quoteapi: Command) -> None:
     text = "quote,author,category\nGood,A,b\n,A,b\nAlso good,A,b\n"
     imported = quoteapi("quotes", "import", "-", "--format", "csv", given=text)
