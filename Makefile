@@ -40,7 +40,7 @@ catalogue: $(DEVELOPMENT)/.ready ## Build quote_database.db from catalogue/quote
 	@$(IN_DEVELOPMENT) quoteapi.catalogue
 
 .PHONY: bench
-bench: $(DEVELOPMENT)/.ready ## Measure the speed, as ratios (needs wrk)
+bench: $(DEVELOPMENT)/.ready ## Measure the speed, as ratios, for five minutes (needs wrk)
 	@$(IN_DEVELOPMENT) benchmarks.http
 
 # The lock names no package index: pipenv takes its default or, with PIPENV_PYPI_MIRROR, your mirror.
@@ -74,10 +74,14 @@ define SAY_WHAT_FAILED
   else tail -n 20 .setup.log; echo "Set-up stopped: the lines above say why. Details: .setup.log"; fi >&2; exit 1; }
 endef
 
+# A folder that was moved: what was set up holds the old path.
+MOVED := $(shell for made in $(SERVICE) $(DEVELOPMENT) $(PIPENV); do \
+  if [ -e $$made/.ready ] && [ "$$(cat $$made/.ready)" != "$$(pwd)" ]; then rm -rf $$made; fi; done)
+
 define FIND_PYTHON
-python=; for candidate in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+python=; for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 python3.12 python3.11); do \
   if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; done; \
-if [ -z "$$python" ]; then echo "Python 3.11 or later is missing: install it, or set PYTHON to where it is." >&2; exit 1; fi; \
+if [ -z "$$python" ]; then echo "Python 3.11 or later is missing: install it, or set PYTHON to where it is$(if $(PYTHON), (it is $(PYTHON) now))." >&2; exit 1; fi; \
 if ! "$$python" -c 'import venv, ensurepip' 2>/dev/null; then echo "Python's venv module is missing: on Debian and Ubuntu, apt install python3-venv." >&2; exit 1; fi
 endef
 
@@ -89,7 +93,7 @@ echo "Setting up $(1) (once, about a minute; details in .setup.log) ..."; \
   PIPENV_VERBOSITY=-1 PIPENV_IGNORE_VIRTUALENVS=0 VIRTUAL_ENV="$$PWD/$(1)" $(PIPENV)/bin/python -m pipenv sync $(2) && \
   $(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . ; \
 } >.setup.log 2>&1 || $(SAY_WHAT_FAILED); \
-touch $(1)/.ready
+pwd >$(1)/.ready
 endef
 
 $(SERVICE)/.ready: Pipfile.lock pyproject.toml | $(PIPENV)/.ready
@@ -104,4 +108,4 @@ $(PIPENV)/.ready:
 	{ "$$python" -m venv $(PIPENV) && \
 	  $(PIPENV)/bin/python -m pip install --quiet --disable-pip-version-check pipenv==$(PIPENV_RELEASE); \
 	} >.setup.log 2>&1 || $(SAY_WHAT_FAILED); \
-	touch $@
+	pwd >$@

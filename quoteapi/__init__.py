@@ -1,3 +1,3 @@
-"""A quote service that one person can run: the quote of the day over HTTP and by SMS."""
+"""A quote service that one person can run: the quote of the day, and random ones, over HTTP."""
 
 __version__ = "0.1.0"

@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -11,7 +12,7 @@ import falcon
 from peewee import Database
 
 from quoteapi import clock, database, log
-from quoteapi.config import Settings, load_settings
+from quoteapi.config import Settings, WrongSetting, load_settings
 from quoteapi.problems import add_problems
 from quoteapi.quotes import Quotes
 from quoteapi.resources.quotes import Daily, EitherQuote, Random
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     api: "App"
 
+BOOT_FAILED = 3
+"""The exit code from which gunicorn knows that starting another worker would not help."""
 EXPOSED_HEADERS = "ETag, Retry-After, X-Request-ID"
 ASCII = "".join(map(chr, range(33, 127)))
 
@@ -65,9 +68,13 @@ def __getattr__(name: str) -> "App":
     """Build `api` when it is first asked for, so that importing this module does nothing."""
     if name != "api":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    settings = load_settings(os.environ)
-    log.configure(settings.log_level, at_once=settings.on_lambda)
-    app = globals()["api"] = create_app(settings)
+    try:
+        settings = load_settings(os.environ)
+        log.configure(settings.log_level, at_once=settings.on_lambda)
+        app = globals()["api"] = create_app(settings)
+    except WrongSetting as error:
+        sys.stderr.write(f"Error: {error}\n")
+        sys.exit(BOOT_FAILED)
     return app
 
 

@@ -251,9 +251,9 @@ class _Checker:
             raise InvalidQuote(f"{quotation.author} died in {died}, not before {LAST_YEAR_OF_DEATH + 1}")
 
     def _next_id(self, text: str) -> int:
-        if not (text.isascii() and text.isdigit() and int(text) > self._last_id):
-            raise InvalidQuote(f"id must be a number greater than that of the line above ({self._last_id})")
-        self._last_id = int(text)
+        if text != str(self._last_id + 1):
+            raise InvalidQuote(f"id must be {self._last_id + 1}, one more than on the line above")
+        self._last_id += 1
         return self._last_id
 
     def _next_added(self, text: str) -> date:

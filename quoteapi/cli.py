@@ -166,7 +166,9 @@ def daily(day: datetime | None, *, as_json: bool) -> None:
         try:
             _show(quotes.of_date(asked), as_json=as_json)
         except DateToCome as error:
-            raise Failure(f"The quote of {asked} is not decided yet; it is at midnight UTC.") from error
+            raise Failure(
+                f"The quote of {asked} is not decided yet; it will be when that day begins, at midnight UTC."
+            ) from error
 
 
 @main.command("random")
@@ -261,6 +263,8 @@ def import_(file: Path, form: catalogue.Format | None, *, strict: bool, as_json:
 def export(file: Path, form: catalogue.Format | None) -> None:
     """Write all quotes to a FILE (by default standard output), in a form that `import` reads."""
     form = form or ("csv" if file == STANDARD_STREAM else _format_of(file))
+    if not file.parent.is_dir():
+        raise Failure(f"The folder {file.parent} does not exist.")
     # Whole or not at all, except where it goes into something that is no file, such as a pipe.
     whole = not file.exists() or file.is_file()
     with (
@@ -276,7 +280,8 @@ def export(file: Path, form: catalogue.Format | None) -> None:
 def completion(shell: str) -> None:
     """Print what makes the SHELL complete this command's words.
 
-    For bash, add this line to ~/.bashrc: eval "$(quoteapi completion bash)"
+    For bash, add this line to ~/.bashrc, and for zsh, with zsh for bash, to ~/.zshrc: eval "$(quoteapi completion
+    bash)". For fish: quoteapi completion fish | source
     """
     completer = get_completion_class(shell)
     assert completer is not None

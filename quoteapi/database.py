@@ -35,8 +35,9 @@ def connect(settings: Settings) -> SqliteDatabase:
             )
         found = _schema_of(path)
     except (OSError, sqlite3.Error) as error:
+        reason = getattr(error, "strerror", error)
         raise WrongSetting(
-            f"The database {path} cannot be used ({error}). Set DATABASE_URL to a file that can be written."
+            f"The database {path} cannot be used ({reason}). Set DATABASE_URL to a file that can be written."
         ) from error
     if found != SCHEMA:
         raise WrongSetting(

@@ -36,7 +36,7 @@ def _write(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) 
     document: dict[str, object] = {"title": title, "status": error.status_code}
     if detail is not None:
         document["detail"] = detail
-    resp.data = f"{json.dumps(document)}\n".encode()
+    resp.data = f"{json.dumps(document, ensure_ascii=False)}\n".encode()
     resp.content_type = PROBLEM_JSON
     resp.set_header("Cache-Control", "no-store")
 

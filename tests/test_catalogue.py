@@ -115,12 +115,12 @@ def catalogue_of(folder: Path, lines: str, head: str = HEAD) -> Path:
 
 
 def test_a_good_catalogue_is_built(tmp_path: Path) -> None:
-    lines = GOOD + '7,“A — b”,Plato,truth,"Republic (c. 375 BC)",a/text,2026-11-02\n'
+    lines = GOOD + '2,“A — b”,Plato,truth,"Republic (c. 375 BC)",a/text,2026-11-02\n'
     assert build(catalogue_of(tmp_path, lines), tmp_path / "built.db") == 2
     with closing(sqlite3.connect(tmp_path / "built.db")) as connection:
         assert connection.execute("SELECT id, quote, created_at FROM quote ORDER BY id").fetchall() == [
             (1, "Hope and keep busy.", "2026-11-01 00:00:00"),
-            (7, "“A — b”", "2026-11-02 00:00:00"),
+            (2, "“A — b”", "2026-11-02 00:00:00"),
         ]
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
 
@@ -139,8 +139,8 @@ def test_a_good_catalogue_is_built(tmp_path: Path) -> None:
         ("2,x,Plato,hope,W (1868),,2026-11-01", "line 3: checked_in is empty"),
         ("2,x,Plato,hope,W (1868),t,", "line 3: "),
         ("2,x,Plato,hope,W (1868),t,2026-10-31", "line 3: added must not be earlier"),
-        ("1,x,Plato,hope,W (1868),t,2026-11-01", "line 3: id must be a number greater than that of the line above (1)"),
-        ("two,x,Plato,hope,W (1868),t,2026-11-01", "line 3: id must be a number"),
+        ("1,x,Plato,hope,W (1868),t,2026-11-01", "line 3: id must be 2, one more than on the line above"),
+        ("two,x,Plato,hope,W (1868),t,2026-11-01", "line 3: id must be 2"),
         ("2,x,Albert Einstein,hope,W (1916),t,2026-11-01", "line 3: Albert Einstein died in 1955, not before 1930"),
         ("2,x,Homer Simpson,hope,W (1868),t,2026-11-01", "line 3: author 'Homer Simpson' is not in authors.csv"),
         (f"2,{'x' * 321},Plato,hope,W (1868),t,2026-11-01", "line 3: quote has 321 characters; at most 320 fit"),
@@ -159,7 +159,7 @@ def test_a_faulty_line_is_named_and_nothing_is_built(tmp_path: Path, line: str, 
 
 
 def test_every_faulty_line_is_named_at_once(tmp_path: Path) -> None:
-    lines = f"{GOOD}2,,Plato,hope,W (1868),t,2026-11-01\n3,x,Plato,hope,W,t,2026-11-01\n"
+    lines = f"{GOOD}2,,Plato,hope,W (1868),t,2026-11-01\n2,x,Plato,hope,W,t,2026-11-01\n"
     with pytest.raises(FaultyCatalogue) as refusal:
         read_catalogue(catalogue_of(tmp_path, lines))
     assert [fault[:6] for fault in str(refusal.value).splitlines()] == ["line 3", "line 4"]

@@ -187,7 +187,7 @@ def test_an_export_goes_into_what_is_no_file_too(quoteapi: Command, tmp_path: Pa
     )
     nowhere = quoteapi("quotes", "export", f"{tmp_path}/none/all.csv")
     assert nowhere.returncode == 1
-    assert "No such file or directory" in nowhere.stderr
+    assert nowhere.stderr == f"Error: The folder {tmp_path}/none does not exist.\n"
     assert "Traceback" not in nowhere.stderr
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from quoteapi import config
-from quoteapi.catalogue import CATALOGUE
+from quoteapi.catalogue import CATALOGUE, read_catalogue
 from quoteapi.cli import main
 from quoteapi.config import ROOT, SETTING_NAMES
+from quoteapi.quotes import comparable
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "catalogue/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text()
@@ -64,7 +65,8 @@ def test_every_command_of_the_package_is_in_the_readme() -> None:
 
 
 def test_the_readmes_commands_of_the_package_run(tmp_path: Path) -> None:
-    run = [shlex.split(line)[1:] for line in commands(ROOT / "README.md") if line.startswith(".venv/bin/quoteapi ")]
+    written = re.findall(r"\.venv/bin/quoteapi (.*?)(?:\)\"|$)", "\n".join(commands(ROOT / "README.md")), re.MULTILINE)
+    run = [shlex.split(words) for words in written]
     assert len(run) >= 7
     environment = {"PYTHONPATH": str(ROOT), "DATABASE_URL": f"sqlite:///{tmp_path}/working.db", "PATH": "/usr/bin:/bin"}
     for words in run:
@@ -74,11 +76,21 @@ def test_the_readmes_commands_of_the_package_run(tmp_path: Path) -> None:
         assert ran.returncode == 0, (words, ran.stderr)
 
 
+def test_the_readmes_categories_and_names_are_those_of_the_catalogue() -> None:
+    rows = read_catalogue()
+    listed = re.search(r"\*\*Categories\*\* are ([\w, \n]+);", README)
+    assert listed is not None
+    assert set(re.findall(r"\w+", listed[1])) - {"and"} == {row["category"] for row in rows}
+    for name in re.findall(r"`\?author=([^`]+)`", README):
+        if name:
+            assert comparable(name.replace("+", " ")) in {row["author_key"] for row in rows}, name
+
+
 def test_every_other_command_of_the_pages_is_one_that_is_tested_or_run_by_hand() -> None:
     known = (
         r"make (run|test|lint|help)",
         r"curl '?http://127\.0\.0\.1:8000/(daily|random)[^']*'?",
-        r"\.venv/bin/(quoteapi .*|gunicorn --workers 2 quoteapi\.app:api)",
+        r"(eval \"\$\()?\.venv/bin/(quoteapi .*|gunicorn --workers 2 quoteapi\.app:api)",
         r"Mashape_API_Endpoint='\S+' X_Mashape_Key='\S+' make run",
     )
     for page in PAGES:

@@ -167,5 +167,7 @@ def test_two_services_that_share_nothing_agree(servers: Servers, tmp_path: Path)
 
 
 def test_a_wrong_setting_stops_gunicorn_with_the_sentence(servers: Servers) -> None:
-    with pytest.raises(AssertionError, match="LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR"):
+    with pytest.raises(AssertionError, match="Error: LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR"):
         servers.start(*GUNICORN, LOG_LEVEL="loud")
+    assert "Traceback" not in servers.said()
+    assert servers.processes[0].wait(10) == 3

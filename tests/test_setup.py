@@ -42,7 +42,7 @@ def tools_without_python(tmp_path: Path) -> str:
     """Make a folder of the ordinary tools, and of a Python that is too old."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    for tool in ("sh", "rm", "touch", "grep", "tail", "awk", "echo"):
+    for tool in ("sh", "rm", "touch", "grep", "tail", "awk", "echo", "cat"):
         (folder / tool).symlink_to(shutil.which(tool) or tool)
     old = folder / "python3"
     old.write_text("#!/bin/sh\nexit 1\n")
@@ -68,9 +68,23 @@ def test_without_the_network_it_says_so_in_a_sentence(clone: Path) -> None:
 def test_what_is_set_up_is_not_set_up_again(clone: Path) -> None:
     for name in (".venv", ".venv-pipenv"):
         (clone / name).mkdir()
-        (clone / name / ".ready").touch()
+        (clone / name / ".ready").write_text(f"{clone}\n")
     planned = make(clone, "--dry-run", "run")
     assert planned.stdout.strip() == "exec .venv/bin/python -m quoteapi serve"
+
+
+def test_what_was_set_up_before_the_folder_was_moved_is_set_up_again(clone: Path) -> None:
+    for name in (".venv", ".venv-dev"):
+        (clone / name).mkdir()
+        (clone / name / ".ready").write_text("/somewhere/else\n")
+    make(clone, "help")
+    assert not list(clone.glob(".venv*"))
+
+
+def test_a_python_that_was_asked_for_is_not_replaced_by_another(clone: Path) -> None:
+    stopped = make(clone, "run", PYTHON="/no/such python")
+    assert stopped.returncode != 0
+    assert "set PYTHON to where it is (it is /no/such python now)" in stopped.stderr
 
 
 def test_help_names_the_targets(clone: Path) -> None:

@@ -1,5 +1,7 @@
 """`/health`."""
 
+import json
+
 import falcon
 from peewee import PeeweeException
 
@@ -16,11 +18,8 @@ class Health:
             database = "ok"
         except PeeweeException:
             size, database = 0, "not available"
-        resp.media = {
-            "status": "ok" if size else "failing",
-            "database": database,
-            "catalogue": {"quotes": size},
-        }
+        state = {"status": "ok" if size else "failing", "database": database, "catalogue": {"quotes": size}}
+        resp.text = f"{json.dumps(state)}\n"
         resp.status = falcon.HTTP_200 if size else falcon.HTTP_503
         resp.set_header("Cache-Control", "no-store")
 
