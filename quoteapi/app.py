@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import falcon
-from peewee import Database
 
-from quoteapi import clock, database, log
+from quoteapi import clock, database, log, models
 from quoteapi.config import Settings, WrongSetting, load_settings
 from quoteapi.problems import add_problems
 from quoteapi.quotes import Quotes
@@ -39,11 +38,11 @@ def create_app(
 
     Raises `config.WrongSetting`.
     """
-    store = database.connect(settings)
+    database.connect(settings)
     randomness = randomness or _fresh_randomness()
     quotes = quotes_of(settings, now=now, randomness=randomness)
     daily, another = Daily(quotes, now), Random(quotes)
-    app = App(daily, _Identify(randomness), store, settings.cors_origins)
+    app = App(daily, _Identify(randomness), settings.cors_origins)
     app.req_options.strip_url_path_trailing_slash = True
     add_problems(app)
     app.add_route("/", another)
@@ -85,9 +84,9 @@ class App(falcon.App[falcon.Request, falcon.Response]):
     the two, and `make bench` shows what it is worth.
     """
 
-    def __init__(self, daily: Daily, identify: "_Identify", store: Database, origins: tuple[str, ...]) -> None:
+    def __init__(self, daily: Daily, identify: "_Identify", origins: tuple[str, ...]) -> None:
         self._headers_of_all = _cors_headers(origins)
-        middleware: list[Any] = [_RequestLog(identify), _Connection(store)]
+        middleware: list[Any] = [_RequestLog(identify), _Connection()]
         if origins:
             allowed = "*" if origins == ("*",) else origins
             middleware.append(falcon.CORSMiddleware(allowed, expose_headers=EXPOSED_HEADERS))
@@ -150,14 +149,11 @@ class _RequestLog:
 class _Connection:
     """Closes the connection that a request may have opened."""
 
-    def __init__(self, store: Database) -> None:
-        self._store = store
-
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
     ) -> None:
-        if not self._store.is_closed():
-            self._store.close()
+        if not models.database.is_closed():
+            models.database.close()
 
 
 class _HeadersOfAll:
