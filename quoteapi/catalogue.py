@@ -122,7 +122,7 @@ def _read_csv(
     stream: IO[str], required: tuple[str, ...] = REQUIRED, known: tuple[str, ...] = COLUMNS + IGNORED
 ) -> Iterator[tuple[int, object]]:
     reader = csv.reader(stream, strict=True)
-    header = [name.strip().lstrip("\ufeff") for name in next(reader, [])]
+    header = [name.strip() for name in next(reader, [])]
     if unknown := [name for name in header if name not in known]:
         raise UnreadableFile(f"line 1: unknown columns: {', '.join(unknown)}; known are {', '.join(known)}")
     if missing := [name for name in required if name not in header]:

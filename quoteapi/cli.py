@@ -280,9 +280,11 @@ def export(file: Path, form: catalogue.Format | None) -> None:
 def completion(shell: str) -> None:
     """Print what makes the SHELL complete this command's words.
 
-    For bash, add this line to ~/.bashrc, and for zsh, with zsh for bash, to ~/.zshrc: eval "$(quoteapi completion
-    bash)". For fish: quoteapi completion fish | source
-    """
+    \b
+    bash, in ~/.bashrc:  eval "$(quoteapi completion bash)"
+    zsh, in ~/.zshrc:    eval "$(quoteapi completion zsh)"
+    fish:                quoteapi completion fish | source
+    """  # noqa: D301 the backspace tells click to leave the lines as they are
     completer = get_completion_class(shell)
     assert completer is not None
     click.echo(completer(main, {}, "quoteapi", "_QUOTEAPI_COMPLETE").source())

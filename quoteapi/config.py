@@ -17,10 +17,6 @@ class WrongSetting(Exception):
     """A setting that the service cannot start with; the message says what to set."""
 
 
-def _text(value: str) -> str:
-    return value
-
-
 def _port(value: str) -> int:
     if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 65_535):
         raise ValueError("a port number from 1 to 65535, for example 8000")
@@ -85,7 +81,7 @@ def _setting(name: str, read: Callable[[str], Any], default: Any, meaning: str, 
 class Settings:
     """Everything that an operator can set. Each field names its environment variable."""
 
-    host: str = _setting("HOST", _text, "127.0.0.1", "the address that `serve` listens on")
+    host: str = _setting("HOST", str, "127.0.0.1", "the address that `serve` listens on")
     port: int = _setting("PORT", _port, 8000, "the port that `serve` listens on")
     workers: int | None = _setting("WORKERS", _count, None, "worker processes of `serve`; by default one a core")
     database_url: str | None = _setting(
@@ -109,7 +105,7 @@ class Settings:
         "X_Mashape_Key", _header_value, None, "the key of the upstream quote API", secret=True
     )
     lambda_function: str | None = _setting(
-        "AWS_LAMBDA_FUNCTION_NAME", _text, None, "set by AWS Lambda itself; do not set it"
+        "AWS_LAMBDA_FUNCTION_NAME", str, None, "set by AWS Lambda itself; do not set it"
     )
 
     @property

@@ -48,6 +48,7 @@ class _Writer:
         self._at_once = at_once
         self._waiting: deque[str] = deque(maxlen=MOST_WAITING)
         self._some_wait = threading.Event()
+        self._writing = threading.Lock()  # threads that write must neither share a line nor change its order
         self._thread: threading.Thread | None = None
 
     def add(self, line: str) -> None:
@@ -65,12 +66,13 @@ class _Writer:
                 Finalize(None, self.write, exitpriority=10)
 
     def write(self) -> None:
-        lines = []
-        while self._waiting:
-            lines.append(self._waiting.popleft())
-        with suppress(OSError, ValueError):  # nobody listens; that is no reason to fail a request
-            self._stream.write("".join(lines))
-            self._stream.flush()
+        with self._writing:
+            lines = []
+            while self._waiting:
+                lines.append(self._waiting.popleft())
+            with suppress(OSError, ValueError):  # nobody listens; that is no reason to fail a request
+                self._stream.write("".join(lines))
+                self._stream.flush()
 
     def _write_again_and_again(self) -> None:
         while self._some_wait.wait():

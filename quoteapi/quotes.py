@@ -151,28 +151,29 @@ def keep(quotation: Quotation, now: datetime) -> tuple[int, bool]:
     known = Quote.select(Quote.id).where(Quote.fingerprint == row["fingerprint"])
     if (found := known.scalar()) is not None:
         return found, False
-    new = keep_all([quotation], now) == 1
+    new = _store({row["fingerprint"]: row}) == 1
     return known.scalar(), new
 
 
 def keep_all(quotations: Iterable[Quotation], now: datetime) -> int:
     """Store quotations, those that are there already aside, in the order given. Answer how many are new."""
     rows = {row["fingerprint"]: row for row in (row_of(quotation, now) for quotation in quotations)}
+    return _store(rows)
+
+
+def _store(rows: dict[str, dict[str, Any]]) -> int:
+    """Store rows by their fingerprints. Answer how many are new."""
     with database.atomic():
-        return _insert(rows)
-
-
-def _insert(rows: dict[str, dict[str, Any]]) -> int:
-    for known in Quote.select(Quote.fingerprint).where(Quote.fingerprint.in_(list(rows))):
-        del rows[known.fingerprint]
-    if not rows:
-        return 0
-    # A clock that is set back must not put a quote among those that earlier days were chosen from.
-    newest = Quote.select(Quote.created_at).order_by(Quote.created_at.desc()).limit(1).scalar()
-    for row in rows.values():
-        if newest is not None and row["created_at"] <= newest:
-            row["created_at"] = newest + timedelta(microseconds=1)
-    return int(Quote.insert_many(list(rows.values())).on_conflict_ignore().as_rowcount().execute())
+        for known in Quote.select(Quote.fingerprint).where(Quote.fingerprint.in_(list(rows))):
+            del rows[known.fingerprint]
+        if not rows:
+            return 0
+        # A clock that is set back must not put a quote among those that earlier days were chosen from.
+        newest = Quote.select(Quote.created_at).order_by(Quote.created_at.desc()).limit(1).scalar()
+        for row in rows.values():
+            if newest is not None and row["created_at"] <= newest:
+                row["created_at"] = newest + timedelta(microseconds=1)
+        return int(Quote.insert_many(list(rows.values())).on_conflict_ignore().as_rowcount().execute())
 
 
 def listed(filters: Filters, limit: int) -> list[Quote]:

@@ -1,6 +1,8 @@
 import io
 import logging
 import re
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -79,6 +81,24 @@ def test_lines_that_nobody_takes_do_not_fill_the_memory() -> None:
         writer.add(f"{number}\n")
     writer.write()
     assert stream.getvalue().startswith("5\n")
+
+
+def test_lines_of_threads_that_write_at_once_keep_their_order() -> None:
+    class SlowAtFirst(io.StringIO):
+        def write(self, text: str) -> int:
+            if text.startswith("first"):
+                begun.set()
+                time.sleep(0.1)
+            return super().write(text)
+
+    begun, stream = threading.Event(), SlowAtFirst()
+    writer = log._Writer(stream, at_once=True)
+    thread = threading.Thread(target=writer.add, args=("first\n",))
+    thread.start()
+    begun.wait()
+    writer.add("second\n")
+    thread.join()
+    assert stream.getvalue() == "first\nsecond\n"
 
 
 def test_a_standard_error_that_is_gone_fails_no_request(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

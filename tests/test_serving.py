@@ -17,16 +17,11 @@ from pathlib import Path
 import pytest
 import requests
 
+from benchmarks.http import free_port
 from quoteapi.config import ROOT
 from tests.cast import assert_problem
 
 Start = Callable[..., str]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Servers:
