@@ -13,9 +13,10 @@ import falcon
 from quoteapi import clock, database, log, models
 from quoteapi.config import Settings, WrongSetting, load_settings
 from quoteapi.problems import add_problems
-from quoteapi.quotes import Quotes
 from quoteapi.resources.quotes import Daily, EitherQuote, Random
 from quoteapi.resources.service import Health
+from quoteapi.resources.subscriptions import Subscribe, Unsubscribe
+from quoteapi.service import Service
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -39,28 +40,21 @@ def create_app(
     Raises `config.WrongSetting`.
     """
     database.connect(settings)
-    randomness = randomness or _fresh_randomness()
-    quotes = quotes_of(settings, now=now, randomness=randomness)
-    daily, another = Daily(quotes, now), Random(quotes)
-    app = App(daily, _Identify(randomness), settings.cors_origins)
+    service = Service(settings, now=now, randomness=randomness)
+    if not settings.on_lambda:
+        _ = service.handing  # what is wrong with it should be told now; a cold start need not load it
+    daily, another = Daily(service.quotes, now), Random(service.quotes)
+    app = App(daily, _Identify(service.randomness), settings.cors_origins)
     app.req_options.strip_url_path_trailing_slash = True
     add_problems(app)
     app.add_route("/", another)
     app.add_route("/daily", daily)
     app.add_route("/random", another)
     app.add_route("/quote", EitherQuote(daily, another))
+    app.add_route("/subscribe", Subscribe(service))
+    app.add_route("/unsubscribe", Unsubscribe(service))
     app.add_route("/health", Health())
     return app
-
-
-def quotes_of(settings: Settings, *, now: clock.Clock = clock.now, randomness: random.Random | None = None) -> Quotes:
-    """Make what answers quotes, with the upstream API of the settings where one is set."""
-    upstream = None
-    if settings.upstream_endpoint is not None:
-        from quoteapi.mashape import MashapeQuotes  # noqa: PLC0415 who has no upstream API need not load requests
-
-        upstream = MashapeQuotes(settings.upstream_endpoint, settings.upstream_key)
-    return Quotes(now, randomness or _fresh_randomness(), upstream, state_is_shared=settings.state_is_shared)
 
 
 def __getattr__(name: str) -> "App":
@@ -174,9 +168,3 @@ def _cors_headers(origins: tuple[str, ...]) -> list[tuple[str, str]]:
     if origins == ("*",):
         return [("access-control-allow-origin", "*"), ("access-control-expose-headers", EXPOSED_HEADERS)]
     return [("vary", "Origin")] if origins else []
-
-
-def _fresh_randomness() -> random.Random:
-    randomness = random.Random()  # noqa: S311 it chooses quotes and names requests, nothing secret
-    os.register_at_fork(after_in_child=randomness.seed)
-    return randomness

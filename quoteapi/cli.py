@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 done in part or not at all, as the message says; 2 the com
 3 a setting is wrong or the database cannot be used.
 """
 
+import csv
 import errno
 import json
 import os
@@ -12,6 +13,7 @@ import signal
 import socket
 import sqlite3
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -24,9 +26,11 @@ import click
 from click.shell_completion import get_completion_class
 from peewee import PeeweeException
 
-from quoteapi import __version__, catalogue, clock, database
-from quoteapi.app import quotes_of
-from quoteapi.config import Settings, WrongSetting, load_settings
+from quoteapi import __version__, catalogue, clock, console, database, doctor, phone, subscriptions
+from quoteapi.config import Settings, WrongSetting, address_of, load_settings
+from quoteapi.deliveries import Draft
+from quoteapi.limits import SmsSwitchedOff, TooMany, set_switch
+from quoteapi.models import Subscriber
 from quoteapi.quotes import (
     DateToCome,
     Filters,
@@ -40,6 +44,8 @@ from quoteapi.quotes import (
     listed,
     valid_quotation,
 )
+from quoteapi.service import Service
+from quoteapi.sms import GatewayError
 
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
@@ -72,6 +78,8 @@ class _Commands(click.Group):
             raise Failure(str(error), EXIT_SETTINGS) from error
         except (PeeweeException, sqlite3.Error) as error:
             raise Failure(f"The database cannot be used: {error}", EXIT_SETTINGS) from error
+        except (GatewayError, TooMany) as error:
+            raise Failure(f"{error}"[:1].upper() + f"{error}"[1:] + ".") from error
         except (OSError, UnicodeError) as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # the reader had enough, as in `| head`
@@ -96,7 +104,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     workers = workers or settings.workers or cores
     database.connect(settings).close()  # an operator's mistake is told before a worker starts
     address = _free_address(host, port)
-    _say_what_to_open(host, port)
+    _say_what_to_open(settings, host, port)
     _leave_interrupts_to_the_parent()
     from granian import Granian  # noqa: PLC0415 only this command needs it, and it is large
     from granian.constants import Interfaces  # noqa: PLC0415
@@ -143,16 +151,18 @@ def _leave_interrupts_to_the_parent() -> None:
     )
 
 
-def _say_what_to_open(host: str, port: int) -> None:
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    base = f"http://{shown}:{port}"
+def _say_what_to_open(settings: Settings, host: str, port: int) -> None:
+    base = address_of(host, port)
     click.echo(f"QuoteAPI is at {base}, until Ctrl-C. Open in a browser, or in another terminal:\n")
     for path, meaning in (
         ("/daily", "the quote of the day"),
         ("/random", "another one each time"),
+        ("/subscribe?mobile=919028000001", "subscribe a number to the daily SMS"),
         ("/health", "whether all is well"),
     ):
-        click.echo(f"  curl {base}{path:<10} {meaning}")
+        click.echo(f"  curl '{base}{path}'".ljust(64) + meaning)
+    if settings.gateway == "console":
+        click.echo("\nNo SMS leaves this machine: each is printed here, and kept for `quoteapi sms inbox`.")
     click.echo()
 
 
@@ -275,6 +285,196 @@ def export(file: Path, form: catalogue.Format | None) -> None:
         catalogue.write_quotations(_counted(all_quotations(), bar), stream, form)
 
 
+@main.group()
+def subscribers() -> None:
+    """List, export and remove subscribers."""
+
+
+unmasked = click.option("--unmasked", is_flag=True, help="Show whole numbers.")
+of_state = click.option("--state", type=click.Choice(subscriptions.STATES), help="Those in this state only.")
+
+
+class Mobile(click.ParamType[str]):
+    """A phone number, however it is written."""
+
+    name = "mobile"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Answer the number's E.164 form."""
+        try:
+            return phone.read_mobile(value)
+        except phone.InvalidMobile as error:
+            self.fail(f"{error} {phone.RIGHT_FORM}", param, ctx)
+
+
+@subscribers.command("list")
+@of_state
+@click.option(
+    "--limit", type=click.IntRange(1, MOST), default=20, show_default=True, help="How many, the newest first."
+)
+@unmasked
+@as_json
+def list_subscribers(state: str | None, limit: int, *, unmasked: bool, as_json: bool) -> None:
+    """List subscribers, the newest first; their numbers are masked."""
+    with _database():
+        found = [_shown(row, unmasked=unmasked) for row in subscriptions.newest(state, limit)]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    elif found:
+        head = ("id", "mobile", "state", "confirmed_at", "ended_at", "on_topic")
+        _table(head, [tuple(_in_words(row[name]) for name in head) for row in found])
+    else:
+        click.echo("No subscribers.", err=True)
+
+
+@subscribers.command("export")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-")
+@of_state
+@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="By default as FILE ends, else csv.")
+@unmasked
+def export_subscribers(file: Path, state: str | None, form: str | None, *, unmasked: bool) -> None:
+    """Write subscribers and their consent to a FILE (by default standard output); numbers are masked.
+
+    A file can be read by its owner only.
+    """
+    form = form or ("jsonl" if file.suffix.lower() in {".jsonl", ".ndjson"} else "csv")
+    with _database(), _owners_file(file) as stream:
+        rows = (_shown(row, unmasked=unmasked) for row in subscriptions.everyone(state))
+        writer = csv.DictWriter(stream, EXPORTED)
+        if form == "csv":
+            writer.writeheader()
+        with _progress(f"Writing {file.name}", subscriptions.count(state) if file != STANDARD_STREAM else 0) as bar:
+            for row in rows:
+                bar.update(1)
+                if form == "csv":
+                    writer.writerow(row)
+                else:
+                    stream.write(f"{json.dumps(row)}\n")
+
+
+@subscribers.command()
+@click.argument("mobile", type=Mobile())
+@click.option("--yes", is_flag=True, help="Do not ask whether you are sure.")
+def remove(mobile: str, *, yes: bool) -> None:
+    """Take MOBILE off the topic, and leave nothing of the number behind."""
+    if not yes:
+        click.confirm(f"Remove {mobile}, with the proof of its consent?", abort=True)
+    with _database() as service:
+        if not service.subscriptions.remove(mobile):
+            raise Failure("There is nothing of this number.")
+    click.echo("Removed; nothing of the number is left.")
+
+
+@subscribers.command("opt-in")
+@click.argument("mobile", type=Mobile())
+def opt_in(mobile: str) -> None:
+    """Let MOBILE, which replied STOP and wants to come back, subscribe again.
+
+    AWS does that once in 30 days for a number.
+    """
+    with _database() as service:
+        service.gateway.let_back_in(mobile)
+    click.echo("Done. The number can subscribe again.")
+
+
+@main.command()
+@click.option("--dry-run", is_flag=True, help="Show the SMS and how many would get it; send nothing.")
+@click.option("--again", is_flag=True, help="Also where nobody knows whether today's went out.")
+@as_json
+def publish(*, dry_run: bool, again: bool, as_json: bool) -> None:
+    """Send the quote of the day to everyone who subscribed, unless it was sent today."""
+    with _quotes(), _database() as service:
+        if dry_run:
+            _show_draft(service.deliveries.draft(), as_json=as_json)
+            return
+        try:
+            published = service.deliveries.publish(again=again)
+        except SmsSwitchedOff as error:
+            raise Failure("SMS are switched off. To go on: quoteapi sms start") from error
+    if as_json:
+        click.echo(json.dumps({**published._asdict(), "date": published.date.isoformat()}))
+    else:
+        click.echo(f"The SMS of {published.date} {published.message}.")
+
+
+@main.group()
+def sms() -> None:
+    """Look into the local inbox; switch SMS off and on."""
+
+
+@sms.command()
+@click.option("--limit", type=click.IntRange(1, MOST), default=20, show_default=True, help="How many, the newest last.")
+@as_json
+def inbox(limit: int, *, as_json: bool) -> None:
+    """Show the SMS that went to the local inbox, the newest last."""
+    with _database() as service:
+        kept = console.inbox(limit)
+        if not kept and service.settings.gateway != "console":
+            raise Failure("SMS go out by SNS, not to the inbox. For the inbox set SMS_GATEWAY=console.")
+    if as_json:
+        rows = [
+            {"to": row.to, "message": row.message, "sent_at": row.sent_at.isoformat(), "kind": row.kind} for row in kept
+        ]
+        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    for row in kept:
+        click.secho(f"{row.sent_at:%Y-%m-%d %H:%M:%S} UTC  {row.kind} to {row.to}", bold=True)
+        click.echo("\n".join(f"  │ {line}" for line in row.message.splitlines()) + "\n")
+    if not kept:
+        click.echo("No SMS yet. Subscribe a number, and its code comes here.", err=True)
+
+
+@sms.command()
+def stop() -> None:
+    """Switch all SMS off, at once and for every machine of the service."""
+    with _database():
+        set_switch(clock.now(), off=True)
+    click.echo("SMS are switched off. To go on: quoteapi sms start")
+
+
+@sms.command()
+def start() -> None:
+    """Switch SMS on again."""
+    with _database():
+        set_switch(clock.now(), off=False)
+    click.echo("SMS are switched on.")
+
+
+@main.command()
+@as_json
+def reconcile(*, as_json: bool) -> None:
+    """Make Amazon SNS agree with the database, where it may not."""
+    with _database() as service, _progress("Reconciling", subscriptions.unsettled_count()) as bar:
+        done = service.subscriptions.reconcile(progress=bar.update)
+    if as_json:
+        click.echo(json.dumps(done._asdict()))
+    else:
+        click.echo(
+            f"{done.subscribed} put on the topic, {done.unsubscribed} taken off, {done.stopped} replied STOP,"
+            f" {done.refused} refused, {done.failed} failed, {done.left} left."
+        )
+    if done.failed or done.left:
+        sys.exit(EXIT_FAILED)
+
+
+@main.command("doctor")
+@as_json
+def doctor_(*, as_json: bool) -> None:
+    """Look at everything the service needs, and say what to do about what is wrong."""
+    found = []
+    for check in doctor.checks():
+        found.append(check)
+        if not as_json:
+            mark, color = {"ok": ("✓", "green"), "advice": ("!", "yellow"), "wrong": ("✗", "red")}[check.state]
+            click.echo(f"{click.style(mark, fg=color)} {check.name:<12} {check.found}")
+            if check.state != "ok" and check.to_do:
+                click.echo(f"  {'':<12} {check.to_do}")
+    if as_json:
+        click.echo(json.dumps([check._asdict() for check in found], ensure_ascii=False, indent=2))
+    if any(check.state == "wrong" for check in found):
+        sys.exit(EXIT_FAILED)
+
+
 @main.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
@@ -291,20 +491,76 @@ def completion(shell: str) -> None:
 
 
 @contextmanager
-def _database() -> Iterator[Settings]:
-    """Open the working database for a command."""
+def _database() -> Iterator[Service]:
+    """Put the service together for a command, with the working database open."""
     settings = load_settings(os.environ)
     with database.connect(settings).connection_context():
-        yield settings
+        yield Service(settings)
 
 
 @contextmanager
 def _quotes() -> Iterator[Quotes]:
-    with _database() as settings:
+    with _database() as service:
         try:
-            yield quotes_of(settings)
+            yield service.quotes
         except NoQuoteFound as error:
             raise Failure(str(error)) from error
+
+
+EXPORTED = (
+    "id",
+    "mobile",
+    "state",
+    "asked_at",
+    "asked_from",
+    "confirmed_at",
+    "confirmed_from",
+    "ended_at",
+    "on_topic",
+)
+
+
+def _shown(row: Subscriber, *, unmasked: bool) -> dict[str, Any]:
+    """Answer what there is of a subscriber, for JSON and CSV."""
+    shown = {name: getattr(row, name) for name in EXPORTED if name != "on_topic"}
+    shown["mobile"] = row.mobile if unmasked else phone.masked(row.mobile)
+    shown["on_topic"] = row.subscription_arn is not None
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in shown.items()}
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value).partition(".")[0].replace("T", " ")
+
+
+@contextmanager
+def _owners_file(file: Path) -> Iterator[IO[str]]:
+    """Open a file of personal data for writing, whole or not at all; nobody but its owner can read it."""
+    if file == STANDARD_STREAM:
+        yield sys.stdout
+        return
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # which is made for its owner alone
+    new = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+            yield stream
+        new.replace(file)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _show_draft(draft: Draft, *, as_json: bool) -> None:
+    if as_json:
+        shown = {"date": draft.date.isoformat(), **draft.text._asdict(), "people": draft.people}
+        click.echo(json.dumps(shown, ensure_ascii=False))
+        return
+    click.echo("\n".join(f"  │ {line}" for line in draft.text.message.splitlines()))
+    parts, people = draft.text.parts, draft.people
+    click.echo(
+        f"\n{len(draft.text.message)} characters in {parts} part{'s' if parts > 1 else ''},"
+        f" to {people} {'person' if people == 1 else 'people'}: {parts * people} SMS to pay for. Nothing was sent."
+    )
 
 
 def _show(quotation: Quotation, *, as_json: bool) -> None:

@@ -1,10 +1,14 @@
 """The settings: read once from the environment, typed, and refused loudly when wrong."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+
+from quoteapi import phone
 
 ROOT = Path(__file__).resolve().parent.parent
 """The project's folder."""
@@ -13,8 +17,23 @@ SHIPPED_DATABASE = ROOT / "quote_database.db"
 """The catalogue that comes with the project. It is only ever read."""
 
 
+LAMBDA_FOLDER = Path("/tmp")  # noqa: S108 there is no other on Lambda
+"""The folder that each container of AWS Lambda has for itself."""
+
+SHORTEST_SECRET = 32
+MAKE_ONE = "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+ANY_REGION = "*"
+
+
 class WrongSetting(Exception):
     """A setting that the service cannot start with; the message says what to set."""
+
+
+class Window(NamedTuple):
+    """At most so many in any stretch of so many seconds."""
+
+    most: int
+    seconds: int
 
 
 def _port(value: str) -> int:
@@ -73,6 +92,86 @@ def _log_level(value: str) -> str:
     return value.upper()
 
 
+def _yes_or_no(value: str) -> bool:
+    known = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+    if value.lower() not in known:
+        raise ValueError("true or false")
+    return known[value.lower()]
+
+
+def _windows(value: str) -> tuple[Window, ...]:
+    windows = []
+    for part in value.split(","):
+        found = re.fullmatch(r"([1-9]\d{0,2})/([1-9]\d{0,3})([smhd])", part.strip(), re.ASCII)
+        if found is None:
+            raise ValueError("how many in how long (s, m, h, d), with commas between, for example 1/1m,3/10m,5/1d")
+        windows.append(Window(int(found[1]), int(found[2]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[3]]))
+    return tuple(windows)
+
+
+def _window(value: str) -> Window:
+    windows = _windows(value)
+    if len(windows) > 1:
+        raise ValueError("how many in how long (s, m, h, d), for example 5/1h")
+    return windows[0]
+
+
+def _cap(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and int(value[:12]) <= 100_000_000):
+        raise ValueError("a whole number from 0 to 100000000, for example 1000")
+    return int(value)
+
+
+def _regions(value: str) -> frozenset[str]:
+    regions = frozenset(part.strip().upper() for part in value.split(",") if part.strip())
+    unknown = regions - phone.regions() if regions != {ANY_REGION} else frozenset()
+    if not regions or unknown:
+        raise ValueError("* alone, or countries by their two letters with commas between, for example IN,US")
+    return regions
+
+
+def _networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+    except ValueError as error:
+        raise ValueError("addresses or networks with commas between, for example 127.0.0.1,10.0.0.0/8") from error
+
+
+def _gateway(value: str) -> str:
+    if value.lower() not in {"console", "sns"}:
+        raise ValueError("console or sns")
+    return value.lower()
+
+
+def _secret(value: str) -> str:
+    if len(value) < SHORTEST_SECRET:
+        raise ValueError(f"at least {SHORTEST_SECRET} characters that nobody can guess; {MAKE_ONE}")
+    return value
+
+
+def _public_url(value: str) -> str:
+    url = _http_url(value)
+    if urlsplit(url).query or urlsplit(url).fragment:
+        raise ValueError("an address without ? and #, for example https://quotes.example.org")
+    return url.rstrip("/")
+
+
+def _matching(form: str, meaning: str) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        if not re.fullmatch(form, value, re.ASCII):
+            raise ValueError(meaning)
+        return value
+
+    return read
+
+
+def _template_ids(value: str) -> tuple[tuple[str, str], ...]:
+    pairs = [part.strip().partition(":") for part in value.split(",") if part.strip()]
+    if not all(kind in {"code", "confirmation", "quote"} and number.isdigit() for kind, _, number in pairs):
+        raise ValueError("a number for code, confirmation and quote, for example code:1107160000000000001")
+    return tuple((kind, number) for kind, _, number in pairs)
+
+
 def _setting(name: str, read: Callable[[str], Any], default: Any, meaning: str, *, secret: bool = False) -> Any:  # noqa: ANN401
     return field(default=default, repr=not secret, metadata={"name": name, "read": read, "meaning": meaning})
 
@@ -104,6 +203,76 @@ class Settings:
     upstream_key: str | None = _setting(
         "X_Mashape_Key", _header_value, None, "the key of the upstream quote API", secret=True
     )
+    gateway_name: str | None = _setting(
+        "SMS_GATEWAY", _gateway, None, "`console`, an inbox on this machine, or `sns`; by default `sns` on Lambda only"
+    )
+    public_url: str | None = _setting(
+        "PUBLIC_URL", _public_url, None, "the service's address as people know it; SMS say how to leave with it"
+    )
+    unsubscribe_requires_otp: bool = _setting(
+        "UNSUBSCRIBE_REQUIRES_OTP", _yes_or_no, default=False, meaning="whether leaving takes a code too"
+    )
+    secret_key: str | None = _setting(
+        "SECRET_KEY", _secret, None, "keys every digest; on a laptop made on first use", secret=True
+    )
+    allowed_regions: frozenset[str] = _setting(
+        "SMS_ALLOWED_REGIONS", _regions, frozenset(), "the countries that SMS go to, as in `IN,US`; `*` for all"
+    )
+    daily_cap: int = _setting("SMS_DAILY_CAP", _cap, 1_000, "how many SMS may go out in a day")
+    codes_per_number: tuple[Window, ...] = _setting(
+        "CODES_PER_NUMBER",
+        _windows,
+        (Window(1, 60), Window(3, 600), Window(5, 86_400)),
+        "codes to one number",
+    )
+    codes_per_address: tuple[Window, ...] = _setting(
+        "CODES_PER_ADDRESS", _windows, (Window(10, 3_600),), "codes asked for by one client address"
+    )
+    wrong_tries_per_number: Window = _setting(  # noqa: RUF009 the others escape it by their annotation only
+        "WRONG_TRIES_PER_NUMBER", _window, Window(5, 3_600), "wrong tries in a row that lock a number, and how long"
+    )
+    wrong_tries_per_address: tuple[Window, ...] = _setting(
+        "WRONG_TRIES_PER_ADDRESS", _windows, (Window(30, 3_600),), "wrong tries by one client address"
+    )
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _setting(
+        "TRUSTED_PROXIES", _networks, (), "proxies whose `X-Forwarded-For` is believed"
+    )
+    sns_topic: str = _setting(
+        "SNS_TOPIC",
+        _matching(r"[A-Za-z0-9_-]{1,256}", "a topic's name: letters, digits, - and _"),
+        "DailyQuoteSubscription",
+        "the topic of the daily SMS",
+    )
+    sns_region: str = _setting(
+        "SNS_REGION",
+        _matching(r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region, for example us-east-1"),
+        "us-east-1",
+        "its region",
+    )
+    aws_access_key_id: str | None = _setting(
+        "aws_access_key_id", str, None, "credentials; else boto3 looks where it always does", secret=True
+    )
+    aws_secret_access_key: str | None = _setting(
+        "aws_secret_access_key", str, None, "goes with `aws_access_key_id`", secret=True
+    )
+    sms_sender_id: str | None = _setting(
+        "SMS_SENDER_ID",
+        _matching(r"(?=.*[A-Za-z])[A-Za-z0-9]{1,11}", "1 to 11 letters and digits, with a letter among them"),
+        None,
+        "who SMS come from, where the country allows it",
+    )
+    sms_max_price: str | None = _setting(
+        "SMS_MAX_PRICE",
+        _matching(r"\d{1,2}(\.\d{1,5})?", "US dollars, for example 0.05"),
+        None,
+        "the most that one SMS may cost, in US dollars",
+    )
+    sms_entity_id: str | None = _setting(
+        "SMS_ENTITY_ID", _matching(r"\d{1,50}", "the number of the entity"), None, "the entity id, for India"
+    )
+    sms_template_ids: tuple[tuple[str, str], ...] = _setting(
+        "SMS_TEMPLATE_IDS", _template_ids, (), "the template ids, for India"
+    )
     lambda_function: str | None = _setting(
         "AWS_LAMBDA_FUNCTION_NAME", str, None, "set by AWS Lambda itself; do not set it"
     )
@@ -117,16 +286,36 @@ class Settings:
     def state_is_shared(self) -> bool:
         """Whether what this process stores is seen by every other process of the service.
 
-        On Lambda without a `DATABASE_URL` each container has a database of its own.
+        On Lambda without a `DATABASE_URL`, or with one in `/tmp`, each container has a database of its own.
         """
-        return self.database_url is not None or not self.on_lambda
+        if not self.on_lambda:
+            return True
+        return self.database_url is not None and LAMBDA_FOLDER not in self.database_path.parents
+
+    @property
+    def gateway(self) -> str:
+        """How SMS go out: console or sns."""
+        return self.gateway_name or ("sns" if self.on_lambda else "console")
+
+    @property
+    def leave_url(self) -> str | None:
+        """Where people leave, as SMS name it; None where nobody said at what address the service is."""
+        local = address_of(self.host, self.port) if self.gateway == "console" else None
+        base = self.public_url or local
+        return f"{base}/unsubscribe" if base is not None else None
 
     @property
     def database_path(self) -> Path:
         """The file of the working SQLite database."""
         if self.database_url is not None:
             return Path(self.database_url.removeprefix("sqlite:///")).absolute()
-        return Path("/tmp/quoteapi.db") if self.on_lambda else ROOT / "quoteapi.db"  # noqa: S108 Lambda's only writable folder
+        return (LAMBDA_FOLDER if self.on_lambda else ROOT) / "quoteapi.db"
+
+
+def address_of(host: str, port: int) -> str:
+    """Answer the address at which a browser on this machine finds what listens on a host and port."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}"
 
 
 SETTING_NAMES = tuple(setting.metadata["name"] for setting in fields(Settings))
@@ -148,7 +337,26 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             except ValueError as error:
                 shown = "" if not setting.repr else f", not {value!r}"
                 raise WrongSetting(f"{name} must be {error}{shown}.") from error
-    return Settings(**values)
+    settings = Settings(**values)
+    _check_together(settings)
+    return settings
+
+
+def _check_together(settings: Settings) -> None:
+    if (settings.aws_access_key_id is None) != (settings.aws_secret_access_key is None):
+        raise WrongSetting("aws_access_key_id and aws_secret_access_key go together: set both, or neither.")
+    if not settings.state_is_shared:
+        return  # nobody can subscribe: the rest is not needed
+    if settings.on_lambda and settings.secret_key is None:
+        raise WrongSetting(
+            f"SECRET_KEY must be set on Lambda, the same for every container; {MAKE_ONE}. "
+            "It keys what is stored of codes, numbers and addresses."
+        )
+    if settings.gateway == "sns" and not settings.allowed_regions:
+        raise WrongSetting(
+            "SMS_ALLOWED_REGIONS must be set where SMS cost money: the countries that they may go to, for example IN,US"
+            " (or * for all)."
+        )
 
 
 def load_settings(environment: Mapping[str, str], dotenv: Path = ROOT / ".env") -> Settings:

@@ -13,8 +13,11 @@ from peewee import SqliteDatabase
 from quoteapi import models
 from quoteapi.config import SHIPPED_DATABASE, Settings, WrongSetting
 
-SCHEMA = 1
+SCHEMA = 2
 """The number of the tables' shape, kept in SQLite's `user_version`."""
+
+WITHOUT_SUBSCRIBERS = 1
+"""The schema before this one, which lacks tables and nothing else."""
 
 BUSY_SECONDS = 5
 """How long a writer waits for another one."""
@@ -39,6 +42,8 @@ def connect(settings: Settings) -> SqliteDatabase:
         raise WrongSetting(
             f"The database {path} cannot be used ({reason}). Set DATABASE_URL to a file that can be written."
         ) from error
+    if found == WITHOUT_SUBSCRIBERS:
+        found = _add_tables(path)
     if found != SCHEMA:
         raise WrongSetting(
             f"{path} is not a database of this version of QuoteAPI (it has schema {found}, not {SCHEMA})."
@@ -54,10 +59,16 @@ def bind(path: Path) -> SqliteDatabase:
         uri=True,
         timeout=BUSY_SECONDS,
         lock_type="immediate",  # so that a writer waits for its turn, and does not fail where it read before
-        pragmas={"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1},
+        pragmas={"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1, "secure_delete": 1},
     )
     models.database.initialize(database)
     return database
+
+
+def scrub() -> None:
+    """Make sure that what was deleted cannot be read from the database's files."""
+    # Deleted rows are overwritten (`secure_delete`), but old pages live on in the write-ahead log until it is emptied.
+    models.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 @contextmanager
@@ -94,6 +105,15 @@ def _make_working_copy(path: Path) -> None:
             copy.replace(path)  # a file system without links
     finally:
         copy.unlink(missing_ok=True)
+
+
+def _add_tables(path: Path) -> int:
+    """Add the tables that came with this schema; where two do so at once, the second finds them there."""
+    database = SqliteDatabase(str(path), timeout=BUSY_SECONDS, lock_type="immediate")
+    with database.bind_ctx(models.MODELS), database.connection_context(), database.atomic():
+        database.create_tables(models.MODELS)
+        database.user_version = SCHEMA
+    return SCHEMA
 
 
 def _schema_of(path: Path) -> int:

@@ -9,6 +9,8 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import IO
 
+from quoteapi.phone import without_numbers
+
 GATHER_SECONDS = 0.05
 """How long lines of requests are gathered for one write: a write each would cost more than the answer."""
 MOST_WAITING = 100_000
@@ -93,7 +95,8 @@ class _Handler(logging.Handler):
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = f"{_stamp(int(record.created))} {record.levelname} {record.getMessage()} [{request_id.get()}]"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        # What an error says may have a phone number in it, as a database's does that names the row.
+        return without_numbers(f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line)
 
 
 _last_stamp = (0, "")

@@ -6,6 +6,7 @@ from peewee import (
     AutoField,
     BigIntegerField,
     CharField,
+    CompositeKey,
     DatabaseProxy,
     DateField,
     DateTimeField,
@@ -70,4 +71,117 @@ class DailyQuote(Model):
         database = database
 
 
-MODELS = (Quote, DailyQuote)
+class Subscriber(Model):
+    """Somebody who confirmed their number: one row a number, kept when they leave, as the proof of what they wanted."""
+
+    id = AutoField()
+    mobile = CharField(16, unique=True)
+    """E.164."""
+    state = CharField(16, index=True)
+    """`active`, `unsubscribed`, or `stopped` by a reply to an SMS."""
+    asked_at = MomentField()
+    asked_from = CharField(45)
+    confirmed_at = MomentField()
+    confirmed_from = CharField(45)
+    """The client's address."""
+    ended_at = MomentField(null=True)
+
+    subscription_arn = CharField(null=True)
+    """On the topic; null where nobody knows of one."""
+    welcomed_at = MomentField(null=True)
+    """When the confirming SMS was about to go out."""
+    unsettled_since = MomentField(null=True, index=True)
+    """Since when the topic may not agree with `state`; null where it does."""
+    settling_since = MomentField(null=True)
+    """Since when somebody is at making it agree."""
+
+    class Meta:
+        database = database
+
+
+class OneTimePassword(Model):
+    """A code that was asked for: one live code a number."""
+
+    mobile = CharField(16, primary_key=True)
+    purpose = CharField(16)
+    """`subscribe` or `unsubscribe`."""
+    request = CharField(32, unique=True)
+    """What a task is told instead of the number."""
+    digest = CharField(32, null=True)
+    """Null before the code is made and after it was used."""
+    expires_at = MomentField(null=True)
+    tries_left = IntegerField()
+    tried_at = MomentField(null=True)
+    asked_at = MomentField(index=True)
+    asked_from = CharField(45)
+    claimed_at = MomentField(null=True)
+    """When somebody began to send it."""
+    sent_at = MomentField(null=True)
+
+    class Meta:
+        database = database
+
+
+class TokenBucket(Model):
+    """When tokens of a limit were taken; each comes back a while later."""
+
+    key = CharField(32, primary_key=True)
+    """A keyed digest."""
+    taken = TextField()
+    """Milliseconds since 1970, the oldest first, with spaces between."""
+    updated_at = MomentField(index=True)
+
+    class Meta:
+        database = database
+
+
+class SmsCount(Model):
+    """How many SMS went out on a date, the quote of the day aside."""
+
+    date = DateField(primary_key=True)
+    count = IntegerField()
+
+    class Meta:
+        database = database
+
+
+class Switch(Model):
+    """A switch that the operator threw; none is there while it is not."""
+
+    name = CharField(16, primary_key=True)
+    thrown_at = MomentField()
+
+    class Meta:
+        database = database
+
+
+class Delivery(Model):
+    """The SMS of a date to a topic: claimed before it is sent, so that nobody gets it twice."""
+
+    date = DateField()
+    topic = CharField()
+    claimed_at = MomentField()
+    sending_at = MomentField(null=True)
+    """When the gateway was about to be called: from then on it may have gone out."""
+    sent_at = MomentField(null=True)
+    message_id = CharField(null=True)
+
+    class Meta:
+        database = database
+        primary_key = CompositeKey("date", "topic")
+
+
+class ConsoleSms(Model):
+    """An SMS in the inbox of a laptop."""
+
+    id = AutoField()
+    to = CharField(16, index=True)
+    message = TextField()
+    kind = CharField(16)
+    sent_at = MomentField()
+
+    class Meta:
+        database = database
+
+
+MODELS = (Quote, DailyQuote, Subscriber, OneTimePassword, TokenBucket, SmsCount, Switch, Delivery, ConsoleSms)

@@ -7,7 +7,10 @@ import sqlite3
 import falcon
 from peewee import DatabaseError, IntegrityError, InterfaceError, ProgrammingError
 
+from quoteapi.limits import RegionNotServed, SmsSwitchedOff, TooMany
+from quoteapi.otp import CodeExpired, NoCodeAskedFor, WrongCode
 from quoteapi.quotes import DateToCome, NoQuoteFound
+from quoteapi.subscriptions import CodeNotSent, NotShared, RepliedStop
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_SECONDS = 30
@@ -20,6 +23,11 @@ def add_problems(app: "falcon.App[falcon.Request, falcon.Response]") -> None:
     app.set_error_serializer(_write)
     app.add_error_handler(DateToCome, _date_to_come)
     app.add_error_handler(NoQuoteFound, _no_quote_found)
+    app.add_error_handler(TooMany, _too_many)
+    app.add_error_handler(RegionNotServed, _region_not_served)
+    app.add_error_handler(RepliedStop, _replied_stop)
+    app.add_error_handler((WrongCode, CodeExpired, NoCodeAskedFor), _not_the_code)
+    app.add_error_handler((NotShared, SmsSwitchedOff, CodeNotSent), _no_sms)
     app.add_error_handler((DatabaseError, InterfaceError, sqlite3.Error), _database_away)
     app.add_error_handler((IntegrityError, ProgrammingError), _unforeseen)
     app.add_error_handler(Exception, _unforeseen)
@@ -50,6 +58,57 @@ def _date_to_come(req: falcon.Request, resp: falcon.Response, error: DateToCome,
 
 def _no_quote_found(req: falcon.Request, resp: falcon.Response, error: NoQuoteFound, params: object) -> None:
     raise falcon.HTTPNotFound(title="No quote found", description=str(error)) from error
+
+
+def _too_many(req: falcon.Request, resp: falcon.Response, error: TooMany, params: object) -> None:
+    minutes = -(-error.retry_after // 60)
+    wait = f"{error.retry_after} seconds" if minutes == 1 else f"{minutes} minutes"
+    raise falcon.HTTPTooManyRequests(
+        title="Too many requests", description=f"{error} Try again in {wait}.", retry_after=error.retry_after
+    ) from error
+
+
+def _region_not_served(req: falcon.Request, resp: falcon.Response, error: RegionNotServed, params: object) -> None:
+    raise falcon.HTTPBadRequest(title="Country not served", description=str(error)) from error
+
+
+def _replied_stop(req: falcon.Request, resp: falcon.Response, error: RepliedStop, params: object) -> None:
+    raise falcon.HTTPConflict(
+        title="Number replied STOP",
+        description=(
+            "This number replied STOP to an SMS, so none reaches it any more. To come back, reply START to the same"
+            " sender; where that does not help, ask whoever runs this service to let the number back in. Then subscribe"
+            " again."
+        ),
+    ) from error
+
+
+def _not_the_code(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
+    anew = "Send mobile without otp to get a new one."
+    if isinstance(error, WrongCode):
+        tries = f"{error.tries_left} {'try' if error.tries_left == 1 else 'tries'} left"
+        title, detail = "Wrong OTP", f"This is not the code of the newest SMS; {tries}. No new SMS was sent."
+    elif isinstance(error, CodeExpired):
+        title, detail = "OTP expired", f"The code has expired. {anew}"
+    else:
+        title, detail = "No OTP asked for", f"No code was asked for, or it was used. {anew}"
+    raise falcon.HTTPBadRequest(title=title, description=detail) from error
+
+
+def _no_sms(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
+    if isinstance(error, NotShared):
+        detail = (
+            "Subscribing is not possible here: this service has no database that its machines share."
+            " Its operator has to set DATABASE_URL."
+        )
+    elif isinstance(error, SmsSwitchedOff):
+        detail = "The operator of this service has switched SMS off for now."
+    else:
+        detail = "The SMS could not be sent just now, or may be late. If none comes, try again in a minute."
+        log.error("A code was not sent: %s", error.__cause__)
+    raise falcon.HTTPServiceUnavailable(
+        title="SMS not available", description=detail, retry_after=RETRY_SECONDS * 2
+    ) from error
 
 
 def _database_away(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:

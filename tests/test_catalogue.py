@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from quoteapi import database
 from quoteapi.catalogue import (
     CATALOGUE,
     FaultyCatalogue,
@@ -122,7 +123,7 @@ def test_a_good_catalogue_is_built(tmp_path: Path) -> None:
             (1, "Hope and keep busy.", "2026-11-01 00:00:00"),
             (2, "“A — b”", "2026-11-02 00:00:00"),
         ]
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (database.SCHEMA,)
 
 
 @pytest.mark.parametrize(

@@ -95,5 +95,7 @@ def test_a_container_of_lambda_has_state_of_its_own_unless_a_database_is_named()
     container = read_settings({"AWS_LAMBDA_FUNCTION_NAME": "quotes"})
     assert container.database_path == Path("/tmp/quoteapi.db")  # noqa: S108
     assert not container.state_is_shared
-    named = read_settings({"AWS_LAMBDA_FUNCTION_NAME": "quotes", "DATABASE_URL": "sqlite:////mnt/quotes.db"})
-    assert named.state_is_shared
+    own = read_settings({"AWS_LAMBDA_FUNCTION_NAME": "quotes", "DATABASE_URL": "sqlite:////tmp/quotes.db"})
+    assert not own.state_is_shared, "no other container sees that folder"
+    named = {"AWS_LAMBDA_FUNCTION_NAME": "quotes", "DATABASE_URL": "sqlite:////mnt/quotes.db"}
+    assert read_settings({**named, "SECRET_KEY": "k" * 32, "SMS_ALLOWED_REGIONS": "IN"}).state_is_shared

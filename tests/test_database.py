@@ -114,7 +114,7 @@ def test_another_file_is_refused_and_left_alone(settings: Settings, content: byt
 def test_a_database_of_another_version_is_refused_with_what_to_do(settings: Settings) -> None:
     with closing(sqlite3.connect(settings.database_path)) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(WrongSetting, match=r"it has schema 99, not 1.*Set DATABASE_URL to another file"):
+    with pytest.raises(WrongSetting, match=r"it has schema 99, not 2.*Set DATABASE_URL to another file"):
         database.connect(settings)
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import requests
 
-from quoteapi import app, mashape
+from quoteapi import mashape
 from quoteapi.config import read_settings
 from quoteapi.mashape import Breaker, MashapeQuotes, UnusableAnswer, read_answer
 from quoteapi.models import DailyQuote, Quote
 from quoteapi.quotes import Filters, Quotation
+from quoteapi.service import Service as TheService
 from tests.cast import ALCOTT, AUSTEN, StoppedClock, UpstreamApi
 from tests.conftest import Service
 
@@ -290,7 +291,7 @@ def test_on_lambda_without_a_shared_database_the_day_is_the_catalogues(
 ) -> None:
     container = read_settings({"AWS_LAMBDA_FUNCTION_NAME": "quotes", "Mashape_API_Endpoint": upstream_api.address})
     upstream_api.answer = UpstreamApi.with_json([FRESH._asdict()])
-    quotes = app.quotes_of(container, now=clock, randomness=random.Random(1))
+    quotes = TheService(container, now=clock, randomness=random.Random(1)).quotes
     assert quotes.of_date(clock().date()).quote != FRESH.quote
     assert quotes.random(Filters()) == FRESH
     assert Quote.select().count() == 3, "what one container keeps the others could not know of"

@@ -1,0 +1,79 @@
+"""The gateway of a laptop: an SMS is printed in the terminal and kept in an inbox. No account, no cost."""
+
+import sys
+from collections.abc import Iterator
+
+from quoteapi.clock import Clock
+from quoteapi.models import ConsoleSms, Subscriber, database
+from quoteapi.sms import Kind
+
+TOPIC = "console"
+BATCH = 500
+
+
+class Console:
+    """Sends SMS to the terminal and the inbox. Whoever has a subscription's ARN is on its topic."""
+
+    topic = TOPIC
+
+    def __init__(self, now: Clock) -> None:
+        self._now = now
+
+    def send_sms(self, mobile: str, message: str, kind: Kind) -> str:
+        """Print an SMS and keep it. Answer its number in the inbox."""
+        number = ConsoleSms.insert(to=mobile, message=message, kind=kind, sent_at=self._now()).execute()
+        _print(f"SMS to {mobile} ({kind}):", message)
+        return f"console-{number}"
+
+    def subscribe(self, mobile: str) -> str:
+        """Answer the subscription's ARN; there is no more to it."""
+        return f"{TOPIC}:{mobile}"
+
+    def unsubscribe(self, subscription_arn: str) -> None:
+        """Do nothing: who has no ARN is not on the topic."""
+
+    def publish(self, message: str) -> str:
+        """Keep an SMS for everyone on the topic, all or none, and print it once."""
+        now, people = self._now(), 0
+        on_topic = Subscriber.select(Subscriber.mobile).where(Subscriber.subscription_arn.is_null(is_null=False))
+        with database.atomic():
+            mobiles = [row.mobile for row in on_topic]
+            for start in range(0, len(mobiles), BATCH):
+                some = mobiles[start : start + BATCH]
+                ConsoleSms.insert_many(
+                    [{"to": mobile, "message": message, "kind": "quote", "sent_at": now} for mobile in some]
+                ).execute()
+                people += len(some)
+        _print(f"SMS to {people} on the topic (quote):", message)
+        return f"console-{now:%Y%m%dT%H%M%S}"
+
+    def people(self) -> int:
+        """Answer how many are on the topic."""
+        return Subscriber.select().where(Subscriber.subscription_arn.is_null(is_null=False)).count()
+
+    def has_stopped(self, mobile: str) -> bool:
+        """Answer no: an inbox on a laptop cannot reply."""
+        return False
+
+    def all_stopped(self) -> Iterator[list[str]]:
+        """Answer nobody."""
+        return iter(())
+
+    def let_back_in(self, mobile: str) -> None:
+        """Do nothing: nobody was shut out."""
+
+
+def inbox(limit: int) -> list[ConsoleSms]:
+    """Answer the newest SMS, the oldest of them first."""
+    return list(ConsoleSms.select().order_by(ConsoleSms.id.desc()).limit(limit))[::-1]
+
+
+def forget(mobile: str) -> bool:
+    """Remove the SMS to a number. Answer whether there were any."""
+    return bool(ConsoleSms.delete().where(ConsoleSms.to == mobile).execute())
+
+
+def _print(head: str, message: str) -> None:
+    lines = "\n".join(f"  │ {line}" for line in message.splitlines())
+    sys.stdout.write(f"\n{head}\n{lines}\n\n")
+    sys.stdout.flush()

@@ -1,0 +1,137 @@
+"""Deliveries: the quote of the day to everyone on the topic, once a date, however often it is asked for.
+
+A delivery is claimed before it is sent. A claim whose holder died before calling the gateway is taken over after a
+while; once the gateway was being called, the SMS may be out, and nobody sends it again without being told to.
+"""
+
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+
+from peewee import Expression
+
+from quoteapi.clock import Clock
+from quoteapi.config import Settings
+from quoteapi.limits import Limits
+from quoteapi.models import Delivery
+from quoteapi.quotes import Quotes
+from quoteapi.sms import Gateway, OutcomeUnknown, Refused, Text, Unavailable, daily_text
+from quoteapi.subscriptions import NotShared
+
+TAKEN_OVER = timedelta(minutes=15)
+"""After so long, a claim's holder is taken for dead."""
+IN_DOUBT = timedelta(seconds=45)
+"""After so long without an answer, nobody will ever know; far longer than the gateway's time-outs."""
+
+
+class Published(NamedTuple):
+    """What became of the SMS of a date."""
+
+    date: date
+    sent: bool
+    """By this call."""
+    message: str
+    """What was done, in words."""
+    message_id: str | None = None
+
+
+class Draft(NamedTuple):
+    """What would be sent, and to how many."""
+
+    date: date
+    text: Text
+    people: int
+
+
+class Deliveries:
+    """Sends the SMS of the day."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        quotes: Quotes,
+        gateway: Gateway,
+        limits: Limits,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._quotes = quotes
+        self._gateway = gateway
+        self._limits = limits
+        self._clock = clock
+
+    def draft(self) -> Draft:
+        """Answer what would be sent today, and to how many. Raises `GatewayError`, `quotes.NoQuoteFound`."""
+        today = self._clock().date()
+        return Draft(today, daily_text(self._quotes.of_date(today), self._settings.leave_url), self._gateway.people())
+
+    def publish(self, *, again: bool = False) -> Published:
+        """Send the quote that `/daily` answers today to everyone on the topic, unless it was sent or is being sent.
+
+        With `again`, also where nobody knows whether it went out. Raises `NotShared`, `SmsSwitchedOff`, `TooMany`,
+        `GatewayError`, `quotes.NoQuoteFound`; then it did not go out, unless it is `OutcomeUnknown`.
+        """
+        if not self._settings.state_is_shared:
+            raise NotShared
+        self._limits.switch()
+        claim = self._claim(self._clock().date(), again=again)
+        if isinstance(claim, Published):
+            return claim
+        try:
+            draft = self.draft()
+            self._limits.quote_of_the_day(draft.people)
+        except Exception:
+            _give_up(claim)
+            raise
+        if not _note(claim, Delivery.sending_at.is_null(), sending_at=self._clock()):
+            return Published(claim.date, sent=False, message="somebody else took over")
+        try:
+            message_id = self._gateway.publish(draft.text.message)
+        except (Refused, Unavailable):
+            _give_up(claim)
+            raise
+        _note(claim, sent_at=self._clock(), message_id=message_id)
+        return Published(claim.date, sent=True, message=f"sent to {draft.people}", message_id=message_id)
+
+    def _claim(self, day: date, *, again: bool) -> "_Claim | Published":
+        """Claim the delivery of a date, or answer what became of it. Raises `OutcomeUnknown`."""
+        now, topic = self._clock(), self._gateway.topic
+        claim = _Claim(day, topic, now)
+        if Delivery.insert(date=day, topic=topic, claimed_at=now).on_conflict_ignore().as_rowcount().execute():
+            return claim
+        free = Delivery.sending_at.is_null() & (Delivery.claimed_at <= now - TAKEN_OVER)
+        if again:
+            free |= Delivery.sending_at <= now - IN_DOUBT
+        of_this_date = (Delivery.date == day) & (Delivery.topic == topic)
+        taken_over = Delivery.update(claimed_at=now, sending_at=None)
+        if taken_over.where(of_this_date & Delivery.sent_at.is_null() & free).execute():
+            return claim
+        row = Delivery.get_or_none(of_this_date)
+        if row is not None and row.sent_at is not None:
+            return Published(day, sent=False, message=f"was sent at {row.sent_at:%H:%M} UTC", message_id=row.message_id)
+        if row is not None and row.sending_at is not None and row.sending_at <= now - IN_DOUBT:
+            raise OutcomeUnknown(
+                f"the SMS of {day} may have gone out at {row.sending_at:%H:%M} UTC; nobody got an answer."
+                " `quoteapi publish --again` sends it once more"
+            )
+        return Published(day, sent=False, message="is being sent")
+
+
+class _Claim(NamedTuple):
+    date: date
+    topic: str
+    claimed_at: datetime
+
+
+def _is_held(claim: _Claim) -> Expression:
+    """Whether a claim was not taken over."""
+    of_this_date = (Delivery.date == claim.date) & (Delivery.topic == claim.topic)
+    return of_this_date & (Delivery.claimed_at == claim.claimed_at)
+
+
+def _note(claim: _Claim, *conditions: Expression, **columns: object) -> bool:
+    return bool(Delivery.update(**columns).where(_is_held(claim), *conditions).execute())
+
+
+def _give_up(claim: _Claim) -> None:
+    """Drop a claim on what did not go out, so that the next event, or the same one tried again, sends it."""
+    Delivery.delete().where(_is_held(claim)).execute()

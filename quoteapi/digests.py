@@ -1,0 +1,66 @@
+"""Keyed digests: what is stored of codes, and of the numbers and addresses that limits count by."""
+
+import hashlib
+import hmac
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+from quoteapi.config import Settings, WrongSetting
+
+_OTHERS = 0o077
+
+
+class Digests:
+    """Makes digests that nobody makes, or guesses back, without the key."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __call__(self, purpose: str, *values: str) -> str:
+        """Answer 32 hexadecimal digits, other ones for each purpose."""
+        message = "\0".join((purpose, *values)).encode()
+        return hmac.digest(self._key, message, "sha256")[:16].hex()
+
+
+def digests_of(settings: Settings) -> Digests:
+    """Key the digests by `SECRET_KEY` or, where there is none, by a key that is made and kept beside the database.
+
+    Raises `WrongSetting`.
+    """
+    secret = settings.secret_key or _kept_secret(settings.database_path.with_name(f"{settings.database_path.name}.key"))
+    return Digests(hashlib.sha256(secret.encode()).digest())
+
+
+def _kept_secret(path: Path) -> str:
+    """Read the key of a laptop, which is made on first use; its owner alone can read it."""
+    try:
+        if not path.exists():
+            _make(path)
+        if path.stat().st_mode & _OTHERS:
+            path.chmod(0o600)
+        secret = path.read_text("ascii").strip()
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise WrongSetting(f"The key in {path} cannot be read or made ({reason}). Set SECRET_KEY.") from error
+    if not secret:
+        raise WrongSetting(f"The key in {path} is empty. Remove the file, so that it is made anew.")
+    return secret
+
+
+def _make(path: Path) -> None:
+    """Write a key, whole or not at all; where two do so at once, one wins."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    new = Path(name)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(f"{secrets.token_urlsafe(48)}\n")
+        try:
+            path.hardlink_to(new)
+        except FileExistsError:
+            pass  # another process was faster
+        except OSError:
+            new.replace(path)  # a file system without links
+    finally:
+        new.unlink(missing_ok=True)

@@ -1,0 +1,162 @@
+"""The doctor: looks at everything the service needs, and says what to do about what is wrong."""
+
+import os
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Literal, NamedTuple
+
+from peewee import PeeweeException
+
+from quoteapi import database
+from quoteapi.config import Settings, WrongSetting, load_settings
+from quoteapi.limits import SMS_SWITCH
+from quoteapi.models import Delivery, SmsCount, Subscriber, Switch
+from quoteapi.quotes import catalogue_size
+from quoteapi.service import Service
+from quoteapi.sms import Gateway, GatewayError
+
+BEHIND = timedelta(hours=2)
+"""The reconciler runs every hour; what waits longer than this waits in vain."""
+NEARLY = 0.8
+
+State = Literal["ok", "advice", "wrong"]
+
+
+class Check(NamedTuple):
+    """What was looked at, how it is, and what to do about it."""
+
+    name: str
+    state: State
+    found: str
+    to_do: str = ""
+
+
+def checks(environment: Mapping[str, str] = os.environ) -> Iterator[Check]:
+    """Look at one thing after another. What rests on something that is wrong is not looked at."""
+    try:
+        settings = load_settings(environment)
+        connection = database.connect(settings)
+    except WrongSetting as error:
+        yield Check("settings", "wrong", str(error), "Set it, and ask again.")
+        return
+    service = Service(settings)
+    try:
+        with connection.connection_context():
+            yield from _store(service)
+            yield from _sending(service)
+    except PeeweeException as error:
+        yield Check("database", "wrong", str(error), "Is it running? Is DATABASE_URL right?")
+    except WrongSetting as error:
+        yield Check("secret key", "wrong", str(error), "Set it, and ask again.")
+
+
+def _store(service: Service) -> Iterator[Check]:
+    settings = service.settings
+    where = f"{settings.database_path}, schema {database.SCHEMA}"
+    if settings.state_is_shared:
+        yield Check("database", "ok", where)
+    else:
+        found = f"{where}: every container of Lambda has its own, so nobody can subscribe"
+        yield Check("database", "wrong", found, "Set DATABASE_URL to a database that all of them share.")
+    if size := catalogue_size():
+        yield Check("catalogue", "ok", f"{size} quotes")
+    else:
+        yield Check("catalogue", "wrong", "no quotes", "Import some: quoteapi quotes import catalogue/quotes.csv")
+    _ = service.limits  # which reads or makes the key
+    yield Check("secret key", "ok", "set" if settings.secret_key else "kept beside the database")
+    behind = Subscriber.select().where(Subscriber.unsettled_since < service.clock() - BEHIND).count()
+    if behind:
+        yield Check(
+            "subscribers", "wrong", f"{behind} for hours not as they want it on the topic", "Run: quoteapi reconcile"
+        )
+    else:
+        active = Subscriber.select().where(Subscriber.state == "active").count()
+        yield Check("subscribers", "ok", f"{active} active, the topic agrees")
+
+
+def _sending(service: Service) -> Iterator[Check]:
+    settings = service.settings
+    yield _switch(settings)
+    yield _last_delivery(service)
+    if settings.gateway == "console":
+        yield Check("gateway", "ok", "console: SMS are printed and kept in the inbox of this machine, and cost nothing")
+        return
+    try:
+        people = service.gateway.people()
+    except GatewayError as error:
+        to_do = "Set aws_access_key_id and aws_secret_access_key, or run `aws configure`; SNS must be allowed to them."
+        yield Check("gateway", "wrong", f"sns in {settings.sns_region}: {error}", to_do)
+        return
+    yield Check("gateway", "ok", f"sns in {settings.sns_region}, topic {settings.sns_topic}, {people} on it")
+    yield from _account(service.gateway)
+    yield _cap(service, people)
+    yield _leaving(settings)
+
+
+def _switch(settings: Settings) -> Check:
+    thrown = Switch.get_or_none(Switch.name == SMS_SWITCH)
+    if thrown is not None:
+        found = f"SMS were switched off at {thrown.thrown_at:%Y-%m-%d %H:%M} UTC"
+        return Check("switch", "wrong", found, "To go on: quoteapi sms start")
+    if settings.daily_cap == 0:
+        return Check("switch", "wrong", "SMS_DAILY_CAP is 0: no SMS goes out", "Set it to how many may.")
+    return Check("switch", "ok", "SMS may go out")
+
+
+def _last_delivery(service: Service) -> Check:
+    last = Delivery.select().order_by(Delivery.date.desc()).first()
+    if last is None:
+        return Check("daily SMS", "ok", "none was sent yet")
+    if last.sent_at is not None:
+        return Check("daily SMS", "ok", f"last sent {last.sent_at:%Y-%m-%d %H:%M} UTC")
+    found = f"nobody knows whether that of {last.date} went out"
+    return Check("daily SMS", "wrong", found, "To send today's in spite of that: quoteapi publish --again")
+
+
+def _account(gateway: Gateway) -> Iterator[Check]:
+    from quoteapi.sns import QuoteSubscription  # noqa: PLC0415
+
+    assert isinstance(gateway, QuoteSubscription)
+    try:
+        if gateway.is_in_sandbox():
+            found = "the account is in the SMS sandbox: SMS reach verified numbers only, and vanish else"
+            yield Check("sandbox", "wrong", found, "Ask AWS to move it out: SNS console, Text messaging (SMS).")
+        else:
+            yield Check("sandbox", "ok", "the account is out of it")
+    except GatewayError as error:
+        yield Check("sandbox", "advice", f"not known: {error}", "Allow sns:GetSMSSandboxAccountStatus.")
+    try:
+        yield _spending(gateway.spend_limit(), gateway.spent())
+    except GatewayError as error:
+        to_do = "Allow sns:GetSMSAttributes and cloudwatch:GetMetricStatistics."
+        yield Check("spending", "advice", f"not known: {error}", to_do)
+
+
+def _spending(limit: str | None, spent: float) -> Check:
+    raise_it = "Ask AWS for a higher SMS spending quota, then set it: SNS console, Text messaging (SMS)."
+    if limit is None:
+        return Check("spending", "advice", f"${spent:.2f} this month; no limit was set, so it is AWS's $1", raise_it)
+    found = f"${spent:.2f} of ${float(limit):.2f} this month"
+    if spent >= float(limit):
+        return Check("spending", "wrong", f"{found}: AWS sends no more", raise_it)
+    return Check("spending", "advice" if spent > NEARLY * float(limit) else "ok", found, raise_it)
+
+
+def _cap(service: Service, people: int) -> Check:
+    cap, today = service.settings.daily_cap, service.clock().date()
+    sent = SmsCount.select(SmsCount.count).where(SmsCount.date == today).scalar() or 0
+    found = f"{sent} codes and confirmations today, {people} get the daily SMS; at most {cap} each"
+    to_do = "Set SMS_DAILY_CAP higher."
+    if people > cap or sent >= cap:
+        return Check("daily cap", "wrong", found, to_do)
+    return Check("daily cap", "advice" if max(people, sent) > NEARLY * cap else "ok", found, to_do)
+
+
+def _leaving(settings: Settings) -> Check:
+    if settings.public_url is None:
+        found = "SMS say to reply STOP, which many countries and sender ids do not know"
+        return Check("leaving", "advice", found, "Set PUBLIC_URL, so that they name the page to leave by.")
+    if not settings.unsubscribe_requires_otp:
+        found = "whoever knows a number can unsubscribe it"
+        return Check("leaving", "advice", found, "Set UNSUBSCRIBE_REQUIRES_OTP=true.")
+    return Check("leaving", "ok", f"{settings.public_url}/unsubscribe, by a code")

@@ -1,0 +1,146 @@
+"""Every limit, by name. All are kept in the database, and hold however many processes there are.
+
+A bucket holds so many tokens, and each comes back one window after it was taken: so no stretch of that length, wherever
+it begins, sees more of them taken. Keys are digests: the table has neither numbers nor addresses.
+"""
+
+from datetime import datetime, timedelta
+from math import ceil
+
+from quoteapi.clock import Clock, seconds_to_midnight
+from quoteapi.config import ANY_REGION, Settings, Window
+from quoteapi.digests import Digests
+from quoteapi.models import SmsCount, Switch, TokenBucket
+from quoteapi.phone import region_of
+
+SMS_SWITCH = "sms"
+
+
+class TooMany(Exception):
+    """A limit was reached. The message says which; `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = max(1, ceil(retry_after))
+
+
+class RegionNotServed(Exception):
+    """No SMS go to the country of a number; the message says which do get them."""
+
+
+class SmsSwitchedOff(Exception):
+    """The operator threw the switch: no SMS goes out."""
+
+
+class Taken:
+    """A token that was taken, and can be given back in the same transaction."""
+
+    def __init__(self, key: str, before: str, after: str) -> None:
+        self._key, self._before, self._after = key, before, after
+
+    def give_back(self) -> None:
+        """Undo the taking."""
+        taken = (TokenBucket.key == self._key) & (TokenBucket.taken == self._after)
+        TokenBucket.update(taken=self._before).where(taken).execute()
+
+
+class Limits:
+    """The limits of the settings. Each method raises when it is reached, and else counts."""
+
+    def __init__(self, settings: Settings, digests: Digests, clock: Clock) -> None:
+        self._settings = settings
+        self._digests = digests
+        self._clock = clock
+
+    def codes_to_number(self, mobile: str) -> None:
+        """Count a code to a number: what its owner can be bothered with. Raises `TooMany`."""
+        self._take("codes to number", mobile, self._settings.codes_per_number, "Too many codes for this number.")
+
+    def asked_by_address(self, address: str) -> None:
+        """Count what one client address asks for: codes, and leaving without one. Raises `TooMany`."""
+        self._take(
+            "asked by address", address, self._settings.codes_per_address, "Too many requests from your address."
+        )
+
+    def tries_by_address(self, address: str) -> Taken:
+        """Count a try at a code by one client address; a right one is given back. Raises `TooMany`."""
+        windows = self._settings.wrong_tries_per_address
+        return self._take("tries by address", address, windows, "Too many wrong codes from your address.")
+
+    def regions(self, mobile: str) -> None:
+        """Let pass the countries that SMS go to. Raises `RegionNotServed`."""
+        allowed = self._settings.allowed_regions
+        if allowed and allowed != {ANY_REGION} and region_of(mobile) not in allowed:
+            raise RegionNotServed(f"SMS go to numbers of {', '.join(sorted(allowed))} only.")
+
+    def switch(self) -> None:
+        """Let pass while the operator did not throw the switch. Raises `SmsSwitchedOff`."""
+        if self._settings.daily_cap == 0 or Switch.select().where(Switch.name == SMS_SWITCH).exists():
+            raise SmsSwitchedOff
+
+    def single_sms_of_the_day(self) -> None:
+        """Count an SMS to one number against the day's cap for the whole service. Raises `TooMany`."""
+        now, cap = self._clock(), self._settings.daily_cap
+        counted = SmsCount.insert(date=now.date(), count=1).on_conflict(
+            conflict_target=[SmsCount.date],
+            update={SmsCount.count: SmsCount.count + 1},
+            where=SmsCount.count < cap,
+        )
+        if cap < 1 or not counted.as_rowcount().execute():
+            raise TooMany("The service has sent as many SMS as it may today.", seconds_to_midnight(now))
+
+    def quote_of_the_day(self, people: int) -> None:
+        """Let the daily SMS pass if as many people as get it are within the day's cap. Raises `TooMany`."""
+        cap = self._settings.daily_cap
+        if people > cap:
+            message = f"{people} people would get the SMS, and SMS_DAILY_CAP is {cap}. Set it higher to go on."
+            raise TooMany(message, seconds_to_midnight(self._clock()))
+
+    def forget_number(self, mobile: str) -> bool:
+        """Remove what was counted for a number. Answer whether there was something."""
+        key = self._digests("codes to number", mobile)
+        return bool(TokenBucket.delete().where(TokenBucket.key == key).execute())
+
+    def forget_old(self) -> None:
+        """Remove what no window reaches back to."""
+        settings = self._settings
+        windows = settings.codes_per_number + settings.codes_per_address + settings.wrong_tries_per_address
+        now = self._clock()
+        longest = timedelta(seconds=max(window.seconds for window in windows))
+        TokenBucket.delete().where(TokenBucket.updated_at < now - longest).execute()
+        SmsCount.delete().where(SmsCount.date < now.date() - timedelta(days=400)).execute()
+
+    def _take(self, name: str, value: str, windows: tuple[Window, ...], message: str) -> Taken:
+        key, now = self._digests(name, value), self._clock()
+        while True:  # until nobody else took one between reading and writing
+            before: str | None = TokenBucket.select(TokenBucket.taken).where(TokenBucket.key == key).scalar()
+            after = _one_more(before or "", windows, now, message)
+            row = {"taken": after, "updated_at": now}
+            if before is None:
+                changed = TokenBucket.insert(key=key, **row).on_conflict_ignore().as_rowcount().execute()
+            else:
+                same = (TokenBucket.key == key) & (TokenBucket.taken == before)
+                changed = TokenBucket.update(row).where(same).execute()
+            if changed:
+                return Taken(key, before or "", after)
+
+
+def set_switch(now: datetime, *, off: bool) -> None:
+    """Throw the switch that stops every SMS, or put it back."""
+    if off:
+        Switch.insert(name=SMS_SWITCH, thrown_at=now).on_conflict_ignore().execute()
+    else:
+        Switch.delete().where(Switch.name == SMS_SWITCH).execute()
+
+
+def _one_more(taken: str, windows: tuple[Window, ...], now: datetime, message: str) -> str:
+    """Answer when tokens were taken, with one taken now. Raises `TooMany`."""
+    millis = round(now.timestamp() * 1_000)
+    moments = [int(moment) for moment in taken.split()]
+    waits = [
+        moments[-window.most] + window.seconds * 1_000 - millis for window in windows if len(moments) >= window.most
+    ]
+    if (wait := max(waits, default=0)) > 0:
+        raise TooMany(message, wait / 1_000)
+    most = max(window.most for window in windows)
+    return " ".join(map(str, [*moments, millis][-most:]))

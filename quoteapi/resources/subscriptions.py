@@ -1,0 +1,162 @@
+"""`/subscribe` and `/unsubscribe`."""
+
+import json
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import falcon
+
+from quoteapi.config import Settings
+from quoteapi.phone import InvalidMobile, read_mobile
+
+if TYPE_CHECKING:
+    from quoteapi.otp import Purpose
+    from quoteapi.service import Service
+
+OTP_DIGITS = 6
+SUBSCRIBED = "Congratulations!!! You have successfully subscribed for daily famous quote."
+UNSUBSCRIBED = "You have successfully unsubscribed from daily famous quote. See you again."
+NOBODY = "unknown"
+
+
+class Subscribe:
+    """A code to a number first; with the code, the number is subscribed."""
+
+    def __init__(self, service: "Service") -> None:
+        self._service = service
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Send a code to `mobile` or, with its `otp`, subscribe it."""
+        fields, service = _fields(req), self._service
+        mobile, otp, address = _mobile(fields), _otp(fields), client_address(req, service.settings)
+        if otp is None:
+            service.subscriptions.ask(mobile, "subscribe", address, service.handing)
+            _answer(resp, _sent(_base(req, service.settings), mobile, "subscribe"))
+        else:
+            service.subscriptions.confirm(mobile, otp, address, service.handing)
+            _answer(resp, SUBSCRIBED)
+
+    on_post = on_get
+
+
+class Unsubscribe:
+    """Leaving: at once or, where the operator wants it so, by a code too."""
+
+    def __init__(self, service: "Service") -> None:
+        self._service = service
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Unsubscribe `mobile` or, where leaving takes a code, send one first."""
+        fields, service = _fields(req), self._service
+        mobile, otp, address = _mobile(fields), _otp(fields), client_address(req, service.settings)
+        takes_code = service.settings.unsubscribe_requires_otp
+        if takes_code and otp is None:
+            service.subscriptions.ask(mobile, "unsubscribe", address, service.handing)
+            _answer(resp, _sent(_base(req, service.settings), mobile, "unsubscribe"))
+        else:
+            service.subscriptions.leave(mobile, address, service.handing, otp if takes_code else None)
+            _answer(resp, UNSUBSCRIBED)
+
+    on_post = on_get
+
+
+def client_address(req: falcon.Request, settings: Settings) -> str:
+    """Answer who asks: an IPv4 address, or the /64 of an IPv6 one, which is what one customer gets.
+
+    API Gateway says who it is in its event. Elsewhere it is who connected or, if that is a trusted proxy, the last
+    address in `X-Forwarded-For` that is none: what stands before it, the client may have written.
+    """
+    event = req.env.get("lambda.event")
+    if event is not None:
+        return _known_by(_parsed(event.get("requestContext", {}).get("identity", {}).get("sourceIp")))
+    asking = _parsed(req.env.get("REMOTE_ADDR"))
+    forwarded = [part.strip() for part in (req.get_header("X-Forwarded-For") or "").split(",") if part.strip()]
+    while forwarded and _is_trusted(asking, settings):
+        asking = _parsed(forwarded.pop())
+    return _known_by(asking)
+
+
+def _base(req: falcon.Request, settings: Settings) -> str:
+    """Answer the address at which the client found the service, stage prefix included; a trusted proxy knows it."""
+    proxied = "lambda.event" not in req.env and _is_trusted(_parsed(req.env.get("REMOTE_ADDR")), settings)
+    return req.forwarded_prefix if proxied else req.prefix
+
+
+def _is_trusted(address: IPv4Address | IPv6Address | None, settings: Settings) -> bool:
+    return address is not None and any(address in proxy for proxy in settings.trusted_proxies)
+
+
+def _parsed(address: object) -> IPv4Address | IPv6Address | None:
+    try:
+        parsed = ip_address(str(address))
+    except ValueError:
+        return None
+    return (parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed
+
+
+def _known_by(address: IPv4Address | IPv6Address | None) -> str:
+    if isinstance(address, IPv6Address):
+        return str(ip_network((int(address), 64), strict=False))
+    return str(address) if address is not None else NOBODY
+
+
+def _fields(req: falcon.Request) -> dict[str, Any]:
+    """Answer what was sent: the query and, with POST, a JSON object or a form, which wins."""
+    fields: dict[str, Any] = dict(req.params)
+    if req.method == "POST" and req.content_length != 0 and req.content_type:
+        sent = req.get_media(default_when_empty={})
+        if not isinstance(sent, dict):
+            raise falcon.HTTPBadRequest(
+                title="Invalid body", description='Send a JSON object, for example {"mobile": "+919028000001"}.'
+            )
+        fields.update(sent)
+    return fields
+
+
+def _text(fields: dict[str, Any], name: str) -> str | None:
+    """Answer a field as text; of one that was sent more than once, the last."""
+    value = fields.get(name)
+    if isinstance(value, list):
+        value = value[-1] if value else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) or value is None else ""
+
+
+def _mobile(fields: dict[str, Any]) -> str:
+    try:
+        return read_mobile(_text(fields, "mobile") or "")
+    except InvalidMobile as error:
+        raise falcon.HTTPBadRequest(
+            title="Invalid mobile",
+            description=f"{error} Send mobile as an international number, for example +919028000001.",
+        ) from None
+
+
+def _otp(fields: dict[str, Any]) -> str | None:
+    """Answer the code that was sent, None where none was; an empty one is wrong, and brings no new SMS."""
+    text = _text(fields, "otp")
+    if text is None:
+        return None
+    digits = "".join(text.split()).replace("-", "")
+    if isinstance(fields["otp"], int):
+        digits = digits.zfill(OTP_DIGITS)  # a number of JSON has no zeros in front
+    if not (digits.isdecimal() and len(digits) == OTP_DIGITS):
+        raise falcon.HTTPBadRequest(title="Invalid otp", description="Send otp as the six digits of the SMS.")
+    return f"{int(digits):0{OTP_DIGITS}}"
+
+
+def _sent(base: str, mobile: str, purpose: "Purpose") -> str:
+    if_subscribed = ", if it is subscribed" if purpose == "unsubscribe" else ""
+    goal = {"subscribe": "subscription", "unsubscribe": "unsubscription"}[purpose]
+    link = f"{base}/{purpose}?mobile={quote(mobile, safe='')}&otp=xxxxxx"
+    return (
+        f"An OTP verification has been sent on mobile {mobile}{if_subscribed}."
+        f" To complete the {goal}, Use OTP with this URL pattern {link}."
+    )
+
+
+def _answer(resp: falcon.Response, message: str) -> None:
+    resp.text = f"{json.dumps({'message': message})}\n"
+    resp.set_header("Cache-Control", "no-store")

@@ -1,0 +1,172 @@
+"""The service put together from its settings, for every entrance: the HTTP app, the command, tasks and schedules."""
+
+import logging
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from quoteapi import clock, database
+from quoteapi.config import Settings, load_settings
+from quoteapi.phone import without_numbers
+from quoteapi.quotes import Quotes
+
+if TYPE_CHECKING:
+    from quoteapi.deliveries import Deliveries
+    from quoteapi.digests import Digests
+    from quoteapi.limits import Limits
+    from quoteapi.sms import Gateway
+    from quoteapi.subscriptions import Handing, Subscriptions
+
+_log = logging.getLogger(__name__)
+
+
+class Service:
+    """The rooms of the domain, each put together when it is first asked for: who reads a quote loads no more."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        now: clock.Clock = clock.now,
+        randomness: random.Random | None = None,
+    ) -> None:
+        self.settings = settings
+        self.clock = now
+        self.randomness = randomness or _fresh_randomness()
+
+    @cached_property
+    def quotes(self) -> Quotes:
+        """What answers quotes, with the upstream API of the settings where one is set."""
+        settings, upstream = self.settings, None
+        if settings.upstream_endpoint is not None:
+            from quoteapi.mashape import MashapeQuotes
+
+            upstream = MashapeQuotes(settings.upstream_endpoint, settings.upstream_key)
+        return Quotes(self.clock, self.randomness, upstream, state_is_shared=settings.state_is_shared)
+
+    @cached_property
+    def gateway(self) -> "Gateway":
+        """How SMS go out."""
+        from quoteapi.sms import gateway_of
+
+        return gateway_of(self.settings, self.clock)
+
+    @cached_property
+    def limits(self) -> "Limits":
+        """What guards people and the bill."""
+        from quoteapi.limits import Limits
+
+        return Limits(self.settings, self._digests, self.clock)
+
+    @cached_property
+    def subscriptions(self) -> "Subscriptions":
+        """Who gets the quote of the day."""
+        from quoteapi.otp import OneTimePasswords
+        from quoteapi.subscriptions import Subscriptions
+
+        passwords = OneTimePasswords(self._digests, self.settings.wrong_tries_per_number, self.clock)
+        return Subscriptions(self.settings, self.gateway, self.limits, passwords, self.clock)
+
+    @cached_property
+    def deliveries(self) -> "Deliveries":
+        """The SMS of the day."""
+        from quoteapi.deliveries import Deliveries
+
+        return Deliveries(self.settings, self.quotes, self.gateway, self.limits, self.clock)
+
+    @cached_property
+    def handing(self) -> "Handing":
+        """How a request hands work on: on Lambda to another invocation, elsewhere it does it itself."""
+        return ToTasks() if self.settings.on_lambda else AtOnce(self.subscriptions)
+
+    @cached_property
+    def _digests(self) -> "Digests":
+        from quoteapi.digests import digests_of
+
+        return digests_of(self.settings)
+
+
+@contextmanager
+def at_work() -> Iterator[Service]:
+    """Put the service together from the environment, with its database open, for one piece of work of Lambda's.
+
+    Raises `WorkFailed`, whatever goes wrong.
+    """
+    with reported_failures():
+        settings = load_settings(os.environ)
+        with database.connect(settings).connection_context():
+            yield Service(settings)
+
+
+class WorkFailed(Exception):
+    """A task or a scheduled run that failed, in words that may be logged anywhere: they have no number in them."""
+
+
+@contextmanager
+def reported_failures() -> Iterator[None]:
+    """Let failures out as `WorkFailed`, so that Lambda tries again and then gives up for all to see.
+
+    Lambda logs what gets out, and the text of an error may have a number in it. Nor must a TypeError get out, which
+    Zappa would take for a wrong signature and run the work again.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 raised again, in other words
+        _log.exception("The work failed")
+        raise WorkFailed(without_numbers(f"{type(error).__name__}: {error}")) from None
+
+
+class AtOnce:
+    """Does the work that is handed on, before it returns."""
+
+    def __init__(self, subscriptions: "Subscriptions") -> None:
+        self._subscriptions = subscriptions
+
+    def send_otp(self, request: str) -> None:
+        """Make and send the code of a request."""
+        self._subscriptions.send_code(request)
+
+    def subscribe(self, subscriber_id: int) -> None:
+        """Put somebody on the topic."""
+        self._subscriptions.settle(subscriber_id)
+
+    def unsubscribe(self, subscriber_id: int) -> None:
+        """Take somebody off the topic."""
+        self._subscriptions.settle(subscriber_id)
+
+
+class ToTasks:
+    """Hands work on to other invocations. Their module is loaded with the first one: it makes four clients of AWS."""
+
+    def send_otp(self, request: str) -> None:
+        """Have the code of a request made and sent. Raises `sms.Unavailable`."""
+        from quoteapi.sms import Unavailable
+
+        try:
+            from quoteapi.tasks import async_send_otp
+
+            async_send_otp(request)
+        except Exception as error:  # noqa: BLE001 boto3 is not known here
+            _log.exception("Lambda did not take a task")
+            raise Unavailable(f"Lambda did not take the task ({type(error).__name__})") from None
+
+    def subscribe(self, subscriber_id: int) -> None:
+        """Have somebody put on the topic."""
+        from quoteapi.tasks import async_subscribe
+
+        async_subscribe(subscriber_id)
+
+    def unsubscribe(self, subscriber_id: int) -> None:
+        """Have somebody taken off the topic."""
+        from quoteapi.tasks import async_unsubscribe
+
+        async_unsubscribe(subscriber_id)
+
+
+def _fresh_randomness() -> random.Random:
+    randomness = random.Random()  # noqa: S311 it chooses quotes and names requests, nothing secret
+    os.register_at_fork(after_in_child=randomness.seed)
+    return randomness

@@ -1,0 +1,214 @@
+"""The gateway on AWS: Amazon SNS. The only room that knows boto3.
+
+What goes out is attempted once: after a time-out it may have gone out already. The rest is tried up to three times by
+boto3 itself. Errors become those of `sms.py`, without the cause in their chain: it may have the number in its text.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+
+from quoteapi.clock import Clock
+from quoteapi.config import Settings
+from quoteapi.sms import Kind, OutcomeUnknown, Refused, Unavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sns.type_defs import MessageAttributeValueTypeDef
+
+CONNECT_SECONDS = 3
+READ_SECONDS = 5
+ATTEMPTS = 3
+OK = 200
+CLIENT_ERROR = range(400, 500)
+TRANSACTIONAL = frozenset({"code", "confirmation"})
+LATER = frozenset({"Throttled", "Throttling", "ThrottledException", "ThrottlingException", "RequestLimitExceeded"})
+"""Codes of refusals that time mends."""
+GONE = frozenset({"NotFound", "NotFoundException", "ResourceNotFoundException"})
+
+
+class QuoteSubscription:
+    """The topic of the daily SMS, and SMS to single numbers."""
+
+    def __init__(self, settings: Settings, now: Clock) -> None:
+        """Prepare; nothing is called, and no client made, before the first use."""
+        self.topic = settings.sns_topic
+        self._settings = settings
+        self._now = now
+        self._lock = threading.Lock()
+        self._topic_arn: str | None = None
+
+    # ---- the gateway, as `sms.Gateway` has it
+
+    def send_sms(self, mobile: str, message: str, kind: Kind) -> str:
+        """Send one SMS, in one attempt. Answer SNS's message id."""
+        sent = _ask(
+            lambda: self._sending.publish(PhoneNumber=mobile, Message=message, MessageAttributes=self._attributes(kind))
+        )
+        return str(sent["MessageId"])
+
+    def subscribe(self, mobile: str) -> str:
+        """Put a number on the topic. Answer the subscription's ARN, the same for a number that is there already."""
+        topic = self._topic()
+        return str(
+            _ask(lambda: self._client.subscribe(TopicArn=topic, Protocol="sms", Endpoint=mobile))["SubscriptionArn"]
+        )
+
+    def unsubscribe(self, subscription_arn: str) -> None:
+        """Take a subscription off the topic, in one call; one that is gone already will do."""
+        _ask(lambda: self._client.unsubscribe(SubscriptionArn=subscription_arn), gone_will_do=True)
+
+    def publish(self, message: str) -> str:
+        """Send a quote to everyone on the topic, in one attempt. Answer SNS's message id."""
+        topic = self._topic()
+        attributes = self._attributes("quote")
+        sent = _ask(lambda: self._sending.publish(TopicArn=topic, Message=message, MessageAttributes=attributes))
+        return str(sent["MessageId"])
+
+    def people(self) -> int:
+        """Answer how many are on the topic, as SNS counts them, some seconds late."""
+        topic = self._topic()
+        attributes = _ask(lambda: self._client.get_topic_attributes(TopicArn=topic))["Attributes"]
+        return int(attributes["SubscriptionsConfirmed"])
+
+    def has_stopped(self, mobile: str) -> bool:
+        """Whether the number replied STOP to the account."""
+        return bool(_ask(lambda: self._client.check_if_phone_number_is_opted_out(phoneNumber=mobile))["isOptedOut"])
+
+    def all_stopped(self) -> Iterator[list[str]]:
+        """Answer the numbers that replied STOP, a hundred at a time."""
+        token: str | None = None
+        while True:
+            more = {"nextToken": token} if token is not None else {}
+            page = _ask(lambda more=more: self._client.list_phone_numbers_opted_out(**more))  # type: ignore[misc]
+            yield page["phoneNumbers"]
+            token = page.get("nextToken")
+            if not token:
+                return
+
+    def let_back_in(self, mobile: str) -> None:
+        """Take a number off the list of those that replied STOP; AWS does that once in 30 days."""
+        _ask(lambda: self._client.opt_in_phone_number(phoneNumber=mobile))
+
+    # ---- what the doctor asks
+
+    def spend_limit(self) -> str | None:
+        """Answer the account's monthly limit for SMS, in US dollars; None where the account never set one."""
+        found: str | None = _ask(lambda: self._client.get_sms_attributes(attributes=["MonthlySpendLimit"]))[
+            "attributes"
+        ].get("MonthlySpendLimit")
+        return found
+
+    def spent(self) -> float:
+        """Answer what SMS cost the account this month, in US dollars, as CloudWatch has it."""
+        now = self._now()
+        found = _ask(
+            lambda: self._metrics.get_metric_statistics(
+                Namespace="AWS/SNS",
+                MetricName="SMSMonthToDateSpentUSD",
+                StartTime=now - timedelta(days=1),
+                EndTime=now,
+                Period=86_400,
+                Statistics=["Maximum"],
+            )
+        )
+        return max((float(point["Maximum"]) for point in found["Datapoints"]), default=0.0)
+
+    def is_in_sandbox(self) -> bool:
+        """Whether the account may only send to numbers that it verified."""
+        return bool(_ask(self._client.get_sms_sandbox_account_status)["IsInSandbox"])
+
+    # ---- how it is called
+
+    @cached_property
+    def _session(self) -> boto3.Session:
+        settings = self._settings
+        return boto3.Session(
+            aws_access_key_id=settings.aws_access_key_id,
+            aws_secret_access_key=settings.aws_secret_access_key,
+            region_name=settings.sns_region,
+        )
+
+    @cached_property
+    def _client(self) -> "SNSClient":
+        return self._session.client("sns", config=_config(ATTEMPTS))
+
+    @cached_property
+    def _sending(self) -> "SNSClient":
+        return self._session.client("sns", config=_config(1))
+
+    @cached_property
+    def _metrics(self) -> "CloudWatchClient":
+        return self._session.client("cloudwatch", config=_config(ATTEMPTS))
+
+    def _topic(self) -> str:
+        """Answer the topic's ARN; the topic is made if there is none, and asked for once a process."""
+        with self._lock:
+            if self._topic_arn is None:
+                self._topic_arn = _ask(lambda: self._client.create_topic(Name=self.topic))["TopicArn"]
+            return self._topic_arn
+
+    def _attributes(self, kind: Kind) -> "dict[str, MessageAttributeValueTypeDef]":
+        settings = self._settings
+        values = {
+            "AWS.SNS.SMS.SMSType": "Transactional" if kind in TRANSACTIONAL else "Promotional",
+            "AWS.SNS.SMS.SenderID": settings.sms_sender_id,
+            "AWS.MM.SMS.EntityId": settings.sms_entity_id,
+            "AWS.MM.SMS.TemplateId": dict(settings.sms_template_ids).get(kind),
+        }
+        attributes: dict[str, MessageAttributeValueTypeDef] = {
+            name: {"DataType": "String", "StringValue": value} for name, value in values.items() if value is not None
+        }
+        if settings.sms_max_price is not None:
+            attributes["AWS.SNS.SMS.MaxPrice"] = {"DataType": "Number", "StringValue": settings.sms_max_price}
+        return attributes
+
+
+def _config(attempts: int) -> Config:
+    return Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        retries={"total_max_attempts": attempts, "mode": "standard"},
+    )
+
+
+def _ask(call: Callable[[], Any], *, gone_will_do: bool = False) -> Any:  # noqa: ANN401 each call answers its own shape
+    try:
+        return call()
+    except ClientError as error:
+        if gone_will_do and error.response["Error"]["Code"] in GONE:
+            return None
+        _raise_refusal(error)
+    except (NoCredentialsError, PartialCredentialsError, ProfileNotFound):
+        raise Refused("no usable AWS credentials were found") from None
+    except (EndpointConnectionError, ConnectTimeoutError) as error:
+        raise Unavailable(f"SNS cannot be reached ({type(error).__name__})") from None
+    except BotoCoreError as error:
+        raise OutcomeUnknown(f"no answer from SNS ({type(error).__name__})") from None
+
+
+def _raise_refusal(error: ClientError) -> NoReturn:
+    """Say whether trying again can help: SNS answered, but not with success."""
+    code, meta = error.response["Error"]["Code"], error.response["ResponseMetadata"]
+    status = meta["HTTPStatusCode"]
+    said = f"SNS answered {status} {code} to {error.operation_name} (request {meta.get('RequestId', 'unknown')})"
+    if code in LATER:
+        raise Unavailable(said) from None
+    if status in CLIENT_ERROR:
+        raise Refused(said) from None
+    raise OutcomeUnknown(said) from None

@@ -1,0 +1,396 @@
+"""Subscriptions: asked for, confirmed, active, ended; and how Amazon SNS is made to agree.
+
+What people want is written first, in one row a number; a row says since when the topic may not agree with it. Whoever
+makes it agree takes the row for a while, so that calls for one number never overtake each other.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import NamedTuple, Protocol, cast
+
+from peewee import Case, Expression, ModelSelect
+
+from quoteapi import console, database
+from quoteapi.clock import Clock
+from quoteapi.config import Settings
+from quoteapi.limits import Limits, SmsSwitchedOff, TooMany
+from quoteapi.models import Subscriber
+from quoteapi.models import database as bound
+from quoteapi.otp import OneTimePasswords, Purpose, WrongCode
+from quoteapi.phone import masked
+from quoteapi.sms import Gateway, GatewayError, OutcomeUnknown, Refused, Unavailable, code_text, confirmation_text
+
+ACTIVE, UNSUBSCRIBED, STOPPED = "active", "unsubscribed", "stopped"
+STATES = (ACTIVE, UNSUBSCRIBED, STOPPED)
+
+SETTLING = timedelta(minutes=5)
+"""After so long, whoever was at making the topic agree is taken for dead; far longer than their calls may take."""
+BATCH = 100
+
+log = logging.getLogger(__name__)
+
+
+class NotShared(Exception):
+    """What is stored here is not seen by the other machines, so nobody can subscribe."""
+
+
+class RepliedStop(Exception):
+    """The number replied STOP, so no SMS reaches it."""
+
+
+class CodeNotSent(Exception):
+    """The SMS with a code did not go out, or nobody knows."""
+
+
+class Handing(Protocol):
+    """Hands work on: on Lambda to another invocation, elsewhere it is done at once."""
+
+    def send_otp(self, request: str) -> None:
+        """Have the code of a request made and sent."""
+
+    def subscribe(self, subscriber_id: int) -> None:
+        """Have somebody put on the topic."""
+
+    def unsubscribe(self, subscriber_id: int) -> None:
+        """Have somebody taken off the topic."""
+
+
+class Reconciled(NamedTuple):
+    """What a reconciliation did."""
+
+    subscribed: int = 0
+    unsubscribed: int = 0
+    stopped: int = 0
+    """Numbers that replied STOP since the last time."""
+    refused: int = 0
+    """Numbers that SNS will not take."""
+    failed: int = 0
+    """Tries that may go well next time."""
+    left: int = 0
+    """Those that were not come to."""
+
+
+class Subscriptions:
+    """What people and the operator do with subscriptions."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        gateway: Gateway,
+        limits: Limits,
+        passwords: OneTimePasswords,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._gateway = gateway
+        self._limits = limits
+        self._passwords = passwords
+        self._clock = clock
+
+    # ---- what people ask
+
+    def ask(self, mobile: str, purpose: Purpose, address: str, hand: Handing) -> None:
+        """Have a code sent to a number, by which its owner agrees to subscribe, or to leave.
+
+        Who is not subscribed gets no SMS about leaving, but nothing else differs: no stranger learns who is. Raises
+        `NotShared`, `SmsSwitchedOff`, `RegionNotServed`, `TooMany`, `RepliedStop`, `CodeNotSent`.
+        """
+        self._need_shared_state()
+        self._limits.switch()
+        self._limits.regions(mobile)
+        with bound.atomic():
+            self._limits.asked_by_address(address)
+            self._limits.codes_to_number(mobile)
+            request = self._passwords.ask(mobile, purpose, address)
+            self._limits.single_sms_of_the_day()
+        if purpose == "subscribe" and self._has_stopped(mobile):
+            raise RepliedStop
+        try:
+            hand.send_otp(request)
+        except GatewayError as error:
+            raise CodeNotSent from error
+
+    def confirm(self, mobile: str, code: str, address: str, hand: Handing) -> None:
+        """Subscribe a number whose owner proved by a code that it is theirs. It is written before this returns.
+
+        Raises `NotShared`, `TooMany`, and what `OneTimePasswords.check` raises.
+        """
+        subscriber_id = self._proved(mobile, "subscribe", code, address)
+        if subscriber_id is not None:
+            _hand_on(hand.subscribe, subscriber_id)
+
+    def leave(self, mobile: str, address: str, hand: Handing, code: str | None = None) -> None:
+        """Unsubscribe a number, if it is subscribed; with a code, only if that proves right.
+
+        Raises `NotShared`, `TooMany`, and what `OneTimePasswords.check` raises.
+        """
+        if code is not None:
+            subscriber_id = self._proved(mobile, "unsubscribe", code, address)
+        else:
+            self._need_shared_state()
+            with bound.atomic():
+                self._limits.asked_by_address(address)
+                subscriber_id = self._end(mobile)
+        if subscriber_id is not None:
+            _hand_on(hand.unsubscribe, subscriber_id)
+
+    def _need_shared_state(self) -> None:
+        if not self._settings.state_is_shared:
+            raise NotShared
+
+    def _has_stopped(self, mobile: str) -> bool:
+        try:
+            return self._gateway.has_stopped(mobile)
+        except GatewayError as error:
+            log.warning("Whether a number replied STOP is not known: %s", error)
+            return False
+
+    def _proved(self, mobile: str, purpose: Purpose, code: str, address: str) -> int | None:
+        """Check a code, and write what it stands for. Answer whose subscription changed by that."""
+        self._need_shared_state()
+        with bound.atomic():
+            taken = self._limits.tries_by_address(address)
+            checked = self._passwords.check(mobile, purpose, code)
+            if not isinstance(checked, WrongCode):
+                taken.give_back()
+                if purpose == "unsubscribe":
+                    return self._end(mobile)
+                return self._begin(mobile, checked.asked_at, checked.asked_from, address)
+        raise checked  # not before the count is kept
+
+    def _begin(self, mobile: str, asked_at: datetime, asked_from: str, confirmed_from: str) -> int | None:
+        now = self._clock()
+        row = {
+            "state": ACTIVE,
+            "asked_at": asked_at,
+            "asked_from": asked_from,
+            "confirmed_at": now,
+            "confirmed_from": confirmed_from,
+            "ended_at": None,
+            "welcomed_at": None,
+            "unsettled_since": now,
+        }
+        begun = Subscriber.insert(mobile=mobile, **row).on_conflict(
+            conflict_target=[Subscriber.mobile], update=row, where=Subscriber.state != ACTIVE
+        )
+        return _id_of(begun.returning(Subscriber.id).execute())
+
+    def _end(self, mobile: str) -> int | None:
+        now = self._clock()
+        ended = Subscriber.update(state=UNSUBSCRIBED, ended_at=now, unsettled_since=now)
+        active = (Subscriber.mobile == mobile) & (Subscriber.state == ACTIVE)
+        return _id_of(ended.where(active).returning(Subscriber.id).execute())
+
+    # ---- units of work, for tasks
+
+    def send_code(self, request: str) -> str:
+        """Make the code of a request and send it, once. Answer what was done.
+
+        Raises `GatewayError` where that failed. After `Unavailable` and `Refused` another try makes another code; after
+        `OutcomeUnknown` none is made, since nobody should get two.
+        """
+        made = self._passwords.make(request)
+        if made is None:
+            if self._passwords.is_in_doubt(request):
+                raise OutcomeUnknown("the code of this request may have gone out, so none is sent")
+            return "nothing to send"
+        if made.purpose == "unsubscribe" and not _is_active(made.mobile):
+            self._passwords.sent(request)
+            return "nobody to send it to"
+        try:
+            self._gateway.send_sms(made.mobile, code_text(made.code, made.purpose).message, "code")
+        except (Unavailable, Refused):
+            self._passwords.not_sent(request)
+            raise
+        self._passwords.sent(request)
+        return f"sent a code to {masked(made.mobile)}"
+
+    def settle(self, subscriber_id: int) -> str:
+        """Make the topic agree with what somebody wants. Answer what was done. Raises `GatewayError`."""
+        done = "nothing to do"
+        while (row := self._take(subscriber_id)) is not None:
+            try:
+                arn = self._agreed_arn(row)
+            except GatewayError:
+                self._release(row)
+                raise
+            self._settled(row, arn)
+            done = "unsubscribed" if arn is None else "subscribed"
+        return done
+
+    def _take(self, subscriber_id: int) -> Subscriber | None:
+        """Take a row that is not settled; None where it is, or somebody else has it."""
+        now = self._clock()
+        free = Subscriber.settling_since.is_null() | (Subscriber.settling_since <= now - SETTLING)
+        unsettled = (Subscriber.id == subscriber_id) & Subscriber.unsettled_since.is_null(is_null=False)
+        taken = Subscriber.update(settling_since=now).where(unsettled & free).returning(Subscriber).execute()
+        return next(iter(taken), None)
+
+    def _agreed_arn(self, row: Subscriber) -> str | None:
+        """Call the gateway until it agrees with a row. Answer the subscription's ARN, None where there is none."""
+        if row.state == ACTIVE:
+            subscribed = self._gateway.subscribe(row.mobile)
+            self._welcome(row)
+            return subscribed
+        arn: str | None = row.subscription_arn
+        if arn is None:
+            # Somebody may have put the number on the topic without living to tell: asking again tells the ARN.
+            try:
+                arn = self._gateway.subscribe(row.mobile)
+            except Refused:
+                return None
+        self._gateway.unsubscribe(arn)
+        return None
+
+    def _welcome(self, row: Subscriber) -> None:
+        """Send the SMS that says what was agreed to, once."""
+        mine = (Subscriber.id == row.id) & Subscriber.welcomed_at.is_null()
+        if row.welcomed_at is not None or not Subscriber.update(welcomed_at=self._clock()).where(mine).execute():
+            return
+        try:
+            self._limits.switch()
+            self._limits.single_sms_of_the_day()
+            self._gateway.send_sms(row.mobile, confirmation_text(self._settings.leave_url).message, "confirmation")
+        except Unavailable:
+            Subscriber.update(welcomed_at=None).where(Subscriber.id == row.id).execute()
+            raise
+        except (Refused, OutcomeUnknown, SmsSwitchedOff, TooMany) as error:
+            log.warning("No confirming SMS to %s: %s", masked(row.mobile), str(error) or type(error).__name__)
+
+    def _settled(self, row: Subscriber, arn: str | None) -> None:
+        """Write down what the gateway did; where people changed their mind meanwhile, the row stays unsettled."""
+        same = (Subscriber.state == row.state) & (Subscriber.confirmed_at == row.confirmed_at)
+        Subscriber.update(
+            subscription_arn=arn,
+            settling_since=None,
+            unsettled_since=Case(None, [(same, None)], Subscriber.unsettled_since),
+        ).where(_is_taken(row)).execute()
+
+    def _release(self, row: Subscriber) -> None:
+        Subscriber.update(settling_since=None).where(_is_taken(row)).execute()
+
+    # ---- what the operator does
+
+    def reconcile(
+        self,
+        enough: Callable[[], bool] = lambda: False,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> Reconciled:
+        """Make SNS agree with the database wherever it may not, and forget what has had its time.
+
+        Costs in proportion to what is out of step and to the numbers that ever replied STOP. One bad number never stops
+        the rest. Stops early, with `left` over zero, once `enough` says so.
+        """
+        done = Reconciled(stopped=self._note_stopped())
+        for subscriber_id in _unsettled():
+            if enough():
+                break
+            done = self._reconciled(subscriber_id, done)
+            progress(1)
+        self._passwords.forget_old()
+        self._limits.forget_old()
+        return done._replace(left=unsettled_count() - done.failed - done.refused)
+
+    def _reconciled(self, subscriber_id: int, done: Reconciled) -> Reconciled:
+        try:
+            did = self.settle(subscriber_id)
+        except Refused as error:
+            log.warning("Subscriber %d cannot be settled: %s", subscriber_id, error)
+            return done._replace(refused=done.refused + 1)
+        except GatewayError as error:
+            log.warning("Subscriber %d is not settled yet: %s", subscriber_id, error)
+            return done._replace(failed=done.failed + 1)
+        if did == "subscribed":
+            return done._replace(subscribed=done.subscribed + 1)
+        return done._replace(unsubscribed=done.unsubscribed + (did == "unsubscribed"))
+
+    def _note_stopped(self) -> int:
+        """Note who replied STOP. Answer how many are new."""
+        stopped = 0
+        now = self._clock()
+        try:
+            for mobiles in self._gateway.all_stopped():
+                update = Subscriber.update(state=STOPPED, ended_at=now, unsettled_since=now)
+                stopped += update.where(Subscriber.mobile.in_(mobiles) & (Subscriber.state == ACTIVE)).execute()
+        except GatewayError as error:
+            log.warning("Who replied STOP is not known: %s", error)
+        return stopped
+
+    def remove(self, mobile: str) -> bool:
+        """Take a number off the topic and leave nothing of it behind. Answer whether anything was there.
+
+        Raises `GatewayError`; then the number is unsubscribed, and can be removed again.
+        """
+        row = Subscriber.get_or_none(Subscriber.mobile == mobile)
+        if row is not None:
+            self._end(mobile)
+            self.settle(row.id)
+            settled = (Subscriber.id == row.id) & Subscriber.unsettled_since.is_null()
+            if not Subscriber.delete().where(settled).execute():
+                raise Unavailable("the number is being put on the topic or taken off it; try again in some minutes")
+        found = [self._passwords.forget(mobile), self._limits.forget_number(mobile), console.forget(mobile)]
+        database.scrub()
+        return row is not None or any(found)
+
+    def let_back_in(self, mobile: str) -> None:
+        """Let a number that replied STOP subscribe again. Raises `GatewayError`."""
+        self._gateway.let_back_in(mobile)
+
+
+def newest(state: str | None, limit: int) -> list[Subscriber]:
+    """Answer subscribers, in one state if one is named, the newest first."""
+    return list(_in_state(state).order_by(Subscriber.id.desc()).limit(limit))
+
+
+def everyone(state: str | None) -> Iterator[Subscriber]:
+    """Answer subscribers in the order in which they first came, in constant memory."""
+    yield from _in_state(state).order_by(Subscriber.id).iterator()
+
+
+def count(state: str | None) -> int:
+    """Answer how many subscribers there are."""
+    return _in_state(state).count()
+
+
+def _in_state(state: str | None) -> "ModelSelect[Subscriber]":
+    rows = Subscriber.select()
+    return rows if state is None else rows.where(Subscriber.state == state)
+
+
+def unsettled_count() -> int:
+    """Answer with how many the topic may not agree."""
+    return Subscriber.select().where(Subscriber.unsettled_since.is_null(is_null=False)).count()
+
+
+def _unsettled() -> Iterator[int]:
+    """Answer the ids of those with whom the topic may not agree, each once."""
+    last = 0
+    while True:
+        behind = Subscriber.unsettled_since.is_null(is_null=False) & (Subscriber.id > last)
+        ids = [row.id for row in Subscriber.select(Subscriber.id).where(behind).order_by(Subscriber.id).limit(BATCH)]
+        yield from ids
+        if len(ids) < BATCH:
+            return
+        last = ids[-1]
+
+
+def _hand_on(work: Callable[[int], None], subscriber_id: int) -> None:
+    """Hand on what the answer need not wait for: it is written, and the reconciler does it if nobody else can."""
+    try:
+        work(subscriber_id)
+    except Exception as error:
+        known = isinstance(error, GatewayError)
+        log.warning("Subscriber %d is left to the reconciler: %s", subscriber_id, error, exc_info=not known)
+
+
+def _is_active(mobile: str) -> bool:
+    return Subscriber.select().where((Subscriber.mobile == mobile) & (Subscriber.state == ACTIVE)).exists()
+
+
+def _is_taken(row: Subscriber) -> Expression:
+    return cast("Expression", (Subscriber.id == row.id) & (Subscriber.settling_since == row.settling_since))
+
+
+def _id_of(rows: Iterable[Subscriber]) -> int | None:
+    return next((row.id for row in rows), None)
