@@ -12,6 +12,7 @@ import falcon
 
 from quoteapi import clock, database, log, models
 from quoteapi.config import Settings, WrongSetting, load_settings
+from quoteapi.phone import without_numbers
 from quoteapi.problems import add_problems
 from quoteapi.resources.quotes import Daily, EitherQuote, Random
 from quoteapi.resources.service import Health
@@ -121,7 +122,9 @@ class _Identify:
         identity: str | None = env.get("HTTP_X_REQUEST_ID")
         if identity is None or not self._DECENT.fullmatch(identity):
             identity = f"{self._randomness.getrandbits(128):032x}"
-        log.request_id.set(identity)
+            log.request_id.set(identity)
+        else:
+            log.request_id.set(without_numbers(identity))
         return identity
 
 

@@ -15,9 +15,9 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -78,8 +78,9 @@ class _Commands(click.Group):
             raise Failure(str(error), EXIT_SETTINGS) from error
         except (PeeweeException, sqlite3.Error) as error:
             raise Failure(f"The database cannot be used: {error}", EXIT_SETTINGS) from error
-        except (GatewayError, TooMany) as error:
-            raise Failure(f"{error}"[:1].upper() + f"{error}"[1:] + ".") from error
+        except (GatewayError, TooMany, SmsSwitchedOff, subscriptions.NotShared, NoQuoteFound) as error:
+            said = f"{error}".rstrip(".")
+            raise Failure(f"{said[:1].upper()}{said[1:]}.") from error
         except (OSError, UnicodeError) as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # the reader had enough, as in `| head`
@@ -383,14 +384,12 @@ def opt_in(mobile: str) -> None:
 @as_json
 def publish(*, dry_run: bool, again: bool, as_json: bool) -> None:
     """Send the quote of the day to everyone who subscribed, unless it was sent today."""
-    with _quotes(), _database() as service:
+    with _database() as service:
         if dry_run:
             _show_draft(service.deliveries.draft(), as_json=as_json)
             return
-        try:
+        with _console_silent(silent=as_json):
             published = service.deliveries.publish(again=again)
-        except SmsSwitchedOff as error:
-            raise Failure("SMS are switched off. To go on: quoteapi sms start") from error
     if as_json:
         click.echo(json.dumps({**published._asdict(), "date": published.date.isoformat()}))
     else:
@@ -444,7 +443,11 @@ def start() -> None:
 @as_json
 def reconcile(*, as_json: bool) -> None:
     """Make Amazon SNS agree with the database, where it may not."""
-    with _database() as service, _progress("Reconciling", subscriptions.unsettled_count()) as bar:
+    with (
+        _database() as service,
+        _progress("Reconciling", subscriptions.unsettled_count()) as bar,
+        _console_silent(silent=as_json),
+    ):
         done = service.subscriptions.reconcile(progress=bar.update)
     if as_json:
         click.echo(json.dumps(done._asdict()))
@@ -501,10 +504,7 @@ def _database() -> Iterator[Service]:
 @contextmanager
 def _quotes() -> Iterator[Quotes]:
     with _database() as service:
-        try:
-            yield service.quotes
-        except NoQuoteFound as error:
-            raise Failure(str(error)) from error
+        yield service.quotes
 
 
 EXPORTED = (
@@ -535,10 +535,23 @@ def _in_words(value: object) -> str:
 
 
 @contextmanager
+def _console_silent(*, silent: bool) -> Iterator[None]:
+    """Keep the SMS that the local gateway prints out of what a program reads."""
+    with redirect_stdout(StringIO() if silent else sys.stdout):
+        yield
+
+
+@contextmanager
 def _owners_file(file: Path) -> Iterator[IO[str]]:
     """Open a file of personal data for writing, whole or not at all; nobody but its owner can read it."""
     if file == STANDARD_STREAM:
         yield sys.stdout
+        return
+    if not file.parent.is_dir():
+        raise Failure(f"The folder {file.parent} does not exist.")
+    if file.exists() and not file.is_file():  # such as a pipe
+        with file.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
         return
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # which is made for its owner alone
     new = Path(name)

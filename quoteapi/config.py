@@ -21,6 +21,7 @@ LAMBDA_FOLDER = Path("/tmp")  # noqa: S108 there is no other on Lambda
 """The folder that each container of AWS Lambda has for itself."""
 
 SHORTEST_SECRET = 32
+MOST_DIGITS = 8
 MAKE_ONE = "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
 ANY_REGION = "*"
 
@@ -37,13 +38,13 @@ class Window(NamedTuple):
 
 
 def _port(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 65_535):
+    if not (value.isascii() and value.isdigit() and len(value) <= MOST_DIGITS and 1 <= int(value) <= 65_535):
         raise ValueError("a port number from 1 to 65535, for example 8000")
     return int(value)
 
 
 def _count(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 1_024):
+    if not (value.isascii() and value.isdigit() and len(value) <= MOST_DIGITS and 1 <= int(value) <= 1_024):
         raise ValueError("a whole number from 1 to 1024, for example 2")
     return int(value)
 
@@ -117,8 +118,8 @@ def _window(value: str) -> Window:
 
 
 def _cap(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and int(value[:12]) <= 100_000_000):
-        raise ValueError("a whole number from 0 to 100000000, for example 1000")
+    if not (value.isascii() and value.isdigit() and len(value) <= MOST_DIGITS):
+        raise ValueError("a whole number from 0 to 99999999, for example 1000")
     return int(value)
 
 
@@ -144,14 +145,14 @@ def _gateway(value: str) -> str:
 
 
 def _secret(value: str) -> str:
-    if len(value) < SHORTEST_SECRET:
-        raise ValueError(f"at least {SHORTEST_SECRET} characters that nobody can guess; {MAKE_ONE}")
+    if len(value) < SHORTEST_SECRET or not value.isprintable():
+        raise ValueError(f"text of at least {SHORTEST_SECRET} characters that nobody can guess; {MAKE_ONE}")
     return value
 
 
 def _public_url(value: str) -> str:
     url = _http_url(value)
-    if urlsplit(url).query or urlsplit(url).fragment:
+    if "?" in url or "#" in url:
         raise ValueError("an address without ? and #, for example https://quotes.example.org")
     return url.rstrip("/")
 
@@ -167,7 +168,9 @@ def _matching(form: str, meaning: str) -> Callable[[str], str]:
 
 def _template_ids(value: str) -> tuple[tuple[str, str], ...]:
     pairs = [part.strip().partition(":") for part in value.split(",") if part.strip()]
-    if not all(kind in {"code", "confirmation", "quote"} and number.isdigit() for kind, _, number in pairs):
+    if not all(
+        kind in {"code", "confirmation", "quote"} and number.isascii() and number.isdigit() for kind, _, number in pairs
+    ):
         raise ValueError("a number for code, confirmation and quote, for example code:1107160000000000001")
     return tuple((kind, number) for kind, _, number in pairs)
 
@@ -245,7 +248,7 @@ class Settings:
     )
     sns_region: str = _setting(
         "SNS_REGION",
-        _matching(r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region, for example us-east-1"),
+        _matching(r"[a-z]{2,5}(-[a-z]+)+-\d", "an AWS region, for example us-east-1"),
         "us-east-1",
         "its region",
     )

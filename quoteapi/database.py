@@ -65,10 +65,13 @@ def bind(path: Path) -> SqliteDatabase:
     return database
 
 
-def scrub() -> None:
-    """Make sure that what was deleted cannot be read from the database's files."""
-    # Deleted rows are overwritten (`secure_delete`), but old pages live on in the write-ahead log until it is emptied.
-    models.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+def scrub() -> bool:
+    """Make sure that what was deleted cannot be read from the database's files. Answer whether that is so."""
+    # Deleted rows are overwritten (`secure_delete`), but copies that SQLite made when it moved rows to other pages are
+    # not, and old pages live on in the write-ahead log until it is emptied.
+    models.database.execute_sql("VACUUM")
+    busy: int = models.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    return not busy
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from quoteapi.config import Settings
 from quoteapi.limits import Limits
 from quoteapi.models import Delivery
 from quoteapi.quotes import Quotes
-from quoteapi.sms import Gateway, OutcomeUnknown, Refused, Text, Unavailable, daily_text
+from quoteapi.sms import Gateway, GatewayError, OutcomeUnknown, Text, daily_text
 from quoteapi.subscriptions import NotShared
 
 TAKEN_OVER = timedelta(minutes=15)
@@ -86,7 +86,9 @@ class Deliveries:
             return Published(claim.date, sent=False, message="somebody else took over")
         try:
             message_id = self._gateway.publish(draft.text.message)
-        except (Refused, Unavailable):
+        except OutcomeUnknown:
+            raise
+        except GatewayError:
             _give_up(claim)
             raise
         _note(claim, sent_at=self._clock(), message_id=message_id)

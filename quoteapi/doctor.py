@@ -9,11 +9,12 @@ from peewee import PeeweeException
 
 from quoteapi import database
 from quoteapi.config import Settings, WrongSetting, load_settings
+from quoteapi.deliveries import IN_DOUBT
 from quoteapi.limits import SMS_SWITCH
 from quoteapi.models import Delivery, SmsCount, Subscriber, Switch
 from quoteapi.quotes import catalogue_size
 from quoteapi.service import Service
-from quoteapi.sms import Gateway, GatewayError
+from quoteapi.sms import Gateway, GatewayError, NotAllowed
 
 BEHIND = timedelta(hours=2)
 """The reconciler runs every hour; what waits longer than this waits in vain."""
@@ -84,7 +85,9 @@ def _sending(service: Service) -> Iterator[Check]:
     try:
         people = service.gateway.people()
     except GatewayError as error:
-        to_do = "Set aws_access_key_id and aws_secret_access_key, or run `aws configure`; SNS must be allowed to them."
+        to_do = "Is the network up, and SNS_REGION right? https://health.aws.amazon.com tells how SNS is."
+        if isinstance(error, NotAllowed):
+            to_do = "Set aws_access_key_id and aws_secret_access_key, or run `aws configure`; allow them SNS."
         yield Check("gateway", "wrong", f"sns in {settings.sns_region}: {error}", to_do)
         return
     yield Check("gateway", "ok", f"sns in {settings.sns_region}, topic {settings.sns_topic}, {people} on it")
@@ -109,8 +112,12 @@ def _last_delivery(service: Service) -> Check:
         return Check("daily SMS", "ok", "none was sent yet")
     if last.sent_at is not None:
         return Check("daily SMS", "ok", f"last sent {last.sent_at:%Y-%m-%d %H:%M} UTC")
+    if last.sending_at is None or last.sending_at > service.clock() - IN_DOUBT:
+        return Check("daily SMS", "ok", f"that of {last.date} is being sent")
     found = f"nobody knows whether that of {last.date} went out"
-    return Check("daily SMS", "wrong", found, "To send today's in spite of that: quoteapi publish --again")
+    if last.date < service.clock().date():
+        return Check("daily SMS", "advice", found, "Today's is sent as ever.")
+    return Check("daily SMS", "wrong", found, "To send it in spite of that: quoteapi publish --again")
 
 
 def _account(gateway: Gateway) -> Iterator[Check]:

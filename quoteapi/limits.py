@@ -29,7 +29,7 @@ class RegionNotServed(Exception):
 
 
 class SmsSwitchedOff(Exception):
-    """The operator threw the switch: no SMS goes out."""
+    """The operator wants no SMS to go out; the message says how to change that."""
 
 
 class Taken:
@@ -75,8 +75,10 @@ class Limits:
 
     def switch(self) -> None:
         """Let pass while the operator did not throw the switch. Raises `SmsSwitchedOff`."""
-        if self._settings.daily_cap == 0 or Switch.select().where(Switch.name == SMS_SWITCH).exists():
-            raise SmsSwitchedOff
+        if self._settings.daily_cap == 0:
+            raise SmsSwitchedOff("SMS_DAILY_CAP is 0, so no SMS goes out: set it to how many may")
+        if Switch.select().where(Switch.name == SMS_SWITCH).exists():
+            raise SmsSwitchedOff("SMS are switched off; `quoteapi sms start` switches them on")
 
     def single_sms_of_the_day(self) -> None:
         """Count an SMS to one number against the day's cap for the whole service. Raises `TooMany`."""

@@ -135,7 +135,7 @@ class OneTimePasswords:
         tried = table.update(
             tries_left=Case(None, [(is_right, self._tries.most)], table.tries_left - 1),
             digest=Case(None, [(is_right, None)], table.digest),
-            tried_at=Case(None, [(is_right, None)], now),
+            tried_at=Case(None, [(is_right, None)], table.tried_at.to_value(now)),
         ).where(
             (table.mobile == mobile)
             & (table.purpose == purpose)

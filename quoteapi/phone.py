@@ -9,8 +9,8 @@ import unicodedata
 RIGHT_FORM = "Send the number with its country code, for example +919028000001."
 
 _MAX_LENGTH = 64
-_WRITTEN = re.compile(r"\+?[\d ().\-/]+")
-_NUMBER_IN_TEXT = re.compile(r"(?<![0-9A-Za-z.])(\+?)(\d{8,15})(?![0-9A-Za-z])")
+_WRITTEN = re.compile(r"[ (]*\+?[\d ().\-/]+")
+_NUMBER_IN_TEXT = re.compile(r"(?i:(?<=\+)\d{7,15}|(?<=%2B)\d{7,15}|(?<![0-9a-z.])\d{8,15})(?![0-9A-Za-z])")
 
 
 class InvalidMobile(Exception):
@@ -39,6 +39,8 @@ def read_mobile(text: str) -> str:
     mobile = phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE_OR_MOBILE
     if phonenumbers.number_type(number) not in mobile:
         raise InvalidMobile("This is not the number of a mobile phone in its country.")
+    if phonenumbers.region_code_for_number(number) == "001":
+        raise InvalidMobile("No SMS go to numbers that belong to no country, such as those of satellite phones.")
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 

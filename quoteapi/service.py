@@ -98,7 +98,7 @@ def at_work() -> Iterator[Service]:
     with reported_failures():
         settings = load_settings(os.environ)
         with database.connect(settings).connection_context():
-            yield Service(settings)
+            yield Service(settings, now=clock.now)
 
 
 class WorkFailed(Exception):

@@ -36,11 +36,15 @@ _PLAINER = str.maketrans(
 
 
 class GatewayError(Exception):
-    """The gateway did not do what it was asked, and nothing went out. The message has no number in it."""
+    """The gateway did not do what it was asked. The message has no number in it."""
 
 
 class Refused(GatewayError):
-    """It never will: the number, the credentials or the account are at fault."""
+    """It never will: the number is at fault."""
+
+
+class NotAllowed(GatewayError):
+    """It will once the operator has mended credentials, permissions or quotas."""
 
 
 class Unavailable(GatewayError):
@@ -48,7 +52,7 @@ class Unavailable(GatewayError):
 
 
 class OutcomeUnknown(GatewayError):
-    """Nobody knows whether it did: no answer came. What must not happen twice must not be tried again."""
+    """It may have, for all that is known: no answer came. What must not happen twice must not be tried again."""
 
 
 class Gateway(Protocol):

@@ -21,10 +21,11 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ProfileNotFound,
 )
+from botocore.parsers import ResponseParserError
 
 from quoteapi.clock import Clock
 from quoteapi.config import Settings
-from quoteapi.sms import Kind, OutcomeUnknown, Refused, Unavailable
+from quoteapi.sms import Kind, NotAllowed, OutcomeUnknown, Refused, Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 3
 READ_SECONDS = 5
 ATTEMPTS = 3
-OK = 200
+FORBIDDEN = 403
 CLIENT_ERROR = range(400, 500)
 TRANSACTIONAL = frozenset({"code", "confirmation"})
 LATER = frozenset({"Throttled", "Throttling", "ThrottledException", "ThrottlingException", "RequestLimitExceeded"})
@@ -195,10 +196,10 @@ def _ask(call: Callable[[], Any], *, gone_will_do: bool = False) -> Any:  # noqa
             return None
         _raise_refusal(error)
     except (NoCredentialsError, PartialCredentialsError, ProfileNotFound):
-        raise Refused("no usable AWS credentials were found") from None
+        raise NotAllowed("no usable AWS credentials were found") from None
     except (EndpointConnectionError, ConnectTimeoutError) as error:
         raise Unavailable(f"SNS cannot be reached ({type(error).__name__})") from None
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         raise OutcomeUnknown(f"no answer from SNS ({type(error).__name__})") from None
 
 
@@ -209,6 +210,8 @@ def _raise_refusal(error: ClientError) -> NoReturn:
     said = f"SNS answered {status} {code} to {error.operation_name} (request {meta.get('RequestId', 'unknown')})"
     if code in LATER:
         raise Unavailable(said) from None
+    if status == FORBIDDEN:
+        raise NotAllowed(said) from None
     if status in CLIENT_ERROR:
         raise Refused(said) from None
     raise OutcomeUnknown(said) from None

@@ -19,7 +19,16 @@ from quoteapi.models import Subscriber
 from quoteapi.models import database as bound
 from quoteapi.otp import OneTimePasswords, Purpose, WrongCode
 from quoteapi.phone import masked
-from quoteapi.sms import Gateway, GatewayError, OutcomeUnknown, Refused, Unavailable, code_text, confirmation_text
+from quoteapi.sms import (
+    Gateway,
+    GatewayError,
+    NotAllowed,
+    OutcomeUnknown,
+    Refused,
+    Unavailable,
+    code_text,
+    confirmation_text,
+)
 
 ACTIVE, UNSUBSCRIBED, STOPPED = "active", "unsubscribed", "stopped"
 STATES = (ACTIVE, UNSUBSCRIBED, STOPPED)
@@ -33,6 +42,9 @@ log = logging.getLogger(__name__)
 
 class NotShared(Exception):
     """What is stored here is not seen by the other machines, so nobody can subscribe."""
+
+    def __init__(self) -> None:
+        super().__init__("the machines share no database, so nobody can subscribe: set DATABASE_URL")
 
 
 class RepliedStop(Exception):
@@ -187,8 +199,8 @@ class Subscriptions:
     def send_code(self, request: str) -> str:
         """Make the code of a request and send it, once. Answer what was done.
 
-        Raises `GatewayError` where that failed. After `Unavailable` and `Refused` another try makes another code; after
-        `OutcomeUnknown` none is made, since nobody should get two.
+        Raises `GatewayError` where that failed. Then another try makes another code, but not after `OutcomeUnknown`:
+        nobody should get two.
         """
         made = self._passwords.make(request)
         if made is None:
@@ -200,7 +212,9 @@ class Subscriptions:
             return "nobody to send it to"
         try:
             self._gateway.send_sms(made.mobile, code_text(made.code, made.purpose).message, "code")
-        except (Unavailable, Refused):
+        except OutcomeUnknown:
+            raise
+        except GatewayError:
             self._passwords.not_sent(request)
             raise
         self._passwords.sent(request)
@@ -252,7 +266,7 @@ class Subscriptions:
             self._limits.switch()
             self._limits.single_sms_of_the_day()
             self._gateway.send_sms(row.mobile, confirmation_text(self._settings.leave_url).message, "confirmation")
-        except Unavailable:
+        except (Unavailable, NotAllowed):
             Subscriber.update(welcomed_at=None).where(Subscriber.id == row.id).execute()
             raise
         except (Refused, OutcomeUnknown, SmsSwitchedOff, TooMany) as error:
@@ -282,7 +296,7 @@ class Subscriptions:
         Costs in proportion to what is out of step and to the numbers that ever replied STOP. One bad number never stops
         the rest. Stops early, with `left` over zero, once `enough` says so.
         """
-        done = Reconciled(stopped=self._note_stopped())
+        done = self._note_stopped()
         for subscriber_id in _unsettled():
             if enough():
                 break
@@ -290,7 +304,7 @@ class Subscriptions:
             progress(1)
         self._passwords.forget_old()
         self._limits.forget_old()
-        return done._replace(left=unsettled_count() - done.failed - done.refused)
+        return done._replace(left=max(0, unsettled_count() - done.failed - done.refused))
 
     def _reconciled(self, subscriber_id: int, done: Reconciled) -> Reconciled:
         try:
@@ -305,8 +319,8 @@ class Subscriptions:
             return done._replace(subscribed=done.subscribed + 1)
         return done._replace(unsubscribed=done.unsubscribed + (did == "unsubscribed"))
 
-    def _note_stopped(self) -> int:
-        """Note who replied STOP. Answer how many are new."""
+    def _note_stopped(self) -> Reconciled:
+        """Note who replied STOP."""
         stopped = 0
         now = self._clock()
         try:
@@ -315,7 +329,8 @@ class Subscriptions:
                 stopped += update.where(Subscriber.mobile.in_(mobiles) & (Subscriber.state == ACTIVE)).execute()
         except GatewayError as error:
             log.warning("Who replied STOP is not known: %s", error)
-        return stopped
+            return Reconciled(stopped=stopped, failed=1)
+        return Reconciled(stopped=stopped)
 
     def remove(self, mobile: str) -> bool:
         """Take a number off the topic and leave nothing of it behind. Answer whether anything was there.
@@ -330,7 +345,8 @@ class Subscriptions:
             if not Subscriber.delete().where(settled).execute():
                 raise Unavailable("the number is being put on the topic or taken off it; try again in some minutes")
         found = [self._passwords.forget(mobile), self._limits.forget_number(mobile), console.forget(mobile)]
-        database.scrub()
+        if not database.scrub():
+            raise Unavailable("the number is removed, but another process holds old pages; try again in some minutes")
         return row is not None or any(found)
 
     def let_back_in(self, mobile: str) -> None:

@@ -18,7 +18,7 @@ import requests
 
 from quoteapi import database
 from quoteapi.app import App
-from quoteapi.models import Quote
+from quoteapi.models import ConsoleSms, Quote
 from quoteapi.quotes import Quotation, row_of
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -27,6 +27,38 @@ ALCOTT = Quotation("Hope and keep busy.", "Louisa May Alcott", "hope", "Little W
 AUSTEN = Quotation("What are men to rocks and mountains?", "Jane Austen", "nature", "Pride and Prejudice (1813)")
 ZOLA = Quotation("J’accuse…! — « la vérité est en marche »", "Émile Zola", "truth", "L’Aurore, 13 January 1898")
 KABIR = Quotation("काल करे सो आज कर", "कबीर", "समय")
+
+
+MIRA, NOOR, OMAR = "+919028000001", "+919028000002", "+919028000003"
+"""Mobile numbers of people who like quotes."""
+
+
+def code_for(mobile: str) -> str:
+    """Read the newest code in the inbox of a laptop."""
+    newest = ConsoleSms.select().where((ConsoleSms.to == mobile) & (ConsoleSms.kind == "code"))
+    message: str = newest.order_by(ConsoleSms.id.desc()).first().message
+    return message[:6]
+
+
+def wrong(code: str) -> str:
+    """Answer another code than this."""
+    return f"{(int(code) + 1) % 1_000_000:06}"
+
+
+class Noted:
+    """Work that was handed on, and is not done."""
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+        self.subscribers: list[int] = []
+
+    def send_otp(self, request: str) -> None:
+        self.requests.append(request)
+
+    def subscribe(self, subscriber_id: int) -> None:
+        self.subscribers.append(subscriber_id)
+
+    unsubscribe = subscribe
 
 
 class StoppedClock:

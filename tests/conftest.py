@@ -1,6 +1,9 @@
 """What every test stands on: no network but loopback, no settings of the machine, a database of its own."""
 
+import logging
+import os
 import random
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,11 +13,12 @@ from typing import Any
 import hypothesis
 import pytest
 
-from quoteapi import config, database
+from quoteapi import config, database, log
 from quoteapi.app import create_app
 from quoteapi.config import Settings, read_settings
 from quoteapi.models import database as bound
 from quoteapi.quotes import Quotation, Quotes
+from quoteapi.service import Service as Whole
 from tests.cast import ALCOTT, AUSTEN, ZOLA, StoppedClock, UpstreamApi, make_catalogue, serving
 
 hypothesis.settings.register_profile("here", deadline=None, max_examples=40, derandomize=True)
@@ -37,8 +41,40 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for setting in config.SETTING_NAMES:
-        monkeypatch.delenv(setting, raising=False)
+    for name in list(os.environ):
+        if name in config.SETTING_NAMES or name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # where boto3 would look last for credentials
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+
+
+@pytest.fixture(autouse=True)
+def _no_number_and_no_code_in_any_log_line(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Read every log line of every test, as it is before numbers are masked in it and as it is written."""
+    lines: list[str] = []
+
+    class Reader(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+            lines.append(log._Formatter().format(record))
+
+    def add(writer: log._Writer, line: str) -> None:
+        lines.append(line)
+        written(writer, line)
+
+    written = log._Writer.add
+    monkeypatch.setattr(log._Writer, "add", add)
+    root, reader = logging.getLogger(), Reader(logging.INFO)
+    root.addHandler(reader)
+    yield
+    root.removeHandler(reader)
+    assert [line for line in lines if tells_too_much(line)] == []
+
+
+def tells_too_much(line: str) -> bool:
+    """Whether a log line has a whole phone number or a one-time password in it."""
+    return re.search(r"(?<![0-9A-Za-z.])(\+?\d{10,15}|\d{6})(?![0-9A-Za-z])", line) is not None
 
 
 @pytest.fixture
@@ -75,6 +111,25 @@ def store(settings: Settings) -> Iterator[None]:
 @pytest.fixture
 def quotes(store: None, clock: StoppedClock) -> Quotes:
     return Quotes(clock, random.Random(1))
+
+
+@pytest.fixture
+def whole(settings: Settings, store: None, clock: StoppedClock) -> Whole:
+    """Put the service together on the working database, as an entrance does."""
+    return Whole(settings, now=clock, randomness=random.Random(1))
+
+
+@pytest.fixture
+def sns(settings: Settings, store: None, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Whole]:
+    """Put the service together with Amazon SNS as moto has it; who tries again waits no time."""
+    from moto import mock_aws  # noqa: PLC0415 most tests need not load it
+
+    from tests.aws import SETTINGS, count_people  # noqa: PLC0415
+
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    count_people(monkeypatch)
+    with mock_aws():
+        yield Whole(read_settings({"DATABASE_URL": f"sqlite:///{settings.database_path}", **SETTINGS}), now=clock)
 
 
 @pytest.fixture

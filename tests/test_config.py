@@ -1,8 +1,9 @@
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
-from quoteapi.config import ROOT, Settings, WrongSetting, load_settings, read_settings
+from quoteapi.config import ROOT, Settings, Window, WrongSetting, load_settings, read_settings
 
 
 def test_without_settings_there_are_defaults_for_a_laptop() -> None:
@@ -60,7 +61,64 @@ def test_each_setting_is_typed() -> None:
         ("Mashape_API_Endpoint", "https://example.org:99999", "Mashape_API_Endpoint must be an address"),
         ("Mashape_API_Endpoint", "https://example.org/a b", "Mashape_API_Endpoint must be an address"),
         ("Mashape_API_Endpoint", "https://[", "Mashape_API_Endpoint must be"),
+        ("SMS_GATEWAY", "smoke", "SMS_GATEWAY must be console or sns, not 'smoke'."),
+        ("PUBLIC_URL", "quotes.example.org", "PUBLIC_URL must be an address that starts with https://"),
+        ("PUBLIC_URL", "https://example.org/?page=1", "PUBLIC_URL must be an address without ? and #"),
+        ("PUBLIC_URL", "https://example.org/#top", "PUBLIC_URL must be an address without ? and #"),
+        ("PUBLIC_URL", "https://example.org?", "PUBLIC_URL must be an address without ? and #"),
+        ("PUBLIC_URL", "https://example.org/#", "PUBLIC_URL must be an address without ? and #"),
+        ("UNSUBSCRIBE_REQUIRES_OTP", "maybe", "UNSUBSCRIBE_REQUIRES_OTP must be true or false, not 'maybe'."),
+        ("SMS_ALLOWED_REGIONS", "UK", "SMS_ALLOWED_REGIONS must be * alone, or countries by their two letters"),
+        ("SMS_ALLOWED_REGIONS", "IN US", "SMS_ALLOWED_REGIONS must be * alone"),
+        ("SMS_ALLOWED_REGIONS", "+91", "SMS_ALLOWED_REGIONS must be * alone"),
+        ("SMS_ALLOWED_REGIONS", "*,IN", "SMS_ALLOWED_REGIONS must be * alone"),
+        ("SMS_ALLOWED_REGIONS", ",", "SMS_ALLOWED_REGIONS must be * alone"),
+        (
+            "SMS_DAILY_CAP",
+            "-1",
+            "SMS_DAILY_CAP must be a whole number from 0 to 99999999, for example 1000, not '-1'.",
+        ),
+        ("SMS_DAILY_CAP", "1e3", "SMS_DAILY_CAP must be a whole number"),
+        ("SMS_DAILY_CAP", "١٠", "SMS_DAILY_CAP must be a whole number"),
+        ("SMS_DAILY_CAP", "100000001", "SMS_DAILY_CAP must be a whole number"),
+        ("SMS_DAILY_CAP", "0000000001000000000", "SMS_DAILY_CAP must be a whole number"),
+        ("SMS_DAILY_CAP", "9" * 5_000, "SMS_DAILY_CAP must be a whole number"),
+        ("CODES_PER_NUMBER", "3", "CODES_PER_NUMBER must be how many in how long (s, m, h, d), with commas between"),
+        ("CODES_PER_NUMBER", "0/1m", "CODES_PER_NUMBER must be how many in how long"),
+        ("CODES_PER_NUMBER", "1/0m", "CODES_PER_NUMBER must be how many in how long"),
+        ("CODES_PER_NUMBER", "1/1w", "CODES_PER_NUMBER must be how many in how long"),
+        ("CODES_PER_NUMBER", "1/1m,,3/10m", "CODES_PER_NUMBER must be how many in how long"),
+        ("CODES_PER_NUMBER", "1000/1d", "CODES_PER_NUMBER must be how many in how long"),
+        ("CODES_PER_ADDRESS", "10/1٣h", "CODES_PER_ADDRESS must be how many in how long"),
+        ("WRONG_TRIES_PER_NUMBER", "five", "WRONG_TRIES_PER_NUMBER must be how many in how long"),
+        (
+            "WRONG_TRIES_PER_NUMBER",
+            "5/1h,9/1d",
+            "WRONG_TRIES_PER_NUMBER must be how many in how long (s, m, h, d), for example 5/1h, not '5/1h,9/1d'.",
+        ),
+        ("WRONG_TRIES_PER_ADDRESS", "30 / 1h", "WRONG_TRIES_PER_ADDRESS must be how many in how long"),
+        ("TRUSTED_PROXIES", "proxy.example.org", "TRUSTED_PROXIES must be addresses or networks with commas between"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8", "TRUSTED_PROXIES must be addresses or networks"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33", "TRUSTED_PROXIES must be addresses or networks"),
+        ("TRUSTED_PROXIES", "127.0.0.1:8000", "TRUSTED_PROXIES must be addresses or networks"),
+        ("SNS_TOPIC", "arn:aws:sns:us-east-1:1:Topic", "SNS_TOPIC must be a topic's name: letters, digits, - and _"),
+        ("SNS_TOPIC", "T" * 257, "SNS_TOPIC must be a topic's name"),
+        ("SNS_REGION", "Virginia", "SNS_REGION must be an AWS region, for example us-east-1, not 'Virginia'."),
+        ("SNS_REGION", "us-east-1a", "SNS_REGION must be an AWS region"),
+        ("SMS_SENDER_ID", "12345", "SMS_SENDER_ID must be 1 to 11 letters and digits, with a letter among them"),
+        ("SMS_SENDER_ID", "Quote API", "SMS_SENDER_ID must be 1 to 11 letters and digits"),
+        ("SMS_SENDER_ID", "TwelveLetter", "SMS_SENDER_ID must be 1 to 11 letters and digits"),
+        ("SMS_SENDER_ID", "Zitäte", "SMS_SENDER_ID must be 1 to 11 letters and digits"),
+        ("SMS_MAX_PRICE", "$0.05", "SMS_MAX_PRICE must be US dollars, for example 0.05, not '$0.05'."),
+        ("SMS_MAX_PRICE", "0,05", "SMS_MAX_PRICE must be US dollars"),
+        ("SMS_MAX_PRICE", "-1", "SMS_MAX_PRICE must be US dollars"),
+        ("SMS_ENTITY_ID", "entity-1", "SMS_ENTITY_ID must be the number of the entity"),
+        ("SMS_TEMPLATE_IDS", "1107160000000000001", "SMS_TEMPLATE_IDS must be a number for code, confirmation and"),
+        ("SMS_TEMPLATE_IDS", "greeting:1107160000000000001", "SMS_TEMPLATE_IDS must be a number for code"),
+        ("SMS_TEMPLATE_IDS", "code:", "SMS_TEMPLATE_IDS must be a number for code"),
+        ("SMS_TEMPLATE_IDS", "code:١١٠٧", "SMS_TEMPLATE_IDS must be a number for code"),
     ],
+    ids=lambda value: value if len(value) <= 40 else value[:37] + "...",
 )
 def test_a_wrong_setting_is_refused_with_a_right_one(name: str, value: str, said: str) -> None:
     with pytest.raises(WrongSetting) as refusal:
@@ -99,3 +157,135 @@ def test_a_container_of_lambda_has_state_of_its_own_unless_a_database_is_named()
     assert not own.state_is_shared, "no other container sees that folder"
     named = {"AWS_LAMBDA_FUNCTION_NAME": "quotes", "DATABASE_URL": "sqlite:////mnt/quotes.db"}
     assert read_settings({**named, "SECRET_KEY": "k" * 32, "SMS_ALLOWED_REGIONS": "IN"}).state_is_shared
+
+
+# ---- SMS and subscribers
+
+
+def test_without_settings_sms_stay_on_the_laptop_and_are_bounded() -> None:
+    settings = read_settings({})
+    assert settings.gateway == "console"
+    assert settings.leave_url == "http://127.0.0.1:8000/unsubscribe"
+    assert settings.secret_key is None
+    assert not settings.unsubscribe_requires_otp
+    assert settings.daily_cap == 1_000
+    assert settings.codes_per_number == (Window(1, 60), Window(3, 600), Window(5, 86_400))
+    assert settings.codes_per_address == (Window(10, 3_600),)
+    assert settings.wrong_tries_per_number == Window(5, 3_600)
+    assert settings.wrong_tries_per_address == (Window(30, 3_600),)
+    assert settings.trusted_proxies == ()
+    assert (settings.sns_topic, settings.sns_region) == ("DailyQuoteSubscription", "us-east-1")
+
+
+def test_each_setting_of_sms_is_typed() -> None:
+    settings = read_settings(
+        {
+            "SMS_GATEWAY": "SNS",
+            "PUBLIC_URL": "https://example.org/quotes/",
+            "SMS_ALLOWED_REGIONS": "in, US,,GB",
+            "SMS_DAILY_CAP": "0",
+            "CODES_PER_NUMBER": "1/30s, 3/10m",
+            "CODES_PER_ADDRESS": "999/9999d",
+            "WRONG_TRIES_PER_NUMBER": "4/2h",
+            "WRONG_TRIES_PER_ADDRESS": "20/1h,40/1d",
+            "TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8, ::1",
+            "SNS_TOPIC": "daily_Quote-1",
+            "SNS_REGION": "ap-south-1",
+            "aws_access_key_id": "an id",
+            "aws_secret_access_key": "a key",
+            "SMS_SENDER_ID": "QuoteAPI1",
+            "SMS_MAX_PRICE": "0.05",
+            "SMS_ENTITY_ID": "1101234567890123456",
+            "SMS_TEMPLATE_IDS": "code:1107160000000000001, quote:1107160000000000002",
+        }
+    )
+    assert settings.gateway == "sns"
+    assert settings.leave_url == "https://example.org/quotes/unsubscribe"
+    assert settings.allowed_regions == {"IN", "US", "GB"}
+    assert settings.daily_cap == 0
+    assert settings.codes_per_number == (Window(1, 30), Window(3, 600))
+    assert settings.codes_per_address == (Window(999, 9_999 * 86_400),)
+    assert settings.wrong_tries_per_number == Window(4, 7_200)
+    assert settings.wrong_tries_per_address == (Window(20, 3_600), Window(40, 86_400))
+    assert settings.trusted_proxies == tuple(map(ip_network, ("127.0.0.1/32", "10.0.0.0/8", "::1/128")))
+    assert (settings.sns_topic, settings.sns_region) == ("daily_Quote-1", "ap-south-1")
+    assert (settings.aws_access_key_id, settings.aws_secret_access_key) == ("an id", "a key")
+    assert (settings.sms_sender_id, settings.sms_max_price) == ("QuoteAPI1", "0.05")
+    assert settings.sms_entity_id == "1101234567890123456"
+    assert settings.sms_template_ids == (("code", "1107160000000000001"), ("quote", "1107160000000000002"))
+
+
+@pytest.mark.parametrize(
+    ("word", "meaning"), [("true", True), ("Yes", True), ("1", True), ("ON", True), ("false", False), ("no", False)]
+)
+def test_whether_leaving_takes_a_code_is_said_in_words(word: str, meaning: bool) -> None:
+    assert read_settings({"UNSUBSCRIBE_REQUIRES_OTP": word}).unsubscribe_requires_otp is meaning
+
+
+@pytest.mark.parametrize("region", ["us-gov-west-1", "ap-southeast-2", "mx-central-1"])
+def test_a_region_of_aws_may_have_any_number_of_words(region: str) -> None:
+    assert read_settings({"SNS_REGION": region}).sns_region == region
+
+
+@pytest.mark.parametrize(
+    ("environment", "url"),
+    [
+        ({"HOST": "0.0.0.0", "PORT": "8080"}, "http://127.0.0.1:8080/unsubscribe"),  # noqa: S104
+        ({"HOST": "::1"}, "http://[::1]:8000/unsubscribe"),
+        ({"PUBLIC_URL": "http://192.168.1.7:8000"}, "http://192.168.1.7:8000/unsubscribe"),
+        ({"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "*", "HOST": "0.0.0.0"}, None),  # noqa: S104
+    ],
+)
+def test_sms_say_where_to_leave_where_that_is_known(environment: dict[str, str], url: str | None) -> None:
+    assert read_settings(environment).leave_url == url
+
+
+@pytest.mark.parametrize(
+    ("secret", "said"),
+    [
+        (
+            "hidden-" + "k" * 24,
+            "SECRET_KEY must be text of at least 32 characters that nobody can guess; make one with: python3",
+        ),
+        ("hidden-" + "k" * 32 + "\udcff", "SECRET_KEY must be"),
+    ],
+    ids=["too short", "bytes that are no text"],
+)
+def test_a_secret_key_that_will_not_do_is_refused_and_not_shown(secret: str, said: str) -> None:
+    with pytest.raises(WrongSetting) as refusal:
+        read_settings({"SECRET_KEY": secret})
+    assert str(refusal.value).startswith(said)
+    assert "hidden" not in f"{refusal.value} {refusal.value.__cause__!r}"
+
+
+def test_a_secret_key_of_32_characters_will_do() -> None:
+    assert read_settings({"SECRET_KEY": "k" * 32}).secret_key == "k" * 32
+
+
+def test_what_is_secret_is_in_no_repr() -> None:
+    names = ("SECRET_KEY", "aws_access_key_id", "aws_secret_access_key")
+    assert "hidden" not in repr(read_settings(dict.fromkeys(names, "hidden-" + "k" * 32)))
+
+
+@pytest.mark.parametrize("name", ["aws_access_key_id", "aws_secret_access_key"])
+def test_credentials_go_together_and_are_not_shown(name: str) -> None:
+    with pytest.raises(WrongSetting, match="go together: set both, or neither") as refusal:
+        read_settings({name: "hidden"})
+    assert "hidden" not in str(refusal.value)
+
+
+def test_where_sms_cost_money_the_countries_must_be_named() -> None:
+    with pytest.raises(WrongSetting, match=r"^SMS_ALLOWED_REGIONS must be set where SMS cost money"):
+        read_settings({"SMS_GATEWAY": "sns"})
+    assert read_settings({"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "*"}).allowed_regions == {"*"}
+
+
+def test_on_lambda_with_a_database_for_all_the_key_and_the_countries_must_be_set() -> None:
+    shared = {"AWS_LAMBDA_FUNCTION_NAME": "quotes", "DATABASE_URL": "sqlite:////mnt/quotes.db"}
+    with pytest.raises(WrongSetting, match=r"^SECRET_KEY must be set on Lambda, the same for every container"):
+        read_settings({**shared, "SMS_ALLOWED_REGIONS": "IN"})
+    with pytest.raises(WrongSetting, match=r"^SMS_ALLOWED_REGIONS must be set"):
+        read_settings({**shared, "SECRET_KEY": "k" * 32})
+    both = read_settings({**shared, "SECRET_KEY": "k" * 32, "SMS_ALLOWED_REGIONS": "IN"})
+    assert (both.gateway, both.leave_url) == ("sns", None)
+    assert read_settings({**shared, "SECRET_KEY": "k" * 32, "SMS_GATEWAY": "console"}).gateway == "console"

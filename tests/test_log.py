@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from quoteapi import log
+from tests.cast import MIRA, NOOR
 from tests.conftest import Service
 
 Told = Callable[[], str]
@@ -78,9 +79,9 @@ def test_lines_that_nobody_takes_do_not_fill_the_memory() -> None:
     writer = log._Writer(stream, at_once=False)
     writer._some_wait.set()  # as while its thread writes
     for number in range(log.MOST_WAITING + 5):
-        writer.add(f"{number}\n")
+        writer.add(f"line {number:x}\n")
     writer.write()
-    assert stream.getvalue().startswith("5\n")
+    assert stream.getvalue().startswith("line 5\n")
 
 
 def test_lines_of_threads_that_write_at_once_keep_their_order() -> None:
@@ -110,3 +111,18 @@ def test_a_standard_error_that_is_gone_fails_no_request(service: Service, monkey
     assert requests.get(f"{base}/daily", timeout=5).status_code == 200
     assert requests.get(f"{base}/random", timeout=5).status_code == 200
     logging.getLogger("quoteapi").setLevel(logging.NOTSET)
+
+
+def test_an_error_has_its_phone_numbers_masked_and_its_request_id_whole(told: Told) -> None:
+    log.configure("INFO", at_once=True)
+    token = log.request_id.set("01234567890123456789012345678901")
+    try:
+        raise ValueError(f"no row for {MIRA}")
+    except ValueError:
+        logging.getLogger("quoteapi.anything").exception("It failed")
+    log.request_id.reset(token)
+    said = told()
+    assert "ERROR It failed [01234567890123456789012345678901]\nTraceback" in said
+    assert "ValueError: no row for +91••••••0001\n" in said
+    warning = logging.makeLogRecord({"msg": "No SMS to %s", "args": (NOOR,), "levelname": "WARNING"})
+    assert log._Formatter().format(warning).endswith(" WARNING No SMS to +91••••••0002 [-]")

@@ -1,0 +1,179 @@
+from datetime import timedelta
+
+import pytest
+
+from quoteapi.config import read_settings
+from quoteapi.deliveries import Deliveries, Published
+from quoteapi.limits import SmsSwitchedOff, TooMany, set_switch
+from quoteapi.models import ConsoleSms, Delivery, Subscriber
+from quoteapi.service import Service
+from quoteapi.sms import GatewayError, NotAllowed, OutcomeUnknown, Refused, Unavailable
+from quoteapi.subscriptions import NotShared
+from tests.aws import Calls, Fault, published
+from tests.cast import ALCOTT, AUSTEN, MIRA, NOON, NOOR, ZOLA, StoppedClock, counted_statements
+
+TODAY = NOON.date()
+
+
+@pytest.fixture
+def calls(sns: Service, monkeypatch: pytest.MonkeyPatch) -> Calls:
+    calls = Calls()
+    calls.watch(monkeypatch)
+    return calls
+
+
+def put_on_the_topic(*mobiles: str) -> None:
+    for mobile in mobiles:
+        Subscriber.create(
+            mobile=mobile,
+            state="active",
+            asked_at=NOON,
+            asked_from="192.0.2.1",
+            confirmed_at=NOON,
+            confirmed_from="192.0.2.1",
+            subscription_arn=f"console:{mobile}",
+        )
+
+
+def not_sent(message: str, message_id: str | None = None) -> Published:
+    return Published(TODAY, sent=False, message=message, message_id=message_id)
+
+
+def test_everyone_on_the_topic_gets_the_quote_that_daily_answers(whole: Service) -> None:
+    put_on_the_topic(MIRA, NOOR)
+    Subscriber.update(subscription_arn=None, state="unsubscribed").where(Subscriber.mobile == NOOR).execute()
+    done = whole.deliveries.publish()
+    assert (done.date, done.sent, done.message) == (TODAY, True, "sent to 1")
+    (sms,) = ConsoleSms.select()
+    quotation = whole.quotes.of_date(TODAY)
+    assert (sms.to, sms.kind, sms.sent_at) == (MIRA, "quote", NOON)
+    assert quotation in {ALCOTT, AUSTEN, ZOLA}
+    assert quotation.author in sms.message
+    assert "To leave: http://127.0.0.1:8000/unsubscribe" in sms.message
+
+
+def test_a_date_is_published_once_and_the_next_date_again(sns: Service, clock: StoppedClock) -> None:
+    first = sns.deliveries.publish()
+    clock.pass_by(hours=1)
+    assert sns.deliveries.publish() == not_sent("was sent at 12:00 UTC", first.message_id)
+    assert len(published()) == 1
+    clock.pass_by(hours=23)
+    assert sns.deliveries.publish().sent
+    assert len(published()) == 2
+
+
+def test_a_draft_sends_nothing_and_claims_nothing(sns: Service) -> None:
+    sns.gateway.subscribe(MIRA)
+    draft = sns.deliveries.draft()
+    assert (draft.date, draft.people) == (TODAY, 1)
+    assert draft.text.message.endswith("\nTo leave, reply STOP.")
+    assert published() == []
+    assert Delivery.select().count() == 0
+    assert sns.deliveries.publish().sent
+    assert published() == [draft.text.message]
+
+
+def test_publishing_costs_the_same_for_all_sizes_of_topic(sns: Service, calls: Calls) -> None:
+    with counted_statements() as statements:
+        sns.deliveries.publish()
+    assert calls.made == ["CreateTopic", "GetTopicAttributes", "Publish"]
+    writes = [statement for statement in statements if not statement.startswith("SELECT")]
+    assert len(writes) == 4, "the quote of the day, the claim, that it is being sent, that it was"
+
+
+def test_more_people_than_the_cap_get_nothing_and_it_says_what_to_set(whole: Service, clock: StoppedClock) -> None:
+    put_on_the_topic(MIRA, NOOR)
+    settings = read_settings({"DATABASE_URL": f"sqlite:///{whole.settings.database_path}", "SMS_DAILY_CAP": "1"})
+    capped = Service(settings, now=clock)
+    with pytest.raises(TooMany, match="2 people would get the SMS, and SMS_DAILY_CAP is 1"):
+        capped.deliveries.publish()
+    assert ConsoleSms.select().count() == 0
+    assert whole.deliveries.publish().sent, "as soon as the cap is higher"
+
+
+def test_the_switch_and_a_database_of_ones_own_stop_it(whole: Service, clock: StoppedClock) -> None:
+    set_switch(NOON, off=True)
+    with pytest.raises(SmsSwitchedOff):
+        whole.deliveries.publish()
+    alone = read_settings({"AWS_LAMBDA_FUNCTION_NAME": "quotes"})
+    with pytest.raises(NotShared):
+        Deliveries(alone, whole.quotes, whole.gateway, whole.limits, clock).publish()
+    assert Delivery.select().count() == 0
+
+
+# ---- failures
+
+
+@pytest.mark.parametrize("fault", ["throttled", "refused", "error 500", "timed out", "answer lost"])
+@pytest.mark.parametrize("failing", ["CreateTopic", "GetTopicAttributes"])
+def test_what_failed_before_sending_is_sent_by_the_next_event(
+    sns: Service, calls: Calls, fault: Fault, failing: str
+) -> None:
+    calls.becomes = lambda _, operation: fault if operation == failing else None
+    with pytest.raises(GatewayError):
+        sns.deliveries.publish()
+    calls.becomes = lambda _number, _operation: None
+    assert sns.deliveries.publish().sent
+    assert len(published()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"), [("throttled", Unavailable), ("refused", Refused), ("forbidden", NotAllowed)]
+)
+def test_what_sns_did_not_take_is_sent_by_the_next_event(
+    sns: Service, calls: Calls, fault: Fault, error: type[GatewayError]
+) -> None:
+    calls.becomes = lambda _, operation: fault if operation == "Publish" else None
+    with pytest.raises(error):
+        sns.deliveries.publish()
+    calls.becomes = lambda _number, _operation: None
+    assert sns.deliveries.publish().sent
+
+
+@pytest.mark.parametrize("fault", ["error 500", "timed out", "answer lost"])
+def test_what_may_have_gone_out_is_not_sent_again_unless_somebody_says_so(
+    sns: Service, calls: Calls, clock: StoppedClock, fault: Fault
+) -> None:
+    calls.becomes = lambda _, operation: fault if operation == "Publish" else None
+    with pytest.raises(OutcomeUnknown):
+        sns.deliveries.publish()
+    calls.becomes = lambda _number, _operation: None
+    clock.pass_by(seconds=30)
+    assert sns.deliveries.publish().message == "is being sent", "for all that others know"
+    clock.pass_by(hours=1)
+    with pytest.raises(OutcomeUnknown, match=r"may have gone out at 12:00 UTC.*quoteapi publish --again"):
+        sns.deliveries.publish()
+    assert calls.made.count("Publish") == 1
+    assert sns.deliveries.publish(again=True).sent
+    assert calls.made.count("Publish") == 2
+    assert not sns.deliveries.publish(again=True).sent, "what is known to be sent is never sent again"
+
+
+# ---- two at once
+
+
+def test_a_claim_whose_holder_died_before_sending_is_taken_over_after_a_while(
+    sns: Service, clock: StoppedClock
+) -> None:
+    Delivery.create(date=TODAY, topic="DailyQuoteSubscription", claimed_at=NOON)
+    clock.pass_by(minutes=14)
+    assert sns.deliveries.publish() == not_sent("is being sent")
+    clock.pass_by(minutes=1)
+    assert sns.deliveries.publish().sent
+    assert len(published()) == 1
+
+
+def test_who_wakes_up_after_another_took_over_sends_nothing(
+    sns: Service, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = sns.gateway.people
+
+    def asleep() -> int:
+        monkeypatch.setattr(sns.gateway, "people", people)
+        clock.moment += timedelta(minutes=20)
+        assert sns.deliveries.publish().sent
+        return people()
+
+    monkeypatch.setattr(sns.gateway, "people", asleep)
+    assert sns.deliveries.publish() == not_sent("somebody else took over")
+    assert len(published()) == 1
