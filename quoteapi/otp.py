@@ -123,12 +123,12 @@ class OneTimePasswords:
         row = OneTimePassword.select().where(OneTimePassword.request == name).first()
         return row is not None and row.claimed_at is not None and row.sent_at is None
 
-    def check(self, mobile: str, purpose: Purpose, code: str) -> Asked | WrongCode:
+    def check(self, mobile: str, purpose: Purpose, code: str) -> Asked:
         """Compare a code with the one that was sent. A right one is used up, a wrong one costs a try.
 
         One statement counts, compares and uses up, so that however many come at once, as many are compared as there
-        are tries, and one is right. Answers a wrong code and does not raise it, since the count has to be kept.
-        Raises `NoCodeAskedFor`, `CodeExpired`, `TooMany`.
+        are tries, and one is right. Raises `WrongCode`, `NoCodeAskedFor`, `CodeExpired`, `TooMany`; the count has to be
+        kept in spite of that.
         """
         now, table = self._clock(), OneTimePassword
         is_right = table.digest == self._digests("code", purpose, mobile, code)
@@ -144,7 +144,9 @@ class OneTimePasswords:
             & (table.tries_left > 0)
         )
         for row in tried.returning(table).execute():
-            return Asked(row.asked_at, row.asked_from) if row.digest is None else WrongCode(row.tries_left)
+            if row.digest is not None:
+                raise WrongCode(row.tries_left)
+            return Asked(row.asked_at, row.asked_from)
         raise self._why_not(mobile, purpose)
 
     def forget(self, mobile: str) -> bool:

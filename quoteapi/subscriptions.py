@@ -6,7 +6,7 @@ makes it agree takes the row for a while, so that calls for one number never ove
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple, Protocol, cast
 
 from peewee import Case, Expression, ModelSelect
@@ -17,7 +17,7 @@ from quoteapi.config import Settings
 from quoteapi.limits import Limits, SmsSwitchedOff, TooMany
 from quoteapi.models import Subscriber
 from quoteapi.models import database as bound
-from quoteapi.otp import OneTimePasswords, Purpose, WrongCode
+from quoteapi.otp import Asked, CodeExpired, NoCodeAskedFor, OneTimePasswords, Purpose, WrongCode
 from quoteapi.phone import masked
 from quoteapi.sms import (
     Gateway,
@@ -163,20 +163,23 @@ class Subscriptions:
         self._need_shared_state()
         with bound.atomic():
             taken = self._limits.tries_by_address(address)
-            checked = self._passwords.check(mobile, purpose, code)
-            if not isinstance(checked, WrongCode):
+            try:
+                asked = self._passwords.check(mobile, purpose, code)
+            except (WrongCode, CodeExpired, NoCodeAskedFor, TooMany) as error:
+                not_right = error  # raised below: in here it would undo the counting
+            else:
                 taken.give_back()
                 if purpose == "unsubscribe":
                     return self._end(mobile)
-                return self._begin(mobile, checked.asked_at, checked.asked_from, address)
-        raise checked  # not before the count is kept
+                return self._begin(mobile, asked, address)
+        raise not_right
 
-    def _begin(self, mobile: str, asked_at: datetime, asked_from: str, confirmed_from: str) -> int | None:
+    def _begin(self, mobile: str, asked: Asked, confirmed_from: str) -> int | None:
         now = self._clock()
         row = {
             "state": ACTIVE,
-            "asked_at": asked_at,
-            "asked_from": asked_from,
+            "asked_at": asked.asked_at,
+            "asked_from": asked.asked_from,
             "confirmed_at": now,
             "confirmed_from": confirmed_from,
             "ended_at": None,

@@ -34,6 +34,25 @@ def test_the_readme_tells_the_defaults() -> None:
     assert f"| `LOG_LEVEL` | `{defaults.log_level}` |" in README
 
 
+def test_the_readme_tells_the_limits() -> None:
+    defaults = config.Settings()
+    letters = {60: "1m", 600: "10m", 3_600: "1h", 86_400: "1d"}
+
+    def written(*windows: config.Window) -> str:
+        return ",".join(f"{window.most}/{letters[window.seconds]}" for window in windows)
+
+    for name, number in (
+        ("SMS_DAILY_CAP", str(defaults.daily_cap)),
+        ("CODES_PER_NUMBER", written(*defaults.codes_per_number)),
+        ("CODES_PER_ADDRESS", written(*defaults.codes_per_address)),
+        ("WRONG_TRIES_PER_NUMBER", written(defaults.wrong_tries_per_number)),
+        ("WRONG_TRIES_PER_ADDRESS", written(*defaults.wrong_tries_per_address)),
+        ("SNS_TOPIC", defaults.sns_topic),
+        ("SNS_REGION", defaults.sns_region),
+    ):
+        assert f"| `{name}` | `{number}` |" in README
+
+
 def test_the_pages_count_the_quotes_right() -> None:
     quotes = len((CATALOGUE / "quotes.csv").read_text().splitlines()) - 1
     authors = len((CATALOGUE / "authors.csv").read_text().splitlines()) - 1
@@ -60,8 +79,9 @@ def test_every_command_of_the_package_is_in_the_readme() -> None:
     section = README.split("## The command")[1].split("\n## ")[0]
     for name in set(main.commands) - {"quotes", "serve"}:
         assert f"quoteapi {name}" in section
-    for name in ("list", "add", "import", "export"):
-        assert f"quoteapi quotes {name}" in section
+    for group in main.commands.values():
+        for name in getattr(group, "commands", ()):
+            assert f"quoteapi {group.name} {name}" in section
 
 
 def test_the_readmes_commands_of_the_package_run(tmp_path: Path) -> None:
@@ -90,6 +110,7 @@ def test_every_other_command_of_the_pages_is_one_that_is_tested_or_run_by_hand()
     known = (
         r"make (run|test|lint|help)",
         r"curl '?http://127\.0\.0\.1:8000/(daily|random)[^']*'?",
+        r"curl (-d \w+=\w+ )+http://127\.0\.0\.1:8000/(un)?subscribe",
         r"(eval \"\$\()?\.venv/bin/(quoteapi .*|gunicorn --workers 2 quoteapi\.app:api)",
         r"Mashape_API_Endpoint='\S+' X_Mashape_Key='\S+' make run",
     )

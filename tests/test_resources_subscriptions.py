@@ -205,6 +205,22 @@ def test_too_many_codes_are_refused_with_when_to_come_back(service: Service, clo
     assert ConsoleSms.select().count() == 1
 
 
+def test_every_code_that_is_not_right_counts_for_the_address(service: Service, clock: StoppedClock) -> None:
+    base = service(WRONG_TRIES_PER_ADDRESS="4/1h")
+    get(base, "/subscribe", mobile=MIRA)
+    code = code_for(MIRA)
+    get(base, "/subscribe", mobile=NOOR, otp="000000")  # none was asked for
+    get(base, "/subscribe", mobile=MIRA, otp=wrong(code))
+    assert get(base, "/subscribe", mobile=MIRA, otp=code).json() == SUBSCRIBED
+    get(base, "/subscribe", mobile=MIRA, otp=code)  # it was used
+    clock.pass_by(minutes=1)
+    get(base, "/subscribe", mobile=MIRA)
+    clock.pass_by(minutes=10)
+    get(base, "/subscribe", mobile=MIRA, otp=code_for(MIRA))  # it has expired
+    fifth = get(base, "/subscribe", mobile=MIRA, otp=code_for(MIRA))
+    assert_problem(fifth, 429, "Too many requests", "Too many wrong codes from your address. Try again in 49 minutes.")
+
+
 def test_a_refused_request_costs_nobody_a_token(service: Service, clock: StoppedClock) -> None:
     base = service(CODES_PER_ADDRESS="2/1h")
     for _ in range(5):

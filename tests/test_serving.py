@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import requests
 from benchmarks.http import free_port
 from quoteapi.config import ROOT
 from tests.cast import assert_problem
+from tests.conftest import tells_too_much
 
 Start = Callable[..., str]
 
@@ -90,6 +92,38 @@ def test_the_servers_of_the_readme_answer(servers: Servers, words: tuple[str, ..
     assert_problem(requests.post(f"{base}/random", data="x", timeout=5), 405, "Method Not Allowed")
     identities = {requests.get(f"{base}/random", timeout=5).headers["X-Request-ID"] for _ in range(30)}
     assert len(identities) == 30, "processes that were forked do not make up the same"
+
+
+def test_the_readmes_five_lines_are_the_life_of_a_subscription(servers: Servers, tmp_path: Path) -> None:
+    section = (ROOT / "README.md").read_text().split("### The daily SMS, on your laptop")[1].split("\n## ")[0]
+    lines = [line[2:] for line in section.splitlines() if line.startswith("$ ")]
+    base = servers.start("quoteapi", "serve")
+    said = []
+    for line in lines:
+        if not line.startswith("curl "):
+            said.append(quoteapi_says(shlex.split(line)[1:], tmp_path))
+            continue
+        code = re.search(r"│ (\d{6}) is your QuoteAPI code", servers.said())
+        words = shlex.split(line.replace("482913", code[1] if code is not None else "none yet"))
+        fields = dict(word.split("=") for word in words if "=" in word)
+        answer = requests.post(words[-1].replace("http://127.0.0.1:8000", base), data=fields, timeout=5)
+        assert answer.status_code == 200, answer.text
+        said.append(answer.json()["message"])
+    asked, subscribed, sent, inbox, unsubscribed = said
+    assert f"Use OTP with this URL pattern {base}/subscribe?mobile=%2B919028000001&otp=xxxxxx." in asked
+    assert subscribed.startswith("Congratulations!!!")
+    assert "sent to 1." in sent
+    author = requests.get(f"{base}/daily", timeout=5).json()["author"]
+    assert [word in inbox for word in ("code to +919028000001", "confirmation to", "quote to", author)] == [True] * 4
+    assert unsubscribed.startswith("You have successfully unsubscribed")
+    assert not [line for line in servers.said().splitlines() if line.startswith("20") and tells_too_much(line)]
+
+
+def quoteapi_says(words: list[str], folder: Path) -> str:
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": f"sqlite:///{folder}/working.db"}
+    command = [sys.executable, "-m", "quoteapi", *words]
+    ran = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=True)
+    return ran.stdout.decode()
 
 
 def test_serve_says_what_to_open_and_writes_a_line_a_request(servers: Servers) -> None:
