@@ -355,6 +355,10 @@ def _check_together(settings: Settings) -> None:
             f"SECRET_KEY must be set on Lambda, the same for every container; {MAKE_ONE}. "
             "It keys what is stored of codes, numbers and addresses."
         )
+    if settings.on_lambda and settings.gateway == "console":
+        raise WrongSetting(
+            "SMS_GATEWAY must be sns on Lambda: console prints codes and numbers, and Lambda keeps a log."
+        )
     if settings.gateway == "sns" and not settings.allowed_regions:
         raise WrongSetting(
             "SMS_ALLOWED_REGIONS must be set where SMS cost money: the countries that they may go to, for example IN,US"

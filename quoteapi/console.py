@@ -3,12 +3,15 @@
 import sys
 from collections.abc import Iterator
 
+from peewee import Value
+
 from quoteapi.clock import Clock
-from quoteapi.models import ConsoleSms, Subscriber, database
+from quoteapi.models import ConsoleSms, Subscriber
 from quoteapi.sms import Kind
 
 TOPIC = "console"
-BATCH = 500
+
+_ON_TOPIC = Subscriber.subscription_arn.is_null(is_null=False)
 
 
 class Console:
@@ -34,22 +37,16 @@ class Console:
 
     def publish(self, message: str) -> str:
         """Keep an SMS for everyone on the topic, all or none, and print it once."""
-        now, people = self._now(), 0
-        on_topic = Subscriber.select(Subscriber.mobile).where(Subscriber.subscription_arn.is_null(is_null=False))
-        with database.atomic():
-            mobiles = [row.mobile for row in on_topic]
-            for start in range(0, len(mobiles), BATCH):
-                some = mobiles[start : start + BATCH]
-                ConsoleSms.insert_many(
-                    [{"to": mobile, "message": message, "kind": "quote", "sent_at": now} for mobile in some]
-                ).execute()
-                people += len(some)
-        _print(f"SMS to {people} on the topic (quote):", message)
+        now = self._now()
+        mobile, rest = Subscriber.mobile, (Value(message), Value("quote"), ConsoleSms.sent_at.to_value(now))
+        columns = [ConsoleSms.to, ConsoleSms.message, ConsoleSms.kind, ConsoleSms.sent_at]
+        kept = ConsoleSms.insert_from(Subscriber.select(mobile, *rest).where(_ON_TOPIC), columns)
+        _print(f"SMS to {kept.as_rowcount().execute()} on the topic (quote):", message)
         return f"console-{now:%Y%m%dT%H%M%S}"
 
     def people(self) -> int:
         """Answer how many are on the topic."""
-        return Subscriber.select().where(Subscriber.subscription_arn.is_null(is_null=False)).count()
+        return Subscriber.select().where(_ON_TOPIC).count()
 
     def has_stopped(self, mobile: str) -> bool:
         """Answer no: an inbox on a laptop cannot reply."""

@@ -51,7 +51,7 @@ class QuoteSubscription:
         self.topic = settings.sns_topic
         self._settings = settings
         self._now = now
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._topic_arn: str | None = None
 
     # ---- the gateway, as `sms.Gateway` has it
@@ -145,17 +145,22 @@ class QuoteSubscription:
             region_name=settings.sns_region,
         )
 
+    # A session must not make two clients at a time; clients themselves may be shared by threads.
+
     @cached_property
     def _client(self) -> "SNSClient":
-        return self._session.client("sns", config=_config(ATTEMPTS))
+        with self._lock:
+            return self._session.client("sns", config=_config(ATTEMPTS))
 
     @cached_property
     def _sending(self) -> "SNSClient":
-        return self._session.client("sns", config=_config(1))
+        with self._lock:
+            return self._session.client("sns", config=_config(1))
 
     @cached_property
     def _metrics(self) -> "CloudWatchClient":
-        return self._session.client("cloudwatch", config=_config(ATTEMPTS))
+        with self._lock:
+            return self._session.client("cloudwatch", config=_config(ATTEMPTS))
 
     def _topic(self) -> str:
         """Answer the topic's ARN; the topic is made if there is none, and asked for once a process."""

@@ -147,11 +147,19 @@ def test_a_plus_that_a_client_did_not_encode_is_no_matter(service: Service) -> N
         (b'{"mobile": 1e400}', "application/json", "Invalid mobile"),
         (b"mobile=x", "application/x-www-form-urlencoded", "Invalid mobile"),
         (b"", "application/json", "Invalid mobile"),
+        (b"[" * 4_000, "application/json", "Invalid body"),
+        (b'{"mobile": ' + b"9" * 4_000 + b"}", "application/json", "Invalid mobile"),
     ],
 )
 def test_a_body_that_cannot_be_read_is_refused(service: Service, body: bytes, kind: str, title: str) -> None:
     answer = requests.post(f"{service()}/subscribe", data=body, headers={"Content-Type": kind}, timeout=5)
     assert_problem(answer, 400, title)
+
+
+def test_a_body_that_is_too_large_is_not_read(service: Service) -> None:
+    body = b'{"mobile": "' + b"9" * 5_000 + b'"}'
+    sent = requests.post(f"{service()}/subscribe", data=body, headers={"Content-Type": "application/json"}, timeout=5)
+    assert_problem(sent, 413, "Content Too Large", "Send at most 4096 bytes")
 
 
 def test_a_body_of_another_kind_is_refused(service: Service) -> None:

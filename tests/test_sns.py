@@ -1,5 +1,6 @@
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -45,6 +46,13 @@ def test_the_topic_is_asked_for_once_a_process(gateway: QuoteSubscription, calls
     gateway.subscribe(NOOR)
     gateway.publish("Hope and keep busy.")
     assert calls.made == ["CreateTopic", "Subscribe", "Subscribe", "Publish"]
+
+
+def test_threads_that_begin_at_once_share_clients_and_topic(gateway: QuoteSubscription, calls: Calls) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        arns = set(threads.map(gateway.subscribe, [MIRA] * 16))
+    assert len(arns) == 1
+    assert calls.made.count("CreateTopic") == 1
 
 
 def test_with_250_on_the_topic_taking_one_off_is_one_call(gateway: QuoteSubscription, calls: Calls) -> None:

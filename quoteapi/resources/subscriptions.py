@@ -18,6 +18,8 @@ OTP_DIGITS = 6
 SUBSCRIBED = "Congratulations!!! You have successfully subscribed for daily famous quote."
 UNSUBSCRIBED = "You have successfully unsubscribed from daily famous quote. See you again."
 NOBODY = "unknown"
+MOST_BYTES = 4_096
+EXAMPLE_BODY = '{"mobile": "+919028000001"}'
 
 
 class Subscribe:
@@ -104,12 +106,15 @@ def _known_by(address: IPv4Address | IPv6Address | None) -> str:
 def _fields(req: falcon.Request) -> dict[str, Any]:
     """Answer what was sent: the query and, with POST, a JSON object or a form, which wins."""
     fields: dict[str, Any] = dict(req.params)
-    if req.method == "POST" and req.content_length != 0 and req.content_type:
-        sent = req.get_media(default_when_empty={})
+    if req.method == "POST" and req.content_length:
+        if req.content_length > MOST_BYTES:
+            raise falcon.HTTPContentTooLarge(description=f"Send at most {MOST_BYTES} bytes: {EXAMPLE_BODY}")
+        try:
+            sent = req.get_media()
+        except RecursionError:  # lists in lists in lists
+            sent = None
         if not isinstance(sent, dict):
-            raise falcon.HTTPBadRequest(
-                title="Invalid body", description='Send a JSON object, for example {"mobile": "+919028000001"}.'
-            )
+            raise falcon.HTTPBadRequest(title="Invalid body", description=f"Send a JSON object: {EXAMPLE_BODY}")
         fields.update(sent)
     return fields
 

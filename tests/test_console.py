@@ -1,0 +1,72 @@
+import pytest
+
+from quoteapi.console import Console, forget, inbox
+from quoteapi.models import ConsoleSms, Subscriber
+from tests.cast import MIRA, NOON, NOOR, OMAR, StoppedClock, counted_statements
+
+
+@pytest.fixture
+def console(store: None, clock: StoppedClock) -> Console:
+    return Console(clock)
+
+
+def put_on_the_topic(*mobiles: str) -> None:
+    for mobile in mobiles:
+        Subscriber.create(
+            mobile=mobile,
+            state="active",
+            asked_at=NOON,
+            asked_from="192.0.2.1",
+            confirmed_at=NOON,
+            confirmed_from="192.0.2.1",
+            subscription_arn=Console.topic,
+        )
+
+
+def test_an_sms_is_printed_and_kept(console: Console, capsys: pytest.CaptureFixture[str]) -> None:
+    console.send_sms(MIRA, "Hope and\nkeep busy.", "code")
+    assert capsys.readouterr().out == "\nSMS to +919028000001 (code):\n  │ Hope and\n  │ keep busy.\n\n"
+    (kept,) = inbox(10)
+    assert (kept.to, kept.message, kept.kind, kept.sent_at) == (MIRA, "Hope and\nkeep busy.", "code", NOON)
+
+
+def test_the_inbox_ends_with_the_newest(console: Console) -> None:
+    for number in range(5):
+        console.send_sms(MIRA, f"{number}", "code")
+    assert [sms.message for sms in inbox(3)] == ["2", "3", "4"]
+
+
+def test_a_quote_goes_to_all_on_the_topic_in_one_statement(
+    console: Console, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_on_the_topic(MIRA, NOOR)
+    Subscriber.create(
+        mobile=OMAR,
+        state="unsubscribed",
+        asked_at=NOON,
+        asked_from="192.0.2.1",
+        confirmed_at=NOON,
+        confirmed_from="192.0.2.1",
+    )
+    assert console.people() == 2
+    with counted_statements() as statements:
+        console.publish("Hope.")
+    assert len(statements) == 1
+    assert "SMS to 2 on the topic (quote)" in capsys.readouterr().out
+    assert [(sms.to, sms.message, sms.kind, sms.sent_at) for sms in ConsoleSms.select().order_by(ConsoleSms.to)] == [
+        (MIRA, "Hope.", "quote", NOON),
+        (NOOR, "Hope.", "quote", NOON),
+    ]
+
+
+def test_a_number_can_be_forgotten(console: Console) -> None:
+    console.send_sms(MIRA, "1", "code")
+    console.send_sms(NOOR, "2", "code")
+    assert forget(MIRA)
+    assert not forget(MIRA)
+    assert [sms.to for sms in inbox(10)] == [NOOR]
+
+
+def test_nobody_replies_stop_to_a_laptop(console: Console) -> None:
+    assert not console.has_stopped(MIRA)
+    assert list(console.all_stopped()) == []
