@@ -288,5 +288,5 @@ def test_on_lambda_with_a_database_for_all_the_key_and_the_countries_must_be_set
         read_settings({**shared, "SECRET_KEY": "k" * 32})
     both = read_settings({**shared, "SECRET_KEY": "k" * 32, "SMS_ALLOWED_REGIONS": "IN"})
     assert (both.gateway, both.leave_url) == ("sns", None)
-    with pytest.raises(WrongSetting, match="^SMS_GATEWAY must be sns on Lambda"):
+    with pytest.raises(WrongSetting, match=r"^SMS_GATEWAY must be sns on Lambda"):
         read_settings({**shared, "SECRET_KEY": "k" * 32, "SMS_GATEWAY": "console"})

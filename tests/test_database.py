@@ -12,9 +12,9 @@ from peewee import OperationalError
 
 from quoteapi import database
 from quoteapi.config import SHIPPED_DATABASE, Settings, WrongSetting, read_settings
-from quoteapi.models import Quote
+from quoteapi.models import MODELS, ConsoleSms, Quote
 from quoteapi.models import database as bound
-from quoteapi.quotes import Quotation, keep
+from quoteapi.quotes import Quotation, keep, row_of
 from tests.cast import ALCOTT, KABIR, NOON
 
 
@@ -132,3 +132,55 @@ def test_without_the_shipped_catalogue_it_says_how_to_build_it(settings: Setting
 def test_others_on_the_machine_cannot_read_it(settings: Settings) -> None:
     database.connect(settings).close()
     assert stat.S_IMODE(settings.database_path.stat().st_mode) == 0o600
+
+
+def made_by_the_version_before(path: Path) -> None:
+    """Make a working database as the version without subscribers did."""
+    with database.made(path):
+        Quote.insert(row_of(ALCOTT, NOON)).execute()
+    with closing(sqlite3.connect(path)) as connection:
+        for model in MODELS[2:]:
+            connection.execute(f"DROP TABLE {model._meta.table_name}")
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute("PRAGMA journal_mode = wal")
+
+
+def _tables(url: str) -> list[str]:
+    with database.connect(read_settings({"DATABASE_URL": url})) as opened:
+        return sorted(opened.get_tables())
+
+
+def test_a_database_of_the_version_before_gets_the_new_tables_and_keeps_its_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "working.db"
+    made_by_the_version_before(path)
+    url = f"sqlite:///{path}"
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        tables = pool.map(_tables, [url] * 8, chunksize=1)
+    assert tables == [sorted(model._meta.table_name for model in MODELS)] * 8
+    with database.connect(read_settings({"DATABASE_URL": url})) as opened:
+        assert opened.user_version == database.SCHEMA
+        assert Quote.get().quote == ALCOTT.quote
+
+
+def test_what_was_deleted_is_in_no_file_of_the_database(settings: Settings) -> None:
+    files = settings.database_path.parent.glob("working.db*")
+    with database.connect(settings).connection_context():
+        for number in range(500):
+            ConsoleSms.create(to=f"+91{9_028_000_000 + number * 7919 % 500}", message="x", kind="code", sent_at=NOON)
+        ConsoleSms.delete().where(ConsoleSms.to == "+919028000123").execute()
+        assert database.scrub()
+        assert not any(b"+919028000123" in file.read_bytes() for file in files)
+
+
+def test_while_somebody_reads_old_pages_it_says_that_they_are_there(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+    with database.connect(settings).connection_context(), closing(sqlite3.connect(settings.database_path)) as reader:
+        ConsoleSms.create(to="+919028000123", message="x", kind="code", sent_at=NOON)
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM consolesms").fetchall()
+        ConsoleSms.delete().execute()
+        assert not database.scrub()
+        reader.rollback()
+        assert database.scrub()
