@@ -2,10 +2,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import falcon
 import pytest
 import requests
+from falcon.testing import create_environ
 
+from quoteapi.config import read_settings
 from quoteapi.models import ConsoleSms, OneTimePassword, Subscriber, Switch
+from quoteapi.resources.subscriptions import client_address
 from tests.cast import MIRA, NOON, NOOR, StoppedClock, assert_problem, code_for, wrong
 from tests.conftest import Service
 
@@ -321,8 +325,23 @@ def test_no_answer_tells_whether_a_number_is_subscribed(service: Service, clock:
 # ---- who asks
 
 
-def event_from(address: str) -> dict[str, Any]:
-    return {"requestContext": {"identity": {"sourceIp": address}}}
+@pytest.mark.parametrize(
+    ("event", "known_as"),
+    [
+        ({"requestContext": {"identity": {"sourceIp": "192.0.2.7"}}}, "192.0.2.7"),
+        ({"requestContext": {"identity": {"sourceIp": "2001:db8:1:2:3:4:5:6"}}}, "2001:db8:1:2::/64"),
+        ({"requestContext": {"identity": {"sourceIp": ""}}}, "unknown"),
+        ({"requestContext": {"identity": {"sourceIp": "test-invoke-source-ip"}}}, "unknown"),
+        ({"requestContext": {"identity": None}}, "unknown"),
+        ({"requestContext": None}, "unknown"),
+        ({}, "unknown"),
+    ],
+)
+def test_on_lambda_api_gateway_says_who_the_client_is(event: dict[str, Any], known_as: str) -> None:
+    forged = {"X-Forwarded-For": "203.0.113.9, 203.0.113.8"}
+    environ = create_environ(headers=forged, remote_addr="127.0.0.1") | {"lambda.event": event}
+    settings = read_settings({"TRUSTED_PROXIES": "127.0.0.1"})
+    assert client_address(falcon.Request(environ), settings) == known_as
 
 
 def test_the_client_cannot_choose_its_address(service: Service) -> None:

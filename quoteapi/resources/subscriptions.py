@@ -71,7 +71,8 @@ def client_address(req: falcon.Request, settings: Settings) -> str:
     """
     event = req.env.get("lambda.event")
     if event is not None:
-        return _known_by(_parsed(event.get("requestContext", {}).get("identity", {}).get("sourceIp")))
+        identity = (event.get("requestContext") or {}).get("identity") or {}
+        return _known_by(_parsed(identity.get("sourceIp")))
     asking = _parsed(req.env.get("REMOTE_ADDR"))
     forwarded = [part.strip() for part in (req.get_header("X-Forwarded-For") or "").split(",") if part.strip()]
     while forwarded and _is_trusted(asking, settings):
