@@ -155,13 +155,13 @@ def _leave_interrupts_to_the_parent() -> None:
 def _say_what_to_open(settings: Settings, host: str, port: int) -> None:
     base = address_of(host, port)
     click.echo(f"QuoteAPI is at {base}, until Ctrl-C. Open in a browser, or in another terminal:\n")
-    for path, meaning in (
-        ("/daily", "the quote of the day"),
-        ("/random", "another one each time"),
-        ("/subscribe?mobile=919028000001", "subscribe a number to the daily SMS"),
-        ("/health", "whether all is well"),
+    for request, meaning in (
+        (f"{base}/daily", "the quote of the day"),
+        (f"{base}/random", "another one each time"),
+        (f"-d mobile=919028000001 {base}/subscribe", "the quote of the day by SMS"),
+        (f"{base}/health", "whether all is well"),
     ):
-        click.echo(f"  curl '{base}{path}'".ljust(64) + meaning)
+        click.echo(f"  curl {request:<58}  {meaning}")
     if settings.gateway == "console":
         click.echo("\nNo SMS leaves this machine: each is printed here, and kept for `quoteapi sms inbox`.")
     click.echo()
