@@ -12,7 +12,6 @@ import falcon
 
 from quoteapi import clock, database, log, models
 from quoteapi.config import Settings, WrongSetting, load_settings
-from quoteapi.phone import without_numbers
 from quoteapi.problems import add_problems
 from quoteapi.resources.quotes import Daily, EitherQuote, Random
 from quoteapi.resources.service import Health
@@ -114,6 +113,8 @@ class _Identify:
     """Gives a request an id: the client's own where it is a decent one, else one made up."""
 
     _DECENT = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+    _LONG_NUMBER = re.compile(r"\d{9,}")
+    """What may be a phone number that a stranger writes into the log."""
 
     def __init__(self, randomness: random.Random) -> None:
         self._randomness = randomness
@@ -124,7 +125,7 @@ class _Identify:
             identity = f"{self._randomness.getrandbits(128):032x}"
             log.request_id.set(identity)
         else:
-            log.request_id.set(without_numbers(identity))
+            log.request_id.set(self._LONG_NUMBER.sub("•", identity))
         return identity
 
 

@@ -155,15 +155,18 @@ def _leave_interrupts_to_the_parent() -> None:
 def _say_what_to_open(settings: Settings, host: str, port: int) -> None:
     base = address_of(host, port)
     click.echo(f"QuoteAPI is at {base}, until Ctrl-C. Open in a browser, or in another terminal:\n")
+    example = "919028000001" if settings.gateway == "console" else "<your number>"
     for request, meaning in (
         (f"{base}/daily", "the quote of the day"),
         (f"{base}/random", "another one each time"),
-        (f"-d mobile=919028000001 {base}/subscribe", "the quote of the day by SMS"),
+        (f"-d mobile={example} {base}/subscribe", "the quote of the day by SMS"),
         (f"{base}/health", "whether all is well"),
     ):
         click.echo(f"  curl {request:<58}  {meaning}")
     if settings.gateway == "console":
         click.echo("\nNo SMS leaves this machine: each is printed here, and kept for `quoteapi sms inbox`.")
+    else:
+        click.echo("\nSMS go out by Amazon SNS, and cost money. `quoteapi doctor` tells whether all is well.")
     click.echo()
 
 
@@ -338,7 +341,9 @@ def export_subscribers(file: Path, state: str | None, form: str | None, *, unmas
 
     A file can be read by its owner only.
     """
-    form = form or ("jsonl" if file.suffix.lower() in {".jsonl", ".ndjson"} else "csv")
+    form = form or ("csv" if file == STANDARD_STREAM else _format_of(file))
+    if form == "json":
+        raise click.UsageError("Subscribers are written as csv or jsonl.")
     with _database(), _owners_file(file) as stream:
         rows = (_shown(row, unmasked=unmasked) for row in subscriptions.everyone(state))
         writer = csv.DictWriter(stream, EXPORTED)
@@ -351,6 +356,9 @@ def export_subscribers(file: Path, state: str | None, form: str | None, *, unmas
                     writer.writerow(row)
                 else:
                     stream.write(f"{json.dumps(row)}\n")
+    masked = "" if unmasked else "; --unmasked writes whole numbers"
+    if file != STANDARD_STREAM:
+        click.echo(f"{bar.pos} written to {file}{masked}.", err=True)
 
 
 @subscribers.command()
@@ -440,15 +448,16 @@ def start() -> None:
 
 
 @main.command()
+@click.option("--all", "everyone", is_flag=True, help="Put everyone who is active on the topic again.")
 @as_json
-def reconcile(*, as_json: bool) -> None:
-    """Make Amazon SNS agree with the database, where it may not."""
+def reconcile(*, everyone: bool, as_json: bool) -> None:
+    """Make Amazon SNS agree with the database."""
     with (
         _database() as service,
         _progress("Reconciling", subscriptions.unsettled_count()) as bar,
         _console_silent(silent=as_json),
     ):
-        done = service.subscriptions.reconcile(progress=bar.update)
+        done = service.subscriptions.reconcile(progress=bar.update, everyone=everyone)
     if as_json:
         click.echo(json.dumps(done._asdict()))
     else:
@@ -531,7 +540,7 @@ def _shown(row: Subscriber, *, unmasked: bool) -> dict[str, Any]:
 def _in_words(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "" if value is None else str(value).partition(".")[0].replace("T", " ")
+    return "" if value is None else str(value)[:16].replace("T", " ")
 
 
 @contextmanager
@@ -565,10 +574,18 @@ def _owners_file(file: Path) -> Iterator[IO[str]]:
 
 def _show_draft(draft: Draft, *, as_json: bool) -> None:
     if as_json:
-        shown = {"date": draft.date.isoformat(), **draft.text._asdict(), "people": draft.people}
+        sent_at = draft.sent_at.isoformat() if draft.sent_at is not None else None
+        shown = {
+            "date": draft.date.isoformat(),
+            **draft.text._asdict(),
+            "people": draft.people,
+            "sent_at": sent_at,
+        }
         click.echo(json.dumps(shown, ensure_ascii=False))
         return
     click.echo("\n".join(f"  │ {line}" for line in draft.text.message.splitlines()))
+    if draft.sent_at is not None:
+        click.echo(f"\nIt was sent today at {draft.sent_at:%H:%M} UTC.")
     parts, people = draft.text.parts, draft.people
     click.echo(
         f"\n{len(draft.text.message)} characters in {parts} part{'s' if parts > 1 else ''},"

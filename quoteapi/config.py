@@ -16,11 +16,15 @@ ROOT = Path(__file__).resolve().parent.parent
 SHIPPED_DATABASE = ROOT / "quote_database.db"
 """The catalogue that comes with the project. It is only ever read."""
 
+DOTENV = ROOT / ".env"
+
 
 LAMBDA_FOLDER = Path("/tmp")  # noqa: S108 there is no other on Lambda
 """The folder that each container of AWS Lambda has for itself."""
 
 SHORTEST_SECRET = 32
+FEWEST_CHARACTERS = 8
+"""How many different ones a secret has."""
 MOST_DIGITS = 8
 MAKE_ONE = "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
 ANY_REGION = "*"
@@ -100,21 +104,23 @@ def _yes_or_no(value: str) -> bool:
     return known[value.lower()]
 
 
+_WINDOW = re.compile(r"([1-9]\d{0,2})/([1-9]\d{0,3})([smhd])", re.ASCII)
+
+
 def _windows(value: str) -> tuple[Window, ...]:
     windows = []
     for part in value.split(","):
-        found = re.fullmatch(r"([1-9]\d{0,2})/([1-9]\d{0,3})([smhd])", part.strip(), re.ASCII)
+        found = _WINDOW.fullmatch(part.strip())
         if found is None:
-            raise ValueError("how many in how long (s, m, h, d), with commas between, for example 1/1m,3/10m,5/1d")
+            raise ValueError("1 to 999 in 1 to 9999 s, m, h or d, with commas between, for example 1/1m,3/10m,5/1d")
         windows.append(Window(int(found[1]), int(found[2]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[3]]))
     return tuple(windows)
 
 
 def _window(value: str) -> Window:
-    windows = _windows(value)
-    if len(windows) > 1:
-        raise ValueError("how many in how long (s, m, h, d), for example 5/1h")
-    return windows[0]
+    if "," in value or not _WINDOW.fullmatch(value):
+        raise ValueError("1 to 999 in 1 to 9999 s, m, h or d, for example 5/1h")
+    return _windows(value)[0]
 
 
 def _cap(value: str) -> int:
@@ -133,9 +139,12 @@ def _regions(value: str) -> frozenset[str]:
 
 def _networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
     try:
-        return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
-    except ValueError as error:
-        raise ValueError("addresses or networks with commas between, for example 127.0.0.1,10.0.0.0/8") from error
+        networks = tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+    except ValueError:
+        networks = ()
+    if not networks or any(network.prefixlen == 0 for network in networks):  # which would be everybody
+        raise ValueError("addresses or networks with commas between, for example 127.0.0.1,10.0.0.0/8")
+    return networks
 
 
 def _gateway(value: str) -> str:
@@ -145,7 +154,7 @@ def _gateway(value: str) -> str:
 
 
 def _secret(value: str) -> str:
-    if len(value) < SHORTEST_SECRET or not value.isprintable():
+    if len(value) < SHORTEST_SECRET or len(set(value)) < FEWEST_CHARACTERS or not value.isprintable():
         raise ValueError(f"text of at least {SHORTEST_SECRET} characters that nobody can guess; {MAKE_ONE}")
     return value
 
@@ -311,7 +320,7 @@ class Settings:
     def database_path(self) -> Path:
         """The file of the working SQLite database."""
         if self.database_url is not None:
-            return Path(self.database_url.removeprefix("sqlite:///")).absolute()
+            return Path(self.database_url.removeprefix("sqlite:///")).resolve()
         return (LAMBDA_FOLDER if self.on_lambda else ROOT) / "quoteapi.db"
 
 
@@ -366,13 +375,15 @@ def _check_together(settings: Settings) -> None:
         )
 
 
-def load_settings(environment: Mapping[str, str], dotenv: Path = ROOT / ".env") -> Settings:
+def load_settings(environment: Mapping[str, str], dotenv: Path = DOTENV) -> Settings:
     """Read the settings from the environment and, on a laptop, from the file `.env`; the environment wins."""
-    if dotenv.is_file():
-        from dotenv import dotenv_values  # noqa: PLC0415 nothing to import where there is no such file
+    return read_settings({**from_dotenv(dotenv), **environment})
 
-        from_file = {
-            name: value for name, value in dotenv_values(dotenv, interpolate=False).items() if value is not None
-        }
-        environment = {**from_file, **environment}
-    return read_settings(environment)
+
+def from_dotenv(dotenv: Path = DOTENV) -> Mapping[str, str]:
+    """Read the file `.env`, if there is one."""
+    if not dotenv.is_file():
+        return {}
+    from dotenv import dotenv_values  # noqa: PLC0415 nothing to import where there is no such file
+
+    return {name: value for name, value in dotenv_values(dotenv, interpolate=False).items() if value is not None}

@@ -7,11 +7,11 @@ from peewee import Value
 
 from quoteapi.clock import Clock
 from quoteapi.models import ConsoleSms, Subscriber
-from quoteapi.sms import Kind
+from quoteapi.sms import Kind, NotAllowed
 
 TOPIC = "console"
 
-_ON_TOPIC = Subscriber.subscription_arn.is_null(is_null=False)
+_ON_TOPIC = (Subscriber.topic == TOPIC) & (Subscriber.state == "active")
 
 
 class Console:
@@ -33,7 +33,9 @@ class Console:
         return f"{TOPIC}:{mobile}"
 
     def unsubscribe(self, subscription_arn: str) -> None:
-        """Do nothing: who has no ARN is not on the topic."""
+        """Do nothing, as who has no ARN is not on the topic. Raises `NotAllowed` for what is on Amazon SNS."""
+        if not subscription_arn.startswith(f"{TOPIC}:"):
+            raise NotAllowed("the number is on a topic of Amazon SNS, and SMS_GATEWAY is console here: set it to sns")
 
     def publish(self, message: str) -> str:
         """Keep an SMS for everyone on the topic, all or none, and print it once."""

@@ -12,10 +12,10 @@ from peewee import Expression
 from quoteapi.clock import Clock
 from quoteapi.config import Settings
 from quoteapi.limits import Limits
-from quoteapi.models import Delivery
+from quoteapi.models import Delivery, Subscriber
 from quoteapi.quotes import Quotes
-from quoteapi.sms import Gateway, GatewayError, OutcomeUnknown, Text, daily_text
-from quoteapi.subscriptions import NotShared
+from quoteapi.sms import Gateway, GatewayError, NotAllowed, OutcomeUnknown, Text, daily_text
+from quoteapi.subscriptions import NotShared, on_another_topic
 
 TAKEN_OVER = timedelta(minutes=15)
 """After so long, a claim's holder is taken for dead."""
@@ -35,11 +35,12 @@ class Published(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """What would be sent, and to how many."""
+    """What would be sent, and to how many; and when it was sent, if it was."""
 
     date: date
     text: Text
     people: int
+    sent_at: datetime | None
 
 
 class Deliveries:
@@ -62,7 +63,9 @@ class Deliveries:
     def draft(self) -> Draft:
         """Answer what would be sent today, and to how many. Raises `GatewayError`, `quotes.NoQuoteFound`."""
         today = self._clock().date()
-        return Draft(today, daily_text(self._quotes.of_date(today), self._settings.leave_url), self._gateway.people())
+        text = daily_text(self._quotes.of_date(today), self._settings.leave_url)
+        sent = Delivery.select(Delivery.sent_at).where(_of(today, self._gateway.topic)).scalar()
+        return Draft(today, text, self._gateway.people(), sent)
 
     def publish(self, *, again: bool = False) -> Published:
         """Send the quote that `/daily` answers today to everyone on the topic, unless it was sent or is being sent.
@@ -77,6 +80,7 @@ class Deliveries:
         if isinstance(claim, Published):
             return claim
         try:
+            _need_one_topic(self._gateway.topic)
             draft = self.draft()
             self._limits.quote_of_the_day(draft.people)
         except Exception:
@@ -103,13 +107,14 @@ class Deliveries:
         free = Delivery.sending_at.is_null() & (Delivery.claimed_at <= now - TAKEN_OVER)
         if again:
             free |= Delivery.sending_at <= now - IN_DOUBT
-        of_this_date = (Delivery.date == day) & (Delivery.topic == topic)
+        of_this_date = _of(day, topic)
         taken_over = Delivery.update(claimed_at=now, sending_at=None)
         if taken_over.where(of_this_date & Delivery.sent_at.is_null() & free).execute():
             return claim
         row = Delivery.get_or_none(of_this_date)
         if row is not None and row.sent_at is not None:
-            return Published(day, sent=False, message=f"was sent at {row.sent_at:%H:%M} UTC", message_id=row.message_id)
+            said = f"was sent at {row.sent_at:%H:%M} UTC; who subscribed since gets the next one"
+            return Published(day, sent=False, message=said, message_id=row.message_id)
         if row is not None and row.sending_at is not None and row.sending_at <= now - IN_DOUBT:
             raise OutcomeUnknown(
                 f"the SMS of {day} may have gone out at {row.sending_at:%H:%M} UTC; nobody got an answer."
@@ -118,16 +123,29 @@ class Deliveries:
         return Published(day, sent=False, message="is being sent")
 
 
+def _need_one_topic(topic: str) -> None:
+    """Raise `NotAllowed` where subscribers are on another topic: they would get nothing, and nobody would know."""
+    found = Subscriber.select(Subscriber.topic).where(on_another_topic(topic)).limit(1).scalar()
+    if found is not None:
+        raise NotAllowed(
+            f"subscribers are on the topic {found}, and the settings say {topic}. If these are right, move them there:"
+            " quoteapi reconcile --all"
+        )
+
+
 class _Claim(NamedTuple):
     date: date
     topic: str
     claimed_at: datetime
 
 
+def _of(day: date, topic: str) -> Expression:
+    return (Delivery.date == day) & (Delivery.topic == topic)
+
+
 def _is_held(claim: _Claim) -> Expression:
     """Whether a claim was not taken over."""
-    of_this_date = (Delivery.date == claim.date) & (Delivery.topic == claim.topic)
-    return of_this_date & (Delivery.claimed_at == claim.claimed_at)
+    return _of(claim.date, claim.topic) & (Delivery.claimed_at == claim.claimed_at)
 
 
 def _note(claim: _Claim, *conditions: Expression, **columns: object) -> bool:

@@ -1,5 +1,6 @@
 """The doctor: looks at everything the service needs, and says what to do about what is wrong."""
 
+import difflib
 import os
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -8,13 +9,14 @@ from typing import Literal, NamedTuple
 from peewee import PeeweeException
 
 from quoteapi import database
-from quoteapi.config import Settings, WrongSetting, load_settings
+from quoteapi.config import SETTING_NAMES, Settings, WrongSetting, from_dotenv, load_settings
 from quoteapi.deliveries import IN_DOUBT
 from quoteapi.limits import SMS_SWITCH
 from quoteapi.models import Delivery, SmsCount, Subscriber, Switch
 from quoteapi.quotes import catalogue_size
 from quoteapi.service import Service
 from quoteapi.sms import Gateway, GatewayError, NotAllowed
+from quoteapi.subscriptions import on_another_topic
 
 BEHIND = timedelta(hours=2)
 """The reconciler runs every hour; what waits longer than this waits in vain."""
@@ -40,6 +42,7 @@ def checks(environment: Mapping[str, str] = os.environ) -> Iterator[Check]:
     except WrongSetting as error:
         yield Check("settings", "wrong", str(error), "Set it, and ask again.")
         return
+    yield from _misspelt(from_dotenv())
     service = Service(settings)
     try:
         with connection.connection_context():
@@ -49,6 +52,17 @@ def checks(environment: Mapping[str, str] = os.environ) -> Iterator[Check]:
         yield Check("database", "wrong", str(error), "Is it running? Is DATABASE_URL right?")
     except WrongSetting as error:
         yield Check("secret key", "wrong", str(error), "Set it, and ask again.")
+
+
+def _misspelt(environment: Mapping[str, str]) -> Iterator[Check]:
+    """Look for names in `.env` that nobody reads."""
+    for name in sorted(set(environment) - set(SETTING_NAMES)):
+        if name.startswith("AWS_"):
+            to_do = "Set it in the environment itself: boto3 does not read this file."
+        else:
+            close = difflib.get_close_matches(name.upper(), [known.upper() for known in SETTING_NAMES], 1)
+            to_do = f"Did you mean {close[0]}?" if close else "Remove it, or see the README for the names."
+        yield Check("settings", "advice", f"{name} in .env is no setting of QuoteAPI", to_do)
 
 
 def _store(service: Service) -> Iterator[Check]:
@@ -72,13 +86,17 @@ def _store(service: Service) -> Iterator[Check]:
         )
     else:
         active = Subscriber.select().where(Subscriber.state == "active").count()
-        yield Check("subscribers", "ok", f"{active} active, the topic agrees")
+        yield Check("subscribers", "ok", f"{active} active")
 
 
 def _sending(service: Service) -> Iterator[Check]:
     settings = service.settings
     yield _switch(settings)
     yield _last_delivery(service)
+    elsewhere = Subscriber.select().where(on_another_topic(service.gateway.topic))
+    if others := elsewhere.count():
+        found = f"{others} are on another topic ({elsewhere.get().topic}) than the settings say"
+        yield Check("topic", "wrong", found, "Mend the settings or, if they are right: quoteapi reconcile --all")
     if settings.gateway == "console":
         yield Check("gateway", "ok", "console: SMS are printed and kept in the inbox of this machine, and cost nothing")
         return
@@ -91,6 +109,13 @@ def _sending(service: Service) -> Iterator[Check]:
         yield Check("gateway", "wrong", f"sns in {settings.sns_region}: {error}", to_do)
         return
     yield Check("gateway", "ok", f"sns in {settings.sns_region}, topic {settings.sns_topic}, {people} on it")
+    settled = (Subscriber.state == "active") & Subscriber.unsettled_since.is_null()
+    expected = Subscriber.select().where(settled).count()
+    if people < expected:
+        found = f"SNS has {people} on the topic, the database {expected} who should be"
+        yield Check(
+            "topic", "wrong", found, "Right after somebody subscribed, wait a minute. Else: quoteapi reconcile --all"
+        )
     yield from _account(service.gateway)
     yield _cap(service, people)
     yield _leaving(settings)
@@ -107,7 +132,8 @@ def _switch(settings: Settings) -> Check:
 
 
 def _last_delivery(service: Service) -> Check:
-    last = Delivery.select().order_by(Delivery.date.desc()).first()
+    of_this_topic = Delivery.select().where(Delivery.topic == service.gateway.topic)
+    last = of_this_topic.order_by(Delivery.date.desc()).first()
     if last is None:
         return Check("daily SMS", "ok", "none was sent yet")
     if last.sent_at is not None:

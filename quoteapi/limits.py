@@ -91,6 +91,11 @@ class Limits:
         if cap < 1 or not counted.as_rowcount().execute():
             raise TooMany("The service has sent as many SMS as it may today.", seconds_to_midnight(now))
 
+    def give_back_sms(self) -> None:
+        """Take back what `single_sms_of_the_day` counted: it did not go out."""
+        today = SmsCount.date == self._clock().date()
+        SmsCount.update(count=SmsCount.count - 1).where(today & (SmsCount.count > 0)).execute()
+
     def quote_of_the_day(self, people: int) -> None:
         """Let the daily SMS pass if as many people as get it are within the day's cap. Raises `TooMany`."""
         cap = self._settings.daily_cap
@@ -138,7 +143,9 @@ def set_switch(now: datetime, *, off: bool) -> None:
 def _one_more(taken: str, windows: tuple[Window, ...], now: datetime, message: str) -> str:
     """Answer when tokens were taken, with one taken now. Raises `TooMany`."""
     millis = round(now.timestamp() * 1_000)
-    moments = [int(moment) for moment in taken.split()]
+    longest = max(window.seconds for window in windows) * 1_000
+    # What lies further ahead than any window is from a clock that was wrong.
+    moments = [moment for moment in map(int, taken.split()) if moment <= millis + longest]
     waits = [
         moments[-window.most] + window.seconds * 1_000 - millis for window in windows if len(moments) >= window.most
     ]

@@ -34,6 +34,10 @@ def configure(level: str, *, at_once: bool) -> None:
     handler.setFormatter(_Formatter())
     _package.handlers = [handler]
     _package.setLevel(level)
+    # Lambda's own handler would write each line again, as it was before numbers were masked; and Zappa writes addresses
+    # with their queries, in which careless clients send numbers and codes.
+    _package.propagate = False
+    logging.getLogger("zappa.wsgi").setLevel(logging.WARNING)
 
 
 def request_line(method: str, route: str, status: int) -> None:

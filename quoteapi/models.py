@@ -86,8 +86,10 @@ class Subscriber(Model):
     """The client's address."""
     ended_at = MomentField(null=True)
 
+    topic = CharField(null=True, index=True)
+    """Where the number was put, as `sms.Gateway.topic` says; null where nobody knows of such a place."""
     subscription_arn = CharField(null=True)
-    """On the topic; null where nobody knows of one."""
+    """On the topic; null as well."""
     welcomed_at = MomentField(null=True)
     """When the confirming SMS was about to go out."""
     unsettled_since = MomentField(null=True, index=True)

@@ -35,7 +35,7 @@ def read_mobile(text: str) -> str:
     except phonenumbers.NumberParseException as error:
         raise InvalidMobile("This is not an international phone number.") from error
     if not phonenumbers.is_possible_number(number):
-        raise InvalidMobile("No phone number of its country has this length.")
+        raise InvalidMobile("No phone number of its country has this length. Is the country code missing?")
     mobile = phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE_OR_MOBILE
     if phonenumbers.number_type(number) not in mobile:
         raise InvalidMobile("This is not the number of a mobile phone in its country.")
@@ -62,7 +62,8 @@ def masked(mobile: str) -> str:
     """Answer a number with its middle hidden, as in +91••••••0001."""
     digits = mobile.lstrip("+")
     shown = mobile[: len(mobile) - len(digits)] + digits[:2]
-    return shown + "•" * (len(digits) - 6) + digits[-4:]
+    left = max(0, min(4, len(digits) - 7))
+    return shown + "•" * (len(digits) - 2 - left) + digits[len(digits) - left :]
 
 
 def without_numbers(text: str) -> str:

@@ -87,7 +87,8 @@ def _not_the_code(req: falcon.Request, resp: falcon.Response, error: Exception, 
     anew = "Send mobile without otp to get a new one."
     if isinstance(error, WrongCode):
         tries = f"{error.tries_left} {'try' if error.tries_left == 1 else 'tries'} left"
-        title, detail = "Wrong OTP", f"This is not the code of the newest SMS; {tries}. No new SMS was sent."
+        locked = "" if error.tries_left else ", and the number is locked for a while"
+        title, detail = "Wrong OTP", f"This is not the code of the newest SMS; {tries}{locked}. No new SMS was sent."
     elif isinstance(error, CodeExpired):
         title, detail = "OTP expired", f"The code has expired. {anew}"
     else:

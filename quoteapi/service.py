@@ -3,12 +3,13 @@
 import logging
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from quoteapi import clock, database
+from quoteapi import clock, database, log, models
 from quoteapi.config import Settings, load_settings
 from quoteapi.phone import without_numbers
 from quoteapi.quotes import Quotes
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from quoteapi.limits import Limits
     from quoteapi.sms import Gateway
     from quoteapi.subscriptions import Handing, Subscriptions
+
+THREADS = 2
+"""How many at a time do what is handed on."""
 
 _log = logging.getLogger(__name__)
 
@@ -79,8 +83,10 @@ class Service:
 
     @cached_property
     def handing(self) -> "Handing":
-        """How a request hands work on: on Lambda to another invocation, elsewhere it does it itself."""
-        return ToTasks() if self.settings.on_lambda else AtOnce(self.subscriptions)
+        """How a request hands work on: to another invocation on Lambda, to a thread if it takes calls of AWS."""
+        if self.settings.on_lambda:
+            return ToTasks()
+        return InBackground(self.subscriptions) if self.settings.gateway == "sns" else AtOnce(self.subscriptions)
 
     @cached_property
     def _digests(self) -> "Digests":
@@ -97,6 +103,8 @@ def at_work() -> Iterator[Service]:
     """
     with reported_failures():
         settings = load_settings(os.environ)
+        if settings.on_lambda:
+            log.configure(settings.log_level, at_once=True)
         with database.connect(settings).connection_context():
             yield Service(settings, now=clock.now)
 
@@ -136,6 +144,35 @@ class AtOnce:
     def unsubscribe(self, subscriber_id: int) -> None:
         """Take somebody off the topic."""
         self._subscriptions.settle(subscriber_id)
+
+
+class InBackground:
+    """Does the work that is handed on in other threads: nobody waits for SNS, or learns from how long it takes."""
+
+    def __init__(self, subscriptions: "Subscriptions") -> None:
+        self._at_once = AtOnce(subscriptions)
+        self._threads = ThreadPoolExecutor(THREADS)
+
+    def send_otp(self, request: str) -> None:
+        """Have the code of a request made and sent."""
+        self._threads.submit(_done, self._at_once.send_otp, request)
+
+    def subscribe(self, subscriber_id: int) -> None:
+        """Have somebody put on the topic."""
+        self._threads.submit(_done, self._at_once.subscribe, subscriber_id)
+
+    def unsubscribe(self, subscriber_id: int) -> None:
+        """Have somebody taken off the topic."""
+        self._threads.submit(_done, self._at_once.unsubscribe, subscriber_id)
+
+
+def _done(work: Callable[[Any], None], what: str | int) -> None:
+    """Do work in a thread, where nobody hears what fails."""
+    try:
+        with models.database.connection_context():
+            work(what)
+    except Exception:  # noqa: BLE001 it ends here, in the log
+        _log.exception("Work that was handed on failed")
 
 
 class ToTasks:

@@ -59,7 +59,7 @@ class Gateway(Protocol):
     """How SMS go out, and who is on the topic of the daily one. Every method may raise `GatewayError`."""
 
     topic: str
-    """The topic's name."""
+    """What the topic is known by in the database: `console`, or region and name."""
 
     def send_sms(self, mobile: str, message: str, kind: Kind) -> str:
         """Send one SMS, in one attempt. Answer the id that the gateway gave it."""

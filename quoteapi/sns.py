@@ -5,10 +5,11 @@ boto3 itself. Errors become those of `sms.py`, without the cause in their chain:
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
@@ -25,7 +26,7 @@ from botocore.parsers import ResponseParserError
 
 from quoteapi.clock import Clock
 from quoteapi.config import Settings
-from quoteapi.sms import Kind, NotAllowed, OutcomeUnknown, Refused, Unavailable
+from quoteapi.sms import GatewayError, Kind, NotAllowed, OutcomeUnknown, Refused, Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -40,7 +41,6 @@ CLIENT_ERROR = range(400, 500)
 TRANSACTIONAL = frozenset({"code", "confirmation"})
 LATER = frozenset({"Throttled", "Throttling", "ThrottledException", "ThrottlingException", "RequestLimitExceeded"})
 """Codes of refusals that time mends."""
-GONE = frozenset({"NotFound", "NotFoundException", "ResourceNotFoundException"})
 
 
 class QuoteSubscription:
@@ -48,7 +48,7 @@ class QuoteSubscription:
 
     def __init__(self, settings: Settings, now: Clock) -> None:
         """Prepare; nothing is called, and no client made, before the first use."""
-        self.topic = settings.sns_topic
+        self.topic = f"{settings.sns_region}:{settings.sns_topic}"
         self._settings = settings
         self._now = now
         self._lock = threading.RLock()
@@ -58,68 +58,68 @@ class QuoteSubscription:
 
     def send_sms(self, mobile: str, message: str, kind: Kind) -> str:
         """Send one SMS, in one attempt. Answer SNS's message id."""
-        sent = _ask(
-            lambda: self._sending.publish(PhoneNumber=mobile, Message=message, MessageAttributes=self._attributes(kind))
-        )
-        return str(sent["MessageId"])
+        attributes = self._attributes(kind)
+        with _translated_errors():
+            sent = self._sending.publish(PhoneNumber=mobile, Message=message, MessageAttributes=attributes)
+            return sent["MessageId"]
 
     def subscribe(self, mobile: str) -> str:
         """Put a number on the topic. Answer the subscription's ARN, the same for a number that is there already."""
-        topic = self._topic()
-        return str(
-            _ask(lambda: self._client.subscribe(TopicArn=topic, Protocol="sms", Endpoint=mobile))["SubscriptionArn"]
-        )
+        with _translated_errors():
+            subscribed = self._client.subscribe(TopicArn=self._topic(), Protocol="sms", Endpoint=mobile)
+            return subscribed["SubscriptionArn"]
 
     def unsubscribe(self, subscription_arn: str) -> None:
         """Take a subscription off the topic, in one call; one that is gone already will do."""
-        _ask(lambda: self._client.unsubscribe(SubscriptionArn=subscription_arn), gone_will_do=True)
+        if subscription_arn.startswith("arn:"):  # else it is of the console, and nothing is on SNS
+            with _translated_errors(), suppress(self._client.exceptions.NotFoundException):
+                self._client.unsubscribe(SubscriptionArn=subscription_arn)
 
     def publish(self, message: str) -> str:
         """Send a quote to everyone on the topic, in one attempt. Answer SNS's message id."""
-        topic = self._topic()
         attributes = self._attributes("quote")
-        sent = _ask(lambda: self._sending.publish(TopicArn=topic, Message=message, MessageAttributes=attributes))
-        return str(sent["MessageId"])
+        with _translated_errors():
+            sent = self._sending.publish(TopicArn=self._topic(), Message=message, MessageAttributes=attributes)
+            return sent["MessageId"]
 
     def people(self) -> int:
         """Answer how many are on the topic, as SNS counts them, some seconds late."""
-        topic = self._topic()
-        attributes = _ask(lambda: self._client.get_topic_attributes(TopicArn=topic))["Attributes"]
-        return int(attributes["SubscriptionsConfirmed"])
+        with _translated_errors():
+            found = self._client.get_topic_attributes(TopicArn=self._topic())
+            return int(found["Attributes"]["SubscriptionsConfirmed"])
 
     def has_stopped(self, mobile: str) -> bool:
-        """Whether the number replied STOP to the account."""
-        return bool(_ask(lambda: self._client.check_if_phone_number_is_opted_out(phoneNumber=mobile))["isOptedOut"])
+        """Whether the number replied STOP to the account; asked once, as somebody waits for the answer."""
+        with _translated_errors():
+            return self._sending.check_if_phone_number_is_opted_out(phoneNumber=mobile)["isOptedOut"]
 
     def all_stopped(self) -> Iterator[list[str]]:
         """Answer the numbers that replied STOP, a hundred at a time."""
-        token: str | None = None
-        while True:
-            more = {"nextToken": token} if token is not None else {}
-            page = _ask(lambda more=more: self._client.list_phone_numbers_opted_out(**more))  # type: ignore[misc]
-            yield page["phoneNumbers"]
-            token = page.get("nextToken")
-            if not token:
-                return
+        token: str | None = ""
+        while token is not None:
+            with _translated_errors():
+                page = self._client.list_phone_numbers_opted_out(**({"nextToken": token} if token else {}))
+                mobiles, token = page["phoneNumbers"], page.get("nextToken")
+            yield mobiles
 
     def let_back_in(self, mobile: str) -> None:
         """Take a number off the list of those that replied STOP; AWS does that once in 30 days."""
-        _ask(lambda: self._client.opt_in_phone_number(phoneNumber=mobile))
+        with _translated_errors():
+            self._client.opt_in_phone_number(phoneNumber=mobile)
 
     # ---- what the doctor asks
 
     def spend_limit(self) -> str | None:
         """Answer the account's monthly limit for SMS, in US dollars; None where the account never set one."""
-        found: str | None = _ask(lambda: self._client.get_sms_attributes(attributes=["MonthlySpendLimit"]))[
-            "attributes"
-        ].get("MonthlySpendLimit")
-        return found
+        with _translated_errors():
+            found = self._client.get_sms_attributes(attributes=["MonthlySpendLimit"])
+            return found["attributes"].get("MonthlySpendLimit")
 
     def spent(self) -> float:
         """Answer what SMS cost the account this month, in US dollars, as CloudWatch has it."""
         now = self._now()
-        found = _ask(
-            lambda: self._metrics.get_metric_statistics(
+        with _translated_errors():
+            found = self._metrics.get_metric_statistics(
                 Namespace="AWS/SNS",
                 MetricName="SMSMonthToDateSpentUSD",
                 StartTime=now - timedelta(days=1),
@@ -127,12 +127,12 @@ class QuoteSubscription:
                 Period=86_400,
                 Statistics=["Maximum"],
             )
-        )
-        return max((float(point["Maximum"]) for point in found["Datapoints"]), default=0.0)
+            return max((point["Maximum"] for point in found["Datapoints"]), default=0.0)
 
     def is_in_sandbox(self) -> bool:
         """Whether the account may only send to numbers that it verified."""
-        return bool(_ask(self._client.get_sms_sandbox_account_status)["IsInSandbox"])
+        with _translated_errors():
+            return self._client.get_sms_sandbox_account_status()["IsInSandbox"]
 
     # ---- how it is called
 
@@ -166,7 +166,7 @@ class QuoteSubscription:
         """Answer the topic's ARN; the topic is made if there is none, and asked for once a process."""
         with self._lock:
             if self._topic_arn is None:
-                self._topic_arn = _ask(lambda: self._client.create_topic(Name=self.topic))["TopicArn"]
+                self._topic_arn = self._client.create_topic(Name=self._settings.sns_topic)["TopicArn"]
             return self._topic_arn
 
     def _attributes(self, kind: Kind) -> "dict[str, MessageAttributeValueTypeDef]":
@@ -193,30 +193,29 @@ def _config(attempts: int) -> Config:
     )
 
 
-def _ask(call: Callable[[], Any], *, gone_will_do: bool = False) -> Any:  # noqa: ANN401 each call answers its own shape
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    """Turn what boto3 raises, and what comes of an answer without its fields, into the errors of `sms.py`."""
     try:
-        return call()
+        yield
     except ClientError as error:
-        if gone_will_do and error.response["Error"]["Code"] in GONE:
-            return None
-        _raise_refusal(error)
+        raise _refusal(error) from None
     except (NoCredentialsError, PartialCredentialsError, ProfileNotFound):
         raise NotAllowed("no usable AWS credentials were found") from None
     except (EndpointConnectionError, ConnectTimeoutError) as error:
         raise Unavailable(f"SNS cannot be reached ({type(error).__name__})") from None
-    except (BotoCoreError, ResponseParserError) as error:
-        raise OutcomeUnknown(f"no answer from SNS ({type(error).__name__})") from None
+    except (BotoCoreError, ResponseParserError, KeyError, TypeError, ValueError) as error:
+        raise OutcomeUnknown(f"no answer from SNS that can be read ({type(error).__name__})") from None
 
 
-def _raise_refusal(error: ClientError) -> NoReturn:
+def _refusal(error: ClientError) -> GatewayError:
     """Say whether trying again can help: SNS answered, but not with success."""
-    code, meta = error.response["Error"]["Code"], error.response["ResponseMetadata"]
-    status = meta["HTTPStatusCode"]
+    code = error.response.get("Error", {}).get("Code", "without a code")
+    meta = error.response.get("ResponseMetadata", {})
+    status = meta.get("HTTPStatusCode", 0)
     said = f"SNS answered {status} {code} to {error.operation_name} (request {meta.get('RequestId', 'unknown')})"
     if code in LATER:
-        raise Unavailable(said) from None
+        return Unavailable(said)
     if status == FORBIDDEN:
-        raise NotAllowed(said) from None
-    if status in CLIENT_ERROR:
-        raise Refused(said) from None
-    raise OutcomeUnknown(said) from None
+        return NotAllowed(said)
+    return Refused(said) if status in CLIENT_ERROR else OutcomeUnknown(said)

@@ -17,7 +17,7 @@ from quoteapi.config import Settings
 from quoteapi.limits import Limits, SmsSwitchedOff, TooMany
 from quoteapi.models import Subscriber
 from quoteapi.models import database as bound
-from quoteapi.otp import Asked, CodeExpired, NoCodeAskedFor, OneTimePasswords, Purpose, WrongCode
+from quoteapi.otp import Asked, CodeExpired, Made, NoCodeAskedFor, OneTimePasswords, Purpose, WrongCode
 from quoteapi.phone import masked
 from quoteapi.sms import (
     Gateway,
@@ -30,6 +30,8 @@ from quoteapi.sms import (
     confirmation_text,
 )
 
+NOBODY = 0
+"""No subscriber has this id."""
 ACTIVE, UNSUBSCRIBED, STOPPED = "active", "unsubscribed", "stopped"
 STATES = (ACTIVE, UNSUBSCRIBED, STOPPED)
 
@@ -111,11 +113,12 @@ class Subscriptions:
         self._need_shared_state()
         self._limits.switch()
         self._limits.regions(mobile)
+        self._limits.asked_by_address(address)
         with bound.atomic():
-            self._limits.asked_by_address(address)
-            self._limits.codes_to_number(mobile)
             request = self._passwords.ask(mobile, purpose, address)
-            self._limits.single_sms_of_the_day()
+            self._limits.codes_to_number(mobile)
+            if purpose == "subscribe":  # the other way, it is counted where it is known whether an SMS goes out
+                self._limits.single_sms_of_the_day()
         if purpose == "subscribe" and self._has_stopped(mobile):
             raise RepliedStop
         try:
@@ -141,11 +144,10 @@ class Subscriptions:
             subscriber_id = self._proved(mobile, "unsubscribe", code, address)
         else:
             self._need_shared_state()
-            with bound.atomic():
-                self._limits.asked_by_address(address)
-                subscriber_id = self._end(mobile)
-        if subscriber_id is not None:
-            _hand_on(hand.unsubscribe, subscriber_id)
+            self._limits.asked_by_address(address)
+            subscriber_id = self._end(mobile)
+        # For everybody: a stranger must not learn from the time it takes who was subscribed.
+        _hand_on(hand.unsubscribe, subscriber_id or NOBODY)
 
     def _need_shared_state(self) -> None:
         if not self._settings.state_is_shared:
@@ -205,14 +207,24 @@ class Subscriptions:
         Raises `GatewayError` where that failed. Then another try makes another code, but not after `OutcomeUnknown`:
         nobody should get two.
         """
-        made = self._passwords.make(request)
-        if made is None:
-            if self._passwords.is_in_doubt(request):
-                raise OutcomeUnknown("the code of this request may have gone out, so none is sent")
-            return "nothing to send"
-        if made.purpose == "unsubscribe" and not _is_active(made.mobile):
-            self._passwords.sent(request)
-            return "nobody to send it to"
+        try:
+            self._limits.switch()
+            made = self._passwords.make(request)
+            if made is None:
+                if self._passwords.is_in_doubt(request):
+                    raise OutcomeUnknown("the code of this request may have gone out, so none is sent")
+                return "nothing to send"
+            if made.purpose == "unsubscribe":
+                if not _is_active(made.mobile):
+                    self._passwords.sent(request)
+                    return "nobody to send it to"
+                self._limits.single_sms_of_the_day()
+        except (SmsSwitchedOff, TooMany) as error:
+            return f"not sent: {error}"
+        self._send(request, made)
+        return f"sent a code to {masked(made.mobile)}"
+
+    def _send(self, request: str, made: Made) -> None:
         try:
             self._gateway.send_sms(made.mobile, code_text(made.code, made.purpose).message, "code")
         except OutcomeUnknown:
@@ -221,7 +233,6 @@ class Subscriptions:
             self._passwords.not_sent(request)
             raise
         self._passwords.sent(request)
-        return f"sent a code to {masked(made.mobile)}"
 
     def settle(self, subscriber_id: int) -> str:
         """Make the topic agree with what somebody wants. Answer what was done. Raises `GatewayError`."""
@@ -229,7 +240,7 @@ class Subscriptions:
         while (row := self._take(subscriber_id)) is not None:
             try:
                 arn = self._agreed_arn(row)
-            except GatewayError:
+            except Exception:
                 self._release(row)
                 raise
             self._settled(row, arn)
@@ -237,27 +248,37 @@ class Subscriptions:
         return done
 
     def _take(self, subscriber_id: int) -> Subscriber | None:
-        """Take a row that is not settled; None where it is, or somebody else has it."""
-        now = self._clock()
+        """Take a row that is not settled; None where it is, or somebody else has it.
+
+        Notes beforehand where somebody is about to be put, so that it is known even if nobody lives to tell.
+        """
+        now, topic = self._clock(), self._gateway.topic
+        is_active, is_there = Subscriber.state == ACTIVE, Subscriber.topic == topic
+        changes = {
+            "settling_since": now,
+            "topic": Case(None, [(is_active, topic)], Subscriber.topic),
+            "subscription_arn": Case(None, [(is_active & ~is_there, None)], Subscriber.subscription_arn),
+        }
         free = Subscriber.settling_since.is_null() | (Subscriber.settling_since <= now - SETTLING)
         unsettled = (Subscriber.id == subscriber_id) & Subscriber.unsettled_since.is_null(is_null=False)
-        taken = Subscriber.update(settling_since=now).where(unsettled & free).returning(Subscriber).execute()
+        taken = Subscriber.update(changes).where(unsettled & free).returning(Subscriber).execute()
         return next(iter(taken), None)
 
     def _agreed_arn(self, row: Subscriber) -> str | None:
-        """Call the gateway until it agrees with a row. Answer the subscription's ARN, None where there is none."""
+        """Have the gateway agree with a row. Answer the subscription's ARN, None where there is none."""
         if row.state == ACTIVE:
             subscribed = self._gateway.subscribe(row.mobile)
             self._welcome(row)
             return subscribed
-        arn: str | None = row.subscription_arn
-        if arn is None:
-            # Somebody may have put the number on the topic without living to tell: asking again tells the ARN.
-            try:
-                arn = self._gateway.subscribe(row.mobile)
-            except Refused:
-                return None
-        self._gateway.unsubscribe(arn)
+        if row.topic is None:  # nobody ever began to put it there
+            return None
+        if row.subscription_arn is None:
+            # Somebody did, and did not live to tell the ARN: asking again tells it.
+            if row.topic != self._gateway.topic:
+                raise NotAllowed(f"the number was put on {row.topic}, and the settings say {self._gateway.topic}")
+            row.subscription_arn = self._gateway.subscribe(row.mobile)
+            Subscriber.update(subscription_arn=row.subscription_arn).where(_is_taken(row)).execute()
+        self._gateway.unsubscribe(row.subscription_arn)
         return None
 
     def _welcome(self, row: Subscriber) -> None:
@@ -270,6 +291,7 @@ class Subscriptions:
             self._limits.single_sms_of_the_day()
             self._gateway.send_sms(row.mobile, confirmation_text(self._settings.leave_url).message, "confirmation")
         except (Unavailable, NotAllowed):
+            self._limits.give_back_sms()
             Subscriber.update(welcomed_at=None).where(Subscriber.id == row.id).execute()
             raise
         except (Refused, OutcomeUnknown, SmsSwitchedOff, TooMany) as error:
@@ -280,6 +302,7 @@ class Subscriptions:
         same = (Subscriber.state == row.state) & (Subscriber.confirmed_at == row.confirmed_at)
         Subscriber.update(
             subscription_arn=arn,
+            topic=self._gateway.topic if arn is not None else None,
             settling_since=None,
             unsettled_since=Case(None, [(same, None)], Subscriber.unsettled_since),
         ).where(_is_taken(row)).execute()
@@ -293,13 +316,18 @@ class Subscriptions:
         self,
         enough: Callable[[], bool] = lambda: False,
         progress: Callable[[int], None] = lambda _: None,
+        *,
+        everyone: bool = False,
     ) -> Reconciled:
         """Make SNS agree with the database wherever it may not, and forget what has had its time.
 
         Costs in proportion to what is out of step and to the numbers that ever replied STOP. One bad number never stops
-        the rest. Stops early, with `left` over zero, once `enough` says so.
+        the rest. Stops early, with `left` over zero, once `enough` says so. With `everyone`, puts all who are active on
+        the topic: it may have been lost, or be another one now.
         """
         done = self._note_stopped()
+        if everyone:
+            Subscriber.update(unsettled_since=self._clock()).where(Subscriber.state == ACTIVE).execute()
         for subscriber_id in _unsettled():
             if enough():
                 break
@@ -315,8 +343,9 @@ class Subscriptions:
         except Refused as error:
             log.warning("Subscriber %d cannot be settled: %s", subscriber_id, error)
             return done._replace(refused=done.refused + 1)
-        except GatewayError as error:
-            log.warning("Subscriber %d is not settled yet: %s", subscriber_id, error)
+        except Exception as error:
+            known = isinstance(error, GatewayError)
+            log.warning("Subscriber %d is not settled yet: %s", subscriber_id, error, exc_info=not known)
             return done._replace(failed=done.failed + 1)
         if did == "subscribed":
             return done._replace(subscribed=done.subscribed + 1)
@@ -375,6 +404,12 @@ def count(state: str | None) -> int:
 def _in_state(state: str | None) -> "ModelSelect[Subscriber]":
     rows = Subscriber.select()
     return rows if state is None else rows.where(Subscriber.state == state)
+
+
+def on_another_topic(topic: str) -> Expression:
+    """Whether a subscriber is active, but was put on another topic than this one."""
+    # Not as "is another", which no index can answer.
+    return (Subscriber.state == ACTIVE) & ((Subscriber.topic < topic) | (Subscriber.topic > topic))
 
 
 def unsettled_count() -> int:

@@ -18,6 +18,7 @@ from quoteapi.app import create_app
 from quoteapi.config import Settings, read_settings
 from quoteapi.models import database as bound
 from quoteapi.quotes import Quotation, Quotes
+from quoteapi.service import AtOnce
 from quoteapi.service import Service as Whole
 from tests.cast import ALCOTT, AUSTEN, ZOLA, StoppedClock, UpstreamApi, make_catalogue, serving
 
@@ -69,6 +70,7 @@ def _no_number_and_no_code_in_any_log_line(monkeypatch: pytest.MonkeyPatch) -> I
     root.addHandler(reader)
     yield
     root.removeHandler(reader)
+    logging.getLogger("quoteapi").propagate = True
     assert [line for line in lines if tells_too_much(line)] == []
 
 
@@ -129,7 +131,9 @@ def sns(settings: Settings, store: None, clock: StoppedClock, monkeypatch: pytes
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     count_people(monkeypatch)
     with mock_aws():
-        yield Whole(read_settings({"DATABASE_URL": f"sqlite:///{settings.database_path}", **SETTINGS}), now=clock)
+        whole = Whole(read_settings({"DATABASE_URL": f"sqlite:///{settings.database_path}", **SETTINGS}), now=clock)
+        whole.handing = AtOnce(whole.subscriptions)  # what is handed on is done before a test looks
+        yield whole
 
 
 @pytest.fixture

@@ -120,9 +120,9 @@ def subscribe(working: Service, *mobiles: str) -> None:
 def insert(mobile: str, **columns: object) -> None:
     """Insert a subscriber who is active and on the topic, where nothing else is said."""
     now = clock.now()
-    row = {"mobile": mobile, "state": "active", "subscription_arn": f"console:{mobile}", "welcomed_at": now}
+    row = {"mobile": mobile, "state": "active", "topic": "console", "subscription_arn": f"console:{mobile}"}
     consent = {"asked_at": now, "asked_from": ADDRESS, "confirmed_at": now, "confirmed_from": ADDRESS}
-    Subscriber.insert({**row, **consent, **columns}).execute()
+    Subscriber.insert({**row, **consent, "welcomed_at": now, **columns}).execute()
 
 
 def quotes_sent_to() -> list[str]:
@@ -232,7 +232,8 @@ def test_an_export_to_a_file_replaces_it_whole_for_its_owners_eyes(
     file.write_text("What was there before, and is far longer than what comes now.\n" * 1_000)
     file.chmod(0o644)
     masked = quoteapi("subscribers", "export", str(file))
-    assert (masked.returncode, masked.stdout, masked.stderr) == (0, "", "")
+    assert (masked.returncode, masked.stdout) == (0, "")
+    assert masked.stderr == f"2 written to {file}; --unmasked writes whole numbers.\n"
     assert file.stat().st_mode & 0o777 == 0o600
     text = file.read_bytes().decode()
     assert "before" not in text
@@ -256,7 +257,7 @@ def test_an_export_goes_into_a_pipe_and_leaves_it_one(quoteapi: Command, working
     pipe = tmp_path / "to-be-encrypted"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    exported = quoteapi("subscribers", "export", str(pipe), "--unmasked")
+    exported = quoteapi("subscribers", "export", str(pipe), "--unmasked", "--format", "csv")
     read = os.read(reader, 10_000).decode()
     os.close(reader)
     assert exported.returncode == 0
@@ -332,14 +333,21 @@ def test_what_is_no_mobile_number_is_wrong_usage_and_the_right_form_is_shown(
 
 
 def test_a_number_that_sns_cannot_be_told_of_is_unsubscribed_and_removed_later(
-    quoteapi: Command, working: Service, sns_out_of_reach: dict[str, str]
+    quoteapi: Command, working: Service, sns_out_of_reach: dict[str, str], aws_account: dict[str, str]
 ) -> None:
-    insert(MIRA, subscription_arn="arn:aws:sns:us-east-1:123456789012:DailyQuoteSubscription:1")
+    insert(
+        MIRA,
+        topic="us-east-1:DailyQuoteSubscription",
+        subscription_arn="arn:aws:sns:us-east-1:123456789012:DailyQuoteSubscription:1",
+    )
     failed = quoteapi("subscribers", "remove", MIRA, "--yes", **sns_out_of_reach)
     assert (failed.returncode, failed.stdout) == (1, "")
     assert "SNS cannot be reached" in failed.stderr
     assert Subscriber.get().state == "unsubscribed"
-    assert quoteapi("subscribers", "remove", MIRA, "--yes").returncode == 0
+    elsewhere = quoteapi("subscribers", "remove", MIRA, "--yes")
+    assert (elsewhere.returncode, elsewhere.stdout) == (1, "")
+    assert "on a topic of Amazon SNS, and SMS_GATEWAY is console here" in elsewhere.stderr
+    assert quoteapi("subscribers", "remove", MIRA, "--yes", **aws_account).returncode == 0
     assert Subscriber.select().count() == 0
 
 
@@ -367,7 +375,7 @@ def test_in_the_inbox_of_a_laptop_nobody_replies_stop_so_all_are_let_in(quoteapi
 
 def test_a_dry_run_shows_the_sms_its_parts_and_how_many_get_it(quoteapi: Command, working: Service) -> None:
     subscribe(working, MIRA, NOOR)
-    _, text, _ = working.deliveries.draft()
+    text = working.deliveries.draft().text
     shown = quoteapi("publish", "--dry-run")
     assert shown.returncode == 0
     assert shown.stdout.startswith("".join(f"  │ {line}\n" for line in text.message.splitlines()))
@@ -375,7 +383,7 @@ def test_a_dry_run_shows_the_sms_its_parts_and_how_many_get_it(quoteapi: Command
     to_whom = f"to 2 people: {2 * text.parts} SMS to pay for. Nothing was sent."
     assert shown.stdout.endswith(f"\n{len(text.message)} characters in {parts}, {to_whom}\n")
     as_json = json.loads(quoteapi("publish", "--dry-run", "--json").stdout)
-    assert as_json == {"date": f"{clock.now():%Y-%m-%d}", **text._asdict(), "people": 2}
+    assert as_json == {"date": f"{clock.now():%Y-%m-%d}", **text._asdict(), "people": 2, "sent_at": None}
     assert quotes_sent_to() == []
     assert Delivery.select().count() == 0
 
@@ -389,7 +397,10 @@ def test_the_sms_of_the_day_goes_to_everyone_on_the_topic_once(quoteapi: Command
     assert not WHOLE_NUMBER.search(sent.stdout)
     again = quoteapi("publish", "--again")
     assert again.returncode == 0
-    assert re.fullmatch(r"The SMS of \d{4}-\d\d-\d\d was sent at \d\d:\d\d UTC\.\n", again.stdout)
+    assert re.fullmatch(
+        r"The SMS of \d{4}-\d\d-\d\d was sent at \d\d:\d\d UTC; who .*\.\n",
+        again.stdout,
+    )
     as_json = json.loads(quoteapi("publish", "--json").stdout)
     assert set(as_json) == {"date", "sent", "message", "message_id"}
     assert as_json["sent"] is False
@@ -517,7 +528,7 @@ def test_what_is_switched_off_sends_nothing_until_it_is_switched_on(quoteapi: Co
 
 def test_reconciling_says_how_many_were_put_on_and_taken_off(quoteapi: Command, working: Service) -> None:
     a_while_ago = clock.now() - timedelta(hours=1)
-    insert(MIRA, subscription_arn=None, unsettled_since=a_while_ago)
+    insert(MIRA, subscription_arn=None, topic=None, unsettled_since=a_while_ago)
     insert(NOOR, state="unsubscribed", unsettled_since=a_while_ago)
     insert(OMAR)
     reconciled = quoteapi("reconcile")
@@ -530,13 +541,13 @@ def test_reconciling_says_how_many_were_put_on_and_taken_off(quoteapi: Command, 
 
 
 def test_reconciling_says_in_nothing_but_json_what_it_did(quoteapi: Command, working: Service) -> None:
-    insert(MIRA, subscription_arn=None, welcomed_at=None, unsettled_since=clock.now())
+    insert(MIRA, subscription_arn=None, topic=None, welcomed_at=None, unsettled_since=clock.now())
     reconciled = quoteapi("reconcile", "--json")
     assert json.loads(reconciled.stdout) == {**NOBODY_RECONCILED, "subscribed": 1}
 
 
 def test_whom_somebody_else_is_settling_is_left(quoteapi: Command, working: Service) -> None:
-    insert(MIRA, subscription_arn=None, unsettled_since=clock.now(), settling_since=clock.now())
+    insert(MIRA, subscription_arn=None, topic=None, unsettled_since=clock.now(), settling_since=clock.now())
     left = quoteapi("reconcile")
     assert left.returncode == 1
     assert left.stdout.endswith("0 failed, 1 left.\n")
@@ -545,9 +556,9 @@ def test_whom_somebody_else_is_settling_is_left(quoteapi: Command, working: Serv
 def test_who_replied_stop_is_noted_and_taken_off_the_topic(
     quoteapi: Command, working: Service, aws_account: dict[str, str]
 ) -> None:
-    insert(LATA, subscription_arn=None, unsettled_since=clock.now())
-    insert(MIRA, subscription_arn=None, welcomed_at=None, unsettled_since=clock.now())
-    insert(NOOR, subscription_arn=None, welcomed_at=None, unsettled_since=clock.now())
+    insert(LATA, subscription_arn=None, topic=None, unsettled_since=clock.now())
+    insert(MIRA, subscription_arn=None, topic=None, welcomed_at=None, unsettled_since=clock.now())
+    insert(NOOR, subscription_arn=None, topic=None, welcomed_at=None, unsettled_since=clock.now())
     reconciled = quoteapi("reconcile", "--json", **aws_account, SMS_DAILY_CAP="1")
     assert reconciled.returncode == 0
     assert json.loads(reconciled.stdout) == {**NOBODY_RECONCILED, "subscribed": 2, "unsubscribed": 1, "stopped": 1}
@@ -559,7 +570,7 @@ def test_who_replied_stop_is_noted_and_taken_off_the_topic(
 def test_reconciling_fails_while_sns_is_out_of_reach(
     quoteapi: Command, working: Service, sns_out_of_reach: dict[str, str]
 ) -> None:
-    insert(MIRA, subscription_arn=None, unsettled_since=clock.now())
+    insert(MIRA, subscription_arn=None, topic=None, unsettled_since=clock.now())
     failed = quoteapi("reconcile", "--json", **sns_out_of_reach)
     assert failed.returncode == 1
     done = json.loads(failed.stdout)
@@ -569,7 +580,7 @@ def test_reconciling_fails_while_sns_is_out_of_reach(
 
 
 def test_reconciling_fails_where_nobody_may_ask_sns_at_all(quoteapi: Command, working: Service) -> None:
-    insert(MIRA, subscription_arn=None, unsettled_since=clock.now())
+    insert(MIRA, subscription_arn=None, topic=None, unsettled_since=clock.now())
     failed = quoteapi("reconcile", SMS_GATEWAY="sns", SMS_ALLOWED_REGIONS="IN")
     assert "no usable AWS credentials were found" in failed.stderr
     assert failed.returncode == 1
@@ -583,7 +594,7 @@ def test_where_all_is_well_the_doctor_says_so_of_each_thing(quoteapi: Command, w
     well = quoteapi("doctor")
     assert (well.returncode, well.stderr) == (0, "")
     assert all(line.startswith("✓ ") for line in well.stdout.splitlines())
-    assert "2 active, the topic agrees" in well.stdout
+    assert "2 active" in well.stdout
     assert not WHOLE_NUMBER.search(well.stdout)
     checks = json.loads(quoteapi("doctor", "--json").stdout)
     assert all(list(check) == ["name", "state", "found", "to_do"] for check in checks)
@@ -619,8 +630,8 @@ def test_the_doctor_finds_an_empty_catalogue_and_what_fills_it(quoteapi: Command
 
 
 def test_the_doctor_finds_who_waits_for_hours_and_what_helps(quoteapi: Command, working: Service) -> None:
-    insert(MIRA, subscription_arn=None, unsettled_since=clock.now() - timedelta(hours=3))
-    insert(NOOR, subscription_arn=None, unsettled_since=clock.now() - timedelta(minutes=30))
+    insert(MIRA, subscription_arn=None, topic=None, unsettled_since=clock.now() - timedelta(hours=3))
+    insert(NOOR, subscription_arn=None, topic=None, unsettled_since=clock.now() - timedelta(minutes=30))
     waiting = quoteapi("doctor")
     assert waiting.returncode == 1
     assert re.search(r"^✗ subscribers +1 for hours .*\n +Run: quoteapi reconcile$", waiting.stdout, re.MULTILINE)
@@ -654,8 +665,8 @@ def test_the_doctor_finds_a_database_that_is_damaged_inside(quoteapi: Command, t
 def test_the_doctor_looks_at_the_account_where_sms_go_by_sns(
     quoteapi: Command, working: Service, aws_account: dict[str, str]
 ) -> None:
-    insert(MIRA, subscription_arn=None, welcomed_at=None, unsettled_since=clock.now())
-    insert(NOOR, subscription_arn=None, welcomed_at=None, unsettled_since=clock.now())
+    insert(MIRA, subscription_arn=None, topic=None, welcomed_at=None, unsettled_since=clock.now())
+    insert(NOOR, subscription_arn=None, topic=None, welcomed_at=None, unsettled_since=clock.now())
     quoteapi("reconcile", **aws_account)
     leaving = {"PUBLIC_URL": "https://quotes.example.org", "UNSUBSCRIBE_REQUIRES_OTP": "true"}
     looked = quoteapi("doctor", **aws_account, **leaving)

@@ -83,20 +83,20 @@ def test_each_setting_is_typed() -> None:
         ("SMS_DAILY_CAP", "100000001", "SMS_DAILY_CAP must be a whole number"),
         ("SMS_DAILY_CAP", "0000000001000000000", "SMS_DAILY_CAP must be a whole number"),
         ("SMS_DAILY_CAP", "9" * 5_000, "SMS_DAILY_CAP must be a whole number"),
-        ("CODES_PER_NUMBER", "3", "CODES_PER_NUMBER must be how many in how long (s, m, h, d), with commas between"),
-        ("CODES_PER_NUMBER", "0/1m", "CODES_PER_NUMBER must be how many in how long"),
-        ("CODES_PER_NUMBER", "1/0m", "CODES_PER_NUMBER must be how many in how long"),
-        ("CODES_PER_NUMBER", "1/1w", "CODES_PER_NUMBER must be how many in how long"),
-        ("CODES_PER_NUMBER", "1/1m,,3/10m", "CODES_PER_NUMBER must be how many in how long"),
-        ("CODES_PER_NUMBER", "1000/1d", "CODES_PER_NUMBER must be how many in how long"),
-        ("CODES_PER_ADDRESS", "10/1٣h", "CODES_PER_ADDRESS must be how many in how long"),
-        ("WRONG_TRIES_PER_NUMBER", "five", "WRONG_TRIES_PER_NUMBER must be how many in how long"),
+        ("CODES_PER_NUMBER", "3", "CODES_PER_NUMBER must be 1 to 999 in 1 to 9999 s, m, h or d, with commas between"),
+        ("CODES_PER_NUMBER", "0/1m", "CODES_PER_NUMBER must be 1 to 999 in 1 to 9999"),
+        ("CODES_PER_NUMBER", "1/0m", "CODES_PER_NUMBER must be 1 to 999 in 1 to 9999"),
+        ("CODES_PER_NUMBER", "1/1w", "CODES_PER_NUMBER must be 1 to 999 in 1 to 9999"),
+        ("CODES_PER_NUMBER", "1/1m,,3/10m", "CODES_PER_NUMBER must be 1 to 999 in 1 to 9999"),
+        ("CODES_PER_NUMBER", "1000/1d", "CODES_PER_NUMBER must be 1 to 999 in 1 to 9999"),
+        ("CODES_PER_ADDRESS", "10/1٣h", "CODES_PER_ADDRESS must be 1 to 999 in 1 to 9999"),
+        ("WRONG_TRIES_PER_NUMBER", "five", "WRONG_TRIES_PER_NUMBER must be 1 to 999 in 1 to 9999"),
         (
             "WRONG_TRIES_PER_NUMBER",
             "5/1h,9/1d",
-            "WRONG_TRIES_PER_NUMBER must be how many in how long (s, m, h, d), for example 5/1h, not '5/1h,9/1d'.",
+            "WRONG_TRIES_PER_NUMBER must be 1 to 999 in 1 to 9999 s, m, h or d, for example 5/1h, not '5/1h,9/1d'.",
         ),
-        ("WRONG_TRIES_PER_ADDRESS", "30 / 1h", "WRONG_TRIES_PER_ADDRESS must be how many in how long"),
+        ("WRONG_TRIES_PER_ADDRESS", "30 / 1h", "WRONG_TRIES_PER_ADDRESS must be 1 to 999 in 1 to 9999"),
         ("TRUSTED_PROXIES", "proxy.example.org", "TRUSTED_PROXIES must be addresses or networks with commas between"),
         ("TRUSTED_PROXIES", "10.0.0.1/8", "TRUSTED_PROXIES must be addresses or networks"),
         ("TRUSTED_PROXIES", "10.0.0.0/33", "TRUSTED_PROXIES must be addresses or networks"),
@@ -156,7 +156,7 @@ def test_a_container_of_lambda_has_state_of_its_own_unless_a_database_is_named()
     own = read_settings({"AWS_LAMBDA_FUNCTION_NAME": "quotes", "DATABASE_URL": "sqlite:////tmp/quotes.db"})
     assert not own.state_is_shared, "no other container sees that folder"
     named = {"AWS_LAMBDA_FUNCTION_NAME": "quotes", "DATABASE_URL": "sqlite:////mnt/quotes.db"}
-    assert read_settings({**named, "SECRET_KEY": "k" * 32, "SMS_ALLOWED_REGIONS": "IN"}).state_is_shared
+    assert read_settings({**named, "SECRET_KEY": "0123456789abcdef" * 2, "SMS_ALLOWED_REGIONS": "IN"}).state_is_shared
 
 
 # ---- SMS and subscribers
@@ -247,7 +247,7 @@ def test_sms_say_where_to_leave_where_that_is_known(environment: dict[str, str],
             "hidden-" + "k" * 24,
             "SECRET_KEY must be text of at least 32 characters that nobody can guess; make one with: python3",
         ),
-        ("hidden-" + "k" * 32 + "\udcff", "SECRET_KEY must be"),
+        ("hidden-" + "0123456789abcdef" * 2 + "\udcff", "SECRET_KEY must be"),
     ],
     ids=["too short", "bytes that are no text"],
 )
@@ -259,12 +259,12 @@ def test_a_secret_key_that_will_not_do_is_refused_and_not_shown(secret: str, sai
 
 
 def test_a_secret_key_of_32_characters_will_do() -> None:
-    assert read_settings({"SECRET_KEY": "k" * 32}).secret_key == "k" * 32
+    assert read_settings({"SECRET_KEY": "0123456789abcdef" * 2}).secret_key == "0123456789abcdef" * 2
 
 
 def test_what_is_secret_is_in_no_repr() -> None:
     names = ("SECRET_KEY", "aws_access_key_id", "aws_secret_access_key")
-    assert "hidden" not in repr(read_settings(dict.fromkeys(names, "hidden-" + "k" * 32)))
+    assert "hidden" not in repr(read_settings(dict.fromkeys(names, "hidden-" + "0123456789abcdef" * 2)))
 
 
 @pytest.mark.parametrize("name", ["aws_access_key_id", "aws_secret_access_key"])
@@ -285,8 +285,8 @@ def test_on_lambda_with_a_database_for_all_the_key_and_the_countries_must_be_set
     with pytest.raises(WrongSetting, match=r"^SECRET_KEY must be set on Lambda, the same for every container"):
         read_settings({**shared, "SMS_ALLOWED_REGIONS": "IN"})
     with pytest.raises(WrongSetting, match=r"^SMS_ALLOWED_REGIONS must be set"):
-        read_settings({**shared, "SECRET_KEY": "k" * 32})
-    both = read_settings({**shared, "SECRET_KEY": "k" * 32, "SMS_ALLOWED_REGIONS": "IN"})
+        read_settings({**shared, "SECRET_KEY": "0123456789abcdef" * 2})
+    both = read_settings({**shared, "SECRET_KEY": "0123456789abcdef" * 2, "SMS_ALLOWED_REGIONS": "IN"})
     assert (both.gateway, both.leave_url) == ("sns", None)
     with pytest.raises(WrongSetting, match=r"^SMS_GATEWAY must be sns on Lambda"):
-        read_settings({**shared, "SECRET_KEY": "k" * 32, "SMS_GATEWAY": "console"})
+        read_settings({**shared, "SECRET_KEY": "0123456789abcdef" * 2, "SMS_GATEWAY": "console"})

@@ -19,6 +19,7 @@ def put_on_the_topic(*mobiles: str) -> None:
             asked_from="192.0.2.1",
             confirmed_at=NOON,
             confirmed_from="192.0.2.1",
+            topic="console",
             subscription_arn=Console.topic,
         )
 

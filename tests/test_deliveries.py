@@ -31,6 +31,7 @@ def put_on_the_topic(*mobiles: str) -> None:
             asked_from="192.0.2.1",
             confirmed_at=NOON,
             confirmed_from="192.0.2.1",
+            topic="console",
             subscription_arn=f"console:{mobile}",
         )
 
@@ -41,7 +42,9 @@ def not_sent(message: str, message_id: str | None = None) -> Published:
 
 def test_everyone_on_the_topic_gets_the_quote_that_daily_answers(whole: Service) -> None:
     put_on_the_topic(MIRA, NOOR)
-    Subscriber.update(subscription_arn=None, state="unsubscribed").where(Subscriber.mobile == NOOR).execute()
+    Subscriber.update(topic=None, subscription_arn=None, state="unsubscribed").where(
+        Subscriber.mobile == NOOR
+    ).execute()
     done = whole.deliveries.publish()
     assert (done.date, done.sent, done.message) == (TODAY, True, "sent to 1")
     (sms,) = ConsoleSms.select()
@@ -55,7 +58,9 @@ def test_everyone_on_the_topic_gets_the_quote_that_daily_answers(whole: Service)
 def test_a_date_is_published_once_and_the_next_date_again(sns: Service, clock: StoppedClock) -> None:
     first = sns.deliveries.publish()
     clock.pass_by(hours=1)
-    assert sns.deliveries.publish() == not_sent("was sent at 12:00 UTC", first.message_id)
+    assert sns.deliveries.publish() == not_sent(
+        "was sent at 12:00 UTC; who subscribed since gets the next one", first.message_id
+    )
     assert len(published()) == 1
     clock.pass_by(hours=23)
     assert sns.deliveries.publish().sent
@@ -155,7 +160,7 @@ def test_what_may_have_gone_out_is_not_sent_again_unless_somebody_says_so(
 def test_a_claim_whose_holder_died_before_sending_is_taken_over_after_a_while(
     sns: Service, clock: StoppedClock
 ) -> None:
-    Delivery.create(date=TODAY, topic="DailyQuoteSubscription", claimed_at=NOON)
+    Delivery.create(date=TODAY, topic="us-east-1:DailyQuoteSubscription", claimed_at=NOON)
     clock.pass_by(minutes=14)
     assert sns.deliveries.publish() == not_sent("is being sent")
     clock.pass_by(minutes=1)

@@ -165,4 +165,4 @@ def test_the_gateway_of_aws_is_made_without_a_client_or_a_call(
         read_settings({"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "IN", "SNS_TOPIC": "of-the-tests"}), clock
     )
     assert isinstance(gateway, QuoteSubscription)
-    assert gateway.topic == "of-the-tests"
+    assert gateway.topic == "us-east-1:of-the-tests"

@@ -56,7 +56,7 @@ def on_lambda(service: Service, sns: Whole, invoked: list[object], monkeypatch: 
     """Serve the app as a container of Lambda does, with a database that the others share."""
     folder = sns.settings.database_path.parent / "of the container"
     monkeypatch.setattr("quoteapi.config.LAMBDA_FOLDER", folder)
-    settings = {**SETTINGS, "AWS_LAMBDA_FUNCTION_NAME": "quotes-dev", "SECRET_KEY": "k" * 32}
+    settings = {**SETTINGS, "AWS_LAMBDA_FUNCTION_NAME": "quotes-dev", "SECRET_KEY": "0123456789abcdef" * 2}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_REGION", "us-east-1")

@@ -1,7 +1,10 @@
 """`/subscribe` and `/unsubscribe`."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -18,8 +21,13 @@ OTP_DIGITS = 6
 SUBSCRIBED = "Congratulations!!! You have successfully subscribed for daily famous quote."
 UNSUBSCRIBED = "You have successfully unsubscribed from daily famous quote. See you again."
 NOBODY = "unknown"
+AT_ONCE = 3
+"""How many requests of a process are answered here at a time; `serve` has five threads or more."""
+WAIT_SECONDS = 0.5
 MOST_BYTES = 4_096
 EXAMPLE_BODY = '{"mobile": "+919028000001"}'
+
+_free = BoundedSemaphore(AT_ONCE)
 
 
 class Subscribe:
@@ -30,14 +38,16 @@ class Subscribe:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Send a code to `mobile` or, with its `otp`, subscribe it."""
-        fields, service = _fields(req), self._service
-        mobile, otp, address = _mobile(fields), _otp(fields), client_address(req, service.settings)
-        if otp is None:
-            service.subscriptions.ask(mobile, "subscribe", address, service.handing)
-            _answer(resp, _sent(_base(req, service.settings), mobile, "subscribe"))
-        else:
-            service.subscriptions.confirm(mobile, otp, address, service.handing)
-            _answer(resp, SUBSCRIBED)
+        service = self._service
+        with few_at_once():
+            fields = _fields(req)
+            mobile, otp, address = _mobile(fields), _otp(fields), client_address(req, service.settings)
+            if otp is None:
+                service.subscriptions.ask(mobile, "subscribe", address, service.handing)
+                _answer(resp, _sent(_base(req, service.settings), mobile, "subscribe"))
+            else:
+                service.subscriptions.confirm(mobile, otp, address, service.handing)
+                _answer(resp, SUBSCRIBED)
 
     on_post = on_get
 
@@ -50,17 +60,35 @@ class Unsubscribe:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Unsubscribe `mobile` or, where leaving takes a code, send one first."""
-        fields, service = _fields(req), self._service
-        mobile, otp, address = _mobile(fields), _otp(fields), client_address(req, service.settings)
+        service = self._service
         takes_code = service.settings.unsubscribe_requires_otp
-        if takes_code and otp is None:
-            service.subscriptions.ask(mobile, "unsubscribe", address, service.handing)
-            _answer(resp, _sent(_base(req, service.settings), mobile, "unsubscribe"))
-        else:
-            service.subscriptions.leave(mobile, address, service.handing, otp if takes_code else None)
-            _answer(resp, UNSUBSCRIBED)
+        with few_at_once():
+            fields = _fields(req)
+            mobile, otp, address = _mobile(fields), _otp(fields), client_address(req, service.settings)
+            if takes_code and otp is None:
+                service.subscriptions.ask(mobile, "unsubscribe", address, service.handing)
+                _answer(resp, _sent(_base(req, service.settings), mobile, "unsubscribe"))
+            else:
+                service.subscriptions.leave(mobile, address, service.handing, otp if takes_code else None)
+                _answer(resp, UNSUBSCRIBED)
 
     on_post = on_get
+
+
+@contextmanager
+def few_at_once() -> Iterator[None]:
+    """Keep threads free for those who read quotes, however slowly a client sends or SNS answers.
+
+    Who has to wait long is told to come back.
+    """
+    if not _free.acquire(timeout=WAIT_SECONDS):
+        raise falcon.HTTPServiceUnavailable(
+            title="Too busy", description="Too many subscribe at this moment. Try again in a second.", retry_after=1
+        )
+    try:
+        yield
+    finally:
+        _free.release()
 
 
 def client_address(req: falcon.Request, settings: Settings) -> str:
@@ -71,8 +99,9 @@ def client_address(req: falcon.Request, settings: Settings) -> str:
     """
     event = req.env.get("lambda.event")
     if event is not None:
-        identity = (event.get("requestContext") or {}).get("identity") or {}
-        return _known_by(_parsed(identity.get("sourceIp")))
+        context = event.get("requestContext") or {}
+        said_by = context.get("identity") or context.get("http") or {}  # of a REST API, or of an HTTP API
+        return _known_by(_parsed(said_by.get("sourceIp")))
     asking = _parsed(req.env.get("REMOTE_ADDR"))
     forwarded = [part.strip() for part in (req.get_header("X-Forwarded-For") or "").split(",") if part.strip()]
     while forwarded and _is_trusted(asking, settings):
@@ -112,10 +141,13 @@ def _fields(req: falcon.Request) -> dict[str, Any]:
             raise falcon.HTTPContentTooLarge(description=f"Send at most {MOST_BYTES} bytes: {EXAMPLE_BODY}")
         try:
             sent = req.get_media()
-        except RecursionError:  # lists in lists in lists
+        except (falcon.MediaMalformedError, RecursionError):  # lists in lists in lists
             sent = None
-        if not isinstance(sent, dict):
-            raise falcon.HTTPBadRequest(title="Invalid body", description=f"Send a JSON object: {EXAMPLE_BODY}")
+        if not isinstance(sent, dict) or any(name.lstrip().startswith("{") for name in sent):
+            raise falcon.HTTPBadRequest(
+                title="Invalid body",
+                description=f"Send a form, or JSON with Content-Type: application/json, for example {EXAMPLE_BODY}",
+            )
         fields.update(sent)
     return fields
 
@@ -142,10 +174,9 @@ def _mobile(fields: dict[str, Any]) -> str:
 
 def _otp(fields: dict[str, Any]) -> str | None:
     """Answer the code that was sent, None where none was; an empty one is wrong, and brings no new SMS."""
-    text = _text(fields, "otp")
-    if text is None:
+    if fields.get("otp") is None:
         return None
-    digits = "".join(text.split()).replace("-", "")
+    digits = "".join((_text(fields, "otp") or "").split())
     if isinstance(fields["otp"], int):
         digits = digits.zfill(OTP_DIGITS)  # a number of JSON has no zeros in front
     if not (digits.isdecimal() and len(digits) == OTP_DIGITS):
