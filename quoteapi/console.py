@@ -67,11 +67,6 @@ def inbox(limit: int) -> list[ConsoleSms]:
     return list(ConsoleSms.select().order_by(ConsoleSms.id.desc()).limit(limit))[::-1]
 
 
-def forget(mobile: str) -> bool:
-    """Remove the SMS to a number. Answer whether there were any."""
-    return bool(ConsoleSms.delete().where(ConsoleSms.to == mobile).execute())
-
-
 def _print(head: str, message: str) -> None:
     lines = "\n".join(f"  │ {line}" for line in message.splitlines())
     sys.stdout.write(f"\n{head}\n{lines}\n\n")

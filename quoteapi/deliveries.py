@@ -17,8 +17,8 @@ from quoteapi.quotes import Quotes
 from quoteapi.sms import Gateway, GatewayError, NotAllowed, OutcomeUnknown, Text, daily_text
 from quoteapi.subscriptions import NotShared, on_another_topic
 
-TAKEN_OVER = timedelta(minutes=15)
-"""After so long, a claim's holder is taken for dead."""
+TAKEN_OVER = timedelta(minutes=2)
+"""After so long, a claim's holder is taken for dead: in time for the tries that Lambda makes after a failed one."""
 IN_DOUBT = timedelta(seconds=45)
 """After so long without an answer, nobody will ever know; far longer than the gateway's time-outs."""
 
@@ -60,12 +60,15 @@ class Deliveries:
         self._limits = limits
         self._clock = clock
 
-    def draft(self) -> Draft:
-        """Answer what would be sent today, and to how many. Raises `GatewayError`, `quotes.NoQuoteFound`."""
-        today = self._clock().date()
-        text = daily_text(self._quotes.of_date(today), self._settings.leave_url)
-        sent = Delivery.select(Delivery.sent_at).where(_of(today, self._gateway.topic)).scalar()
-        return Draft(today, text, self._gateway.people(), sent)
+    def draft(self, day: date | None = None) -> Draft:
+        """Answer what would be sent on a date, today if none is named, and to how many.
+
+        Raises `GatewayError`, `quotes.NoQuoteFound`.
+        """
+        day = day or self._clock().date()
+        text = daily_text(self._quotes.of_date(day), self._settings.leave_url)
+        sent = Delivery.select(Delivery.sent_at).where(_of(day, self._gateway.topic)).scalar()
+        return Draft(day, text, self._gateway.people(), sent)
 
     def publish(self, *, again: bool = False) -> Published:
         """Send the quote that `/daily` answers today to everyone on the topic, unless it was sent or is being sent.
@@ -81,8 +84,8 @@ class Deliveries:
             return claim
         try:
             _need_one_topic(self._gateway.topic)
-            draft = self.draft()
-            self._limits.quote_of_the_day(draft.people)
+            draft = self.draft(claim.date)  # and not of the present date: midnight may have passed
+            self._limits.quote_of_the_day(draft.people, draft.text.parts)
         except Exception:
             _give_up(claim)
             raise

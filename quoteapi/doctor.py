@@ -9,10 +9,11 @@ from typing import Literal, NamedTuple
 from peewee import PeeweeException
 
 from quoteapi import database
-from quoteapi.config import SETTING_NAMES, Settings, WrongSetting, from_dotenv, load_settings
-from quoteapi.deliveries import IN_DOUBT
+from quoteapi.config import ANY_REGION, SETTING_NAMES, Settings, WrongSetting, from_dotenv, load_settings
+from quoteapi.deliveries import IN_DOUBT, TAKEN_OVER
 from quoteapi.limits import SMS_SWITCH
 from quoteapi.models import Delivery, SmsCount, Subscriber, Switch
+from quoteapi.phone import regions
 from quoteapi.quotes import catalogue_size
 from quoteapi.service import Service
 from quoteapi.sms import Gateway, GatewayError, NotAllowed
@@ -20,6 +21,8 @@ from quoteapi.subscriptions import on_another_topic
 
 BEHIND = timedelta(hours=2)
 """The reconciler runs every hour; what waits longer than this waits in vain."""
+MISSED = timedelta(hours=36)
+"""Without an SMS of the day for so long, something is wrong."""
 NEARLY = 0.8
 
 State = Literal["ok", "advice", "wrong"]
@@ -82,7 +85,10 @@ def _store(service: Service) -> Iterator[Check]:
     behind = Subscriber.select().where(Subscriber.unsettled_since < service.clock() - BEHIND).count()
     if behind:
         yield Check(
-            "subscribers", "wrong", f"{behind} for hours not as they want it on the topic", "Run: quoteapi reconcile"
+            "subscribers",
+            "wrong",
+            f"{behind} for hours not as they want it on the topic",
+            "Run: quoteapi reconcile. It tells whom SNS refuses.",
         )
     else:
         active = Subscriber.select().where(Subscriber.state == "active").count()
@@ -92,6 +98,9 @@ def _store(service: Service) -> Iterator[Check]:
 def _sending(service: Service) -> Iterator[Check]:
     settings = service.settings
     yield _switch(settings)
+    if unknown := settings.allowed_regions - regions() - {ANY_REGION}:
+        found = f"SMS_ALLOWED_REGIONS has {', '.join(sorted(unknown))}, which is no country"
+        yield Check("countries", "wrong", found, "Countries are written as in IN or GB.")
     yield _last_delivery(service)
     elsewhere = Subscriber.select().where(on_another_topic(service.gateway.topic))
     if others := elsewhere.count():
@@ -133,17 +142,24 @@ def _switch(settings: Settings) -> Check:
 
 def _last_delivery(service: Service) -> Check:
     of_this_topic = Delivery.select().where(Delivery.topic == service.gateway.topic)
-    last = of_this_topic.order_by(Delivery.date.desc()).first()
-    if last is None:
-        return Check("daily SMS", "ok", "none was sent yet")
-    if last.sent_at is not None:
-        return Check("daily SMS", "ok", f"last sent {last.sent_at:%Y-%m-%d %H:%M} UTC")
-    if last.sending_at is None or last.sending_at > service.clock() - IN_DOUBT:
-        return Check("daily SMS", "ok", f"that of {last.date} is being sent")
-    found = f"nobody knows whether that of {last.date} went out"
-    if last.date < service.clock().date():
-        return Check("daily SMS", "advice", found, "Today's is sent as ever.")
-    return Check("daily SMS", "wrong", found, "To send it in spite of that: quoteapi publish --again")
+    last, now = of_this_topic.order_by(Delivery.date.desc()).first(), service.clock()
+    state: State = "ok"
+    found, to_do = "none was sent yet", ""
+    if last is not None and last.sent_at is not None:
+        found = f"last sent {last.sent_at:%Y-%m-%d %H:%M} UTC"
+        if last.sent_at < now - MISSED:
+            state, to_do = "wrong", "Is the schedule, or cron, running? For now: quoteapi publish"
+    elif last is not None and last.sending_at is not None and last.sending_at <= now - IN_DOUBT:
+        found = f"nobody knows whether that of {last.date} went out"
+        state, to_do = "wrong", "To send it in spite of that: quoteapi publish --again"
+        if last.date < now.date():
+            state, to_do = "advice", "Today's is sent as ever."
+    elif last is not None:
+        found = f"that of {last.date} is being sent"
+        if last.sending_at is None and last.claimed_at <= now - TAKEN_OVER:
+            found = f"whoever was to send that of {last.date} died before"
+            state, to_do = "wrong", "Run: quoteapi publish"
+    return Check("daily SMS", state, found, to_do)
 
 
 def _account(gateway: Gateway) -> Iterator[Check]:

@@ -96,11 +96,14 @@ class Limits:
         today = SmsCount.date == self._clock().date()
         SmsCount.update(count=SmsCount.count - 1).where(today & (SmsCount.count > 0)).execute()
 
-    def quote_of_the_day(self, people: int) -> None:
-        """Let the daily SMS pass if as many people as get it are within the day's cap. Raises `TooMany`."""
+    def quote_of_the_day(self, people: int, parts: int) -> None:
+        """Let the daily SMS pass if all its parts, to all who get it, are within the day's cap. Raises `TooMany`."""
         cap = self._settings.daily_cap
-        if people > cap:
-            message = f"{people} people would get the SMS, and SMS_DAILY_CAP is {cap}. Set it higher to go on."
+        if people * parts > cap:
+            in_parts = f" in {parts} parts" if parts > 1 else ""
+            message = (
+                f"{people} people would get the SMS{in_parts}, and SMS_DAILY_CAP is {cap}. Set it higher to go on."
+            )
             raise TooMany(message, seconds_to_midnight(self._clock()))
 
     def forget_number(self, mobile: str) -> bool:

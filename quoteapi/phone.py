@@ -6,7 +6,7 @@ Numbering plans are those of `phonenumberslite`, which is loaded with the first 
 import re
 import unicodedata
 
-RIGHT_FORM = "Send the number with its country code, for example +919028000001."
+RIGHT_FORM = "Send mobile as an international number, for example +919028000001."
 
 _MAX_LENGTH = 64
 _WRITTEN = re.compile(r"[ (]*\+?[\d ().\-/]+")

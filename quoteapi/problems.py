@@ -99,8 +99,8 @@ def _not_the_code(req: falcon.Request, resp: falcon.Response, error: Exception, 
 def _no_sms(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
     if isinstance(error, NotShared):
         detail = (
-            "Subscribing is not possible here: this service has no database that its machines share."
-            " Its operator has to set DATABASE_URL."
+            "Subscribing is not possible here: this service has no database that its machines share, and an SQLite"
+            " file is none. Its operator has to set DATABASE_URL."
         )
     elif isinstance(error, SmsSwitchedOff):
         detail = "The operator of this service has switched SMS off for now."

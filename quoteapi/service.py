@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from quoteapi import clock, database, log, models
@@ -95,6 +95,12 @@ class Service:
         return digests_of(self.settings)
 
 
+@lru_cache(maxsize=1)
+def _put_together(settings: Settings, now: clock.Clock) -> Service:
+    """Put the service together once a process: its clients of AWS cost more than most work does."""
+    return Service(settings, now=now)
+
+
 @contextmanager
 def at_work() -> Iterator[Service]:
     """Put the service together from the environment, with its database open, for one piece of work of Lambda's.
@@ -106,7 +112,7 @@ def at_work() -> Iterator[Service]:
         if settings.on_lambda:
             log.configure(settings.log_level, at_once=True)
         with database.connect(settings).connection_context():
-            yield Service(settings, now=clock.now)
+            yield _put_together(settings, clock.now)
 
 
 class WorkFailed(Exception):

@@ -17,10 +17,16 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     EndpointConnectionError,
     NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
+    ProxyConnectionError,
+    SSOError,
+    TokenRetrievalError,
 )
 from botocore.parsers import ResponseParserError
 
@@ -43,6 +49,18 @@ LATER = frozenset({"Throttled", "Throttling", "ThrottledException", "ThrottlingE
 """Codes of refusals that time mends."""
 
 
+GONE = frozenset({"NotFound", "NotFoundException"})
+CREDENTIALS = (
+    CredentialRetrievalError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
+
+
 class QuoteSubscription:
     """The topic of the daily SMS, and SMS to single numbers."""
 
@@ -59,66 +77,66 @@ class QuoteSubscription:
     def send_sms(self, mobile: str, message: str, kind: Kind) -> str:
         """Send one SMS, in one attempt. Answer SNS's message id."""
         attributes = self._attributes(kind)
-        with _translated_errors():
+        with self._translated_errors():
             sent = self._sending.publish(PhoneNumber=mobile, Message=message, MessageAttributes=attributes)
             return sent["MessageId"]
 
     def subscribe(self, mobile: str) -> str:
         """Put a number on the topic. Answer the subscription's ARN, the same for a number that is there already."""
-        with _translated_errors():
+        with self._translated_errors():
             subscribed = self._client.subscribe(TopicArn=self._topic(), Protocol="sms", Endpoint=mobile)
             return subscribed["SubscriptionArn"]
 
     def unsubscribe(self, subscription_arn: str) -> None:
         """Take a subscription off the topic, in one call; one that is gone already will do."""
         if subscription_arn.startswith("arn:"):  # else it is of the console, and nothing is on SNS
-            with _translated_errors(), suppress(self._client.exceptions.NotFoundException):
+            with self._translated_errors(), suppress(self._client.exceptions.NotFoundException):
                 self._client.unsubscribe(SubscriptionArn=subscription_arn)
 
     def publish(self, message: str) -> str:
         """Send a quote to everyone on the topic, in one attempt. Answer SNS's message id."""
         attributes = self._attributes("quote")
-        with _translated_errors():
+        with self._translated_errors():
             sent = self._sending.publish(TopicArn=self._topic(), Message=message, MessageAttributes=attributes)
             return sent["MessageId"]
 
     def people(self) -> int:
         """Answer how many are on the topic, as SNS counts them, some seconds late."""
-        with _translated_errors():
+        with self._translated_errors():
             found = self._client.get_topic_attributes(TopicArn=self._topic())
             return int(found["Attributes"]["SubscriptionsConfirmed"])
 
     def has_stopped(self, mobile: str) -> bool:
         """Whether the number replied STOP to the account; asked once, as somebody waits for the answer."""
-        with _translated_errors():
+        with self._translated_errors():
             return self._sending.check_if_phone_number_is_opted_out(phoneNumber=mobile)["isOptedOut"]
 
     def all_stopped(self) -> Iterator[list[str]]:
         """Answer the numbers that replied STOP, a hundred at a time."""
         token: str | None = ""
         while token is not None:
-            with _translated_errors():
+            with self._translated_errors():
                 page = self._client.list_phone_numbers_opted_out(**({"nextToken": token} if token else {}))
                 mobiles, token = page["phoneNumbers"], page.get("nextToken")
             yield mobiles
 
     def let_back_in(self, mobile: str) -> None:
         """Take a number off the list of those that replied STOP; AWS does that once in 30 days."""
-        with _translated_errors():
+        with self._translated_errors():
             self._client.opt_in_phone_number(phoneNumber=mobile)
 
     # ---- what the doctor asks
 
     def spend_limit(self) -> str | None:
         """Answer the account's monthly limit for SMS, in US dollars; None where the account never set one."""
-        with _translated_errors():
+        with self._translated_errors():
             found = self._client.get_sms_attributes(attributes=["MonthlySpendLimit"])
             return found["attributes"].get("MonthlySpendLimit")
 
     def spent(self) -> float:
         """Answer what SMS cost the account this month, in US dollars, as CloudWatch has it."""
         now = self._now()
-        with _translated_errors():
+        with self._translated_errors():
             found = self._metrics.get_metric_statistics(
                 Namespace="AWS/SNS",
                 MetricName="SMSMonthToDateSpentUSD",
@@ -131,10 +149,28 @@ class QuoteSubscription:
 
     def is_in_sandbox(self) -> bool:
         """Whether the account may only send to numbers that it verified."""
-        with _translated_errors():
+        with self._translated_errors():
             return self._client.get_sms_sandbox_account_status()["IsInSandbox"]
 
     # ---- how it is called
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        """Turn what boto3 raises, and what comes of an answer without its fields, into the errors of `sms.py`."""
+        try:
+            yield
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in GONE:
+                self._topic_arn = None  # somebody deleted the topic: the next call makes it anew
+            raise _refusal(error) from None
+        except ParamValidationError:
+            raise Refused("boto3 will not send such a request to SNS") from None
+        except CREDENTIALS as error:
+            raise NotAllowed(f"no usable AWS credentials were found ({type(error).__name__})") from None
+        except (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError) as error:
+            raise Unavailable(f"SNS cannot be reached ({type(error).__name__})") from None
+        except (BotoCoreError, ResponseParserError, KeyError, TypeError, ValueError) as error:
+            raise OutcomeUnknown(f"no answer from SNS that can be read ({type(error).__name__})") from None
 
     @cached_property
     def _session(self) -> boto3.Session:
@@ -193,28 +229,13 @@ def _config(attempts: int) -> Config:
     )
 
 
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    """Turn what boto3 raises, and what comes of an answer without its fields, into the errors of `sms.py`."""
-    try:
-        yield
-    except ClientError as error:
-        raise _refusal(error) from None
-    except (NoCredentialsError, PartialCredentialsError, ProfileNotFound):
-        raise NotAllowed("no usable AWS credentials were found") from None
-    except (EndpointConnectionError, ConnectTimeoutError) as error:
-        raise Unavailable(f"SNS cannot be reached ({type(error).__name__})") from None
-    except (BotoCoreError, ResponseParserError, KeyError, TypeError, ValueError) as error:
-        raise OutcomeUnknown(f"no answer from SNS that can be read ({type(error).__name__})") from None
-
-
 def _refusal(error: ClientError) -> GatewayError:
     """Say whether trying again can help: SNS answered, but not with success."""
     code = error.response.get("Error", {}).get("Code", "without a code")
     meta = error.response.get("ResponseMetadata", {})
     status = meta.get("HTTPStatusCode", 0)
     said = f"SNS answered {status} {code} to {error.operation_name} (request {meta.get('RequestId', 'unknown')})"
-    if code in LATER:
+    if code in LATER or code in GONE:
         return Unavailable(said)
     if status == FORBIDDEN:
         return NotAllowed(said)

@@ -11,11 +11,11 @@ from typing import NamedTuple, Protocol, cast
 
 from peewee import Case, Expression, ModelSelect
 
-from quoteapi import console, database
+from quoteapi import database
 from quoteapi.clock import Clock
 from quoteapi.config import Settings
 from quoteapi.limits import Limits, SmsSwitchedOff, TooMany
-from quoteapi.models import Subscriber
+from quoteapi.models import ConsoleSms, Subscriber
 from quoteapi.models import database as bound
 from quoteapi.otp import Asked, CodeExpired, Made, NoCodeAskedFor, OneTimePasswords, Purpose, WrongCode
 from quoteapi.phone import masked
@@ -112,7 +112,8 @@ class Subscriptions:
         """
         self._need_shared_state()
         self._limits.switch()
-        self._limits.regions(mobile)
+        if purpose == "subscribe":  # whoever subscribed can leave, wherever SMS go by now
+            self._limits.regions(mobile)
         self._limits.asked_by_address(address)
         with bound.atomic():
             request = self._passwords.ask(mobile, purpose, address)
@@ -299,16 +300,30 @@ class Subscriptions:
 
     def _settled(self, row: Subscriber, arn: str | None) -> None:
         """Write down what the gateway did; where people changed their mind meanwhile, the row stays unsettled."""
-        same = (Subscriber.state == row.state) & (Subscriber.confirmed_at == row.confirmed_at)
-        Subscriber.update(
-            subscription_arn=arn,
-            topic=self._gateway.topic if arn is not None else None,
-            settling_since=None,
-            unsettled_since=Case(None, [(same, None)], Subscriber.unsettled_since),
-        ).where(_is_taken(row)).execute()
+        same = (
+            (Subscriber.state == row.state)
+            & (Subscriber.confirmed_at == row.confirmed_at)
+            & (Subscriber.unsettled_since == row.unsettled_since)
+        )
+        place: dict[str, object] = {"subscription_arn": arn, "topic": self._gateway.topic}
+        if arn is None:  # to take somebody off twice does no harm; to forget that somebody else put them there does
+            columns = Subscriber.subscription_arn, Subscriber.topic
+            place = {column.name: Case(None, [(same, None)], column) for column in columns}
+        unsettled_since = Case(None, [(same, None)], Subscriber.unsettled_since)
+        done = Subscriber.update(settling_since=None, unsettled_since=unsettled_since, **place).where(_is_taken(row))
+        if not done.execute():
+            self._overtaken(row, arn)
 
     def _release(self, row: Subscriber) -> None:
-        Subscriber.update(settling_since=None).where(_is_taken(row)).execute()
+        if not Subscriber.update(settling_since=None).where(_is_taken(row)).execute():
+            self._overtaken(row, row.subscription_arn)
+
+    def _overtaken(self, row: Subscriber, arn: str | None) -> None:
+        """Have a row settled again that somebody took over: nobody knows whose call came last."""
+        place = {"topic": self._gateway.topic, "subscription_arn": arn} if row.state == ACTIVE else {}
+        again = Subscriber.update(unsettled_since=self._clock(), **place).where(Subscriber.id == row.id)
+        if not again.execute() and arn is not None:  # somebody removed the number meanwhile
+            self._gateway.unsubscribe(arn)
 
     # ---- what the operator does
 
@@ -325,7 +340,7 @@ class Subscriptions:
         the rest. Stops early, with `left` over zero, once `enough` says so. With `everyone`, puts all who are active on
         the topic: it may have been lost, or be another one now.
         """
-        done = self._note_stopped()
+        done = noted = self._note_stopped()
         if everyone:
             Subscriber.update(unsettled_since=self._clock()).where(Subscriber.state == ACTIVE).execute()
         for subscriber_id in _unsettled():
@@ -335,7 +350,8 @@ class Subscriptions:
             progress(1)
         self._passwords.forget_old()
         self._limits.forget_old()
-        return done._replace(left=max(0, unsettled_count() - done.failed - done.refused))
+        tried = done.failed - noted.failed + done.refused
+        return done._replace(left=max(0, unsettled_count() - tried))
 
     def _reconciled(self, subscriber_id: int, done: Reconciled) -> Reconciled:
         try:
@@ -376,14 +392,11 @@ class Subscriptions:
             settled = (Subscriber.id == row.id) & Subscriber.unsettled_since.is_null()
             if not Subscriber.delete().where(settled).execute():
                 raise Unavailable("the number is being put on the topic or taken off it; try again in some minutes")
-        found = [self._passwords.forget(mobile), self._limits.forget_number(mobile), console.forget(mobile)]
+        inbox = ConsoleSms.delete().where(ConsoleSms.to == mobile).execute()
+        found = [self._passwords.forget(mobile), self._limits.forget_number(mobile), inbox]
         if not database.scrub():
             raise Unavailable("the number is removed, but another process holds old pages; try again in some minutes")
         return row is not None or any(found)
-
-    def let_back_in(self, mobile: str) -> None:
-        """Let a number that replied STOP subscribe again. Raises `GatewayError`."""
-        self._gateway.let_back_in(mobile)
 
 
 def newest(state: str | None, limit: int) -> list[Subscriber]:

@@ -14,7 +14,7 @@ from moto.sns.models import SNSBackend, Topic, sns_backends
 if TYPE_CHECKING:
     from botocore.compat import HTTPHeaders
 
-Fault = Literal["throttled", "refused", "forbidden", "error 500", "timed out", "answer lost"]
+Fault = Literal["throttled", "refused", "forbidden", "error 500", "nonsense", "timed out", "answer lost"]
 
 SETTINGS = {
     "SMS_GATEWAY": "sns",
@@ -79,6 +79,9 @@ def _failed(fault: Fault, request: AWSPreparedRequest) -> AWSResponse:
             return _error(request, 403, "AuthorizationError")
         case "error 500":
             return _error(request, 500, "InternalError")
+        case "nonsense":
+            html = cast("HTTPHeaders", {"Content-Type": "text/html"})
+            return AWSResponse(request.url, 200, html, _Raw(b"<html><br></html>"))
     raise ReadTimeoutError(endpoint_url=request.url)
 
 

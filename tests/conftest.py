@@ -67,8 +67,13 @@ def _no_number_and_no_code_in_any_log_line(monkeypatch: pytest.MonkeyPatch) -> I
     written = log._Writer.add
     monkeypatch.setattr(log._Writer, "add", add)
     root, reader = logging.getLogger(), Reader(logging.INFO)
+    level = root.level
     root.addHandler(reader)
+    root.setLevel(logging.INFO)
+    token = log.request_id.set("-")
     yield
+    log.request_id.reset(token)
+    root.setLevel(level)
     root.removeHandler(reader)
     logging.getLogger("quoteapi").propagate = True
     assert [line for line in lines if tells_too_much(line)] == []

@@ -1,15 +1,15 @@
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 
 from quoteapi.config import read_settings
-from quoteapi.deliveries import Deliveries, Published
+from quoteapi.deliveries import Deliveries, Draft, Published
 from quoteapi.limits import SmsSwitchedOff, TooMany, set_switch
 from quoteapi.models import ConsoleSms, Delivery, Subscriber
 from quoteapi.service import Service
-from quoteapi.sms import GatewayError, NotAllowed, OutcomeUnknown, Refused, Unavailable
+from quoteapi.sms import GatewayError, NotAllowed, OutcomeUnknown, Refused, Unavailable, daily_text
 from quoteapi.subscriptions import NotShared
-from tests.aws import Calls, Fault, published
+from tests.aws import Calls, Fault, backend, published
 from tests.cast import ALCOTT, AUSTEN, MIRA, NOON, NOOR, ZOLA, StoppedClock, counted_statements
 
 TODAY = NOON.date()
@@ -106,6 +106,36 @@ def test_the_switch_and_a_database_of_ones_own_stop_it(whole: Service, clock: St
     assert Delivery.select().count() == 0
 
 
+def test_the_sms_is_that_of_the_date_it_was_claimed_for(
+    sns: Service, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.moment = NOON.replace(hour=23, minute=59, second=59)
+    expected = daily_text(sns.quotes.of_date(TODAY), None).message
+    draft = sns.deliveries.draft
+
+    def after_midnight(day: date) -> Draft:
+        clock.pass_by(seconds=2)
+        return draft(day)
+
+    monkeypatch.setattr(sns.deliveries, "draft", after_midnight)
+    assert sns.deliveries.publish().date == TODAY
+    assert published() == [expected]
+    assert Delivery.get(Delivery.date == TODAY).sent_at.date() == TODAY + timedelta(days=1)
+
+
+def test_two_topics_have_deliveries_of_their_own(sns: Service) -> None:
+    Delivery.create(date=TODAY, topic="eu-west-1:Another", claimed_at=NOON, sending_at=NOON, sent_at=NOON)
+    assert sns.deliveries.publish().sent
+
+
+def test_a_topic_that_somebody_deleted_is_made_anew(sns: Service) -> None:
+    sns.gateway.subscribe(MIRA)
+    backend().topics.clear()
+    with pytest.raises(Unavailable, match="404 NotFound"):
+        sns.deliveries.publish()
+    assert sns.deliveries.publish().sent
+
+
 # ---- failures
 
 
@@ -161,9 +191,9 @@ def test_a_claim_whose_holder_died_before_sending_is_taken_over_after_a_while(
     sns: Service, clock: StoppedClock
 ) -> None:
     Delivery.create(date=TODAY, topic="us-east-1:DailyQuoteSubscription", claimed_at=NOON)
-    clock.pass_by(minutes=14)
+    clock.pass_by(seconds=119)
     assert sns.deliveries.publish() == not_sent("is being sent")
-    clock.pass_by(minutes=1)
+    clock.pass_by(seconds=1)
     assert sns.deliveries.publish().sent
     assert len(published()) == 1
 

@@ -130,9 +130,11 @@ def test_the_days_cap_is_for_all_numbers_together_and_ends_with_the_day(store: N
 
 def test_the_daily_sms_may_go_to_as_many_people_as_the_cap_says(store: None, clock: StoppedClock) -> None:
     limits = with_settings(clock, SMS_DAILY_CAP="3")
-    limits.quote_of_the_day(3)
+    limits.quote_of_the_day(3, parts=1)
     with pytest.raises(TooMany, match="4 people would get the SMS, and SMS_DAILY_CAP is 3"):
-        limits.quote_of_the_day(4)
+        limits.quote_of_the_day(4, parts=1)
+    with pytest.raises(TooMany, match="2 people would get the SMS in 2 parts, and SMS_DAILY_CAP is 3"):
+        limits.quote_of_the_day(2, parts=2)
 
 
 def test_the_switch_stops_every_sms_until_it_is_put_back(limits: Limits, clock: StoppedClock) -> None:
@@ -192,3 +194,11 @@ def test_a_clock_that_is_set_back_grants_nothing_more(limits: Limits, clock: Sto
     clock.pass_by(hours=-1)
     assert seconds_to_wait(limits) == 3_660
     assert clock().date() == date(2026, 11, 22)
+
+
+def test_tokens_that_were_taken_by_a_clock_a_year_ahead_are_forgotten(limits: Limits, clock: StoppedClock) -> None:
+    clock.pass_by(days=365)
+    assert seconds_to_wait(limits) == 0
+    clock.pass_by(days=-365)
+    assert seconds_to_wait(limits) == 0
+    assert seconds_to_wait(limits) == 60

@@ -126,3 +126,30 @@ def test_an_error_has_its_phone_numbers_masked_and_its_request_id_whole(told: To
     assert "ValueError: no row for +91••••••0001\n" in said
     warning = logging.makeLogRecord({"msg": "No SMS to %s", "args": (NOOR,), "levelname": "WARNING"})
     assert log._Formatter().format(warning).endswith(" WARNING No SMS to +91••••••0002 [-]")
+
+
+def test_nobody_else_writes_our_lines_or_addresses_with_what_clients_sent(told: Told) -> None:
+    class Lambdas(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            written.append(record.getMessage())
+
+    written: list[str] = []
+    root, handler = logging.getLogger(), Lambdas(logging.INFO)
+    root.addHandler(handler)
+    level = root.level
+    root.setLevel(logging.INFO)
+    log.configure("INFO", at_once=True)
+    logging.getLogger("quoteapi.anything").error("It failed")
+    logging.getLogger("zappa.wsgi").info("GET /subscribe?mobile=919028000001")
+    root.setLevel(level)
+    root.removeHandler(handler)
+    assert written == []
+    assert "It failed" in told()
+
+
+def test_a_number_that_a_client_names_its_request_by_is_not_in_the_log(service: Service, told: Told) -> None:
+    base = service()
+    log.configure("INFO", at_once=True)
+    answer = requests.get(f"{base}/daily", headers={"X-Request-ID": "tel919028000001"}, timeout=5)
+    assert answer.headers["X-Request-ID"] == "tel919028000001"
+    assert told().endswith("GET /daily 200 [tel•]\n")

@@ -1,5 +1,5 @@
 import json
-from pathlib import Path
+from itertools import count
 from typing import Any
 
 import falcon
@@ -268,10 +268,9 @@ def test_while_sms_are_switched_off_nobody_can_subscribe_but_everybody_can_leave
 
 
 def test_on_lambda_without_a_shared_database_nobody_can_subscribe(
-    service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    service: Service,
 ) -> None:
-    monkeypatch.setattr("quoteapi.config.LAMBDA_FOLDER", tmp_path)
-    base = service(AWS_LAMBDA_FUNCTION_NAME="quotes", AWS_REGION="us-east-1")
+    base = service(AWS_LAMBDA_FUNCTION_NAME="quotes", SECRET_KEY="0123456789abcdef" * 2, SMS_ALLOWED_REGIONS="IN")
     for path in ("/subscribe", "/unsubscribe"):
         for otp in ({}, {"otp": "123456"}):
             refused = get(base, path, mobile=MIRA, **otp)
@@ -332,6 +331,7 @@ def test_no_answer_tells_whether_a_number_is_subscribed(service: Service, clock:
     [
         ({"requestContext": {"identity": {"sourceIp": "192.0.2.7"}}}, "192.0.2.7"),
         ({"requestContext": {"identity": {"sourceIp": "2001:db8:1:2:3:4:5:6"}}}, "2001:db8:1:2::/64"),
+        ({"version": "2.0", "requestContext": {"http": {"sourceIp": "192.0.2.7"}}}, "192.0.2.7"),
         ({"requestContext": {"identity": {"sourceIp": ""}}}, "unknown"),
         ({"requestContext": {"identity": {"sourceIp": "test-invoke-source-ip"}}}, "unknown"),
         ({"requestContext": {"identity": None}}, "unknown"),
@@ -359,9 +359,11 @@ def test_the_client_cannot_choose_its_address(service: Service) -> None:
 def test_a_trusted_proxy_says_who_the_client_is(service: Service) -> None:
     base = service(TRUSTED_PROXIES="127.0.0.0/8,10.0.0.0/8")
 
+    numbers = (f"+9190280{number:05}" for number in count(1))
+
     def asked_from(forwarded: str) -> str:
         OneTimePassword.delete().execute()
-        number = f"+9190280{abs(hash(forwarded)) % 100_000:05}"
+        number = next(numbers)
         headers = {"X-Forwarded-For": forwarded, "X-Forwarded-Proto": "https", "X-Forwarded-Host": "quotes.example"}
         answer = requests.get(f"{base}/subscribe", params={"mobile": number}, headers=headers, timeout=5)
         assert "URL pattern https://quotes.example/subscribe?" in answer.json()["message"]
@@ -389,3 +391,13 @@ def test_a_problem_never_has_the_number(service: Service) -> None:
     base = service()
     for query in ({"mobile": NOOR, "otp": "000000"}, {"mobile": f"{NOOR}0000"}, {"mobile": NOOR, "otp": "x"}):
         assert "9028000002" not in json.dumps(get(base, "/subscribe", **query).json())
+
+
+@pytest.mark.parametrize("otp", [True, False, -12345, [], [None], {}, 1234567])
+def test_what_is_no_code_in_json_is_refused_and_brings_no_sms(service: Service, otp: object) -> None:
+    base = service()
+    get(base, "/subscribe", mobile=MIRA)
+    sent = requests.post(f"{base}/subscribe", json={"mobile": MIRA, "otp": otp}, timeout=5)
+    assert_problem(sent, 400, "Invalid otp")
+    assert ConsoleSms.select().count() == 1
+    assert OneTimePassword.get().tries_left == 5

@@ -61,11 +61,10 @@ def test_while_sms_are_switched_off_nothing_goes_out_and_nothing_failed(on_sns: 
     assert published() == []
 
 
-def test_without_a_shared_database_nothing_goes_out(
-    environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: object
-) -> None:
-    monkeypatch.setattr("quoteapi.config.LAMBDA_FOLDER", tmp_path)
+def test_without_a_shared_database_nothing_goes_out(environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "quotes")
+    monkeypatch.setenv("SECRET_KEY", "0123456789abcdef" * 2)
+    monkeypatch.setenv("SMS_ALLOWED_REGIONS", "IN")
     answered = schedulers.publish_quote_of_the_day({}, CONTEXT)
     assert not answered["sent"]
     assert "set DATABASE_URL" in answered["message"]

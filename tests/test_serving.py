@@ -201,3 +201,20 @@ def test_a_wrong_setting_stops_gunicorn_with_the_sentence(servers: Servers) -> N
         servers.start(*GUNICORN, LOG_LEVEL="loud")
     assert "Traceback" not in servers.said()
     assert servers.processes[0].wait(10) == 3
+
+
+def test_however_many_send_slowly_the_quote_of_the_day_is_answered(servers: Servers) -> None:
+    base = servers.start("quoteapi", "serve", WORKERS="1")
+    head = (
+        b"POST /subscribe HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    )
+    slow = [socket.create_connection(("127.0.0.1", int(base.rpartition(":")[2]))) for _ in range(20)]
+    for connection in slow:
+        connection.sendall(head)
+    time.sleep(0.2)
+    for _ in range(3):
+        assert requests.get(f"{base}/daily", timeout=10).status_code == 200
+    for connection in slow:
+        connection.close()
+    fields = {"mobile": "+919028000001"}
+    assert requests.post(f"{base}/subscribe", data=fields, timeout=10).status_code == 200, "and all is well again"

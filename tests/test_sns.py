@@ -190,6 +190,14 @@ def test_the_rest_is_tried_again(gateway: QuoteSubscription, calls: Calls, fault
     assert on_the_topic() == [MIRA]
 
 
+@pytest.mark.parametrize("action", sorted(set(ACTIONS) - {"Unsubscribe", "OptInPhoneNumber"}))
+def test_an_answer_that_cannot_be_read_is_no_answer(gateway: QuoteSubscription, calls: Calls, action: str) -> None:
+    gateway.people()
+    calls.becomes = lambda _number, _operation: "nonsense"
+    with pytest.raises(OutcomeUnknown):
+        ACTIONS[action](gateway)
+
+
 def test_without_credentials_nothing_is_sent_and_it_says_so(clock: StoppedClock) -> None:
     gateway = QuoteSubscription(read_settings({"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "IN"}), clock)
     with pytest.raises(NotAllowed, match="no usable AWS credentials"):

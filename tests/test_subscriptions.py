@@ -1,13 +1,17 @@
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
-from threading import Thread
+from threading import Event, Thread
+from typing import Literal
 
 import pytest
 
-from quoteapi.models import ConsoleSms, OneTimePassword, SmsCount, Subscriber
+from quoteapi.config import read_settings
+from quoteapi.limits import set_switch
+from quoteapi.models import ConsoleSms, OneTimePassword, SmsCount, Subscriber, TokenBucket
 from quoteapi.otp import CodeExpired, NoCodeAskedFor, WrongCode
-from quoteapi.service import Service
-from quoteapi.sms import GatewayError, OutcomeUnknown, Refused, Unavailable
+from quoteapi.service import InBackground, Service
+from quoteapi.sms import GatewayError, NotAllowed, OutcomeUnknown, Refused, Unavailable
 from quoteapi.sns import QuoteSubscription
 from quoteapi.subscriptions import CodeNotSent, Reconciled, RepliedStop, Subscriptions
 from tests.aws import Calls, Fault, backend, on_the_topic, sent_to
@@ -148,6 +152,25 @@ def test_who_replied_stop_is_taken_off_the_topic_by_the_reconciler(sns: Service)
     assert sns.subscriptions.reconcile() == Reconciled()
 
 
+def test_who_replied_stop_and_start_can_come_back(sns: Service, clock: StoppedClock) -> None:
+    subscribe(sns)
+    backend().opt_out_numbers[:] = [MIRA]
+    sns.subscriptions.reconcile()
+    backend().opt_out_numbers.clear()
+    clock.pass_by(minutes=1)
+    subscribe(sns)
+    assert Subscriber.get().state == "active"
+    assert on_the_topic() == [MIRA]
+
+
+def test_who_left_before_they_replied_stop_has_left(sns: Service) -> None:
+    subscribe(sns)
+    sns.subscriptions.leave(MIRA, ADDRESS, sns.handing)
+    backend().opt_out_numbers[:] = [MIRA]
+    assert sns.subscriptions.reconcile() == Reconciled()
+    assert Subscriber.get().state == "unsubscribed"
+
+
 def test_where_nobody_knows_who_replied_stop_the_code_is_sent(sns: Service, calls: Calls) -> None:
     calls.becomes = lambda _, operation: "error 500" if operation.startswith("CheckIf") else None
     sns.subscriptions.ask(MIRA, "subscribe", ADDRESS, sns.handing)
@@ -202,8 +225,10 @@ def live_through(sns: Service, clock: StoppedClock) -> dict[str, int]:
     for mobile in asked:
         for _ in range(3):  # who got no code asks again
             clock.pass_by(minutes=11)
+            before = len(sent_to(mobile))
             sns.subscriptions.ask(mobile, "subscribe", ADDRESS, hand)
             asked[mobile] += 1
+            assert len(sent_to(mobile)) - before <= 1, "one code for one request"
             if sent_to(mobile):
                 break
         if mobile != OMAR:
@@ -333,6 +358,244 @@ def test_who_leaves_while_being_put_on_the_topic_is_taken_off_it(sns: Service, c
     assert Subscriber.get().unsettled_since is None
 
 
+def confirmed(sns: Service, mobile: str = MIRA) -> int:
+    """Have a number confirmed, and not put on the topic yet. Answer the subscriber's id."""
+    hand = Noted()
+    sns.subscriptions.ask(mobile, "subscribe", ADDRESS, sns.handing)
+    sns.subscriptions.confirm(mobile, sent_to(mobile)[-1][:6], ADDRESS, hand)
+    return hand.subscribers[0]
+
+
+@pytest.mark.parametrize("fault", [None, "timed out", "answer lost"])
+def test_who_wakes_up_after_another_took_over_leaves_nobody_on_the_topic_who_left(
+    sns: Service, calls: Calls, clock: StoppedClock, fault: Fault | None
+) -> None:
+    """One stalls before calling SNS; meanwhile Mira leaves, and another settles that."""
+    subscriber_id, subscribe_ = confirmed(sns), sns.gateway.subscribe
+
+    def stalled(mobile: str) -> str:
+        patch.undo()
+        clock.pass_by(minutes=6)
+        leaving = Thread(target=sns.subscriptions.leave, args=(mobile, ADDRESS, sns.handing))
+        leaving.start()
+        leaving.join()
+        assert Subscriber.get().unsettled_since is None
+        calls.becomes = lambda _, operation: fault if operation == "Subscribe" else None
+        return subscribe_(mobile)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sns.gateway, "subscribe", stalled)
+        with suppress(OutcomeUnknown):
+            sns.subscriptions.settle(subscriber_id)
+    calls.becomes = lambda _number, _operation: None
+    sns.subscriptions.reconcile()
+    assert on_the_topic() == []
+    assert Subscriber.get().unsettled_since is None
+
+
+def test_who_wakes_up_after_the_number_was_removed_takes_it_off_again(sns: Service, clock: StoppedClock) -> None:
+    subscriber_id, subscribe_ = confirmed(sns), sns.gateway.subscribe
+
+    def stalled(mobile: str) -> str:
+        patch.undo()
+        clock.pass_by(minutes=6)
+        removing = Thread(target=sns.subscriptions.remove, args=(mobile,))
+        removing.start()
+        removing.join()
+        assert Subscriber.select().count() == 0
+        return subscribe_(mobile)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sns.gateway, "subscribe", stalled)
+        sns.subscriptions.settle(subscriber_id)
+    assert on_the_topic() == []
+
+
+def test_who_leaves_and_comes_back_while_being_put_on_the_topic_is_on_it(sns: Service, clock: StoppedClock) -> None:
+    subscriber_id, subscribe_ = confirmed(sns), sns.gateway.subscribe
+
+    def and_changes_their_mind_twice(mobile: str) -> str:
+        arn = subscribe_(mobile)
+        patch.undo()
+        clock.pass_by(minutes=1)
+        sns.subscriptions.leave(mobile, ADDRESS, sns.handing)
+        sns.subscriptions.ask(mobile, "subscribe", ADDRESS, sns.handing)
+        sns.subscriptions.confirm(mobile, sent_to(mobile)[-1][:6], ADDRESS, sns.handing)
+        return arn
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sns.gateway, "subscribe", and_changes_their_mind_twice)
+        assert sns.subscriptions.settle(subscriber_id) == "subscribed"
+    assert on_the_topic() == [MIRA]
+    assert Subscriber.get().unsettled_since is None
+
+
+def test_who_left_before_anybody_began_to_put_them_on_the_topic_never_is(sns: Service, calls: Calls) -> None:
+    hand = Noted()
+    sns.subscriptions.ask(MIRA, "subscribe", ADDRESS, sns.handing)
+    sns.subscriptions.confirm(MIRA, sent_to(MIRA)[-1][:6], ADDRESS, hand)
+    sns.subscriptions.leave(MIRA, ADDRESS, hand)
+    calls.made.clear()
+    calls.becomes = lambda _, operation: None if operation.startswith("List") else "error 500"
+    assert sns.subscriptions.reconcile() == Reconciled(unsubscribed=1)
+    assert calls.made == ["ListPhoneNumbersOptedOut"], "nobody asks for the ARN of what was never there"
+
+
+def left_with_the_answer_lost(sns: Service, calls: Calls) -> None:
+    """Have Mira put on the topic without our knowing, and leave."""
+    hand = Noted()
+    sns.subscriptions.ask(MIRA, "subscribe", ADDRESS, sns.handing)
+    sns.subscriptions.confirm(MIRA, sent_to(MIRA)[-1][:6], ADDRESS, hand)
+    calls.becomes = lambda _, operation: "answer lost" if operation == "Subscribe" else None
+    with pytest.raises(OutcomeUnknown):
+        sns.subscriptions.settle(hand.subscribers[0])
+    sns.subscriptions.leave(MIRA, ADDRESS, hand)
+    assert on_the_topic() == [MIRA]
+
+
+def test_who_left_is_not_taken_for_gone_because_sns_refuses_to_say(sns: Service, calls: Calls) -> None:
+    left_with_the_answer_lost(sns, calls)
+    calls.becomes = lambda _, operation: "refused" if operation == "Subscribe" else None
+    assert sns.subscriptions.reconcile() == Reconciled(refused=1)
+    calls.becomes = lambda _number, _operation: None
+    assert sns.subscriptions.reconcile() == Reconciled(unsubscribed=1)
+    assert on_the_topic() == []
+
+
+def test_an_arn_that_was_asked_for_is_kept_even_if_the_next_call_fails(sns: Service, calls: Calls) -> None:
+    left_with_the_answer_lost(sns, calls)
+    calls.becomes = lambda _, operation: "throttled" if operation == "Unsubscribe" else None
+    assert sns.subscriptions.reconcile() == Reconciled(failed=1)
+    calls.becomes = lambda _number, _operation: None
+    calls.made.clear()
+    assert sns.subscriptions.reconcile() == Reconciled(unsubscribed=1)
+    assert calls.made == ["ListPhoneNumbersOptedOut", "Unsubscribe"]
+
+
+# ---- another topic, or none any more
+
+
+def test_a_topic_that_was_lost_is_filled_again_when_told_to_and_nobody_is_told_twice(sns: Service) -> None:
+    for mobile in (MIRA, NOOR):
+        subscribe(sns, mobile)
+    backend().subscriptions.clear()
+    assert sns.subscriptions.reconcile() == Reconciled()
+    assert sns.subscriptions.reconcile(everyone=True) == Reconciled(subscribed=2)
+    assert on_the_topic() == [MIRA, NOOR]
+    assert len(sent_to(MIRA)) == 2, "the code and the confirmation of then"
+
+
+def test_who_subscribed_on_a_laptop_gets_to_sns_when_told_to(whole: Service, sns: Service) -> None:
+    subscribe(whole)
+    with pytest.raises(NotAllowed, match="subscribers are on the topic console, and the settings say us-east-1:"):
+        sns.deliveries.publish()
+    assert sns.subscriptions.reconcile(everyone=True) == Reconciled(subscribed=1)
+    assert sns.deliveries.publish().message == "sent to 1"
+
+
+def test_on_a_laptop_nobody_is_taken_off_sns_in_word_only(whole: Service, sns: Service) -> None:
+    subscribe(sns)
+    with pytest.raises(NotAllowed, match="on a topic of Amazon SNS, and SMS_GATEWAY is console here"):
+        whole.subscriptions.remove(MIRA)
+    assert Subscriber.get().unsettled_since is not None
+    assert sns.subscriptions.remove(MIRA)
+    assert on_the_topic() == []
+
+
+# ---- what no watch tells
+
+
+def test_nobody_waits_for_sns_where_it_is_not_lambdas(sns: Service) -> None:
+    handing, asked, go_on = InBackground(sns.subscriptions), Event(), Event()
+    send = sns.gateway.send_sms
+
+    def slowly(mobile: str, message: str, kind: Literal["code", "confirmation", "quote"]) -> str:
+        asked.set()
+        assert go_on.wait(10)
+        return send(mobile, message, kind)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sns.gateway, "send_sms", slowly)
+        sns.subscriptions.ask(MIRA, "subscribe", ADDRESS, handing)
+        assert asked.wait(10)
+        assert sent_to(MIRA) == []
+        go_on.set()
+        handing._threads.shutdown()
+    assert len(sent_to(MIRA)) == 1
+
+
+def test_what_fails_behind_is_in_the_log_and_no_more(
+    sns: Service, calls: Calls, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls.becomes = lambda _, operation: "throttled" if operation == "Publish" else None
+    handing = InBackground(sns.subscriptions)
+    sns.subscriptions.ask(MIRA, "subscribe", ADDRESS, handing)
+    handing._threads.shutdown()
+    assert "Work that was handed on failed" in caplog.text
+
+
+def test_leaving_is_handed_on_for_everybody(whole: Service) -> None:
+    row, hand = subscribe(whole), Noted()
+    whole.subscriptions.leave(MIRA, ADDRESS, hand)
+    whole.subscriptions.leave(NOOR, ADDRESS, hand)
+    assert hand.subscribers == [row.id, 0]
+    assert whole.subscriptions.settle(0) == "nothing to do"
+
+
+# ---- limits once more, where an SMS goes out
+
+
+def test_a_code_that_waits_is_not_sent_once_sms_are_switched_off(whole: Service, clock: StoppedClock) -> None:
+    hand = Noted()
+    whole.subscriptions.ask(MIRA, "subscribe", ADDRESS, hand)
+    set_switch(clock(), off=True)
+    assert whole.subscriptions.send_code(hand.requests[0]).startswith("not sent: SMS are switched off")
+    set_switch(clock(), off=False)
+    assert whole.subscriptions.send_code(hand.requests[0]) == "sent a code to +91••••••0001"
+
+
+def test_codes_to_leave_count_only_if_an_sms_goes_out(whole: Service, clock: StoppedClock) -> None:
+    subscribe(whole)
+    clock.pass_by(minutes=1)
+    before = SmsCount.get().count
+    whole.subscriptions.ask(NOOR, "unsubscribe", ADDRESS, whole.handing)
+    assert SmsCount.get().count == before
+    whole.subscriptions.ask(MIRA, "unsubscribe", ADDRESS, whole.handing)
+    assert SmsCount.get().count == before + 1
+
+
+def test_while_sms_are_switched_off_who_confirms_is_subscribed_without_an_sms(
+    whole: Service, clock: StoppedClock
+) -> None:
+    whole.subscriptions.ask(MIRA, "subscribe", ADDRESS, whole.handing)
+    set_switch(clock(), off=True)
+    whole.subscriptions.confirm(MIRA, code_for(MIRA), ADDRESS, whole.handing)
+    assert Subscriber.get().topic == "console"
+    assert ConsoleSms.select().count() == 1
+
+
+def test_who_subscribed_can_leave_wherever_sms_go_by_now(whole: Service, clock: StoppedClock) -> None:
+    subscribe(whole)
+    clock.pass_by(minutes=1)
+    settings = {"DATABASE_URL": f"sqlite:///{whole.settings.database_path}", "SMS_ALLOWED_REGIONS": "US"}
+    elsewhere = Service(read_settings(settings), now=clock)
+    elsewhere.subscriptions.ask(MIRA, "unsubscribe", ADDRESS, elsewhere.handing)
+    elsewhere.subscriptions.leave(MIRA, ADDRESS, elsewhere.handing, code_for(MIRA))
+    assert Subscriber.get().state == "unsubscribed"
+
+
+def test_a_confirmation_that_did_not_go_out_does_not_count(sns: Service, calls: Calls) -> None:
+    hand = Noted()
+    sns.subscriptions.ask(MIRA, "subscribe", ADDRESS, sns.handing)
+    sns.subscriptions.confirm(MIRA, sent_to(MIRA)[-1][:6], ADDRESS, hand)
+    before = SmsCount.get().count
+    calls.becomes = lambda _, operation: "forbidden" if operation == "Publish" else None
+    for _ in range(3):
+        with pytest.raises(NotAllowed):
+            sns.subscriptions.settle(hand.subscribers[0])
+    assert SmsCount.get().count == before
+
+
 # ---- forgetting
 
 
@@ -341,9 +604,11 @@ def test_removing_leaves_nothing_of_a_number(sns: Service, clock: StoppedClock) 
     sns.limits.codes_to_number(OMAR)
     clock.pass_by(minutes=1)
     sns.subscriptions.ask(MIRA, "subscribe", ADDRESS, sns.handing)
+    before = TokenBucket.select().count()
     assert sns.subscriptions.remove(MIRA)
     assert on_the_topic() == []
     assert Subscriber.select().count() == OneTimePassword.select().count() == 0
+    assert TokenBucket.select().count() == before - 1, "what was counted for others stays"
     files = sns.settings.database_path.parent.glob("working.db*")
     assert not any(MIRA.encode() in file.read_bytes() for file in files)
     assert not sns.subscriptions.remove(MIRA)

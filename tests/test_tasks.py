@@ -10,12 +10,12 @@ import boto3
 import pytest
 import requests
 
-from quoteapi.config import ROOT
+from quoteapi.config import ROOT, Settings
 from quoteapi.models import OneTimePassword, Subscriber
 from quoteapi.service import Service as Whole
 from quoteapi.service import WorkFailed
 from tests.aws import SETTINGS, Calls, on_the_topic, published, sent_to
-from tests.cast import MIRA, Noted, assert_problem
+from tests.cast import MIRA, NOOR, Noted, assert_problem
 from tests.conftest import Service
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ def invoked(tasks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[dict[str
 @pytest.fixture
 def on_lambda(service: Service, sns: Whole, invoked: list[object], monkeypatch: pytest.MonkeyPatch) -> str:
     """Serve the app as a container of Lambda does, with a database that the others share."""
-    folder = sns.settings.database_path.parent / "of the container"
-    monkeypatch.setattr("quoteapi.config.LAMBDA_FOLDER", folder)
+    monkeypatch.setattr(Settings, "state_is_shared", property(lambda _: True))  # as a PostgreSQL would be
     settings = {**SETTINGS, "AWS_LAMBDA_FUNCTION_NAME": "quotes-dev", "SECRET_KEY": "0123456789abcdef" * 2}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
@@ -125,6 +124,19 @@ def test_where_lambda_takes_no_task_the_code_is_503_and_the_subscription_stands(
     assert_problem(refused, 503, "SMS not available", "could not be sent just now")
 
 
+def test_a_process_makes_its_clients_and_asks_for_the_topic_once(
+    tasks: ModuleType, sns: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand = Noted()
+    for mobile in (MIRA, NOOR):
+        sns.subscriptions.ask(mobile, "subscribe", ADDRESS, sns.handing)
+        sns.subscriptions.confirm(mobile, sent_to(mobile)[0][:6], ADDRESS, hand)
+    calls = Calls()
+    calls.watch(monkeypatch)
+    assert [tasks.async_subscribe(subscriber_id) for subscriber_id in hand.subscribers] == ["subscribed"] * 2
+    assert calls.made == ["CreateTopic", "Subscribe", "Publish", "Subscribe", "Publish"]
+
+
 def test_a_task_that_failed_is_seen_as_failed_without_a_number_in_it(
     tasks: ModuleType, sns: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,5 +162,6 @@ loaded = {"boto3", "botocore", "zappa", "phonenumbers", "quoteapi.tasks", "quote
 assert not loaded, loaded
 """
     environment = {"DATABASE_URL": f"sqlite:///{tmp_path}/working.db", "AWS_LAMBDA_FUNCTION_NAME": "quotes-dev"}
+    environment |= {"SMS_ALLOWED_REGIONS": "IN,US", "SECRET_KEY": "0123456789abcdef" * 2}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, check=False)
     assert ran.returncode == 0, ran.stderr.decode()

@@ -11,13 +11,13 @@ from urllib.parse import quote
 import falcon
 
 from quoteapi.config import Settings
-from quoteapi.phone import InvalidMobile, read_mobile
+from quoteapi.otp import DIGITS
+from quoteapi.phone import RIGHT_FORM, InvalidMobile, read_mobile
 
 if TYPE_CHECKING:
     from quoteapi.otp import Purpose
     from quoteapi.service import Service
 
-OTP_DIGITS = 6
 SUBSCRIBED = "Congratulations!!! You have successfully subscribed for daily famous quote."
 UNSUBSCRIBED = "You have successfully unsubscribed from daily famous quote. See you again."
 NOBODY = "unknown"
@@ -168,7 +168,7 @@ def _mobile(fields: dict[str, Any]) -> str:
     except InvalidMobile as error:
         raise falcon.HTTPBadRequest(
             title="Invalid mobile",
-            description=f"{error} Send mobile as an international number, for example +919028000001.",
+            description=f"{error} {RIGHT_FORM}",
         ) from None
 
 
@@ -177,11 +177,11 @@ def _otp(fields: dict[str, Any]) -> str | None:
     if fields.get("otp") is None:
         return None
     digits = "".join((_text(fields, "otp") or "").split())
-    if isinstance(fields["otp"], int):
-        digits = digits.zfill(OTP_DIGITS)  # a number of JSON has no zeros in front
-    if not (digits.isdecimal() and len(digits) == OTP_DIGITS):
+    if digits and isinstance(fields["otp"], int):
+        digits = digits.zfill(DIGITS)  # a number of JSON has no zeros in front
+    if not (digits.isdecimal() and len(digits) == DIGITS):
         raise falcon.HTTPBadRequest(title="Invalid otp", description="Send otp as the six digits of the SMS.")
-    return f"{int(digits):0{OTP_DIGITS}}"
+    return f"{int(digits):0{DIGITS}}"
 
 
 def _sent(base: str, mobile: str, purpose: "Purpose") -> str:
