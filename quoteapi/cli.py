@@ -149,6 +149,8 @@ def _leave_interrupts_to_the_parent() -> None:
     os.register_at_fork(
         before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, interrupt),
         after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, interrupt),
+        # Nor may one that is not ready yet do with the parent's word to end what the parent does: note it, and go on.
+        after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
     )
 
 

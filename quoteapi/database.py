@@ -54,8 +54,11 @@ def connect(settings: Settings) -> SqliteDatabase:
 
 def bind(path: Path) -> SqliteDatabase:
     """Bind the models to an SQLite file. Connections are opened when they are needed, one a thread."""
+    address = f"{path.as_uri()}?mode=rw"  # a file that somebody deleted is missed, not made anew without tables
+    if isinstance(bound := models.database.obj, SqliteDatabase) and bound.database == address:
+        return bound
     database = SqliteDatabase(
-        f"{path.as_uri()}?mode=rw",  # a file that somebody deleted is missed, not made anew without tables
+        address,
         uri=True,
         timeout=BUSY_SECONDS,
         lock_type="immediate",  # so that a writer waits for its turn, and does not fail where it read before

@@ -111,8 +111,9 @@ def settings(tmp_path: Path, shipped: Callable[[list[Quotation]], Path]) -> Sett
 @pytest.fixture
 def store(settings: Settings) -> Iterator[None]:
     """Open the working database."""
-    with database.connect(settings).connection_context():
-        yield
+    opened = database.connect(settings)
+    yield
+    opened.close()
 
 
 @pytest.fixture

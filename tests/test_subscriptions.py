@@ -9,6 +9,7 @@ import pytest
 from quoteapi.config import read_settings
 from quoteapi.limits import set_switch
 from quoteapi.models import ConsoleSms, OneTimePassword, SmsCount, Subscriber, TokenBucket
+from quoteapi.models import database as bound
 from quoteapi.otp import CodeExpired, NoCodeAskedFor, WrongCode
 from quoteapi.service import InBackground, Service
 from quoteapi.sms import GatewayError, NotAllowed, OutcomeUnknown, Refused, Unavailable
@@ -44,6 +45,18 @@ def calls(sns: Service, monkeypatch: pytest.MonkeyPatch) -> Calls:
     calls = Calls()
     calls.watch(monkeypatch)
     return calls
+
+
+def elsewhere(work: Callable[..., object], *what: object) -> None:
+    """Do something in another thread, with a connection of its own."""
+
+    def connected() -> None:
+        with bound.connection_context():
+            work(*what)
+
+    thread = Thread(target=connected)
+    thread.start()
+    thread.join()
 
 
 def subscribe(whole: Service, mobile: str = MIRA) -> Subscriber:
@@ -346,9 +359,7 @@ def test_who_leaves_while_being_put_on_the_topic_is_taken_off_it(sns: Service, c
 
     def and_leaves(mobile: str) -> str:
         arn = subscribed(mobile)
-        leaving = Thread(target=sns.subscriptions.leave, args=(mobile, ADDRESS, sns.handing))
-        leaving.start()
-        leaving.join()
+        elsewhere(sns.subscriptions.leave, mobile, ADDRESS, sns.handing)
         return arn
 
     with pytest.MonkeyPatch.context() as patch:
@@ -376,9 +387,7 @@ def test_who_wakes_up_after_another_took_over_leaves_nobody_on_the_topic_who_lef
     def stalled(mobile: str) -> str:
         patch.undo()
         clock.pass_by(minutes=6)
-        leaving = Thread(target=sns.subscriptions.leave, args=(mobile, ADDRESS, sns.handing))
-        leaving.start()
-        leaving.join()
+        elsewhere(sns.subscriptions.leave, mobile, ADDRESS, sns.handing)
         assert Subscriber.get().unsettled_since is None
         calls.becomes = lambda _, operation: fault if operation == "Subscribe" else None
         return subscribe_(mobile)
@@ -399,9 +408,7 @@ def test_who_wakes_up_after_the_number_was_removed_takes_it_off_again(sns: Servi
     def stalled(mobile: str) -> str:
         patch.undo()
         clock.pass_by(minutes=6)
-        removing = Thread(target=sns.subscriptions.remove, args=(mobile,))
-        removing.start()
-        removing.join()
+        elsewhere(sns.subscriptions.remove, mobile)
         assert Subscriber.select().count() == 0
         return subscribe_(mobile)
 
