@@ -105,6 +105,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     workers = workers or settings.workers or cores
     database.connect(settings).close()  # an operator's mistake is told before a worker starts
     address = _free_address(host, port)
+    os.environ.update(HOST=host, PORT=str(port))  # by which the workers name the service in SMS
     _say_what_to_open(settings, host, port)
     _leave_interrupts_to_the_parent()
     from granian import Granian  # noqa: PLC0415 only this command needs it, and it is large
@@ -126,7 +127,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
 
 def threads_of(cores: int) -> int:
     """Answer the threads of a serving process: those that wait for the database do not hold up the others."""
-    return min(8, 2 * cores + 1)
+    return min(8, max(5, 2 * cores + 1))
 
 
 def _free_address(host: str, port: int) -> str:

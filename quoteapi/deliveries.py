@@ -7,7 +7,7 @@ while; once the gateway was being called, the SMS may be out, and nobody sends i
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-from peewee import Expression
+from peewee import DateTimeField, Expression
 
 from quoteapi.clock import Clock
 from quoteapi.config import Settings
@@ -89,7 +89,7 @@ class Deliveries:
         except Exception:
             _give_up(claim)
             raise
-        if not _note(claim, Delivery.sending_at.is_null(), sending_at=self._clock()):
+        if not _note(claim, _same(Delivery.sending_at, claim.doubt), sending_at=self._clock()):
             return Published(claim.date, sent=False, message="somebody else took over")
         try:
             message_id = self._gateway.publish(draft.text.message)
@@ -104,16 +104,16 @@ class Deliveries:
     def _claim(self, day: date, *, again: bool) -> "_Claim | Published":
         """Claim the delivery of a date, or answer what became of it. Raises `OutcomeUnknown`."""
         now, topic = self._clock(), self._gateway.topic
-        claim = _Claim(day, topic, now)
+        claim = _Claim(day, topic, now, None)
         if Delivery.insert(date=day, topic=topic, claimed_at=now).on_conflict_ignore().as_rowcount().execute():
             return claim
         free = Delivery.sending_at.is_null() & (Delivery.claimed_at <= now - TAKEN_OVER)
         if again:
             free |= Delivery.sending_at <= now - IN_DOUBT
         of_this_date = _of(day, topic)
-        taken_over = Delivery.update(claimed_at=now, sending_at=None)
-        if taken_over.where(of_this_date & Delivery.sent_at.is_null() & free).execute():
-            return claim
+        taken_over = Delivery.update(claimed_at=now).where(of_this_date & Delivery.sent_at.is_null() & free)
+        for row in taken_over.returning(Delivery).execute():
+            return claim._replace(doubt=row.sending_at)
         row = Delivery.get_or_none(of_this_date)
         if row is not None and row.sent_at is not None:
             said = f"was sent at {row.sent_at:%H:%M} UTC; who subscribed since gets the next one"
@@ -140,10 +140,16 @@ class _Claim(NamedTuple):
     date: date
     topic: str
     claimed_at: datetime
+    doubt: datetime | None
+    """When somebody before may have sent it."""
 
 
 def _of(day: date, topic: str) -> Expression:
     return (Delivery.date == day) & (Delivery.topic == topic)
+
+
+def _same(column: DateTimeField, moment: datetime | None) -> Expression:
+    return column.is_null() if moment is None else column == moment
 
 
 def _is_held(claim: _Claim) -> Expression:
@@ -156,5 +162,11 @@ def _note(claim: _Claim, *conditions: Expression, **columns: object) -> bool:
 
 
 def _give_up(claim: _Claim) -> None:
-    """Drop a claim on what did not go out, so that the next event, or the same one tried again, sends it."""
-    Delivery.delete().where(_is_held(claim)).execute()
+    """Drop a claim on what did not go out, so that the next event, or the same one tried again, sends it.
+
+    Where it may have gone out before, that stays in doubt.
+    """
+    if claim.doubt is None:
+        Delivery.delete().where(_is_held(claim)).execute()
+    else:
+        _note(claim, sending_at=claim.doubt)

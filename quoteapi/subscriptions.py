@@ -254,11 +254,11 @@ class Subscriptions:
         Notes beforehand where somebody is about to be put, so that it is known even if nobody lives to tell.
         """
         now, topic = self._clock(), self._gateway.topic
-        is_active, is_there = Subscriber.state == ACTIVE, Subscriber.topic == topic
+        is_active = Subscriber.state == ACTIVE
         changes = {
             "settling_since": now,
             "topic": Case(None, [(is_active, topic)], Subscriber.topic),
-            "subscription_arn": Case(None, [(is_active & ~is_there, None)], Subscriber.subscription_arn),
+            "subscription_arn": Case(None, [(is_active, None)], Subscriber.subscription_arn),
         }
         free = Subscriber.settling_since.is_null() | (Subscriber.settling_since <= now - SETTLING)
         unsettled = (Subscriber.id == subscriber_id) & Subscriber.unsettled_since.is_null(is_null=False)
@@ -321,9 +321,9 @@ class Subscriptions:
     def _overtaken(self, row: Subscriber, arn: str | None) -> None:
         """Have a row settled again that somebody took over: nobody knows whose call came last."""
         place = {"topic": self._gateway.topic, "subscription_arn": arn} if row.state == ACTIVE else {}
-        again = Subscriber.update(unsettled_since=self._clock(), **place).where(Subscriber.id == row.id)
-        if not again.execute() and arn is not None:  # somebody removed the number meanwhile
-            self._gateway.unsubscribe(arn)
+        again = Subscriber.update(unsettled_since=self._clock(), **place).where(Subscriber.mobile == row.mobile)
+        if not again.execute() and (arn is not None or row.state == ACTIVE):  # somebody removed the number meanwhile
+            self._gateway.unsubscribe(arn or self._gateway.subscribe(row.mobile))
 
     # ---- what the operator does
 
@@ -389,7 +389,9 @@ class Subscriptions:
         if row is not None:
             self._end(mobile)
             self.settle(row.id)
-            settled = (Subscriber.id == row.id) & Subscriber.unsettled_since.is_null()
+            settled = (
+                (Subscriber.mobile == mobile) & (Subscriber.state != ACTIVE) & Subscriber.unsettled_since.is_null()
+            )
             if not Subscriber.delete().where(settled).execute():
                 raise Unavailable("the number is being put on the topic or taken off it; try again in some minutes")
         inbox = ConsoleSms.delete().where(ConsoleSms.to == mobile).execute()

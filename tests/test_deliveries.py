@@ -3,7 +3,7 @@ from datetime import date, timedelta
 import pytest
 
 from quoteapi.config import read_settings
-from quoteapi.deliveries import Deliveries, Draft, Published
+from quoteapi.deliveries import Deliveries, Published
 from quoteapi.limits import SmsSwitchedOff, TooMany, set_switch
 from quoteapi.models import ConsoleSms, Delivery, Subscriber
 from quoteapi.service import Service
@@ -111,13 +111,14 @@ def test_the_sms_is_that_of_the_date_it_was_claimed_for(
 ) -> None:
     clock.moment = NOON.replace(hour=23, minute=59, second=59)
     expected = daily_text(sns.quotes.of_date(TODAY), None).message
-    draft = sns.deliveries.draft
+    claim = sns.deliveries._claim
 
-    def after_midnight(day: date) -> Draft:
+    def and_midnight_passes(day: date, *, again: bool) -> object:
+        claimed = claim(day, again=again)
         clock.pass_by(seconds=2)
-        return draft(day)
+        return claimed
 
-    monkeypatch.setattr(sns.deliveries, "draft", after_midnight)
+    monkeypatch.setattr(sns.deliveries, "_claim", and_midnight_passes)
     assert sns.deliveries.publish().date == TODAY
     assert published() == [expected]
     assert Delivery.get(Delivery.date == TODAY).sent_at.date() == TODAY + timedelta(days=1)
@@ -182,6 +183,26 @@ def test_what_may_have_gone_out_is_not_sent_again_unless_somebody_says_so(
     assert sns.deliveries.publish(again=True).sent
     assert calls.made.count("Publish") == 2
     assert not sns.deliveries.publish(again=True).sent, "what is known to be sent is never sent again"
+
+
+def test_a_doubt_stays_if_sending_again_fails(sns: Service, calls: Calls, clock: StoppedClock) -> None:
+    calls.becomes = lambda _, operation: "answer lost" if operation == "Publish" else None
+    with pytest.raises(OutcomeUnknown):
+        sns.deliveries.publish()
+    for failing in ("GetTopicAttributes", "Publish"):
+        clock.pass_by(minutes=5)
+
+        def becomes(_: int, operation: str, failing: str = failing) -> Fault | None:
+            return "throttled" if operation == failing else None
+
+        calls.becomes = becomes
+        with pytest.raises(Unavailable):
+            sns.deliveries.publish(again=True)
+    calls.becomes = lambda _number, _operation: None
+    clock.pass_by(minutes=5)
+    with pytest.raises(OutcomeUnknown, match="may have gone out at 12:00 UTC"):
+        sns.deliveries.publish()
+    assert len(published()) == 1
 
 
 # ---- two at once

@@ -402,19 +402,116 @@ def test_who_wakes_up_after_another_took_over_leaves_nobody_on_the_topic_who_lef
     assert Subscriber.get().unsettled_since is None
 
 
-def test_who_wakes_up_after_the_number_was_removed_takes_it_off_again(sns: Service, clock: StoppedClock) -> None:
+def woken_late(sns: Service, clock: StoppedClock, meanwhile: Callable[[], None]) -> None:
+    """Have somebody stall before putting Mira on the topic until others did what they did."""
     subscriber_id, subscribe_ = confirmed(sns), sns.gateway.subscribe
 
     def stalled(mobile: str) -> str:
         patch.undo()
         clock.pass_by(minutes=6)
-        elsewhere(sns.subscriptions.remove, mobile)
-        assert Subscriber.select().count() == 0
+        meanwhile()
         return subscribe_(mobile)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sns.gateway, "subscribe", stalled)
-        sns.subscriptions.settle(subscriber_id)
+        with suppress(OutcomeUnknown):
+            sns.subscriptions.settle(subscriber_id)
+
+
+@pytest.mark.parametrize("fault", [None, "answer lost"])
+def test_who_wakes_up_after_the_number_was_removed_takes_it_off_again(
+    sns: Service, calls: Calls, clock: StoppedClock, fault: Fault | None
+) -> None:
+    def removed() -> None:
+        elsewhere(sns.subscriptions.remove, MIRA)
+        failing = iter([fault] * 3)  # as often as boto3 tries
+        calls.becomes = lambda _, operation: next(failing, None) if operation == "Subscribe" else None
+
+    woken_late(sns, clock, removed)
+    assert Subscriber.select().count() == 0
+    assert on_the_topic() == []
+
+
+def test_who_wakes_up_after_the_number_was_removed_and_came_back_harms_nobody(
+    sns: Service, clock: StoppedClock
+) -> None:
+    def removed_and_back() -> None:
+        elsewhere(sns.subscriptions.remove, MIRA)
+        elsewhere(subscribe, sns, NOOR)  # who may get the row's id
+        clock.pass_by(minutes=2)
+        elsewhere(subscribe, sns, MIRA)
+
+    woken_late(sns, clock, removed_and_back)
+    sns.subscriptions.reconcile()
+    assert on_the_topic() == [MIRA, NOOR]
+    assert not Subscriber.select().where(Subscriber.unsettled_since.is_null(is_null=False)).exists()
+
+
+def test_who_took_over_does_not_call_settled_what_another_woke_up_to_undo(sns: Service, clock: StoppedClock) -> None:
+    """Another is at taking Mira off while the one who stalled puts her on."""
+    subscriber_id, subscribe_, unsubscribe_ = confirmed(sns), sns.gateway.subscribe, sns.gateway.unsubscribe
+    has_unsubscribed, go_on = Event(), Event()
+
+    def unsubscribe_and_wait(arn: str) -> None:
+        unsubscribe_(arn)
+        has_unsubscribed.set()
+        assert go_on.wait(10)
+
+    def leave() -> None:
+        with bound.connection_context():
+            sns.subscriptions.leave(MIRA, ADDRESS, sns.handing)
+
+    leaving = Thread(target=leave)
+
+    def stalled(mobile: str) -> str:
+        patch.undo()
+        clock.pass_by(minutes=6)
+        waiting.setattr(sns.gateway, "unsubscribe", unsubscribe_and_wait)
+        leaving.start()
+        assert has_unsubscribed.wait(10)
+        arn = subscribe_(mobile)
+        clock.pass_by(seconds=1)
+        return arn
+
+    with pytest.MonkeyPatch.context() as waiting:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sns.gateway, "subscribe", stalled)
+            sns.subscriptions.settle(subscriber_id)
+        waiting.undo()
+        go_on.set()
+        leaving.join()
+    assert on_the_topic() == []
+    assert Subscriber.get().unsettled_since is None
+
+
+def test_who_comes_back_while_being_removed_is_not_forgotten_on_the_topic(sns: Service, clock: StoppedClock) -> None:
+    subscribe(sns)
+    unsubscribe_ = sns.gateway.unsubscribe
+    clock.pass_by(minutes=2)
+
+    def and_comes_back(arn: str) -> None:
+        patch.undo()
+        unsubscribe_(arn)
+        clock.pass_by(seconds=1)
+        elsewhere(subscribe, sns)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sns.gateway, "unsubscribe", and_comes_back)
+        with pytest.raises(Unavailable):
+            sns.subscriptions.remove(MIRA)
+    assert (on_the_topic(), Subscriber.get().state) == ([MIRA], "active")
+    assert sns.subscriptions.remove(MIRA)
+    assert on_the_topic() == []
+
+
+def test_an_arn_of_before_is_not_taken_for_that_of_now(sns: Service, calls: Calls) -> None:
+    subscribe(sns)
+    backend().subscriptions.clear()  # the topic was lost
+    calls.becomes = lambda _, operation: "answer lost" if operation == "Subscribe" else None
+    assert sns.subscriptions.reconcile(everyone=True) == Reconciled(failed=1)
+    calls.becomes = lambda _number, _operation: None
+    assert on_the_topic() == [MIRA]
+    sns.subscriptions.leave(MIRA, ADDRESS, sns.handing)
     assert on_the_topic() == []
 
 

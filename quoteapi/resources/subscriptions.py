@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Event
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -22,12 +22,14 @@ SUBSCRIBED = "Congratulations!!! You have successfully subscribed for daily famo
 UNSUBSCRIBED = "You have successfully unsubscribed from daily famous quote. See you again."
 NOBODY = "unknown"
 AT_ONCE = 3
-"""How many requests of a process are answered here at a time; `serve` has five threads or more."""
+"""How many requests of a process are answered here at a time; `serve` has five threads or more for all."""
 WAIT_SECONDS = 0.5
 MOST_BYTES = 4_096
 EXAMPLE_BODY = '{"mobile": "+919028000001"}'
 
 _free = BoundedSemaphore(AT_ONCE)
+_stuck = Event()
+"""Set while somebody waited in vain: then nobody waits, which would take a thread each."""
 
 
 class Subscribe:
@@ -81,13 +83,15 @@ def few_at_once() -> Iterator[None]:
 
     Who has to wait long is told to come back.
     """
-    if not _free.acquire(timeout=WAIT_SECONDS):
+    if not _free.acquire(timeout=0 if _stuck.is_set() else WAIT_SECONDS):
+        _stuck.set()
         raise falcon.HTTPServiceUnavailable(
             title="Too busy", description="Too many subscribe at this moment. Try again in a second.", retry_after=1
         )
     try:
         yield
     finally:
+        _stuck.clear()
         _free.release()
 
 
