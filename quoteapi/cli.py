@@ -20,7 +20,7 @@ from datetime import datetime
 from io import StringIO, TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 from click.shell_completion import get_completion_class
@@ -57,6 +57,11 @@ MOST = 1_000_000_000
 KILL_SECONDS = 10
 """How long a worker may take to end what it is at."""
 
+_Row = TypeVar("_Row")
+
+newest_first = click.option(
+    "--limit", type=click.IntRange(1, MOST), default=20, show_default=True, help="How many, the newest first."
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
@@ -207,9 +212,7 @@ def quotes_() -> None:
 @quotes_.command("list")
 @click.option("--category", help="Of this category only.")
 @click.option("--author", help="By this author only.")
-@click.option(
-    "--limit", type=click.IntRange(1, MOST), default=20, show_default=True, help="How many, the newest first."
-)
+@newest_first
 @as_json
 def list_(category: str | None, author: str | None, limit: int, *, as_json: bool) -> None:
     """List quotes, the newest first."""
@@ -280,8 +283,7 @@ def import_(file: Path, form: catalogue.Format | None, *, strict: bool, as_json:
 def export(file: Path, form: catalogue.Format | None) -> None:
     """Write all quotes to a FILE (by default standard output), in a form that `import` reads."""
     form = form or ("csv" if file == STANDARD_STREAM else _format_of(file))
-    if not file.parent.is_dir():
-        raise Failure(f"The folder {file.parent} does not exist.")
+    _need_folder_of(file)
     # Whole or not at all, except where it goes into something that is no file, such as a pipe.
     whole = not file.exists() or file.is_file()
     with (
@@ -316,9 +318,7 @@ class Mobile(click.ParamType[str]):
 
 @subscribers.command("list")
 @of_state
-@click.option(
-    "--limit", type=click.IntRange(1, MOST), default=20, show_default=True, help="How many, the newest first."
-)
+@newest_first
 @unmasked
 @as_json
 def list_subscribers(state: str | None, limit: int, *, unmasked: bool, as_json: bool) -> None:
@@ -353,8 +353,7 @@ def export_subscribers(file: Path, state: str | None, form: str | None, *, unmas
         if form == "csv":
             writer.writeheader()
         with _progress(f"Writing {file.name}", subscriptions.count(state) if file != STANDARD_STREAM else 0) as bar:
-            for row in rows:
-                bar.update(1)
+            for row in _counted(rows, bar):
                 if form == "csv":
                     writer.writerow(row)
                 else:
@@ -429,7 +428,7 @@ def inbox(limit: int, *, as_json: bool) -> None:
         return
     for row in kept:
         click.secho(f"{row.sent_at:%Y-%m-%d %H:%M:%S} UTC  {row.kind} to {row.to}", bold=True)
-        click.echo("\n".join(f"  │ {line}" for line in row.message.splitlines()) + "\n")
+        click.echo(f"{console.boxed(row.message)}\n")
     if not kept:
         click.echo("No SMS yet. Subscribe a number, and its code comes here.", err=True)
 
@@ -553,14 +552,18 @@ def _console_silent(*, silent: bool) -> Iterator[None]:
         yield
 
 
+def _need_folder_of(file: Path) -> None:
+    if not file.parent.is_dir():
+        raise Failure(f"The folder {file.parent} does not exist.")
+
+
 @contextmanager
 def _owners_file(file: Path) -> Iterator[IO[str]]:
     """Open a file of personal data for writing, whole or not at all; nobody but its owner can read it."""
     if file == STANDARD_STREAM:
         yield sys.stdout
         return
-    if not file.parent.is_dir():
-        raise Failure(f"The folder {file.parent} does not exist.")
+    _need_folder_of(file)
     if file.exists() and not file.is_file():  # such as a pipe
         with file.open("w", encoding="utf-8", newline="") as stream:
             yield stream
@@ -586,7 +589,7 @@ def _show_draft(draft: Draft, *, as_json: bool) -> None:
         }
         click.echo(json.dumps(shown, ensure_ascii=False))
         return
-    click.echo("\n".join(f"  │ {line}" for line in draft.text.message.splitlines()))
+    click.echo(console.boxed(draft.text.message))
     if draft.sent_at is not None:
         click.echo(f"\nIt was sent today at {draft.sent_at:%H:%M} UTC.")
     parts, people = draft.text.parts, draft.people
@@ -658,10 +661,10 @@ def _rows(raw: IO[bytes], form: catalogue.Format, label: str) -> Iterator[catalo
     text.detach()
 
 
-def _counted(quotations: Iterable[Quotation], bar: "ProgressBar[int]") -> Iterator[Quotation]:
-    for quotation in quotations:
+def _counted(rows: Iterable[_Row], bar: "ProgressBar[int]") -> Iterator[_Row]:
+    for row in rows:
         bar.update(1)
-        yield quotation
+        yield row
 
 
 def _report(imported: catalogue.Imported, *, as_json: bool) -> None:

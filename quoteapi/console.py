@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from peewee import Value
 
 from quoteapi.clock import Clock
-from quoteapi.models import ConsoleSms, Subscriber
+from quoteapi.models import ACTIVE, ConsoleSms, Subscriber
 from quoteapi.sms import Kind, NotAllowed
 
 TOPIC = "console"
 
-_ON_TOPIC = (Subscriber.topic == TOPIC) & (Subscriber.state == "active")
+_ON_TOPIC = (Subscriber.topic == TOPIC) & (Subscriber.state == ACTIVE)
 
 
 class Console:
-    """Sends SMS to the terminal and the inbox. Whoever has a subscription's ARN is on its topic."""
+    """Sends SMS to the terminal and the inbox. Whoever is active and was put there is on its topic."""
 
     topic = TOPIC
 
@@ -67,7 +67,11 @@ def inbox(limit: int) -> list[ConsoleSms]:
     return list(ConsoleSms.select().order_by(ConsoleSms.id.desc()).limit(limit))[::-1]
 
 
+def boxed(message: str) -> str:
+    """Answer a message as it is shown in a terminal, set off from what else is said there."""
+    return "\n".join(f"  │ {line}" for line in message.splitlines())
+
+
 def _print(head: str, message: str) -> None:
-    lines = "\n".join(f"  │ {line}" for line in message.splitlines())
-    sys.stdout.write(f"\n{head}\n{lines}\n\n")
+    sys.stdout.write(f"\n{head}\n{boxed(message)}\n\n")
     sys.stdout.flush()

@@ -1,9 +1,7 @@
 """The database: made from the shipped catalogue on first use, and bound to the models."""
 
-import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,6 +10,7 @@ from peewee import SqliteDatabase
 
 from quoteapi import models
 from quoteapi.config import SHIPPED_DATABASE, Settings, WrongSetting
+from quoteapi.files import made_once
 
 SCHEMA = 2
 """The number of the tables' shape, kept in SQLite's `user_version`."""
@@ -90,27 +89,16 @@ def made(path: Path) -> Iterator[None]:
 
 
 def _make_working_copy(path: Path) -> None:
-    """Copy the shipped catalogue to `path`, whole or not at all; where two do so at once, one wins."""
+    """Copy the shipped catalogue to `path`."""
     if not SHIPPED_DATABASE.exists():
         raise WrongSetting(f"The catalogue {SHIPPED_DATABASE} is missing. Build it with `make catalogue`.")
     for left in (path.with_name(path.name + ending) for ending in ("-wal", "-shm", "-journal")):
         if left.exists() and not path.exists():
             raise WrongSetting(f"{left} was left by a database that is gone, and would spoil a new one. Move it away.")
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
-    os.close(handle)
-    copy = Path(name)
-    try:
+    with made_once(path) as copy:
         shutil.copyfile(SHIPPED_DATABASE, copy)
         with closing(sqlite3.connect(copy)) as connection:
             connection.execute("PRAGMA journal_mode = wal")
-        try:
-            path.hardlink_to(copy)
-        except FileExistsError:
-            pass  # another process was faster
-        except OSError:
-            copy.replace(path)  # a file system without links
-    finally:
-        copy.unlink(missing_ok=True)
 
 
 def _add_tables(path: Path) -> int:

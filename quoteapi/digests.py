@@ -2,12 +2,11 @@
 
 import hashlib
 import hmac
-import os
 import secrets
-import tempfile
 from pathlib import Path
 
 from quoteapi.config import Settings, WrongSetting
+from quoteapi.files import made_once
 
 _OTHERS = 0o077
 
@@ -37,7 +36,8 @@ def _kept_secret(path: Path) -> str:
     """Read the key of a laptop, which is made on first use; its owner alone can read it."""
     try:
         if not path.exists():
-            _make(path)
+            with made_once(path) as new:
+                new.write_text(f"{secrets.token_urlsafe(48)}\n")
         if path.stat().st_mode & _OTHERS:
             path.chmod(0o600)
         secret = path.read_text("ascii").strip()
@@ -47,20 +47,3 @@ def _kept_secret(path: Path) -> str:
     if not secret:
         raise WrongSetting(f"The key in {path} is empty. Remove the file, so that it is made anew.")
     return secret
-
-
-def _make(path: Path) -> None:
-    """Write a key, whole or not at all; where two do so at once, one wins."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
-    new = Path(name)
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(f"{secrets.token_urlsafe(48)}\n")
-        try:
-            path.hardlink_to(new)
-        except FileExistsError:
-            pass  # another process was faster
-        except OSError:
-            new.replace(path)  # a file system without links
-    finally:
-        new.unlink(missing_ok=True)

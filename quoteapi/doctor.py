@@ -12,7 +12,7 @@ from quoteapi import database
 from quoteapi.config import ANY_REGION, SETTING_NAMES, Settings, WrongSetting, from_dotenv, load_settings
 from quoteapi.deliveries import IN_DOUBT, TAKEN_OVER
 from quoteapi.limits import SMS_SWITCH
-from quoteapi.models import Delivery, SmsCount, Subscriber, Switch
+from quoteapi.models import ACTIVE, Delivery, SmsCount, Subscriber, Switch
 from quoteapi.phone import regions
 from quoteapi.quotes import catalogue_size
 from quoteapi.service import Service
@@ -91,7 +91,7 @@ def _store(service: Service) -> Iterator[Check]:
             "Run: quoteapi reconcile. It tells whom SNS refuses.",
         )
     else:
-        active = Subscriber.select().where(Subscriber.state == "active").count()
+        active = Subscriber.select().where(Subscriber.state == ACTIVE).count()
         yield Check("subscribers", "ok", f"{active} active")
 
 
@@ -108,7 +108,12 @@ def _sending(service: Service) -> Iterator[Check]:
         yield Check("topic", "wrong", found, "Mend the settings or, if they are right: quoteapi reconcile --all")
     if settings.gateway == "console":
         yield Check("gateway", "ok", "console: SMS are printed and kept in the inbox of this machine, and cost nothing")
-        return
+    else:
+        yield from _sns(service)
+
+
+def _sns(service: Service) -> Iterator[Check]:
+    settings = service.settings
     try:
         people = service.gateway.people()
     except GatewayError as error:
@@ -118,7 +123,7 @@ def _sending(service: Service) -> Iterator[Check]:
         yield Check("gateway", "wrong", f"sns in {settings.sns_region}: {error}", to_do)
         return
     yield Check("gateway", "ok", f"sns in {settings.sns_region}, topic {settings.sns_topic}, {people} on it")
-    settled = (Subscriber.state == "active") & Subscriber.unsettled_since.is_null()
+    settled = (Subscriber.state == ACTIVE) & Subscriber.unsettled_since.is_null()
     expected = Subscriber.select().where(settled).count()
     if people < expected:
         found = f"SNS has {people} on the topic, the database {expected} who should be"

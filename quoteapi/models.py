@@ -18,6 +18,9 @@ from peewee import (
 
 database = DatabaseProxy()
 
+ACTIVE, UNSUBSCRIBED, STOPPED = "active", "unsubscribed", "stopped"
+"""The states of a subscriber."""
+
 
 class MomentField(DateTimeField):
     """A moment: aware, in UTC, on both sides; stored without its zone, which every database can compare."""
@@ -78,7 +81,7 @@ class Subscriber(Model):
     mobile = CharField(16, unique=True)
     """E.164."""
     state = CharField(16, index=True)
-    """`active`, `unsubscribed`, or `stopped` by a reply to an SMS."""
+    """`ACTIVE`, `UNSUBSCRIBED`, or `STOPPED` by a reply to an SMS."""
     asked_at = MomentField()
     asked_from = CharField(45)
     confirmed_at = MomentField()

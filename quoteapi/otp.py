@@ -6,7 +6,7 @@ Only a keyed digest is stored. A code is made where it is sent, so nobody has to
 import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from peewee import Case
 
@@ -15,12 +15,10 @@ from quoteapi.config import Window
 from quoteapi.digests import Digests
 from quoteapi.limits import TooMany
 from quoteapi.models import OneTimePassword
-from quoteapi.sms import CODE_MINUTES
+from quoteapi.sms import CODE_MINUTES, Purpose
 
 DIGITS = 6
 LIFE = timedelta(minutes=CODE_MINUTES)
-
-Purpose = Literal["subscribe", "unsubscribe"]
 
 
 class WrongCode(Exception):

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from quoteapi import log
+from quoteapi.limits import SmsSwitchedOff
 from quoteapi.service import at_work
+from quoteapi.subscriptions import NotShared
 
 SPARE_MILLISECONDS = 10_000
 """How long before its time-out a run begins nothing new."""
@@ -33,9 +35,6 @@ def publish_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
     """Send the quote that `/daily` answers to everyone on the topic, once a date, however often this is called."""
     _name(context)
     with at_work() as service:
-        from quoteapi.limits import SmsSwitchedOff  # noqa: PLC0415
-        from quoteapi.subscriptions import NotShared  # noqa: PLC0415
-
         try:
             published = service.deliveries.publish()
         except (NotShared, SmsSwitchedOff) as error:  # as the operator has it, and no failure

@@ -7,19 +7,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from quoteapi import clock, database, log, models
 from quoteapi.config import Settings, load_settings
+from quoteapi.deliveries import Deliveries
+from quoteapi.digests import Digests, digests_of
+from quoteapi.limits import Limits
+from quoteapi.otp import OneTimePasswords
 from quoteapi.phone import without_numbers
 from quoteapi.quotes import Quotes
-
-if TYPE_CHECKING:
-    from quoteapi.deliveries import Deliveries
-    from quoteapi.digests import Digests
-    from quoteapi.limits import Limits
-    from quoteapi.sms import Gateway
-    from quoteapi.subscriptions import Handing, Subscriptions
+from quoteapi.sms import Gateway, Unavailable, gateway_of
+from quoteapi.subscriptions import Handing, Subscriptions
 
 THREADS = 2
 """How many at a time do what is handed on."""
@@ -28,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class Service:
-    """The rooms of the domain, each put together when it is first asked for: who reads a quote loads no more."""
+    """The rooms of the domain, each put together when it is first asked for: a reader of quotes needs no key."""
 
     def __init__(
         self,
@@ -46,52 +45,41 @@ class Service:
         """What answers quotes, with the upstream API of the settings where one is set."""
         settings, upstream = self.settings, None
         if settings.upstream_endpoint is not None:
-            from quoteapi.mashape import MashapeQuotes
+            from quoteapi.mashape import MashapeQuotes  # who has none need not load requests
 
             upstream = MashapeQuotes(settings.upstream_endpoint, settings.upstream_key)
         return Quotes(self.clock, self.randomness, upstream, state_is_shared=settings.state_is_shared)
 
     @cached_property
-    def gateway(self) -> "Gateway":
+    def gateway(self) -> Gateway:
         """How SMS go out."""
-        from quoteapi.sms import gateway_of
-
         return gateway_of(self.settings, self.clock)
 
     @cached_property
-    def limits(self) -> "Limits":
+    def limits(self) -> Limits:
         """What guards people and the bill."""
-        from quoteapi.limits import Limits
-
         return Limits(self.settings, self._digests, self.clock)
 
     @cached_property
-    def subscriptions(self) -> "Subscriptions":
+    def subscriptions(self) -> Subscriptions:
         """Who gets the quote of the day."""
-        from quoteapi.otp import OneTimePasswords
-        from quoteapi.subscriptions import Subscriptions
-
         passwords = OneTimePasswords(self._digests, self.settings.wrong_tries_per_number, self.clock)
         return Subscriptions(self.settings, self.gateway, self.limits, passwords, self.clock)
 
     @cached_property
-    def deliveries(self) -> "Deliveries":
+    def deliveries(self) -> Deliveries:
         """The SMS of the day."""
-        from quoteapi.deliveries import Deliveries
-
         return Deliveries(self.settings, self.quotes, self.gateway, self.limits, self.clock)
 
     @cached_property
-    def handing(self) -> "Handing":
+    def handing(self) -> Handing:
         """How a request hands work on: to another invocation on Lambda, to a thread if it takes calls of AWS."""
         if self.settings.on_lambda:
             return ToTasks()
         return InBackground(self.subscriptions) if self.settings.gateway == "sns" else AtOnce(self.subscriptions)
 
     @cached_property
-    def _digests(self) -> "Digests":
-        from quoteapi.digests import digests_of
-
+    def _digests(self) -> Digests:
         return digests_of(self.settings)
 
 
@@ -136,7 +124,7 @@ def reported_failures() -> Iterator[None]:
 class AtOnce:
     """Does the work that is handed on, before it returns."""
 
-    def __init__(self, subscriptions: "Subscriptions") -> None:
+    def __init__(self, subscriptions: Subscriptions) -> None:
         self._subscriptions = subscriptions
 
     def send_otp(self, request: str) -> None:
@@ -155,7 +143,7 @@ class AtOnce:
 class InBackground:
     """Does the work that is handed on in other threads: nobody waits for SNS, or learns from how long it takes."""
 
-    def __init__(self, subscriptions: "Subscriptions") -> None:
+    def __init__(self, subscriptions: Subscriptions) -> None:
         self._at_once = AtOnce(subscriptions)
         self._threads = ThreadPoolExecutor(THREADS)
 
@@ -186,8 +174,6 @@ class ToTasks:
 
     def send_otp(self, request: str) -> None:
         """Have the code of a request made and sent. Raises `sms.Unavailable`."""
-        from quoteapi.sms import Unavailable
-
         try:
             from quoteapi.tasks import async_send_otp
 

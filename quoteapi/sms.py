@@ -11,6 +11,9 @@ from quoteapi.quotes import Quotation
 Kind = Literal["code", "confirmation", "quote"]
 """What an SMS is for; codes and confirmations are Transactional, quotes Promotional."""
 
+Purpose = Literal["subscribe", "unsubscribe"]
+"""What a code is for."""
+
 SERVICE = "QuoteAPI"
 CODE_MINUTES = 10
 
@@ -107,7 +110,7 @@ class Text(NamedTuple):
     parts: int
 
 
-def code_text(code: str, purpose: Literal["subscribe", "unsubscribe"]) -> Text:
+def code_text(code: str, purpose: Purpose) -> Text:
     """Write the SMS that carries a one-time password."""
     goal = {
         "subscribe": "get the quote of the day, 1 SMS a day",

@@ -47,9 +47,8 @@ CLIENT_ERROR = range(400, 500)
 TRANSACTIONAL = frozenset({"code", "confirmation"})
 LATER = frozenset({"Throttled", "Throttling", "ThrottledException", "ThrottlingException", "RequestLimitExceeded"})
 """Codes of refusals that time mends."""
-
-
 GONE = frozenset({"NotFound", "NotFoundException"})
+"""Codes of what somebody deleted."""
 CREDENTIALS = (
     CredentialRetrievalError,
     NoCredentialsError,

@@ -15,15 +15,16 @@ from quoteapi import database
 from quoteapi.clock import Clock
 from quoteapi.config import Settings
 from quoteapi.limits import Limits, SmsSwitchedOff, TooMany
-from quoteapi.models import ConsoleSms, Subscriber
+from quoteapi.models import ACTIVE, STOPPED, UNSUBSCRIBED, ConsoleSms, Subscriber
 from quoteapi.models import database as bound
-from quoteapi.otp import Asked, CodeExpired, Made, NoCodeAskedFor, OneTimePasswords, Purpose, WrongCode
+from quoteapi.otp import Asked, CodeExpired, Made, NoCodeAskedFor, OneTimePasswords, WrongCode
 from quoteapi.phone import masked
 from quoteapi.sms import (
     Gateway,
     GatewayError,
     NotAllowed,
     OutcomeUnknown,
+    Purpose,
     Refused,
     Unavailable,
     code_text,
@@ -32,12 +33,13 @@ from quoteapi.sms import (
 
 NOBODY = 0
 """No subscriber has this id."""
-ACTIVE, UNSUBSCRIBED, STOPPED = "active", "unsubscribed", "stopped"
 STATES = (ACTIVE, UNSUBSCRIBED, STOPPED)
 
 SETTLING = timedelta(minutes=5)
 """After so long, whoever was at making the topic agree is taken for dead; far longer than their calls may take."""
 BATCH = 100
+
+_UNSETTLED = Subscriber.unsettled_since.is_null(is_null=False)
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class CodeNotSent(Exception):
 
 
 class Handing(Protocol):
-    """Hands work on: on Lambda to another invocation, elsewhere it is done at once."""
+    """Hands work on: to another invocation on Lambda, to a thread if it takes calls of AWS, else it is done at once."""
 
     def send_otp(self, request: str) -> None:
         """Have the code of a request made and sent."""
@@ -261,7 +263,7 @@ class Subscriptions:
             "subscription_arn": Case(None, [(is_active, None)], Subscriber.subscription_arn),
         }
         free = Subscriber.settling_since.is_null() | (Subscriber.settling_since <= now - SETTLING)
-        unsettled = (Subscriber.id == subscriber_id) & Subscriber.unsettled_since.is_null(is_null=False)
+        unsettled = (Subscriber.id == subscriber_id) & _UNSETTLED
         taken = Subscriber.update(changes).where(unsettled & free).returning(Subscriber).execute()
         return next(iter(taken), None)
 
@@ -429,14 +431,14 @@ def on_another_topic(topic: str) -> Expression:
 
 def unsettled_count() -> int:
     """Answer with how many the topic may not agree."""
-    return Subscriber.select().where(Subscriber.unsettled_since.is_null(is_null=False)).count()
+    return Subscriber.select().where(_UNSETTLED).count()
 
 
 def _unsettled() -> Iterator[int]:
     """Answer the ids of those with whom the topic may not agree, each once."""
     last = 0
     while True:
-        behind = Subscriber.unsettled_since.is_null(is_null=False) & (Subscriber.id > last)
+        behind = _UNSETTLED & (Subscriber.id > last)
         ids = [row.id for row in Subscriber.select(Subscriber.id).where(behind).order_by(Subscriber.id).limit(BATCH)]
         yield from ids
         if len(ids) < BATCH:

@@ -18,7 +18,7 @@ import requests
 
 from quoteapi import database
 from quoteapi.app import App
-from quoteapi.models import ConsoleSms, Quote
+from quoteapi.models import ConsoleSms, Quote, Subscriber
 from quoteapi.quotes import Quotation, row_of
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -38,6 +38,21 @@ def code_for(mobile: str) -> str:
     newest = ConsoleSms.select().where((ConsoleSms.to == mobile) & (ConsoleSms.kind == "code"))
     message: str = newest.order_by(ConsoleSms.id.desc()).first().message
     return message[:6]
+
+
+def put_on_the_topic(*mobiles: str, state: str = "active") -> None:
+    """Have people subscribed on a laptop, without what it takes to get there."""
+    for mobile in mobiles:
+        Subscriber.create(
+            mobile=mobile,
+            state=state,
+            asked_at=NOON,
+            asked_from="192.0.2.1",
+            confirmed_at=NOON,
+            confirmed_from="192.0.2.1",
+            topic="console",
+            subscription_arn=f"console:{mobile}",
+        )
 
 
 def wrong(code: str) -> str:

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -21,6 +21,9 @@ from quoteapi.quotes import Quotation, Quotes
 from quoteapi.service import AtOnce
 from quoteapi.service import Service as Whole
 from tests.cast import ALCOTT, AUSTEN, ZOLA, StoppedClock, UpstreamApi, make_catalogue, serving
+
+if TYPE_CHECKING:
+    from tests.aws import Calls
 
 hypothesis.settings.register_profile("here", deadline=None, max_examples=40, derandomize=True)
 hypothesis.settings.load_profile("here")
@@ -140,6 +143,16 @@ def sns(settings: Settings, store: None, clock: StoppedClock, monkeypatch: pytes
         whole = Whole(read_settings({"DATABASE_URL": f"sqlite:///{settings.database_path}", **SETTINGS}), now=clock)
         whole.handing = AtOnce(whole.subscriptions)  # what is handed on is done before a test looks
         yield whole
+
+
+@pytest.fixture
+def calls(sns: Whole, monkeypatch: pytest.MonkeyPatch) -> "Calls":
+    """Watch every HTTP request to SNS, and let a test say which fail."""
+    from tests.aws import Calls  # noqa: PLC0415 which loads moto
+
+    calls = Calls()
+    calls.watch(monkeypatch)
+    return calls
 
 
 @pytest.fixture

@@ -1,27 +1,13 @@
 import pytest
 
 from quoteapi.console import Console, inbox
-from quoteapi.models import ConsoleSms, Subscriber
-from tests.cast import MIRA, NOON, NOOR, OMAR, StoppedClock, counted_statements
+from quoteapi.models import ConsoleSms
+from tests.cast import MIRA, NOON, NOOR, OMAR, StoppedClock, counted_statements, put_on_the_topic
 
 
 @pytest.fixture
 def console(store: None, clock: StoppedClock) -> Console:
     return Console(clock)
-
-
-def put_on_the_topic(*mobiles: str) -> None:
-    for mobile in mobiles:
-        Subscriber.create(
-            mobile=mobile,
-            state="active",
-            asked_at=NOON,
-            asked_from="192.0.2.1",
-            confirmed_at=NOON,
-            confirmed_from="192.0.2.1",
-            topic="console",
-            subscription_arn=Console.topic,
-        )
 
 
 def test_an_sms_is_printed_and_kept(console: Console, capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,16 +27,7 @@ def test_a_quote_goes_to_all_on_the_topic_who_did_not_leave_in_one_statement(
     console: Console, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put_on_the_topic(MIRA, NOOR)
-    Subscriber.create(
-        mobile=OMAR,
-        state="unsubscribed",
-        topic="console",
-        subscription_arn="console",
-        asked_at=NOON,
-        asked_from="192.0.2.1",
-        confirmed_at=NOON,
-        confirmed_from="192.0.2.1",
-    )
+    put_on_the_topic(OMAR, state="unsubscribed")
     assert console.people() == 2
     with counted_statements() as statements:
         console.publish("Hope.")

@@ -10,30 +10,9 @@ from quoteapi.service import Service
 from quoteapi.sms import GatewayError, NotAllowed, OutcomeUnknown, Refused, Unavailable, daily_text
 from quoteapi.subscriptions import NotShared
 from tests.aws import Calls, Fault, backend, published
-from tests.cast import ALCOTT, AUSTEN, MIRA, NOON, NOOR, ZOLA, StoppedClock, counted_statements
+from tests.cast import ALCOTT, AUSTEN, MIRA, NOON, NOOR, ZOLA, StoppedClock, counted_statements, put_on_the_topic
 
 TODAY = NOON.date()
-
-
-@pytest.fixture
-def calls(sns: Service, monkeypatch: pytest.MonkeyPatch) -> Calls:
-    calls = Calls()
-    calls.watch(monkeypatch)
-    return calls
-
-
-def put_on_the_topic(*mobiles: str) -> None:
-    for mobile in mobiles:
-        Subscriber.create(
-            mobile=mobile,
-            state="active",
-            asked_at=NOON,
-            asked_from="192.0.2.1",
-            confirmed_at=NOON,
-            confirmed_from="192.0.2.1",
-            topic="console",
-            subscription_arn=f"console:{mobile}",
-        )
 
 
 def not_sent(message: str, message_id: str | None = None) -> Published:

@@ -6,7 +6,8 @@ from quoteapi.config import Window
 from quoteapi.digests import Digests
 from quoteapi.limits import TooMany
 from quoteapi.models import OneTimePassword
-from quoteapi.otp import Asked, CodeExpired, Made, NoCodeAskedFor, OneTimePasswords, Purpose, WrongCode
+from quoteapi.otp import Asked, CodeExpired, Made, NoCodeAskedFor, OneTimePasswords, WrongCode
+from quoteapi.sms import Purpose
 from tests.cast import MIRA, NOON, NOOR, StoppedClock, counted_statements, wrong
 
 ADDRESS = "192.0.2.1"

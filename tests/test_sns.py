@@ -18,13 +18,6 @@ def gateway(sns: Service) -> QuoteSubscription:
     return sns.gateway
 
 
-@pytest.fixture
-def calls(gateway: QuoteSubscription, monkeypatch: pytest.MonkeyPatch) -> Calls:
-    calls = Calls()
-    calls.watch(monkeypatch)
-    return calls
-
-
 def test_a_number_is_put_on_the_topic_and_taken_off_it(gateway: QuoteSubscription) -> None:
     arn = gateway.subscribe(MIRA)
     assert arn.startswith("arn:aws:sns:us-east-1:123456789012:DailyQuoteSubscription:")

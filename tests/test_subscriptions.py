@@ -40,13 +40,6 @@ class Later:
         return tried
 
 
-@pytest.fixture
-def calls(sns: Service, monkeypatch: pytest.MonkeyPatch) -> Calls:
-    calls = Calls()
-    calls.watch(monkeypatch)
-    return calls
-
-
 def elsewhere(work: Callable[..., object], *what: object) -> None:
     """Do something in another thread, with a connection of its own."""
 

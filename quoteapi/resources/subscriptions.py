@@ -15,8 +15,8 @@ from quoteapi.otp import DIGITS
 from quoteapi.phone import RIGHT_FORM, InvalidMobile, read_mobile
 
 if TYPE_CHECKING:
-    from quoteapi.otp import Purpose
     from quoteapi.service import Service
+    from quoteapi.sms import Purpose
 
 SUBSCRIBED = "Congratulations!!! You have successfully subscribed for daily famous quote."
 UNSUBSCRIBED = "You have successfully unsubscribed from daily famous quote. See you again."
