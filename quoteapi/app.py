@@ -1,5 +1,6 @@
 """The HTTP application: `create_app` builds it, and `api` is what the servers load (`quoteapi.app:api`)."""
 
+import logging
 import os
 import random
 import re
@@ -9,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import falcon
+from peewee import InterfaceError, OperationalError
 
 from quoteapi import clock, database, log, models
 from quoteapi.config import Settings, WrongSetting, load_settings
+from quoteapi.models import Author, Category
 from quoteapi.problems import add_problems
+from quoteapi.quotes import SteadyQuotes
+from quoteapi.resources.catalogue import Counts, Listing, OneQuote
 from quoteapi.resources.quotes import Daily, EitherQuote, Random
 from quoteapi.resources.service import Health
 from quoteapi.resources.subscriptions import Subscribe, Unsubscribe
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
 
 BOOT_FAILED = 3
 """The exit code from which gunicorn knows that starting another worker would not help."""
-EXPOSED_HEADERS = "ETag, Retry-After, X-Request-ID"
+EXPOSED_HEADERS = "ETag, Link, Retry-After, X-Request-ID"
 ASCII = "".join(map(chr, range(33, 127)))
 
 
@@ -39,11 +44,15 @@ def create_app(
 
     Raises `config.WrongSetting`.
     """
-    database.connect(settings)
+    try:
+        database.connect(settings)
+    except (OperationalError, InterfaceError) as error:  # it may come back, and quotes need not wait for it
+        logging.getLogger(__name__).error("The database is away: %s", error)  # noqa: TRY400
     service = Service(settings, now=now, randomness=randomness)
     if not settings.on_lambda:
         _ = service.handing  # what is wrong with it should be told now; a cold start need not load it
-    daily, another = Daily(service.quotes, now), Random(service.quotes)
+    quotes = SteadyQuotes(service.quotes, now, service.randomness)
+    daily, another = Daily(quotes, now), Random(quotes)
     app = App(daily, _Identify(service.randomness), settings.cors_origins)
     app.req_options.strip_url_path_trailing_slash = True
     add_problems(app)
@@ -51,6 +60,10 @@ def create_app(
     app.add_route("/daily", daily)
     app.add_route("/random", another)
     app.add_route("/quote", EitherQuote(daily, another))
+    app.add_route("/quotes", Listing(settings))
+    app.add_route("/quotes/{quote_id}", OneQuote())
+    app.add_route("/authors", Counts(settings, Author, "author", "authors"))
+    app.add_route("/categories", Counts(settings, Category, "category", "categories"))
     app.add_route("/subscribe", Subscribe(service))
     app.add_route("/unsubscribe", Unsubscribe(service))
     app.add_route("/health", Health())

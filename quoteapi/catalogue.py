@@ -14,8 +14,8 @@ from typing import IO, Literal, NamedTuple
 from quoteapi import database
 from quoteapi.clock import Clock, midnight
 from quoteapi.config import ROOT, SHIPPED_DATABASE
-from quoteapi.models import Quote
-from quoteapi.quotes import InvalidQuote, Quotation, comparable, keep_all, row_of, valid_quotation
+from quoteapi.quotes import InvalidQuote, Quotation, insert_all, keep_all, row_of, valid_quotation
+from quoteapi.search import comparable
 
 Format = Literal["csv", "json", "jsonl"]
 
@@ -178,7 +178,7 @@ def build(folder: Path = CATALOGUE, target: Path = SHIPPED_DATABASE) -> int:
     unfinished.unlink(missing_ok=True)
     with database.made(unfinished):
         for start in range(0, len(rows), BATCH):
-            Quote.insert_many(rows[start : start + BATCH]).execute()
+            insert_all(rows[start : start + BATCH])
     unfinished.replace(target)
     return len(rows)
 

@@ -33,17 +33,15 @@ from quoteapi.limits import SmsSwitchedOff, TooMany, set_switch
 from quoteapi.models import Subscriber
 from quoteapi.quotes import (
     DateToCome,
-    Filters,
     InvalidQuote,
     NoQuoteFound,
     Quotation,
     Quotes,
     all_quotations,
-    catalogue_size,
     keep,
-    listed,
     valid_quotation,
 )
+from quoteapi.search import Filters, catalogue_size, page
 from quoteapi.service import Service
 from quoteapi.sms import GatewayError
 
@@ -212,13 +210,15 @@ def quotes_() -> None:
 @quotes_.command("list")
 @click.option("--category", help="Of this category only.")
 @click.option("--author", help="By this author only.")
+@click.option("--search", "words", help="With these words only, in the quote, its author or its source.")
 @newest_first
 @as_json
-def list_(category: str | None, author: str | None, limit: int, *, as_json: bool) -> None:
+def list_(category: str | None, author: str | None, words: str | None, limit: int, *, as_json: bool) -> None:
     """List quotes, the newest first."""
     with _database():
         rows = [
-            (quote.id, quote.author, quote.category, quote.quote) for quote in listed(Filters(category, author), limit)
+            (quote.id, quote.author, quote.category, quote.quote)
+            for quote in page(Filters(category, author, words=words), limit)
         ]
     if as_json:
         keys = ("id", "author", "category", "quote")

@@ -51,10 +51,30 @@ def _count(value: str) -> int:
     return int(value)
 
 
-def _sqlite_url(value: str) -> str:
-    scheme, _, path = value.partition(":///")
-    if scheme != "sqlite" or not path or path.startswith(":"):
-        raise ValueError("sqlite:/// and the path of a file, for example sqlite:////var/lib/quoteapi/quotes.db")
+def _database_url(value: str) -> str:
+    scheme, _, rest = value.partition("://")
+    if scheme in {"postgresql", "postgres"}:
+        return _postgresql_url(f"postgresql://{rest}")
+    if scheme != "sqlite" or not rest.startswith("/") or rest[1:2] in {"", ":"}:
+        raise ValueError(
+            "sqlite:/// and the path of a file, for example sqlite:////var/lib/quoteapi/quotes.db, or the address of a"
+            " PostgreSQL database, for example postgresql://user:password@host:5432/quoteapi?sslmode=verify-full"
+        )
+    return value
+
+
+def _postgresql_url(value: str) -> str:
+    host = value.removeprefix("postgresql://").partition("/")[0]
+    if value.count("@") > host.count("@") or host.count("@") > 1 or "#" in value or not value.isprintable():
+        raise ValueError("an address whose user and password have %40 for @, %2F for /, %3F for ?, %23 for #")
+    try:
+        parts = urlsplit(value)
+        named = parts.path.strip("/") or "dbname=" in parts.query
+        well_formed = bool(named) and parts.port != 0 and " " not in value
+    except ValueError:  # a port that is none
+        well_formed = False
+    if not well_formed:
+        raise ValueError("an address that names a database, for example postgresql://user:password@host:5432/quoteapi")
     return value
 
 
@@ -195,9 +215,10 @@ class Settings:
     workers: int | None = _setting("WORKERS", _count, None, "worker processes of `serve`; by default one a core")
     database_url: str | None = _setting(
         "DATABASE_URL",
-        _sqlite_url,
+        _database_url,
         None,
         "the working database; by default `quoteapi.db` in the project's folder",
+        secret=True,
     )
     cors_origins: tuple[str, ...] = _setting(
         "CORS_ORIGINS", _origins, (), "whose web pages may call the API: `*`, or origins with commas between"
@@ -298,7 +319,7 @@ class Settings:
 
         On Lambda it is not where each container has a database of its own, or a file that SQLite cannot share.
         """
-        return not self.on_lambda
+        return not self.on_lambda or self.database_path is None
 
     @property
     def gateway(self) -> str:
@@ -313,9 +334,11 @@ class Settings:
         return f"{base}/unsubscribe" if base is not None else None
 
     @property
-    def database_path(self) -> Path:
-        """The file of the working SQLite database."""
+    def database_path(self) -> Path | None:
+        """The file of the working database; None where it is on a server."""
         if self.database_url is not None:
+            if not self.database_url.startswith("sqlite:"):
+                return None
             return Path(self.database_url.removeprefix("sqlite:///")).resolve()
         return (LAMBDA_FOLDER if self.on_lambda else ROOT) / "quoteapi.db"
 
@@ -355,10 +378,10 @@ def _check_together(settings: Settings) -> None:
         raise WrongSetting("aws_access_key_id and aws_secret_access_key go together: set both, or neither.")
     if settings.on_lambda and settings.database_url is None:
         return  # nobody can subscribe: the rest is not needed
-    if settings.on_lambda and settings.secret_key is None:
+    if settings.secret_key is None and (settings.on_lambda or settings.database_path is None):
+        where = "on Lambda, the same for every container" if settings.on_lambda else "with a database that is shared"
         raise WrongSetting(
-            f"SECRET_KEY must be set on Lambda, the same for every container; {MAKE_ONE}. "
-            "It keys what is stored of codes, numbers and addresses."
+            f"SECRET_KEY must be set {where}; {MAKE_ONE}. It keys what is stored of codes, numbers and addresses."
         )
     if settings.on_lambda and settings.gateway == "console":
         raise WrongSetting(

@@ -1,33 +1,64 @@
-"""The database: made from the shipped catalogue on first use, and bound to the models."""
+"""The database: an SQLite file or a PostgreSQL server, as the settings say; its tables, and what it is like.
+
+Only here, in the migrations and in `search.py` is it known which of the two it is.
+"""
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple, TypeVar, cast
+from urllib.parse import urlsplit
 
-from peewee import SqliteDatabase
+from peewee import Database, DatabaseError, Model, ModelSelect, OperationalError, SqliteDatabase
 
 from quoteapi import models
 from quoteapi.config import SHIPPED_DATABASE, Settings, WrongSetting
 from quoteapi.files import made_once
 
-SCHEMA = 2
-"""The number of the tables' shape, kept in SQLite's `user_version`."""
+if TYPE_CHECKING:
+    from quoteapi.postgresql import Connection
 
-WITHOUT_SUBSCRIBERS = 1
-"""The schema before this one, which lacks tables and nothing else."""
+MIGRATIONS = Path(__file__).with_name("migrations")
+HISTORY: LiteralString = "schema_migration"
+"""The table in which playhouse notes the migrations that were applied."""
+_APPLIED: LiteralString = f"SELECT name FROM {HISTORY}"  # noqa: S608
+BEFORE_MIGRATIONS = {1: "0001_quotes", 2: "0002_daily_sms"}
+"""How far a file was that has a number in SQLite's `user_version` instead of that table."""
 
 BUSY_SECONDS = 5
 """How long a writer waits for another one."""
+MIGRATING_SECONDS = 600
+"""How long whoever wants to migrate waits for another one who does."""
+POOL = 10
+"""How many connections to a server a process keeps: one for each of its threads that may want one."""
+ONE = 1
+"""How many a container of Lambda keeps: it answers one request at a time."""
+KEEP_NONE = 0
+LOCK_NUMBER = 596_0_119
+"""Names our advisory lock among those of a PostgreSQL database."""
 
 
-def connect(settings: Settings) -> SqliteDatabase:
-    """Bind the models to the working database, which is made first where there is none.
+class Behind(OperationalError):
+    """A database that lacks migrations; the message says which, and what to do."""
 
-    Raises `WrongSetting` where it cannot be made, opened, or is something else.
+
+# ---- connecting
+
+
+def connect(settings: Settings) -> Database:
+    """Bind the models to the working database, which is made or migrated first, except on Lambda.
+
+    Raises `WrongSetting` where it cannot be made, opened, or is something else; `peewee.OperationalError` where the
+    server cannot be reached.
     """
     path = settings.database_path
+    if path is None:
+        if not settings.on_lambda:
+            make_ready(settings)
+        return _bind_server(cast("str", settings.database_url), ONE if settings.on_lambda else POOL)
     try:
         if not path.exists():
             _make_working_copy(path)
@@ -35,54 +66,252 @@ def connect(settings: Settings) -> SqliteDatabase:
             raise WrongSetting(
                 f"{path} is the shipped catalogue, which is never written to. Set DATABASE_URL to another file."
             )
-        found = _schema_of(path)
-    except (OSError, sqlite3.Error) as error:
-        reason = getattr(error, "strerror", error)
+        if _missing_in(_applied_to_file(path)):
+            make_ready(settings)
+    except (OSError, sqlite3.Error, DatabaseError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise WrongSetting(
             f"The database {path} cannot be used ({reason}). Set DATABASE_URL to a file that can be written."
         ) from error
-    if found == WITHOUT_SUBSCRIBERS:
-        found = _add_tables(path)
-    if found != SCHEMA:
-        raise WrongSetting(
-            f"{path} is not a database of this version of QuoteAPI (it has schema {found}, not {SCHEMA})."
-            " Set DATABASE_URL to another file, or move this one (with its -wal and -shm) away and start again."
-        )
-    return bind(path)
+    return _bind(str(path.as_uri()), lambda: _file(f"{path.as_uri()}?mode=rw"))
 
 
-def bind(path: Path) -> SqliteDatabase:
-    """Bind the models to an SQLite file. Connections are opened when they are needed, one a thread."""
-    address = f"{path.as_uri()}?mode=rw"  # a file that somebody deleted is missed, not made anew without tables
-    if isinstance(bound := models.database.obj, SqliteDatabase) and bound.database == address:
-        return bound
-    database = SqliteDatabase(
-        address,
+def where(settings: Settings) -> str:
+    """Answer what database the settings name, in words without secrets."""
+    if settings.database_path is not None:
+        return str(settings.database_path)
+    parts = urlsplit(cast("str", settings.database_url))
+    return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _bind(name: str, make: Callable[[], Database]) -> Database:
+    """Bind the models, unless they are bound to just that: its connections may be in use."""
+    if models.database.name != name:
+        models.database.bind(name, make())
+    return models.database.obj
+
+
+def _file(address: str, patience: float = BUSY_SECONDS) -> SqliteDatabase:
+    """Answer an SQLite file. Connections are opened when they are needed, one a thread."""
+    return SqliteDatabase(
+        address,  # with mode=rw, so that a file that somebody deleted is missed, not made anew without tables
         uri=True,
-        timeout=BUSY_SECONDS,
+        timeout=patience,
         lock_type="immediate",  # so that a writer waits for its turn, and does not fail where it read before
         pragmas={"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1, "secure_delete": 1},
     )
-    models.database.initialize(database)
-    return database
+
+
+def _bind_server(url: str, connections: int) -> Database:
+    from quoteapi.postgresql import Server  # noqa: PLC0415 the driver is large
+
+    return _bind(f"{url} {connections}", lambda: Server(url, connections, _look_at_schema))
+
+
+def _look_at_schema(connection: "Connection") -> None:
+    """Refuse a server that lacks migrations, in one round trip a connection. Raises `Behind`."""
+    from psycopg.errors import UndefinedTable  # noqa: PLC0415
+
+    try:
+        applied = {name for (name,) in connection.execute(_APPLIED)}
+    except UndefinedTable:
+        applied = set()
+    if missing := _missing_in(applied):
+        raise Behind(_what_is_missing(missing))
+
+
+@contextmanager
+def shipped() -> Iterator[None]:
+    """Have this thread read the shipped catalogue instead of the working database."""
+    catalogue = SqliteDatabase(f"{SHIPPED_DATABASE.as_uri()}?mode=ro&immutable=1", uri=True)
+    with models.database.instead(catalogue), catalogue.connection_context():
+        yield
+
+
+# ---- migrations
+
+
+class Migration(NamedTuple):
+    """A migration, and how it stands."""
+
+    name: str
+    state: str
+    """`applied`, `missing`, or `newer`: applied by a version of QuoteAPI that comes after this one."""
+
+
+def migrations(settings: Settings) -> list[Migration]:
+    """Answer all migrations, in order. Raises `PeeweeException` where the database cannot be reached."""
+    with _unready(settings) as opened:
+        applied = _applied_to(opened)
+    return [
+        Migration(name, "newer" if name not in _known() else "applied" if name in applied else "missing")
+        for name in sorted(applied | set(_known()))
+    ]
+
+
+def make_ready(settings: Settings, *, fill: bool = True) -> list[str]:
+    """Apply the migrations that are missing and, where there are no quotes, add the shipped ones. Answer the names.
+
+    Where two do so at once, one waits for the other. Raises `WrongSetting` where the database is something else.
+    """
+    with _unready(settings) as opened:
+        applied = _applied_to(opened)
+        if not _missing_in(applied) and not (fill and _is_empty(opened)):
+            return []
+        with opened.atomic(), models.database.instead(opened):
+            _wait_for_other_migrations(opened)
+            names = _migrate(opened)
+            if fill and _is_empty(opened):
+                _fill()
+            return names
+
+
+def _migrate(opened: Database) -> list[str]:
+    from playhouse.migrations import Runner  # noqa: PLC0415 only who migrates needs it
+
+    runner = Runner(opened, str(MIGRATIONS), HISTORY)
+    if before := _number_before_migrations(opened):
+        runner.fake(BEFORE_MIGRATIONS[before])
+    return cast("list[str]", runner.up())
+
+
+@cache
+def _known() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in MIGRATIONS.glob("[0-9]*.py")))
+
+
+def _missing_in(applied: set[str]) -> list[str]:
+    return [name for name in _known() if name not in applied]
+
+
+def _what_is_missing(names: list[str]) -> str:
+    return (
+        f"the database lacks the migration {', '.join(names)}. Run `quoteapi db migrate` or, on Lambda,"
+        " `zappa invoke STAGE quoteapi.schedulers.migrate_database`"
+    )
+
+
+def _applied_to(opened: Database) -> set[str]:
+    if not opened.table_exists(HISTORY):
+        return set(_known()[: _number_before_migrations(opened)])
+    return {name for (name,) in _asked(opened, _APPLIED)}
+
+
+def _number_before_migrations(opened: Database) -> int:
+    if not _is_file(opened) or opened.table_exists(HISTORY):
+        return 0
+    return int(_asked(opened, "PRAGMA user_version")[0][0])
+
+
+def _applied_to_file(path: Path) -> set[str]:
+    """Answer which migrations a file has. Raises `WrongSetting` where it is no database of ours."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as connection:
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (HISTORY,)).fetchone():
+            return {name for (name,) in connection.execute(_APPLIED)}
+        number: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if number not in BEFORE_MIGRATIONS:
+        raise WrongSetting(
+            f"{path} is not a database of QuoteAPI. Set DATABASE_URL to another file, or move this one (with its -wal"
+            " and -shm) away and start again."
+        )
+    return set(_known()[:number])
+
+
+@contextmanager
+def _unready(settings: Settings) -> Iterator[Database]:
+    """Open the working database as it is, whatever it lacks, with time for what takes long."""
+    if settings.database_path is not None:
+        opened: Database = _file(f"{settings.database_path.as_uri()}?mode=rw", MIGRATING_SECONDS)
+    else:
+        from quoteapi.postgresql import Server  # noqa: PLC0415
+
+        opened = Server(cast("str", settings.database_url), KEEP_NONE, _be_patient)
+    with opened.connection_context():
+        yield opened
+
+
+def _be_patient(connection: "Connection") -> None:
+    connection.patience = MIGRATING_SECONDS
+
+
+def _wait_for_other_migrations(opened: Database) -> None:
+    if not _is_file(opened):  # a file is ours alone from the beginning of the transaction on
+        _asked(opened, "SELECT pg_advisory_xact_lock(%s)", LOCK_NUMBER)
+
+
+def _is_empty(opened: Database) -> bool:
+    return opened.table_exists("quote") and not _asked(opened, "SELECT id FROM quote LIMIT 1")
+
+
+def _asked(opened: Database, sql: str, *values: object) -> list[tuple[Any, ...]]:
+    return cast("Any", opened).execute_sql(sql, values).fetchall()  # type: ignore[no-any-return]
+
+
+def _fill() -> None:
+    """Copy what the shipped catalogue has, to the models as they are bound."""
+    for model in (models.Quote, models.Author, models.Category):
+        with shipped():
+            rows = list(model.select().dicts())
+        for start in range(0, len(rows), BATCH):
+            model.insert_many(rows[start : start + BATCH]).execute()
+
+
+# ---- what the two do differently
+
+
+def _is_file(opened: Database) -> bool:
+    return isinstance(opened, SqliteDatabase)
+
+
+def is_file() -> bool:
+    """Whether the models are bound to an SQLite file."""
+    return _is_file(models.database.obj)
+
+
+_Row = TypeVar("_Row", bound=Model)
+BATCH = 500
+
+
+def each(rows: "ModelSelect[_Row]", key: Any) -> Iterator[_Row]:  # noqa: ANN401 peewee's fields have no type
+    """Answer rows in the order of a column that is another in each, a batch at a time: a driver would take them all."""
+    batch: list[_Row] = []
+    while True:
+        after = rows.where(key > getattr(batch[-1], key.name)) if batch else rows
+        batch = list(after.order_by(key).limit(BATCH))
+        yield from batch
+        if len(batch) < BATCH:
+            return
+
+
+@contextmanager
+def alone(model: type[Model]) -> Iterator[None]:
+    """Be the only one who writes to a table until the block ends, as a transaction."""
+    with models.database.atomic():
+        if not is_file():  # SQLite has one writer at a time anyway
+            models.database.execute_sql(f'LOCK TABLE "{model._meta.table_name}" IN SHARE ROW EXCLUSIVE MODE')  # noqa: SLF001 peewee's documented way
+        yield
 
 
 def scrub() -> bool:
     """Make sure that what was deleted cannot be read from the database's files. Answer whether that is so."""
     # Deleted rows are overwritten (`secure_delete`), but copies that SQLite made when it moved rows to other pages are
     # not, and old pages live on in the write-ahead log until it is emptied.
+    if not is_file():
+        return True  # what is in the files of a server is its keeper's business
     models.database.execute_sql("VACUUM")
     busy: int = models.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     return not busy
+
+
+# ---- files
 
 
 @contextmanager
 def made(path: Path) -> Iterator[None]:
     """Make a database file with empty tables, and bind the models to it while it is being filled."""
     database = SqliteDatabase(str(path), pragmas={"journal_mode": "delete"})
-    with database.bind_ctx(models.MODELS), database.atomic():
-        database.create_tables(models.MODELS)
-        database.user_version = SCHEMA
+    with models.database.instead(database), database.atomic():
+        _migrate(database)
         yield
     database.execute_sql("VACUUM")  # type: ignore[no-untyped-call]
     database.close()
@@ -99,18 +328,3 @@ def _make_working_copy(path: Path) -> None:
         shutil.copyfile(SHIPPED_DATABASE, copy)
         with closing(sqlite3.connect(copy)) as connection:
             connection.execute("PRAGMA journal_mode = wal")
-
-
-def _add_tables(path: Path) -> int:
-    """Add the tables that came with this schema; where two do so at once, the second finds them there."""
-    database = SqliteDatabase(str(path), timeout=BUSY_SECONDS, lock_type="immediate")
-    with database.bind_ctx(models.MODELS), database.connection_context(), database.atomic():
-        database.create_tables(models.MODELS)
-        database.user_version = SCHEMA
-    return SCHEMA
-
-
-def _schema_of(path: Path) -> int:
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as connection:
-        number: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        return number

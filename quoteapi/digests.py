@@ -28,8 +28,14 @@ def digests_of(settings: Settings) -> Digests:
 
     Raises `WrongSetting`.
     """
-    secret = settings.secret_key or _kept_secret(settings.database_path.with_name(f"{settings.database_path.name}.key"))
+    secret = settings.secret_key or _kept_secret(_key_beside(settings))
     return Digests(hashlib.sha256(secret.encode()).digest())
+
+
+def _key_beside(settings: Settings) -> Path:
+    path = settings.database_path
+    assert path is not None, "settings without a file have a SECRET_KEY"
+    return path.with_name(f"{path.name}.key")
 
 
 def _kept_secret(path: Path) -> str:

@@ -14,7 +14,7 @@ from quoteapi.deliveries import IN_DOUBT, TAKEN_OVER
 from quoteapi.limits import SMS_SWITCH
 from quoteapi.models import ACTIVE, Delivery, SmsCount, Subscriber, Switch
 from quoteapi.phone import regions
-from quoteapi.quotes import catalogue_size
+from quoteapi.search import catalogue_size
 from quoteapi.service import Service
 from quoteapi.sms import Gateway, GatewayError, NotAllowed
 from quoteapi.subscriptions import on_another_topic
@@ -70,7 +70,7 @@ def _misspelt(environment: Mapping[str, str]) -> Iterator[Check]:
 
 def _store(service: Service) -> Iterator[Check]:
     settings = service.settings
-    where = f"{settings.database_path}, schema {database.SCHEMA}"
+    where = database.where(settings)
     if settings.state_is_shared:
         yield Check("database", "ok", where)
     else:

@@ -1,5 +1,8 @@
 """What the service stores, as peewee models. The rules that must hold are unique indexes here."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
 from peewee import (
@@ -7,6 +10,7 @@ from peewee import (
     BigIntegerField,
     CharField,
     CompositeKey,
+    Database,
     DatabaseProxy,
     DateField,
     DateTimeField,
@@ -16,7 +20,44 @@ from peewee import (
     TextField,
 )
 
-database = DatabaseProxy()
+
+class _Bound(DatabaseProxy):
+    """The database that the models are bound to; for a while, and for one thread, that may be another."""
+
+    __setattr__ = object.__setattr__  # type: ignore[assignment] # peewee's own lets nothing be added
+
+    def __init__(self) -> None:
+        self._for_now: ContextVar[Database | None] = ContextVar("for_now", default=None)
+        self._working: Database | None = None
+        self.name: str | None = None
+        """What it is, so that nobody binds it twice."""
+        super().__init__()
+
+    @property
+    def obj(self) -> Database:
+        """The database itself."""
+        return self._for_now.get() or self._working  # type: ignore[return-value]
+
+    @obj.setter
+    def obj(self, opened: Database | None) -> None:
+        self._working = opened
+
+    def bind(self, name: str, opened: Database) -> None:
+        """Bind the models, for all threads."""
+        self.initialize(opened)
+        self.name = name
+
+    @contextmanager
+    def instead(self, opened: Database) -> Iterator[None]:
+        """Have this thread use another database."""
+        token = self._for_now.set(opened)
+        try:
+            yield
+        finally:
+            self._for_now.reset(token)
+
+
+database = _Bound()
 
 ACTIVE, UNSUBSCRIBED, STOPPED = "active", "unsubscribed", "stopped"
 """The states of a subscriber."""
@@ -38,7 +79,8 @@ class MomentField(DateTimeField):
 class Quote(Model):
     """A quote. Its `id` is its place in the catalogue: 1 for the first, and so on."""
 
-    id = AutoField()
+    id = IntegerField(primary_key=True)
+    """Given by `quotes.store`, without gaps, which no sequence of a database promises."""
     quote = TextField()
     author = CharField()
     category = CharField()
@@ -52,8 +94,10 @@ class Quote(Model):
     """A number made of the fingerprint, from 0 to 2**63 - 1: its order is no order at all."""
     length = IntegerField(index=True)
     """Characters of `quote`."""
-    author_key = CharField()
-    category_key = CharField()
+    author_key = TextField()
+    category_key = TextField()
+    words = TextField()
+    """What it is found by, as `search.words_of` says."""
 
     class Meta:
         database = database
@@ -62,6 +106,28 @@ class Quote(Model):
             (("category_key", "shuffle"), False),
             (("created_at", "id"), False),
         )
+
+
+class Author(Model):
+    """How many quotes an author has."""
+
+    key = TextField(primary_key=True)
+    name = CharField()
+    quotes = IntegerField()
+
+    class Meta:
+        database = database
+
+
+class Category(Model):
+    """How many quotes a category has."""
+
+    key = TextField(primary_key=True)
+    name = CharField()
+    quotes = IntegerField()
+
+    class Meta:
+        database = database
 
 
 class DailyQuote(Model):
@@ -89,9 +155,9 @@ class Subscriber(Model):
     """The client's address."""
     ended_at = MomentField(null=True)
 
-    topic = CharField(null=True, index=True)
+    topic = TextField(null=True, index=True)
     """Where the number was put, as `sms.Gateway.topic` says; null where nobody knows of such a place."""
-    subscription_arn = CharField(null=True)
+    subscription_arn = TextField(null=True)
     """On the topic; null as well."""
     welcomed_at = MomentField(null=True)
     """When the confirming SMS was about to go out."""
@@ -164,12 +230,12 @@ class Delivery(Model):
     """The SMS of a date to a topic: claimed before it is sent, so that nobody gets it twice."""
 
     date = DateField()
-    topic = CharField()
+    topic = TextField()
     claimed_at = MomentField()
     sending_at = MomentField(null=True)
     """When the gateway was about to be called: from then on it may have gone out."""
     sent_at = MomentField(null=True)
-    message_id = CharField(null=True)
+    message_id = TextField(null=True)
 
     class Meta:
         database = database
@@ -189,4 +255,17 @@ class ConsoleSms(Model):
         database = database
 
 
-MODELS = (Quote, DailyQuote, Subscriber, OneTimePassword, TokenBucket, SmsCount, Switch, Delivery, ConsoleSms)
+MODELS = (
+    Quote,
+    Author,
+    Category,
+    DailyQuote,
+    Subscriber,
+    OneTimePassword,
+    TokenBucket,
+    SmsCount,
+    Switch,
+    Delivery,
+    ConsoleSms,
+)
+"""All of them, so that each comes after what it refers to."""

@@ -4,15 +4,28 @@ import hashlib
 import logging
 import threading
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime, timedelta
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import Any, NamedTuple, Protocol
 
-from peewee import Expression, ModelSelect, OperationalError, Select
+from peewee import (
+    EXCLUDED,
+    DatabaseError,
+    DataError,
+    Expression,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+    Select,
+)
 
 from quoteapi.clock import Clock, midnight
-from quoteapi.models import DailyQuote, Quote, database
+from quoteapi.database import alone, each, shipped
+from quoteapi.models import Author, Category, DailyQuote, Quote, database
+from quoteapi.search import Filters, catalogue_size, comparable, exactly, found, words_of
 
 MAX_QUOTE_LENGTH = 320
 MAX_NAME_LENGTH = 100
@@ -31,6 +44,9 @@ WINDOW = 1_024
 
 
 EMPTY_CATALOGUE = "The catalogue has no quotes."
+
+FAULTS = (DataError, IntegrityError, ProgrammingError)
+"""Errors of a database that is there: the fault is in what it was told."""
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +72,6 @@ class Quotation(NamedTuple):
     source: str = ""
 
 
-class Filters(NamedTuple):
-    """What a random quote is narrowed by; case, accents, punctuation and spaces of the names do not count."""
-
-    category: str | None = None
-    author: str | None = None
-    max_length: int | None = None
-
-
 class Upstream(Protocol):
     """Where new quotes come from."""
 
@@ -78,19 +86,6 @@ class Upstream(Protocol):
 _INVISIBLE = dict.fromkeys(
     [0xAD, 0x61C, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 )
-_ACCENTS = range(10, 256)
-"""Canonical combining classes of the marks that people leave out; vowel signs, viramas and voicing are below."""
-
-
-def comparable(text: str) -> str:
-    """Answer the letters and digits of a text: without case, accents, punctuation and spaces."""
-    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
-    return "".join(
-        character
-        for character in decomposed
-        if character.isalnum()
-        or (unicodedata.category(character)[0] == "M" and unicodedata.combining(character) not in _ACCENTS)
-    )
 
 
 def valid_quotation(fields: Mapping[str, object]) -> Quotation:
@@ -137,12 +132,8 @@ def row_of(quotation: Quotation, created_at: datetime) -> dict[str, Any]:
         "length": len(quotation.quote),
         "author_key": names[0],
         "category_key": names[1],
+        "words": words_of(quotation),
     }
-
-
-def catalogue_size() -> int:
-    """Answer how many quotes there are: the highest id, since ids are given in order and quotes are not taken out."""
-    return Quote.select(Quote.id).order_by(Quote.id.desc()).limit(1).scalar() or 0
 
 
 def keep(quotation: Quotation, now: datetime) -> tuple[int, bool]:
@@ -163,28 +154,36 @@ def keep_all(quotations: Iterable[Quotation], now: datetime) -> int:
 
 def _store(rows: dict[str, dict[str, Any]]) -> int:
     """Store rows by their fingerprints. Answer how many are new."""
-    with database.atomic():
+    with alone(Quote):
         for known in Quote.select(Quote.fingerprint).where(Quote.fingerprint.in_(list(rows))):
             del rows[known.fingerprint]
         if not rows:
             return 0
         # A clock that is set back must not put a quote among those that earlier days were chosen from.
         newest = Quote.select(Quote.created_at).order_by(Quote.created_at.desc()).limit(1).scalar()
-        for row in rows.values():
+        for quote_id, row in enumerate(rows.values(), catalogue_size() + 1):
+            row["id"] = quote_id
             if newest is not None and row["created_at"] <= newest:
                 row["created_at"] = newest + timedelta(microseconds=1)
-        return int(Quote.insert_many(list(rows.values())).on_conflict_ignore().as_rowcount().execute())
+        insert_all(list(rows.values()))
+        return len(rows)
 
 
-def listed(filters: Filters, limit: int) -> list[Quote]:
-    """Answer the quotes that fit, the newest first."""
-    return list(_narrowed(Quote.select(), filters).order_by(Quote.id.desc()).limit(limit))
+def insert_all(rows: list[dict[str, Any]]) -> None:
+    """Insert rows that are new, with their ids, and count them. Whoever calls is alone with the table."""
+    Quote.insert_many(rows).execute()
+    for table, key, name in ((Author, "author_key", "author"), (Category, "category_key", "category")):
+        counts = Counter(row[key] for row in rows)
+        names = {row[key]: row[name] for row in reversed(rows)}
+        counted = table.insert_many([{"key": key, "name": names[key], "quotes": counts[key]} for key in counts])
+        added = {"quotes": table.quotes + EXCLUDED.quotes}
+        counted.on_conflict(conflict_target=[table.key], update=added).execute()
 
 
 def all_quotations() -> Iterator[Quotation]:
     """Answer every quote in order, one by one and in constant memory."""
-    for row in Quote.select(*_COLUMNS).order_by(Quote.id).tuples().iterator():
-        yield Quotation(*row)
+    for row in each(Quote.select(Quote.id, *_COLUMNS), Quote.id):
+        yield Quotation(row.quote, row.author, row.category, row.source)
 
 
 # ---- the quote of a date
@@ -282,6 +281,8 @@ class Quotes:
         if quote_id is None or DailyQuote.select().where(DailyQuote.quote == quote_id).exists():
             quote_id = scheduled_id(day)
         quotation = _quotation_from(quote_id)
+        if not self._state_is_shared:  # who asks next works it out again
+            return quotation
         try:
             DailyQuote.insert(date=day, quote=quote_id).on_conflict_ignore().execute()
         except OperationalError as error:
@@ -312,6 +313,44 @@ class Quotes:
             if len(self._pools) > POOLS:
                 del self._pools[next(iter(self._pools))]
             return pool.give(self._random)
+
+
+AGAIN = timedelta(seconds=10)
+"""How long a database that was away is left alone by those who can do without it."""
+
+
+class SteadyQuotes:
+    """Quotes for who should get one whatever happens: while the database is away, those of the shipped catalogue."""
+
+    def __init__(self, quotes: Quotes, clock: Clock, random: Random) -> None:
+        self._quotes = quotes
+        self._spare = Quotes(clock, random, state_is_shared=False)
+        self._clock = clock
+        self._away_until = datetime.min.replace(tzinfo=UTC)
+
+    def of_date(self, day: date) -> tuple[Quotation, bool]:
+        """Answer the quote of a date, and whether it is sure: while the database is away, it may be another.
+
+        Raises `DateToCome`, `NoQuoteFound`.
+        """
+        return self._ask(lambda quotes: quotes.of_date(day))
+
+    def random(self, filters: Filters) -> Quotation:
+        """Answer another quote each time. Raises `NoQuoteFound` where none fits."""
+        return self._ask(lambda quotes: quotes.random(filters))[0]
+
+    def _ask(self, question: "Callable[[Quotes], Quotation]") -> tuple[Quotation, bool]:
+        now = self._clock()
+        if now >= self._away_until:
+            try:
+                return question(self._quotes), True
+            except (DatabaseError, InterfaceError) as error:
+                if isinstance(error, FAULTS):
+                    raise
+                log.error("The database is away, and quotes come from the shipped catalogue: %s", error)  # noqa: TRY400
+                self._away_until = now + AGAIN
+        with shipped():
+            return question(self._spare), False
 
 
 class _Pool:
@@ -359,31 +398,22 @@ def _block(filters: Filters, pivot: int) -> list[Quotation]:
     """Draw up to `BLOCK` quotes that fit, from `pivot` on in the shuffled order and round its end.
 
     The cost does not grow with the catalogue: an index is walked from one point, and for those that are short enough
-    `WINDOW` quotes far. Only where all of these are too long is the whole catalogue asked.
+    `WINDOW` quotes far. Only where all of these are too long is the index of words and lengths asked.
     """
     after, before = (_walk(side, filters) for side in (Quote.shuffle >= pivot, Quote.shuffle < pivot))
     rows = database.execute((after + before).limit(BLOCK)).fetchall()
     if not rows and filters.max_length is not None:
-        rows = list(_narrowed(Quote.select(*_COLUMNS), filters).limit(BLOCK).tuples())
+        fitting, key = found(Quote.select(*_COLUMNS), filters)
+        rows = list(fitting.order_by(key).limit(BLOCK).tuples())
     return [Quotation(*row) for row in rows]
 
 
 def _walk(side: Expression, filters: Filters) -> Select:
     far = BLOCK if filters.max_length is None else WINDOW
-    named = _narrowed(Quote.select(*_COLUMNS, Quote.length), filters._replace(max_length=None))
-    walked = named.where(side).order_by(Quote.shuffle).limit(far).alias("walked")
+    named = Quote.select(*_COLUMNS, Quote.length).where(side, *exactly(filters))
+    walked = named.order_by(Quote.shuffle).limit(far).alias("walked")
     shown = Select([walked], [getattr(walked.c, column.name) for column in _COLUMNS]).limit(BLOCK)
     return shown if filters.max_length is None else shown.where(walked.c.length <= filters.max_length)
-
-
-def _narrowed(query: "ModelSelect[Quote]", filters: Filters) -> "ModelSelect[Quote]":
-    if filters.category is not None:
-        query = query.where(Quote.category_key == comparable(filters.category))
-    if filters.author is not None:
-        query = query.where(Quote.author_key == comparable(filters.author))
-    if filters.max_length is not None:
-        query = query.where(Quote.length <= filters.max_length)
-    return query
 
 
 def _nothing_left(filters: Filters) -> str:

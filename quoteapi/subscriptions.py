@@ -410,7 +410,7 @@ def newest(state: str | None, limit: int) -> list[Subscriber]:
 
 def everyone(state: str | None) -> Iterator[Subscriber]:
     """Answer subscribers in the order in which they first came, in constant memory."""
-    yield from _in_state(state).order_by(Subscriber.id).iterator()
+    yield from database.each(_in_state(state), Subscriber.id)
 
 
 def count(state: str | None) -> int:

@@ -14,12 +14,16 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.validate import validator
 
+import pytest
 import requests
 
 from quoteapi import database
 from quoteapi.app import App
-from quoteapi.models import ConsoleSms, Quote, Subscriber
-from quoteapi.quotes import Quotation, row_of
+from quoteapi.config import Settings
+from quoteapi.models import ConsoleSms, Subscriber
+from quoteapi.quotes import Quotation, insert_all, row_of
+
+SECRET_KEY = "of the tests, 0123456789abcdefghijklmnop"  # noqa: S105
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
@@ -101,9 +105,24 @@ def numbered(count: int, first: int = 1) -> list[Quotation]:
 
 def make_catalogue(path: Path, quotations: list[Quotation], added: datetime = NOON - timedelta(days=30)) -> Path:
     with database.made(path):
-        for quotation in quotations:
-            Quote.insert(row_of(quotation, added)).execute()
+        if quotations:
+            insert_all([{"id": n, **row_of(quotation, added)} for n, quotation in enumerate(quotations, 1)])
     return path
+
+
+def environment(settings: Settings, **more: str) -> dict[str, str]:
+    """Answer what an environment says for the same database, and more."""
+    return {"DATABASE_URL": settings.database_url or "", "SECRET_KEY": SECRET_KEY, **more}
+
+
+def file_of(settings: Settings) -> Path:
+    assert settings.database_path is not None
+    return settings.database_path
+
+
+on_a_file = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what only a file has: it can be deleted, broken, read by others."""
+on_a_server = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 def assert_problem(answer: requests.Response, status: int, title: str, detail_with: str = "") -> None:
@@ -126,7 +145,8 @@ def counted_statements() -> Iterator[list[str]]:
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            statements.append(str(record.msg[0]))
+            if record.name == "peewee":  # and not that of its pool
+                statements.append(str(record.msg[0]))
 
     logger, collector = logging.getLogger("peewee"), Collector()
     level = logger.level

@@ -20,7 +20,8 @@ from quoteapi.models import database as bound
 from quoteapi.quotes import Quotation, Quotes
 from quoteapi.service import AtOnce
 from quoteapi.service import Service as Whole
-from tests.cast import ALCOTT, AUSTEN, ZOLA, StoppedClock, UpstreamApi, make_catalogue, serving
+from tests import postgres
+from tests.cast import ALCOTT, AUSTEN, SECRET_KEY, ZOLA, StoppedClock, UpstreamApi, environment, make_catalogue, serving
 
 if TYPE_CHECKING:
     from tests.aws import Calls
@@ -29,6 +30,14 @@ hypothesis.settings.register_profile("here", deadline=None, max_examples=40, der
 hypothesis.settings.load_profile("here")
 
 Service = Callable[..., str]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the server that all processes of a run share."""
+    if not hasattr(config, "workerinput"):
+        until_the_end = ExitStack()
+        os.environ[postgres.ADDRESS] = until_the_end.enter_context(postgres.a_server())
+        config.add_cleanup(until_the_end.close)
 
 
 @pytest.fixture(autouse=True)
@@ -104,11 +113,21 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Q
     return put
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Answer the address of a database to be: whatever stands on it is tested on a file and on a server."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/working.db"
+    else:
+        with postgres.a_database() as address:
+            yield address
+
+
 @pytest.fixture
-def settings(tmp_path: Path, shipped: Callable[[list[Quotation]], Path]) -> Settings:
-    """Make the settings of a laptop with three quotes."""
+def settings(database_url: str, shipped: Callable[[list[Quotation]], Path]) -> Settings:
+    """Make the settings of a service with three quotes."""
     shipped([ALCOTT, AUSTEN, ZOLA])
-    return read_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/working.db"})
+    return read_settings({"DATABASE_URL": database_url, "SECRET_KEY": SECRET_KEY})
 
 
 @pytest.fixture
@@ -140,7 +159,7 @@ def sns(settings: Settings, store: None, clock: StoppedClock, monkeypatch: pytes
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     count_people(monkeypatch)
     with mock_aws():
-        whole = Whole(read_settings({"DATABASE_URL": f"sqlite:///{settings.database_path}", **SETTINGS}), now=clock)
+        whole = Whole(read_settings(environment(settings, **SETTINGS)), now=clock)
         whole.handing = AtOnce(whole.subscriptions)  # what is handed on is done before a test looks
         yield whole
 
@@ -161,8 +180,7 @@ def service(settings: Settings, clock: StoppedClock, tmp_path: Path) -> Iterator
     with ExitStack() as stack:
 
         def start(**more: str) -> str:
-            environment = {"DATABASE_URL": f"sqlite:///{settings.database_path}", **more}
-            app = create_app(read_settings(environment), now=clock, randomness=random.Random(1))
+            app = create_app(read_settings(environment(settings, **more)), now=clock, randomness=random.Random(1))
             stack.callback(bound.obj.close)  # which a test may have opened in its own thread
             return stack.enter_context(serving(app))
 

@@ -13,7 +13,7 @@ from quoteapi import app as app_module
 from quoteapi.app import create_app
 from quoteapi.config import ROOT, Settings
 from quoteapi.quotes import Quotes
-from tests.cast import assert_problem, serving
+from tests.cast import assert_problem, environment, file_of, on_a_file, serving
 from tests.conftest import Service
 
 ORIGIN = "https://example.org"
@@ -41,7 +41,7 @@ def test_the_module_has_nothing_but_what_it_has() -> None:
 def test_without_an_upstream_api_requests_is_not_even_imported(settings: Settings) -> None:
     code = (
         "import sys; from quoteapi.app import create_app; from quoteapi.config import read_settings;"
-        f"create_app(read_settings({{'DATABASE_URL': 'sqlite:///{settings.database_path}'}}));"
+        f"create_app(read_settings({environment(settings)!r}));"
         "assert 'requests' not in sys.modules and 'dotenv' not in sys.modules and 'click' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
@@ -104,25 +104,29 @@ def test_a_database_that_is_away_is_503_and_says_when_to_come_back(
     assert "/secret/path" in caplog.text
 
 
-def test_a_database_that_was_deleted_is_not_healthy(service: Service, settings: Settings) -> None:
+@on_a_file
+def test_a_database_that_was_deleted_is_not_healthy_but_quotes_go_on(service: Service, settings: Settings) -> None:
     base = service()
     assert requests.get(f"{base}/health", timeout=5).json() == {
         "status": "ok",
         "database": "ok",
         "catalogue": {"quotes": 3},
     }
-    for file in settings.database_path.parent.glob("working.db*"):
+    for file in file_of(settings).parent.glob("working.db*"):
         file.unlink()
     answer = requests.get(f"{base}/health", timeout=5)
     assert answer.status_code == 503
     assert answer.json() == {"status": "failing", "database": "not available", "catalogue": {"quotes": 0}}
-    assert_problem(requests.get(f"{base}/random", timeout=5), 503, "Database not available")
+    assert requests.get(f"{base}/random", timeout=5).json()["quote"]
+    assert_problem(requests.get(f"{base}/quotes", timeout=5), 503, "Database not available")
 
 
-def test_a_database_that_is_broken_is_503_too(service: Service, settings: Settings) -> None:
+@on_a_file
+def test_a_database_that_is_broken_is_not_healthy_but_quotes_go_on(service: Service, settings: Settings) -> None:
     base = service()
-    settings.database_path.write_bytes(b"broken" * 10_000)
-    assert_problem(requests.get(f"{base}/random", timeout=5), 503, "Database not available")
+    file_of(settings).write_bytes(b"broken" * 10_000)
+    assert requests.get(f"{base}/random", timeout=5).json()["quote"]
+    assert_problem(requests.get(f"{base}/quotes", timeout=5), 503, "Database not available")
     assert requests.get(f"{base}/health", timeout=5).status_code == 503
 
 

@@ -123,7 +123,8 @@ def test_a_good_catalogue_is_built(tmp_path: Path) -> None:
             (1, "Hope and keep busy.", "2026-11-01 00:00:00"),
             (2, "“A — b”", "2026-11-02 00:00:00"),
         ]
-        assert connection.execute("PRAGMA user_version").fetchone() == (database.SCHEMA,)
+        applied = connection.execute("SELECT name FROM schema_migration ORDER BY name").fetchall()
+        assert applied == [(path.stem,) for path in sorted(database.MIGRATIONS.glob("0*.py"))]
 
 
 @pytest.mark.parametrize(

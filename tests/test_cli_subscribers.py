@@ -7,10 +7,12 @@ import os
 import random
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -654,9 +656,12 @@ def test_the_doctor_finds_a_database_that_is_none(quoteapi: Command, tmp_path: P
 
 def test_the_doctor_finds_a_database_that_is_damaged_inside(quoteapi: Command, tmp_path: Path) -> None:
     quoteapi("doctor")
+    with closing(sqlite3.connect(tmp_path / "working.db")) as connection:
+        root = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'quote'").fetchone()[0]
+        size = connection.execute("PRAGMA page_size").fetchone()[0]
     with (tmp_path / "working.db").open("r+b") as file:
-        file.seek(4_096)
-        file.write(b"damage" * 100_000)
+        file.seek((root - 1) * size)
+        file.write(b"damage" * 500)
     damaged = quoteapi("doctor")
     assert (damaged.returncode, damaged.stderr) == (1, "")
     assert re.search(r"^✗ database ", damaged.stdout, re.MULTILINE)

@@ -11,21 +11,25 @@ import pytest
 from peewee import OperationalError
 
 from quoteapi import database
-from quoteapi.config import SHIPPED_DATABASE, Settings, WrongSetting, read_settings
-from quoteapi.models import MODELS, ConsoleSms, Quote
+from quoteapi.config import ROOT, SHIPPED_DATABASE, Settings, WrongSetting, read_settings
+from quoteapi.models import Author, Category, ConsoleSms, Quote
 from quoteapi.models import database as bound
 from quoteapi.quotes import Quotation, keep, row_of
-from tests.cast import ALCOTT, KABIR, NOON
+from quoteapi.search import Filters, page
+from tests.cast import ALCOTT, KABIR, NOON, file_of, on_a_file
+
+DATA = ROOT / "tests/data"
 
 
+@on_a_file
 def test_the_working_database_is_made_of_the_shipped_one_on_first_use(settings: Settings) -> None:
-    assert not settings.database_path.exists()
+    assert not file_of(settings).exists()
     with database.connect(settings):
         assert Quote.select().count() == 3
         keep(KABIR, NOON)
     with database.connect(settings):
         assert Quote.select().count() == 4, "and is kept from then on"
-    assert {path.name for path in settings.database_path.parent.iterdir()} == {"shipped.db", "working.db"}
+    assert {path.name for path in file_of(settings).parent.iterdir()} == {"shipped.db", "working.db"}
 
 
 def test_the_shipped_catalogue_is_never_written_to(tmp_path: Path) -> None:
@@ -62,6 +66,7 @@ def test_a_file_system_without_links_will_do(settings: Settings, monkeypatch: py
         assert Quote.select().count() == 3
 
 
+@on_a_file
 def test_it_is_in_wal_mode_and_waits_for_writers(store: None) -> None:
     connection = bound.connection()
     pragmas = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "busy_timeout")}
@@ -77,44 +82,49 @@ def test_the_shipped_catalogue_cannot_be_the_working_one(shipped: Callable[[list
             database.connect(read_settings({"DATABASE_URL": f"sqlite:///{path}"}))
 
 
+@on_a_file
 def test_what_a_database_that_is_gone_left_does_not_spoil_a_new_one(settings: Settings) -> None:
-    left = settings.database_path.with_name("working.db-wal")
+    left = file_of(settings).with_name("working.db-wal")
     left.write_bytes(b"of another database")
     with pytest.raises(WrongSetting, match=r"working\.db-wal was left by a database that is gone.*Move it away"):
         database.connect(settings)
 
 
+@on_a_file
 def test_a_database_that_was_deleted_is_made_anew_at_the_next_start(settings: Settings) -> None:
     store = database.connect(settings)
-    for file in settings.database_path.parent.glob("working.db*"):
+    for file in file_of(settings).parent.glob("working.db*"):
         file.unlink()
     with pytest.raises(OperationalError):
         Quote.select().count()
-    assert not settings.database_path.exists(), "and not as an empty one by whoever reads"
+    assert not file_of(settings).exists(), "and not as an empty one by whoever reads"
     store.close()
     with database.connect(settings):
         assert Quote.select().count() == 3
 
 
+@on_a_file
 def test_a_writer_waits_for_its_turn(store: None, settings: Settings) -> None:
-    with closing(sqlite3.connect(settings.database_path, check_same_thread=False)) as other:
+    with closing(sqlite3.connect(file_of(settings), check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
         Timer(0.3, other.rollback).start()
         assert keep(KABIR, NOON) == (4, True)
 
 
+@on_a_file
 @pytest.mark.parametrize("content", [b"", b"not a database at all" * 100])
 def test_another_file_is_refused_and_left_alone(settings: Settings, content: bytes) -> None:
-    settings.database_path.write_bytes(content)
+    file_of(settings).write_bytes(content)
     with pytest.raises(WrongSetting, match=r"working\.db"):
         database.connect(settings)
-    assert settings.database_path.read_bytes() == content
+    assert file_of(settings).read_bytes() == content
 
 
+@on_a_file
 def test_a_database_of_another_version_is_refused_with_what_to_do(settings: Settings) -> None:
-    with closing(sqlite3.connect(settings.database_path)) as connection:
+    with closing(sqlite3.connect(file_of(settings))) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(WrongSetting, match=r"it has schema 99, not 2.*Set DATABASE_URL to another file"):
+    with pytest.raises(WrongSetting, match=r"is not a database of QuoteAPI.*Set DATABASE_URL to another file"):
         database.connect(settings)
 
 
@@ -123,47 +133,54 @@ def test_a_folder_that_is_not_there_is_refused_with_what_to_do(tmp_path: Path) -
         database.connect(read_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/none/working.db"}))
 
 
+@on_a_file
 def test_without_the_shipped_catalogue_it_says_how_to_build_it(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "shipped.db").unlink()
     with pytest.raises(WrongSetting, match="make catalogue"):
         database.connect(settings)
 
 
+@on_a_file
 def test_others_on_the_machine_cannot_read_it(settings: Settings) -> None:
     database.connect(settings).close()
-    assert stat.S_IMODE(settings.database_path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file_of(settings).stat().st_mode) == 0o600
 
 
-def made_by_the_version_before(path: Path) -> None:
-    """Make a working database as the version without subscribers did."""
-    with database.made(path):
-        Quote.insert(row_of(ALCOTT, NOON)).execute()
+def made_by_an_earlier_release(schema: int, path: Path) -> None:
+    """Make a working database as the release with this schema left it, with a quote in it."""
     with closing(sqlite3.connect(path)) as connection:
-        for model in MODELS[2:]:
-            connection.execute(f"DROP TABLE {model._meta.table_name}")
-        connection.execute("PRAGMA user_version = 1")
+        connection.executescript((DATA / f"schema_{schema}.sql").read_text())
+        row = row_of(ALCOTT, NOON.replace(tzinfo=None))
+        del row["words"]
+        names, places = ", ".join(row), ", ".join("?" * len(row))
+        connection.execute(f"INSERT INTO quote (id, {names}) VALUES (1, {places})", list(row.values()))  # noqa: S608
         connection.execute("PRAGMA journal_mode = wal")
+        connection.commit()
 
 
-def _tables(url: str) -> list[str]:
-    with database.connect(read_settings({"DATABASE_URL": url})) as opened:
-        return sorted(opened.get_tables())
+def _opened(url: str) -> list[str]:
+    with database.connect(read_settings({"DATABASE_URL": url})):
+        return [row.quote for row in page(Filters(words="busy", author=ALCOTT.author), 10)]
 
 
-def test_a_database_of_the_version_before_gets_the_new_tables_and_keeps_its_quotes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_database_of_an_earlier_release_is_brought_up_to_date_and_keeps_its_quotes(
+    tmp_path: Path, schema: int
+) -> None:
     path = tmp_path / "working.db"
-    made_by_the_version_before(path)
+    made_by_an_earlier_release(schema, path)
     url = f"sqlite:///{path}"
     with multiprocessing.get_context("spawn").Pool(4) as pool:
-        tables = pool.map(_tables, [url] * 8, chunksize=1)
-    assert tables == [sorted(model._meta.table_name for model in MODELS)] * 8
-    with database.connect(read_settings({"DATABASE_URL": url})) as opened:
-        assert opened.user_version == database.SCHEMA
-        assert Quote.get().quote == ALCOTT.quote
+        assert pool.map(_opened, [url] * 8, chunksize=1) == [[ALCOTT.quote]] * 8, "however many do so at once"
+    settings = read_settings({"DATABASE_URL": url})
+    assert {migration.state for migration in database.migrations(settings)} == {"applied"}
+    with database.connect(settings):
+        assert [row.quotes for row in (*Author.select(), *Category.select())] == [1, 1]
 
 
+@on_a_file
 def test_what_was_deleted_is_in_no_file_of_the_database(settings: Settings) -> None:
-    files = settings.database_path.parent.glob("working.db*")
+    files = file_of(settings).parent.glob("working.db*")
     with database.connect(settings).connection_context():
         for number in range(500):
             ConsoleSms.create(to=f"+91{9_028_000_000 + number * 7919 % 500}", message="x", kind="code", sent_at=NOON)
@@ -172,11 +189,12 @@ def test_what_was_deleted_is_in_no_file_of_the_database(settings: Settings) -> N
         assert not any(b"+919028000123" in file.read_bytes() for file in files)
 
 
+@on_a_file
 def test_while_somebody_reads_old_pages_it_says_that_they_are_there(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
-    with database.connect(settings).connection_context(), closing(sqlite3.connect(settings.database_path)) as reader:
+    with database.connect(settings).connection_context(), closing(sqlite3.connect(file_of(settings))) as reader:
         ConsoleSms.create(to="+919028000123", message="x", kind="code", sent_at=NOON)
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM consolesms").fetchall()

@@ -10,7 +10,18 @@ from quoteapi.service import Service
 from quoteapi.sms import GatewayError, NotAllowed, OutcomeUnknown, Refused, Unavailable, daily_text
 from quoteapi.subscriptions import NotShared
 from tests.aws import Calls, Fault, backend, published
-from tests.cast import ALCOTT, AUSTEN, MIRA, NOON, NOOR, ZOLA, StoppedClock, counted_statements, put_on_the_topic
+from tests.cast import (
+    ALCOTT,
+    AUSTEN,
+    MIRA,
+    NOON,
+    NOOR,
+    ZOLA,
+    StoppedClock,
+    counted_statements,
+    environment,
+    put_on_the_topic,
+)
 
 TODAY = NOON.date()
 
@@ -67,7 +78,7 @@ def test_publishing_costs_the_same_for_all_sizes_of_topic(sns: Service, calls: C
 
 def test_more_people_than_the_cap_get_nothing_and_it_says_what_to_set(whole: Service, clock: StoppedClock) -> None:
     put_on_the_topic(MIRA, NOOR)
-    settings = read_settings({"DATABASE_URL": f"sqlite:///{whole.settings.database_path}", "SMS_DAILY_CAP": "1"})
+    settings = read_settings(environment(whole.settings, SMS_DAILY_CAP="1"))
     capped = Service(settings, now=clock)
     with pytest.raises(TooMany, match="2 people would get the SMS, and SMS_DAILY_CAP is 1"):
         capped.deliveries.publish()

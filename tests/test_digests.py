@@ -7,7 +7,7 @@ import pytest
 
 from quoteapi.config import Settings, WrongSetting, read_settings
 from quoteapi.digests import Digests, digests_of
-from tests.cast import MIRA
+from tests.cast import MIRA, file_of
 
 SECRET = "a secret of the tests, which is long enough"  # noqa: S105
 PROCESSES = 6
@@ -18,9 +18,15 @@ def mode_of(path: Path) -> str:
 
 
 @pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Make the settings of a laptop where nobody set a key."""
+    return read_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/working.db"})
+
+
+@pytest.fixture
 def key(settings: Settings) -> Path:
     """Tell where the key of a laptop is kept: beside its database."""
-    return settings.database_path.with_name("working.db.key")
+    return file_of(settings).with_name("working.db.key")
 
 
 # ---- the digests

@@ -10,7 +10,7 @@ from quoteapi import config
 from quoteapi.catalogue import CATALOGUE, read_catalogue
 from quoteapi.cli import main
 from quoteapi.config import ROOT, SETTING_NAMES
-from quoteapi.quotes import comparable
+from quoteapi.search import comparable
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "catalogue/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text()

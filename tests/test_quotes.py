@@ -4,32 +4,43 @@ from collections import Counter
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from peewee import SqliteDatabase
 
 from quoteapi import database
 from quoteapi.config import Settings, read_settings
-from quoteapi.database import bind
 from quoteapi.models import DailyQuote, Quote
 from quoteapi.models import database as bound
 from quoteapi.quotes import (
     BLOCK,
     DateToCome,
-    Filters,
     InvalidQuote,
     NoQuoteFound,
     Quotation,
     Quotes,
-    comparable,
     keep,
     keep_all,
     scheduled_id,
     shuffled,
     valid_quotation,
 )
-from tests.cast import ALCOTT, AUSTEN, KABIR, NOON, ZOLA, StoppedClock, counted_statements, make_catalogue, numbered
+from quoteapi.search import Filters, comparable
+from tests.cast import (
+    ALCOTT,
+    AUSTEN,
+    KABIR,
+    NOON,
+    ZOLA,
+    StoppedClock,
+    counted_statements,
+    make_catalogue,
+    numbered,
+    on_a_file,
+)
 
 DAY = timedelta(days=1)
 
@@ -116,7 +127,8 @@ def test_however_the_catalogue_grows_answered_days_stay_and_rounds_are_whole(
 ) -> None:
     path = make_catalogue(tmp_path_factory.mktemp("growing") / "growing.db", numbered(start, first=0), NOON)
     size_from = {0: start}  # days after the first, and how many quotes there are from the next day on
-    with bind(path):
+    opened = SqliteDatabase(str(path))
+    with bound.instead(opened), opened:
         for days, more in growth:
             last_day, size = max(size_from.items())
             answered = shown(NOON.date(), last_day + days + 1)
@@ -139,10 +151,11 @@ def test_ten_years_of_a_tiny_catalogue_cost_a_few_statements() -> None:
     assert len(statements) < 12
 
 
-def test_two_machines_that_share_nothing_agree(settings: Settings, clock: StoppedClock) -> None:
+@on_a_file
+def test_two_machines_that_share_nothing_agree(settings: Settings, tmp_path: Path, clock: StoppedClock) -> None:
     answers = []
     for machine in ("one", "another"):
-        theirs = read_settings({"DATABASE_URL": f"sqlite:///{settings.database_path.parent}/{machine}.db"})
+        theirs = read_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/{machine}.db"})
         with database.connect(theirs):
             quotes = Quotes(clock, random.Random())
             answers.append([quotes.of_date(clock().date() - n * DAY) for n in range(30)])
@@ -168,6 +181,7 @@ def test_the_first_who_asks_stores_todays_row_and_no_other(quotes: Quotes, clock
     assert [row.date for row in DailyQuote.select()] == [today]
 
 
+@on_a_file
 def test_a_day_that_cannot_be_stored_is_answered_all_the_same(
     quotes: Quotes, clock: StoppedClock, caplog: pytest.LogCaptureFixture
 ) -> None:

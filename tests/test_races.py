@@ -18,7 +18,7 @@ from quoteapi.config import Settings, read_settings
 from quoteapi.models import Delivery, SmsCount, Subscriber
 from quoteapi.service import Service
 from tests.aws import SETTINGS, backend, on_the_topic, published
-from tests.cast import MIRA, Noted, StoppedClock, code_for, wrong
+from tests.cast import MIRA, SECRET_KEY, Noted, StoppedClock, code_for, wrong
 
 PROCESSES = 4
 ADDRESS = "192.0.2.1"
@@ -33,7 +33,7 @@ def processes() -> Iterator[Pool]:
 @contextmanager
 def _service(url: str, **more: str) -> Iterator[Service]:
     """Put the service together in another process."""
-    settings = read_settings({"DATABASE_URL": url, **more})
+    settings = read_settings({"DATABASE_URL": url, "SECRET_KEY": SECRET_KEY, **more})
     with database.connect(settings).connection_context():
         yield Service(settings, now=StoppedClock())
 
@@ -81,7 +81,7 @@ def publish(environment: dict[str, str]) -> bool:
 
 @pytest.fixture
 def url(settings: Settings, store: None) -> str:
-    return f"sqlite:///{settings.database_path}"
+    return settings.database_url or ""
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def sns_of_all(url: str) -> Iterator[dict[str, str]]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
-    yield {"DATABASE_URL": url, "AWS_ENDPOINT_URL": f"http://{host}:{port}", **SETTINGS}
+    yield {"DATABASE_URL": url, "SECRET_KEY": SECRET_KEY, "AWS_ENDPOINT_URL": f"http://{host}:{port}", **SETTINGS}
     server.stop()
     backend().reset()
 

@@ -9,8 +9,8 @@ from falcon.testing import create_environ
 
 from quoteapi.config import read_settings
 from quoteapi.models import ConsoleSms, OneTimePassword, Subscriber, Switch
-from quoteapi.resources.subscriptions import client_address
-from tests.cast import MIRA, NOON, NOOR, StoppedClock, assert_problem, code_for, wrong
+from quoteapi.resources.addresses import client_address
+from tests.cast import MIRA, NOON, NOOR, StoppedClock, assert_problem, code_for, on_a_file, wrong
 from tests.conftest import Service
 
 SUBSCRIBED = {"message": "Congratulations!!! You have successfully subscribed for daily famous quote."}
@@ -267,6 +267,7 @@ def test_while_sms_are_switched_off_nobody_can_subscribe_but_everybody_can_leave
     assert get(base, "/unsubscribe", mobile=MIRA).json() == UNSUBSCRIBED
 
 
+@on_a_file
 def test_on_lambda_without_a_shared_database_nobody_can_subscribe(
     service: Service,
 ) -> None:

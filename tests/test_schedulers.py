@@ -11,7 +11,7 @@ from quoteapi.quotes import scheduled_id
 from quoteapi.service import Service as Whole
 from quoteapi.service import WorkFailed
 from tests.aws import SETTINGS, Calls, backend, on_the_topic, published, sent_to
-from tests.cast import MIRA, NOON, Noted, StoppedClock
+from tests.cast import MIRA, NOON, Noted, StoppedClock, environment, on_a_file
 from tests.conftest import Service
 
 CONTEXT = SimpleNamespace(aws_request_id="1-2-3", get_remaining_time_in_millis=lambda: 60_000)
@@ -19,20 +19,21 @@ NO_TIME = SimpleNamespace(aws_request_id="1-2-3", get_remaining_time_in_millis=l
 
 
 @pytest.fixture
-def environment(settings: Settings, store: None, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def awake(settings: Settings, store: None, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the environment that a scheduled run reads, on a database that exists."""
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{settings.database_path}")
+    for name, value in environment(settings).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr("quoteapi.clock.now", clock)
 
 
 @pytest.fixture
-def on_sns(environment: None, sns: Whole, monkeypatch: pytest.MonkeyPatch) -> Whole:
+def on_sns(awake: None, sns: Whole, monkeypatch: pytest.MonkeyPatch) -> Whole:
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
     return sns
 
 
-def test_the_quote_of_the_day_is_decided_and_stored(environment: None) -> None:
+def test_the_quote_of_the_day_is_decided_and_stored(awake: None) -> None:
     answered = schedulers.set_quote_of_the_day({}, CONTEXT)
     stored = DailyQuote.get()
     assert stored.quote.id == scheduled_id(stored.date)
@@ -61,7 +62,8 @@ def test_while_sms_are_switched_off_nothing_goes_out_and_nothing_failed(on_sns: 
     assert published() == []
 
 
-def test_without_a_shared_database_nothing_goes_out(environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@on_a_file
+def test_without_a_shared_database_nothing_goes_out(awake: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "quotes")
     monkeypatch.setenv("SECRET_KEY", "0123456789abcdef" * 2)
     monkeypatch.setenv("SMS_ALLOWED_REGIONS", "IN")
@@ -88,16 +90,14 @@ def test_a_failure_gets_out_without_a_number_in_it(on_sns: Whole, monkeypatch: p
         schedulers.reconcile_subscriptions,
     ],
 )
-def test_a_wrong_setting_is_a_failure(handler: object, environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_setting_is_a_failure(handler: object, awake: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "none")
     assert callable(handler)
     with pytest.raises(WorkFailed, match="WrongSetting: PORT must be a port number"):
         handler({}, CONTEXT)
 
 
-def test_zappa_does_not_run_again_what_failed_with_a_type_error(
-    environment: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_zappa_does_not_run_again_what_failed_with_a_type_error(awake: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from zappa.handler import LambdaHandler  # noqa: PLC0415 it is slow to load
 
     runs: list[object] = []

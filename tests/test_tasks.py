@@ -12,10 +12,11 @@ import requests
 
 from quoteapi.config import ROOT, Settings
 from quoteapi.models import OneTimePassword, Subscriber
+from quoteapi.models import database as bound
 from quoteapi.service import Service as Whole
 from quoteapi.service import WorkFailed
 from tests.aws import SETTINGS, Calls, on_the_topic, published, sent_to
-from tests.cast import MIRA, NOOR, Noted, assert_problem
+from tests.cast import MIRA, NOOR, Noted, assert_problem, environment
 from tests.conftest import Service
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ ADDRESS = "192.0.2.1"
 @pytest.fixture
 def tasks(sns: Whole, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Load the tasks in the environment of a laptop that uses SNS."""
-    environment = {"DATABASE_URL": f"sqlite:///{sns.settings.database_path}", "AWS_DEFAULT_REGION": "us-east-1"}
-    for name, value in {**SETTINGS, **environment}.items():
+    for name, value in environment(sns.settings, **SETTINGS, AWS_DEFAULT_REGION="us-east-1").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("quoteapi.clock.now", sns.clock)
     return importlib.import_module("quoteapi.tasks")
@@ -120,6 +120,7 @@ def test_where_lambda_takes_no_task_the_code_is_503_and_the_subscription_stands(
     confirmed = requests.get(f"{on_lambda}/subscribe", params={"mobile": MIRA, "otp": otp}, timeout=10)
     assert confirmed.status_code == 200
     assert Subscriber.get().unsettled_since is not None, "which the reconciler sees"
+    bound.close()  # a container has one connection, and one thread
     refused = requests.get(f"{on_lambda}/subscribe", params={"mobile": "+919028000002"}, timeout=10)
     assert_problem(refused, 503, "SMS not available", "could not be sent just now")
 

@@ -10,10 +10,14 @@ from typing import NamedTuple
 import falcon
 
 from quoteapi.clock import Clock, seconds_to_midnight
-from quoteapi.quotes import MAX_NAME_LENGTH, Filters, Quotation, Quotes
+from quoteapi.quotes import Quotation, SteadyQuotes
+from quoteapi.resources.parameters import filters_asked_for
+from quoteapi.search import Filters
 
 REMEMBERED_DATES = 64
 REMEMBERED_BODIES = 1_024
+UNSURE_SECONDS = 10
+"""How long caches keep what was answered while the database was away."""
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 _SECOND = timedelta(seconds=1)
@@ -31,7 +35,7 @@ class Answer(NamedTuple):
 class Daily:
     """The quote of a date, as bytes that are made once."""
 
-    def __init__(self, quotes: Quotes, clock: Clock) -> None:
+    def __init__(self, quotes: SteadyQuotes, clock: Clock) -> None:
         self._quotes = quotes
         self._clock = clock
         self._known: dict[date, _Rendered] = {}
@@ -65,7 +69,9 @@ class Daily:
     def _rendered(self, day: date) -> "_Rendered":
         rendered = self._known.get(day)
         if rendered is None:
-            rendered = _render(self._quotes.of_date(day))
+            rendered = _render(*self._quotes.of_date(day))
+            if not rendered.is_sure:
+                return rendered
             if len(self._known) >= REMEMBERED_DATES:
                 self._known.clear()
             self._known[day] = rendered
@@ -76,12 +82,13 @@ class Daily:
 class Random:
     """Another quote each time."""
 
-    def __init__(self, quotes: Quotes) -> None:
+    def __init__(self, quotes: SteadyQuotes) -> None:
         self._quotes = quotes
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer a random quote, narrowed by `?category=`, `?author=` and `?max_length=`."""
-        quotation = self._quotes.random(_filters_asked_for(req) if req.query_string else Filters())
+        filters = filters_asked_for(req, "category", "author", "max_length") if req.query_string else Filters()
+        quotation = self._quotes.random(filters)
         resp.set_header("Cache-Control", "no-store")
         resp.data = _body(quotation)
 
@@ -109,15 +116,17 @@ class EitherQuote:
 class _Rendered(NamedTuple):
     body: bytes
     etag: str
+    is_sure: bool
 
 
-def _render(quotation: Quotation) -> _Rendered:
+def _render(quotation: Quotation, is_sure: bool) -> _Rendered:
     body = _body(quotation)
-    return _Rendered(body, f'"{hashlib.blake2b(body, digest_size=8).hexdigest()}"')
+    return _Rendered(body, f'"{hashlib.blake2b(body, digest_size=8).hexdigest()}"', is_sure)
 
 
 def _caching(rendered: _Rendered, now: datetime) -> list[tuple[str, str]]:
-    return [("etag", rendered.etag), ("cache-control", f"public, max-age={seconds_to_midnight(now)}")]
+    seconds = seconds_to_midnight(now) if rendered.is_sure else min(UNSURE_SECONDS, seconds_to_midnight(now))
+    return [("etag", rendered.etag), ("cache-control", f"public, max-age={seconds}")]
 
 
 def _whole(rendered: _Rendered, now: datetime) -> Answer:
@@ -147,20 +156,3 @@ def _date_asked_for(req: falcon.Request) -> date | None:
         raise falcon.HTTPBadRequest(
             title="Invalid date", description="Send the date as YYYY-MM-DD, for example ?date=2026-11-22."
         ) from error
-
-
-def _filters_asked_for(req: falcon.Request) -> Filters:
-    """Read the filters; an empty one, as a form sends for a field left empty, counts as not sent."""
-    max_length = req.get_param("max_length") or None
-    if max_length is not None and not (max_length.isascii() and max_length.isdigit() and max_length.strip("0")):
-        raise falcon.HTTPBadRequest(
-            title="Invalid max_length",
-            description="Send the number of characters that fit, 1 or more, for example ?max_length=120.",
-        )
-    names = {name: req.get_param(name) or None for name in ("category", "author")}
-    for name, value in names.items():
-        if value is not None and len(value) > 2 * MAX_NAME_LENGTH:
-            raise falcon.HTTPBadRequest(
-                title=f"Invalid {name}", description=f"No {name} has more than {MAX_NAME_LENGTH} characters."
-            )
-    return Filters(**names, max_length=int(max_length.lstrip("0")[:9]) if max_length is not None else None)

@@ -5,7 +5,7 @@ import json
 import falcon
 from peewee import PeeweeException
 
-from quoteapi.quotes import catalogue_size
+from quoteapi.search import catalogue_size
 
 
 class Health:

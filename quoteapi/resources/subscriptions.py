@@ -3,16 +3,15 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from threading import BoundedSemaphore, Event
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import falcon
 
-from quoteapi.config import Settings
 from quoteapi.otp import DIGITS
 from quoteapi.phone import RIGHT_FORM, InvalidMobile, read_mobile
+from quoteapi.resources.addresses import base_address, client_address
 
 if TYPE_CHECKING:
     from quoteapi.service import Service
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 SUBSCRIBED = "Congratulations!!! You have successfully subscribed for daily famous quote."
 UNSUBSCRIBED = "You have successfully unsubscribed from daily famous quote. See you again."
-NOBODY = "unknown"
 AT_ONCE = 3
 """How many requests of a process are answered here at a time; `serve` has five threads or more for all."""
 WAIT_SECONDS = 0.5
@@ -46,7 +44,7 @@ class Subscribe:
             mobile, otp, address = _mobile(fields), _otp(fields), client_address(req, service.settings)
             if otp is None:
                 service.subscriptions.ask(mobile, "subscribe", address, service.handing)
-                _answer(resp, _sent(_base(req, service.settings), mobile, "subscribe"))
+                _answer(resp, _sent(base_address(req, service.settings), mobile, "subscribe"))
             else:
                 service.subscriptions.confirm(mobile, otp, address, service.handing)
                 _answer(resp, SUBSCRIBED)
@@ -69,7 +67,7 @@ class Unsubscribe:
             mobile, otp, address = _mobile(fields), _otp(fields), client_address(req, service.settings)
             if takes_code and otp is None:
                 service.subscriptions.ask(mobile, "unsubscribe", address, service.handing)
-                _answer(resp, _sent(_base(req, service.settings), mobile, "unsubscribe"))
+                _answer(resp, _sent(base_address(req, service.settings), mobile, "unsubscribe"))
             else:
                 service.subscriptions.leave(mobile, address, service.handing, otp if takes_code else None)
                 _answer(resp, UNSUBSCRIBED)
@@ -93,48 +91,6 @@ def few_at_once() -> Iterator[None]:
     finally:
         _stuck.clear()
         _free.release()
-
-
-def client_address(req: falcon.Request, settings: Settings) -> str:
-    """Answer who asks: an IPv4 address, or the /64 of an IPv6 one, which is what one customer gets.
-
-    API Gateway says who it is in its event. Elsewhere it is who connected or, if that is a trusted proxy, the last
-    address in `X-Forwarded-For` that is none: what stands before it, the client may have written.
-    """
-    event = req.env.get("lambda.event")
-    if event is not None:
-        context = event.get("requestContext") or {}
-        said_by = context.get("identity") or context.get("http") or {}  # of a REST API, or of an HTTP API
-        return _known_by(_parsed(said_by.get("sourceIp")))
-    asking = _parsed(req.env.get("REMOTE_ADDR"))
-    forwarded = [part.strip() for part in (req.get_header("X-Forwarded-For") or "").split(",") if part.strip()]
-    while forwarded and _is_trusted(asking, settings):
-        asking = _parsed(forwarded.pop())
-    return _known_by(asking)
-
-
-def _base(req: falcon.Request, settings: Settings) -> str:
-    """Answer the address at which the client found the service, stage prefix included; a trusted proxy knows it."""
-    proxied = "lambda.event" not in req.env and _is_trusted(_parsed(req.env.get("REMOTE_ADDR")), settings)
-    return req.forwarded_prefix if proxied else req.prefix
-
-
-def _is_trusted(address: IPv4Address | IPv6Address | None, settings: Settings) -> bool:
-    return address is not None and any(address in proxy for proxy in settings.trusted_proxies)
-
-
-def _parsed(address: object) -> IPv4Address | IPv6Address | None:
-    try:
-        parsed = ip_address(str(address))
-    except ValueError:
-        return None
-    return (parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed
-
-
-def _known_by(address: IPv4Address | IPv6Address | None) -> str:
-    if isinstance(address, IPv6Address):
-        return str(ip_network((int(address), 64), strict=False))
-    return str(address) if address is not None else NOBODY
 
 
 def _fields(req: falcon.Request) -> dict[str, Any]:

@@ -1,0 +1,109 @@
+"""PostgreSQL: connections to it, how long they wait, and how they are shared.
+
+Loaded where a database is on a server, and only there: the driver is large.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+from weakref import WeakSet
+
+import psycopg
+from peewee import OperationalError, Psycopg3Adapter
+from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
+
+CONNECT_SECONDS = 3
+STATEMENT_SECONDS = 10
+CANCEL_SECONDS = 1
+WAIT_SECONDS = 3
+"""How long a thread waits for another one's connection."""
+RENEW_SECONDS = 600
+"""A connection is not used again after so long: behind a name there may be another server by then."""
+
+_PATIENCE = {
+    "connect_timeout": str(CONNECT_SECONDS),
+    "tcp_user_timeout": str(STATEMENT_SECONDS * 1_000),
+    "client_encoding": "UTF8",
+    "fallback_application_name": "quoteapi",
+}
+"""What holds where the address says nothing else."""
+
+
+class Connection(psycopg.Connection[Any]):
+    """A connection that waits so long for an answer, and then breaks.
+
+    The time is taken on this side of the network. A time-out that the server is told about would be part of a session,
+    and poolers in front of a server (RDS Proxy, PgBouncer) cannot share what has one.
+    """
+
+    patience: float | None = STATEMENT_SECONDS
+    """In seconds; None for work that takes as long as it takes."""
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401
+        """Wait for what the server has to say. Raises `psycopg.OperationalError`, and is closed then."""
+        try:
+            return super().wait(gen, interval, self.patience if timeout is None else timeout)
+        except psycopg.OperationalError as error:
+            if self.closed or self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+                raise
+            with suppress(psycopg.Error):
+                self.cancel_safe(timeout=CANCEL_SECONDS)
+            self.close()
+            raise psycopg.OperationalError(f"the database did not answer in {self.patience} seconds") from error
+
+
+class _Adapter(Psycopg3Adapter):
+    """What peewee knows of its driver; it looked for that when it was loaded, and then the driver was not."""
+
+    txn_idle, txn_inerror, txn_unknown = TransactionStatus.IDLE, TransactionStatus.INERROR, TransactionStatus.UNKNOWN
+
+    def check_driver(self) -> None:
+        """Do nothing: it is there."""
+
+    def connect(self, db: "Server", **params: Any) -> Connection:  # noqa: ANN401
+        """Connect to the server. No statement is prepared there: poolers would have to keep them for one client."""
+        said: dict[str, Any] = {**_PATIENCE, **conninfo_to_dict(db.database)}
+        connection = Connection.connect(**said, autocommit=True, prepare_threshold=None)
+        try:
+            db.look_at(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+class Server(PooledPostgresqlDatabase):  # type: ignore[misc] # playhouse has no types
+    """A database on a server. A connection is tried before it is used again: one that died meanwhile hurts nobody."""
+
+    psycopg2_adapter = psycopg3_adapter = _Adapter
+
+    def __init__(self, url: str, connections: int, look_at: Callable[[Connection], None]) -> None:
+        """Share so many connections among all threads, 0 to keep none; `look_at` is called with each new one."""
+        super().__init__(url, max_connections=connections, timeout=WAIT_SECONDS, stale_timeout=RENEW_SECONDS)
+        self.look_at = look_at
+        self._connections_at_most = connections
+        _servers.add(self)
+
+    def _can_reuse(self, conn: Connection) -> bool:
+        return self._connections_at_most > 0 and bool(super()._can_reuse(conn))
+
+    def connect(self, reuse_if_open: bool = False) -> bool:  # noqa: FBT002 its signature
+        """Take a connection for this thread. Raises `peewee.OperationalError`."""
+        try:
+            return bool(super().connect(reuse_if_open))
+        except MaxConnectionsExceeded as error:
+            raise OperationalError(f"all {self._connections_at_most} connections were in use for too long") from error
+
+
+_servers: WeakSet[Server] = WeakSet()
+
+
+def _leave_connections_to_the_parent() -> None:
+    for server in _servers:
+        server.dispose()
+
+
+os.register_at_fork(after_in_child=_leave_connections_to_the_parent)

@@ -1,0 +1,234 @@
+"""Finding quotes: by words, author, category and length, with an index that knows all of these.
+
+A quote is indexed as a list of tokens, made here, so that SQLite's FTS5 and PostgreSQL's text search, which part and
+fold words each in their own way, have nothing left to differ about. The tokens are the words without case and accents;
+its author and category; and for its length the stretches of numbers that it lies in, so that a range of lengths is a
+few tokens too. What is asked for is one expression over tokens, which both answer from their index.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+from peewee import SQL, Expression, ModelSelect, Table
+from playhouse import fts_parser
+
+from quoteapi import database
+from quoteapi.models import Author, Category, Quote
+
+LONGEST_TOKEN = 60
+"""Characters of a word that count."""
+SHORTEST_PREFIX = 3
+"""Fewer letters before a `*` would stand for half of all words."""
+LONGEST = 511
+"""No quote is as long; nine halvings of it are indexed."""
+LEVELS = LONGEST.bit_length()
+
+END = "="
+"""Stands between the fields, so that no phrase reaches over them; no word has it."""
+NO_WORD = "=="
+
+_ACCENTS = range(10, 256)
+"""Canonical combining classes of the marks that people leave out; vowel signs, viramas and voicing are below."""
+_TERM = re.compile(r'"([^"]*)"(\*?)')
+_PARSED = re.compile(r'"([^"]*)"(\*?)|AND|OR|NOT|[()]')
+_OPERATORS = {"AND": " & ", "OR": " | ", "NOT": " & !", "(": "(", ")": ")"}
+
+_index: Any = Table("quote_search", ("rowid",))
+
+
+class Filters(NamedTuple):
+    """What quotes are narrowed by; case, accents and, in the names, punctuation and spaces do not count."""
+
+    category: str | None = None
+    author: str | None = None
+    max_length: int | None = None
+    min_length: int | None = None
+    words: str | None = None
+    """As people type them: all of them are wanted; also "a phrase", OR, -without, begin*, and parentheses."""
+
+
+class _Quotation(Protocol):
+    @property
+    def quote(self) -> str: ...
+    @property
+    def author(self) -> str: ...
+    @property
+    def category(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+
+
+# ---- words
+
+
+def words(text: str) -> list[str]:
+    """Answer the words of a text: letters and digits, without case and accents."""
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(_kept(character) for character in decomposed).split()
+
+
+def comparable(text: str) -> str:
+    """Answer the letters and digits of a text: without case, accents, punctuation and spaces."""
+    return "".join(words(text))
+
+
+def _kept(character: str) -> str:
+    if character.isalnum():
+        return character
+    kind = unicodedata.category(character)
+    if kind == "Cf" or unicodedata.combining(character) in _ACCENTS:  # what nobody sees, and accents
+        return ""
+    return character if kind[0] == "M" else " "
+
+
+def words_of(quotation: _Quotation) -> str:
+    """Answer the tokens that a quotation is found by, with spaces between."""
+    tokens: list[str] = []
+    for text in (quotation.quote, quotation.author, quotation.source):
+        tokens += [word[:LONGEST_TOKEN] for word in words(text)]
+        tokens.append(END)
+    length = len(quotation.quote)
+    tokens += [_name_token("a", quotation.author), _name_token("c", quotation.category)]
+    tokens += [_length_token(level, length >> level) for level in range(LEVELS)]
+    return " ".join(tokens)
+
+
+def _name_token(kind: str, name: str) -> str:
+    return f"{kind}={comparable(name)[:LONGEST_TOKEN]}"
+
+
+def _length_token(level: int, number: int) -> str:
+    return f"{level}={number}"
+
+
+def _lengths(low: int, high: int) -> Iterator[str]:
+    """Answer the few tokens that stand for the lengths from `low` to `high`."""
+    for level in range(LEVELS):
+        if low > high:
+            return
+        if low % 2 or level == LEVELS - 1:
+            yield _length_token(level, low)
+            low += 1
+        if low <= high and (high % 2 == 0 or level == LEVELS - 1):
+            yield _length_token(level, high)
+            high -= 1
+        low, high = low // 2, high // 2
+
+
+# ---- asking
+
+
+def found(query: "ModelSelect[Quote]", filters: Filters) -> tuple["ModelSelect[Quote]", Any]:
+    """Narrow a query of quotes by the index. Answer it, and the column to order it by: the id."""
+    if filters == Filters():
+        return query, Quote.id
+    expression = _expression(filters)
+    if database.is_file():
+        joined = query.join_from(Quote, _index, on=(_index.rowid == Quote.id))
+        return joined.where(SQL("quote_search MATCH ?", (expression,)), *exactly(filters)), _index.rowid
+    return query.where(SQL("search @@ %s::tsquery", (_for_postgresql(expression),)), *exactly(filters)), Quote.id
+
+
+def exactly(filters: Filters) -> Iterator[Expression]:
+    """Hold to the whole names, of which the index has a piece."""
+    for name, column in ((filters.author, Quote.author_key), (filters.category, Quote.category_key)):
+        if name is not None:
+            yield column == comparable(name)
+
+
+def _expression(filters: Filters) -> str:
+    """Answer what is asked for, in the language of FTS5."""
+    parts = [] if filters.words is None else [f"({_folded(filters.words)})"]
+    if filters.author is not None:
+        parts.append(f'"{_name_token("a", filters.author)}"')
+    if filters.category is not None:
+        parts.append(f'"{_name_token("c", filters.category)}"')
+    if filters.min_length is not None or filters.max_length is not None:
+        low = min(filters.min_length or 0, LONGEST)
+        high = min(LONGEST if filters.max_length is None else filters.max_length, LONGEST)
+        tokens = [f'"{token}"' for token in _lengths(low, high)] or [f'"{NO_WORD}"']
+        parts.append(f"({' OR '.join(tokens)})")
+    return " AND ".join(parts)
+
+
+def _folded(typed: str) -> str:
+    """Turn what people type into a right expression whose words are as they are in the index."""
+    parsed = fts_parser.parse(typed.replace("_", " "))
+
+    def fold(term: re.Match[str]) -> str:
+        folded = [word[:LONGEST_TOKEN] for word in words(term[1])] or [NO_WORD]
+        star = "*" if term[2] and len(folded[-1]) >= SHORTEST_PREFIX else ""
+        return f'"{" ".join(folded)}"{star}'
+
+    return _TERM.sub(fold, parsed)
+
+
+def _for_postgresql(expression: str) -> str:
+    """Turn an expression of FTS5 into one of PostgreSQL."""
+
+    def translate(piece: re.Match[str]) -> str:
+        if piece[1] is None:
+            return _OPERATORS[piece[0]]
+        *before, last = [f"'{word}'" for word in piece[1].split()]
+        return f"({' <-> '.join([*before, last + (':*' if piece[2] else '')])})"
+
+    return "".join(translate(piece) for piece in _PARSED.finditer(expression))
+
+
+# ---- pages
+
+
+COUNTED = 1_000
+"""Up to so many are counted exactly; to count on would cost the more, the more there are."""
+
+_COLUMNS = (Quote.id, Quote.quote, Quote.author, Quote.category, Quote.source)
+
+
+class Total(NamedTuple):
+    """How many there are."""
+
+    value: int
+    is_exact: bool
+    """Where it is not, there are more than `value`."""
+
+
+def page(filters: Filters, limit: int, before: int | None = None) -> list[Quote]:
+    """Answer up to `limit` quotes that fit, the newest first, of those whose ids are smaller than `before`."""
+    rows, key = found(Quote.select(*_COLUMNS), filters)
+    if before is not None:
+        rows = rows.where(key < before)
+    return list(rows.order_by(key.desc()).limit(limit))
+
+
+def total(filters: Filters) -> Total:
+    """Count the quotes that fit."""
+    asked = {name for name, value in filters._asdict().items() if value is not None}
+    if asked == {"author"}:
+        return Total(_counted(Author, filters.author), is_exact=True)
+    if asked == {"category"}:
+        return Total(_counted(Category, filters.category), is_exact=True)
+    if not asked:
+        return Total(catalogue_size(), is_exact=True)
+    return total_of(found(Quote.select(Quote.id), filters)[0])
+
+
+def total_of(rows: "ModelSelect[Any]") -> Total:
+    """Count rows, as far as is worth it."""
+    counted = rows.limit(COUNTED + 1).count()
+    return Total(min(counted, COUNTED), counted <= COUNTED)
+
+
+def catalogue_size() -> int:
+    """Answer how many quotes there are: the highest id, since ids are given in order and quotes are not taken out."""
+    return Quote.select(Quote.id).order_by(Quote.id.desc()).limit(1).scalar() or 0
+
+
+def counts(table: type[Author | Category], limit: int, after: str = "") -> list[Author | Category]:
+    """Answer up to `limit` authors or categories with their quotes, in the order of their keys, from `after` on."""
+    return list(table.select().where(table.key > after).order_by(table.key).limit(limit))
+
+
+def _counted(table: type[Author | Category], name: str | None) -> int:
+    return table.select(table.quotes).where(table.key == comparable(name or "")).scalar() or 0

@@ -1,0 +1,26 @@
+-- The tables of a working database as the release with schema 2 made them.
+CREATE TABLE "consolesms" ("id" INTEGER NOT NULL PRIMARY KEY, "to" VARCHAR(16) NOT NULL, "message" TEXT NOT NULL, "kind" VARCHAR(16) NOT NULL, "sent_at" DATETIME NOT NULL);
+CREATE TABLE "quote" ("id" INTEGER NOT NULL PRIMARY KEY, "quote" TEXT NOT NULL, "author" VARCHAR(255) NOT NULL, "category" VARCHAR(255) NOT NULL, "source" VARCHAR(255) NOT NULL, "created_at" DATETIME NOT NULL, "fingerprint" VARCHAR(32) NOT NULL, "shuffle" INTEGER NOT NULL, "length" INTEGER NOT NULL, "author_key" VARCHAR(255) NOT NULL, "category_key" VARCHAR(255) NOT NULL);
+CREATE TABLE "dailyquote" ("date" DATE NOT NULL PRIMARY KEY, "quote_id" INTEGER NOT NULL, FOREIGN KEY ("quote_id") REFERENCES "quote" ("id"));
+CREATE TABLE "delivery" ("date" DATE NOT NULL, "topic" VARCHAR(255) NOT NULL, "claimed_at" DATETIME NOT NULL, "sending_at" DATETIME, "sent_at" DATETIME, "message_id" VARCHAR(255), PRIMARY KEY ("date", "topic"));
+CREATE TABLE "onetimepassword" ("mobile" VARCHAR(16) NOT NULL PRIMARY KEY, "purpose" VARCHAR(16) NOT NULL, "request" VARCHAR(32) NOT NULL, "digest" VARCHAR(32), "expires_at" DATETIME, "tries_left" INTEGER NOT NULL, "tried_at" DATETIME, "asked_at" DATETIME NOT NULL, "asked_from" VARCHAR(45) NOT NULL, "claimed_at" DATETIME, "sent_at" DATETIME);
+CREATE TABLE "smscount" ("date" DATE NOT NULL PRIMARY KEY, "count" INTEGER NOT NULL);
+CREATE TABLE "subscriber" ("id" INTEGER NOT NULL PRIMARY KEY, "mobile" VARCHAR(16) NOT NULL, "state" VARCHAR(16) NOT NULL, "asked_at" DATETIME NOT NULL, "asked_from" VARCHAR(45) NOT NULL, "confirmed_at" DATETIME NOT NULL, "confirmed_from" VARCHAR(45) NOT NULL, "ended_at" DATETIME, "topic" VARCHAR(255), "subscription_arn" VARCHAR(255), "welcomed_at" DATETIME, "unsettled_since" DATETIME, "settling_since" DATETIME);
+CREATE TABLE "switch" ("name" VARCHAR(16) NOT NULL PRIMARY KEY, "thrown_at" DATETIME NOT NULL);
+CREATE TABLE "tokenbucket" ("key" VARCHAR(32) NOT NULL PRIMARY KEY, "taken" TEXT NOT NULL, "updated_at" DATETIME NOT NULL);
+CREATE INDEX "consolesms_to" ON "consolesms" ("to");
+CREATE UNIQUE INDEX "quote_fingerprint" ON "quote" ("fingerprint");
+CREATE INDEX "quote_shuffle" ON "quote" ("shuffle");
+CREATE INDEX "quote_length" ON "quote" ("length");
+CREATE INDEX "quote_author_key_shuffle" ON "quote" ("author_key", "shuffle");
+CREATE INDEX "quote_category_key_shuffle" ON "quote" ("category_key", "shuffle");
+CREATE INDEX "quote_created_at_id" ON "quote" ("created_at", "id");
+CREATE INDEX "dailyquote_quote_id" ON "dailyquote" ("quote_id");
+CREATE UNIQUE INDEX "onetimepassword_request" ON "onetimepassword" ("request");
+CREATE INDEX "onetimepassword_asked_at" ON "onetimepassword" ("asked_at");
+CREATE UNIQUE INDEX "subscriber_mobile" ON "subscriber" ("mobile");
+CREATE INDEX "subscriber_state" ON "subscriber" ("state");
+CREATE INDEX "subscriber_topic" ON "subscriber" ("topic");
+CREATE INDEX "subscriber_unsettled_since" ON "subscriber" ("unsettled_since");
+CREATE INDEX "tokenbucket_updated_at" ON "tokenbucket" ("updated_at");
+PRAGMA user_version = 2;
