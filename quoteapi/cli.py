@@ -26,8 +26,9 @@ import click
 from click.shell_completion import get_completion_class
 from peewee import PeeweeException
 
-from quoteapi import __version__, catalogue, clock, console, database, doctor, phone, subscriptions
-from quoteapi.config import Settings, WrongSetting, address_of, load_settings
+from quoteapi import __version__, catalogue, clock, console, copying, database, doctor, phone, subscriptions
+from quoteapi.config import Settings, WrongSetting, address_of, load_settings, settings_of
+from quoteapi.copying import CannotCopy
 from quoteapi.deliveries import Draft
 from quoteapi.limits import SmsSwitchedOff, TooMany, set_switch
 from quoteapi.models import Subscriber
@@ -80,8 +81,9 @@ class _Commands(click.Group):
         except WrongSetting as error:
             raise Failure(str(error), EXIT_SETTINGS) from error
         except (PeeweeException, sqlite3.Error) as error:
-            raise Failure(f"The database cannot be used: {error}", EXIT_SETTINGS) from error
-        except (GatewayError, TooMany, SmsSwitchedOff, subscriptions.NotShared, NoQuoteFound) as error:
+            reason = " ".join(str(error).split())
+            raise Failure(f"The database cannot be used: {reason}", EXIT_SETTINGS) from error
+        except (CannotCopy, GatewayError, TooMany, SmsSwitchedOff, subscriptions.NotShared, NoQuoteFound) as error:
             said = f"{error}".rstrip(".")
             raise Failure(f"{said[:1].upper()}{said[1:]}.") from error
         except (OSError, UnicodeError) as error:
@@ -469,6 +471,73 @@ def reconcile(*, everyone: bool, as_json: bool) -> None:
         )
     if done.failed or done.left:
         sys.exit(EXIT_FAILED)
+
+
+@main.group()
+def db() -> None:
+    """Look at the database's tables, bring them up to date, copy them."""
+
+
+@db.command()
+@as_json
+def status(*, as_json: bool) -> None:
+    """Show the migrations, and which are missing; then the exit code is 1."""
+    settings = load_settings(os.environ)
+    _make_file(settings)
+    found = database.migrations(settings)
+    if as_json:
+        click.echo(json.dumps([migration._asdict() for migration in found], indent=2))
+    else:
+        click.echo(f"{database.where(settings)}\n")
+        _table(("migration", "state"), [tuple(migration) for migration in found])
+    if any(migration.state == "missing" for migration in found):
+        sys.exit(EXIT_FAILED)
+
+
+@db.command()
+@as_json
+def migrate(*, as_json: bool) -> None:
+    """Apply the migrations that are missing; fill a new database with the catalogue."""
+    settings = load_settings(os.environ)
+    _make_file(settings)
+    applied = database.make_ready(settings)
+    if as_json:
+        click.echo(json.dumps({"applied": applied}))
+    else:
+        click.echo(f"Applied: {', '.join(applied)}." if applied else "Nothing is missing.")
+
+
+@db.command()
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@as_json
+def copy(source: str, target: str, *, as_json: bool) -> None:
+    """Copy the database FROM, all of it, to TO, which is new; both are written as DATABASE_URL is.
+
+    Stop the service meanwhile. A copy that was broken off goes on where it was. Passwords are best left out: the driver
+    looks for them in PGPASSWORD and in ~/.pgpass.
+    """
+    ours, theirs = settings_of(source), settings_of(target)
+    if ours.database_path is not None and not ours.database_path.exists():
+        raise Failure(f"There is no database {ours.database_path}.")
+    with _progress("Copying and comparing", 2 * copying.rows_of(ours)) as bar:
+        copied = copying.copy(ours, theirs, bar.update)
+    if as_json:
+        click.echo(json.dumps([table._asdict() for table in copied], indent=2))
+        return
+    _table(("table", "rows", "digest of both"), [tuple(table) for table in copied])
+    click.echo(f"\n{database.where(theirs)} has the same as {database.where(ours)}.")
+    if ours.database_path is not None:
+        click.echo(
+            f"Set DATABASE_URL to it, and SECRET_KEY to what it was or, where none was set, to what is in"
+            f" {ours.database_path}.key: else codes and counts of before are not known."
+        )
+
+
+def _make_file(settings: Settings) -> None:
+    """Make the working database, where it is a file that is not there yet."""
+    if settings.database_path is not None and not settings.database_path.exists():
+        database.connect(settings)
 
 
 @main.command("doctor")

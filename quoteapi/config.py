@@ -373,6 +373,14 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     return settings
 
 
+def settings_of(url: str) -> Settings:
+    """Answer settings that name a database, and say nothing else. Raises `WrongSetting`."""
+    try:
+        return Settings(database_url=_database_url(url))
+    except ValueError as error:
+        raise WrongSetting(f"A database is named by {error}.") from error
+
+
 def _check_together(settings: Settings) -> None:
     if (settings.aws_access_key_id is None) != (settings.aws_secret_access_key is None):
         raise WrongSetting("aws_access_key_id and aws_secret_access_key go together: set both, or neither.")

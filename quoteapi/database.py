@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
-from peewee import Database, DatabaseError, Model, ModelSelect, OperationalError, SqliteDatabase
+from peewee import AutoField, Database, DatabaseError, Model, ModelSelect, OperationalError, SqliteDatabase
 
 from quoteapi import models
 from quoteapi.config import SHIPPED_DATABASE, Settings, WrongSetting
@@ -141,7 +141,7 @@ class Migration(NamedTuple):
 
 def migrations(settings: Settings) -> list[Migration]:
     """Answer all migrations, in order. Raises `PeeweeException` where the database cannot be reached."""
-    with _unready(settings) as opened:
+    with _opened(settings) as opened:
         applied = _applied_to(opened)
     return [
         Migration(name, "newer" if name not in _known() else "applied" if name in applied else "missing")
@@ -154,7 +154,7 @@ def make_ready(settings: Settings, *, fill: bool = True) -> list[str]:
 
     Where two do so at once, one waits for the other. Raises `WrongSetting` where the database is something else.
     """
-    with _unready(settings) as opened:
+    with _opened(settings) as opened:
         applied = _applied_to(opened)
         if not _missing_in(applied) and not (fill and _is_empty(opened)):
             return []
@@ -218,7 +218,19 @@ def _applied_to_file(path: Path) -> set[str]:
 
 
 @contextmanager
-def _unready(settings: Settings) -> Iterator[Database]:
+def at_leisure(settings: Settings) -> Iterator[Database]:
+    """Open a database for work that takes long, made and migrated where it is not. Nothing is bound to it."""
+    path = settings.database_path
+    if path is not None and not path.exists():
+        with made(path):
+            pass
+    make_ready(settings, fill=False)
+    with _opened(settings) as opened:
+        yield opened
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[Database]:
     """Open the working database as it is, whatever it lacks, with time for what takes long."""
     if settings.database_path is not None:
         opened: Database = _file(f"{settings.database_path.as_uri()}?mode=rw", MIGRATING_SECONDS)
@@ -288,8 +300,16 @@ def alone(model: type[Model]) -> Iterator[None]:
     """Be the only one who writes to a table until the block ends, as a transaction."""
     with models.database.atomic():
         if not is_file():  # SQLite has one writer at a time anyway
-            models.database.execute_sql(f'LOCK TABLE "{model._meta.table_name}" IN SHARE ROW EXCLUSIVE MODE')  # noqa: SLF001 peewee's documented way
+            models.database.execute_sql(f'LOCK TABLE "{model._meta.table_name}" IN SHARE ROW EXCLUSIVE MODE')
         yield
+
+
+def go_on_numbering(model: type[Model]) -> None:
+    """Have a table whose rows came with their ids number the next ones from there on."""
+    if isinstance(model._meta.primary_key, AutoField) and not is_file():
+        table = model._meta.table_name
+        highest = f'SELECT coalesce(max(id), 0) + 1 FROM "{table}"'  # noqa: S608
+        models.database.execute_sql(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), ({highest}), false)")
 
 
 def scrub() -> bool:

@@ -42,6 +42,9 @@ def checks(environment: Mapping[str, str] = os.environ) -> Iterator[Check]:
     try:
         settings = load_settings(environment)
         connection = database.connect(settings)
+    except PeeweeException as error:
+        yield _away(error)
+        return
     except WrongSetting as error:
         yield Check("settings", "wrong", str(error), "Set it, and ask again.")
         return
@@ -52,9 +55,13 @@ def checks(environment: Mapping[str, str] = os.environ) -> Iterator[Check]:
             yield from _store(service)
             yield from _sending(service)
     except PeeweeException as error:
-        yield Check("database", "wrong", str(error), "Is it running? Is DATABASE_URL right?")
+        yield _away(error)
     except WrongSetting as error:
         yield Check("secret key", "wrong", str(error), "Set it, and ask again.")
+
+
+def _away(error: PeeweeException) -> Check:
+    return Check("database", "wrong", " ".join(str(error).split()), "Is it running? Is DATABASE_URL right?")
 
 
 def _misspelt(environment: Mapping[str, str]) -> Iterator[Check]:

@@ -4,9 +4,10 @@ Loaded where a database is on a server, and only there: the driver is large.
 """
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 from weakref import WeakSet
 
 import psycopg
@@ -18,6 +19,10 @@ from psycopg.pq import TransactionStatus
 CONNECT_SECONDS = 3
 STATEMENT_SECONDS = 10
 CANCEL_SECONDS = 1
+TRY_SECONDS = 1
+"""How long an idle connection may take to show that it is alive."""
+AWAY_SECONDS = 1
+"""After a connection failed, nobody tries another for so long: each would wait, and all others for it."""
 WAIT_SECONDS = 3
 """How long a thread waits for another one's connection."""
 RENEW_SECONDS = 600
@@ -85,7 +90,26 @@ class Server(PooledPostgresqlDatabase):  # type: ignore[misc] # playhouse has no
         super().__init__(url, max_connections=connections, timeout=WAIT_SECONDS, stale_timeout=RENEW_SECONDS)
         self.look_at = look_at
         self._connections_at_most = connections
+        self._away_until = 0.0
         _servers.add(self)
+
+    def _connect(self) -> Connection:
+        if time.monotonic() < self._away_until:
+            raise OperationalError("the database was away a moment ago")
+        try:
+            return cast("Connection", super()._connect())
+        except psycopg.OperationalError:
+            self._away_until = time.monotonic() + AWAY_SECONDS
+            raise
+
+    def _is_closed(self, conn: Connection) -> bool:
+        """Try an idle connection. Where it is dead, the others are taken for dead too: to try each would take long."""
+        patience, conn.patience = conn.patience, TRY_SECONDS
+        is_closed = bool(super()._is_closed(conn))
+        conn.patience = patience
+        if is_closed:
+            self.close_idle()
+        return is_closed
 
     def _can_reuse(self, conn: Connection) -> bool:
         return self._connections_at_most > 0 and bool(super()._can_reuse(conn))

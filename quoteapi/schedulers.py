@@ -4,12 +4,14 @@ A run that fails raises `service.WorkFailed`, so that Lambda tries it again.
 """
 
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
-from quoteapi import log
+from quoteapi import database, log
+from quoteapi.config import load_settings
 from quoteapi.limits import SmsSwitchedOff
-from quoteapi.service import at_work
+from quoteapi.service import at_work, reported_failures
 from quoteapi.subscriptions import NotShared
 
 SPARE_MILLISECONDS = 10_000
@@ -54,6 +56,14 @@ def reconcile_subscriptions(event: object, context: object) -> dict[str, Any]:
         if done.failed:
             raise NotAllSettled(f"{done.failed} failed: {done}")
         return done._asdict()
+
+
+def migrate_database(event: object, context: object) -> dict[str, Any]:
+    """Apply the migrations that are missing, for `zappa invoke STAGE quoteapi.schedulers.migrate_database`."""
+    _name(context)
+    with reported_failures():
+        settings = load_settings(os.environ)
+        return {"applied": database.make_ready(settings)}
 
 
 def _name(context: object) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import NamedTuple, Protocol, cast
 
-from peewee import Case, Expression, ModelSelect
+from peewee import Case, Expression, ModelSelect, fn
 
 from quoteapi import database
 from quoteapi.clock import Clock
@@ -38,6 +38,7 @@ STATES = (ACTIVE, UNSUBSCRIBED, STOPPED)
 SETTLING = timedelta(minutes=5)
 """After so long, whoever was at making the topic agree is taken for dead; far longer than their calls may take."""
 BATCH = 100
+MARKED_AT_ONCE = 10_000
 
 _UNSETTLED = Subscriber.unsettled_since.is_null(is_null=False)
 
@@ -344,7 +345,7 @@ class Subscriptions:
         """
         done = noted = self._note_stopped()
         if everyone:
-            Subscriber.update(unsettled_since=self._clock()).where(Subscriber.state == ACTIVE).execute()
+            self._unsettle_everyone()
         for subscriber_id in _unsettled():
             if enough():
                 break
@@ -354,6 +355,13 @@ class Subscriptions:
         self._limits.forget_old()
         tried = done.failed - noted.failed + done.refused
         return done._replace(left=max(0, unsettled_count() - tried))
+
+    def _unsettle_everyone(self) -> None:
+        """Have everyone who is active settled again; some at a time, so that no statement takes long."""
+        highest = Subscriber.select(fn.MAX(Subscriber.id)).scalar() or 0
+        for first in range(0, highest + 1, MARKED_AT_ONCE):
+            some = Subscriber.id.between(first, first + MARKED_AT_ONCE - 1) & (Subscriber.state == ACTIVE)
+            Subscriber.update(unsettled_since=self._clock()).where(some).execute()
 
     def _reconciled(self, subscriber_id: int, done: Reconciled) -> Reconciled:
         try:

@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from falcon.testing import TestClient
 
 from quoteapi import config
+from quoteapi.app import create_app
 from quoteapi.catalogue import CATALOGUE, read_catalogue
 from quoteapi.cli import main
-from quoteapi.config import ROOT, SETTING_NAMES
+from quoteapi.config import ROOT, SETTING_NAMES, read_settings
 from quoteapi.search import comparable
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "catalogue/README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -106,10 +108,16 @@ def test_the_readmes_categories_and_names_are_those_of_the_catalogue() -> None:
             assert comparable(name.replace("+", " ")) in {row["author_key"] for row in rows}, name
 
 
+def test_the_readmes_search_is_answered_as_it_says(tmp_path: Path) -> None:
+    asked, answer = re.search(r"curl 'http://127\.0\.0\.1:8000(/quotes[^']+)'\n(.+)", README).groups()  # type: ignore[union-attr]
+    client = TestClient(create_app(read_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/working.db"})))
+    assert client.simulate_get(asked).text == f"{answer}\n"
+
+
 def test_every_other_command_of_the_pages_is_one_that_is_tested_or_run_by_hand() -> None:
     known = (
         r"make (run|test|lint|help)",
-        r"curl '?http://127\.0\.0\.1:8000/(daily|random)[^']*'?",
+        r"curl '?http://127\.0\.0\.1:8000/(daily|random|quotes)[^']*'?",
         r"curl (-d \w+=\w+ )+http://127\.0\.0\.1:8000/(un)?subscribe",
         r"(eval \"\$\()?\.venv/bin/(quoteapi .*|gunicorn --workers 2 quoteapi\.app:api)",
         r"Mashape_API_Endpoint='\S+' X_Mashape_Key='\S+' make run",
