@@ -146,7 +146,7 @@ class Subscriber(Model):
     id = AutoField()
     mobile = CharField(16, unique=True)
     """E.164."""
-    state = CharField(16, index=True)
+    state = CharField(16)
     """`ACTIVE`, `UNSUBSCRIBED`, or `STOPPED` by a reply to an SMS."""
     asked_at = MomentField()
     asked_from = CharField(45)
@@ -155,19 +155,24 @@ class Subscriber(Model):
     """The client's address."""
     ended_at = MomentField(null=True)
 
-    topic = TextField(null=True, index=True)
+    topic = TextField(null=True)
     """Where the number was put, as `sms.Gateway.topic` says; null where nobody knows of such a place."""
     subscription_arn = TextField(null=True)
     """On the topic; null as well."""
     welcomed_at = MomentField(null=True)
     """When the confirming SMS was about to go out."""
-    unsettled_since = MomentField(null=True, index=True)
+    unsettled_since = MomentField(null=True)
     """Since when the topic may not agree with `state`; null where it does."""
     settling_since = MomentField(null=True)
     """Since when somebody is at making it agree."""
 
     class Meta:
         database = database
+        indexes = ((("state", "topic"), False),)
+
+
+_unsettled = Subscriber.unsettled_since.is_null(is_null=False)
+Subscriber.add_index(Subscriber.index(Subscriber.id, name="subscriber_unsettled", where=_unsettled))
 
 
 class OneTimePassword(Model):
