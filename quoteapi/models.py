@@ -92,7 +92,7 @@ class Quote(Model):
     """Digest of text and author; the same text by the same author is stored once."""
     shuffle = BigIntegerField(index=True)
     """A number made of the fingerprint, from 0 to 2**63 - 1: its order is no order at all."""
-    length = IntegerField(index=True)
+    length = IntegerField()
     """Characters of `quote`."""
     author_key = TextField()
     category_key = TextField()

@@ -60,6 +60,7 @@ def up(migrator: object, db: Any) -> None:  # noqa: ANN401
         counted = Quote.select(key, fn.MIN(name), fn.COUNT(SQL("*"))).group_by(key)
         table.insert_from(counted, [table.key, table.name, table.quotes]).execute()
 
+    db.execute_sql('DROP INDEX "quote_length"')  # the words' index knows lengths too
     for statement in _ON_SQLITE if is_sqlite else _ON_POSTGRESQL:
         db.execute_sql(statement)
 
