@@ -21,6 +21,8 @@ LONGEST_TOKEN = 60
 """Characters of a word that count."""
 SHORTEST_PREFIX = 3
 """Fewer letters before a `*` would stand for half of all words."""
+MOST_BRACKETS = 10
+"""With more of them, none counts: FTS5 cannot follow expressions in expressions very deep."""
 LONGEST = 511
 """No quote is as long; nine halvings of it are indexed."""
 LEVELS = LONGEST.bit_length()
@@ -29,9 +31,12 @@ END = "="
 """Stands between the fields, so that no phrase reaches over them; no word has it."""
 NO_WORD = "=="
 
-_ACCENTS = range(10, 256)
-"""Canonical combining classes of the marks that people leave out; vowel signs, viramas and voicing are below."""
+_ACCENTS = frozenset((1, *range(10, 256)))
+"""Canonical combining classes of the marks that people leave out; not those of vowel signs, viramas and voicing."""
+_VARIANTS = frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+"""Marks that choose how a character is drawn."""
 _TERM = re.compile(r'"([^"]*)"(\*?)')
+_NO_BRACKETS = str.maketrans("()", "  ")
 _PARSED = re.compile(r'"([^"]*)"(\*?)|AND|OR|NOT|[()]')
 _OPERATORS = {"AND": " & ", "OR": " | ", "NOT": " & !", "(": "(", ")": ")"}
 
@@ -78,8 +83,8 @@ def _kept(character: str) -> str:
     if character.isalnum():
         return character
     kind = unicodedata.category(character)
-    if kind == "Cf" or unicodedata.combining(character) in _ACCENTS:  # what nobody sees, and accents
-        return ""
+    if kind in {"Cf", "Me"} or character in _VARIANTS or unicodedata.combining(character) in _ACCENTS:
+        return ""  # what nobody sees, what is around a letter, and accents
     return character if kind[0] == "M" else " "
 
 
@@ -155,6 +160,8 @@ def _expression(filters: Filters) -> str:
 
 def _folded(typed: str) -> str:
     """Turn what people type into a right expression whose words are as they are in the index."""
+    if typed.count("(") > MOST_BRACKETS:
+        typed = typed.translate(_NO_BRACKETS)
     parsed = fts_parser.parse(typed.replace("_", " "))
 
     def fold(term: re.Match[str]) -> str:

@@ -11,7 +11,7 @@ from quoteapi.config import Settings
 from quoteapi.models import Author, Category, Quote
 from quoteapi.resources.addresses import base_address
 from quoteapi.resources.parameters import filters_asked_for, number
-from quoteapi.search import Total, comparable, counts, page, total, total_of
+from quoteapi.search import Total, counts, page, total, total_of
 
 USUAL_PAGE = 20
 LARGEST_PAGE = 100
@@ -148,4 +148,4 @@ def _cursor(req: falcon.Request, kind: type[_Place]) -> tuple[_Place | None, Tot
 
 
 def _is_place(place: int | str) -> bool:
-    return 0 <= place < 10**MOST_DIGITS if isinstance(place, int) else place == comparable(place)
+    return 0 <= place < 10**MOST_DIGITS if isinstance(place, int) else place.isprintable()
