@@ -42,7 +42,7 @@ from quoteapi.quotes import (
     keep,
     valid_quotation,
 )
-from quoteapi.search import Filters, catalogue_size, page
+from quoteapi.search import LONGEST_SEARCH, Filters, catalogue_size, page
 from quoteapi.service import Service
 from quoteapi.sms import GatewayError
 
@@ -81,7 +81,7 @@ class _Commands(click.Group):
         except WrongSetting as error:
             raise Failure(str(error), EXIT_SETTINGS) from error
         except (PeeweeException, sqlite3.Error) as error:
-            reason = " ".join(str(error).split())
+            reason = phone.without_numbers(" ".join(str(error).split()))
             raise Failure(f"The database cannot be used: {reason}", EXIT_SETTINGS) from error
         except (CannotCopy, GatewayError, TooMany, SmsSwitchedOff, subscriptions.NotShared, NoQuoteFound) as error:
             said = f"{error}".rstrip(".")
@@ -217,6 +217,8 @@ def quotes_() -> None:
 @as_json
 def list_(category: str | None, author: str | None, words: str | None, limit: int, *, as_json: bool) -> None:
     """List quotes, the newest first."""
+    if words is not None and len(words) > LONGEST_SEARCH:
+        raise click.UsageError(f"At most {LONGEST_SEARCH} characters can be searched for.")
     with _database():
         rows = [
             (quote.id, quote.author, quote.category, quote.quote)

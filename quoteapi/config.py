@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 """The project's folder."""
@@ -63,18 +63,25 @@ def _database_url(value: str) -> str:
     return value
 
 
+_TO_ENCODE = re.compile(r"[#\s]|%(?![0-9A-Fa-f]{2})|%00")
+
+
 def _postgresql_url(value: str) -> str:
     host = value.removeprefix("postgresql://").partition("/")[0]
-    if value.count("@") > host.count("@") or host.count("@") > 1 or "#" in value or not value.isprintable():
-        raise ValueError("an address whose user and password have %40 for @, %2F for /, %3F for ?, %23 for #")
+    to_encode = (
+        value.count("@") > host.count("@") or host.count("@") > 1 or re.search(r"[#\s]|%(?![0-9A-Fa-f]{2})|%00", value)
+    )
     try:
         parts = urlsplit(value)
-        named = parts.path.strip("/") or "dbname=" in parts.query
-        well_formed = bool(named) and parts.port != 0 and " " not in value
-    except ValueError:  # a port that is none
-        well_formed = False
-    if not well_formed:
-        raise ValueError("an address that names a database, for example postgresql://user:password@host:5432/quoteapi")
+        named = bool(parts.path.strip("/")) or "dbname=" in parts.query
+        unquote(value, errors="strict")
+    except ValueError:  # a bracket that is none of an address
+        named = False
+    if to_encode or not named or not value.isprintable():
+        raise ValueError(
+            "an address that names a database, for example postgresql://user:password@host:5432/quoteapi, with %40 for"
+            " @, %2F for /, %3F for ?, %23 for #, %25 for %, %5B for [ and %20 for a space in its password"
+        )
     return value
 
 
@@ -378,7 +385,7 @@ def settings_of(url: str) -> Settings:
     try:
         return Settings(database_url=_database_url(url))
     except ValueError as error:
-        raise WrongSetting(f"A database is named by {error}.") from error
+        raise WrongSetting(f"Name a database by {error}.") from error
 
 
 def _check_together(settings: Settings) -> None:

@@ -9,10 +9,11 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, cast
 
-from peewee import CompositeKey, Database, Field, Model, TextField, Tuple
+from peewee import CompositeKey, Database, Field, IntegrityError, Model, TextField, Tuple
 
 from quoteapi import database
 from quoteapi.config import Settings
+from quoteapi.database import COPYING
 from quoteapi.models import MODELS, Author, Category, Quote
 from quoteapi.models import database as bound
 
@@ -46,6 +47,7 @@ class CopiedSoFar(Model):
 
     class Meta:
         database = bound
+        table_name = COPYING
 
 
 def rows_of(settings: Settings) -> int:
@@ -63,8 +65,11 @@ def copy(source: Settings, target: Settings, progress: Progress = lambda _: None
         raise CannotCopy("both are the same database")
     with database.at_leisure(source) as ours, database.at_leisure(target) as theirs:
         _begin(ours, theirs)
-        for model in MODELS:
-            _copy_table(model, ours, theirs, progress)
+        try:
+            for model in MODELS:
+                _copy_table(model, ours, theirs, progress)
+        except IntegrityError as error:  # a row that was copied has another key by now
+            raise _begun_anew(theirs, "a row has another key by now") from error
         copied = [_compared(model, ours, theirs, progress) for model in MODELS]
         with bound.instead(theirs):
             for model in MODELS:
@@ -114,14 +119,16 @@ def _compared(model: type[Model], ours: Database, theirs: Database, progress: Pr
     """Compare a table in both. Raises `CannotCopy`, after which all is copied anew."""
     here, there = _summed_up(model, ours, progress), _summed_up(model, theirs, lambda _: None)
     if here != there:
-        with bound.instead(theirs), bound.atomic():
-            for table in (*reversed(MODELS), CopiedSoFar):
-                table.delete().execute()
-        raise CannotCopy(
-            f"{here.table} has {here.rows} rows and was copied to {there.rows}, or a row is another: somebody writes to"
-            " one of the two. Stop the service, and say it again"
-        )
+        raise _begun_anew(theirs, f"{here.table} has {here.rows} rows, and {there.rows} there, or a row is another")
     return here
+
+
+def _begun_anew(theirs: Database, why: str) -> CannotCopy:
+    """Empty the target, so that it can be copied to once more. Answer the error that says so."""
+    with bound.instead(theirs), bound.atomic():
+        for table in (*reversed(MODELS), CopiedSoFar):
+            table.delete().execute()
+    return CannotCopy(f"{why}: somebody writes to one of the two. Stop the service, and say it again")
 
 
 def _summed_up(model: type[Model], opened: Database, progress: Progress) -> Copied:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).with_name("migrations")
 HISTORY: LiteralString = "schema_migration"
 """The table in which playhouse notes the migrations that were applied."""
+COPYING: LiteralString = "copiedsofar"
+"""The table that is there while a copy into the database is under way."""
 _APPLIED: LiteralString = f"SELECT name FROM {HISTORY}"  # noqa: S608
+_LOOK: LiteralString = f"{_APPLIED} UNION ALL SELECT tablename FROM pg_tables WHERE tablename = '{COPYING}'"  # noqa: S608
 _APPLIED_LONG_AGO: LiteralString = f"UPDATE {HISTORY} SET applied = '1970-01-01'"  # noqa: S608
 """For a new file, so that the same quotes make the same bytes."""
 BEFORE_MIGRATIONS = {1: "0001_quotes", 2: "0002_daily_sms"}
@@ -43,10 +46,6 @@ LOCK_NUMBER = 596_0_119
 """Names our advisory lock among those of a PostgreSQL database."""
 
 
-class Behind(OperationalError):
-    """A database that lacks migrations; the message says which, and what to do."""
-
-
 # ---- connecting
 
 
@@ -58,9 +57,10 @@ def connect(settings: Settings) -> Database:
     """
     path = settings.database_path
     if path is None:
+        opened = _bind_server(cast("str", settings.database_url), ONE if settings.on_lambda else POOL)
         if not settings.on_lambda:
             make_ready(settings)
-        return _bind_server(cast("str", settings.database_url), ONE if settings.on_lambda else POOL)
+        return opened
     try:
         if not path.exists():
             _make_working_copy(path)
@@ -68,7 +68,8 @@ def connect(settings: Settings) -> Database:
             raise WrongSetting(
                 f"{path} is the shipped catalogue, which is never written to. Set DATABASE_URL to another file."
             )
-        if _missing_in(_applied_to_file(path)):
+        applied = _applied_to_file(path)
+        if _missing_in(applied) or COPYING in applied:
             make_ready(settings)
     except (OSError, sqlite3.Error, DatabaseError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -111,15 +112,17 @@ def _bind_server(url: str, connections: int) -> Database:
 
 
 def _look_at_schema(connection: "Connection") -> None:
-    """Refuse a server that lacks migrations, in one round trip a connection. Raises `Behind`."""
+    """Refuse a server that lacks migrations, in one round trip a connection. Raises `OperationalError`."""
     from psycopg.errors import UndefinedTable  # noqa: PLC0415
 
     try:
-        applied = {name for (name,) in connection.execute(_APPLIED)}
+        applied = {name for (name,) in connection.execute(_LOOK)}
     except UndefinedTable:
         applied = set()
     if missing := _missing_in(applied):
-        raise Behind(_what_is_missing(missing))
+        raise OperationalError(_what_is_missing(missing))
+    if COPYING in applied:
+        raise OperationalError("the database is the half of a copy that was broken off; say `quoteapi db copy` again")
 
 
 @contextmanager
@@ -157,15 +160,20 @@ def make_ready(settings: Settings, *, fill: bool = True) -> list[str]:
     Where two do so at once, one waits for the other. Raises `WrongSetting` where the database is something else.
     """
     with _opened(settings) as opened:
-        applied = _applied_to(opened)
-        if not _missing_in(applied) and not (fill and _is_empty(opened)):
-            return []
-        with opened.atomic(), models.database.instead(opened):
-            _wait_for_other_migrations(opened)
-            names = _migrate(opened)
-            if fill and _is_empty(opened):
-                _fill()
-            return names
+        _refuse_half_a_copy(opened, settings)
+        return _make_ready(opened, fill=fill)
+
+
+def _make_ready(opened: Database, *, fill: bool) -> list[str]:
+    if not _missing_in(_applied_to(opened)) and not (fill and _is_empty(opened)):
+        return []
+    _take_time(opened)
+    with opened.atomic(), models.database.instead(opened):
+        _wait_for_other_migrations(opened)
+        names = _migrate(opened)
+        if fill and _is_empty(opened):
+            _fill()
+        return names
 
 
 def _migrate(opened: Database) -> list[str]:
@@ -209,7 +217,8 @@ def _applied_to_file(path: Path) -> set[str]:
     """Answer which migrations a file has. Raises `WrongSetting` where it is no database of ours."""
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as connection:
         if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (HISTORY,)).fetchone():
-            return {name for (name,) in connection.execute(_APPLIED)}
+            copying = connection.execute("SELECT name FROM sqlite_master WHERE name = ?", (COPYING,)).fetchall()
+            return {name for (name,) in (*connection.execute(_APPLIED), *copying)}
         number: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if number not in BEFORE_MIGRATIONS:
         raise WrongSetting(
@@ -221,31 +230,43 @@ def _applied_to_file(path: Path) -> set[str]:
 
 @contextmanager
 def at_leisure(settings: Settings) -> Iterator[Database]:
-    """Open a database for work that takes long, made and migrated where it is not. Nothing is bound to it."""
+    """Open a database for copying, made and migrated where it is not. Nothing is bound to it."""
     path = settings.database_path
     if path is not None and not path.exists():
         with made(path):
             pass
-    make_ready(settings, fill=False)
     with _opened(settings) as opened:
+        _make_ready(opened, fill=False)
+        _take_time(opened)
         yield opened
 
 
 @contextmanager
 def _opened(settings: Settings) -> Iterator[Database]:
-    """Open the working database as it is, whatever it lacks, with time for what takes long."""
+    """Open the working database as it is, whatever it lacks."""
     if settings.database_path is not None:
-        opened: Database = _file(f"{settings.database_path.as_uri()}?mode=rw", MIGRATING_SECONDS)
+        opened: Database = _file(f"{settings.database_path.as_uri()}?mode=rw")
     else:
         from quoteapi.postgresql import Server  # noqa: PLC0415
 
-        opened = Server(cast("str", settings.database_url), KEEP_NONE, _be_patient)
+        opened = Server(cast("str", settings.database_url), KEEP_NONE, lambda _: None)
     with opened.connection_context():
         yield opened
 
 
-def _be_patient(connection: "Connection") -> None:
-    connection.patience = MIGRATING_SECONDS
+def _take_time(opened: Database) -> None:
+    """Have a connection wait for what takes long."""
+    if _is_file(opened):
+        _asked(opened, f"PRAGMA busy_timeout = {MIGRATING_SECONDS * 1_000}")
+    else:
+        cast("Any", opened).connection().patience = MIGRATING_SECONDS
+
+
+def _refuse_half_a_copy(opened: Database, settings: Settings) -> None:
+    if opened.table_exists(COPYING):
+        raise WrongSetting(
+            f"{where(settings)} is the half of a copy that was broken off. Say `quoteapi db copy` again, as before."
+        )
 
 
 def _wait_for_other_migrations(opened: Database) -> None:

@@ -4,6 +4,7 @@ Loaded where a database is on a server, and only there: the driver is large.
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -121,13 +122,20 @@ class Server(PooledPostgresqlDatabase):  # type: ignore[misc] # playhouse has no
         except MaxConnectionsExceeded as error:
             raise OperationalError(f"all {self._connections_at_most} connections were in use for too long") from error
 
+    def leave_to_parent(self) -> None:
+        """Forget all connections, in a child process: they are the parent's."""
+        # Another thread of the parent may have held these; it is not here to let go of them.
+        self._lock, self._pool_lock = threading.RLock(), threading.RLock()
+        self._pool_available = threading.Condition(self._pool_lock)
+        self.dispose()
+
 
 _servers: WeakSet[Server] = WeakSet()
 
 
 def _leave_connections_to_the_parent() -> None:
     for server in _servers:
-        server.dispose()
+        server.leave_to_parent()
 
 
 os.register_at_fork(after_in_child=_leave_connections_to_the_parent)

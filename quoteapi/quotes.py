@@ -148,7 +148,9 @@ def keep(quotation: Quotation, now: datetime) -> tuple[int, bool]:
 
 def keep_all(quotations: Iterable[Quotation], now: datetime) -> int:
     """Store quotations, those that are there already aside, in the order given. Answer how many are new."""
-    rows = {row["fingerprint"]: row for row in (row_of(quotation, now) for quotation in quotations)}
+    rows: dict[str, dict[str, Any]] = {}
+    for row in (row_of(quotation, now) for quotation in quotations):
+        rows.setdefault(row["fingerprint"], row)
     return _store(rows)
 
 

@@ -17,6 +17,8 @@ from playhouse import fts_parser
 from quoteapi import database
 from quoteapi.models import Author, Category, Quote
 
+LONGEST_SEARCH = 200
+"""Characters that may be typed: FTS5 cannot follow any length."""
 LONGEST_TOKEN = 60
 """Characters of a word that count."""
 SHORTEST_PREFIX = 3
@@ -36,6 +38,8 @@ _ACCENTS = frozenset((1, *range(10, 256)))
 _VARIANTS = frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 """Marks that choose how a character is drawn."""
 _TERM = re.compile(r'"([^"]*)"(\*?)')
+_AS_TYPED = str.maketrans({"_": " ", **dict.fromkeys("“”„‟«»\uff02", '"')})
+"""A line is no letter, and telephones have quotation marks of their own."""
 _NO_BRACKETS = str.maketrans("()", "  ")
 _PARSED = re.compile(r'"([^"]*)"(\*?)|AND|OR|NOT|[()]')
 _OPERATORS = {"AND": " & ", "OR": " | ", "NOT": " & !", "(": "(", ")": ")"}
@@ -162,7 +166,7 @@ def _folded(typed: str) -> str:
     """Turn what people type into a right expression whose words are as they are in the index."""
     if typed.count("(") > MOST_BRACKETS:
         typed = typed.translate(_NO_BRACKETS)
-    parsed = fts_parser.parse(typed.replace("_", " "))
+    parsed = fts_parser.parse(typed.translate(_AS_TYPED))
 
     def fold(term: re.Match[str]) -> str:
         folded = [word[:LONGEST_TOKEN] for word in words(term[1])] or [NO_WORD]

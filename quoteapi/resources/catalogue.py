@@ -1,6 +1,7 @@
 """`/quotes`, `/authors` and `/categories`: the catalogue, page by page."""
 
 import json
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any, TypeVar
 
@@ -50,7 +51,7 @@ class OneQuote:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, quote_id: str) -> None:
         """Answer the quote with an id."""
-        known = quote_id.isascii() and quote_id.isdigit() and len(quote_id) <= MOST_DIGITS
+        known = re.fullmatch(rf"[1-9]\d{{0,{MOST_DIGITS - 1}}}", quote_id, re.ASCII)
         row = Quote.get_or_none(Quote.id == int(quote_id)) if known else None
         if row is None:
             raise falcon.HTTPNotFound(
@@ -140,7 +141,7 @@ def _cursor(req: falcon.Request, kind: type[_Place]) -> tuple[_Place | None, Tot
     except (ValueError, RecursionError):
         said = None
     match said:
-        case [str() | int() as place, int(value), bool(is_exact)] if type(place) is kind and _is_place(place):
+        case [place, value, bool(is_exact)] if isinstance(place, kind) and _is_place(place) and _is_number(value):
             return place, Total(value, is_exact)
     raise falcon.HTTPBadRequest(
         title="Invalid cursor", description="Send the cursor as `next` of the page before has it, or none."
@@ -148,4 +149,8 @@ def _cursor(req: falcon.Request, kind: type[_Place]) -> tuple[_Place | None, Tot
 
 
 def _is_place(place: int | str) -> bool:
-    return 0 <= place < 10**MOST_DIGITS if isinstance(place, int) else place.isprintable()
+    return place.isprintable() if isinstance(place, str) else _is_number(place)
+
+
+def _is_number(said: object) -> bool:
+    return type(said) is int and 0 <= said < 10**MOST_DIGITS

@@ -3,9 +3,8 @@
 import falcon
 
 from quoteapi.quotes import MAX_NAME_LENGTH
-from quoteapi.search import Filters
+from quoteapi.search import LONGEST_SEARCH, Filters
 
-LONGEST_SEARCH = 200
 DIGITS = 9
 """So many fit into what a database takes for a number."""
 

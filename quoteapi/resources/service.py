@@ -5,6 +5,7 @@ import json
 import falcon
 from peewee import PeeweeException
 
+from quoteapi.problems import RETRY_SECONDS
 from quoteapi.search import catalogue_size
 
 
@@ -22,5 +23,7 @@ class Health:
         resp.text = f"{json.dumps(state)}\n"
         resp.status = falcon.HTTP_200 if size else falcon.HTTP_503
         resp.set_header("Cache-Control", "no-store")
+        if not size:
+            resp.set_header("Retry-After", str(RETRY_SECONDS))
 
     on_head = on_get
