@@ -25,7 +25,7 @@ from peewee import (
 from quoteapi.clock import Clock, midnight
 from quoteapi.database import alone, each, shipped
 from quoteapi.models import Author, Category, DailyQuote, Quote, database
-from quoteapi.search import Filters, catalogue_size, comparable, exactly, found, words_of
+from quoteapi.search import Filters, catalogue_size, comparable, found, words_of
 
 MAX_QUOTE_LENGTH = 320
 MAX_NAME_LENGTH = 100
@@ -412,7 +412,10 @@ def _block(filters: Filters, pivot: int) -> list[Quotation]:
 
 def _walk(side: Expression, filters: Filters) -> Select:
     far = BLOCK if filters.max_length is None else WINDOW
-    named = Quote.select(*_COLUMNS, Quote.length).where(side, *exactly(filters))
+    named = Quote.select(*_COLUMNS, Quote.length).where(side)
+    for name, key in ((filters.author, Quote.author_key), (filters.category, Quote.category_key)):
+        if name is not None:
+            named = named.where(key == comparable(name))
     walked = named.order_by(Quote.shuffle).limit(far).alias("walked")
     shown = Select([walked], [getattr(walked.c, column.name) for column in _COLUMNS]).limit(BLOCK)
     return shown if filters.max_length is None else shown.where(walked.c.length <= filters.max_length)

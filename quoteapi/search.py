@@ -9,6 +9,7 @@ few tokens too. What is asked for is one expression over tokens, which both answ
 import re
 import unicodedata
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
 from peewee import SQL, Expression, ModelSelect, Table
@@ -26,8 +27,11 @@ SHORTEST_PREFIX = 3
 MOST_BRACKETS = 10
 """With more of them, none counts: FTS5 cannot follow expressions in expressions very deep."""
 LONGEST = 511
-"""No quote is as long; nine halvings of it are indexed."""
-LEVELS = LONGEST.bit_length()
+"""No quote is as long."""
+COVERING = 4
+"""So many tokens are asked for a range of lengths."""
+LEVELS = (LONGEST // COVERING).bit_length() + 1
+"""How many stretches of numbers a length lies in, each twice as long as the one before."""
 
 END = "="
 """Stands between the fields, so that no phrase reaches over them; no word has it."""
@@ -105,25 +109,20 @@ def words_of(quotation: _Quotation) -> str:
 
 
 def _name_token(kind: str, name: str) -> str:
-    return f"{kind}={comparable(name)[:LONGEST_TOKEN]}"
+    key = comparable(name)
+    if len(key) > LONGEST_TOKEN:
+        key = f"{key[:LONGEST_TOKEN]}={blake2b(key.encode(), digest_size=8).hexdigest()}"
+    return f"{kind}={key}"
 
 
 def _length_token(level: int, number: int) -> str:
     return f"{level}={number}"
 
 
-def _lengths(low: int, high: int) -> Iterator[str]:
-    """Answer the few tokens that stand for the lengths from `low` to `high`."""
-    for level in range(LEVELS):
-        if low > high:
-            return
-        if low % 2 or level == LEVELS - 1:
-            yield _length_token(level, low)
-            low += 1
-        if low <= high and (high % 2 == 0 or level == LEVELS - 1):
-            yield _length_token(level, high)
-            high -= 1
-        low, high = low // 2, high // 2
+def _lengths(low: int, high: int) -> list[str]:
+    """Answer at most four tokens, of one level, that cover the lengths from `low` to `high`, and little more."""
+    level = next(level for level in range(LEVELS) if (high >> level) - (low >> level) < COVERING)
+    return [_length_token(level, number) for number in range(low >> level, (high >> level) + 1)]
 
 
 # ---- asking
@@ -136,30 +135,35 @@ def found(query: "ModelSelect[Quote]", filters: Filters) -> tuple["ModelSelect[Q
     expression = _expression(filters)
     if database.is_file():
         joined = query.join_from(Quote, _index, on=(_index.rowid == Quote.id))
-        return joined.where(SQL("quote_search MATCH ?", (expression,)), *exactly(filters)), _index.rowid
-    return query.where(SQL("search @@ %s::tsquery", (_for_postgresql(expression),)), *exactly(filters)), Quote.id
+        return joined.where(SQL("quote_search MATCH ?", (expression,)), *_exactly(filters)), _index.rowid
+    return query.where(SQL("search @@ %s::tsquery", (_for_postgresql(expression),)), *_exactly(filters)), Quote.id
 
 
-def exactly(filters: Filters) -> Iterator[Expression]:
-    """Hold to the whole names, of which the index has a piece."""
-    for name, column in ((filters.author, Quote.author_key), (filters.category, Quote.category_key)):
-        if name is not None:
-            yield column == comparable(name)
+def _exactly(filters: Filters) -> Iterator[Expression]:
+    """Hold to the lengths, which the index knows but roughly."""
+    if filters.min_length is not None:
+        yield Quote.length >= filters.min_length
+    if filters.max_length is not None:
+        yield Quote.length <= filters.max_length
 
 
 def _expression(filters: Filters) -> str:
     """Answer what is asked for, in the language of FTS5."""
     parts = [] if filters.words is None else [f"({_folded(filters.words)})"]
     if filters.author is not None:
-        parts.append(f'"{_name_token("a", filters.author)}"')
+        parts.append(_quoted(_name_token("a", filters.author)))
     if filters.category is not None:
-        parts.append(f'"{_name_token("c", filters.category)}"')
+        parts.append(_quoted(_name_token("c", filters.category)))
     if filters.min_length is not None or filters.max_length is not None:
         low = min(filters.min_length or 0, LONGEST)
         high = min(LONGEST if filters.max_length is None else filters.max_length, LONGEST)
-        tokens = [f'"{token}"' for token in _lengths(low, high)] or [f'"{NO_WORD}"']
-        parts.append(f"({' OR '.join(tokens)})")
+        tokens = _lengths(low, high) if low <= high else [NO_WORD]
+        parts.append(f"({' OR '.join(_quoted(token) for token in tokens)})")
     return " AND ".join(parts)
+
+
+def _quoted(token: str) -> str:
+    return f'"{token}"'
 
 
 def _folded(typed: str) -> str:
