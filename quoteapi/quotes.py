@@ -14,12 +14,13 @@ from peewee import (
     EXCLUDED,
     DatabaseError,
     DataError,
-    Expression,
     IntegrityError,
     InterfaceError,
+    ModelSelect,
     OperationalError,
     ProgrammingError,
     Select,
+    fn,
 )
 
 from quoteapi.clock import Clock, midnight
@@ -39,8 +40,6 @@ POOL_REUSE = timedelta(seconds=1)
 """How long those that were all given out are given out again: no load asks the database more often than this."""
 POOLS = 32
 """How many different filters keep fetched quotes at a time."""
-WINDOW = 1_024
-"""How many quotes a statement looks through for those that are short enough."""
 
 
 EMPTY_CATALOGUE = "The catalogue has no quotes."
@@ -397,28 +396,31 @@ def _quotation_from(quote_id: int) -> Quotation:
 
 
 def _block(filters: Filters, pivot: int) -> list[Quotation]:
-    """Draw up to `BLOCK` quotes that fit, from `pivot` on in the shuffled order and round its end.
+    """Draw up to `BLOCK` quotes that fit, from a random place on and round the end, in one statement.
 
-    The cost does not grow with the catalogue: an index is walked from one point, and for those that are short enough
-    `WINDOW` quotes far. Only where all of these are too long is the index of words and lengths asked.
+    An index is walked from one point, so the cost does not grow with the catalogue. It is that of the shuffled order
+    or, where length counts, that of the search, which has the order of ids.
     """
-    after, before = (_walk(side, filters) for side in (Quote.shuffle >= pivot, Quote.shuffle < pivot))
-    rows = database.execute((after + before).limit(BLOCK)).fetchall()
-    if not rows and filters.max_length is not None:
-        fitting, key = found(Quote.select(*_COLUMNS), filters)
-        rows = list(fitting.order_by(key).limit(BLOCK).tuples())
-    return [Quotation(*row) for row in rows]
+    place: Any = pivot
+    if filters.max_length is None:
+        query, key = _named(filters), Quote.shuffle
+    else:
+        query, key = found(Quote.select(*_COLUMNS), filters)
+        place = Quote.select(fn.COALESCE(fn.MAX(Quote.id).cast("BIGINT"), 0) * (pivot >> 32) / 2**31)
+    after, before = (
+        Select([walked], [getattr(walked.c, column.name) for column in _COLUMNS])
+        for side in (key >= place, key < place)
+        for walked in [query.where(side).order_by(key).limit(BLOCK).alias("walked")]
+    )
+    return [Quotation(*row) for row in database.execute((after + before).limit(BLOCK)).fetchall()]
 
 
-def _walk(side: Expression, filters: Filters) -> Select:
-    far = BLOCK if filters.max_length is None else WINDOW
-    named = Quote.select(*_COLUMNS, Quote.length).where(side)
+def _named(filters: Filters) -> "ModelSelect[Quote]":
+    query = Quote.select(*_COLUMNS)
     for name, key in ((filters.author, Quote.author_key), (filters.category, Quote.category_key)):
         if name is not None:
-            named = named.where(key == comparable(name))
-    walked = named.order_by(Quote.shuffle).limit(far).alias("walked")
-    shown = Select([walked], [getattr(walked.c, column.name) for column in _COLUMNS]).limit(BLOCK)
-    return shown if filters.max_length is None else shown.where(walked.c.length <= filters.max_length)
+            query = query.where(key == comparable(name))
+    return query
 
 
 def _nothing_left(filters: Filters) -> str:

@@ -17,6 +17,7 @@ from playhouse import fts_parser
 
 from quoteapi import database
 from quoteapi.models import Author, Category, Quote
+from quoteapi.models import database as bound
 
 LONGEST_SEARCH = 200
 """Characters that may be typed: FTS5 cannot follow any length."""
@@ -28,7 +29,7 @@ MOST_BRACKETS = 10
 """With more of them, none counts: FTS5 cannot follow expressions in expressions very deep."""
 LONGEST = 511
 """No quote is as long."""
-COVERING = 4
+COVERING = 8
 """So many tokens are asked for a range of lengths."""
 LEVELS = (LONGEST // COVERING).bit_length() + 1
 """How many stretches of numbers a length lies in, each twice as long as the one before."""
@@ -120,7 +121,7 @@ def _length_token(level: int, number: int) -> str:
 
 
 def _lengths(low: int, high: int) -> list[str]:
-    """Answer at most four tokens, of one level, that cover the lengths from `low` to `high`, and little more."""
+    """Answer a few tokens, of one level, that cover the lengths from `low` to `high`, and little more."""
     level = next(level for level in range(LEVELS) if (high >> level) - (low >> level) < COVERING)
     return [_length_token(level, number) for number in range(low >> level, (high >> level) + 1)]
 
@@ -195,7 +196,7 @@ def _for_postgresql(expression: str) -> str:
 # ---- pages
 
 
-COUNTED = 1_000
+COUNTED = 100
 """Up to so many are counted exactly; to count on would cost the more, the more there are."""
 
 _COLUMNS = (Quote.id, Quote.quote, Quote.author, Quote.category, Quote.source)
@@ -226,12 +227,15 @@ def total(filters: Filters) -> Total:
         return Total(_counted(Category, filters.category), is_exact=True)
     if not asked:
         return Total(catalogue_size(), is_exact=True)
-    return total_of(found(Quote.select(Quote.id), filters)[0])
+    if database.is_file() and not list(_exactly(filters)):  # the index alone will do
+        rows = _index.select(_index.rowid).where(SQL("quote_search MATCH ?", (_expression(filters),))).bind(bound)
+        return total_of(rows, _index.rowid)
+    return total_of(*found(Quote.select(Quote.id), filters))
 
 
-def total_of(rows: "ModelSelect[Any]") -> Total:
-    """Count rows, as far as is worth it."""
-    counted = rows.limit(COUNTED + 1).count()
+def total_of(rows: Any, key: Any) -> Total:  # noqa: ANN401 peewee's queries of models and tables have nothing in common
+    """Count rows, as far as is worth it; in the order of a page, which is what the index is quick at."""
+    counted = rows.order_by(key.desc()).limit(COUNTED + 1).count()
     return Total(min(counted, COUNTED), counted <= COUNTED)
 
 

@@ -79,7 +79,15 @@ class Counts:
         rows = counts(self._table, limit + 1, last or "")
         shown = [{self._one: row.name, "quotes": row.quotes} for row in rows[:limit]]
         place = rows[limit - 1].key if len(rows) > limit else None
-        _answer(req, resp, self._settings, self._many, shown, counted or total_of(self._table.select()), place)
+        _answer(
+            req,
+            resp,
+            self._settings,
+            self._many,
+            shown,
+            counted or total_of(self._table.select(self._table.key), self._table.key),
+            place,
+        )
 
     on_head = on_get
 
