@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 from click.shell_completion import get_completion_class
-from peewee import PeeweeException
+from peewee import OperationalError, PeeweeException
 
 from quoteapi import __version__, catalogue, clock, console, copying, database, doctor, phone, subscriptions
 from quoteapi.config import Settings, WrongSetting, address_of, load_settings, settings_of
@@ -108,7 +108,11 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     host, port = host or settings.host, port or settings.port
     cores = os.cpu_count() or 1
     workers = workers or settings.workers or cores
-    database.connect(settings).close()  # an operator's mistake is told before a worker starts
+    try:
+        database.connect(settings).close()  # an operator's mistake is told before a worker starts
+    except OperationalError as error:  # which may pass, and quotes need not wait for it
+        said = phone.without_numbers(" ".join(str(error).split()))
+        click.echo(f"The database is away, so there are only the quotes of the shipped catalogue: {said}", err=True)
     address = _free_address(host, port)
     os.environ.update(HOST=host, PORT=str(port))  # by which the workers name the service in SMS
     _say_what_to_open(settings, host, port)

@@ -69,7 +69,10 @@ _TO_ENCODE = re.compile(r"[#\s]|%(?![0-9A-Fa-f]{2})|%00")
 def _postgresql_url(value: str) -> str:
     host = value.removeprefix("postgresql://").partition("/")[0]
     to_encode = (
-        value.count("@") > host.count("@") or host.count("@") > 1 or re.search(r"[#\s]|%(?![0-9A-Fa-f]{2})|%00", value)
+        value.count("@") > host.count("@")
+        or host.count("@") > 1
+        or "?" in host.rpartition("@")[0]
+        or _TO_ENCODE.search(value)
     )
     try:
         parts = urlsplit(value)

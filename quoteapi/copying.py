@@ -18,6 +18,8 @@ from quoteapi.models import MODELS, Author, Category, Quote
 from quoteapi.models import database as bound
 
 BATCH = database.BATCH
+BEGUN = ""
+"""Stands for no table, in the row that says that the target was looked at."""
 FILLED = (Quote, Author, Category)
 """What a new database is filled with from the shipped catalogue."""
 
@@ -52,7 +54,7 @@ class CopiedSoFar(Model):
 
 def rows_of(settings: Settings) -> int:
     """Answer how many rows a database has. Raises `CannotCopy`, `config.WrongSetting`, `peewee.PeeweeException`."""
-    with database.at_leisure(settings) as opened, bound.instead(opened):
+    with database.to_copy_from(settings) as opened, bound.instead(opened):
         return sum(model.select().count() for model in MODELS)
 
 
@@ -61,9 +63,7 @@ def copy(source: Settings, target: Settings, progress: Progress = lambda _: None
 
     `progress` counts each row twice: when it is copied, and when it is compared. Raises `CannotCopy`.
     """
-    if source.database_url == target.database_url or None is not source.database_path == target.database_path:
-        raise CannotCopy("both are the same database")
-    with database.at_leisure(source) as ours, database.at_leisure(target) as theirs:
+    with database.to_copy_from(source) as ours, database.to_copy_to(target) as theirs:
         _begin(ours, theirs)
         try:
             for model in MODELS:
@@ -79,16 +79,32 @@ def copy(source: Settings, target: Settings, progress: Progress = lambda _: None
 
 
 def _begin(ours: Database, theirs: Database) -> None:
-    """Make sure that the target has nothing of its own. Raises `CannotCopy`."""
-    with bound.instead(theirs), bound.atomic():
-        if CopiedSoFar.table_exists():  # type: ignore[no-untyped-call]
+    """Make sure that the target is another database, with nothing of its own. Raises `CannotCopy`."""
+    with bound.instead(theirs):
+        CopiedSoFar.create_table()
+        if CopiedSoFar.select().exists():
             return
-        of_their_own = [model for model in MODELS if model not in FILLED and model.select().exists()]
-        if of_their_own or not _are_known(_batches(Quote, theirs), ours):
-            raise CannotCopy("the target has data of its own; name a database that is new")
+    try:
+        _need_another_and_new(ours, theirs)
+    except BaseException:
+        with bound.instead(theirs):
+            CopiedSoFar.drop_table()
+        raise
+    with bound.instead(theirs), bound.atomic():
         for model in FILLED:  # all of it comes again
             model.delete().execute()
-        CopiedSoFar.create_table()
+        database.send_others_away()
+        CopiedSoFar.insert(table=BEGUN, last="").execute()
+
+
+def _need_another_and_new(ours: Database, theirs: Database) -> None:
+    with bound.instead(ours):
+        if CopiedSoFar.table_exists():  # type: ignore[no-untyped-call] # however their addresses are written
+            raise CannotCopy("both are the same database")
+    with bound.instead(theirs):
+        of_their_own = [model for model in MODELS if model not in FILLED and model.select().exists()]
+    if of_their_own or not _are_known(_batches(Quote, theirs), ours):
+        raise CannotCopy("the target has data of its own; name a database that is new")
 
 
 def _are_known(batches: Iterable[list[dict[str, Any]]], ours: Database) -> bool:

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
@@ -35,6 +35,7 @@ BEFORE_MIGRATIONS = {1: "0001_quotes", 2: "0002_daily_sms"}
 
 BUSY_SECONDS = 5
 """How long a writer waits for another one."""
+HURRIED_SECONDS = 2
 MIGRATING_SECONDS = 600
 """How long whoever wants to migrate waits for another one who does."""
 POOL = 10
@@ -57,17 +58,13 @@ def connect(settings: Settings) -> Database:
     """
     path = settings.database_path
     if path is None:
-        opened = _bind_server(cast("str", settings.database_url), ONE if settings.on_lambda else POOL)
+        opened = _bind_server(settings)
         if not settings.on_lambda:
             make_ready(settings)
         return opened
     try:
         if not path.exists():
             _make_working_copy(path)
-        elif SHIPPED_DATABASE.exists() and path.samefile(SHIPPED_DATABASE):
-            raise WrongSetting(
-                f"{path} is the shipped catalogue, which is never written to. Set DATABASE_URL to another file."
-            )
         applied = _applied_to_file(path)
         if _missing_in(applied) or COPYING in applied:
             make_ready(settings)
@@ -94,43 +91,57 @@ def _bind(name: str, make: Callable[[], Database]) -> Database:
     return models.database.obj
 
 
-def _file(address: str, patience: float = BUSY_SECONDS) -> SqliteDatabase:
+def _file(address: str) -> SqliteDatabase:
     """Answer an SQLite file. Connections are opened when they are needed, one a thread."""
     return SqliteDatabase(
         address,  # with mode=rw, so that a file that somebody deleted is missed, not made anew without tables
         uri=True,
-        timeout=patience,
+        timeout=BUSY_SECONDS,
         lock_type="immediate",  # so that a writer waits for its turn, and does not fail where it read before
         pragmas={"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1, "secure_delete": 1},
     )
 
 
-def _bind_server(url: str, connections: int) -> Database:
+def _bind_server(settings: Settings) -> Database:
     from quoteapi.postgresql import Server  # noqa: PLC0415 the driver is large
 
-    return _bind(f"{url} {connections}", lambda: Server(url, connections, _look_at_schema))
+    url, connections = cast("str", settings.database_url), ONE if settings.on_lambda else POOL
+    return _bind(f"{url} {connections}", lambda: Server(url, connections, partial(_look_at_schema, settings)))
 
 
-def _look_at_schema(connection: "Connection") -> None:
-    """Refuse a server that lacks migrations, in one round trip a connection. Raises `OperationalError`."""
-    from psycopg.errors import UndefinedTable  # noqa: PLC0415
+def _look_at_schema(settings: Settings, connection: "Connection") -> None:
+    """Refuse a server that lacks migrations, in one round trip a connection. Raises `OperationalError`.
 
-    try:
-        applied = {name for (name,) in connection.execute(_LOOK)}
-    except UndefinedTable:
-        applied = set()
+    Elsewhere than on Lambda they are applied: the server may have been away when the service started.
+    """
+    applied = _applied_behind(connection)
+    if _missing_in(applied) and not settings.on_lambda:
+        make_ready(settings)
+        applied = _applied_behind(connection)
     if missing := _missing_in(applied):
         raise OperationalError(_what_is_missing(missing))
     if COPYING in applied:
         raise OperationalError("the database is the half of a copy that was broken off; say `quoteapi db copy` again")
 
 
+def _applied_behind(connection: "Connection") -> set[str]:
+    from psycopg.errors import UndefinedTable  # noqa: PLC0415
+
+    try:
+        return {name for (name,) in connection.execute(_LOOK)}
+    except UndefinedTable:
+        return set()
+
+
 @contextmanager
 def shipped() -> Iterator[None]:
     """Have this thread read the shipped catalogue instead of the working database."""
     catalogue = SqliteDatabase(f"{SHIPPED_DATABASE.as_uri()}?mode=ro&immutable=1", uri=True)
-    with models.database.instead(catalogue), catalogue.connection_context():
-        yield
+    with models.database.instead(catalogue):
+        try:
+            yield
+        finally:
+            catalogue.close()  # which was opened only if it was asked
 
 
 # ---- migrations
@@ -214,7 +225,9 @@ def _number_before_migrations(opened: Database) -> int:
 
 
 def _applied_to_file(path: Path) -> set[str]:
-    """Answer which migrations a file has. Raises `WrongSetting` where it is no database of ours."""
+    """Answer which migrations a file has. Raises `WrongSetting` where it is not a working database of ours."""
+    if SHIPPED_DATABASE.exists() and path.samefile(SHIPPED_DATABASE):
+        raise WrongSetting(f"{path} is the shipped catalogue, which is never written to. Name another file.")
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as connection:
         if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (HISTORY,)).fetchone():
             copying = connection.execute("SELECT name FROM sqlite_master WHERE name = ?", (COPYING,)).fetchall()
@@ -229,12 +242,26 @@ def _applied_to_file(path: Path) -> set[str]:
 
 
 @contextmanager
-def at_leisure(settings: Settings) -> Iterator[Database]:
-    """Open a database for copying, made and migrated where it is not. Nothing is bound to it."""
+def to_copy_from(settings: Settings) -> Iterator[Database]:
+    """Open a database that is all there. Raises `WrongSetting`."""
+    with _opened(settings) as opened:
+        _refuse_half_a_copy(opened, settings)
+        if missing := _missing_in(_applied_to(opened)):
+            raise WrongSetting(f"{where(settings)} lacks {', '.join(missing)}. Run `quoteapi db migrate` on it first.")
+        _take_time(opened)
+        yield opened
+
+
+@contextmanager
+def to_copy_to(settings: Settings) -> Iterator[Database]:
+    """Open a database, made and migrated where it is not."""
     path = settings.database_path
     if path is not None and not path.exists():
-        with made(path):
-            pass
+        try:
+            with made_once(path) as new, made(new):
+                pass
+        except OSError as error:
+            raise WrongSetting(f"The database {path} cannot be made ({error.strerror}).") from error
     with _opened(settings) as opened:
         _make_ready(opened, fill=False)
         _take_time(opened)
@@ -243,9 +270,11 @@ def at_leisure(settings: Settings) -> Iterator[Database]:
 
 @contextmanager
 def _opened(settings: Settings) -> Iterator[Database]:
-    """Open the working database as it is, whatever it lacks."""
-    if settings.database_path is not None:
-        opened: Database = _file(f"{settings.database_path.as_uri()}?mode=rw")
+    """Open a database as it is, whatever it lacks. Raises `WrongSetting` where it is something else."""
+    path = settings.database_path
+    if path is not None:
+        _applied_to_file(path)  # which refuses what is not ours
+        opened: Database = _file(f"{path.as_uri()}?mode=rw")
     else:
         from quoteapi.postgresql import Server  # noqa: PLC0415
 
@@ -319,6 +348,28 @@ def each(rows: "ModelSelect[_Row]", key: Any) -> Iterator[_Row]:  # noqa: ANN401
 
 
 @contextmanager
+def hurried(seconds: float = HURRIED_SECONDS) -> Iterator[None]:
+    """Give this thread less time for its statements, where others wait for it."""
+    if is_file():
+        yield
+        return
+    from quoteapi.postgresql import HURRY  # noqa: PLC0415 it is loaded by now
+
+    token = HURRY.set(seconds)
+    try:
+        yield
+    finally:
+        HURRY.reset(token)
+
+
+def send_others_away() -> None:
+    """End what other sessions do in the database: those that come back see how it is now."""
+    if not is_file():
+        others = "datname = current_database() AND pid <> pg_backend_pid() AND usename = current_user"
+        models.database.execute_sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")  # noqa: S608
+
+
+@contextmanager
 def alone(model: type[Model]) -> Iterator[None]:
     """Be the only one who writes to a table until the block ends, as a transaction."""
     with models.database.atomic():
@@ -352,13 +403,13 @@ def scrub() -> bool:
 @contextmanager
 def made(path: Path) -> Iterator[None]:
     """Make a database file with empty tables, and bind the models to it while it is being filled."""
-    database = SqliteDatabase(str(path), pragmas={"journal_mode": "delete"})
-    with models.database.instead(database), database.atomic():
-        _migrate(database)
-        database.execute_sql(_APPLIED_LONG_AGO)  # type: ignore[no-untyped-call]
-        yield
-    database.execute_sql("VACUUM")  # type: ignore[no-untyped-call]
-    database.close()
+    database: Any = SqliteDatabase(str(path), pragmas={"journal_mode": "delete"})
+    with closing(database):
+        with models.database.instead(database), database.atomic():
+            _migrate(database)
+            database.execute_sql(_APPLIED_LONG_AGO)
+            yield
+        database.execute_sql("VACUUM")
 
 
 def _make_working_copy(path: Path) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any, cast
 from weakref import WeakSet
 
@@ -20,6 +21,8 @@ from psycopg.pq import TransactionStatus
 CONNECT_SECONDS = 3
 STATEMENT_SECONDS = 10
 CANCEL_SECONDS = 1
+HURRY: ContextVar[float | None] = ContextVar("HURRY", default=None)
+"""How many seconds a thread has for a statement, where that is fewer than usual."""
 TRY_SECONDS = 1
 """How long an idle connection may take to show that it is alive."""
 AWAY_SECONDS = 1
@@ -50,15 +53,16 @@ class Connection(psycopg.Connection[Any]):
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401
         """Wait for what the server has to say. Raises `psycopg.OperationalError`, and is closed then."""
+        patience = HURRY.get() or self.patience
         try:
-            return super().wait(gen, interval, self.patience if timeout is None else timeout)
+            return super().wait(gen, interval, patience if timeout is None else timeout)
         except psycopg.OperationalError as error:
             if self.closed or self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise
             with suppress(psycopg.Error):
                 self.cancel_safe(timeout=CANCEL_SECONDS)
             self.close()
-            raise psycopg.OperationalError(f"the database did not answer in {self.patience} seconds") from error
+            raise psycopg.OperationalError(f"the database did not answer in {patience} seconds") from error
 
 
 class _Adapter(Psycopg3Adapter):

@@ -5,11 +5,11 @@ import logging
 import sqlite3
 
 import falcon
-from peewee import DatabaseError, IntegrityError, InterfaceError, ProgrammingError
+from peewee import DatabaseError, InterfaceError
 
 from quoteapi.limits import RegionNotServed, SmsSwitchedOff, TooMany
 from quoteapi.otp import CodeExpired, NoCodeAskedFor, WrongCode
-from quoteapi.quotes import DateToCome, NoQuoteFound
+from quoteapi.quotes import FAULTS, DateToCome, NoQuoteFound
 from quoteapi.subscriptions import CodeNotSent, NotShared, RepliedStop
 
 PROBLEM_JSON = "application/problem+json"
@@ -29,7 +29,7 @@ def add_problems(app: "falcon.App[falcon.Request, falcon.Response]") -> None:
     app.add_error_handler((WrongCode, CodeExpired, NoCodeAskedFor), _not_the_code)
     app.add_error_handler((NotShared, SmsSwitchedOff, CodeNotSent), _no_sms)
     app.add_error_handler((DatabaseError, InterfaceError, sqlite3.Error), _database_away)
-    app.add_error_handler((IntegrityError, ProgrammingError), _unforeseen)
+    app.add_error_handler(FAULTS, _unforeseen)
     app.add_error_handler(Exception, _unforeseen)
 
 
@@ -113,7 +113,7 @@ def _no_sms(req: falcon.Request, resp: falcon.Response, error: Exception, params
 
 
 def _database_away(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
-    log.error("The database did not answer", exc_info=error)
+    log.error("The database did not answer: %s", error)
     raise falcon.HTTPServiceUnavailable(
         title="Database not available",
         description="The service cannot reach its database just now. Try again in a while.",

@@ -3,9 +3,11 @@
 import hashlib
 import logging
 import threading
+import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import Any, NamedTuple, Protocol
@@ -16,6 +18,7 @@ from peewee import (
     DataError,
     IntegrityError,
     InterfaceError,
+    InternalError,
     ModelSelect,
     OperationalError,
     ProgrammingError,
@@ -24,13 +27,15 @@ from peewee import (
 )
 
 from quoteapi.clock import Clock, midnight
-from quoteapi.database import alone, each, shipped
+from quoteapi.database import alone, each, hurried, shipped
 from quoteapi.models import Author, Category, DailyQuote, Quote, database
 from quoteapi.search import Filters, catalogue_size, comparable, found, words_of
 
 MAX_QUOTE_LENGTH = 320
 MAX_NAME_LENGTH = 100
 MAX_SOURCE_LENGTH = 200
+MOST_LETTERS = 4
+"""So many letters a character may stand for on average."""
 
 BLOCK = 256
 """How many random quotes one SQL statement fetches for the requests to come."""
@@ -113,6 +118,8 @@ def _valid_text(name: str, value: object, most: int, *, may_be_empty: bool = Fal
         raise InvalidQuote(f"{name} is empty")
     if len(text) > most:
         raise InvalidQuote(f"{name} has {len(text)} characters; at most {most} fit")
+    if len(comparable(text)) > MOST_LETTERS * most:  # more than an index of PostgreSQL takes
+        raise InvalidQuote(f"{name} has characters that stand for whole words")
     return text
 
 
@@ -270,8 +277,12 @@ class Quotes:
             raise DateToCome(day.isoformat())
         if day < today:  # nothing is written for it: a stranger can ask for 700,000 days
             return _quotation_from(scheduled_id(day))
-        with self._day_lock:
+        if not self._day_lock.acquire(timeout=DECIDING_SECONDS):
+            raise OperationalError("another thread has been deciding for long")
+        try:
             return _stored_for(day) or self._decide(day)
+        finally:
+            self._day_lock.release()
 
     def _decide(self, day: date) -> Quotation:
         """Store the quote of a date; where another process was faster, answer that one's."""
@@ -286,7 +297,7 @@ class Quotes:
             return quotation
         try:
             DailyQuote.insert(date=day, quote=quote_id).on_conflict_ignore().execute()
-        except OperationalError as error:
+        except (OperationalError, InternalError) as error:  # such as a server that can only be read
             if self._upstream is not None:
                 raise
             log.warning("The quote of %s is not stored, only worked out: %s", day, error)
@@ -302,20 +313,34 @@ class Quotes:
             if self._state_is_shared:
                 keep(fresh, self._clock())
             return fresh
-        now = self._clock()
         with self._pools_lock:
-            pool = self._pools.pop(filters, None)
-            if pool is None or not pool.is_good(now):
-                drawn = _block(filters, self._random.getrandbits(63))
-                pool = _Pool(drawn, now, pool.last if pool is not None else None)
-            if not pool.quotations:
-                raise NoQuoteFound(_nothing_left(filters))
-            self._pools[filters] = pool  # the one used last stands last
-            if len(self._pools) > POOLS:
-                del self._pools[next(iter(self._pools))]
-            return pool.give(self._random)
+            pool = self._pools.get(filters)
+            if pool is not None and (pool.is_good(self._clock()) or pool.is_being_renewed):
+                return self._given(filters, pool)
+            if pool is not None:
+                pool.is_being_renewed = True
+        try:  # without the lock: the others go on with what there is, however long this takes
+            drawn = _block(filters, self._random.getrandbits(63))
+        finally:
+            if pool is not None:
+                pool.is_being_renewed = False
+        with self._pools_lock:
+            return self._given(filters, _Pool(drawn, self._clock(), pool.last if pool is not None else None))
+
+    def _given(self, filters: Filters, pool: "_Pool") -> Quotation:
+        if not pool.quotations:
+            raise NoQuoteFound(_nothing_left(filters))
+        self._pools.pop(filters, None)
+        self._pools[filters] = pool  # the one used last stands last
+        if len(self._pools) > POOLS:
+            del self._pools[next(iter(self._pools))]
+        return pool.give(self._random)
 
 
+SLOW_SECONDS = 0.5
+"""Who finds another one waiting for the database so long does not wait as well."""
+DECIDING_SECONDS = 2
+"""How long a thread waits for another one to decide about the quote of a day."""
 AGAIN = timedelta(seconds=10)
 """How long a database that was away is left alone by those who can do without it."""
 
@@ -328,6 +353,8 @@ class SteadyQuotes:
         self._spare = Quotes(clock, random, state_is_shared=False)
         self._clock = clock
         self._away_until = datetime.min.replace(tzinfo=UTC)
+        self._asking: dict[int, float] = {}
+        """The threads that ask the database, and since when."""
 
     def of_date(self, day: date) -> tuple[Quotation, bool]:
         """Answer the quote of a date, and whether it is sure: while the database is away, it may be another.
@@ -342,9 +369,10 @@ class SteadyQuotes:
 
     def _ask(self, question: "Callable[[Quotes], Quotation]") -> tuple[Quotation, bool]:
         now = self._clock()
-        if now >= self._away_until:
+        if now >= self._away_until and not self._is_slow():
             try:
-                return question(self._quotes), True
+                with hurried(), self._noted():
+                    return question(self._quotes), True
             except (DatabaseError, InterfaceError) as error:
                 if isinstance(error, FAULTS):
                     raise
@@ -353,6 +381,20 @@ class SteadyQuotes:
         with shipped():
             return question(self._spare), False
 
+    def _is_slow(self) -> bool:
+        """Whether somebody has been waiting for the database for long; then nobody else should."""
+        return bool(self._asking) and time.monotonic() - min(self._asking.values()) > SLOW_SECONDS
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Note since when this thread is asking."""
+        me = threading.get_ident()
+        self._asking = {**self._asking, me: time.monotonic()}
+        try:
+            yield
+        finally:
+            self._asking = {thread: since for thread, since in self._asking.items() if thread != me}
+
 
 class _Pool:
     """Quotes that were drawn at random, given out one after another, in a new order each time round."""
@@ -360,6 +402,7 @@ class _Pool:
     def __init__(self, quotations: list[Quotation], drawn_at: datetime, last: Quotation | None) -> None:
         self.quotations = quotations
         self.last = last
+        self.is_being_renewed = False
         self._drawn_at = drawn_at
         self._rest: list[Quotation] = []
 

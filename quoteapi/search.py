@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from hashlib import blake2b
+from itertools import count
 from typing import Any, NamedTuple, Protocol
 
 from peewee import SQL, Expression, ModelSelect, Table
@@ -25,6 +26,8 @@ LONGEST_TOKEN = 60
 """Characters of a word that count."""
 SHORTEST_PREFIX = 3
 """Fewer letters before a `*` would stand for half of all words."""
+MOST_STARS = 4
+"""Each looks up many words; from the fifth on they do not count."""
 MOST_BRACKETS = 10
 """With more of them, none counts: FTS5 cannot follow expressions in expressions very deep."""
 LONGEST = 511
@@ -173,9 +176,11 @@ def _folded(typed: str) -> str:
         typed = typed.translate(_NO_BRACKETS)
     parsed = fts_parser.parse(typed.translate(_AS_TYPED))
 
+    stars = count()
+
     def fold(term: re.Match[str]) -> str:
         folded = [word[:LONGEST_TOKEN] for word in words(term[1])] or [NO_WORD]
-        star = "*" if term[2] and len(folded[-1]) >= SHORTEST_PREFIX else ""
+        star = "*" if term[2] and len(folded[-1]) >= SHORTEST_PREFIX and next(stars) < MOST_STARS else ""
         return f'"{" ".join(folded)}"{star}'
 
     return _TERM.sub(fold, parsed)

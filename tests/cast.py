@@ -122,7 +122,6 @@ def file_of(settings: Settings) -> Path:
 
 on_a_file = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """For what only a file has: it can be deleted, broken, read by others."""
-on_a_server = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 def assert_problem(answer: requests.Response, status: int, title: str, detail_with: str = "") -> None:

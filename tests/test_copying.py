@@ -2,6 +2,7 @@ import json
 import os
 import pty
 import re
+import stat
 import subprocess
 import sys
 import time
@@ -45,6 +46,7 @@ from tests.cast import (
     StoppedClock,
     counted_statements,
     environment,
+    file_of,
     numbered,
     serving,
 )
@@ -76,7 +78,7 @@ def _value(field: Field, n: int) -> object:
 
 def _fill(settings: Settings) -> None:
     """Put rows into every table."""
-    with database.at_leisure(settings) as opened, bound.instead(opened):
+    with database.to_copy_to(settings) as opened, bound.instead(opened):
         keep_all([ALCOTT, AUSTEN, ZOLA, KABIR, *numbered(ROWS - 4)], NOON - timedelta(days=99))
         for model in MODELS:
             if model not in copying.FILLED:
@@ -87,7 +89,7 @@ def _fill(settings: Settings) -> None:
 
 
 def _rows(settings: Settings) -> dict[str, list[dict[str, Any]]]:
-    with database.at_leisure(settings) as opened, bound.instead(opened):
+    with database.to_copy_to(settings) as opened, bound.instead(opened):
         by_key: list[tuple[str, Any]] = [
             (model._meta.table_name, model.select().order_by(*copying._key(model))) for model in MODELS
         ]
@@ -304,7 +306,7 @@ def test_the_command_refuses_in_a_sentence(source: Settings, tmp_path: Path) -> 
             "Name a database by an address that names a database",
         ),
         ((here, "postgresql://noor:S3cret@127.0.0.1:1/quotes"), 3, "The database cannot be used: connection failed"),
-        ((here, f"sqlite:///{tmp_path}/none/new.db"), 3, "unable to open database file"),
+        ((here, f"sqlite:///{tmp_path}/none/new.db"), 3, "cannot be made (No such file or directory)"),
     ):
         refused = quoteapi("db", "copy", *words)
         assert (refused.returncode, refused.stdout) == (exit_code, "")
@@ -335,3 +337,46 @@ def test_the_half_of_a_copy_serves_nobody(new: Callable[[str], Settings], source
 
 def _break_off(_rows: int) -> None:
     raise BrokenOff
+
+
+@pytest.mark.parametrize("kind", ["file", "server"])
+def test_a_database_is_not_copied_to_itself_however_it_is_written(
+    new: Callable[[str], Settings], tmp_path: Path, kind: str
+) -> None:
+    source = new(kind)
+    with database.to_copy_to(source) as opened, bound.instead(opened):
+        keep_all(numbered(5), NOON)
+    (tmp_path / "link.db").symlink_to(tmp_path / "linked.db")
+    url = source.database_url or ""
+    if source.database_path is None:
+        same = f"{url}&application_name=another"
+    else:
+        (tmp_path / "the same.db").symlink_to(source.database_path)
+        same = f"sqlite:///{tmp_path}/the same.db"
+    for one, other in ((url, same), (same, url)):
+        with pytest.raises(CannotCopy, match="both are the same database"):
+            copying.copy(settings_of(one), settings_of(other))
+    assert len(_rows(source)["quote"]) == 5
+    with database.to_copy_from(source):
+        pass  # and nothing of the try is left
+
+
+def test_only_what_is_all_there_is_copied_and_it_is_not_changed(
+    new: Callable[[str], Settings], source: Settings, target: Settings, tmp_path: Path
+) -> None:
+    with pytest.raises(BrokenOff):
+        copying.copy(source, target, _break_off)
+    with pytest.raises(WrongSetting, match="is the half of a copy"):
+        copying.copy(target, new("file"))
+    empty, nobodys = new("server"), new("file")
+    with pytest.raises(WrongSetting, match=r"lacks 0001_quotes, .*Run `quoteapi db migrate` on it first"):
+        copying.copy(empty, nobodys)
+    assert {migration.state for migration in database.migrations(empty)} == {"missing"}
+    with pytest.raises(WrongSetting, match="is the shipped catalogue, which is never written to"):
+        copying.copy(source, settings_of(f"sqlite:///{vars(database)['SHIPPED_DATABASE']}"))
+
+
+def test_a_file_that_is_copied_to_is_for_its_owner_alone(new: Callable[[str], Settings], source: Settings) -> None:
+    target = new("file")
+    copying.copy(source, target)
+    assert stat.S_IMODE(file_of(target).stat().st_mode) == 0o600

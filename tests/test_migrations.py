@@ -1,6 +1,8 @@
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from peewee import Database, SqliteDatabase
 
 from quoteapi import database, postgresql, schedulers
 from quoteapi.app import create_app
-from quoteapi.config import Settings, read_settings, settings_of
+from quoteapi.config import Settings, WrongSetting, read_settings, settings_of
 from quoteapi.models import MODELS, Author, Quote
 from quoteapi.models import database as bound
 from quoteapi.quotes import AGAIN, Quotation
@@ -71,7 +73,7 @@ def test_the_migrations_make_just_what_the_models_say(behind: Settings, tmp_path
             by_models.create_tables(MODELS)
             expected = _described(by_models)
     assert len(expected) == len(MODELS)
-    with database.at_leisure(behind) as opened:
+    with database.to_copy_to(behind) as opened:
         assert _described(opened) == expected
 
 
@@ -168,3 +170,25 @@ def test_a_file_that_is_not_there_yet_is_made_by_the_command(tmp_path: Path) -> 
     status = quoteapi("db", "status", DATABASE_URL=new.database_url or "")
     assert (status.returncode, status.stdout.count("applied")) == (0, len(NAMES))
     assert file_of(new).exists()
+
+
+def test_a_file_of_somebody_else_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "bookmarks.db"
+    for number in (0, 7):
+        path.unlink(missing_ok=True)
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE bookmarks (url TEXT)")
+            connection.execute(f"PRAGMA user_version = {number}")
+        before = path.read_bytes()
+        for look in (database.make_ready, database.migrations, database.connect):
+            with pytest.raises(WrongSetting, match="is not a database of QuoteAPI"):
+                look(settings_of(f"sqlite:///{path}"))
+        assert path.read_bytes() == before
+
+
+def test_the_shipped_catalogue_is_not_even_looked_at_for_writing(settings: Settings) -> None:
+    before = vars(database)["SHIPPED_DATABASE"].read_bytes()
+    for look in (database.make_ready, database.migrations):
+        with pytest.raises(WrongSetting, match="which is never written to"):
+            look(settings_of(f"sqlite:///{vars(database)['SHIPPED_DATABASE']}"))
+    assert vars(database)["SHIPPED_DATABASE"].read_bytes() == before

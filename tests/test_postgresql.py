@@ -15,7 +15,7 @@ from peewee import OperationalError
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier, Literal
 
-from quoteapi import database, log, postgresql
+from quoteapi import database, log, postgresql, quotes
 from quoteapi.app import create_app
 from quoteapi.config import Settings, WrongSetting, read_settings, settings_of
 from quoteapi.models import DailyQuote, Quote
@@ -364,7 +364,7 @@ def test_the_driver_is_not_loaded_for_a_file_but_can_be(database_url: str) -> No
 
 def _stored_for_tomorrow(direct: str) -> None:
     """Store what no schedule would answer, as another machine may do."""
-    with database.at_leisure(settings_of(direct)) as opened, bound.instead(opened):
+    with database.to_copy_to(settings_of(direct)) as opened, bound.instead(opened):
         DailyQuote.create(date=NOON.date().replace(day=NOON.day + 1), quote=keep(KABIR, NOON)[0])
 
 
@@ -431,11 +431,95 @@ def test_a_service_that_is_started_while_the_database_is_away_serves_and_recover
     postgres.let_go()
 
 
-@pytest.mark.parametrize("words", [("daily",), ("serve", "--port", "1")])
-def test_a_command_without_its_database_ends_with_a_sentence(proxy: Proxy, words: tuple[str, ...]) -> None:
+def test_a_command_without_its_database_ends_with_a_sentence(proxy: Proxy) -> None:
     proxy.refuse()
-    ran = quoteapi(*words, DATABASE_URL=proxy.address())
+    ran = quoteapi("daily", DATABASE_URL=proxy.address())
     assert (ran.returncode, ran.stdout) == (3, "")
     assert ran.stderr.startswith("Error: The database cannot be used: ")
     assert "Connection refused" in ran.stderr
     assert ran.stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("_hurried")
+def test_a_database_that_hangs_holds_up_few_and_not_for_long(
+    settings: Settings, direct: str, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotes, "SLOW_SECONDS", 0.1)
+    took: list[float] = []
+
+    def ask(path: str) -> None:
+        begun = time.monotonic()
+        assert requests.get(f"{base}{path}", timeout=20).status_code == 200
+        took.append(time.monotonic() - begun)
+
+    with serving(create_app(settings, now=clock)) as base, psycopg.connect(direct) as locking:
+        ask("/random")
+        locking.execute("LOCK TABLE quote IN ACCESS EXCLUSIVE MODE")
+        clock.pass_by(minutes=2)
+        with ThreadPoolExecutor(12) as threads:
+            list(threads.map(ask, ["/random", "/daily", "/random?category=hope"] * 8))
+        begun = time.monotonic()
+        ask("/random")
+        assert time.monotonic() - begun < 0.3, "who comes later does not even try"
+        locking.rollback()
+        _assert_that_it_is_asked_again(base, clock)
+    assert max(took) < 6, "for the lock, and for an answer"
+
+
+def _assert_that_it_is_asked_again(base: str, clock: StoppedClock) -> None:
+    clock.pass_by(seconds=AGAIN.total_seconds())
+    assert int(_daily(base)[1].rpartition("=")[2]) > 10
+
+
+@pytest.mark.usefixtures("_hurried")
+def test_while_the_database_is_away_it_is_tried_once_in_ten_seconds(
+    proxy: Proxy, settings: Settings, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+    connect = postgresql.Connection.connect
+
+    def counted(*args: Any, **said: Any) -> postgresql.Connection:  # noqa: ANN401
+        tries.append("")
+        return connect(*args, **said)
+
+    monkeypatch.setattr(postgresql, "AWAY_SECONDS", 0)
+    with serving(create_app(settings, now=clock)) as base:
+        postgres.let_go()
+        proxy.refuse()
+        monkeypatch.setattr(postgresql.Connection, "connect", counted)
+        for expected in (1, 1, 2):
+            _daily(base)
+            assert len(tries) == expected
+            if expected == len(tries) == 1 and clock() > NOON:
+                clock.pass_by(seconds=AGAIN.total_seconds())
+            clock.pass_by(seconds=1)
+        proxy.come_back()
+
+
+def test_a_server_that_can_only_be_read_answers_the_quote_of_its_own_catalogue(
+    settings: Settings, direct: str, clock: StoppedClock
+) -> None:
+    with database.to_copy_to(settings_of(direct)) as opened, bound.instead(opened):
+        keep(KABIR, NOON)
+    with psycopg.connect(direct, autocommit=True) as connection:
+        name = Identifier(str(conninfo_to_dict(direct)["dbname"]))
+        connection.execute(SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
+    with serving(create_app(settings, now=clock)) as base:
+        assert int(_daily(base)[1].rpartition("=")[2]) > 40_000
+        answer = requests.get(f"{base}/random", params={"author": KABIR.author}, timeout=10)
+        assert answer.json()["quote"] == KABIR.quote
+
+
+def test_a_server_that_was_away_at_the_start_gets_its_tables_when_it_comes(
+    shipped: Callable[[list[Quotation]], Path], clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped([ALCOTT])
+    monkeypatch.setattr(postgresql, "AWAY_SECONDS", 0)
+    with postgres.a_database(with_tables=False) as empty, a_proxy(empty) as proxy:
+        proxy.refuse()
+        settings = read_settings({"DATABASE_URL": proxy.address(), "SECRET_KEY": SECRET_KEY})
+        with serving(create_app(settings, now=clock)) as base:
+            assert _daily(base)[0] == ALCOTT.quote
+            proxy.come_back()
+            assert requests.get(f"{base}/quotes", timeout=20).json()["total"] == 1
+        postgres.let_go()

@@ -47,7 +47,7 @@ def a_file_and_a_server(folder: Path) -> Iterator[dict[str, Database]]:
     with postgres.a_database() as on_a_server, ExitStack() as stack:
         addresses = f"sqlite:///{folder}/a.db", on_a_server
         settings = [Settings(database_url=address, secret_key=SECRET_KEY) for address in addresses]
-        opened = [stack.enter_context(database.at_leisure(one)) for one in settings]
+        opened = [stack.enter_context(database.to_copy_to(one)) for one in settings]
         yield dict(zip(addresses, opened, strict=True))
 
 

@@ -9,8 +9,9 @@ import falcon
 from falcon.uri import encode_value
 
 from quoteapi.config import Settings
+from quoteapi.database import hurried
 from quoteapi.models import Author, Category, Quote
-from quoteapi.resources.addresses import base_address
+from quoteapi.resources.crowd import few_at_once
 from quoteapi.resources.parameters import filters_asked_for, number
 from quoteapi.search import Total, counts, page, total, total_of
 
@@ -38,10 +39,12 @@ class Listing:
         """Answer a page of the quotes that fit."""
         filters, limit = filters_asked_for(req, *_FILTERS), _limit(req)
         last, counted = _cursor(req, int)
-        rows = page(filters, limit + 1, last)
+        with few_at_once(), hurried():
+            rows = page(filters, limit + 1, last)
+            counted = counted or total(filters)
         shown = [_shown(row) for row in rows[:limit]]
         place = rows[limit - 1].id if len(rows) > limit else None
-        _answer(req, resp, self._settings, "quotes", shown, counted or total(filters), place)
+        _answer(req, resp, self._settings, "quotes", shown, counted, place)
 
     on_head = on_get
 
@@ -131,7 +134,9 @@ def _address(req: falcon.Request, settings: Settings) -> str:
     """Answer the address of the first page of what was asked for."""
     said = [(name, req.get_param(name)) for name in (*_FILTERS, "limit")]
     query = "&".join(f"{name}={encode_value(value)}" for name, value in said if value)
-    return f"{base_address(req, settings)}{req.path}{'?' if query else ''}{query}"
+    # Without the host, unless it was set: who asks could name another one, and caches would keep that for everybody.
+    base = settings.public_url if settings.public_url is not None else req.root_path
+    return f"{base}{req.path}{'?' if query else ''}{query}"
 
 
 def _written(place: int | str, counted: Total) -> str:

@@ -1,9 +1,6 @@
 """`/subscribe` and `/unsubscribe`."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import BoundedSemaphore, Event
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -12,6 +9,7 @@ import falcon
 from quoteapi.otp import DIGITS
 from quoteapi.phone import RIGHT_FORM, InvalidMobile, read_mobile
 from quoteapi.resources.addresses import base_address, client_address
+from quoteapi.resources.crowd import few_at_once
 
 if TYPE_CHECKING:
     from quoteapi.service import Service
@@ -19,15 +17,8 @@ if TYPE_CHECKING:
 
 SUBSCRIBED = "Congratulations!!! You have successfully subscribed for daily famous quote."
 UNSUBSCRIBED = "You have successfully unsubscribed from daily famous quote. See you again."
-AT_ONCE = 3
-"""How many requests of a process are answered here at a time; `serve` has five threads or more for all."""
-WAIT_SECONDS = 0.5
 MOST_BYTES = 4_096
 EXAMPLE_BODY = '{"mobile": "+919028000001"}'
-
-_free = BoundedSemaphore(AT_ONCE)
-_stuck = Event()
-"""Set while somebody waited in vain: then nobody waits, which would take a thread each."""
 
 
 class Subscribe:
@@ -73,24 +64,6 @@ class Unsubscribe:
                 _answer(resp, UNSUBSCRIBED)
 
     on_post = on_get
-
-
-@contextmanager
-def few_at_once() -> Iterator[None]:
-    """Keep threads free for those who read quotes, however slowly a client sends or SNS answers.
-
-    Who has to wait long is told to come back.
-    """
-    if not _free.acquire(timeout=0 if _stuck.is_set() else WAIT_SECONDS):
-        _stuck.set()
-        raise falcon.HTTPServiceUnavailable(
-            title="Too busy", description="Too many subscribe at this moment. Try again in a second.", retry_after=1
-        )
-    try:
-        yield
-    finally:
-        _stuck.clear()
-        _free.release()
 
 
 def _fields(req: falcon.Request) -> dict[str, Any]:
