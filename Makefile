@@ -40,8 +40,9 @@ catalogue: $(DEVELOPMENT)/.ready ## Build quote_database.db from catalogue/quote
 	@$(IN_DEVELOPMENT) quoteapi.catalogue
 
 .PHONY: bench
-bench: $(DEVELOPMENT)/.ready ## Measure the speed, as ratios, for five minutes (needs wrk)
+bench: $(DEVELOPMENT)/.ready ## Measure the speed, and how cost grows, as ratios (needs wrk)
 	@$(IN_DEVELOPMENT) benchmarks.http
+	@$(IN_DEVELOPMENT) benchmarks.scale
 
 # The lock names no package index: pipenv takes its default or, with PIPENV_PYPI_MIRROR, your mirror.
 .PHONY: lock

@@ -74,6 +74,7 @@ def copy(source: Settings, target: Settings, progress: Progress = lambda _: None
         with bound.instead(theirs):
             for model in MODELS:
                 database.go_on_numbering(model)
+            database.know_yourself()
             CopiedSoFar.drop_table()
         return copied
 

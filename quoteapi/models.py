@@ -80,7 +80,7 @@ class Quote(Model):
     """A quote. Its `id` is its place in the catalogue: 1 for the first, and so on."""
 
     id = IntegerField(primary_key=True)
-    """Given by `quotes.store`, without gaps, which no sequence of a database promises."""
+    """Given where it is stored, without gaps, which no sequence of a database promises."""
     quote = TextField()
     author = CharField()
     category = CharField()

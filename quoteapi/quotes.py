@@ -19,7 +19,6 @@ from peewee import (
     IntegrityError,
     InterfaceError,
     InternalError,
-    ModelSelect,
     OperationalError,
     ProgrammingError,
     Select,
@@ -29,7 +28,7 @@ from peewee import (
 from quoteapi.clock import Clock, midnight
 from quoteapi.database import alone, each, hurried, shipped
 from quoteapi.models import Author, Category, DailyQuote, Quote, database
-from quoteapi.search import Filters, catalogue_size, comparable, found, words_of
+from quoteapi.search import Filters, catalogue_size, comparable, found, named, words_of
 
 MAX_QUOTE_LENGTH = 320
 MAX_NAME_LENGTH = 100
@@ -446,7 +445,7 @@ def _block(filters: Filters, pivot: int) -> list[Quotation]:
     """
     place: Any = pivot
     if filters.max_length is None:
-        query, key = _named(filters), Quote.shuffle
+        query, key = named(Quote.select(*_COLUMNS), filters), Quote.shuffle
     else:
         query, key = found(Quote.select(*_COLUMNS), filters)
         place = Quote.select(fn.COALESCE(fn.MAX(Quote.id).cast("BIGINT"), 0) * (pivot >> 32) / 2**31)
@@ -456,14 +455,6 @@ def _block(filters: Filters, pivot: int) -> list[Quotation]:
         for walked in [query.where(side).order_by(key).limit(BLOCK).alias("walked")]
     )
     return [Quotation(*row) for row in database.execute((after + before).limit(BLOCK)).fetchall()]
-
-
-def _named(filters: Filters) -> "ModelSelect[Quote]":
-    query = Quote.select(*_COLUMNS)
-    for name, key in ((filters.author, Quote.author_key), (filters.category, Quote.category_key)):
-        if name is not None:
-            query = query.where(key == comparable(name))
-    return query
 
 
 def _nothing_left(filters: Filters) -> str:

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from itertools import count
 from typing import Any, NamedTuple, Protocol
 
-from peewee import SQL, Expression, ModelSelect, Table
+from peewee import SQL, ModelSelect, Table
 from playhouse import fts_parser
 
 from quoteapi import database
@@ -136,34 +136,52 @@ def found(query: "ModelSelect[Quote]", filters: Filters) -> tuple["ModelSelect[Q
     """Narrow a query of quotes by the index. Answer it, and the column to order it by: the id."""
     if filters == Filters():
         return query, Quote.id
-    expression = _expression(filters)
     if database.is_file():
+        expression = " AND ".join((*_names(filters), *_words_and_lengths(filters)))
         joined = query.join_from(Quote, _index, on=(_index.rowid == Quote.id))
-        return joined.where(SQL("quote_search MATCH ?", (expression,)), *_exactly(filters)), _index.rowid
-    return query.where(SQL("search @@ %s::tsquery", (_for_postgresql(expression),)), *_exactly(filters)), Quote.id
+        return _of_lengths(joined.where(SQL("quote_search MATCH ?", (expression,))), filters), _index.rowid
+    # PostgreSQL has other indexes for names, and knows better how many quotes each has.
+    narrowed = _of_lengths(named(query, filters), filters)
+    if expression := " AND ".join(_words_and_lengths(filters)):
+        narrowed = narrowed.where(SQL("search @@ %s::tsquery", (_for_postgresql(expression),)))
+    return narrowed, Quote.id
 
 
-def _exactly(filters: Filters) -> Iterator[Expression]:
-    """Hold to the lengths, which the index knows but roughly."""
-    if filters.min_length is not None:
-        yield Quote.length >= filters.min_length
-    if filters.max_length is not None:
-        yield Quote.length <= filters.max_length
-
-
-def _expression(filters: Filters) -> str:
-    """Answer what is asked for, in the language of FTS5."""
-    parts = [] if filters.words is None else [f"({_folded(filters.words)})"]
+def named(query: "ModelSelect[Quote]", filters: Filters) -> "ModelSelect[Quote]":
+    """Narrow a query of quotes to an author and a category."""
     if filters.author is not None:
-        parts.append(_quoted(_name_token("a", filters.author)))
+        query = query.where(Quote.author_key == comparable(filters.author))
     if filters.category is not None:
-        parts.append(_quoted(_name_token("c", filters.category)))
+        query = query.where(Quote.category_key == comparable(filters.category))
+    return query
+
+
+def _of_lengths(query: "ModelSelect[Quote]", filters: Filters) -> "ModelSelect[Quote]":
+    """Hold to the lengths, which the index of words knows but roughly."""
+    if filters.min_length is not None:
+        query = query.where(Quote.length >= filters.min_length)
+    if filters.max_length is not None:
+        query = query.where(Quote.length <= filters.max_length)
+    return query
+
+
+def _names(filters: Filters) -> Iterator[str]:
+    """Answer what is asked for of names, in the language of FTS5."""
+    if filters.author is not None:
+        yield _quoted(_name_token("a", filters.author))
+    if filters.category is not None:
+        yield _quoted(_name_token("c", filters.category))
+
+
+def _words_and_lengths(filters: Filters) -> Iterator[str]:
+    """Answer what else is asked for, in the language of FTS5."""
+    if filters.words is not None:
+        yield f"({_folded(filters.words)})"
     if filters.min_length is not None or filters.max_length is not None:
-        low = min(filters.min_length or 0, LONGEST)
+        low = filters.min_length or 0
         high = min(LONGEST if filters.max_length is None else filters.max_length, LONGEST)
         tokens = _lengths(low, high) if low <= high else [NO_WORD]
-        parts.append(f"({' OR '.join(_quoted(token) for token in tokens)})")
-    return " AND ".join(parts)
+        yield f"({' OR '.join(_quoted(token) for token in tokens)})"
 
 
 def _quoted(token: str) -> str:
@@ -232,15 +250,15 @@ def total(filters: Filters) -> Total:
         return Total(_counted(Category, filters.category), is_exact=True)
     if not asked:
         return Total(catalogue_size(), is_exact=True)
-    if database.is_file() and not list(_exactly(filters)):  # the index alone will do
-        rows = _index.select(_index.rowid).where(SQL("quote_search MATCH ?", (_expression(filters),))).bind(bound)
-        return total_of(rows, _index.rowid)
-    return total_of(*found(Quote.select(Quote.id), filters))
+    if database.is_file() and filters.min_length is None and filters.max_length is None:  # the index alone will do
+        expression = " AND ".join((*_names(filters), *_words_and_lengths(filters)))
+        return total_of(_index.select(_index.rowid).where(SQL("quote_search MATCH ?", (expression,))).bind(bound))
+    return total_of(found(Quote.select(Quote.id), filters)[0])
 
 
-def total_of(rows: Any, key: Any) -> Total:  # noqa: ANN401 peewee's queries of models and tables have nothing in common
-    """Count rows, as far as is worth it; in the order of a page, which is what the index is quick at."""
-    counted = rows.order_by(key.desc()).limit(COUNTED + 1).count()
+def total_of(rows: Any) -> Total:  # noqa: ANN401 peewee's queries of models and tables have nothing in common
+    """Count rows, as far as is worth it."""
+    counted = rows.limit(COUNTED + 1).count()
     return Total(min(counted, COUNTED), counted <= COUNTED)
 
 

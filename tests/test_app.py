@@ -50,6 +50,7 @@ def test_without_an_upstream_api_requests_is_not_even_imported(settings: Setting
 # ---- errors
 
 
+@on_a_file
 @pytest.mark.parametrize(
     "path", ["/nothing", "/daily/2026", "/favicon.ico", "/%00", "/%FF%FE", "/daily%0Ax", "/a" * 2_000]
 )
@@ -57,6 +58,7 @@ def test_what_is_not_there_is_a_problem_that_says_what_is(service: Service, path
     assert_problem(requests.get(f"{service()}{path}", timeout=5), 404, "Not Found", "GET /daily")
 
 
+@on_a_file
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 @pytest.mark.parametrize("path", ["/daily", "/random", "/quote", "/", "/health"])
 def test_another_method_is_told_the_right_ones(service: Service, method: str, path: str) -> None:
@@ -147,6 +149,7 @@ def test_a_request_without_an_id_is_given_one_of_its_own(service: Service) -> No
     assert len(set(given)) == 3
 
 
+@on_a_file
 @pytest.mark.parametrize("bad", ["", "a b", "x" * 129, "é", "<script>", 'a"b'])
 def test_an_id_that_could_do_harm_is_replaced(service: Service, bad: str) -> None:
     answer = requests.get(f"{service()}/daily", headers={"X-Request-ID": bad.encode()}, timeout=5)
@@ -162,6 +165,7 @@ def test_without_the_setting_no_other_page_may_call(service: Service) -> None:
     assert "Vary" not in answer.headers
 
 
+@on_a_file
 @pytest.mark.parametrize("path", ["/daily", "/random", "/nothing"])
 def test_pages_of_the_named_origins_may_call(service: Service, path: str) -> None:
     base = service(CORS_ORIGINS=f"{ORIGIN}, http://localhost:3000")
@@ -174,6 +178,7 @@ def test_pages_of_the_named_origins_may_call(service: Service, path: str) -> Non
     assert [answer.headers["Vary"] for answer in (allowed, other, plain)] == ["Origin"] * 3, "or a cache mixes them up"
 
 
+@on_a_file
 @pytest.mark.parametrize("path", ["/daily", "/random", "/nothing"])
 def test_pages_of_all_origins_may_call(service: Service, path: str) -> None:
     base = service(CORS_ORIGINS="*")

@@ -104,14 +104,16 @@ def sns_of_all(url: str) -> Iterator[dict[str, str]]:
     backend().reset()
 
 
-def test_of_ten_thousand_guesses_at_a_code_five_are_compared(processes: Pool, url: str, a_code: str) -> None:
+def test_of_thousands_of_guesses_at_a_code_five_are_compared(processes: Pool, url: str, a_code: str) -> None:
     parts = 40
-    many = 10_000 // parts
+    on_a_file = url.startswith("sqlite")
+    many = (10_000 if on_a_file else 2_000) // parts  # on a server each waits for the others at the same row
     guesses = [(url, wrong(a_code), part * many, many) for part in range(parts)]
     outcomes = sum(processes.starmap(guess, guesses, chunksize=1), Counter[str]())
     assert outcomes["WrongCode"] == 5
     # Where four at once never pause, SQLite may let one wait until it gives up; a 503, which compares nothing.
-    assert outcomes["TooMany"] + outcomes["OperationalError"] == 9_995
+    gave_up = outcomes["OperationalError"] if on_a_file else 0
+    assert outcomes["TooMany"] + gave_up == many * parts - 5
     assert confirm(url, a_code) == "TooMany, 0 handed on", "nor is the right one, once it is locked"
 
 

@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from quoteapi.quotes import Quotation, keep
-from tests.cast import ALCOTT, KABIR, StoppedClock, assert_problem, counted_statements, numbered
+from tests.cast import ALCOTT, KABIR, StoppedClock, assert_problem, counted_statements, numbered, on_a_file
 from tests.conftest import Service
 
 ThreeKeys = {"quote", "author", "category"}
@@ -110,6 +110,7 @@ def test_a_date_to_come_is_not_told(service: Service, clock: StoppedClock) -> No
     assert_problem(get(f"{service()}/daily?date={tomorrow}"), 400, "Invalid date", f"{tomorrow} is not decided yet")
 
 
+@on_a_file
 @pytest.mark.parametrize(
     "wrong",
     ["", "today", "22-11-2026", "2026-11-31", "20261122", "2026-W47-7", "२०२६-११-२२", "0000-01-01", "%FF", "%00"],
@@ -170,6 +171,7 @@ def test_where_no_quote_is_left_it_says_so(service: Service, query: str) -> None
     assert_problem(get(f"{service()}/random?{query}"), 404, "No quote found", "No quote has ")
 
 
+@on_a_file
 @pytest.mark.parametrize("wrong", ["0", "-1", "1.5", "ten", "٣", "%F0%9F%98%80"])
 def test_a_bad_max_length_is_told_its_form(service: Service, wrong: str) -> None:
     assert_problem(get(f"{service()}/random?max_length={wrong}"), 400, "Invalid max_length", "?max_length=120")
@@ -247,6 +249,7 @@ def test_head_has_the_headers_and_no_body(service: Service, path: str) -> None:
     assert answer.content == b""
 
 
+@on_a_file
 @pytest.mark.parametrize("path", ["/daily", "/random", "/quote", "/", "/health"])
 def test_options_names_the_methods(service: Service, path: str) -> None:
     answer = requests.options(f"{service()}{path}", timeout=5)

@@ -115,6 +115,7 @@ def test_a_code_may_have_spaces_and_the_digits_of_any_script(service: Service) -
 # ---- what is wrong
 
 
+@on_a_file
 @pytest.mark.parametrize(
     "query",
     [
@@ -139,6 +140,7 @@ def test_a_plus_that_a_client_did_not_encode_is_no_matter(service: Service) -> N
     assert "on mobile +919028000001." in answer.json()["message"]
 
 
+@on_a_file
 @pytest.mark.parametrize(
     ("body", "kind", "title"),
     [
@@ -162,12 +164,14 @@ def test_a_body_that_cannot_be_read_is_refused(service: Service, body: bytes, ki
     assert_problem(answer, 400, title)
 
 
+@on_a_file
 def test_a_body_that_is_too_large_is_not_read(service: Service) -> None:
     body = b'{"mobile": "' + b"9" * 5_000 + b'"}'
     sent = requests.post(f"{service()}/subscribe", data=body, headers={"Content-Type": "application/json"}, timeout=5)
     assert_problem(sent, 413, "Content Too Large", "Send at most 4096 bytes")
 
 
+@on_a_file
 def test_a_body_of_another_kind_is_refused(service: Service) -> None:
     sent = requests.post(f"{service()}/subscribe", data="<a/>", headers={"Content-Type": "text/xml"}, timeout=5)
     assert_problem(sent, 415, "Unsupported Media Type")
@@ -199,6 +203,7 @@ def test_an_expired_and_a_used_code_say_so(service: Service, clock: StoppedClock
     assert_problem(expired, 400, "OTP expired", "Send mobile without otp to get a new one.")
 
 
+@on_a_file
 @pytest.mark.parametrize("otp", ["", "12345", "1234567", "abcdef", "12345x", "-12345"])
 def test_what_cannot_be_a_code_is_refused_and_brings_no_sms(service: Service, otp: str) -> None:
     base = service()
@@ -394,6 +399,7 @@ def test_a_problem_never_has_the_number(service: Service) -> None:
         assert "9028000002" not in json.dumps(get(base, "/subscribe", **query).json())
 
 
+@on_a_file
 @pytest.mark.parametrize("otp", [True, False, -12345, [], [None], {}, 1234567])
 def test_what_is_no_code_in_json_is_refused_and_brings_no_sms(service: Service, otp: object) -> None:
     base = service()

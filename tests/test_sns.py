@@ -9,7 +9,7 @@ from quoteapi.service import Service
 from quoteapi.sms import Gateway, GatewayError, NotAllowed, OutcomeUnknown, Refused, Unavailable
 from quoteapi.sns import QuoteSubscription
 from tests.aws import SETTINGS, Calls, Fault, backend, on_the_topic, published, sent_to
-from tests.cast import MIRA, NOOR, StoppedClock
+from tests.cast import MIRA, NOOR, StoppedClock, on_a_file
 
 
 @pytest.fixture
@@ -151,6 +151,7 @@ MEANINGS: dict[Fault, type[GatewayError]] = {
 }
 
 
+@on_a_file
 @pytest.mark.parametrize("fault", MEANINGS)
 @pytest.mark.parametrize("action", ACTIONS)
 def test_each_failure_says_whether_trying_again_can_help(
@@ -183,6 +184,7 @@ def test_the_rest_is_tried_again(gateway: QuoteSubscription, calls: Calls, fault
     assert on_the_topic() == [MIRA]
 
 
+@on_a_file
 @pytest.mark.parametrize("action", sorted(set(ACTIONS) - {"Unsubscribe", "OptInPhoneNumber"}))
 def test_an_answer_that_cannot_be_read_is_no_answer(gateway: QuoteSubscription, calls: Calls, action: str) -> None:
     gateway.people()

@@ -87,4 +87,6 @@ _ON_POSTGRESQL = (
     " FROM unnest(string_to_array(words, ' ')) WITH ORDINALITY AS token(word, place) $$",
     "ALTER TABLE quote ADD COLUMN search tsvector GENERATED ALWAYS AS (quote_search(words)) STORED",
     "CREATE INDEX quote_search ON quote USING gin (search)",
+    # Else a word that few quotes have is in no statistics, and PostgreSQL thinks that it is in many.
+    "ALTER TABLE quote ALTER COLUMN search SET STATISTICS 300",
 )

@@ -88,7 +88,7 @@ class Counts:
             self._settings,
             self._many,
             shown,
-            counted or total_of(self._table.select(self._table.key), self._table.key),
+            counted or total_of(self._table.select(self._table.key)),
             place,
         )
 
