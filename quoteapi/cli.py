@@ -226,7 +226,7 @@ def list_(category: str | None, author: str | None, words: str | None, limit: in
     with _database():
         rows = [
             (quote.id, quote.author, quote.category, quote.quote)
-            for quote in page(Filters(category, author, words=words), limit)
+            for quote in page(Filters(category, author, words=words or None), limit)
         ]
     if as_json:
         keys = ("id", "author", "category", "quote")
@@ -526,18 +526,23 @@ def copy(source: str, target: str, *, as_json: bool) -> None:
     ours, theirs = settings_of(source), settings_of(target)
     if ours.database_path is not None and not ours.database_path.exists():
         raise Failure(f"There is no database {ours.database_path}.")
-    with _progress("Copying and comparing", 2 * copying.rows_of(ours)) as bar:
-        copied = copying.copy(ours, theirs, bar.update)
+    try:
+        with _progress("Copying and comparing", 2 * copying.rows_of(ours)) as bar:
+            copied = copying.copy(ours, theirs, bar.update)
+    except KeyboardInterrupt:
+        raise Failure("Broken off. Nothing is lost: say the same again, and it goes on from there.") from None
     if as_json:
         click.echo(json.dumps([table._asdict() for table in copied], indent=2))
         return
     _table(("table", "rows", "digest of both"), [tuple(table) for table in copied])
     click.echo(f"\n{database.where(theirs)} has the same as {database.where(ours)}.")
-    if ours.database_path is not None:
-        click.echo(
-            f"Set DATABASE_URL to it, and SECRET_KEY to what it was or, where none was set, to what is in"
-            f" {ours.database_path}.key: else codes and counts of before are not known."
-        )
+    beside = (
+        f" or, where none was set, to what is in {ours.database_path}.key" if ours.database_path is not None else ""
+    )
+    click.echo(
+        f"Set DATABASE_URL to {theirs.database_path or 'the server'}, and SECRET_KEY to what it was{beside}: else codes"
+        " and counts of before are not known."
+    )
 
 
 def _make_file(settings: Settings) -> None:

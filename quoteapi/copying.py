@@ -105,7 +105,7 @@ def _need_another_and_new(ours: Database, theirs: Database) -> None:
     with bound.instead(theirs):
         of_their_own = [model for model in MODELS if model not in FILLED and model.select().exists()]
     if of_their_own or not _are_known(_batches(Quote, theirs), ours):
-        raise CannotCopy("the target has data of its own; name a database that is new")
+        raise CannotCopy("the target has data of its own (or a copy that was finished); name a database that is new")
 
 
 def _are_known(batches: Iterable[list[dict[str, Any]]], ours: Database) -> bool:

@@ -247,7 +247,10 @@ def to_copy_from(settings: Settings) -> Iterator[Database]:
     with _opened(settings) as opened:
         _refuse_half_a_copy(opened, settings)
         if missing := _missing_in(_applied_to(opened)):
-            raise WrongSetting(f"{where(settings)} lacks {', '.join(missing)}. Run `quoteapi db migrate` on it first.")
+            raise WrongSetting(
+                f"{where(settings)} lacks {', '.join(missing)}. Is it the right one? Then run `quoteapi db migrate`"
+                " on it."
+            )
         _take_time(opened)
         yield opened
 

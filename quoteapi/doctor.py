@@ -46,7 +46,7 @@ def checks(environment: Mapping[str, str] = os.environ) -> Iterator[Check]:
         yield _away(error)
         return
     except WrongSetting as error:
-        yield Check("settings", "wrong", str(error), "Set it, and ask again.")
+        yield Check("settings", "wrong", str(error), "Mend it, and ask again.")
         return
     yield from _misspelt(from_dotenv())
     service = Service(settings)

@@ -36,7 +36,7 @@ def add_problems(app: "falcon.App[falcon.Request, falcon.Response]") -> None:
 def _write(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
     detail = error.description
     if isinstance(error, falcon.HTTPRouteNotFound):
-        detail = "Nothing is here. GET /daily answers the quote of the day, and /random another one each time."
+        detail = "Nothing is here. GET /daily answers the quote of the day, /random another one each time, /quotes all."
     elif isinstance(error, falcon.HTTPMethodNotAllowed):
         detail = f"{req.method} does not work here. Send one of: {resp.get_header('Allow')}."
     # Falcon's own titles repeat the number, as in "404 Not Found".

@@ -256,10 +256,11 @@ def total(filters: Filters) -> Total:
     return total_of(found(Quote.select(Quote.id), filters)[0])
 
 
-def total_of(rows: Any) -> Total:  # noqa: ANN401 peewee's queries of models and tables have nothing in common
+def total_of(rows: Any, most: int | None = None) -> Total:  # noqa: ANN401 queries of models and tables are no kin
     """Count rows, as far as is worth it."""
-    counted = rows.limit(COUNTED + 1).count()
-    return Total(min(counted, COUNTED), counted <= COUNTED)
+    most = most or COUNTED
+    counted = rows.limit(most + 1).count()
+    return Total(min(counted, most), counted <= most)
 
 
 def catalogue_size() -> int:

@@ -288,7 +288,10 @@ def test_the_command_copies_and_says_what_is_the_same(source: Settings, target: 
     assert f"{source.database_path}.key" in lines[-1]
     again = quoteapi("db", "copy", here, there)
     assert (again.returncode, again.stdout) == (1, "")
-    assert again.stderr == "Error: The target has data of its own; name a database that is new.\n"
+    assert (
+        again.stderr
+        == "Error: The target has data of its own (or a copy that was finished); name a database that is new.\n"
+    )
     back = quoteapi("db", "copy", there, f"sqlite:///{tmp_path}/back.db", "--json")
     assert [(table["table"], table["rows"]) for table in json.loads(back.stdout)] == [
         (name, len(rows)) for name, rows in _rows(source).items()
@@ -369,7 +372,7 @@ def test_only_what_is_all_there_is_copied_and_it_is_not_changed(
     with pytest.raises(WrongSetting, match="is the half of a copy"):
         copying.copy(target, new("file"))
     empty, nobodys = new("server"), new("file")
-    with pytest.raises(WrongSetting, match=r"lacks 0001_quotes, .*Run `quoteapi db migrate` on it first"):
+    with pytest.raises(WrongSetting, match=r"lacks 0001_quotes, .*Is it the right one"):
         copying.copy(empty, nobodys)
     assert {migration.state for migration in database.migrations(empty)} == {"missing"}
     with pytest.raises(WrongSetting, match="is the shipped catalogue, which is never written to"):

@@ -17,6 +17,8 @@ from quoteapi.search import Total, counts, page, total, total_of
 
 USUAL_PAGE = 20
 LARGEST_PAGE = 100
+NAMES_COUNTED = 1_000
+"""Authors, or categories, are counted exactly up to so many."""
 LISTING_SECONDS = 60
 """How long caches keep what may change when quotes are added."""
 QUOTE_SECONDS = 86_400
@@ -88,7 +90,7 @@ class Counts:
             self._settings,
             self._many,
             shown,
-            counted or total_of(self._table.select(self._table.key)),
+            counted or total_of(self._table.select(self._table.key), NAMES_COUNTED),
             place,
         )
 
@@ -134,8 +136,10 @@ def _address(req: falcon.Request, settings: Settings) -> str:
     """Answer the address of the first page of what was asked for."""
     said = [(name, req.get_param(name)) for name in (*_FILTERS, "limit")]
     query = "&".join(f"{name}={encode_value(value)}" for name, value in said if value)
-    # Without the host, unless it was set: who asks could name another one, and caches would keep that for everybody.
-    base = settings.public_url if settings.public_url is not None else req.root_path
+    base = settings.public_url
+    if base is None:
+        # Proxies may hand on a host that a client made up, and caches would keep that for everybody.
+        base = req.root_path if settings.trusted_proxies else req.prefix
     return f"{base}{req.path}{'?' if query else ''}{query}"
 
 
