@@ -115,6 +115,12 @@ def catalogue_of(folder: Path, lines: str, head: str = HEAD) -> Path:
     return folder
 
 
+def test_the_same_catalogue_makes_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one.db", "another.db"):
+        build(catalogue_of(tmp_path, GOOD), tmp_path / name)
+    assert (tmp_path / "one.db").read_bytes() == (tmp_path / "another.db").read_bytes()
+
+
 def test_a_good_catalogue_is_built(tmp_path: Path) -> None:
     lines = GOOD + '2,“A — b”,Plato,truth,"Republic (c. 375 BC)",a/text,2026-11-02\n'
     assert build(catalogue_of(tmp_path, lines), tmp_path / "built.db") == 2

@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import requests
 from peewee import (
@@ -383,3 +384,11 @@ def test_a_file_that_is_copied_to_is_for_its_owner_alone(new: Callable[[str], Se
     target = new("file")
     copying.copy(source, target)
     assert stat.S_IMODE(file_of(target).stat().st_mode) == 0o600
+
+
+def test_who_works_on_the_target_is_sent_away_before_anything_is_copied(source: Settings, target: Settings) -> None:
+    database.make_ready(target, fill=False)
+    with psycopg.connect(target.database_url or "", autocommit=True) as other:
+        copying.copy(source, target)
+        with pytest.raises(psycopg.OperationalError):
+            other.execute("SELECT 1")

@@ -523,3 +523,14 @@ def test_a_server_that_was_away_at_the_start_gets_its_tables_when_it_comes(
             proxy.come_back()
             assert requests.get(f"{base}/quotes", timeout=20).json()["total"] == 1
         postgres.let_go()
+
+
+def test_a_container_of_lambda_has_one_connection_and_no_more(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(bound, "name", None)
+    said = {"AWS_LAMBDA_FUNCTION_NAME": "quotes", "SMS_ALLOWED_REGIONS": "IN", "SECRET_KEY": SECRET_KEY}
+    database.connect(read_settings({"DATABASE_URL": proxy.address(), **said}))
+    with bound.connection_context(), ThreadPoolExecutor(1) as another:
+        assert _asked("SELECT 1") == 1
+        with pytest.raises(OperationalError, match="all 1 connections were in use for too long"):
+            another.submit(_asked, "SELECT 1").result()

@@ -325,6 +325,7 @@ def test_letters_and_vowel_signs_do_count(one: str, another: str) -> None:
         ({"quote": 7, "author": "A", "category": "b"}, "quote is not text"),
         ({"quote": ["x"], "author": "A", "category": "b"}, "quote is not text"),
         ({"quote": " \u200b—! ", "author": "A", "category": "b"}, "quote is empty"),
+        ({"quote": "x", "author": "\ufdfa" * 99, "category": "b"}, "author has characters that stand for whole words"),
         ({"quote": "x", "author": "", "category": "b"}, "author is empty"),
         ({"quote": "x", "author": "A", "category": "  "}, "category is empty"),
         ({"quote": "x" * 321, "author": "A", "category": "b"}, "quote has 321 characters; at most 320 fit"),

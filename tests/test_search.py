@@ -358,3 +358,11 @@ def test_quotes_that_many_add_at_once_are_numbered_counted_and_indexed(tmp_path:
                 added = processes.starmap(add, [(url, 1 + 5 * part) for part in range(12)], chunksize=1)
                 assert (sum(added), catalogue_size()) == (70, 71)
                 assert_right()
+
+
+def test_names_that_begin_alike_for_long_are_told_apart(store: None) -> None:
+    names = ["Author of many words " * 4 + ending for ending in ("one", "another")]
+    for name in names:
+        keep(Quotation(f"By {name[-7:]}.", name, "wit"), NOON)
+    assert [[row.author for row in page(Filters(author=name), 5)] for name in names] == [[name] for name in names]
+    assert [total(Filters(author=name, words="by")).value for name in names] == [1, 1]
