@@ -137,9 +137,8 @@ def found(query: "ModelSelect[Quote]", filters: Filters) -> tuple["ModelSelect[Q
     if filters == Filters():
         return query, Quote.id
     if database.is_file():
-        expression = " AND ".join((*_names(filters), *_words_and_lengths(filters)))
         joined = query.join_from(Quote, _index, on=(_index.rowid == Quote.id))
-        return _of_lengths(joined.where(SQL("quote_search MATCH ?", (expression,))), filters), _index.rowid
+        return _of_lengths(joined.where(_matching(filters)), filters), _index.rowid
     # PostgreSQL has other indexes for names, and knows better how many quotes each has.
     narrowed = _of_lengths(named(query, filters), filters)
     if expression := " AND ".join(_words_and_lengths(filters)):
@@ -163,6 +162,10 @@ def _of_lengths(query: "ModelSelect[Quote]", filters: Filters) -> "ModelSelect[Q
     if filters.max_length is not None:
         query = query.where(Quote.length <= filters.max_length)
     return query
+
+
+def _matching(filters: Filters) -> SQL:
+    return SQL("quote_search MATCH ?", (" AND ".join((*_names(filters), *_words_and_lengths(filters))),))
 
 
 def _names(filters: Filters) -> Iterator[str]:
@@ -251,8 +254,7 @@ def total(filters: Filters) -> Total:
     if not asked:
         return Total(catalogue_size(), is_exact=True)
     if database.is_file() and filters.min_length is None and filters.max_length is None:  # the index alone will do
-        expression = " AND ".join((*_names(filters), *_words_and_lengths(filters)))
-        return total_of(_index.select(_index.rowid).where(SQL("quote_search MATCH ?", (expression,))).bind(bound))
+        return total_of(_index.select(_index.rowid).where(_matching(filters)).bind(bound))
     return total_of(found(Quote.select(Quote.id), filters)[0])
 
 
