@@ -171,6 +171,7 @@ def _say_what_to_open(settings: Settings, host: str, port: int) -> None:
     for request, meaning in (
         (f"{base}/daily", "the quote of the day"),
         (f"{base}/random", "another one each time"),
+        (f"{base}/quotes?q=hope", "the catalogue, searched"),
         (f"-d mobile={example} {base}/subscribe", "the quote of the day by SMS"),
         (f"{base}/health", "whether all is well"),
     ):
