@@ -108,26 +108,21 @@ class Quote(Model):
         )
 
 
-class Author(Model):
+class _Counted(Model):
+    key = TextField(primary_key=True)
+    name = CharField()
+    quotes = IntegerField()
+
+    class Meta:
+        database = database
+
+
+class Author(_Counted):
     """How many quotes an author has."""
 
-    key = TextField(primary_key=True)
-    name = CharField()
-    quotes = IntegerField()
 
-    class Meta:
-        database = database
-
-
-class Category(Model):
+class Category(_Counted):
     """How many quotes a category has."""
-
-    key = TextField(primary_key=True)
-    name = CharField()
-    quotes = IntegerField()
-
-    class Meta:
-        database = database
 
 
 class DailyQuote(Model):
