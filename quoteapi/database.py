@@ -36,6 +36,7 @@ BEFORE_MIGRATIONS = {1: "0001_quotes", 2: "0002_daily_sms"}
 BUSY_SECONDS = 5
 """How long a writer waits for another one."""
 HURRIED_SECONDS = 2
+"""How long a statement may take whose answer others wait for."""
 MIGRATING_SECONDS = 600
 """How long whoever wants to migrate waits for another one who does."""
 POOL = 10
@@ -43,7 +44,7 @@ POOL = 10
 ONE = 1
 """How many a container of Lambda keeps: it answers one request at a time."""
 KEEP_NONE = 0
-LOCK_NUMBER = 596_0_119
+LOCK_NUMBER = 5_960_119
 """Names our advisory lock among those of a PostgreSQL database."""
 
 
