@@ -312,10 +312,10 @@ class Quotes:
             if self._state_is_shared:
                 keep(fresh, self._clock())
             return fresh
+        if (drawn_before := self._drawn_before(filters)) is not None:
+            return drawn_before
         with self._pools_lock:
             pool = self._pools.get(filters)
-            if pool is not None and (pool.is_good(self._clock()) or pool.is_being_renewed):
-                return self._given(filters, pool)
             if pool is not None:
                 pool.is_being_renewed = True
         try:  # without the lock: the others go on with what there is, however long this takes
@@ -325,6 +325,19 @@ class Quotes:
                 pool.is_being_renewed = False
         with self._pools_lock:
             return self._given(filters, _Pool(drawn, self._clock(), pool.last if pool is not None else None))
+
+    def at_hand(self, filters: Filters) -> Quotation | None:
+        """Answer another quote without asking anybody; None where that cannot be."""
+        if self._upstream is not None and filters == Filters():
+            return None
+        return self._drawn_before(filters)
+
+    def _drawn_before(self, filters: Filters) -> Quotation | None:
+        with self._pools_lock:
+            pool = self._pools.get(filters)
+            if pool is None or not (pool.is_good(self._clock()) or pool.is_being_renewed):
+                return None
+            return self._given(filters, pool)
 
     def _given(self, filters: Filters, pool: "_Pool") -> Quotation:
         if not pool.quotations:
@@ -364,7 +377,7 @@ class SteadyQuotes:
 
     def random(self, filters: Filters) -> Quotation:
         """Answer another quote each time. Raises `NoQuoteFound` where none fits."""
-        return self._ask(lambda quotes: quotes.random(filters))[0]
+        return self._quotes.at_hand(filters) or self._ask(lambda quotes: quotes.random(filters))[0]
 
     def _ask(self, question: "Callable[[Quotes], Quotation]") -> tuple[Quotation, bool]:
         now = self._clock()
