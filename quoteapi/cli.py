@@ -81,8 +81,7 @@ class _Commands(click.Group):
         except WrongSetting as error:
             raise Failure(str(error), EXIT_SETTINGS) from error
         except (PeeweeException, sqlite3.Error) as error:
-            reason = phone.without_numbers(" ".join(str(error).split()))
-            raise Failure(f"The database cannot be used: {reason}", EXIT_SETTINGS) from error
+            raise Failure(f"The database cannot be used: {_in_a_line(error)}", EXIT_SETTINGS) from error
         except (CannotCopy, GatewayError, TooMany, SmsSwitchedOff, subscriptions.NotShared, NoQuoteFound) as error:
             said = f"{error}".rstrip(".")
             raise Failure(f"{said[:1].upper()}{said[1:]}.") from error
@@ -90,6 +89,11 @@ class _Commands(click.Group):
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # the reader had enough, as in `| head`
             raise Failure(str(error)) from error
+
+
+def _in_a_line(error: Exception) -> str:
+    """Answer what a database says is wrong, without the numbers that it may name."""
+    return phone.without_numbers(" ".join(str(error).split()))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -111,8 +115,8 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     try:
         database.connect(settings).close()  # an operator's mistake is told before a worker starts
     except OperationalError as error:  # which may pass, and quotes need not wait for it
-        said = phone.without_numbers(" ".join(str(error).split()))
-        click.echo(f"The database is away, so there are only the quotes of the shipped catalogue: {said}", err=True)
+        reason = _in_a_line(error)
+        click.echo(f"The database is away, so there are only the quotes of the shipped catalogue: {reason}", err=True)
     address = _free_address(host, port)
     os.environ.update(HOST=host, PORT=str(port))  # by which the workers name the service in SMS
     _say_what_to_open(settings, host, port)
