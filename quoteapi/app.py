@@ -19,7 +19,7 @@ from quoteapi.problems import add_problems
 from quoteapi.quotes import SteadyQuotes
 from quoteapi.resources.catalogue import Counts, Listing, OneQuote
 from quoteapi.resources.quotes import Daily, EitherQuote, Random
-from quoteapi.resources.service import Health
+from quoteapi.resources.service import AsyncFailure, Health
 from quoteapi.resources.subscriptions import Subscribe, Unsubscribe
 from quoteapi.service import Service
 
@@ -55,7 +55,7 @@ def create_app(
     daily, another = Daily(quotes, now), Random(quotes)
     app = App(daily, _Identify(service.randomness), settings.cors_origins)
     app.req_options.strip_url_path_trailing_slash = True
-    add_problems(app)
+    add_problems(app, settings)
     app.add_route("/", another)
     app.add_route("/daily", daily)
     app.add_route("/random", another)
@@ -67,6 +67,8 @@ def create_app(
     app.add_route("/subscribe", Subscribe(service))
     app.add_route("/unsubscribe", Unsubscribe(service))
     app.add_route("/health", Health())
+    if settings.async_failure:
+        app.add_route("/async-failure", AsyncFailure(service))
     return app
 
 
@@ -77,6 +79,10 @@ def __getattr__(name: str) -> "App":
     try:
         settings = load_settings(os.environ)
         log.configure(settings.log_level, at_once=settings.on_lambda)
+        if settings.xray_tracing:
+            from quoteapi import xray  # noqa: PLC0415 it is large
+
+            xray.start()
         app = globals()["api"] = create_app(settings)
     except WrongSetting as error:
         sys.stderr.write(f"Error: {error}\n")

@@ -1,6 +1,7 @@
 """The settings: read once from the environment, typed, and refused loudly when wrong."""
 
 import re
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -194,6 +195,17 @@ def _public_url(value: str) -> str:
     return url.rstrip("/")
 
 
+def _public_key(value: str) -> str:
+    # An environment often has it with \\n for the ends of its lines, or with none.
+    found = re.fullmatch(
+        r"-----BEGIN PUBLIC KEY-----([\w+/=\s]+)-----END PUBLIC KEY-----\s*", value.replace("\\n", "\n"), re.ASCII
+    )
+    if found is None:
+        raise ValueError("a public key in PEM, as `openssl rsa -pubout` writes it, with \\n for the ends of its lines")
+    lines = textwrap.wrap("".join(found[1].split()), 64)
+    return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
+
+
 def _matching(form: str, meaning: str) -> Callable[[str], str]:
     def read(value: str) -> str:
         if not re.fullmatch(form, value, re.ASCII):
@@ -314,6 +326,21 @@ class Settings:
     sms_template_ids: tuple[tuple[str, str], ...] = _setting(
         "SMS_TEMPLATE_IDS", _template_ids, (), "the template ids, for India"
     )
+    jwt_secret: str | None = _setting(
+        "JWT_SECRET", _secret, None, "the secret by which bearer tokens are signed (HS256)", secret=True
+    )
+    jwt_public_key: str | None = _setting(
+        "JWT_PUBLIC_KEY", _public_key, None, "instead, the public key of who signs them (RS256)", secret=True
+    )
+    jwt_issuer: str | None = _setting("JWT_ISSUER", str, None, "who makes bearer tokens: their `iss`")
+    jwt_audience: str | None = _setting("JWT_AUDIENCE", str, None, "whom they are for: their `aud`")
+    async_failure: bool = _setting(
+        "ASYNC_FAILURE", _yes_or_no, default=False, meaning="whether `/async-failure` starts a task that fails"
+    )
+    xray_tracing: bool = _setting(
+        "XRAY_TRACING", _yes_or_no, default=False, meaning="whether AWS X-Ray sees each call out"
+    )
+    stage: str | None = _setting("STAGE", str, None, "set by Zappa itself; do not set it")
     lambda_function: str | None = _setting(
         "AWS_LAMBDA_FUNCTION_NAME", str, None, "set by AWS Lambda itself; do not set it"
     )
@@ -394,6 +421,15 @@ def settings_of(url: str) -> Settings:
 def _check_together(settings: Settings) -> None:
     if (settings.aws_access_key_id is None) != (settings.aws_secret_access_key is None):
         raise WrongSetting("aws_access_key_id and aws_secret_access_key go together: set both, or neither.")
+    if settings.jwt_secret is not None and settings.jwt_public_key is not None:
+        raise WrongSetting("JWT_SECRET and JWT_PUBLIC_KEY are two ways to sign tokens: set one of them.")
+    signed = settings.jwt_secret is not None or settings.jwt_public_key is not None
+    if signed != (settings.jwt_issuer is not None) or signed != (settings.jwt_audience is not None):
+        raise WrongSetting(
+            "Bearer tokens need JWT_ISSUER, JWT_AUDIENCE, and JWT_SECRET or JWT_PUBLIC_KEY: set all three, or none."
+        )
+    if not settings.on_lambda and (settings.async_failure or settings.xray_tracing):
+        raise WrongSetting("ASYNC_FAILURE and XRAY_TRACING are for AWS Lambda: remove them here.")
     if settings.on_lambda and settings.database_url is None:
         return  # nobody can subscribe: the rest is not needed
     if settings.secret_key is None and (settings.on_lambda or settings.database_path is None):

@@ -14,6 +14,8 @@ from quoteapi.models import SmsCount, Switch, TokenBucket
 from quoteapi.phone import region_of
 
 SMS_SWITCH = "sms"
+REPORTS = Window(1, 60)
+"""Of one failure, in all containers together; no setting, as nobody wants to read more of them."""
 
 
 class TooMany(Exception):
@@ -105,6 +107,10 @@ class Limits:
                 f"{people} people would get the SMS{in_parts}, and SMS_DAILY_CAP is {cap}. Set it higher to go on."
             )
             raise TooMany(message, seconds_to_midnight(self._clock()))
+
+    def reports(self, failure: str) -> Taken:
+        """Count a report of a failure, which is given back where it could not be sent. Raises `TooMany`."""
+        return self._take("reports", failure, (REPORTS,), "This failure was reported a moment ago.")
 
     def forget_number(self, mobile: str) -> bool:
         """Remove what was counted for a number. Answer whether there was something."""

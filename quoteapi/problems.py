@@ -3,10 +3,12 @@
 import json
 import logging
 import sqlite3
+from functools import partial
 
 import falcon
 from peewee import DatabaseError, InterfaceError
 
+from quoteapi.config import Settings
 from quoteapi.limits import RegionNotServed, SmsSwitchedOff, TooMany
 from quoteapi.otp import CodeExpired, NoCodeAskedFor, WrongCode
 from quoteapi.quotes import FAULTS, DateToCome, NoQuoteFound
@@ -18,8 +20,8 @@ RETRY_SECONDS = 30
 log = logging.getLogger(__name__)
 
 
-def add_problems(app: "falcon.App[falcon.Request, falcon.Response]") -> None:
-    """Make every error of an app a problem document."""
+def add_problems(app: "falcon.App[falcon.Request, falcon.Response]", settings: Settings) -> None:
+    """Make every error of an app a problem document; on Lambda, report those that are faults of ours."""
     app.set_error_serializer(_write)
     app.add_error_handler(DateToCome, _date_to_come)
     app.add_error_handler(NoQuoteFound, _no_quote_found)
@@ -29,8 +31,9 @@ def add_problems(app: "falcon.App[falcon.Request, falcon.Response]") -> None:
     app.add_error_handler((WrongCode, CodeExpired, NoCodeAskedFor), _not_the_code)
     app.add_error_handler((NotShared, SmsSwitchedOff, CodeNotSent), _no_sms)
     app.add_error_handler((DatabaseError, InterfaceError, sqlite3.Error), _database_away)
-    app.add_error_handler(FAULTS, _unforeseen)
-    app.add_error_handler(Exception, _unforeseen)
+    unforeseen = partial(_unforeseen, settings)
+    app.add_error_handler(FAULTS, unforeseen)
+    app.add_error_handler(Exception, unforeseen)
 
 
 def _write(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
@@ -121,8 +124,15 @@ def _database_away(req: falcon.Request, resp: falcon.Response, error: Exception,
     ) from error
 
 
-def _unforeseen(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
+def _unforeseen(
+    settings: Settings, req: falcon.Request, resp: falcon.Response, error: Exception, params: object
+) -> None:
     log.error("%s %s failed", req.method, req.uri_template, exc_info=error)
+    if settings.on_lambda:  # elsewhere who runs it sees the log
+        from quoteapi.notify import failed_request  # noqa: PLC0415 a cold start need not load what reports
+
+        route = f"{req.method} {req.uri_template or '(no such page)'}"
+        failed_request(settings, error, route, req.env.get("lambda.event"), req.env.get("lambda.context"))
     raise falcon.HTTPInternalServerError(
         description="The fault is ours, and it was noted. Try again in a while."
     ) from error

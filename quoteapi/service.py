@@ -78,6 +78,13 @@ class Service:
             return ToTasks()
         return InBackground(self.subscriptions) if self.settings.gateway == "sns" else AtOnce(self.subscriptions)
 
+    @staticmethod
+    def start_a_failure() -> None:
+        """Have a task of Lambda's fail, so that its operator sees where failures go."""
+        from quoteapi.tasks import async_fail
+
+        async_fail()
+
     @cached_property
     def _digests(self) -> Digests:
         return digests_of(self.settings)
@@ -99,6 +106,10 @@ def at_work() -> Iterator[Service]:
         settings = load_settings(os.environ)
         if settings.on_lambda:
             log.configure(settings.log_level, at_once=True)
+        if settings.xray_tracing:
+            from quoteapi import xray
+
+            xray.start()
         with database.connect(settings).connection_context():
             yield _put_together(settings, clock.now)
 

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 3
 READ_SECONDS = 5
+REPORT_SECONDS = 2
+"""How long a report waits to be connected, and again for its answer: who was failed waits for it too."""
 ATTEMPTS = 3
 FORBIDDEN = 403
 CLIENT_ERROR = range(400, 500)
@@ -173,29 +175,24 @@ class QuoteSubscription:
 
     @cached_property
     def _session(self) -> boto3.Session:
-        settings = self._settings
-        return boto3.Session(
-            aws_access_key_id=settings.aws_access_key_id,
-            aws_secret_access_key=settings.aws_secret_access_key,
-            region_name=settings.sns_region,
-        )
+        return _session_of(self._settings)
 
     # A session must not make two clients at a time; clients themselves may be shared by threads.
 
     @cached_property
     def _client(self) -> "SNSClient":
         with self._lock:
-            return self._session.client("sns", config=_config(ATTEMPTS))
+            return self._session.client("sns", config=client_config(ATTEMPTS))
 
     @cached_property
     def _sending(self) -> "SNSClient":
         with self._lock:
-            return self._session.client("sns", config=_config(1))
+            return self._session.client("sns", config=client_config(1))
 
     @cached_property
     def _metrics(self) -> "CloudWatchClient":
         with self._lock:
-            return self._session.client("cloudwatch", config=_config(ATTEMPTS))
+            return self._session.client("cloudwatch", config=client_config(ATTEMPTS))
 
     def _topic(self) -> str:
         """Answer the topic's ARN; the topic is made if there is none, and asked for once a process."""
@@ -220,10 +217,29 @@ class QuoteSubscription:
         return attributes
 
 
-def _config(attempts: int) -> Config:
+def report(settings: Settings, topic: str, subject: str, message: str) -> None:
+    """Publish to a topic, which is made if there is none, in one attempt. Raises `sms.GatewayError` or boto3's own."""
+    client = _session_of(settings).client("sns", config=client_config(1, REPORT_SECONDS, REPORT_SECONDS))
+    try:
+        arn = client.create_topic(Name=topic)["TopicArn"]
+        client.publish(TopicArn=arn, Subject=subject, Message=message)
+    except ClientError as error:
+        raise _refusal(error) from None
+
+
+def _session_of(settings: Settings) -> boto3.Session:
+    return boto3.Session(
+        aws_access_key_id=settings.aws_access_key_id,
+        aws_secret_access_key=settings.aws_secret_access_key,
+        region_name=settings.sns_region,
+    )
+
+
+def client_config(attempts: int, connect: int = CONNECT_SECONDS, read: int = READ_SECONDS) -> Config:
+    """Have a client of AWS give up after so many attempts, and seconds."""
     return Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
+        connect_timeout=connect,
+        read_timeout=read,
         retries={"total_max_attempts": attempts, "mode": "standard"},
     )
 

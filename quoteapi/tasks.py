@@ -4,9 +4,22 @@ Loading this module makes four clients of AWS (Zappa does), so it is loaded when
 is told has neither numbers nor codes: it goes through queues and logs.
 """
 
+from zappa import asynchronous
 from zappa.asynchronous import task
 
-from quoteapi.service import at_work
+from quoteapi.service import at_work, reported_failures
+from quoteapi.sns import client_config
+
+HANDING_ATTEMPTS = 2
+"""At handing work on, which may be done twice."""
+
+if hasattr(asynchronous, "LAMBDA_CLIENT"):  # not where no region is set, as on a laptop
+    # Zappa's own waits for a minute; whoever hands work on has somebody waiting.
+    asynchronous.LAMBDA_CLIENT = asynchronous.aws_session.client("lambda", config=client_config(HANDING_ATTEMPTS))
+
+
+class AskedToFail(Exception):
+    """What a task raises that is there to fail: it shows the way of a failure to the dead-letter queue."""
 
 
 @task
@@ -28,6 +41,13 @@ def async_unsubscribe(subscriber_id: int) -> str:
     """Take a subscriber off the topic. Raises `service.WorkFailed`."""
     with at_work() as service:
         return service.subscriptions.settle(subscriber_id)
+
+
+@task
+def async_fail() -> None:
+    """Fail, as `/async-failure` asks for. Raises `service.WorkFailed`."""
+    with reported_failures():
+        raise AskedToFail("somebody called /async-failure")
 
 
 @task

@@ -300,3 +300,43 @@ def test_on_lambda_with_a_database_for_all_the_key_and_the_countries_must_be_set
     assert (both.gateway, both.leave_url) == ("sns", None)
     with pytest.raises(WrongSetting, match=r"^SMS_GATEWAY must be sns on Lambda"):
         read_settings({**shared, "SECRET_KEY": "0123456789abcdef" * 2, "SMS_GATEWAY": "console"})
+
+
+PUBLIC_KEY = """-----BEGIN PUBLIC KEY-----
+MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAKj34GkxFhD90vcNLYLInFEX6Ppy1tPf
+9Cnzj4p4WGeKLs1Pt8QuKUpRKfFLfRYC9AIKjbJTWit+CqvjWYzvQwECAwEAAQ==
+-----END PUBLIC KEY-----
+"""
+
+
+@pytest.mark.parametrize("ends", ["\n", "\\n", "\r\n", " "])
+def test_a_public_key_may_be_written_in_one_line(ends: str) -> None:
+    told = {"JWT_ISSUER": "https://login.example.org", "JWT_AUDIENCE": "quotes"}
+    assert read_settings({**told, "JWT_PUBLIC_KEY": PUBLIC_KEY.replace("\n", ends)}).jwt_public_key == PUBLIC_KEY
+
+
+@pytest.mark.parametrize("key", ["x", PUBLIC_KEY.replace("PUBLIC", "PRIVATE"), PUBLIC_KEY.replace("MFww", "MF*w")])
+def test_what_is_no_public_key_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(WrongSetting, match=r"^JWT_PUBLIC_KEY must be a public key in PEM") as refused:
+        read_settings({"JWT_PUBLIC_KEY": key, "JWT_ISSUER": "me", "JWT_AUDIENCE": "you"})
+    assert key not in str(refused.value).replace("x", "x" * len(key))
+
+
+def test_bearer_tokens_need_their_key_issuer_and_audience_together() -> None:
+    secret = "0123456789abcdef" * 2
+    whole = {"JWT_SECRET": secret, "JWT_ISSUER": "me", "JWT_AUDIENCE": "you"}
+    assert read_settings(whole).jwt_audience == "you"
+    for missing in whole:
+        with pytest.raises(WrongSetting, match="JWT_ISSUER, JWT_AUDIENCE, and JWT_SECRET or JWT_PUBLIC_KEY"):
+            read_settings({name: value for name, value in whole.items() if name != missing})
+    with pytest.raises(WrongSetting, match="set one of them"):
+        read_settings({**whole, "JWT_PUBLIC_KEY": PUBLIC_KEY})
+    with pytest.raises(WrongSetting, match=r"^JWT_SECRET must be text of at least 32 characters"):
+        read_settings({**whole, "JWT_SECRET": "short"})
+
+
+@pytest.mark.parametrize("name", ["ASYNC_FAILURE", "XRAY_TRACING"])
+def test_what_only_lambda_has_is_refused_elsewhere(name: str) -> None:
+    with pytest.raises(WrongSetting, match="are for AWS Lambda"):
+        read_settings({name: "true"})
+    assert read_settings({name: "true", "AWS_LAMBDA_FUNCTION_NAME": "quotes"})

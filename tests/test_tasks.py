@@ -17,6 +17,7 @@ from quoteapi.service import Service as Whole
 from quoteapi.service import WorkFailed
 from tests.aws import SETTINGS, Calls, on_the_topic, published, sent_to
 from tests.cast import MIRA, NOOR, Noted, assert_problem, environment
+from tests.commands import python
 from tests.conftest import Service
 
 if TYPE_CHECKING:
@@ -166,3 +167,25 @@ assert not loaded, loaded
     environment |= {"SMS_ALLOWED_REGIONS": "IN,US", "SECRET_KEY": "0123456789abcdef" * 2}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, check=False)
     assert ran.returncode == 0, ran.stderr.decode()
+
+
+def test_a_failure_that_is_asked_for_fails_in_another_invocation(
+    service: Service, sns: Whole, invoked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "quotes-dev")
+    base = service(AWS_LAMBDA_FUNCTION_NAME="quotes-dev", DATABASE_URL="", ASYNC_FAILURE="true")
+    started = requests.post(f"{base}/async-failure", timeout=10)
+    assert (started.status_code, started.headers["Cache-Control"]) == (202, "no-store")
+    assert "Lambda tries it twice more" in started.json()["message"]
+    (payload,) = invoked
+    with pytest.raises(WorkFailed, match="AskedToFail: somebody called /async-failure"):
+        run(payload)
+    assert_problem(requests.get(f"{service()}/async-failure", timeout=10), 404, "Not Found", "Nothing is here")
+
+
+def test_nobody_waits_a_minute_for_lambda_to_take_a_task() -> None:
+    code = (
+        "from quoteapi import tasks; from zappa.asynchronous import LAMBDA_CLIENT as client; config = client.meta.config;"
+        " print(config.connect_timeout, config.read_timeout, config.retries['total_max_attempts'])"
+    )
+    assert python("-c", code, AWS_DEFAULT_REGION="us-east-1").stdout == "3 5 2\n"

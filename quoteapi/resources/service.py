@@ -1,12 +1,18 @@
-"""`/health`."""
+"""`/health`, and `/async-failure` where it is asked for."""
 
 import json
+from typing import TYPE_CHECKING
 
 import falcon
 from peewee import PeeweeException
 
 from quoteapi.problems import RETRY_SECONDS
 from quoteapi.search import catalogue_size
+
+if TYPE_CHECKING:
+    from quoteapi.service import Service
+
+FAILURE_STARTED = "A task that fails was started. Lambda tries it twice more, and then gives it up."
 
 
 class Health:
@@ -27,3 +33,19 @@ class Health:
             resp.set_header("Retry-After", str(RETRY_SECONDS))
 
     on_head = on_get
+
+
+class AsyncFailure:
+    """A task that fails, started on purpose."""
+
+    def __init__(self, service: "Service") -> None:
+        self._service = service
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer 202: the failure is on its way to the report and to the dead-letter queue."""
+        self._service.start_a_failure()
+        resp.text = f"{json.dumps({'message': FAILURE_STARTED})}\n"
+        resp.status = falcon.HTTP_202
+        resp.set_header("Cache-Control", "no-store")
+
+    on_post = on_get
