@@ -4,11 +4,12 @@
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-# The service's environment is .venv, and has nothing but the service. Development has one of its own, and so has
-# pipenv. Set PYTHON to choose the interpreter.
+# The service's environment is .venv, and has nothing but the service. Development has one of its own, and so have
+# pipenv and AWS Lambda. Set PYTHON to choose the interpreter.
 SERVICE := .venv
 DEVELOPMENT := .venv-dev
 PIPENV := .venv-pipenv
+LAMBDA := .venv-lambda
 PIPENV_RELEASE := 2026.10.3
 IN_DEVELOPMENT := $(DEVELOPMENT)/bin/python -m
 
@@ -21,7 +22,7 @@ run: $(SERVICE)/.ready ## Serve on http://127.0.0.1:8000 (HOST and PORT change t
 	@exec $(SERVICE)/bin/python -m quoteapi serve
 
 .PHONY: test
-test: $(DEVELOPMENT)/.ready ## Run the whole test suite
+test: $(DEVELOPMENT)/.ready $(LAMBDA)/.ready ## Run the whole test suite
 	@$(IN_DEVELOPMENT) pytest -n 2 $(ARGS)
 
 .PHONY: lint
@@ -40,9 +41,18 @@ catalogue: $(DEVELOPMENT)/.ready ## Build quote_database.db from catalogue/quote
 	@$(IN_DEVELOPMENT) quoteapi.catalogue
 
 .PHONY: bench
-bench: $(DEVELOPMENT)/.ready ## Measure the speed, and how cost grows, as ratios (needs wrk)
+bench: $(DEVELOPMENT)/.ready $(SERVICE)/.ready $(LAMBDA)/.ready ## Measure the speed, and how cost grows, as ratios (needs wrk)
+	@$(IN_DEVELOPMENT) benchmarks.cold
 	@$(IN_DEVELOPMENT) benchmarks.http
 	@$(IN_DEVELOPMENT) benchmarks.scale
+
+.PHONY: package
+package: $(SERVICE)/.ready ## Build what a deploy of STAGE uploads, and show its largest parts
+	@$(SERVICE)/bin/python -m quoteapi.package $(or $(STAGE),dev)
+
+.PHONY: rehearse
+rehearse: $(DEVELOPMENT)/.ready $(LAMBDA)/.ready ## Deploy every stage to an emulated AWS, and try it there
+	@$(IN_DEVELOPMENT) tests.rehearsal $(STAGE)
 
 # The lock names no package index: pipenv takes its default or, with PIPENV_PYPI_MIRROR, your mirror.
 .PHONY: lock
@@ -64,7 +74,7 @@ export WITHOUT_INDEX
 
 .PHONY: clean
 clean: ## Remove the environments and caches (not the working database)
-	@rm -rf $(SERVICE) $(DEVELOPMENT) $(PIPENV) .setup.log .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(SERVICE) $(DEVELOPMENT) $(PIPENV) $(LAMBDA) build .setup.log .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # ---- set-up
 
@@ -102,6 +112,10 @@ $(SERVICE)/.ready: Pipfile.lock pyproject.toml | $(PIPENV)/.ready
 
 $(DEVELOPMENT)/.ready: Pipfile.lock pyproject.toml | $(PIPENV)/.ready
 	$(call SET_UP,$(DEVELOPMENT),--dev)
+
+# Which packages these are, the lock says; the module makes them anew where they are others.
+$(LAMBDA)/.ready: Pipfile.lock quoteapi/package.py | $(DEVELOPMENT)/.ready
+	@$(DEVELOPMENT)/bin/python -c "from quoteapi.package import environment_for; environment_for('x86_64')" && touch $@
 
 $(PIPENV)/.ready:
 	@$(FIND_PYTHON); \

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
+from http.client import responses
 from io import StringIO, TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -26,7 +27,18 @@ import click
 from click.shell_completion import get_completion_class
 from peewee import OperationalError, PeeweeException
 
-from quoteapi import __version__, catalogue, clock, console, copying, database, doctor, phone, subscriptions
+from quoteapi import (
+    __version__,
+    catalogue,
+    clock,
+    console,
+    copying,
+    database,
+    deployment,
+    doctor,
+    phone,
+    subscriptions,
+)
 from quoteapi.config import Settings, WrongSetting, address_of, load_settings, settings_of
 from quoteapi.copying import CannotCopy
 from quoteapi.deliveries import Draft
@@ -53,6 +65,8 @@ EXIT_FAILED = 1
 EXIT_SETTINGS = 3
 STANDARD_STREAM = Path("-")
 MOST = 1_000_000_000
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+BAD_REQUEST = 400
 KILL_SECONDS = 10
 """How long a worker may take to end what it is at."""
 
@@ -82,7 +96,14 @@ class _Commands(click.Group):
             raise Failure(str(error), EXIT_SETTINGS) from error
         except (PeeweeException, sqlite3.Error) as error:
             raise Failure(f"The database cannot be used: {_in_a_line(error)}", EXIT_SETTINGS) from error
-        except (CannotCopy, GatewayError, TooMany, SmsSwitchedOff, subscriptions.NotShared, NoQuoteFound) as error:
+        except (
+            CannotCopy,
+            GatewayError,
+            TooMany,
+            SmsSwitchedOff,
+            subscriptions.NotShared,
+            NoQuoteFound,
+        ) as error:
             said = f"{error}".rstrip(".")
             raise Failure(f"{said[:1].upper()}{said[1:]}.") from error
         except (OSError, UnicodeError) as error:
@@ -556,12 +577,54 @@ def _make_file(settings: Settings) -> None:
         database.connect(settings)
 
 
-@main.command("doctor")
+@main.command()
+@click.argument("method", type=click.Choice(METHODS, case_sensitive=False), metavar="METHOD")
+@click.argument("url")
+@click.option("--data", "-d", default="", help="The body: JSON when it starts with {, else a form, as in mobile=...")
+@click.option("--sign", is_flag=True, help="Sign it (SigV4), with the AWS credentials of this machine.")
+@click.option("--api-key", envvar="QUOTEAPI_API_KEY", show_envvar=True, help="Send this as x-api-key.")
+@click.option("--token", envvar="QUOTEAPI_TOKEN", show_envvar=True, help="Send this as a bearer token.")
+@click.option("--region", help="The AWS region to sign for, where the URL does not name it.")
 @as_json
-def doctor_(*, as_json: bool) -> None:
+def request(method: str, url: str, data: str, *, as_json: bool, **proof: Any) -> None:  # noqa: ANN401
+    """Make a request to a deployed service, as a client would.
+
+    Prints the body, and the status on standard error; redirects are shown, not followed. Everybody on this machine can
+    read a command's words: keys and tokens are better set in the environment.
+    """
+    from quoteapi import client  # noqa: PLC0415 botocore takes longer to load than most commands to run
+
+    try:
+        answer = client.ask(method, url, data, client.Proof(**proof))
+    except client.WrongRequest as error:
+        raise click.UsageError(str(error)) from error
+    except client.NoAnswer as error:
+        raise Failure(f"{error}.") from error
+    towards = f" {answer.headers['Location']}" if "Location" in answer.headers else ""
+    click.echo(f"{answer.status} {responses.get(answer.status, '')}{towards}", err=True)
+    if as_json:
+        shown = {**answer._asdict(), "body": answer.body.decode(errors="replace")}
+        click.echo(json.dumps(shown, ensure_ascii=False))
+    else:
+        sys.stdout.buffer.write(answer.body)
+    if answer.status >= BAD_REQUEST:
+        sys.exit(EXIT_FAILED)
+
+
+@main.command("doctor")
+@click.option("--stage", help="Look at this stage of zappa_settings.json instead, before it is deployed.")
+@click.option(
+    "--env-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The stage's remote environment, in a file that is not on S3 yet.",
+)
+@as_json
+def doctor_(stage: str | None, env_file: Path | None, *, as_json: bool) -> None:
     """Look at everything the service needs, and say what to do about what is wrong."""
+    if env_file is not None and stage is None:
+        raise click.UsageError("--env-file goes with --stage.")
     found = []
-    for check in doctor.checks():
+    for check in deployment.checks(deployment.ZAPPA_SETTINGS, stage, env_file) if stage else doctor.checks():
         found.append(check)
         if not as_json:
             mark, color = {"ok": ("✓", "green"), "advice": ("!", "yellow"), "wrong": ("✗", "red")}[check.state]

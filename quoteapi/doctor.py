@@ -1,19 +1,17 @@
 """The doctor: looks at everything the service needs, and says what to do about what is wrong."""
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Literal, NamedTuple
 
 from peewee import PeeweeException
 
 from quoteapi import database
-from quoteapi.config import ANY_REGION, SETTING_NAMES, Settings, WrongSetting, from_dotenv, load_settings
+from quoteapi.config import SETTING_NAMES, Settings, WrongSetting, from_dotenv, load_settings
 from quoteapi.deliveries import IN_DOUBT, TAKEN_OVER
+from quoteapi.deployment import Check, State, meant, unknown_countries
 from quoteapi.limits import SMS_SWITCH
 from quoteapi.models import ACTIVE, Delivery, SmsCount, Subscriber, Switch
-from quoteapi.phone import regions
 from quoteapi.search import catalogue_size
 from quoteapi.service import Service
 from quoteapi.sms import Gateway, GatewayError, NotAllowed
@@ -24,17 +22,6 @@ BEHIND = timedelta(hours=2)
 MISSED = timedelta(hours=36)
 """Without an SMS of the day for so long, something is wrong."""
 NEARLY = 0.8
-
-State = Literal["ok", "advice", "wrong"]
-
-
-class Check(NamedTuple):
-    """What was looked at, how it is, and what to do about it."""
-
-    name: str
-    state: State
-    found: str
-    to_do: str = ""
 
 
 def checks(environment: Mapping[str, str] = os.environ) -> Iterator[Check]:
@@ -70,8 +57,7 @@ def _misspelt(environment: Mapping[str, str]) -> Iterator[Check]:
         if name.startswith("AWS_"):
             to_do = "Set it in the environment itself: boto3 does not read this file."
         else:
-            close = difflib.get_close_matches(name.upper(), [known.upper() for known in SETTING_NAMES], 1)
-            to_do = f"Did you mean {close[0]}?" if close else "Remove it, or see the README for the names."
+            to_do = meant(name, SETTING_NAMES) or "Remove it, or see the README for the names."
         yield Check("settings", "advice", f"{name} in .env is no setting of QuoteAPI", to_do)
 
 
@@ -105,9 +91,7 @@ def _store(service: Service) -> Iterator[Check]:
 def _sending(service: Service) -> Iterator[Check]:
     settings = service.settings
     yield _switch(settings)
-    if unknown := settings.allowed_regions - regions() - {ANY_REGION}:
-        found = f"SMS_ALLOWED_REGIONS has {', '.join(sorted(unknown))}, which is no country"
-        yield Check("countries", "wrong", found, "Countries are written as in IN or GB.")
+    yield from unknown_countries(settings)
     yield _last_delivery(service)
     elsewhere = Subscriber.select().where(on_another_topic(service.gateway.topic))
     if others := elsewhere.count():

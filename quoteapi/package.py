@@ -1,0 +1,239 @@
+"""The package that `zappa deploy` uploads: what Lambda needs, and nothing else.
+
+Zappa zips the project's folder and a virtual environment, and `zappa_settings.json` has it call this module. The
+environment is made here for Lambda's own Linux, from `Pipfile.lock` with its hashes, whatever machine deploys; and what
+Zappa zipped is cut down and compiled: bytecode that Zappa packs is dated, and Lambda would never believe it.
+"""
+
+import compileall
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from py_compile import PycInvalidationMode
+from typing import Any, NamedTuple
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+import click
+
+from quoteapi.config import ROOT
+from quoteapi.deployment import Check, problems_of
+
+ENVIRONMENT = ROOT / ".venv-lambda"
+BUILT = Path("build")
+"""Where `make package` builds, in the folder that Zappa packages: the one where it is called."""
+LARGEST = 10
+
+PLATFORMS = {
+    "x86_64": ("manylinux2014_x86_64", "manylinux_2_17_x86_64"),
+    "arm64": ("manylinux2014_aarch64", "manylinux_2_17_aarch64"),
+}
+"""Linuxes as old as the oldest that Lambda runs."""
+
+LEFT_HERE = {
+    *("argcomplete", "cfn-flip", "click", "granian", "gunicorn", "hjson", "packaging", "pip", "placebo", "pycparser"),
+    *(
+        "python-dotenv",
+        "python-slugify",
+        "pyyaml",
+        "setuptools",
+        "text-unidecode",
+        "toml",
+        "tqdm",
+        "troposphere",
+        "wheel",
+    ),
+}
+"""Distributions of the lock that only serving on a laptop, or deploying, needs."""
+
+FOR_TOKENS = ("_cffi_backend", "cffi", "cryptography", "jwt")
+FOR_TRACING = ("aws_xray_sdk", "wrapt")
+OF_PROJECT = ("handler.py", "quote_database.db", "quoteapi", "zappa_settings.py")
+"""What the package has of the project's folder: a list of people, or a file of keys, may lie beside it."""
+
+AWS_SERVICES = ("cloudwatch", "dynamodb", "lambda", "s3", "sns", "sts")
+"""The services that are called from Lambda, by us or when Zappa's tasks are loaded."""
+
+ON_LAMBDA = "/var/task"
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class Part(NamedTuple):
+    """A file or folder at the top of a package, in bytes."""
+
+    name: str
+    zipped: int
+    unzipped: int
+
+
+def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    """Stop what cannot work, and have Zappa package an environment for Lambda: Zappa's callback `settings`."""
+    packages = cli.command in {"deploy", "update", "package"}
+    if packages or cli.command in {"certify", "schedule"}:
+        path = Path(cli.vargs.get("settings_file") or "zappa_settings.json")
+        _stop_for([check for check in problems_of(path, cli.api_stage) if check.state == "wrong"], cli)
+    if packages:
+        os.environ["VIRTUAL_ENV"] = str(environment_for(cli.architecture))
+        warnings.filterwarnings("ignore", module="_distutils_hack")  # Zappa loads pip and setuptools in that order
+
+
+def _stop_for(wrong: list[Check], cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    if cli.command == "package":  # which goes nowhere, so nobody need say where
+        wrong = [check for check in wrong if check.name != "placeholder"]
+    if wrong:
+        listed = "".join(f"\n  {check.found}\n    {check.to_do}" for check in wrong)
+        raise click.ClickException(f"`zappa {cli.command} {cli.api_stage}` was stopped:{listed}")
+
+
+def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    """Leave out of the zip what this stage does not use, and compile the rest: Zappa's callback `zip`."""
+    unused = {
+        *(() if cli.authorizer.get("function") else FOR_TOKENS),
+        *(() if cli.xray_tracing else FOR_TRACING),
+    }
+    packages = {path.name for path in _site_packages(environment_for(cli.architecture)).iterdir()} - unused
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with ZipFile(cli.zip_path) as zipped:
+            zipped.extractall(folder, [name for name in zipped.namelist() if _is_used(name, packages, unused)])
+        if not all(_compile(part, of_library=part.name not in OF_PROJECT) for part in list(folder.iterdir())):
+            raise click.ClickException("The package cannot be compiled: the lines above say which file.")
+        _zip(folder, Path(cli.zip_path))
+
+
+def _is_used(path: str, packages: set[str], unused: set[str]) -> bool:
+    top, _, rest = path.partition("/")
+    if top.partition(".")[0] in unused or not (top in OF_PROJECT or top in packages):
+        return False
+    if top.endswith(".dist-info"):
+        return top.startswith("psycopg")  # which looks for its own release
+    if top == "botocore" and rest.startswith("data/"):
+        service = rest.split("/")[1]
+        return "." in service or service in AWS_SERVICES
+    return not path.endswith((".pyc", ".pyi", ".pyx", ".c", ".h", "/py.typed"))
+
+
+def _compile(part: Path, *, of_library: bool) -> bool:
+    """Compile a file or folder at the top of the package; a library's bytecode takes the place of its source."""
+    sources = [part] if part.suffix == ".py" else list(part.rglob("*.py"))
+    compiled = all(
+        compileall.compile_file(
+            source,
+            quiet=1,
+            legacy=of_library,
+            stripdir=str(part.parent),
+            prependdir=ON_LAMBDA,
+            invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
+        )
+        for source in sources
+    )
+    if of_library:
+        for source in sources:
+            source.unlink()
+    return compiled
+
+
+def _zip(folder: Path, target: Path) -> None:
+    """Write a folder as a zip that is the same whoever makes it, and whenever."""
+    with ZipFile(target, "w", ZIP_DEFLATED, compresslevel=9) as zipped:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            entry = ZipInfo(str(path.relative_to(folder)), EPOCH)
+            entry.create_system, entry.external_attr, entry.compress_type = 3, 0o644 << 16, ZIP_DEFLATED
+            zipped.writestr(entry, path.read_bytes())
+
+
+# ---- the environment
+
+
+def environment_for(architecture: str) -> Path:
+    """Answer the environment with the lock's packages for Lambda; it is made anew where it is not of this lock."""
+    lock = json.loads((ROOT / "Pipfile.lock").read_text())["default"]
+    requirements = "".join(f"{line}\n" for line in _requirements(lock))
+    state = hashlib.sha256(f"{sys.version_info[:2]} {architecture}\n{requirements}".encode()).hexdigest()
+    ready = ENVIRONMENT / ".ready"
+    if not ready.is_file() or ready.read_text() != state:
+        click.echo("Fetching what Lambda needs into .venv-lambda (once, about a minute) ...", err=True)
+        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+        _fetch(requirements, architecture)
+        ready.write_text(state)
+    return ENVIRONMENT
+
+
+def _requirements(lock: Mapping[str, Any]) -> Iterator[str]:
+    for name, package in lock.items():
+        if name not in LEFT_HERE:
+            marker = f" ; {package['markers']}" if "markers" in package else ""
+            yield f"{name}{package['version']}{marker} {' '.join(f'--hash={digest}' for digest in package['hashes'])}"
+
+
+def _fetch(requirements: str, architecture: str) -> None:
+    target = _site_packages(ENVIRONMENT)
+    target.mkdir(parents=True)
+    listed = ENVIRONMENT / "requirements.txt"
+    listed.write_text(requirements)
+    fetched = subprocess.run(  # noqa: S603 pip, with the lock's names and hashes
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
+            *("--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", str(target), "-r", str(listed)),
+            *(f"--platform={platform}" for platform in PLATFORMS[architecture]),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if fetched.returncode:
+        raise click.ClickException(
+            "What Lambda needs could not be fetched. Is the network up? (A mirror: set PIP_INDEX_URL.)\n"
+            f"{fetched.stderr}"
+        )
+
+
+def _site_packages(environment: Path) -> Path:
+    return environment / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+
+
+# ---- make package
+
+
+def parts_of(package: Path) -> list[Part]:
+    """Answer what stands at the top of a package, the largest first."""
+    zipped, unzipped = Counter[str](), Counter[str]()
+    with ZipFile(package) as opened:
+        for entry in opened.infolist():
+            top = entry.filename.partition("/")[0]
+            zipped[top] += entry.compress_size
+            unzipped[top] += entry.file_size
+    return [Part(name, zipped[name], size) for name, size in unzipped.most_common()]
+
+
+def build(stage: str) -> Path:
+    """Build the package of a stage as a deploy does, into `build/`. Raises `SystemExit` where Zappa stops."""
+    from zappa.cli import ZappaCLI  # noqa: PLC0415 it takes a second to load
+
+    BUILT.mkdir(exist_ok=True)
+    package = BUILT / f"quoteapi-{stage}.zip"
+    os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # nothing is called
+    ZappaCLI().handle(["package", stage, "--json", "--output", str(package)])
+    return package
+
+
+def main() -> None:
+    """Build the package of the stage that is named, and show its largest parts."""
+    package = build(sys.argv[1])
+    parts = parts_of(package)
+    whole = Part("the whole package", package.stat().st_size, sum(part.unzipped for part in parts))
+    click.echo(f"\n{'':<24}{'zipped':>12}{'unzipped':>12}")
+    for part in (*parts[:LARGEST], whole):
+        click.echo(f"{part.name:<24}{part.zipped / 1e6:>9.1f} MB{part.unzipped / 1e6:>9.1f} MB")
+    click.echo(f"\n{package}")
+
+
+if __name__ == "__main__":
+    main()
