@@ -120,6 +120,16 @@ def test_every_other_command_of_the_pages_is_one_that_is_tested_or_run_by_hand()
         r"curl '?http://127\.0\.0\.1:8000/(daily|random|quotes)[^']*'?",
         r"curl (-d \w+=\w+ )+http://127\.0\.0\.1:8000/(un)?subscribe",
         r"(eval \"\$\()?\.venv/bin/(quoteapi .*|gunicorn --workers 2 quoteapi\.app:api)",
+        r"\. \.venv/bin/activate",
+        r"make (package|rehearse) STAGE=dev",
+        # Tested by test_deploy_page.py, or run by the rehearsal.
+        r"((export )?[A-Z_]+=\$\()?aws .*",
+        r"(zappa|quoteapi) .*",
+        r"export QUOTEAPI_TOKEN=\$\(python -c \"",
+        r"curl https://<(api-id>\.execute-api\.us-east-1\.amazonaws\.com/\w+|quotes\.example\.org>)/[a-z-]+",
+        r"(cp docs/remote-env\.json|chmod 600) quoteapi-dev\.json",
+        r"echo \"\$.*\"",
+        r"eval \"\$\(register-python-argcomplete zappa\)\"",
         r"Mashape_API_Endpoint='\S+' X_Mashape_Key='\S+' make run",
     )
     for page in PAGES:
