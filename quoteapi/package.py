@@ -58,7 +58,16 @@ FOR_TRACING = ("aws_xray_sdk", "wrapt")
 OF_PROJECT = ("handler.py", "quote_database.db", "quoteapi", "zappa_settings.py")
 """What the package has of the project's folder: a list of people, or a file of keys, may lie beside it."""
 
-AWS_SERVICES = ("cloudwatch", "dynamodb", "lambda", "s3", "sns", "sts")
+RDS_AUTHORITIES = "rds.pem"
+"""Who vouches for Amazon's databases; an operator may put that beside our modules."""
+
+NOT_RUN = (
+    *("bin", "*-stubs", "[!p]*.dist-info", "p[!s]*.dist-info", "pwiz.py", "**/*.pyi", "**/*.pyx", "**/*.c", "**/*.h"),
+    *("boto3/examples", "falcon/bench", "falcon/testing", "zappa/cli.py", "zappa/core.py", "zappa/letsencrypt.py"),
+)
+"""What libraries bring that nothing runs; psycopg looks for its own release."""
+
+AWS_SERVICES = ("dynamodb", "lambda", "s3", "sns", "sts")
 """The services that are called from Lambda, by us or when Zappa's tasks are loaded."""
 
 ON_LAMBDA = "/var/task"
@@ -93,51 +102,47 @@ def _stop_for(wrong: list[Check], cli: Any) -> None:  # noqa: ANN401 Zappa has n
 
 
 def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
-    """Leave out of the zip what this stage does not use, and compile the rest: Zappa's callback `zip`."""
+    """Leave out of the zip what this stage does not use, and compile our part: Zappa's callback `zip`."""
     unused = {
         *(() if cli.authorizer.get("function") else FOR_TOKENS),
         *(() if cli.xray_tracing else FOR_TRACING),
     }
-    packages = {path.name for path in _site_packages(environment_for(cli.architecture)).iterdir()} - unused
+    packages = {
+        path.name
+        for path in _site_packages(environment_for(cli.architecture)).iterdir()
+        if path.name.partition(".")[0] not in unused
+    }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with ZipFile(cli.zip_path) as zipped:
-            zipped.extractall(folder, [name for name in zipped.namelist() if _is_used(name, packages, unused)])
-        if not all(_compile(part, of_library=part.name not in OF_PROJECT) for part in list(folder.iterdir())):
-            raise click.ClickException("The package cannot be compiled: the lines above say which file.")
+            zipped.extractall(folder, [name for name in zipped.namelist() if _is_used(name, packages)])
+        for part in OF_PROJECT:
+            _compile(folder / part)
         _zip(folder, Path(cli.zip_path))
 
 
-def _is_used(path: str, packages: set[str], unused: set[str]) -> bool:
+def _is_used(path: str, packages: set[str]) -> bool:
     top, _, rest = path.partition("/")
-    if top.partition(".")[0] in unused or not (top in OF_PROJECT or top in packages):
-        return False
-    if top.endswith(".dist-info"):
-        return top.startswith("psycopg")  # which looks for its own release
-    if top == "botocore" and rest.startswith("data/"):
-        service = rest.split("/")[1]
-        return "." in service or service in AWS_SERVICES
-    return not path.endswith((".pyc", ".pyi", ".pyx", ".c", ".h", "/py.typed"))
+    if top in packages:
+        return not path.endswith(".py")  # Zappa puts an empty __init__.py where it sees only bytecode
+    return top in OF_PROJECT and (path.endswith((".db", ".py")) or rest == RDS_AUTHORITIES)
 
 
-def _compile(part: Path, *, of_library: bool) -> bool:
-    """Compile a file or folder at the top of the package; a library's bytecode takes the place of its source."""
-    sources = [part] if part.suffix == ".py" else list(part.rglob("*.py"))
-    compiled = all(
-        compileall.compile_file(
+def _compile(path: Path, *, of_library: bool = False) -> None:
+    """Compile a file or folder; a library's bytecode takes the place of its source."""
+    for source in path.rglob("*.py") if path.is_dir() else [path] if path.suffix == ".py" else []:
+        compiled = compileall.compile_file(
             source,
             quiet=1,
             legacy=of_library,
-            stripdir=str(part.parent),
+            stripdir=str(path.parent),
             prependdir=ON_LAMBDA,
             invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
         )
-        for source in sources
-    )
-    if of_library:
-        for source in sources:
+        if not compiled:
+            raise click.ClickException("The package cannot be compiled: the lines above say which file.")
+        if of_library:
             source.unlink()
-    return compiled
 
 
 def _zip(folder: Path, target: Path) -> None:
@@ -156,14 +161,28 @@ def environment_for(architecture: str) -> Path:
     """Answer the environment with the lock's packages for Lambda; it is made anew where it is not of this lock."""
     lock = json.loads((ROOT / "Pipfile.lock").read_text())["default"]
     requirements = "".join(f"{line}\n" for line in _requirements(lock))
-    state = hashlib.sha256(f"{sys.version_info[:2]} {architecture}\n{requirements}".encode()).hexdigest()
+    made_by = Path(__file__).read_text()
+    state = hashlib.sha256(f"{sys.version_info[:2]} {architecture}\n{requirements}\n{made_by}".encode()).hexdigest()
     ready = ENVIRONMENT / ".ready"
     if not ready.is_file() or ready.read_text() != state:
-        click.echo("Fetching what Lambda needs into .venv-lambda (once, about a minute) ...", err=True)
+        click.echo("Fetching what Lambda needs into .venv-lambda (once, half a minute) ...", err=True)
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
         _fetch(requirements, architecture)
+        _cut_down(_site_packages(ENVIRONMENT))
         ready.write_text(state)
     return ENVIRONMENT
+
+
+def _cut_down(libraries: Path) -> None:
+    """Remove what is of no use on Lambda, and compile the rest: once, and not at each deploy."""
+    for data in (*(libraries / "botocore/data").iterdir(), *(libraries / "boto3/data").iterdir()):
+        if data.is_dir() and data.name not in AWS_SERVICES:
+            shutil.rmtree(data)
+    for pattern in NOT_RUN:
+        for path in list(libraries.glob(pattern)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for library in list(libraries.iterdir()):
+        _compile(library, of_library=True)
 
 
 def _requirements(lock: Mapping[str, Any]) -> Iterator[str]:

@@ -50,7 +50,7 @@ def _copy_project(folder: Path) -> None:
     for name in ("quote_database.db", "Pipfile.lock", "README.md"):
         shutil.copy(ROOT / name, folder)
     (folder / "tests").mkdir()
-    for name in (".env", "people.csv", "quoteapi.db", "quoteapi.db.key", "tests/test_it.py"):
+    for name in (".env", "people.csv", "quoteapi/local.json", "quoteapi.db", "quoteapi.db.key", "tests/test_it.py"):
         (folder / name).write_text(CANARY)
     (folder / ".venv-lambda").symlink_to(environment_for("x86_64"))
     settings = json.loads((ROOT / "zappa_settings.json").read_text())
@@ -133,6 +133,7 @@ def zipped(tmp_path: Path) -> Path:
         made.writestr("quoteapi/__init__.py", "")
         made.writestr("quoteapi/__pycache__/__init__.cpython-311.pyc", b"stale")
         for library in ("aws_xray_sdk", "cryptography", "jwt", "peewee"):
+            made.writestr(f"{library}/__init__.pyc", "")
             made.writestr(f"{library}/__init__.py", "")
         made.writestr("secrets.csv", CANARY)
     return path

@@ -185,7 +185,7 @@ def test_a_failure_that_is_asked_for_fails_in_another_invocation(
 
 def test_nobody_waits_a_minute_for_lambda_to_take_a_task() -> None:
     code = (
-        "from quoteapi import tasks; from zappa.asynchronous import LAMBDA_CLIENT as client; config = client.meta.config;"
+        "from quoteapi import tasks; from zappa.asynchronous import LAMBDA_CLIENT; config = LAMBDA_CLIENT.meta.config;"
         " print(config.connect_timeout, config.read_timeout, config.retries['total_max_attempts'])"
     )
     assert python("-c", code, AWS_DEFAULT_REGION="us-east-1").stdout == "3 5 2\n"

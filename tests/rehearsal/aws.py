@@ -1,0 +1,167 @@
+"""The emulated AWS as the rehearsal uses it: an account with what must be there before the first deploy."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import boto3
+import requests
+
+from quoteapi.config import ROOT
+from tests.rehearsal.wrong import Wrong
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+ACCOUNT, REGION = "123456789012", "us-east-1"
+BUCKET = "quoteapi-rehearsal"
+DOMAIN = "quotes.example.org"
+WEB_PAGE = "www.example.org"
+NOWHERE = "http://127.0.0.1:9"
+"""A proxy that is not there: what is not meant for loopback ends here, such as Zappa's question for a newer one."""
+CODE = "/rehearsal/code/"
+"""Where the emulator hands out the package of a function; AWS itself has an address of its own for each."""
+SECONDS = 20
+
+
+class Asked(NamedTuple):
+    """A request that was made to AWS."""
+
+    method: str
+    path: str
+    action: str
+    is_asynchronous: bool
+    fields: dict[str, str]
+    """Of a form, as the older services read."""
+    body: str
+    status: int
+
+
+class Aws:
+    """An account of AWS, of which all is forgotten in the end."""
+
+    def __init__(self, address: str, record: Path) -> None:
+        self.address = address
+        self._record = record
+        self._session = boto3.Session("testing", "testing", region_name=REGION)
+        self._clients: dict[str, Any] = {}
+
+    def client(self, service: str) -> Any:  # noqa: ANN401 each service has a type of its own
+        """Answer a client of a service."""
+        if service not in self._clients:
+            self._clients[service] = self._session.client(cast("Any", service), endpoint_url=self.address)
+        return self._clients[service]
+
+    def variables(self) -> dict[str, str]:
+        """Answer the environment of a process that takes this for AWS, and reaches nothing else."""
+        return {
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ENDPOINT_URL": self.address,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "HTTP_PROXY": NOWHERE,
+            "HTTPS_PROXY": NOWHERE,
+            "NO_PROXY": "127.0.0.1",
+        }
+
+    def asked(self) -> list[Asked]:
+        """Answer what was asked of AWS so far, the oldest first."""
+        with self._record.open() as lines:
+            return [Asked(**json.loads(line)) for line in lines]
+
+    def package_of(self, function: str) -> bytes:
+        """Answer the package of a function, as Lambda has it."""
+        return requests.get(f"{self.address}{CODE}{function}", timeout=SECONDS).content
+
+    def put_remote_environment(self, name: str, values: Mapping[str, str]) -> None:
+        """Upload what a function reads its settings from."""
+        s3: S3Client = self.client("s3")
+        s3.put_object(Bucket=BUCKET, Key=name, Body=json.dumps(values).encode())
+
+    @cached_property
+    def placeholders(self) -> dict[str, str]:
+        """Make what an operator has before the first deploy. Answer what stands for what in `zappa_settings.json`."""
+        self.client("s3").create_bucket(Bucket=BUCKET)
+        self.client("route53").create_hosted_zone(Name="example.org", CallerReference="rehearsal")
+        certificate = self.client("acm").request_certificate(DomainName=DOMAIN, ValidationMethod="DNS")
+        self.client("sqs").create_queue(QueueName="quoteapi-failures")
+        return {
+            "<your-bucket>": BUCKET,
+            "<account-id>": ACCOUNT,
+            "<quotes.example.org>": DOMAIN,
+            "<www.example.org>": WEB_PAGE,
+            "<certificate-id>": certificate["CertificateArn"].rpartition("/")[2],
+            **self._network(),
+        }
+
+    def _network(self) -> dict[str, str]:
+        ec2: EC2Client = self.client("ec2")
+        vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        subnets = [
+            ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24")["Subnet"]["SubnetId"] for number in (1, 2)
+        ]
+        group = ec2.create_security_group(VpcId=vpc, GroupName="quoteapi", Description="quoteapi")["GroupId"]
+        return {"<subnet-id>": subnets[0], "<another-subnet-id>": subnets[1], "<security-group-id>": group}
+
+    def failures(self) -> list[str]:
+        """Answer what is in the dead-letter queue."""
+        sqs: SQSClient = self.client("sqs")
+        queue = sqs.get_queue_url(QueueName="quoteapi-failures")["QueueUrl"]
+        return [
+            message["Body"]
+            for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+        ]
+
+    def give_up(self, event: object, target: str) -> None:
+        """Put an event that failed too often into a dead-letter queue, as Lambda does."""
+        sqs: SQSClient = self.client("sqs")
+        queue = sqs.get_queue_url(QueueName=target.rpartition(":")[2])["QueueUrl"]
+        sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(event))
+
+    def function(self, name: str) -> dict[str, Any]:
+        """Answer the configuration of a function. Raises `ResourceNotFoundException`."""
+        client: LambdaClient = self.client("lambda")
+        return cast("dict[str, Any]", client.get_function(FunctionName=name)["Configuration"])
+
+
+@contextmanager
+def emulated() -> Iterator[Aws]:
+    """Start an emulated AWS that nobody else sees, until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="quoteapi-aws-") as name:
+        folder = Path(name)
+        variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": name}
+        with (
+            (folder / "log").open("w") as log,
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.rehearsal.emulator", str(folder / "asked")],
+                cwd=folder,
+                env=variables,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            ) as process,
+        ):
+            assert process.stdout is not None
+            (folder / "asked").touch()
+            port = process.stdout.readline().strip()
+            if not port:
+                raise Wrong(f"the emulated AWS did not start:\n{(folder / 'log').read_text()}")
+            try:
+                yield Aws(f"http://127.0.0.1:{port}", folder / "asked")
+            finally:
+                process.kill()

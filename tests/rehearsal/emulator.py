@@ -1,0 +1,122 @@
+"""The emulated AWS, as a process: moto's server, with what it lacks, and a record of every request.
+
+`python -m tests.rehearsal.emulator FILE` writes its port to stdout, and a line of JSON a request to the file. It ends
+when its stdin does: nobody is there any more.
+"""
+
+import io
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from moto.apigateway.models import ApiKey, RestAPI, apigateway_backends
+from moto.awslambda import urls
+from moto.awslambda.responses import LambdaResponse
+from moto.awslambda.utils import get_backend
+from moto.core.config import default_user_config
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.sns.models import Topic, sns_backends
+from werkzeug.serving import make_server
+
+from tests.rehearsal.aws import ACCOUNT, CODE, REGION
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+MOST_BYTES = 1_000_000
+"""What is longer is a package, and no question."""
+
+
+def _add_what_moto_lacks() -> None:
+    """Have moto do what AWS does.
+
+    It answers `ListFunctionUrlConfigs`, which every `zappa update` asks, answers 201 to `AddPermission`, deletes an API
+    with its stack, names the stages of an API key as one word each, and counts who is on a topic.
+    """
+    lambdas, apis, keys, topics = map(_open_to_change, (LambdaResponse, RestAPI, ApiKey, Topic))
+    path = r"{0}/(?P<api_version>[^/]+)/functions/(?P<function_name>[\w_:%-]+)/urls/?$"
+    urls.url_paths[path] = LambdaResponse.dispatch
+    lambdas.list_function_url_configs = lambda _: json.dumps({"FunctionUrlConfigs": []})
+    add_permission = LambdaResponse.add_permission
+    lambdas.add_permission = lambda self: (201, {"status": 201}, add_permission(self))
+    apis.delete = lambda self, account, region: apigateway_backends[account][region].delete_rest_api(self.id)
+    key_as_json = ApiKey.to_json
+    keys.to_json = lambda self: {**key_as_json(self), "stageKeys": [_as_a_word(stage) for stage in self.stage_keys]}
+    topics.subscriptions_confimed = property(_people, lambda *_: None)
+
+
+def _open_to_change(kind: type) -> Any:  # noqa: ANN401 so that the type checker lets it
+    return kind
+
+
+def _as_a_word(stage: dict[str, str]) -> str:
+    return f"{stage['restApiId']}/{stage['stageName']}"
+
+
+def _people(topic: Topic) -> int:
+    subscriptions = sns_backends[topic.account_id][REGION].subscriptions.values()
+    return sum(subscription.topic is topic for subscription in subscriptions)
+
+
+class Recorder:
+    """Writes down what is asked, before the one who asks has the answer."""
+
+    def __init__(self, app: "WSGIApplication", file: Path) -> None:
+        self._app = app
+        self._file = file
+        self._lock = Lock()
+
+    def __call__(self, env: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Answer a request, as WSGI has it."""
+        if env["PATH_INFO"].startswith(CODE):
+            start_response("200 OK", [("Content-Type", "application/zip")])
+            return [get_backend(ACCOUNT, REGION).get_function(env["PATH_INFO"].removeprefix(CODE)).code_bytes]
+        body = env["wsgi.input"].read(int(env["CONTENT_LENGTH"])) if env.get("CONTENT_LENGTH") else b""
+        if body:
+            env["wsgi.input"] = io.BytesIO(body)
+        status = ""
+
+        def started(given: str, *more: Any) -> Callable[[bytes], object]:  # noqa: ANN401
+            nonlocal status
+            status = given
+            return start_response(given, *more)
+
+        answer = self._app(env, started)
+        self._write(env, body if len(body) < MOST_BYTES else b"", int(status[:3]))
+        return answer
+
+    def _write(self, env: "WSGIEnvironment", body: bytes, status: int) -> None:
+        text = body.decode(errors="replace")
+        form = parse_qs(text) if text.startswith("Action=") or "&Action=" in text else {}
+        fields = {name: values[-1] for name, values in form.items()}
+        request = {
+            "method": env["REQUEST_METHOD"],
+            "path": env["PATH_INFO"],
+            "action": fields.get("Action") or env.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2],
+            "is_asynchronous": env.get("HTTP_X_AMZ_INVOCATION_TYPE") == "Event",
+            "fields": fields,
+            "body": text,
+            "status": status,
+        }
+        with self._lock, self._file.open("a") as opened:
+            opened.write(f"{json.dumps(request)}\n")
+
+
+def main() -> None:
+    """Serve on a free port of loopback until stdin ends."""
+    default_user_config["lambda"] = {"use_docker": False}  # functions are run by the rehearsal
+    _add_what_moto_lacks()
+    app = Recorder(DomainDispatcherApplication(create_backend_app), Path(sys.argv[1]))
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
+    sys.stdout.write(f"{server.port}\n")
+    sys.stdout.flush()
+    Thread(target=server.serve_forever, daemon=True).start()
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
