@@ -3,6 +3,7 @@
 import json
 import time
 import uuid
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -65,8 +66,9 @@ def request(  # noqa: PLR0913 what there is to a request
             "deploymentId": "d1e2f3",
             "apiId": api,
         },
-        "body": body,
-        "isBase64Encoded": False,
+        # As the API takes all media types for binary, which is Zappa's way.
+        "body": b64encode(body.encode()).decode() if body is not None else None,
+        "isBase64Encoded": body is not None,
     }
 
 

@@ -67,7 +67,12 @@ def _role(rehearsal: Rehearsal) -> None:
     role = iam.get_role(RoleName=name)["Role"]
     same("the function's role", rehearsal.configuration["Role"], role["Arn"])
     holds("who may take the role", json.dumps(role["AssumeRolePolicyDocument"]), "lambda.amazonaws.com")
-    allowed = json.dumps(iam.get_role_policy(RoleName=name, PolicyName="zappa-permissions")["PolicyDocument"])
+    policy = iam.get_role_policy(RoleName=name, PolicyName="zappa-permissions")["PolicyDocument"]
+    everywhere = [each["Action"] for each in policy["Statement"] if each["Resource"] == "*"]
+    holds(
+        "what the role allows for SMS to numbers", str(everywhere), "'sns:Publish'", "sns:CheckIfPhoneNumberIsOptedOut"
+    )
+    allowed = json.dumps(policy)
     wanted = ["lambda:InvokeFunction", "sns:*", "s3:*"]
     wanted += ["sqs:*"] if rehearsal.stage.has_dead_letters else []
     wanted += ["xray:PutTraceSegments"] if rehearsal.stage.is_traced else []
@@ -104,6 +109,8 @@ def _api(rehearsal: Rehearsal) -> None:
         integration = method["methodIntegration"]
         same(f"integration of {path}", integration["type"], "AWS_PROXY")
         holds(f"integration of {path}", integration["uri"], rehearsal.configuration["FunctionArn"])
+    patched = [each.body for each in rehearsal.aws.asked() if (each.method, each.path) == ("PATCH", f"/restapis/{api}")]
+    holds("binary media types, which the emulator keeps no names of", str(patched), "/binaryMediaTypes/*~1*")
     same("stages", [each["stageName"] for each in client.get_stages(restApiId=api)["item"]], [stage.name])
     _authorizer(rehearsal)
     _key(rehearsal)
