@@ -78,7 +78,7 @@ def __getattr__(name: str) -> "App":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         settings = load_settings(os.environ)
-        log.configure(settings.log_level, at_once=settings.on_lambda)
+        log.configure(settings)
         if settings.xray_tracing:
             from quoteapi import xray  # noqa: PLC0415 it is large
 

@@ -600,8 +600,8 @@ def request(method: str, url: str, data: str, *, as_json: bool, **proof: Any) ->
         raise click.UsageError(str(error)) from error
     except client.NoAnswer as error:
         raise Failure(f"{error}.") from error
-    towards = f" {answer.headers['Location']}" if "Location" in answer.headers else ""
-    click.echo(f"{answer.status} {responses.get(answer.status, '')}{towards}", err=True)
+    towards = "".join(filter(str.isprintable, answer.headers.get("Location", "")))
+    click.echo(f"{answer.status} {responses.get(answer.status, '')} {towards}".rstrip(), err=True)
     if as_json:
         shown = {**answer._asdict(), "body": answer.body.decode(errors="replace")}
         click.echo(json.dumps(shown, ensure_ascii=False))

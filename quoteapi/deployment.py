@@ -48,7 +48,10 @@ PLACEHOLDER = re.compile(r"(?<!\?)(?<!\?P)<[^<>]+>")
 """And no named group of a regular expression."""
 
 MEANINGS: Mapping[str, str] = {field.metadata["name"]: field.metadata["meaning"] for field in fields(Settings)}
-SECRETS = {field.metadata["name"] for field in fields(Settings) if not field.repr} - {"JWT_PUBLIC_KEY"}
+SECRETS = {
+    *(field.metadata["name"] for field in fields(Settings) if not field.repr and field.name != "jwt_public_key"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD"),
+}
 NOT_TO_SET = ("AWS_LAMBDA_FUNCTION_NAME", "STAGE")
 OF_OTHERS = ("AWS_", "LAMBDA_", "PG", "PYTHON", "TZ")
 """How names begin that AWS, libpq and Python read."""
@@ -169,7 +172,8 @@ def _placeholders(value: object, name: str, path: str = "") -> Iterator[Check]:
         for number, inner in enumerate(value):
             yield from _placeholders(inner, name, f"{path}[{number}]")
     elif isinstance(value, str) and (found := PLACEHOLDER.findall(value)):
-        yield Check(name, "wrong", f"{path} still has {', '.join(found)}", _what_to_put(path))
+        is_secret = path.rpartition(".")[2] in SECRETS  # of which a part may look like one
+        yield Check(name, "wrong", f"{path} still has {'<…>' if is_secret else ', '.join(found)}", _what_to_put(path))
 
 
 def _what_to_put(path: str) -> str:
@@ -461,6 +465,9 @@ def _together(stage: Stage, environment: Mapping[str, str]) -> Iterator[Check]:
     yield from unknown_countries(settings)
     yield from _upstream(settings)
     yield from _address(stage, settings)
+    if settings.async_failure and stage.get("domain"):
+        found = "ASYNC_FAILURE is on: whoever knows the address has tasks of yours fail"
+        yield Check("failures", "advice", found, "Remove it when you have seen where failures go.")
     yield from _tokens(stage, settings)
     if settings.xray_tracing and not stage.get("xray_tracing"):
         found = "XRAY_TRACING without xray_tracing: the package has nothing to trace with"

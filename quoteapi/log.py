@@ -7,9 +7,12 @@ import time
 from collections import deque
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from quoteapi.phone import without_numbers
+
+if TYPE_CHECKING:
+    from quoteapi.config import Settings
 
 GATHER_SECONDS = 0.05
 """How long lines of requests are gathered for one write: a write each would cost more than the answer."""
@@ -23,17 +26,17 @@ _package = logging.getLogger("quoteapi")
 _writer: "_Writer | None" = None
 
 
-def configure(level: str, *, at_once: bool) -> None:
-    """Write lines of `level` and above to standard error. Until this is called there are none of requests.
+def configure(settings: "Settings") -> None:
+    """Write lines of the settings' level and above to standard error. Until this is called there are none of requests.
 
-    With `at_once`, a request's line is written before its answer goes: on Lambda, which stops the clock after that.
+    On Lambda, which stops the clock when an answer goes, a request's line is written before that.
     """
     global _writer  # noqa: PLW0603 a process has one standard error
-    _writer = _Writer(sys.stderr, at_once=at_once)
+    _writer = _Writer(sys.stderr, at_once=settings.on_lambda)
     handler = _Handler()
-    handler.setFormatter(_Formatter())
+    handler.setFormatter(_Formatter(settings))
     _package.handlers = [handler]
-    _package.setLevel(level)
+    _package.setLevel(settings.log_level)
     # Lambda's own handler would write each line again, as it was before numbers were masked; and Zappa writes addresses
     # with their queries, in which careless clients send numbers and codes.
     _package.propagate = False
@@ -97,10 +100,20 @@ class _Handler(logging.Handler):
 
 
 class _Formatter(logging.Formatter):
+    def __init__(self, settings: "Settings") -> None:
+        super().__init__()
+        self._settings = settings
+
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{_stamp(int(record.created))} {record.levelname} {record.getMessage()} [{request_id.get()}]"
-        # What an error says may have a phone number in it, as a database's does that names the row.
-        return without_numbers(f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line)
+        from quoteapi.redaction import without_secrets  # noqa: PLC0415 most starts have nothing to say but requests
+
+        line = f"{_stamp(int(record.created))} {record.levelname} "
+        # What an error says may have a number in it, as a database's does that names the row, or a password.
+        said = without_secrets(self._settings, record.getMessage())
+        ending = f" [{without_numbers(request_id.get())}]"
+        if record.exc_info:
+            ending += f"\n{without_secrets(self._settings, self.formatException(record.exc_info))}"
+        return f"{line}{said}{ending}"
 
 
 _last_stamp = (0, "")

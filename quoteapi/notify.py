@@ -12,11 +12,9 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from peewee import InterfaceError, OperationalError
 
@@ -25,6 +23,7 @@ from quoteapi.config import Settings, WrongSetting, load_settings
 from quoteapi.digests import digests_of
 from quoteapi.limits import REPORTS, Limits, Taken, TooMany
 from quoteapi.phone import without_numbers
+from quoteapi.redaction import CODE, shortened, without_secrets
 from quoteapi.service import WorkFailed
 from quoteapi.sms import GatewayError
 
@@ -32,6 +31,8 @@ TOPIC = "UnhandledException"
 ONCE_IN = timedelta(seconds=REPORTS.seconds)
 DATABASE_SECONDS = 1
 """How long a report waits for a statement that asks whether another container made it."""
+TRACING = "quoteapi.xray"
+"""Stands around each call out, and is never at fault."""
 ANSWERED = "Who asked was answered 500."
 UNAUTHORIZED = ("Unauthorized",)
 """What an authorizer raises where the client's token is wrong, in the words that API Gateway wants."""
@@ -42,8 +43,6 @@ MOST_LINE = 250, 250
 """In bytes, like what follows: of the begin and of the end of what may be long."""
 MOST_MESSAGE = 4_000, 4_000
 """SNS takes 256 kB, and bills each 64; nobody reads that."""
-MOST_READ = 128_000, 128_000
-"""What of a text is looked through for secrets."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ def unhandled_exceptions(e: BaseException, event: object, context: object) -> bo
             settings = load_settings(os.environ)
             failure = Failure(_original(e), _where(event), _ids(event, context), _outcome(event))
             if _is_http(event):  # of which Zappa logs no traceback
-                _log.error("%s failed\n%s", failure.where, _without_secrets(settings, _traceback(e)))
+                _log.error("%s failed\n%s", failure.where, without_secrets(settings, _traceback(e)))
             _report(settings, failure)
     return _is_http(event)
 
@@ -102,7 +101,10 @@ def _original(error: BaseException) -> BaseException:
 
 
 class Reports:
-    """Sends reports, and of one failure (its type, and the place in this package) no more than one a minute."""
+    """Sends reports, and of one failure no more than one a minute.
+
+    One failure is a type of error, at one place in this package, in one kind of work.
+    """
 
     def __init__(self, settings: Settings, now: clock.Clock) -> None:
         self._settings = settings
@@ -114,7 +116,8 @@ class Reports:
 
     def send(self, failure: Failure) -> None:
         """Report a failure, unless it was a moment ago. Raises where SNS does not take the report."""
-        key = f"{type(failure.error).__module__}.{type(failure.error).__qualname__} {_place(failure.error)}"
+        kind = type(failure.error)
+        key = f"{kind.__module__}.{kind.__qualname__} {_place(failure.error)} {failure.where}"
         kept_back = self._claim(key)
         if kept_back is None:
             return
@@ -122,8 +125,10 @@ class Reports:
             self._send(failure, key, kept_back)
         except TooMany as error:  # another container did
             self._keep_back(key, kept_back + 1, self._now() + timedelta(seconds=error.retry_after))
-        except BaseException:
-            self._keep_back(key, kept_back + 1, self._now())
+        except BaseException as error:
+            # Where SNS refused it, the next one may go out; else nobody knows, and nobody should wait for it again.
+            until = self._now() if isinstance(error, GatewayError) else self._now() + ONCE_IN
+            self._keep_back(key, kept_back + 1, until)
             raise
 
     def _claim(self, key: str) -> int | None:
@@ -149,7 +154,7 @@ class Reports:
         taken = self._claim_for_all(failure.error, key)
         try:
             sns.report(self._settings, TOPIC, subject, message)
-        except BaseException:
+        except GatewayError:
             if taken is not None:
                 with suppress(Exception), self._database():
                     taken.give_back()
@@ -206,14 +211,14 @@ def written(failure: Failure, settings: Settings, now: datetime, kept_back: int 
         f"Kept back: {kept_back} more like it since the last report, in this container" if kept_back else "",
         f"{failure.outcome} `zappa tail {stage} --since 1h` shows the log.".lstrip(),
         "",
-        _without_secrets(settings, _traceback(error)),
+        without_secrets(settings, _traceback(error)),
     ]
     subject = f"QuoteAPI {stage}: {type(error).__name__} in {where}"
-    return re.sub(r"[^ -~]", "*", subject)[:MOST_SUBJECT], _shortened("\n".join(lines), *MOST_MESSAGE)
+    return re.sub(r"[^ -~]", "*", subject)[:MOST_SUBJECT], shortened("\n".join(lines), *MOST_MESSAGE)
 
 
 def _line(settings: Settings, text: str) -> str:
-    return _shortened(_without_secrets(settings, text), *MOST_LINE).strip()
+    return shortened(without_secrets(settings, text), *MOST_LINE).strip()
 
 
 def _traceback(error: BaseException) -> str:
@@ -225,85 +230,10 @@ def _place(error: BaseException) -> str:
     place = "no place of ours"
     for frame, line in traceback.walk_tb(error.__traceback__):
         module = str(frame.f_globals.get("__name__"))
-        if module.startswith("quoteapi.") or not place.startswith("quoteapi."):
+        is_ours = module.startswith("quoteapi.") and module != TRACING
+        if is_ours or not place.startswith("quoteapi."):
             place = f"{module}:{line} {frame.f_code.co_qualname}"
     return place
-
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
-"""What SNS takes in no message."""
-
-
-def _shortened(text: str, begin: int, end: int) -> str:
-    """Answer a text or, where it has more bytes than that, its begin and its end."""
-    octets = _CONTROL.sub("?", text).encode("utf-8", "backslashreplace")
-    if len(octets) > begin + end:
-        octets = octets[:begin] + b"\n[...]\n" + octets[-end:]
-    return octets.decode("utf-8", "ignore")
-
-
-# ---- what it does not say
-
-_HIDDEN = "•••"
-_TELLING = (
-    (re.compile(r"://[^\s'\"]{1,500}@"), f"://{_HIDDEN}@"),
-    (re.compile(r"\?[\w.%+\-\[\]]{1,100}=[^\s'\")>]*"), f"?{_HIDDEN}"),
-    (re.compile(r"(?i)(password['\"]?\s{0,9}[=:]\s{0,9})\S{1,500}"), rf"\1{_HIDDEN}"),
-    (re.compile(r"(?i)\b(Bearer|Basic|Signature=)\s{0,9}[\w.~+/=-]{8,}"), rf"\1 {_HIDDEN}"),
-    (re.compile(r"(?<![\w-])eyJ[\w-]{4,}(\.[\w-]*){0,2}"), _HIDDEN),
-    (re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{12,}"), _HIDDEN),
-)
-"""Passwords in addresses, queries, and tokens, whoever they are from."""
-_WITH_GAPS = re.compile(r"(?<!\d)\+?\(?\d{1,5}(?:[ ().-]{1,3}\d{2,6}){1,6}(?![\d:])")
-_FEWEST_OF_NUMBER = 10
-_CODE = re.compile(r"\d{6,}")
-_LONG_ENOUGH = 8
-"""From so many characters on a secret is hidden within a word, too."""
-_OF_LAMBDA = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-"""What Lambda gives a function to call AWS with."""
-
-
-def _without_secrets(settings: Settings, text: str) -> str:
-    """Answer a text without what the settings keep secret, and without what looks like a number, a code or a token."""
-    shown = _secrets(settings).sub(_HIDDEN, _shortened(text, *MOST_READ))
-    for telling, instead in _TELLING:
-        shown = telling.sub(instead, shown)
-    shown = without_numbers(_WITH_GAPS.sub(lambda found: _number_hidden(found[0]), shown))
-    return _CODE.sub("••••••", shown)
-
-
-def _number_hidden(text: str) -> str:
-    is_number = sum(map(str.isdigit, text)) >= _FEWEST_OF_NUMBER
-    return _HIDDEN if is_number else text
-
-
-def _secrets(settings: Settings) -> re.Pattern[str]:
-    kept = [getattr(settings, setting.name) for setting in fields(settings) if not setting.repr]
-    kept += [os.environ.get(name) for name in _OF_LAMBDA]
-    secrets = {form for value in kept if value for part in _parts(value) for form in _forms(part) if form}
-    longest_first = sorted(secrets, key=len, reverse=True)
-    return re.compile("|".join(map(_found, longest_first)) or r"(?!)")
-
-
-def _found(secret: str) -> str:
-    return re.escape(secret) if len(secret) >= _LONG_ENOUGH else rf"(?<!\w){re.escape(secret)}(?!\w)"
-
-
-def _parts(secret: str) -> Iterator[str]:
-    """Answer a secret, and what of it is one by itself: a line of a key, the password and the keys of an address."""
-    yield secret
-    yield from secret.splitlines()
-    with suppress(ValueError):
-        address = urlsplit(secret)
-        yield address.password or ""
-        yield from (value for _, value in parse_qsl(address.query) if len(value) >= _LONG_ENOUGH)
-
-
-def _forms(secret: str) -> Iterator[str]:
-    yield secret
-    yield unquote(secret)
-    yield quote(secret, safe="")
-    yield repr(secret)[1:-1]
 
 
 # ---- events of Lambda, of whatever shape
@@ -343,7 +273,7 @@ def _outcome(event: object) -> str:
     return ""
 
 
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
 
 
 def _ids(event: object, context: object) -> str:
@@ -354,6 +284,6 @@ def _ids(event: object, context: object) -> str:
 
 
 def _id(value: object) -> str:
-    """Answer an id as it is where AWS made it; else it may be a client's, and what not."""
+    """Answer an id as it is where AWS or we made it; else it may be a client's, and what not."""
     text = str(value)[:128]
-    return text if _UUID.fullmatch(text) else _CODE.sub("•", without_numbers(text))
+    return text if _UUID.fullmatch(text) else CODE.sub("•", without_numbers(text))

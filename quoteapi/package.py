@@ -107,25 +107,21 @@ def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
         *(() if cli.authorizer.get("function") else FOR_TOKENS),
         *(() if cli.xray_tracing else FOR_TRACING),
     }
-    packages = {
-        path.name
-        for path in _site_packages(environment_for(cli.architecture)).iterdir()
-        if path.name.partition(".")[0] not in unused
-    }
+    libraries = _site_packages(environment_for(cli.architecture))
+    brought = {str(path.relative_to(libraries)) for path in libraries.rglob("*") if path.is_file()}
+    used = {path for path in brought if path.partition("/")[0].partition(".")[0] not in unused}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with ZipFile(cli.zip_path) as zipped:
-            zipped.extractall(folder, [name for name in zipped.namelist() if _is_used(name, packages)])
+            zipped.extractall(folder, [name for name in zipped.namelist() if name in used or _is_ours(name)])
         for part in OF_PROJECT:
             _compile(folder / part)
         _zip(folder, Path(cli.zip_path))
 
 
-def _is_used(path: str, packages: set[str]) -> bool:
+def _is_ours(path: str) -> bool:
     top, _, rest = path.partition("/")
-    if top in packages:
-        return not path.endswith(".py")  # Zappa puts an empty __init__.py where it sees only bytecode
-    return top in OF_PROJECT and (path.endswith((".db", ".py")) or rest == RDS_AUTHORITIES)
+    return top in OF_PROJECT and (not rest or path.endswith(".py") or rest == RDS_AUTHORITIES)
 
 
 def _compile(path: Path, *, of_library: bool = False) -> None:

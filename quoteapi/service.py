@@ -10,12 +10,11 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from quoteapi import clock, database, log, models
-from quoteapi.config import Settings, load_settings
+from quoteapi.config import Settings, WrongSetting, load_settings
 from quoteapi.deliveries import Deliveries
 from quoteapi.digests import Digests, digests_of
 from quoteapi.limits import Limits
 from quoteapi.otp import OneTimePasswords
-from quoteapi.phone import without_numbers
 from quoteapi.quotes import Quotes
 from quoteapi.sms import Gateway, Unavailable, gateway_of
 from quoteapi.subscriptions import Handing, Subscriptions
@@ -105,7 +104,7 @@ def at_work() -> Iterator[Service]:
     with reported_failures():
         settings = load_settings(os.environ)
         if settings.on_lambda:
-            log.configure(settings.log_level, at_once=True)
+            log.configure(settings)
         if settings.xray_tracing:
             from quoteapi import xray
 
@@ -115,7 +114,7 @@ def at_work() -> Iterator[Service]:
 
 
 class WorkFailed(Exception):
-    """A task or a scheduled run that failed, in words that may be logged anywhere: they have no number in them."""
+    """A task or a scheduled run that failed, in words without a number or a secret: they may be logged."""
 
 
 @contextmanager
@@ -129,7 +128,17 @@ def reported_failures() -> Iterator[None]:
         yield
     except Exception as error:  # noqa: BLE001 raised again, in other words
         _log.exception("The work failed")
-        raise WorkFailed(without_numbers(f"{type(error).__name__}: {error}")) from None
+        raise WorkFailed(_in_words(error)) from None
+
+
+def _in_words(error: Exception) -> str:
+    from quoteapi.redaction import without_secrets
+
+    try:
+        settings = load_settings(os.environ)
+    except WrongSetting:
+        settings = Settings()
+    return without_secrets(settings, f"{type(error).__name__}: {error}")
 
 
 class AtOnce:

@@ -70,7 +70,7 @@ def _no_number_and_no_code_in_any_log_line(monkeypatch: pytest.MonkeyPatch) -> I
     class Reader(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(record.getMessage())
-            lines.append(log._Formatter().format(record))
+            lines.append(log._Formatter(Settings()).format(record))
 
     def add(writer: log._Writer, line: str) -> None:
         lines.append(line)

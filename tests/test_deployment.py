@@ -572,3 +572,23 @@ def test_an_environment_goes_with_a_stage() -> None:
     alone = doctor("--env-file", str(TEMPLATE))
     assert alone.exit_code == 2
     assert "goes with --stage" in alone.stderr
+
+
+@pytest.mark.parametrize("name", ["PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+def test_what_others_keep_secret_does_not_belong_there_either(looked: Looked, name: str) -> None:
+    (check,) = looked(environment_variables={name: "hunter2horse"})
+    assert told(check).startswith(f"wrong: environment_variables: {name} is a secret")
+    assert "hunter2horse" not in told(check)
+
+
+def test_of_a_secret_that_looks_like_a_placeholder_nothing_is_shown(looked: Looked) -> None:
+    (check,) = looked(REMOTE | {"SECRET_KEY": "begin<hunter2horse>end"})
+    assert told(check).startswith("wrong: SECRET_KEY still has <…>")
+    assert "hunter2horse" not in told(check)
+
+
+def test_failures_on_purpose_are_not_for_everybody(looked: Looked) -> None:
+    settings = {"domain": "quotes.example.org", "certificate_arn": "arn:aws:acm:us-east-1:1:certificate/a"}
+    remote = REMOTE | {"ASYNC_FAILURE": "true", "PUBLIC_URL": "https://quotes.example.org"}
+    (check,) = looked(remote, **settings)
+    assert told(check).startswith("advice: ASYNC_FAILURE is on")

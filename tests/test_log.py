@@ -9,7 +9,8 @@ import pytest
 import requests
 
 from quoteapi import log
-from tests.cast import MIRA, NOOR
+from quoteapi.config import Settings
+from tests.cast import MIRA, NOOR, SECRET_KEY
 from tests.conftest import Service
 
 Told = Callable[[], str]
@@ -28,7 +29,7 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_request_has_one_line_with_its_route_and_id(service: Service, told: Told) -> None:
     base = service()
-    log.configure("INFO", at_once=True)
+    log.configure(Settings(log_level="INFO", lambda_function="quotes"))
     for path in ("/daily", "/daily", "/random?author=jane%20austen", "/nothing/+919028000001", "/daily?date=x"):
         requests.get(f"{base}{path}", headers={"X-Request-ID": "check-17"}, timeout=5)
     said = told()
@@ -46,14 +47,14 @@ def test_a_request_has_one_line_with_its_route_and_id(service: Service, told: To
 
 def test_requests_have_no_line_where_the_level_is_higher(service: Service, told: Told) -> None:
     base = service()
-    log.configure("WARNING", at_once=True)
+    log.configure(Settings(log_level="WARNING", lambda_function="quotes"))
     requests.get(f"{base}/daily", timeout=5)
     assert told() == ""
 
 
 def test_lines_that_are_gathered_come_soon_and_in_order(service: Service, told: Told) -> None:
     base = service()
-    log.configure("INFO", at_once=False)
+    log.configure(Settings(log_level="INFO"))
     for number in range(50):
         requests.get(f"{base}/daily", headers={"X-Request-ID": f"n{number}"}, timeout=5)
     token = log.request_id.set("n50")
@@ -64,7 +65,7 @@ def test_lines_that_are_gathered_come_soon_and_in_order(service: Service, told: 
 
 
 def test_an_error_has_its_traceback(told: Told) -> None:
-    log.configure("INFO", at_once=False)
+    log.configure(Settings(log_level="INFO"))
     try:
         raise ValueError("what is wrong")
     except ValueError:
@@ -114,7 +115,7 @@ def test_a_standard_error_that_is_gone_fails_no_request(service: Service, monkey
 
 
 def test_an_error_has_its_phone_numbers_masked_and_its_request_id_whole(told: Told) -> None:
-    log.configure("INFO", at_once=True)
+    log.configure(Settings(log_level="INFO", lambda_function="quotes"))
     token = log.request_id.set("01234567890123456789012345678901")
     try:
         raise ValueError(f"no row for {MIRA}")
@@ -125,7 +126,7 @@ def test_an_error_has_its_phone_numbers_masked_and_its_request_id_whole(told: To
     assert "ERROR It failed [01234567890123456789012345678901]\nTraceback" in said
     assert "ValueError: no row for +91••••••0001\n" in said
     warning = logging.makeLogRecord({"msg": "No SMS to %s", "args": (NOOR,), "levelname": "WARNING"})
-    assert log._Formatter().format(warning).endswith(" WARNING No SMS to +91••••••0002 [-]")
+    assert log._Formatter(Settings()).format(warning).endswith(" WARNING No SMS to +91••••••0002 [-]")
 
 
 def test_nobody_else_writes_our_lines_or_addresses_with_what_clients_sent(told: Told) -> None:
@@ -138,7 +139,7 @@ def test_nobody_else_writes_our_lines_or_addresses_with_what_clients_sent(told: 
     root.addHandler(handler)
     level = root.level
     root.setLevel(logging.INFO)
-    log.configure("INFO", at_once=True)
+    log.configure(Settings(log_level="INFO", lambda_function="quotes"))
     logging.getLogger("quoteapi.anything").error("It failed")
     logging.getLogger("zappa.wsgi").info("GET /subscribe?mobile=919028000001")
     root.setLevel(level)
@@ -149,7 +150,19 @@ def test_nobody_else_writes_our_lines_or_addresses_with_what_clients_sent(told: 
 
 def test_a_number_that_a_client_names_its_request_by_is_not_in_the_log(service: Service, told: Told) -> None:
     base = service()
-    log.configure("INFO", at_once=True)
+    log.configure(Settings(log_level="INFO", lambda_function="quotes"))
     answer = requests.get(f"{base}/daily", headers={"X-Request-ID": "tel919028000001"}, timeout=5)
     assert answer.headers["X-Request-ID"] == "tel919028000001"
     assert told().endswith("GET /daily 200 [tel•]\n")
+
+
+def test_an_error_has_the_secrets_of_the_settings_hidden(told: Told) -> None:
+    url = "postgresql://me:hunter2horse@db.example.org:5432/quotes"
+    log.configure(Settings(database_url=url, secret_key=SECRET_KEY, lambda_function="quotes"))
+    try:
+        raise ValueError(f"no way to {url} with {SECRET_KEY}, code 271828")
+    except ValueError:
+        logging.getLogger("quoteapi.anything").exception("It failed at %s", url)
+    said = told()
+    assert "It failed at •••" in said
+    assert [secret for secret in ("hunter2horse", SECRET_KEY, "271828") if secret in said] == []

@@ -434,7 +434,7 @@ def test_an_event_of_any_shape_is_answered(event: object) -> None:
 @pytest.mark.parametrize("fault", ["throttled", "refused", "forbidden", "error 500", "nonsense", "timed out"])
 @on_a_file
 def test_what_sns_does_not_take_is_a_line_in_the_log_after_one_attempt(
-    on_lambda: Settings, calls: Calls, fault: Fault, caplog: pytest.LogCaptureFixture
+    on_lambda: Settings, calls: Calls, clock: StoppedClock, fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
     calls.becomes = lambda _number, _operation: fault
     assert unhandled_exceptions(raised(RuntimeError("broken")), SCHEDULED, CONTEXT) is False
@@ -442,6 +442,7 @@ def test_what_sns_does_not_take_is_a_line_in_the_log_after_one_attempt(
     (record,) = [record for record in caplog.records if record.name == "quoteapi.notify"]
     assert "A failure could not be reported" in record.getMessage()
     assert record.exc_info is None
+    clock.pass_by(minutes=1)
     calls.becomes = lambda _number, operation: fault if operation == "Publish" else None
     unhandled_exceptions(raised(RuntimeError("broken")), SCHEDULED, CONTEXT)
     assert calls.made == ["CreateTopic"] * 2 + ["Publish"]
@@ -525,12 +526,35 @@ def test_another_failure_is_reported_at_once(on_lambda: Settings) -> None:
 
 
 @on_a_file
-def test_after_a_report_that_was_not_sent_the_next_one_may_be(on_lambda: Settings, calls: Calls) -> None:
-    calls.becomes = lambda number, _: "timed out" if number < 2 else None
+def test_after_a_report_that_sns_refused_the_next_one_may_be(on_lambda: Settings, calls: Calls) -> None:
+    calls.becomes = lambda number, _: "throttled" if number < 2 else None
     for _ in range(3):
         unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT)
     (message,) = reports()
     assert "Kept back: 2 more" in message
+
+
+@pytest.mark.parametrize("fault", ["timed out", "answer lost"])
+@on_a_file
+def test_while_sns_does_not_answer_one_a_minute_waits_for_it_and_no_report_goes_twice(
+    on_lambda: Settings, calls: Calls, clock: StoppedClock, fault: Fault
+) -> None:
+    calls.becomes = lambda number, operation: fault if operation == "Publish" and number < 2 else None
+    for _ in range(3):
+        unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT)
+    assert calls.made == ["CreateTopic", "Publish"]
+    clock.pass_by(minutes=1)
+    unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT)
+    assert "Kept back: 3 more" in reports()[-1]
+
+
+@on_a_file
+def test_one_failure_does_not_silence_another_that_comes_from_the_same_place(on_lambda: Settings) -> None:
+    error = raised(RuntimeError("refused"))
+    unhandled_exceptions(error, TASK, CONTEXT)
+    unhandled_exceptions(error, SCHEDULED, CONTEXT)
+    unhandled_exceptions(error, SCHEDULED, CONTEXT)
+    assert len(reports()) == 2
 
 
 @on_a_file

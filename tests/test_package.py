@@ -230,3 +230,14 @@ def test_what_lambda_needs_is_fetched_by_the_locks_hashes_for_an_old_linux(
     )
     assert "\nclick" not in asked
     assert not (tmp_path / ".venv-lambda/.ready").exists(), "so that the next try fetches again"
+
+
+def test_what_lies_in_a_folder_that_is_named_like_a_library_is_not_uploaded(zipped: Path) -> None:
+    stray = ["falcon/keys.csv", "quoteapi/people.csv", "quoteapi/server.key", "quoteapi/quoteapi.db"]
+    with ZipFile(zipped, "a") as made:
+        for name in stray:
+            made.writestr(name, CANARY)
+        made.writestr("quoteapi/rds.pem", "who vouches for the database")
+    finish(zappa(zip_path=str(zipped)))
+    with ZipFile(zipped) as finished:
+        assert set(finished.namelist()) & {*stray, "quoteapi/rds.pem"} == {"quoteapi/rds.pem"}

@@ -170,7 +170,11 @@ def test_the_password_is_shown_nowhere(
     assert all("password authentication failed" in one.stdout + one.stderr for one in ran)
     assert quoteapi("doctor", DATABASE_URL=right).returncode == 0, "so the right one is understood"
     said += [one.stdout + one.stderr for one in ran]
-    said += [caplog.text, *(log._Formatter().format(record) for record in caplog.records), *capsys.readouterr()]
+    said += [
+        caplog.text,
+        *(log._Formatter(Settings()).format(record) for record in caplog.records),
+        *capsys.readouterr(),
+    ]
     assert "connection failed" in caplog.text
     assert [text for text in said if PASSWORD in text or ENCODED in text or quote(PASSWORD) in text] == []
 

@@ -14,9 +14,9 @@ from quoteapi.config import ROOT, Settings
 from quoteapi.models import OneTimePassword, Subscriber
 from quoteapi.models import database as bound
 from quoteapi.service import Service as Whole
-from quoteapi.service import WorkFailed
+from quoteapi.service import WorkFailed, reported_failures
 from tests.aws import SETTINGS, Calls, on_the_topic, published, sent_to
-from tests.cast import MIRA, NOOR, Noted, assert_problem, environment
+from tests.cast import MIRA, NOOR, SECRET_KEY, Noted, assert_problem, environment
 from tests.commands import python
 from tests.conftest import Service
 
@@ -180,7 +180,9 @@ def test_a_failure_that_is_asked_for_fails_in_another_invocation(
     (payload,) = invoked
     with pytest.raises(WorkFailed, match="AskedToFail: somebody called /async-failure"):
         run(payload)
-    assert_problem(requests.get(f"{service()}/async-failure", timeout=10), 404, "Not Found", "Nothing is here")
+    looked_at = requests.get(f"{base}/async-failure", timeout=10)
+    assert_problem(looked_at, 405, "Method Not Allowed", "POST")
+    assert_problem(requests.post(f"{service()}/async-failure", timeout=10), 404, "Not Found", "Nothing is here")
 
 
 def test_nobody_waits_a_minute_for_lambda_to_take_a_task() -> None:
@@ -189,3 +191,10 @@ def test_nobody_waits_a_minute_for_lambda_to_take_a_task() -> None:
         " print(config.connect_timeout, config.read_timeout, config.retries['total_max_attempts'])"
     )
     assert python("-c", code, AWS_DEFAULT_REGION="us-east-1").stdout == "3 5 2\n"
+
+
+def test_the_words_of_a_failure_have_no_secret_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", SECRET_KEY)
+    with pytest.raises(WorkFailed) as failed, reported_failures():
+        raise ValueError(f"not with {SECRET_KEY} and 271828 for {MIRA}")
+    assert str(failed.value) == "ValueError: not with ••• and •••••• for +91••••••0001"

@@ -41,11 +41,9 @@ class AsyncFailure:
     def __init__(self, service: "Service") -> None:
         self._service = service
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer 202: the failure is on its way to the report and to the dead-letter queue."""
         self._service.start_a_failure()
         resp.text = f"{json.dumps({'message': FAILURE_STARTED})}\n"
         resp.status = falcon.HTTP_202
         resp.set_header("Cache-Control", "no-store")
-
-    on_post = on_get

@@ -112,7 +112,7 @@ def _mistakes(rehearsal: Rehearsal) -> None:
         for path in ("/subscribe", "/unsubscribe"):
             problem(rehearsal, 503, "SMS not available", "GET", f"{path}?mobile=%2B919028000001")
     if not rehearsal.stage.fails_on_demand:
-        problem(rehearsal, 404, "Not Found", "GET", "/async-failure")
+        problem(rehearsal, 404, "Not Found", "POST", "/async-failure")
 
 
 def _cross_origin(rehearsal: Rehearsal) -> None:

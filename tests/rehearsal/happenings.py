@@ -196,7 +196,7 @@ def _task_that_fails(rehearsal: Rehearsal) -> None:
     with rehearsal.watching() as reported:
         if rehearsal.stage.fails_on_demand:
             with rehearsal.watching() as asked:
-                same("GET /async-failure", rehearsal.ask("GET", "/async-failure").status, 202)
+                same("POST /async-failure", rehearsal.ask("POST", "/async-failure").status, 202)
             outcomes = _delivered(rehearsal, asked)
         else:
             task = {"task_path": "quoteapi.tasks.async_fail", "args": [], "kwargs": {}}
