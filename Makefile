@@ -115,7 +115,7 @@ $(DEVELOPMENT)/.ready: Pipfile.lock pyproject.toml | $(PIPENV)/.ready
 
 # Which packages these are, the lock says; the module makes them anew where they are others.
 $(LAMBDA)/.ready: Pipfile.lock quoteapi/package.py | $(DEVELOPMENT)/.ready
-	@$(DEVELOPMENT)/bin/python -c "from quoteapi.package import environment_for; environment_for('x86_64')" && touch $@
+	@$(DEVELOPMENT)/bin/python -c "from quoteapi.package import environment_for_lambda; environment_for_lambda()" && touch $@
 
 $(PIPENV)/.ready:
 	@$(FIND_PYTHON); \

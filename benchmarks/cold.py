@@ -18,7 +18,7 @@ from zipfile import ZipFile
 import click
 
 from quoteapi.config import LAMBDA_FOLDER, ROOT
-from quoteapi.package import build, environment_for, parts_of
+from quoteapi.package import build, environment_for_lambda, parts_of
 
 ROUNDS = 15
 OURS, BARE, BY_DEFAULT = (
@@ -153,5 +153,5 @@ def _cold_start(folder: Path, *, early: bool) -> float:
 
 
 if __name__ == "__main__":
-    environment_for("x86_64")
+    environment_for_lambda()
     main()

@@ -41,8 +41,10 @@ class Unreadable(Exception):
         self.check = check
 
 
-MOST_NAME = 63
-"""Characters of an event's name with its function, which become the name of a rule."""
+MOST_NAME = 57
+"""Characters of an event's name with its function, which become the name of a rule. It has 64, and
+begins with as much of a hash of the stage's name as there is room for: with none, two stages would have one rule."""
+KNOWN = re.compile(r"python3\.1[1-9]")
 QUIET = ("WARNING", "ERROR", "CRITICAL")
 PLACEHOLDER = re.compile(r"(?<!\?)(?<!\?P)<[^<>]+>")
 """And no named group of a regular expression."""
@@ -52,6 +54,7 @@ SECRETS = {
     *(field.metadata["name"] for field in fields(Settings) if not field.repr and field.name != "jwt_public_key"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD"),
 }
+READERS = {field.metadata["name"]: field.metadata["read"] for field in fields(Settings)}
 NOT_TO_SET = ("AWS_LAMBDA_FUNCTION_NAME", "STAGE")
 OF_OTHERS = ("AWS_", "LAMBDA_", "PG", "PYTHON", "TZ")
 """How names begin that AWS, libpq and Python read."""
@@ -96,10 +99,11 @@ def checks(path: Path, stage: str, env_file: Path | None = None) -> Iterator[Che
         yield error.check
         return
     at_fault = list(_remote_problems(remote))
-    yield from at_fault or [Check("remote env", "ok", f"{len(remote)} settings")]
+    filled = sum(1 for value in remote.values() if value)
+    yield from at_fault or [Check("remote env", "ok", f"{filled} of {len(remote)} settings have a value")]
     environment = _texts({**_part(settings, "aws_environment_variables"), **remote})
     environment |= _texts(_part(settings, "environment_variables"))  # which Zappa sets last
-    if not any(PLACEHOLDER.search(value) for value in environment.values()):
+    if not any(PLACEHOLDER.search(value) or _unreadable(name, value) for name, value in environment.items()):
         yield from _together(settings, environment)
 
 
@@ -127,7 +131,7 @@ def _extended(stages: Stage, stage: str, extending: tuple[str, ...]) -> Stage:
         raise Unreadable(Check("stage", "wrong", found, "Remove an extends."))
     if not isinstance(stages.get(stage), dict):
         found = f"there is no stage {stage}" + (f", which {extending[-1]} extends" if extending else "")
-        to_do = meant(stage, stages) or f"There are {', '.join(stages) or 'none'}."
+        to_do = meant(stage, stages) or f"There are {', '.join(name for name in stages if name != 'base') or 'none'}."
         raise Unreadable(Check("stage", "wrong", found, to_do))
     settings: Stage = stages[stage]
     base = settings.get("extends")
@@ -239,7 +243,10 @@ def meant(name: str, known: Iterable[str]) -> str:
 def _names(place: str, environment: Mapping[str, Any]) -> Iterator[Check]:
     for name, value in environment.items():
         if not isinstance(value, str):
-            yield Check("name", "wrong", f"{place}: {name} is no text, and lost", "Write its value in double quotes.")
+            found = f"{place}: {name} is no text, and Zappa drops it"
+            yield Check("name", "wrong", found, "Write its value in double quotes.")
+        elif wrong := _unreadable(name, value):
+            yield Check("name", "wrong", f"{place}: {wrong}", "Mend it: the service would not start.")
         if name in NOT_TO_SET:
             yield Check("name", "wrong", f"{place}: {name} is set by itself", "Remove it.")
         elif name == AT_INIT and place != "aws_environment_variables":
@@ -248,6 +255,18 @@ def _names(place: str, environment: Mapping[str, Any]) -> Iterator[Check]:
             close = meant(name, SETTING_NAMES)
             to_do = close or "Remove it, or see the README for the names."
             yield Check("name", "wrong" if close else "advice", f"{place}: {name} is no setting of QuoteAPI", to_do)
+
+
+def _unreadable(name: str, value: str) -> str:
+    """Say what is wrong with the value of a setting of ours; nothing where it can be read, or is none of ours."""
+    read = READERS.get(name)
+    if read is None or not value.strip() or PLACEHOLDER.search(value):
+        return ""
+    try:
+        read(value.strip())
+    except ValueError as error:
+        return f"{name} must be {error}"
+    return ""
 
 
 def _committed_secrets(place: str, environment: Mapping[str, Any]) -> Iterator[Check]:
@@ -273,17 +292,52 @@ def _values(settings: Stage) -> Iterator[Check]:
         found = "log_level lets whole requests into the log, with phone numbers (not set, it is DEBUG)"
         yield Check("value", "wrong", found, 'Set "log_level": "WARNING".')
     if runtime != running:
-        to_do = f'Set "runtime": "{running}", or make .venv anew: PYTHON={runtime} make run'
+        anew = f", or have {runtime} here: make clean, then PYTHON={runtime} make run" * bool(KNOWN.fullmatch(runtime))
+        to_do = f'Set "runtime": "{running}"{anew}.'
         yield Check("value", "wrong", f"runtime is {runtime}, and this is {running}", to_do)
+    yield from _kinds(settings)
     if settings.get("apigateway_version", "v1") != "v1":
         found = "apigateway_version is not v1: with any other, Zappa drops the authorizer, and the API is open"
         yield Check("value", "wrong", found, "Remove it.")
+    if settings.get("architecture", "x86_64") != "x86_64":
+        found = "architecture is not x86_64: the PostgreSQL driver has no library that such a Lambda can load"
+        yield Check("value", "wrong", found, "Remove it.")
+    if settings.get("cors"):
+        found = "cors answers for all origins, beside what the service itself answers"
+        yield Check("value", "wrong", found, "Remove it, and set CORS_ORIGINS in environment_variables.")
     if settings.get("cache_cluster_enabled"):
         found = "cache_cluster_enabled: the cache gives the answer to one query to all others"
         yield Check("value", "wrong", found, "Remove it.")
     if not settings.get("exception_handler"):
         to_do = 'Set "exception_handler": "quoteapi.notify.unhandled_exceptions".'
         yield Check("value", "advice", "no exception_handler: nobody is told of failures", to_do)
+
+
+KINDS = {
+    **dict.fromkeys(("memory_size", "timeout_seconds"), (int, "a number, without quotes")),
+    **dict.fromkeys(
+        ("api_key_required", "debug", "iam_authorization", "keep_warm", "xray_tracing"), (bool, "true or false")
+    ),
+}
+FORMS = {
+    "aws_region": (r"[a-z]{2,5}(-[a-z]+)+-\d", "a region, for example eu-central-1"),
+    "certificate_arn": (
+        r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/\S+",
+        "an ARN, with the account's 12 digits",
+    ),
+    "dead_letter_arn": (r"arn:aws[a-z-]*:(sqs|sns):[a-z0-9-]+:\d{12}:\S+", "an ARN, with the account's 12 digits"),
+    "s3_bucket": (r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "small letters, digits, - and ."),
+}
+
+
+def _kinds(settings: Stage) -> Iterator[Check]:
+    for key, (kind, written) in KINDS.items():
+        if key in settings and type(settings[key]) is not kind:
+            yield Check("value", "wrong", f"{key} is {json.dumps(settings[key])}", f"Write {written}.")
+    for key, (form, written) in FORMS.items():
+        value = str(settings.get(key, ""))
+        if value and not PLACEHOLDER.search(value) and not re.fullmatch(form, value):
+            yield Check("value", "wrong", f"{key} is {value}", f"Write {written}.")
 
 
 def _domain(settings: Stage) -> Iterator[Check]:
@@ -414,7 +468,13 @@ def _from_s3(settings: Stage, url: str) -> bytes:
         raise Unreadable(Check("remote env", "wrong", found, "Write it as in s3://BUCKET/quoteapi-prod.json."))
     import boto3  # noqa: PLC0415 most of what is looked at needs no AWS
     from botocore.config import Config  # noqa: PLC0415
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+    from botocore.exceptions import (  # noqa: PLC0415
+        BotoCoreError,
+        ClientError,
+        ConnectTimeoutError,
+        EndpointConnectionError,
+        ProxyConnectionError,
+    )
 
     try:
         session = boto3.Session(profile_name=settings.get("profile_name"), region_name=settings.get("aws_region"))
@@ -422,9 +482,13 @@ def _from_s3(settings: Stage, url: str) -> bytes:
         return session.client("s3", config=config).get_object(Bucket=bucket, Key=key)["Body"].read()
     except ClientError as error:
         raise Unreadable(_refused(url, error.response.get("Error", {}).get("Code", ""))) from None
+    except (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError):
+        to_do = "Is the network up, and aws_region right? Or look at a file on this machine: --env-file FILE"
+        raise Unreadable(Check("remote env", "wrong", "not looked at: S3 cannot be reached", to_do)) from None
     except BotoCoreError as error:
-        to_do = "Is the network up? Did you run `aws configure`? Or look at a file on this machine: --env-file FILE"
-        raise Unreadable(Check("remote env", "advice", f"not looked at ({type(error).__name__})", to_do)) from None
+        to_do = "Run `aws configure`, or `aws sso login`. Or look at a file on this machine: --env-file FILE"
+        found = f"not looked at: no AWS credentials can be used ({type(error).__name__})"
+        raise Unreadable(Check("remote env", "wrong", found, to_do)) from None
 
 
 def _refused(url: str, code: str) -> Check:
@@ -472,6 +536,9 @@ def _together(stage: Stage, environment: Mapping[str, str]) -> Iterator[Check]:
     if settings.xray_tracing and not stage.get("xray_tracing"):
         found = "XRAY_TRACING without xray_tracing: the package has nothing to trace with"
         yield Check("tracing", "wrong", found, 'Set "xray_tracing": true in zappa_settings.json.')
+    if stage.get("xray_tracing") and not settings.xray_tracing:
+        found = "xray_tracing without XRAY_TRACING: traces show no calls out"
+        yield Check("tracing", "advice", found, "Set XRAY_TRACING=true in environment_variables.")
 
 
 def unknown_countries(settings: Settings) -> Iterator[Check]:
@@ -494,6 +561,9 @@ def _upstream(settings: Settings) -> Iterator[Check]:
 
 def _address(stage: Stage, settings: Settings) -> Iterator[Check]:
     if not stage.get("domain"):
+        if settings.state_is_shared and settings.public_url is None:
+            to_do = "Set PUBLIC_URL to the address that zappa deploy prints, stage and all."
+            yield Check("address", "advice", "SMS do not say where to leave", to_do)
         return
     address = "/".join(filter(None, (f"https://{stage['domain']}", str(stage.get("base_path") or "").strip("/"))))
     if settings.public_url is None:
@@ -508,5 +578,3 @@ def _tokens(stage: Stage, settings: Settings) -> Iterator[Check]:
     if stage.get("authorizer") and not can_check:
         to_do = "Set JWT_ISSUER, JWT_AUDIENCE, and JWT_SECRET or JWT_PUBLIC_KEY in the remote environment."
         yield Check("tokens", "wrong", "the authorizer has nothing to check tokens by: nobody gets in", to_do)
-    if can_check and not stage.get("authorizer"):
-        yield Check("tokens", "advice", "nobody is asked for a token", "Remove JWT_*, or set an authorizer.")

@@ -6,6 +6,7 @@ Zappa zipped is cut down and compiled: bytecode that Zappa packs is dated, and L
 """
 
 import compileall
+import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +23,13 @@ from typing import Any, NamedTuple
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import click
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ProxyConnectionError,
+)
 
 from quoteapi.config import ROOT
 from quoteapi.deployment import Check, problems_of
@@ -31,11 +39,8 @@ BUILT = Path("build")
 """Where `make package` builds, in the folder that Zappa packages: the one where it is called."""
 LARGEST = 10
 
-PLATFORMS = {
-    "x86_64": ("manylinux2014_x86_64", "manylinux_2_17_x86_64"),
-    "arm64": ("manylinux2014_aarch64", "manylinux_2_17_aarch64"),
-}
-"""Linuxes as old as the oldest that Lambda runs."""
+PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64")
+"""Linuxes as old as the oldest that Lambda runs; for its arm64 some libraries want newer ones."""
 
 LEFT_HERE = {
     *("argcomplete", "cfn-flip", "click", "granian", "gunicorn", "hjson", "packaging", "pip", "placebo", "pycparser"),
@@ -88,8 +93,10 @@ def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     if packages or cli.command in {"certify", "schedule"}:
         path = Path(cli.vargs.get("settings_file") or "zappa_settings.json")
         _stop_for([check for check in problems_of(path, cli.api_stage) if check.state == "wrong"], cli)
+    if cli.command in {"deploy", "update", "certify", "schedule"}:
+        _ask_who_deploys(cli)
     if packages:
-        os.environ["VIRTUAL_ENV"] = str(environment_for(cli.architecture))
+        os.environ["VIRTUAL_ENV"] = str(environment_for_lambda())
         warnings.filterwarnings("ignore", module="_distutils_hack")  # Zappa loads pip and setuptools in that order
 
 
@@ -101,13 +108,27 @@ def _stop_for(wrong: list[Check], cli: Any) -> None:  # noqa: ANN401 Zappa has n
         raise click.ClickException(f"`zappa {cli.command} {cli.api_stage}` was stopped:{listed}")
 
 
+def _ask_who_deploys(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    try:
+        cli.zappa.sts_client.get_caller_identity()
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "without a code")
+        raise click.ClickException(f"AWS does not take your credentials ({code}): run `aws configure`.") from None
+    except (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError):
+        raise click.ClickException("AWS cannot be reached. Is the network up, and aws_region right?") from None
+    except BotoCoreError as error:
+        raise click.ClickException(
+            f"No AWS credentials can be used ({type(error).__name__}): run `aws configure`, or `aws sso login`."
+        ) from None
+
+
 def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     """Leave out of the zip what this stage does not use, and compile our part: Zappa's callback `zip`."""
     unused = {
         *(() if cli.authorizer.get("function") else FOR_TOKENS),
         *(() if cli.xray_tracing else FOR_TRACING),
     }
-    libraries = _site_packages(environment_for(cli.architecture))
+    libraries = _site_packages(environment_for_lambda())
     brought = {str(path.relative_to(libraries)) for path in libraries.rglob("*") if path.is_file()}
     used = {path for path in brought if path.partition("/")[0].partition(".")[0] not in unused}
     with tempfile.TemporaryDirectory() as name:
@@ -153,17 +174,20 @@ def _zip(folder: Path, target: Path) -> None:
 # ---- the environment
 
 
-def environment_for(architecture: str) -> Path:
+def environment_for_lambda() -> Path:
     """Answer the environment with the lock's packages for Lambda; it is made anew where it is not of this lock."""
     lock = json.loads((ROOT / "Pipfile.lock").read_text())["default"]
     requirements = "".join(f"{line}\n" for line in _requirements(lock))
     made_by = Path(__file__).read_text()
-    state = hashlib.sha256(f"{sys.version_info[:2]} {architecture}\n{requirements}\n{made_by}".encode()).hexdigest()
+    state = hashlib.sha256(f"{sys.version_info[:2]}\n{requirements}\n{made_by}".encode()).hexdigest()
     ready = ENVIRONMENT / ".ready"
-    if not ready.is_file() or ready.read_text() != state:
+    with (ROOT / "Pipfile.lock").open() as lock_file:
+        fcntl.flock(lock_file, fcntl.LOCK_EX)  # of two deploys at once, one fetches
+        if ready.is_file() and ready.read_text() == state:
+            return ENVIRONMENT
         click.echo("Fetching what Lambda needs into .venv-lambda (once, half a minute) ...", err=True)
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-        _fetch(requirements, architecture)
+        _fetch(requirements)
         _cut_down(_site_packages(ENVIRONMENT))
         ready.write_text(state)
     return ENVIRONMENT
@@ -188,7 +212,7 @@ def _requirements(lock: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}{package['version']}{marker} {' '.join(f'--hash={digest}' for digest in package['hashes'])}"
 
 
-def _fetch(requirements: str, architecture: str) -> None:
+def _fetch(requirements: str) -> None:
     target = _site_packages(ENVIRONMENT)
     target.mkdir(parents=True)
     listed = ENVIRONMENT / "requirements.txt"
@@ -197,7 +221,7 @@ def _fetch(requirements: str, architecture: str) -> None:
         [
             *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
             *("--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", str(target), "-r", str(listed)),
-            *(f"--platform={platform}" for platform in PLATFORMS[architecture]),
+            *(f"--platform={platform}" for platform in PLATFORMS),
         ],
         capture_output=True,
         text=True,
@@ -205,8 +229,8 @@ def _fetch(requirements: str, architecture: str) -> None:
     )
     if fetched.returncode:
         raise click.ClickException(
-            "What Lambda needs could not be fetched. Is the network up? (A mirror: set PIP_INDEX_URL.)\n"
-            f"{fetched.stderr}"
+            f"{fetched.stderr}\nWhat Lambda needs could not be fetched: the lines above say why. Is the network up?"
+            " (A mirror: set PIP_INDEX_URL.)"
         )
 
 
@@ -251,4 +275,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("\nStopped.")

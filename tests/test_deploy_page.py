@@ -272,7 +272,7 @@ def test_names_that_the_page_knows_are_those_of_the_settings() -> None:
     assert "every four minutes" in page
     assert STAGES["dev_auth"]["authorizer"]["result_ttl"] == 300
     assert "five minutes (`result_ttl`)" in page
-    assert f"Python {STAGES['base']['runtime'].removeprefix('python')}, as" in page
+    assert f"names, {STAGES['base']['runtime'].removeprefix('python')} (" in page
 
 
 def test_the_templates_for_india_are_what_sms_say() -> None:

@@ -36,6 +36,7 @@ REMOTE = {
     "DATABASE_URL": "postgresql://me:pw@db.example.org:5432/quoteapi",
     "SECRET_KEY": SECRET_KEY,
     "SMS_ALLOWED_REGIONS": "IN",
+    "PUBLIC_URL": "https://quotes.example.org",
 }
 TOKENS = {"JWT_SECRET": SECRET_KEY, "JWT_ISSUER": "us", "JWT_AUDIENCE": "you"}
 GOOD = {
@@ -50,7 +51,7 @@ Looked = Callable[..., list[Check]]
 
 def without_brackets(value: Any) -> Any:  # noqa: ANN401 a JSON document
     """Fill in every placeholder, with its own words."""
-    return json.loads(re.sub(r"<([^<>\"]+)>", r"\1", json.dumps(value)))
+    return json.loads(re.sub(r"<([^<>\"]+)>", r"\1", json.dumps(value).replace("<account-id>", "123456789012")))
 
 
 @pytest.fixture
@@ -353,7 +354,7 @@ def test_an_event_that_loses_the_schedules_is_told(looked: Looked, events: list[
 def test_good_events_are_good(looked: Looked) -> None:
     twice = event(name="b", expression=None, expressions=["rate(2 days)", "cron(0 2 ? * MON-FRI *)"])
     stream = {"function": "quoteapi.schedulers.reconcile_subscriptions", "event_source": {"arn": "arn:aws:sqs:x:1:q"}}
-    assert looked(events=[event(), event(name="a" * 19), twice, stream]) == []
+    assert looked(events=[event(), event(name="a" * 13), twice, stream]) == []
 
 
 @pytest.mark.parametrize("changes", [{}, {"name": "a"}, {"name": "a" * 19}, {"name": "quoteapi.x"}])
@@ -388,20 +389,19 @@ def test_the_template_names_settings_only_and_is_well_once_it_is_filled_in(looke
     ("remote", "expected"),
     [
         (["a"], "wrong: remote.json is not one JSON object"),
-        (REMOTE | {"SMS_DAILY_CAP": 5}, "wrong: remote env: SMS_DAILY_CAP is no text, and lost"),
+        (REMOTE | {"SMS_DAILY_CAP": 5}, "wrong: remote env: SMS_DAILY_CAP is no text, and Zappa drops it"),
         (REMOTE | {"UNSUBSCRIBE_REQUIRES_OTP": True}, "wrong: remote env: UNSUBSCRIBE_REQUIRES_OTP is no text"),
         (
             REMOTE | {"SMS_SENDER": "QUOTES"},
             "wrong: remote env: SMS_SENDER is no setting of QuoteAPI Did you mean SMS_S",
         ),
-        (REMOTE | {"SMS_DAILY_CAP": "many"}, "wrong: SMS_DAILY_CAP must be a whole number"),
+        (REMOTE | {"SMS_DAILY_CAP": "many"}, "wrong: remote env: SMS_DAILY_CAP must be a whole number"),
         (REMOTE | {"SECRET_KEY": ""}, "wrong: SECRET_KEY must be set on Lambda"),
         (REMOTE | {"SMS_ALLOWED_REGIONS": ""}, "wrong: SMS_ALLOWED_REGIONS must be set"),
         (REMOTE | {"SMS_ALLOWED_REGIONS": "IN,XX"}, "wrong: SMS_ALLOWED_REGIONS has XX, which is no country"),
         (REMOTE | {"aws_access_key_id": "a"}, "wrong: aws_access_key_id and aws_secret_access_key go together"),
         (REMOTE | {"Mashape_API_Endpoint": "https://a.example"}, "advice: Mashape_API_Endpoint has no key"),
         (REMOTE | {"X_Mashape_Key": "a"}, "advice: X_Mashape_Key is for nothing"),
-        (REMOTE | TOKENS, "advice: nobody is asked for a token"),
         (REMOTE | TOKENS | {"JWT_ISSUER": ""}, "wrong: Bearer tokens need JWT_ISSUER"),
         (REMOTE | {"XRAY_TRACING": "true"}, "wrong: XRAY_TRACING without xray_tracing"),
         ({}, "advice: quotes only: every container"),
@@ -413,15 +413,15 @@ def test_what_is_wrong_with_the_remote_environment_is_told(looked: Looked, remot
 
 
 def test_the_stages_own_settings_win_over_the_remote_ones(looked: Looked) -> None:
-    wrong, right = {"SMS_DAILY_CAP": "many"}, {"SMS_DAILY_CAP": "5"}
+    wrong, right = {"SMS_GATEWAY": "console"}, {"SMS_GATEWAY": "sns"}
     assert looked(REMOTE | wrong, environment_variables=right) == []
     assert looked(REMOTE | right, aws_environment_variables=wrong) == []
     assert [check.name for check in looked(REMOTE | right, environment_variables=wrong)] == ["settings"]
 
 
 def test_the_address_people_know_must_be_the_domain(looked: Looked) -> None:
-    at = {"domain": "q.example.org", "certificate_arn": "arn:aws:acm:us-east-1:1:certificate/1"}
-    assert [told(check) for check in looked(**at)] == [
+    at = {"domain": "q.example.org", "certificate_arn": "arn:aws:acm:us-east-1:123456789012:certificate/1"}
+    assert [told(check) for check in looked(REMOTE | {"PUBLIC_URL": ""}, **at)] == [
         "advice: SMS do not say where to leave Set PUBLIC_URL to https://q.example.org."
     ]
     (other,) = looked(REMOTE | {"PUBLIC_URL": "https://other.example.org"}, **at)
@@ -531,11 +531,13 @@ def test_without_a_network_or_credentials_the_rest_is_looked_at(on_s3: Looked, m
     gone.stop()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{gone.host}")
     (away,) = on_s3()
-    assert told(away).startswith("advice: not looked at (EndpointConnectionError)")
+    assert told(away).startswith("wrong: not looked at: S3 cannot be reached")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     (nobody,) = on_s3()
-    assert told(nobody).startswith("advice: not looked at (NoCredentialsError)")
+    assert told(nobody).startswith(
+        "wrong: not looked at: no AWS credentials can be used (NoCredentialsError) Run `aws configure`"
+    )
     assert "--env-file" in nobody.to_do
 
 
@@ -588,7 +590,43 @@ def test_of_a_secret_that_looks_like_a_placeholder_nothing_is_shown(looked: Look
 
 
 def test_failures_on_purpose_are_not_for_everybody(looked: Looked) -> None:
-    settings = {"domain": "quotes.example.org", "certificate_arn": "arn:aws:acm:us-east-1:1:certificate/a"}
+    settings = {"domain": "quotes.example.org", "certificate_arn": "arn:aws:acm:us-east-1:123456789012:certificate/a"}
     remote = REMOTE | {"ASYNC_FAILURE": "true", "PUBLIC_URL": "https://quotes.example.org"}
     (check,) = looked(remote, **settings)
     assert told(check).startswith("advice: ASYNC_FAILURE is on")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"memory_size": "512"}, 'memory_size is "512" Write a number, without quotes.'),
+        ({"keep_warm": "no"}, 'keep_warm is "no" Write true or false.'),
+        ({"aws_region": "eu-central"}, "aws_region is eu-central Write a region"),
+        ({"s3_bucket": "My_Bucket"}, "s3_bucket is My_Bucket Write small letters"),
+        ({"dead_letter_arn": "arn:aws:sqs:us-east-1:12345:failures"}, "Write an ARN, with the account's 12 digits"),
+        ({"architecture": "arm64"}, "architecture is not x86_64"),
+        ({"cors": True}, "cors answers for all origins"),
+    ],
+)
+def test_a_value_that_zappa_or_aws_would_choke_on_is_named(looked: Looked, changed: dict[str, Any], said: str) -> None:
+    (check,) = looked(**changed)
+    assert check.state == "wrong"
+    assert said in told(check)
+
+
+@pytest.mark.parametrize("place", ["environment_variables", "remote env"])
+def test_each_setting_that_cannot_be_read_is_named_at_once(looked: Looked, place: str) -> None:
+    wrong = {"PUBLIC_URL": "quotes.example.org", "CORS_ORIGINS": "www.example.org"}
+    found = looked(REMOTE | wrong) if place == "remote env" else looked(environment_variables=wrong)
+    told_of = [check.found for check in found if check.found.startswith(place)]
+    assert [said.split(" must be ")[0] for said in told_of] == [f"{place}: PUBLIC_URL", f"{place}: CORS_ORIGINS"]
+
+
+def test_where_nobody_said_at_what_address_the_service_is_sms_do_not_say_where_to_leave(looked: Looked) -> None:
+    (check,) = looked(REMOTE | {"PUBLIC_URL": ""})
+    assert told(check).startswith("advice: SMS do not say where to leave Set PUBLIC_URL")
+
+
+def test_traces_that_show_no_calls_are_told(looked: Looked) -> None:
+    (check,) = looked(xray_tracing=True)
+    assert told(check).startswith("advice: xray_tracing without XRAY_TRACING")

@@ -12,10 +12,12 @@ from zipfile import ZipFile
 
 import click
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from quoteapi import package
 from quoteapi.config import ROOT
-from quoteapi.package import environment_for, finish, parts_of, prepare
+from quoteapi.deployment import problems_of
+from quoteapi.package import environment_for_lambda, finish, parts_of, prepare
 
 RUNNING = f"python{sys.version_info.major}.{sys.version_info.minor}"
 CANARY = "+919028000001 is a secret"
@@ -23,7 +25,7 @@ CANARY = "+919028000001 is a secret"
 
 def zappa(**settings: object) -> SimpleNamespace:
     """Make what Zappa hands to its callbacks."""
-    usual = {"command": "deploy", "api_stage": "dev", "runtime": RUNNING, "architecture": "x86_64"}
+    usual = {"command": "deploy", "api_stage": "dev", "runtime": RUNNING, "memory": 512}
     return SimpleNamespace(**{**usual, "authorizer": {}, "xray_tracing": False, **settings})
 
 
@@ -52,7 +54,7 @@ def _copy_project(folder: Path) -> None:
     (folder / "tests").mkdir()
     for name in (".env", "people.csv", "quoteapi/local.json", "quoteapi.db", "quoteapi.db.key", "tests/test_it.py"):
         (folder / name).write_text(CANARY)
-    (folder / ".venv-lambda").symlink_to(environment_for("x86_64"))
+    (folder / ".venv-lambda").symlink_to(environment_for_lambda())
     settings = json.loads((ROOT / "zappa_settings.json").read_text())
     settings["base"]["runtime"] = RUNNING
     (folder / "zappa_settings.json").write_text(json.dumps(settings))
@@ -84,7 +86,7 @@ def test_the_package_of_dev_is_small_and_its_ten_largest_parts_are_shown(project
 
 def test_the_package_has_what_the_service_needs_and_nothing_else_of_the_projects_folder(names: list[str]) -> None:
     tops = {name.partition("/")[0] for name in names}
-    packages = {path.name for path in (environment_for("x86_64") / "lib" / RUNNING / "site-packages").iterdir()}
+    packages = {path.name for path in (environment_for_lambda() / "lib" / RUNNING / "site-packages").iterdir()}
     bytecode = {f"{name.removesuffix('.py')}.pyc" for name in packages}
     ours = {"handler.py", "quote_database.db", "quoteapi", "zappa_settings.py", "__pycache__"}
     assert tops - packages - bytecode == ours
@@ -145,6 +147,9 @@ def test_the_same_package_is_the_same_file(zipped: Path) -> None:
     finish(zappa(zip_path=str(zipped)))
     finish(zappa(zip_path=str(again)))
     assert zipped.read_bytes() == again.read_bytes()
+    with ZipFile(zipped) as finished:
+        modes = {entry.external_attr >> 16 for entry in finished.infolist()}
+    assert modes == {0o644}, "whoever Lambda runs as may read it"
 
 
 @pytest.mark.parametrize(
@@ -188,6 +193,33 @@ def test_a_placeholder_stops_what_would_go_to_aws_and_is_named(tmp_path: Path, c
         prepare(zappa(command=command, vargs={"settings_file": str(path)}))
 
 
+def test_advice_stops_nothing(tmp_path: Path) -> None:
+    path = settings_file(tmp_path, exception_handler="")
+    assert [check.state for check in problems_of(path, "dev")] == ["advice"]
+    prepare(zappa(command="package", vargs={"settings_file": str(path)}))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (NoCredentialsError(), r"No AWS credentials can be used \(NoCredentialsError\): run `aws configure`"),
+        (EndpointConnectionError(endpoint_url="https://sts"), "AWS cannot be reached. Is the network up"),
+        (
+            ClientError({"Error": {"Code": "ExpiredToken"}}, "GetCallerIdentity"),
+            r"AWS does not take your credentials \(ExpiredToken\)",
+        ),
+    ],
+)
+def test_who_may_not_deploy_is_told_before_anything_is_built(tmp_path: Path, error: Exception, said: str) -> None:
+    class Sts:
+        def get_caller_identity(self) -> None:
+            raise error
+
+    aws = SimpleNamespace(sts_client=Sts())
+    with pytest.raises(click.ClickException, match=said):
+        prepare(zappa(zappa=aws, vargs={"settings_file": str(settings_file(tmp_path))}))
+
+
 @pytest.mark.parametrize("command", ["package", "undeploy", "tail"])
 def test_a_placeholder_does_not_stop_the_rest(tmp_path: Path, command: str) -> None:
     path = settings_file(tmp_path, s3_bucket="<your-bucket>")
@@ -210,7 +242,7 @@ def test_zappa_packages_the_environment_for_lambda_whatever_is_active(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VIRTUAL_ENV", "/somewhere/else")
-    prepare(zappa(vargs={"settings_file": str(settings_file(tmp_path))}))
+    prepare(zappa(command="package", vargs={"settings_file": str(settings_file(tmp_path))}))
     assert os.environ["VIRTUAL_ENV"] == str(ROOT / ".venv-lambda")
 
 
@@ -222,7 +254,7 @@ def test_what_lambda_needs_is_fetched_by_the_locks_hashes_for_an_old_linux(
     monkeypatch.setenv("PIP_RETRIES", "0")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     with pytest.raises(click.ClickException, match="Is the network up"):
-        environment_for("x86_64")
+        environment_for_lambda()
     asked = (tmp_path / ".venv-lambda/requirements.txt").read_text()
     lock = json.loads((ROOT / "Pipfile.lock").read_text())["default"]
     assert f"falcon{lock['falcon']['version']} --hash={lock['falcon']['hashes'][0]}" in asked.replace(

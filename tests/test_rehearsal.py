@@ -1,5 +1,8 @@
+import json
+
 import pytest
 
+from tests.rehearsal.project import _move_to_emulated
 from tests.rehearsal.stages import STAGES
 from tests.rehearsal.steps import STEPS, rehearse
 
@@ -10,3 +13,23 @@ def test_a_stage_is_deployed_does_its_work_and_goes_away(stage: str) -> None:
     assert [step.wrong for step in steps if step.wrong] == []
     assert [step.name for step in steps] == [step.__name__ for step in STEPS]
     assert [step.name for step in steps if not step.is_done] == ([] if stage == "prod" else ["certify"])
+
+
+def test_what_an_operator_filled_in_is_not_touched_by_a_rehearsal() -> None:
+    names = ("your-bucket", "quotes.example.org", "www.example.org", "account-id", "certificate-id")
+    emulated = {f"<{name}>": "emulated" for name in (*names, "subnet-id", "another-subnet-id", "security-group-id")}
+    stage = {
+        "aws_region": "eu-mine-1",
+        "s3_bucket": "mine",
+        "remote_env": "s3://mine/quoteapi-prod.json",
+        "domain": "mine.example.net",
+        "certificate_arn": "arn:aws:acm:us-east-1:1111:certificate/mine",
+        "dead_letter_arn": "arn:aws:sqs:eu-mine-1:1111:mine",
+        "vpc_config": {"SubnetIds": ["mine"], "SecurityGroupIds": ["mine"]},
+        "environment_variables": {"PUBLIC_URL": "https://mine.example.net", "CORS_ORIGINS": "https://mine.example.net"},
+        "memory_size": 512,
+    }
+    _move_to_emulated(stage, emulated)
+    assert "mine" not in json.dumps(stage)
+    assert "1111" not in json.dumps(stage)
+    assert (stage["memory_size"], stage["remote_env"]) == (512, "s3://emulated/quoteapi-prod.json")

@@ -1,6 +1,7 @@
 """`python -m tests.rehearsal [STAGE ...]`: rehearse stages, all if none is named, and show a table that grows."""
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ AT_ONCE = 2
 NAMES = tuple(step.__name__ for step in STEPS)
 GREEN, RED, FAINT, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 FIRST = 10
-SECOND = max(len(stage.about) for stage in STAGES.values()) + 2
+WIDTH = FIRST + sum(len(name) + 1 for name in NAMES) + 6
 
 
 class Table:
@@ -24,10 +25,9 @@ class Table:
     def __init__(self, stages: Iterable[Stage]) -> None:
         self._rows: dict[str, list[Step]] = {stage.name: [] for stage in stages}
         self._seconds: dict[str, float] = {}
-        self._is_live = sys.stdout.isatty()
+        self._is_live = sys.stdout.isatty() and shutil.get_terminal_size().columns > WIDTH
         self._lock = Lock()
-        head = "".join(f"{name:^{len(name) + 2}}" for name in NAMES)
-        self._write(f"{'stage':<{FIRST}}{'shows':<{SECOND}}{head}\n")
+        self._write(f"{'stage':<{FIRST}}{' '.join(NAMES)}\n")
         if self._is_live:
             self._write("".join(f"{self._row(name)}\n" for name in self._rows))
 
@@ -59,9 +59,9 @@ class Table:
 
     def _row(self, name: str) -> str:
         marks = {step.name: self._mark(step) for step in self._rows[name]}
-        cells = (f"{' ' * ((len(each) + 1) // 2)}{marks.get(each, ' ')}{' ' * (len(each) // 2 + 1)}" for each in NAMES)
+        cells = (f"{' ' * ((len(each) - 1) // 2)}{marks.get(each, ' ')}{' ' * (len(each) // 2 + 1)}" for each in NAMES)
         seconds = f"{self._seconds[name]:4.0f} s" if name in self._seconds else ""
-        return f"{name:<{FIRST}}{STAGES[name].about:<{SECOND}}{''.join(cells)}{seconds}"
+        return f"{name:<{FIRST}}{''.join(cells)}{seconds}"
 
     def _mark(self, step: Step) -> str:
         color, mark = (RED, "✗") if step.wrong else (GREEN, "✓") if step.is_done else (FAINT, "–")
@@ -98,4 +98,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped.\n")
+        os._exit(130)  # at once, and not when the stages under way have ended

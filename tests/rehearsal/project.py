@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from quoteapi.config import ROOT
-from quoteapi.package import environment_for
-from tests.rehearsal.aws import Aws
+from quoteapi.package import environment_for_lambda
+from tests.rehearsal.aws import REGION, Aws
 from tests.rehearsal.wrong import Wrong, lacks
 
 CANARY = "canary-3f9d1c-that-must-not-leave"
@@ -47,9 +47,11 @@ class Project:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"SOMETHING={CANARY}\n")
-        environment = environment_for("x86_64")
+        environment = environment_for_lambda()
         (folder / environment.name).symlink_to(environment)
         self.settings = _filled_in((folder / "zappa_settings.json").read_text(), aws.placeholders)
+        for stage in self.settings.values():
+            _move_to_emulated(stage, aws.placeholders)
         (folder / "zappa_settings.json").write_text(json.dumps(self.settings))
 
     def of_stage(self, stage: str, name: str) -> Any:  # noqa: ANN401 whatever JSON has
@@ -80,3 +82,25 @@ def _filled_in(settings: str, values: Mapping[str, str]) -> dict[str, Any]:
     parsed: dict[str, Any] = json.loads(settings)
     parsed["base"] |= {"touch": False, "runtime": f"python{sys.version_info.major}.{sys.version_info.minor}"}
     return parsed
+
+
+def _move_to_emulated(stage: dict[str, Any], values: Mapping[str, str]) -> None:
+    """Change what an operator filled in already: nothing of the rehearsal is of the real account."""
+    bucket, domain, account = values["<your-bucket>"], values["<quotes.example.org>"], values["<account-id>"]
+    there = {
+        "aws_region": REGION,
+        "s3_bucket": bucket,
+        "domain": domain,
+        "certificate_arn": f"arn:aws:acm:us-east-1:{account}:certificate/{values['<certificate-id>']}",
+        "dead_letter_arn": f"arn:aws:sqs:us-east-1:{account}:quoteapi-failures",
+        "vpc_config": {
+            "SubnetIds": [values["<subnet-id>"], values["<another-subnet-id>"]],
+            "SecurityGroupIds": [values["<security-group-id>"]],
+        },
+    }
+    stage |= {name: value for name, value in there.items() if name in stage}
+    if "remote_env" in stage:
+        stage["remote_env"] = re.sub(r"^s3://[^/]+", f"s3://{bucket}", stage["remote_env"])
+    variables = stage.get("environment_variables", {})
+    addresses = {"PUBLIC_URL": f"https://{domain}", "CORS_ORIGINS": f"https://{values['<www.example.org>']}"}
+    variables |= {name: value for name, value in addresses.items() if name in variables}

@@ -126,6 +126,9 @@ class Rehearsal:
     @cached_property
     def function(self) -> Function:
         """The function, in a container that is used again and again."""
+        if self.stage.shares_state and not self.stage.has_domain:  # whose address is known only now
+            self.remote_environment |= {"PUBLIC_URL": self.base, "UNSUBSCRIBE_REQUIRES_OTP": "true"}
+            self.put_remote_environment(self.remote_environment)
         return self._until_the_end.enter_context(self.another_container("first"))
 
     @contextmanager

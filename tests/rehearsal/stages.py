@@ -40,7 +40,7 @@ STAGES = {
         Stage("dev_auth", "bearer token", authorization="CUSTOM", brings_bytes=(5_000_000, 15_500_000)),
         Stage("dev_dlq", "dead letters", fails_on_demand=True, has_dead_letters=True),
         Stage("dev_xray", "X-Ray", is_traced=True),
-        Stage("dev_vpc", "private network", is_in_vpc=True),
+        Stage("dev_vpc", "private network", is_in_vpc=True, shares_state=True),
     )
 }
 

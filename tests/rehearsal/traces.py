@@ -14,7 +14,7 @@ class Daemon:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
-        self._thread = Thread(target=self._listen)
+        self._thread = Thread(target=self._listen, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
