@@ -92,6 +92,8 @@ def canonical(url: str) -> str:
 
     Encoded once already is encoded once; + in a query is a space, as in forms. Raises `WrongRequest`.
     """
+    if placeholder := re.search("<[^>]*>", url):
+        raise WrongRequest(f"The address still has {placeholder[0]}: put yours in its place.")
     try:
         parts = urlsplit(url)
         host = parts.netloc.encode("idna").decode().lower()

@@ -9,6 +9,7 @@ import compileall
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -17,6 +18,8 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from py_compile import PycInvalidationMode
 from typing import Any, NamedTuple
@@ -259,7 +262,9 @@ def build(stage: str) -> Path:
     BUILT.mkdir(exist_ok=True)
     package = BUILT / f"quoteapi-{stage}.zip"
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # nothing is called
-    ZappaCLI().handle(["package", stage, "--json", "--output", str(package)])
+    logging.getLogger("zappa.core").setLevel(logging.WARNING)
+    with redirect_stdout(StringIO()):  # we say the same, and more
+        ZappaCLI().handle(["package", stage, "--json", "--output", str(package)])
     return package
 
 

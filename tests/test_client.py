@@ -448,3 +448,8 @@ def self_signed(path: Path) -> Path:
     )
     path.write_bytes(private + made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     return path
+
+
+def test_a_placeholder_of_a_page_is_told() -> None:
+    with pytest.raises(WrongRequest, match="still has <api-id>: put yours in its place"):
+        canonical("https://<api-id>.execute-api.us-east-1.amazonaws.com/dev/daily")

@@ -55,6 +55,11 @@ def test_the_readme_tells_the_limits() -> None:
         assert f"| `{name}` | `{number}` |" in README
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "benchmarks/README.md"], ids=lambda page: page.parent.name)
+def test_no_table_has_a_number_that_is_still_to_come(page: Path) -> None:
+    assert re.findall(r"^\|.*\| [A-Z]{3,} \|.*$", page.read_text(), re.MULTILINE) == []
+
+
 def test_the_pages_count_the_quotes_right() -> None:
     quotes = len((CATALOGUE / "quotes.csv").read_text().splitlines()) - 1
     authors = len((CATALOGUE / "authors.csv").read_text().splitlines()) - 1
