@@ -5,7 +5,6 @@ environment is made here for Lambda's own Linux, from `Pipfile.lock` with its ha
 Zappa zipped is cut down and compiled: bytecode that Zappa packs is dated, and Lambda would never believe it.
 """
 
-import compileall
 import fcntl
 import hashlib
 import json
@@ -21,7 +20,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from py_compile import PycInvalidationMode
 from typing import Any, NamedTuple
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
@@ -138,8 +136,7 @@ def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
         folder = Path(name)
         with ZipFile(cli.zip_path) as zipped:
             zipped.extractall(folder, [name for name in zipped.namelist() if name in used or _is_ours(name)])
-        for part in OF_PROJECT:
-            _compile(folder / part)
+        _compile(folder)
         _zip(folder, Path(cli.zip_path))
 
 
@@ -148,21 +145,11 @@ def _is_ours(path: str) -> bool:
     return top in OF_PROJECT and (not rest or path.endswith(".py") or rest == RDS_AUTHORITIES)
 
 
-def _compile(path: Path, *, of_library: bool = False) -> None:
-    """Compile a file or folder; a library's bytecode takes the place of its source."""
-    for source in path.rglob("*.py") if path.is_dir() else [path] if path.suffix == ".py" else []:
-        compiled = compileall.compile_file(
-            source,
-            quiet=1,
-            legacy=of_library,
-            stripdir=str(path.parent),
-            prependdir=ON_LAMBDA,
-            invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
-        )
-        if not compiled:
-            raise click.ClickException("The package cannot be compiled: the lines above say which file.")
-        if of_library:
-            source.unlink()
+def _compile(folder: Path, *options: str) -> None:
+    """Compile all of a folder, in a process of its own: what this one has loaded would show in the bytecode."""
+    words = ("-q", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", ON_LAMBDA, *options, str(folder))
+    if subprocess.run([sys.executable, "-I", "-m", "compileall", *words], check=False).returncode:  # noqa: S603
+        raise click.ClickException("The package cannot be compiled: the lines above say which file.")
 
 
 def _zip(folder: Path, target: Path) -> None:
@@ -204,8 +191,9 @@ def _cut_down(libraries: Path) -> None:
     for pattern in NOT_RUN:
         for path in list(libraries.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for library in list(libraries.iterdir()):
-        _compile(library, of_library=True)
+    _compile(libraries, "-b")
+    for source in list(libraries.rglob("*.py")):  # whose bytecode stands beside it
+        source.unlink()
 
 
 def _requirements(lock: Mapping[str, Any]) -> Iterator[str]:
