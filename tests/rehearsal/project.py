@@ -68,7 +68,8 @@ class Project:
             called, cwd=self.folder, env=variables, capture_output=True, text=True, check=False, timeout=SECONDS
         )
         if done.returncode:
-            said = "\n".join(line for line in done.stdout.splitlines() if "Max retries" not in line)  # for a newer Zappa
+            # Which cannot ask for a newer Zappa.
+            said = "\n".join(line for line in done.stdout.splitlines() if "Max retries" not in line)
             raise Wrong(f"zappa {command} {stage} ended with {done.returncode}:\n{said[-3_000:]}{done.stderr[-3_000:]}")
         lacks(f"zappa {command} {stage} wrote", done.stderr, "ERROR:", "WARNING:", "Traceback")
         return done.stdout
