@@ -471,10 +471,9 @@ def _from_s3(settings: Stage, url: str) -> bytes:
     from botocore.exceptions import (  # noqa: PLC0415
         BotoCoreError,
         ClientError,
-        ConnectTimeoutError,
-        EndpointConnectionError,
-        ProxyConnectionError,
+        HTTPClientError,
     )
+    from botocore.exceptions import ConnectionError as NoConnection  # noqa: PLC0415
 
     try:
         session = boto3.Session(profile_name=settings.get("profile_name"), region_name=settings.get("aws_region"))
@@ -482,7 +481,7 @@ def _from_s3(settings: Stage, url: str) -> bytes:
         return session.client("s3", config=config).get_object(Bucket=bucket, Key=key)["Body"].read()
     except ClientError as error:
         raise Unreadable(_refused(url, error.response.get("Error", {}).get("Code", ""))) from None
-    except (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError):
+    except (NoConnection, HTTPClientError):
         to_do = "Is the network up, and aws_region right? Or look at a file on this machine: --env-file FILE"
         raise Unreadable(Check("remote env", "wrong", "not looked at: S3 cannot be reached", to_do)) from None
     except BotoCoreError as error:

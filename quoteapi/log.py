@@ -9,8 +9,6 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import IO, TYPE_CHECKING
 
-from quoteapi.phone import without_numbers
-
 if TYPE_CHECKING:
     from quoteapi.config import Settings
 
@@ -95,7 +93,11 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if _writer is not None:
-            _writer.add(f"{self.format(record)}\n")
+            try:
+                line = self.format(record)
+            except Exception as error:  # noqa: BLE001 a line is no reason to fail a request
+                line = f"{_stamp(int(record.created))} ERROR A line could not be written ({type(error).__name__})"
+            _writer.add(f"{line}\n")
             _writer.write()
 
 
@@ -110,7 +112,7 @@ class _Formatter(logging.Formatter):
         line = f"{_stamp(int(record.created))} {record.levelname} "
         # What an error says may have a number in it, as a database's does that names the row, or a password.
         said = without_secrets(self._settings, record.getMessage())
-        ending = f" [{without_numbers(request_id.get())}]"
+        ending = f" [{request_id.get()}]"
         if record.exc_info:
             ending += f"\n{without_secrets(self._settings, self.formatException(record.exc_info))}"
         return f"{line}{said}{ending}"

@@ -110,7 +110,7 @@ class Reports:
         self._settings = settings
         self._now = now
         self._lock = threading.Lock()
-        # There are as many keys as places that fail.
+        # There are as many keys as places that fail, and kinds of work.
         self._next: dict[str, datetime] = {}
         self._kept_back: Counter[str] = Counter()
 

@@ -27,10 +27,9 @@ import click
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    ProxyConnectionError,
+    HTTPClientError,
 )
+from botocore.exceptions import ConnectionError as NoConnection
 
 from quoteapi.config import ROOT
 from quoteapi.deployment import Check, problems_of
@@ -114,8 +113,10 @@ def _ask_who_deploys(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
         cli.zappa.sts_client.get_caller_identity()
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "without a code")
-        raise click.ClickException(f"AWS does not take your credentials ({code}): run `aws configure`.") from None
-    except (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError):
+        raise click.ClickException(
+            f"AWS does not take your credentials ({code}): run `aws sso login`, or `aws configure`."
+        ) from None
+    except (NoConnection, HTTPClientError):
         raise click.ClickException("AWS cannot be reached. Is the network up, and aws_region right?") from None
     except BotoCoreError as error:
         raise click.ClickException(

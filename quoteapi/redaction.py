@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
+from functools import lru_cache
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from quoteapi.config import Settings
@@ -27,8 +28,11 @@ _TELLING = (
 _WITH_GAPS = re.compile(r"(?<![\d:])(?!\d{4}-\d\d-\d\d)\+?\(?\d{1,5}(?:[\s()._/\u2013-]{1,3}\d{1,6}){1,8}(?!\d)")
 _FEWEST_OF_NUMBER = 10
 CODE = re.compile(r"\d{6,}")
-_LONG_ENOUGH = 8
-"""From so many characters on a secret is hidden within a word, too."""
+_LONG_ENOUGH = 12
+"""From so many characters on a secret is hidden within a word, too: shorter ones may be words themselves."""
+_SHORTEST = 4
+"""With fewer characters, hiding it would leave nothing to read."""
+_KEY = re.compile(r"(?i)pass|key|token|secret")
 _OF_OTHERS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD")
 """What Lambda gives a function to call AWS with, and what libpq reads."""
 
@@ -48,10 +52,15 @@ def _number_hidden(text: str) -> str:
 
 
 def _secrets(settings: Settings) -> re.Pattern[str]:
+    return _pattern(settings, tuple(os.environ.get(name) for name in _OF_OTHERS))
+
+
+@lru_cache(maxsize=2)
+def _pattern(settings: Settings, of_others: tuple[str | None, ...]) -> re.Pattern[str]:
     kept = [getattr(settings, setting.name) for setting in fields(settings) if not setting.repr]
-    kept += [os.environ.get(name) for name in _OF_OTHERS]
-    secrets = {form for value in kept if value for part in _parts(value) for form in _forms(part) if form}
-    longest_first = sorted(secrets, key=len, reverse=True)
+    parts = {part for value in (*kept, *of_others) if value for part in _parts(value)}
+    forms = {form for part in parts for form in _forms(part) if len(form) >= _SHORTEST}
+    longest_first = sorted(forms, key=len, reverse=True)
     return re.compile("|".join(map(_found, longest_first)) or r"(?!)")
 
 
@@ -66,17 +75,17 @@ def _parts(secret: str) -> Iterator[str]:
     with suppress(ValueError):
         address = urlsplit(secret)
         yield address.password or ""
-        yield from (value for _, value in parse_qsl(address.query) if len(value) >= _LONG_ENOUGH)
+        yield from (value for name, value in parse_qsl(address.query) if _KEY.search(name))
 
 
 def _forms(secret: str) -> Iterator[str]:
-    yield secret
-    yield unquote(secret)
-    yield quote(secret, safe="")
-    yield quote(secret)
-    yield quote_plus(secret)
-    yield repr(secret)[1:-1]
-    yield json.dumps(secret)[1:-1]
+    for form in (secret, unquote(secret)):
+        yield form
+        yield quote(form, safe="", errors="replace")
+        yield quote(form, errors="replace")
+        yield quote_plus(form, errors="replace")
+        yield repr(form)[1:-1]
+        yield json.dumps(form)[1:-1]
 
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")

@@ -166,3 +166,26 @@ def test_an_error_has_the_secrets_of_the_settings_hidden(told: Told) -> None:
     said = told()
     assert "It failed at •••" in said
     assert [secret for secret in ("hunter2horse", SECRET_KEY, "271828") if secret in said] == []
+
+
+def test_an_error_keeps_the_id_that_aws_gave_its_request(told: Told) -> None:
+    log.configure(Settings(lambda_function="quotes"))
+    token = log.request_id.set("12345678-abcd-4c3d-9e8f-12345678901a")
+    logging.getLogger("quoteapi.anything").error("It failed")
+    log.request_id.reset(token)
+    assert "ERROR It failed [12345678-abcd-4c3d-9e8f-12345678901a]\n" in told()
+
+
+def test_a_line_that_cannot_be_written_fails_nobody(told: Told) -> None:
+    log.configure(Settings(lambda_function="quotes"))
+    logging.getLogger("quoteapi.anything").error("%d of them", "not a number")
+    assert "ERROR A line could not be written (TypeError)" in told()
+
+
+@pytest.mark.parametrize("written", ['pa"ss\\word1', repr('pa"ss\\word1'), "pa%22ss%5Cword1"])
+def test_a_password_of_an_address_is_hidden_however_it_is_written(told: Told, written: str) -> None:
+    log.configure(Settings(database_url="postgresql://me:pa%22ss%5Cword1@db/quotes", lambda_function="quotes"))
+    logging.getLogger("quoteapi.anything").error("no way in with %s", written)
+    assert "word1" not in told()
+    logging.getLogger("quoteapi.anything").error("in quotes.py")
+    assert "ERROR in quotes.py" in told(), "the rest of an address is no secret"
