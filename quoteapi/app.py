@@ -21,7 +21,7 @@ from quoteapi.resources.catalogue import Counts, Listing, OneQuote
 from quoteapi.resources.quotes import Daily, EitherQuote, Random
 from quoteapi.resources.service import AsyncFailure, Health
 from quoteapi.resources.subscriptions import Subscribe, Unsubscribe
-from quoteapi.service import Service
+from quoteapi.service import Service, watch
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -78,11 +78,7 @@ def __getattr__(name: str) -> "App":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         settings = load_settings(os.environ)
-        log.configure(settings)
-        if settings.xray_tracing:
-            from quoteapi import xray  # noqa: PLC0415 it is large
-
-            xray.start()
+        watch(settings)
         app = globals()["api"] = create_app(settings)
     except WrongSetting as error:
         sys.stderr.write(f"Error: {error}\n")

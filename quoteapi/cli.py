@@ -96,14 +96,7 @@ class _Commands(click.Group):
             raise Failure(str(error), EXIT_SETTINGS) from error
         except (PeeweeException, sqlite3.Error) as error:
             raise Failure(f"The database cannot be used: {_in_a_line(error)}", EXIT_SETTINGS) from error
-        except (
-            CannotCopy,
-            GatewayError,
-            TooMany,
-            SmsSwitchedOff,
-            subscriptions.NotShared,
-            NoQuoteFound,
-        ) as error:
+        except (CannotCopy, GatewayError, TooMany, SmsSwitchedOff, subscriptions.NotShared, NoQuoteFound) as error:
             said = f"{error}".rstrip(".")
             raise Failure(f"{said[:1].upper()}{said[1:]}.") from error
         except (OSError, UnicodeError) as error:

@@ -27,6 +27,7 @@ FEWEST_CHARACTERS = 10
 MOST_DIGITS = 8
 MAKE_ONE = "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
 ANY_REGION = "*"
+AWS_REGION = r"[a-z]{2,5}(-[a-z]+)+-\d"
 
 
 class WrongSetting(Exception):
@@ -298,7 +299,7 @@ class Settings:
     )
     sns_region: str = _setting(
         "SNS_REGION",
-        _matching(r"[a-z]{2,5}(-[a-z]+)+-\d", "an AWS region, for example us-east-1"),
+        _matching(AWS_REGION, "an AWS region, for example us-east-1"),
         "us-east-1",
         "its region",
     )

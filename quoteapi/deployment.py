@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from quoteapi.config import ANY_REGION, MAKE_ONE, ROOT, SETTING_NAMES, Settings, WrongSetting, read_settings
+from quoteapi.config import ANY_REGION, AWS_REGION, MAKE_ONE, ROOT, SETTING_NAMES, Settings, WrongSetting, read_settings
+from quoteapi.redaction import OF_OTHERS
 
 ZAPPA_SETTINGS = ROOT / "zappa_settings.json"
 
@@ -52,11 +53,11 @@ PLACEHOLDER = re.compile(r"(?<!\?)(?<!\?P)<[^<>]+>")
 MEANINGS: Mapping[str, str] = {field.metadata["name"]: field.metadata["meaning"] for field in fields(Settings)}
 SECRETS = {
     *(field.metadata["name"] for field in fields(Settings) if not field.repr and field.name != "jwt_public_key"),
-    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD"),
+    *OF_OTHERS,
 }
 READERS = {field.metadata["name"]: field.metadata["read"] for field in fields(Settings)}
 NOT_TO_SET = ("AWS_LAMBDA_FUNCTION_NAME", "STAGE")
-OF_OTHERS = ("AWS_", "LAMBDA_", "PG", "PYTHON", "TZ")
+READ_BY_OTHERS = ("AWS_", "LAMBDA_", "PG", "PYTHON", "TZ")
 """How names begin that AWS, libpq and Python read."""
 AT_INIT = "INSTANTIATE_LAMBDA_HANDLER_ON_IMPORT"
 
@@ -251,7 +252,7 @@ def _names(place: str, environment: Mapping[str, Any]) -> Iterator[Check]:
             yield Check("name", "wrong", f"{place}: {name} is set by itself", "Remove it.")
         elif name == AT_INIT and place != "aws_environment_variables":
             yield Check("name", "wrong", f"{place}: {name} comes too late", "Move it to aws_environment_variables.")
-        elif name not in (*SETTING_NAMES, AT_INIT) and not name.startswith(OF_OTHERS):
+        elif name not in (*SETTING_NAMES, AT_INIT) and not name.startswith(READ_BY_OTHERS):
             close = meant(name, SETTING_NAMES)
             to_do = close or "Remove it, or see the README for the names."
             yield Check("name", "wrong" if close else "advice", f"{place}: {name} is no setting of QuoteAPI", to_do)
@@ -320,7 +321,7 @@ KINDS = {
     ),
 }
 FORMS = {
-    "aws_region": (r"[a-z]{2,5}(-[a-z]+)+-\d", "a region, for example eu-central-1"),
+    "aws_region": (AWS_REGION, "a region, for example eu-central-1"),
     "certificate_arn": (
         r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/\S+",
         "an ARN, with the account's 12 digits",

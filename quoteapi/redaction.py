@@ -33,7 +33,7 @@ _LONG_ENOUGH = 12
 _SHORTEST = 4
 """With fewer characters, hiding it would leave nothing to read."""
 _KEY = re.compile(r"(?i)pass|key|token|secret")
-_OF_OTHERS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD")
+OF_OTHERS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD")
 """What Lambda gives a function to call AWS with, and what libpq reads."""
 
 
@@ -52,7 +52,7 @@ def _number_hidden(text: str) -> str:
 
 
 def _secrets(settings: Settings) -> re.Pattern[str]:
-    return _pattern(settings, tuple(os.environ.get(name) for name in _OF_OTHERS))
+    return _pattern(settings, tuple(os.environ.get(name) for name in OF_OTHERS))
 
 
 @lru_cache(maxsize=2)

@@ -95,6 +95,15 @@ def _put_together(settings: Settings, now: clock.Clock) -> Service:
     return Service(settings, now=now)
 
 
+def watch(settings: Settings) -> None:
+    """Have log lines written and, where it is asked for, calls out traced."""
+    log.configure(settings)
+    if settings.xray_tracing:
+        from quoteapi import xray
+
+        xray.start()
+
+
 @contextmanager
 def at_work() -> Iterator[Service]:
     """Put the service together from the environment, with its database open, for one piece of work of Lambda's.
@@ -104,11 +113,7 @@ def at_work() -> Iterator[Service]:
     with reported_failures():
         settings = load_settings(os.environ)
         if settings.on_lambda:
-            log.configure(settings)
-        if settings.xray_tracing:
-            from quoteapi import xray
-
-            xray.start()
+            watch(settings)
         with database.connect(settings).connection_context():
             yield _put_together(settings, clock.now)
 

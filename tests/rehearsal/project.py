@@ -50,8 +50,6 @@ class Project:
         environment = environment_for_lambda()
         (folder / environment.name).symlink_to(environment)
         self.settings = _filled_in((folder / "zappa_settings.json").read_text(), aws.placeholders)
-        for stage in self.settings.values():
-            _move_to_emulated(stage, aws.placeholders)
         (folder / "zappa_settings.json").write_text(json.dumps(self.settings))
 
     def of_stage(self, stage: str, name: str) -> Any:  # noqa: ANN401 whatever JSON has
@@ -76,17 +74,17 @@ class Project:
 
 
 def _filled_in(settings: str, values: Mapping[str, str]) -> dict[str, Any]:
-    for placeholder, value in values.items():
-        settings = settings.replace(placeholder, value)
-    if left := sorted(set(re.findall(r"<[^>\"]+>", settings))):
-        raise Wrong(f"the rehearsal has nothing to put for {left} in zappa_settings.json")
     parsed: dict[str, Any] = json.loads(settings)
+    for stage in parsed.values():
+        _move_to_emulated(stage, values)
+    if left := sorted(set(re.findall(r"<[^>\"]+>", json.dumps(parsed)))):
+        raise Wrong(f"the rehearsal has nothing to put for {left} in zappa_settings.json")
     parsed["base"] |= {"touch": False, "runtime": f"python{sys.version_info.major}.{sys.version_info.minor}"}
     return parsed
 
 
 def _move_to_emulated(stage: dict[str, Any], values: Mapping[str, str]) -> None:
-    """Change what an operator filled in already: nothing of the rehearsal is of the real account."""
+    """Fill in what an operator does, also where it is filled in: nothing of the rehearsal is of the real account."""
     bucket, domain, account = values["<your-bucket>"], values["<quotes.example.org>"], values["<account-id>"]
     there = {
         "aws_region": REGION,

@@ -6,8 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Empty, Queue
@@ -174,15 +173,3 @@ def _runtime_folder(folder: Path) -> Path:
             for top in {file.parts[0] for file in distribution.files or []} - {"__pycache__", ".."}:
                 (runtime / top).symlink_to(str(distribution.locate_file(top)))
     return runtime
-
-
-@contextmanager
-def running(
-    package: Path, configuration: Mapping[str, Any], folder: Path, environment: Mapping[str, str]
-) -> Iterator[Function]:
-    """Run a function in a folder of its own, until the block ends."""
-    function = Function(package, configuration, folder, environment)
-    try:
-        yield function
-    finally:
-        function.stop()

@@ -7,8 +7,6 @@ class Stage(NamedTuple):
     """A stage, by what sets it apart."""
 
     name: str
-    about: str
-    """What it shows, in a word or two."""
     fails_on_demand: bool = False
     """Whether `/async-failure` is there."""
     has_domain: bool = False
@@ -32,15 +30,15 @@ class Stage(NamedTuple):
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("dev", "the plain one", fails_on_demand=True),
-        Stage("prod", "domain, PostgreSQL", has_domain=True, shares_state=True),
-        Stage("dev_key", "API key", needs_key=True),
-        Stage("dev_iam", "signed requests", authorization="AWS_IAM"),
+        Stage("dev", fails_on_demand=True),
+        Stage("prod", has_domain=True, shares_state=True),
+        Stage("dev_key", needs_key=True),
+        Stage("dev_iam", authorization="AWS_IAM"),
         # cryptography, by which tokens of RS256 are checked, is one large library.
-        Stage("dev_auth", "bearer token", authorization="CUSTOM", brings_bytes=(5_000_000, 15_500_000)),
-        Stage("dev_dlq", "dead letters", fails_on_demand=True, has_dead_letters=True),
-        Stage("dev_xray", "X-Ray", is_traced=True),
-        Stage("dev_vpc", "private network", is_in_vpc=True, shares_state=True),
+        Stage("dev_auth", authorization="CUSTOM", brings_bytes=(5_000_000, 15_500_000)),
+        Stage("dev_dlq", fails_on_demand=True, has_dead_letters=True),
+        Stage("dev_xray", is_traced=True),
+        Stage("dev_vpc", is_in_vpc=True, shares_state=True),
     )
 }
 
