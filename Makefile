@@ -10,6 +10,7 @@ SERVICE := .venv
 DEVELOPMENT := .venv-dev
 PIPENV := .venv-pipenv
 LAMBDA := .venv-lambda
+FROM_NPM := tests/npm/node_modules
 PIPENV_RELEASE := 2026.10.3
 IN_DEVELOPMENT := $(DEVELOPMENT)/bin/python -m
 
@@ -22,7 +23,7 @@ run: $(SERVICE)/.ready ## Serve on http://127.0.0.1:8000 (HOST and PORT change t
 	@exec $(SERVICE)/bin/python -m quoteapi serve
 
 .PHONY: test
-test: $(DEVELOPMENT)/.ready $(LAMBDA)/.ready ## Run the whole test suite
+test: $(DEVELOPMENT)/.ready $(LAMBDA)/.ready $(if $(shell command -v npm),$(FROM_NPM)/.ready) ## Run the whole test suite
 	@$(IN_DEVELOPMENT) pytest -n 2 $(ARGS)
 
 .PHONY: lint
@@ -74,7 +75,7 @@ export WITHOUT_INDEX
 
 .PHONY: clean
 clean: ## Remove the environments and caches (not the working database)
-	@rm -rf $(SERVICE) $(DEVELOPMENT) $(PIPENV) $(LAMBDA) build .setup.log .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(SERVICE) $(DEVELOPMENT) $(PIPENV) $(LAMBDA) $(FROM_NPM) build .setup.log .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # ---- set-up
 
@@ -116,6 +117,12 @@ $(DEVELOPMENT)/.ready: Pipfile.lock pyproject.toml | $(PIPENV)/.ready
 # Which packages these are, the lock says; the module makes them anew where they are others.
 $(LAMBDA)/.ready: Pipfile.lock quoteapi/package.py | $(DEVELOPMENT)/.ready
 	@$(DEVELOPMENT)/bin/python -c "from quoteapi.package import environment_for_lambda; environment_for_lambda()" && touch $@
+
+# Two of the suite's tools. Where they cannot be had the suite goes on without them, and says what it left out.
+$(FROM_NPM)/.ready: $(wildcard tests/npm/package*.json)
+	@echo "Setting up newman and axe (once) ..."; \
+	if (cd tests/npm && npm ci) >.setup.log 2>&1; then touch $@; \
+	else echo "They cannot be had just now, so the suite goes on without them. Details: .setup.log" >&2; fi
 
 $(PIPENV)/.ready:
 	@$(FIND_PYTHON); \

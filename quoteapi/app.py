@@ -6,6 +6,8 @@ import random
 import re
 import sys
 from collections.abc import Iterable
+from datetime import datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -17,7 +19,13 @@ from quoteapi.config import Settings, WrongSetting, load_settings
 from quoteapi.models import Author, Category
 from quoteapi.problems import add_problems
 from quoteapi.quotes import SteadyQuotes
+from quoteapi.resources.addresses import address_in
+from quoteapi.resources.allowances import CountedReads, ReadLimit
+from quoteapi.resources.cards import DailyCard, QuoteCard
 from quoteapi.resources.catalogue import Counts, Listing, OneQuote
+from quoteapi.resources.contract import Contract, Reference
+from quoteapi.resources.feeds import ATOM, JSON_FEED, Feed
+from quoteapi.resources.pages import Another, Assets, Day, Home
 from quoteapi.resources.quotes import Daily, EitherQuote, Random
 from quoteapi.resources.service import AsyncFailure, Health
 from quoteapi.resources.subscriptions import Subscribe, Unsubscribe
@@ -30,7 +38,7 @@ if TYPE_CHECKING:
 
 BOOT_FAILED = 3
 """The exit code from which gunicorn knows that starting another worker would not help."""
-EXPOSED_HEADERS = "ETag, Link, Retry-After, X-Request-ID"
+EXPOSED_HEADERS = "ETag, Link, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"
 ASCII = "".join(map(chr, range(33, 127)))
 
 
@@ -53,19 +61,28 @@ def create_app(
         _ = service.handing  # what is wrong with it should be told now; a cold start need not load it
     quotes = SteadyQuotes(service.quotes, now, service.randomness)
     daily, another = Daily(quotes, now), Random(quotes)
-    app = App(daily, _Identify(service.randomness), settings.cors_origins)
+    app = App(daily, _Identify(service.randomness), settings, now)
     app.req_options.strip_url_path_trailing_slash = True
     add_problems(app, settings)
-    app.add_route("/", another)
+    app.add_route("/", Home(quotes, another, settings, now))
+    app.add_route("/days/{day}", Day(quotes, settings, now))
+    app.add_route("/another", Another(quotes, settings))
     app.add_route("/daily", daily)
     app.add_route("/random", another)
     app.add_route("/quote", EitherQuote(daily, another))
     app.add_route("/quotes", Listing(settings))
-    app.add_route("/quotes/{quote_id}", OneQuote())
+    app.add_route("/quotes/{quote_id}", OneQuote(settings))
+    app.add_route("/daily.svg", DailyCard(quotes, now))
+    app.add_route("/quotes/{quote_id}.svg", QuoteCard(now))
     app.add_route("/authors", Counts(settings, Author, "author", "authors"))
     app.add_route("/categories", Counts(settings, Category, "category", "categories"))
     app.add_route("/subscribe", Subscribe(service))
     app.add_route("/unsubscribe", Unsubscribe(service))
+    app.add_route("/feed.xml", Feed(ATOM, quotes, settings, now))
+    app.add_route("/feed.json", Feed(JSON_FEED, quotes, settings, now))
+    app.add_route("/assets/{name}", Assets())
+    app.add_route("/openapi.json", Contract())
+    app.add_route("/docs", Reference(settings))
     app.add_route("/health", Health())
     if settings.async_failure:
         app.add_route("/async-failure", AsyncFailure(service))
@@ -93,16 +110,22 @@ class App(falcon.App[falcon.Request, falcon.Response]):
     the two, and `make bench` shows what it is worth.
     """
 
-    def __init__(self, daily: Daily, identify: "_Identify", origins: tuple[str, ...]) -> None:
-        self._headers_of_all = _cors_headers(origins)
+    def __init__(self, daily: Daily, identify: "_Identify", settings: Settings, now: clock.Clock) -> None:
+        origins = settings.cors_origins
+        self._headers_of_all = [("x-content-type-options", "nosniff"), *_cors_headers(origins)]
+        self._reads = ReadLimit(settings.read_limit) if settings.read_limit is not None else None
         middleware: list[Any] = [_RequestLog(identify), _Connection()]
+        if self._reads is not None:
+            middleware.append(CountedReads(self._reads, settings, now))
         if origins:
             allowed = "*" if origins == ("*",) else origins
             middleware.append(falcon.CORSMiddleware(allowed, expose_headers=EXPOSED_HEADERS))
-            middleware.append(_HeadersOfAll(self._headers_of_all))
+        middleware.append(_HeadersOfAll(self._headers_of_all))
         super().__init__(middleware=middleware)
         self._daily = daily
         self._identify = identify
+        self._settings = settings
+        self._now = now
 
     def __call__(self, env: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a request, as WSGI has it."""
@@ -112,16 +135,25 @@ class App(falcon.App[falcon.Request, falcon.Response]):
             and not env.get("QUERY_STRING")
             and "HTTP_IF_NONE_MATCH" not in env
             and "HTTP_ORIGIN" not in env
-            and (answer := self._daily.known_for_today()) is not None
+            and (answer := self._daily.known_for_today(now := self._now())) is not None
+            and (allowance := self._allowance(env, now)) is not None
         ):
             identity = self._identify(env)
             log.request_line("GET", "/daily", 200)
-            start_response("200 OK", [("x-request-id", identity), *answer.headers, *self._headers_of_all])
+            headers = [("x-request-id", identity), *answer.headers, *allowance, *self._headers_of_all]
+            start_response("200 OK", headers)
             return (answer.body,)
         if not (query := env.get("QUERY_STRING", "")).isascii():
             # As curl sends what somebody typed; Falcon, like RFC 3986, knows only what is percent-encoded.
             env["QUERY_STRING"] = quote(query, safe=ASCII, encoding="latin-1")
         return super().__call__(env, start_response)
+
+    def _allowance(self, env: "WSGIEnvironment", now: datetime) -> list[tuple[str, str]] | None:
+        """Count a request. Answer the headers that tell what is left, None if it is one too many."""
+        if self._reads is None:
+            return []
+        left, seconds = self._reads.count(address_in(env, self._settings), now)
+        return self._reads.headers(left, seconds) if left >= 0 else None
 
 
 class _Identify:
@@ -156,7 +188,12 @@ class _RequestLog:
     ) -> None:
         # The route and not the path; neither that nor the method is what a stranger wrote.
         method = req.method if req.method in falcon.HTTP_METHODS else "(no such method)"
-        log.request_line(method, req.uri_template or "(no such page)", resp.status_code)
+        log.request_line(method, req.uri_template or _nowhere(resp), resp.status_code)
+
+
+def _nowhere(resp: falcon.Response) -> str:
+    """Answer what stands for the route in a log line, where none was found, or none was looked for."""
+    return "(too many requests)" if resp.status_code == HTTPStatus.TOO_MANY_REQUESTS else "(no such page)"
 
 
 class _Connection:
@@ -170,7 +207,7 @@ class _Connection:
 
 
 class _HeadersOfAll:
-    """Gives every answer the headers that depend on a setting alone, for the sake of caches."""
+    """Gives every answer the headers that depend on nothing, or on a setting alone, for the sake of caches."""
 
     def __init__(self, headers: list[tuple[str, str]]) -> None:
         self._headers = headers

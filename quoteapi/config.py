@@ -153,6 +153,18 @@ def _window(value: str) -> Window:
     return _windows(value)[0]
 
 
+_MANY = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,3}[smhd])", re.ASCII)
+
+
+def _many_or_off(value: str) -> Window | None:
+    if value.lower() == "off":
+        return None
+    found = _MANY.fullmatch(value)
+    if found is None:
+        raise ValueError("off, or 1 to 999999999 in 1 to 9999 s, m, h or d, for example 600/1m")
+    return _window(f"1/{found[2]}")._replace(most=int(found[1]))
+
+
 def _cap(value: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) <= MOST_DIGITS):
         raise ValueError("a whole number from 0 to 99999999, for example 1000")
@@ -287,6 +299,9 @@ class Settings:
     )
     wrong_tries_per_address: tuple[Window, ...] = _setting(
         "WRONG_TRIES_PER_ADDRESS", _windows, (Window(30, 3_600),), "wrong tries by one client address"
+    )
+    read_limit: Window | None = _setting(  # noqa: RUF009 as above
+        "READ_LIMIT", _many_or_off, Window(600, 60), "requests of one client address to one process; `off` for no limit"
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "TRUSTED_PROXIES", _networks, (), "proxies whose `X-Forwarded-For` is believed"

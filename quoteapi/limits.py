@@ -1,11 +1,13 @@
-"""Every limit, by name. All are kept in the database, and hold however many processes there are.
+"""Every limit but that of reads, by name. All are kept in the database, and hold however many processes there are.
 
 A bucket holds so many tokens, and each comes back one window after it was taken: so no stretch of that length, wherever
 it begins, sees more of them taken. Keys are digests: the table has neither numbers nor addresses.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from math import ceil
+from typing import NamedTuple
 
 from quoteapi.clock import Clock, seconds_to_midnight
 from quoteapi.config import ANY_REGION, Settings, Window
@@ -18,12 +20,26 @@ REPORTS = Window(1, 60)
 """Of one failure, in all containers together; no setting, as nobody wants to read more of them."""
 
 
+class Left(NamedTuple):
+    """What a limit leaves to a client address: so many more within so many seconds."""
+
+    policy: str
+    window: Window
+    left: int
+    seconds: int
+
+
+Tell = Callable[[tuple[Left, ...]], None]
+"""Tells a client what its address has left. Never what a number has: others ask for that too."""
+
+
 class TooMany(Exception):
-    """A limit was reached. The message says which; `retry_after` is in seconds."""
+    """A limit was reached. The message says which; `retry_after` is in seconds; `left` is of a client address only."""
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = max(1, ceil(retry_after))
+        self.left: tuple[Left, ...] = ()
 
 
 class RegionNotServed(Exception):
@@ -37,8 +53,9 @@ class SmsSwitchedOff(Exception):
 class Taken:
     """A token that was taken, and can be given back in the same transaction."""
 
-    def __init__(self, key: str, before: str, after: str) -> None:
+    def __init__(self, key: str, before: str, after: str, left: tuple[Left, ...]) -> None:
         self._key, self._before, self._after = key, before, after
+        self.left = left
 
     def give_back(self) -> None:
         """Undo the taking."""
@@ -58,16 +75,15 @@ class Limits:
         """Count a code to a number: what its owner can be bothered with. Raises `TooMany`."""
         self._take("codes to number", mobile, self._settings.codes_per_number, "Too many codes for this number.")
 
-    def asked_by_address(self, address: str) -> None:
+    def asked_by_address(self, address: str) -> Taken:
         """Count what one client address asks for: codes, and leaving without one. Raises `TooMany`."""
-        self._take(
-            "asked by address", address, self._settings.codes_per_address, "Too many requests from your address."
-        )
+        windows = self._settings.codes_per_address
+        return self._take("asked by address", address, windows, "Too many requests from your address.", "codes")
 
     def tries_by_address(self, address: str) -> Taken:
         """Count a try at a code by one client address; a right one is given back. Raises `TooMany`."""
         windows = self._settings.wrong_tries_per_address
-        return self._take("tries by address", address, windows, "Too many wrong codes from your address.")
+        return self._take("tries by address", address, windows, "Too many wrong codes from your address.", "tries")
 
     def regions(self, mobile: str) -> None:
         """Let pass the countries that SMS go to. Raises `RegionNotServed`."""
@@ -126,11 +142,18 @@ class Limits:
         TokenBucket.delete().where(TokenBucket.updated_at < now - longest).execute()
         SmsCount.delete().where(SmsCount.date < now.date() - timedelta(days=400)).execute()
 
-    def _take(self, name: str, value: str, windows: tuple[Window, ...], message: str) -> Taken:
+    def _take(
+        self, name: str, value: str, windows: tuple[Window, ...], message: str, policy: str | None = None
+    ) -> Taken:
+        """Take a token of each window. With the name of a `policy`, tell what is left: whoever asks may know."""
         key, now = self._digests(name, value), self._clock()
         while True:  # until nobody else took one between reading and writing
             before: str | None = TokenBucket.select(TokenBucket.taken).where(TokenBucket.key == key).scalar()
-            after = _one_more(before or "", windows, now, message)
+            try:
+                after = _one_more(before or "", windows, now, message)
+            except TooMany as error:
+                error.left = _left(policy, before or "", windows, now)
+                raise
             row = {"taken": after, "updated_at": now}
             if before is None:
                 changed = TokenBucket.insert(key=key, **row).on_conflict_ignore().as_rowcount().execute()
@@ -138,7 +161,7 @@ class Limits:
                 same = (TokenBucket.key == key) & (TokenBucket.taken == before)
                 changed = TokenBucket.update(row).where(same).execute()
             if changed:
-                return Taken(key, before or "", after)
+                return Taken(key, before or "", after, _left(policy, after, windows, now))
 
 
 def set_switch(now: datetime, *, off: bool) -> None:
@@ -151,10 +174,7 @@ def set_switch(now: datetime, *, off: bool) -> None:
 
 def _one_more(taken: str, windows: tuple[Window, ...], now: datetime, message: str) -> str:
     """Answer when tokens were taken, with one taken now. Raises `TooMany`."""
-    millis = round(now.timestamp() * 1_000)
-    longest = max(window.seconds for window in windows) * 1_000
-    # What lies further ahead than any window is from a clock that was wrong.
-    moments = [moment for moment in map(int, taken.split()) if moment <= millis + longest]
+    millis, moments = _moments(taken, windows, now)
     waits = [
         moments[-window.most] + window.seconds * 1_000 - millis for window in windows if len(moments) >= window.most
     ]
@@ -162,3 +182,25 @@ def _one_more(taken: str, windows: tuple[Window, ...], now: datetime, message: s
         raise TooMany(message, wait / 1_000)
     most = max(window.most for window in windows)
     return " ".join(map(str, [*moments, millis][-most:]))
+
+
+def _left(policy: str | None, taken: str, windows: tuple[Window, ...], now: datetime) -> tuple[Left, ...]:
+    """Answer what each window leaves, and how long until one more comes back; nothing where nobody may know."""
+    if policy is None:
+        return ()
+    millis, moments = _moments(taken, windows, now)
+    lefts = []
+    for number, (most, seconds) in enumerate(windows, 1):
+        inside = [moment for moment in moments if moment > millis - seconds * 1_000]
+        back = [*inside[-most:], millis][0] + seconds * 1_000 - millis
+        name = policy if number == 1 else f"{policy}-{number}"
+        lefts.append(Left(name, Window(most, seconds), max(0, most - len(inside)), ceil(back / 1_000)))
+    return tuple(lefts)
+
+
+def _moments(taken: str, windows: tuple[Window, ...], now: datetime) -> tuple[int, list[int]]:
+    """Answer this moment and those when tokens were taken, in milliseconds."""
+    millis = round(now.timestamp() * 1_000)
+    longest = max(window.seconds for window in windows) * 1_000
+    # What lies further ahead than any window is from a clock that was wrong.
+    return millis, [moment for moment in map(int, taken.split()) if moment <= millis + longest]

@@ -58,6 +58,16 @@ def regions() -> frozenset[str]:
     return frozenset(phonenumbers.SUPPORTED_REGIONS)
 
 
+def spaced(text: str) -> str:
+    """Answer a number as people of its country write it, as in +91 90280 00001; what is none, as it is."""
+    import phonenumbers  # noqa: PLC0415
+
+    try:
+        return phonenumbers.format_number(phonenumbers.parse(text), phonenumbers.PhoneNumberFormat.INTERNATIONAL)
+    except phonenumbers.NumberParseException:
+        return text
+
+
 def masked(mobile: str) -> str:
     """Answer a number with its middle hidden, as in +91••••••0001."""
     digits = mobile.lstrip("+")

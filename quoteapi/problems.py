@@ -12,6 +12,8 @@ from quoteapi.config import Settings
 from quoteapi.limits import RegionNotServed, SmsSwitchedOff, TooMany
 from quoteapi.otp import CodeExpired, NoCodeAskedFor, WrongCode
 from quoteapi.quotes import FAULTS, DateToCome, NoQuoteFound
+from quoteapi.resources.allowances import tell
+from quoteapi.resources.pages import NEW_CODE, WHERE_QUOTES_ARE, answer_problem, prefers_page
 from quoteapi.subscriptions import CodeNotSent, NotShared, RepliedStop
 
 PROBLEM_JSON = "application/problem+json"
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def add_problems(app: "falcon.App[falcon.Request, falcon.Response]", settings: Settings) -> None:
     """Make every error of an app a problem document; on Lambda, report those that are faults of ours."""
-    app.set_error_serializer(_write)
+    app.set_error_serializer(partial(_write, settings))
     app.add_error_handler(DateToCome, _date_to_come)
     app.add_error_handler(NoQuoteFound, _no_quote_found)
     app.add_error_handler(TooMany, _too_many)
@@ -36,14 +38,19 @@ def add_problems(app: "falcon.App[falcon.Request, falcon.Response]", settings: S
     app.add_error_handler(Exception, unforeseen)
 
 
-def _write(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
+def _write(settings: Settings, req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
+    """Write an error as the client would have it: as a problem document or, for people, as a page."""
     detail = error.description
     if isinstance(error, falcon.HTTPRouteNotFound):
-        detail = "Nothing is here. GET /daily answers the quote of the day, /random another one each time, /quotes all."
+        detail = f"Nothing is here.{WHERE_QUOTES_ARE}"
     elif isinstance(error, falcon.HTTPMethodNotAllowed):
         detail = f"{req.method} does not work here. Send one of: {resp.get_header('Allow')}."
     # Falcon's own titles repeat the number, as in "404 Not Found".
     title = str(error.title or error.status).removeprefix(f"{error.status_code} ")
+    resp.append_header("Vary", "Accept")
+    if prefers_page(req):
+        answer_problem(req, resp, settings, title, detail)
+        return
     document: dict[str, object] = {"title": title, "status": error.status_code}
     if detail is not None:
         document["detail"] = detail
@@ -64,6 +71,7 @@ def _no_quote_found(req: falcon.Request, resp: falcon.Response, error: NoQuoteFo
 
 
 def _too_many(req: falcon.Request, resp: falcon.Response, error: TooMany, params: object) -> None:
+    tell(resp, error.left)
     minutes = -(-error.retry_after // 60)
     wait = f"{error.retry_after} seconds" if minutes == 1 else f"{minutes} minutes"
     raise falcon.HTTPTooManyRequests(
@@ -87,15 +95,14 @@ def _replied_stop(req: falcon.Request, resp: falcon.Response, error: RepliedStop
 
 
 def _not_the_code(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
-    anew = "Send mobile without otp to get a new one."
     if isinstance(error, WrongCode):
         tries = f"{error.tries_left} {'try' if error.tries_left == 1 else 'tries'} left"
         locked = "" if error.tries_left else ", and the number is locked for a while"
         title, detail = "Wrong OTP", f"This is not the code of the newest SMS; {tries}{locked}. No new SMS was sent."
     elif isinstance(error, CodeExpired):
-        title, detail = "OTP expired", f"The code has expired. {anew}"
+        title, detail = "OTP expired", f"The code has expired. {NEW_CODE}"
     else:
-        title, detail = "No OTP asked for", f"No code was asked for, or it was used. {anew}"
+        title, detail = "No OTP asked for", f"No code was asked for, or it was used. {NEW_CODE}"
     raise falcon.HTTPBadRequest(title=title, description=detail) from error
 
 

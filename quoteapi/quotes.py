@@ -6,11 +6,11 @@ import threading
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from random import Random
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from peewee import (
     EXCLUDED,
@@ -85,9 +85,14 @@ class Upstream(Protocol):
 # ---- what may be stored
 
 # Characters that nobody sees but that make texts differ or turn their order round: soft hyphen, zero width
-# space, word joiner, byte order mark, and the marks of writing direction. (Joiners are letters' business.)
+# space, word joiner, byte order mark, and the marks of writing direction; and the two numbers of no character that XML
+# refuses. (Joiners are letters' business.)
 _INVISIBLE = dict.fromkeys(
-    [0xAD, 0x61C, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+    [
+        *(0xAD, 0x61C, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, 0xFFFE, 0xFFFF),
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+    ]
 )
 
 
@@ -127,28 +132,38 @@ def _valid_text(name: str, value: object, most: int, *, may_be_empty: bool = Fal
 
 def row_of(quotation: Quotation, created_at: datetime) -> dict[str, Any]:
     """Answer the columns of a quotation as `Quote` stores it."""
-    names = comparable(quotation.author), comparable(quotation.category)
-    digest = hashlib.blake2b(f"{comparable(quotation.quote)}|{names[0]}".encode(), digest_size=16)
+    digest = _fingerprint(quotation)
     return {
         **quotation._asdict(),
         "created_at": created_at,
-        "fingerprint": digest.hexdigest(),
-        "shuffle": int.from_bytes(digest.digest()[:8]) >> 1,
+        "fingerprint": digest.hex(),
+        "shuffle": int.from_bytes(digest[:8]) >> 1,
         "length": len(quotation.quote),
-        "author_key": names[0],
-        "category_key": names[1],
+        "author_key": comparable(quotation.author),
+        "category_key": comparable(quotation.category),
         "words": words_of(quotation),
     }
 
 
+def _fingerprint(quotation: Quotation) -> bytes:
+    """Answer what tells quotations apart: text and author."""
+    told = f"{comparable(quotation.quote)}|{comparable(quotation.author)}"
+    return hashlib.blake2b(told.encode(), digest_size=16).digest()
+
+
+def id_of(quotation: Quotation) -> int | None:
+    """Answer the id under which a quotation is stored; None where it is not."""
+    known = Quote.select(Quote.id).where(Quote.fingerprint == _fingerprint(quotation).hex())
+    return cast("int | None", known.scalar())
+
+
 def keep(quotation: Quotation, now: datetime) -> tuple[int, bool]:
     """Store a quotation once. Answer its id, and whether it is new."""
+    if (known := id_of(quotation)) is not None:
+        return known, False
     row = row_of(quotation, now)
-    known = Quote.select(Quote.id).where(Quote.fingerprint == row["fingerprint"])
-    if (found := known.scalar()) is not None:
-        return found, False
     new = _store({row["fingerprint"]: row}) == 1
-    return known.scalar(), new
+    return cast("int", id_of(quotation)), new
 
 
 def keep_all(quotations: Iterable[Quotation], now: datetime) -> int:
@@ -220,20 +235,37 @@ def scheduled_id(day: date) -> int:
     a day; a quote added meanwhile waits for the next. So the answer for a date never changes when quotes are added,
     and machines with the same catalogue agree without talking. Raises `NoQuoteFound` where the catalogue is empty.
     """
+    return _scheduled_ids([day])[day]
+
+
+def _scheduled_ids(days: Iterable[date]) -> dict[date, int]:
+    """Answer `scheduled_id` of dates, the earliest first, in no more SQL statements than for the last of them."""
+    sizes = _sizes()
+    start, size, holds = next(sizes)
+    ids = {}
+    for day in days:
+        while (day - start).days >= holds:
+            start, size, holds = next(sizes)
+        ids[day] = shuffled((day - start).days % size, size) + 1
+    return ids
+
+
+def _sizes() -> Iterator[tuple[date, int, int]]:
+    """Answer from which date on rounds have what size, and for how many days that is known to hold, ever further."""
     first = Quote.select(Quote.created_at).order_by(Quote.created_at).limit(1).scalar()
     if first is None:
         raise NoQuoteFound(EMPTY_CATALOGUE)
-    start = first.date()
-    counted_to = first + timedelta(microseconds=1)
-    size = _size_before(counted_to)
-    while (day - start).days >= size:
+    start, counted_to = first.date(), first + timedelta(microseconds=1)
+    while True:
+        size = _size_before(counted_to)
+        yield start, size, size
         later = Quote.select(Quote.created_at).where(Quote.created_at >= counted_to)
         growth = later.order_by(Quote.created_at).limit(1).scalar()
-        same_size_to = day if growth is None else min(day, growth.date())
-        start += timedelta(days=size * max(1, (same_size_to - start).days // size))
+        last_start = date.max if growth is None else growth.date()
+        holds = size * ((last_start - start).days // size + 1)
+        yield start, size, holds
+        start += timedelta(days=holds)
         counted_to = midnight(start)
-        size = _size_before(counted_to)
-    return shuffled((day - start).days % size, size) + 1
 
 
 def _size_before(moment: datetime) -> int:
@@ -269,7 +301,7 @@ class Quotes:
 
         Raises `DateToCome` for tomorrow and later, `NoQuoteFound` where the catalogue is empty.
         """
-        if (stored := _stored_for(day)) is not None:
+        if (stored := _stored_for([day]).get(day)) is not None:
             return stored
         today = self._clock().date()
         if day > today:
@@ -279,9 +311,22 @@ class Quotes:
         if not self._day_lock.acquire(timeout=DECIDING_SECONDS):
             raise OperationalError("another thread has been deciding for long")
         try:
-            return _stored_for(day) or self._decide(day)
+            return _stored_for([day]).get(day) or self._decide(day)
         finally:
             self._day_lock.release()
+
+    def of_days(self, last: date, count: int) -> list[tuple[date, Quotation]]:
+        """Answer the quotes of `count` days, the newest first, as `of_date` does for each, in a few SQL statements.
+
+        `last` is today or earlier. Raises as `of_date` does.
+        """
+        days = [last - timedelta(days=n) for n in range(count)]
+        known = _stored_for(days)
+        if last not in known and last >= self._clock().date():
+            known[last] = self.of_date(last)
+        if missing := [day for day in reversed(days) if day not in known]:
+            known |= _scheduled_for(missing)
+        return [(day, known[day]) for day in days]
 
     def _decide(self, day: date) -> Quotation:
         """Store the quote of a date; where another process was faster, answer that one's."""
@@ -301,7 +346,7 @@ class Quotes:
                 raise
             log.warning("The quote of %s is not stored, only worked out: %s", day, error)
             return quotation
-        return _stored_for(day) or quotation
+        return _stored_for([day]).get(day) or quotation
 
     def random(self, filters: Filters) -> Quotation:
         """Answer another quote each time. Raises `NoQuoteFound` where none fits.
@@ -357,6 +402,9 @@ AGAIN = timedelta(seconds=10)
 """How long a database that was away is left alone by those who can do without it."""
 
 
+_Answer = TypeVar("_Answer")
+
+
 class SteadyQuotes:
     """Quotes for who should get one whatever happens: while the database is away, those of the shipped catalogue."""
 
@@ -375,11 +423,15 @@ class SteadyQuotes:
         """
         return self._ask(lambda quotes: quotes.of_date(day))
 
+    def of_days(self, last: date, count: int) -> tuple[list[tuple[date, Quotation]], bool]:
+        """Answer the quotes of `count` days, the newest first, and whether all are sure, as `of_date` does."""
+        return self._ask(lambda quotes: quotes.of_days(last, count))
+
     def random(self, filters: Filters) -> Quotation:
         """Answer another quote each time. Raises `NoQuoteFound` where none fits."""
         return self._quotes.at_hand(filters) or self._ask(lambda quotes: quotes.random(filters))[0]
 
-    def _ask(self, question: "Callable[[Quotes], Quotation]") -> tuple[Quotation, bool]:
+    def _ask(self, question: Callable[[Quotes], _Answer]) -> tuple[_Answer, bool]:
         now = self._clock()
         if now >= self._away_until and not self._is_slow():
             try:
@@ -436,9 +488,17 @@ class _Pool:
 _COLUMNS = (Quote.quote, Quote.author, Quote.category, Quote.source)
 
 
-def _stored_for(day: date) -> Quotation | None:
-    row = Quote.select(*_COLUMNS).join(DailyQuote).where(DailyQuote.date == day).tuples().first()
-    return Quotation(*row) if row is not None else None
+def _stored_for(days: Sequence[date]) -> dict[date, Quotation]:
+    rows: Any = DailyQuote.select(DailyQuote.date, *_COLUMNS).join(Quote).where(DailyQuote.date.in_(days)).tuples()
+    return {day: Quotation(*columns) for day, *columns in rows}
+
+
+def _scheduled_for(days: Iterable[date]) -> dict[date, Quotation]:
+    """Answer what the catalogue gives dates, the earliest first; where quotes were taken out, one by one."""
+    ids = _scheduled_ids(days)
+    rows: Any = Quote.select(Quote.id, *_COLUMNS).where(Quote.id.in_(set(ids.values()))).tuples()
+    there = {quote_id: Quotation(*columns) for quote_id, *columns in rows}
+    return {day: there.get(quote_id) or _quotation_from(quote_id) for day, quote_id in ids.items()}
 
 
 def _quotation_from(quote_id: int) -> Quotation:

@@ -14,7 +14,7 @@ from peewee import Case, Expression, ModelSelect, fn
 from quoteapi import database
 from quoteapi.clock import Clock
 from quoteapi.config import Settings
-from quoteapi.limits import Limits, SmsSwitchedOff, TooMany
+from quoteapi.limits import Limits, SmsSwitchedOff, Tell, TooMany
 from quoteapi.models import ACTIVE, STOPPED, UNSUBSCRIBED, ConsoleSms, Subscriber
 from quoteapi.models import database as bound
 from quoteapi.otp import Asked, CodeExpired, Made, NoCodeAskedFor, OneTimePasswords, WrongCode
@@ -107,22 +107,24 @@ class Subscriptions:
 
     # ---- what people ask
 
-    def ask(self, mobile: str, purpose: Purpose, address: str, hand: Handing) -> None:
+    def ask(self, mobile: str, purpose: Purpose, address: str, hand: Handing, tell: Tell = lambda _: None) -> None:
         """Have a code sent to a number, by which its owner agrees to subscribe, or to leave.
 
-        Who is not subscribed gets no SMS about leaving, but nothing else differs: no stranger learns who is. Raises
-        `NotShared`, `SmsSwitchedOff`, `RegionNotServed`, `TooMany`, `RepliedStop`, `CodeNotSent`.
+        Who is not subscribed gets no SMS about leaving, but nothing else differs: no stranger learns who is. Tells what
+        the address has left, unless a limit was reached. Raises `NotShared`, `SmsSwitchedOff`, `RegionNotServed`,
+        `TooMany`, `RepliedStop`, `CodeNotSent`.
         """
         self._need_shared_state()
         self._limits.switch()
         if purpose == "subscribe":  # whoever subscribed can leave, wherever SMS go by now
             self._limits.regions(mobile)
-        self._limits.asked_by_address(address)
+        taken = self._limits.asked_by_address(address)
         with bound.atomic():
             request = self._passwords.ask(mobile, purpose, address)
             self._limits.codes_to_number(mobile)
             if purpose == "subscribe":  # the other way, it is counted where it is known whether an SMS goes out
                 self._limits.single_sms_of_the_day()
+        tell(taken.left)
         if purpose == "subscribe" and self._has_stopped(mobile):
             raise RepliedStop
         try:
@@ -130,25 +132,29 @@ class Subscriptions:
         except GatewayError as error:
             raise CodeNotSent from error
 
-    def confirm(self, mobile: str, code: str, address: str, hand: Handing) -> None:
+    def confirm(self, mobile: str, code: str, address: str, hand: Handing, tell: Tell = lambda _: None) -> None:
         """Subscribe a number whose owner proved by a code that it is theirs. It is written before this returns.
 
-        Raises `NotShared`, `TooMany`, and what `OneTimePasswords.check` raises.
+        Tells what tries the address has left, if the code is not right. Raises `NotShared`, `TooMany`, and what
+        `OneTimePasswords.check` raises.
         """
-        subscriber_id = self._proved(mobile, "subscribe", code, address)
+        subscriber_id = self._proved(mobile, "subscribe", code, address, tell)
         if subscriber_id is not None:
             _hand_on(hand.subscribe, subscriber_id)
 
-    def leave(self, mobile: str, address: str, hand: Handing, code: str | None = None) -> None:
+    def leave(
+        self, mobile: str, address: str, hand: Handing, code: str | None = None, tell: Tell = lambda _: None
+    ) -> None:
         """Unsubscribe a number, if it is subscribed; with a code, only if that proves right.
 
-        Raises `NotShared`, `TooMany`, and what `OneTimePasswords.check` raises.
+        Tells what the address has left, as `ask` and `confirm` do. Raises `NotShared`, `TooMany`, and what
+        `OneTimePasswords.check` raises.
         """
         if code is not None:
-            subscriber_id = self._proved(mobile, "unsubscribe", code, address)
+            subscriber_id = self._proved(mobile, "unsubscribe", code, address, tell)
         else:
             self._need_shared_state()
-            self._limits.asked_by_address(address)
+            tell(self._limits.asked_by_address(address).left)
             subscriber_id = self._end(mobile)
         # For everybody: a stranger must not learn from the time it takes who was subscribed.
         _hand_on(hand.unsubscribe, subscriber_id or NOBODY)
@@ -164,7 +170,7 @@ class Subscriptions:
             log.warning("Whether a number replied STOP is not known: %s", error)
             return False
 
-    def _proved(self, mobile: str, purpose: Purpose, code: str, address: str) -> int | None:
+    def _proved(self, mobile: str, purpose: Purpose, code: str, address: str, tell: Tell) -> int | None:
         """Check a code, and write what it stands for. Answer whose subscription changed by that."""
         self._need_shared_state()
         with bound.atomic():
@@ -173,6 +179,8 @@ class Subscriptions:
                 asked = self._passwords.check(mobile, purpose, code)
             except (WrongCode, CodeExpired, NoCodeAskedFor, TooMany) as error:
                 not_right = error  # raised below: in here it would undo the counting
+                if not isinstance(error, TooMany):
+                    tell(taken.left)
             else:
                 taken.give_back()
                 if purpose == "unsubscribe":

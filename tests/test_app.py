@@ -175,7 +175,8 @@ def test_pages_of_the_named_origins_may_call(service: Service, path: str) -> Non
     other = requests.get(f"{base}{path}", headers={"Origin": "https://example.com"}, timeout=5)
     assert "Access-Control-Allow-Origin" not in other.headers
     plain = requests.get(f"{base}{path}", timeout=5)
-    assert [answer.headers["Vary"] for answer in (allowed, other, plain)] == ["Origin"] * 3, "or a cache mixes them up"
+    for answer in (allowed, other, plain):
+        assert "Origin" in answer.headers["Vary"].split(", "), "or a cache mixes them up"
 
 
 @on_a_file

@@ -125,6 +125,10 @@ def test_every_other_command_of_the_pages_is_one_that_is_tested_or_run_by_hand()
         r"curl '?http://127\.0\.0\.1:8000/(daily|random|quotes)[^']*'?",
         r"curl (-d \w+=\w+ )+http://127\.0\.0\.1:8000/(un)?subscribe",
         r"(eval \"\$\()?\.venv/bin/(quoteapi .*|gunicorn --workers 2 quoteapi\.app:api)",
+        # Run by test_clients.py; newman by test_postman.py.
+        r"(next=\$\()?curl -sS --(retry 3|fail-with-body) .+",
+        r"http (--check-status )?http://127\.0\.0\.1:8000/.+",
+        r"tests/npm/node_modules/\.bin/newman run postman/\S+ -e postman/\S+",
         r"\. \.venv/bin/activate",
         r"make (package|rehearse) STAGE=dev",
         # Tested by test_deploy_page.py, or run by the rehearsal.

@@ -22,6 +22,8 @@ from quoteapi.quotes import (
     NoQuoteFound,
     Quotation,
     Quotes,
+    SteadyQuotes,
+    id_of,
     keep,
     keep_all,
     scheduled_id,
@@ -37,6 +39,7 @@ from tests.cast import (
     ZOLA,
     StoppedClock,
     counted_statements,
+    file_of,
     make_catalogue,
     numbered,
     on_a_file,
@@ -148,7 +151,7 @@ def test_ten_years_of_a_tiny_catalogue_cost_a_few_statements() -> None:
     fill(3, NOON + 30 * DAY)
     with counted_statements() as statements:
         scheduled_id(NOON.date() + 3_650 * DAY)
-    assert len(statements) < 12
+    assert len(statements) < 8
 
 
 @on_a_file
@@ -226,6 +229,99 @@ def test_a_clock_that_is_set_back_does_not_rewrite_the_round(store: None) -> Non
         assert shown(first_day - 100 * DAY, 103) == before
 
 
+# ---- the quotes of many days
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.integers(1, 9)), max_size=4),
+    st.integers(1, 7),
+    st.dictionaries(st.integers(-9, 60), st.integers(1, 7)),
+    st.sets(st.integers(2, 20), max_size=3),
+    st.integers(0, 60),
+    st.integers(1, 40),
+)
+def test_many_days_have_the_quotes_that_each_has(  # noqa: PLR0913, PLR0917 whatever may differ
+    tmp_path_factory: pytest.TempPathFactory,
+    growth: list[tuple[int, int]],
+    start: int,
+    stored: dict[int, int],
+    taken_out: set[int],
+    today: int,
+    count: int,
+) -> None:
+    path = make_catalogue(tmp_path_factory.mktemp("days") / "days.db", numbered(start, first=0), NOON)
+    opened, clock = SqliteDatabase(str(path)), StoppedClock(NOON + today * DAY)
+    quotes, last = Quotes(clock, random.Random(1)), clock().date()
+    with bound.instead(opened), opened:
+        grown = NOON
+        for days, more in growth:
+            grown += days * DAY
+            fill(Quote.select().count() + more, grown)
+        for day, quote_id in stored.items():
+            DailyQuote.create(date=NOON.date() + day * DAY, quote=min(quote_id, start))
+        Quote.delete().where(Quote.id.in_(taken_out)).execute()
+        asked_together = quotes.of_days(last, count)
+        assert asked_together == [(last - n * DAY, quotes.of_date(last - n * DAY)) for n in range(count)]
+        assert quotes.of_days(last - DAY, 3) == [(last - n * DAY, quotes.of_date(last - n * DAY)) for n in (1, 2, 3)]
+
+
+@pytest.mark.usefixtures("empty")
+def test_a_year_of_days_costs_no_more_statements_than_two(quotes: Quotes, clock: StoppedClock) -> None:
+    fill(3, NOON - 300 * DAY)
+    fill(50, NOON - 200 * DAY)
+    today = clock().date()
+    quotes.of_date(today)
+    DailyQuote.create(date=today - 100 * DAY, quote=1)
+    costs = []
+    for count in (2, 30, 365):
+        with counted_statements() as statements:
+            assert len(quotes.of_days(today, count)) == count
+        costs.append(len(statements))
+    assert costs == [7, 7, 7], "stored ones, the quotes, and five for the three sizes that rounds had"
+
+
+def test_days_that_are_all_stored_cost_one_statement(quotes: Quotes, clock: StoppedClock) -> None:
+    today = clock().date()
+    for n in range(30):
+        DailyQuote.create(date=today - n * DAY, quote=n % 3 + 1)
+    with counted_statements() as statements:
+        days = quotes.of_days(today, 30)
+    assert len(statements) == 1
+    assert [day for day, _ in days] == [today - n * DAY for n in range(30)]
+
+
+def test_of_many_days_only_todays_is_stored(quotes: Quotes, clock: StoppedClock) -> None:
+    today = clock().date()
+    assert quotes.of_days(today, 30)[0] == (today, quotes.of_date(today))
+    assert [row.date for row in DailyQuote.select()] == [today]
+
+
+def test_many_days_of_an_empty_catalogue_are_told_so(quotes: Quotes, clock: StoppedClock) -> None:
+    Quote.delete().execute()
+    with pytest.raises(NoQuoteFound):
+        quotes.of_days(clock().date(), 30)
+    with pytest.raises(NoQuoteFound):
+        quotes.of_days(clock().date() - DAY, 30)
+
+
+def test_many_days_up_to_one_to_come_are_not_decided(quotes: Quotes, clock: StoppedClock) -> None:
+    with pytest.raises(DateToCome):
+        quotes.of_days(clock().date() + DAY, 2)
+
+
+@on_a_file
+def test_while_the_database_is_away_many_days_are_the_shipped_catalogues_and_not_sure(
+    settings: Settings, store: None, quotes: Quotes, clock: StoppedClock
+) -> None:
+    today = clock().date()
+    steady = SteadyQuotes(quotes, clock, random.Random(1))
+    days, is_sure = steady.of_days(today, 30)
+    assert is_sure
+    bound.close()
+    file_of(settings).rename(file_of(settings).with_suffix(".away"))
+    assert steady.of_days(today, 30) == (days, False)
+
+
 # ---- random quotes
 
 
@@ -277,6 +373,15 @@ def test_where_none_fits_it_says_what_was_asked(quotes: Quotes) -> None:
 
 
 # ---- what may be stored
+
+
+def test_the_id_of_a_quotation_is_found_in_one_statement_unless_it_is_not_stored(store: None) -> None:
+    quote_id, _ = keep(KABIR, NOON)
+    for twin in (KABIR, KABIR._replace(quote="काल करे, सो आज कर!", category="other")):
+        with counted_statements() as statements:
+            assert id_of(twin) == quote_id
+        assert len(statements) == 1
+    assert id_of(KABIR._replace(author="Rahim")) is None
 
 
 @pytest.mark.parametrize("quotation", [ALCOTT, AUSTEN, ZOLA, KABIR])
@@ -348,7 +453,7 @@ def test_what_is_no_quote_is_refused_with_the_reason(fields: dict[str, object], 
 
 def test_white_space_is_evened_out_and_what_nobody_sees_is_dropped() -> None:
     fields = {
-        "quote": "\ufeff To  be,\n or\tnot\u00a0to\u200b be\u202e ",
+        "quote": "\ufeff To  be,\n or\tnot\u00a0to\u200b be\u202e\uffff\ufffe ",
         "author": " A ",
         "category": "b",
         "source": None,

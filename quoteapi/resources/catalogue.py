@@ -11,7 +11,10 @@ from falcon.uri import encode_value
 from quoteapi.config import Settings
 from quoteapi.database import hurried
 from quoteapi.models import Author, Category, Quote
+from quoteapi.quotes import Quotation
+from quoteapi.resources.addresses import own_address
 from quoteapi.resources.crowd import few_at_once
+from quoteapi.resources.pages import PAGE_SECONDS, Shown, answer_quote, prefers_page
 from quoteapi.resources.parameters import filters_asked_for, number
 from quoteapi.search import Total, counts, page, total, total_of
 
@@ -54,18 +57,32 @@ class Listing:
 class OneQuote:
     """A quote of the catalogue, with where it stands."""
 
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
     def on_get(self, req: falcon.Request, resp: falcon.Response, quote_id: str) -> None:
         """Answer the quote with an id."""
-        known = re.fullmatch(rf"[1-9]\d{{0,{MOST_DIGITS - 1}}}", quote_id, re.ASCII)
-        row = Quote.get_or_none(Quote.id == int(quote_id)) if known else None
-        if row is None:
-            raise falcon.HTTPNotFound(
-                title="No quote found", description="No quote has this id. GET /quotes lists them with their ids."
-            )
+        row = quote_with(quote_id)
+        resp.append_header("Vary", "Accept")
+        if prefers_page(req):
+            shown = Shown(Quotation(row.quote, row.author, row.category, row.source), row.id, is_sure=True)
+            answer_quote(req, resp, self._settings, shown, PAGE_SECONDS, f"/quotes/{row.id}")
+            return
         resp.text = f"{_encode({**_shown(row), 'source': row.source})}\n"
         resp.set_header("Cache-Control", f"public, max-age={QUOTE_SECONDS}")
 
     on_head = on_get
+
+
+def quote_with(quote_id: str) -> Quote:
+    """Answer the quote with the id that an address has. Raises `falcon.HTTPNotFound`."""
+    known = re.fullmatch(rf"[1-9]\d{{0,{MOST_DIGITS - 1}}}", quote_id, re.ASCII)
+    row: Quote | None = Quote.get_or_none(Quote.id == int(quote_id)) if known else None
+    if row is None:
+        raise falcon.HTTPNotFound(
+            title="No quote found", description="No quote has this id. GET /quotes lists them with their ids."
+        )
+    return row
 
 
 class Counts:
@@ -136,11 +153,7 @@ def _address(req: falcon.Request, settings: Settings) -> str:
     """Answer the address of the first page of what was asked for."""
     said = [(name, req.get_param(name)) for name in (*_FILTERS, "limit")]
     query = "&".join(f"{name}={encode_value(value)}" for name, value in said if value)
-    base = settings.public_url
-    if base is None:
-        # Proxies may hand on a host that a client made up, and caches would keep that for everybody.
-        base = req.root_path if settings.trusted_proxies else req.prefix
-    return f"{base}{req.path}{'?' if query else ''}{query}"
+    return f"{own_address(req, settings)}{req.path}{'?' if query else ''}{query}"
 
 
 def _written(place: int | str, counted: Total) -> str:

@@ -38,27 +38,21 @@ class Daily:
     def __init__(self, quotes: SteadyQuotes, clock: Clock) -> None:
         self._quotes = quotes
         self._clock = clock
-        self._known: dict[date, _Rendered] = {}
+        self._known: dict[date, Rendered] = {}
         self._this_second: tuple[datetime, Answer | None] = _NEVER
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the quote of today or of `?date=`, to be kept by caches until midnight UTC."""
         now = self._clock()
-        rendered = self._rendered(_date_asked_for(req) or now.date())
-        resp.set_headers(_caching(rendered, now))
-        if _is_known(req, rendered.etag):
-            resp.status = falcon.HTTP_304
-        else:
-            resp.data = rendered.body
+        answer_until_midnight(req, resp, self._rendered(_date_asked_for(req) or now.date()), now)
 
     on_head = on_get
 
-    def known_for_today(self) -> Answer | None:
+    def known_for_today(self, now: datetime) -> Answer | None:
         """Answer today's quote if it was asked for before; what it takes to find out is left to `on_get`.
 
         The answer is the same for all of a second, which its `max-age` counts.
         """
-        now = self._clock()
         second, answer = self._this_second
         if not second <= now < second + _SECOND:
             rendered = self._known.get(now.date())
@@ -66,10 +60,11 @@ class Daily:
             self._this_second = now.replace(microsecond=0), answer
         return answer
 
-    def _rendered(self, day: date) -> "_Rendered":
+    def _rendered(self, day: date) -> "Rendered":
         rendered = self._known.get(day)
         if rendered is None:
-            rendered = _render(*self._quotes.of_date(day))
+            quotation, is_sure = self._quotes.of_date(day)
+            rendered = Rendered.of(_body(quotation), is_sure)
             if not rendered.is_sure:
                 return rendered
             if len(self._known) >= REMEMBERED_DATES:
@@ -113,23 +108,46 @@ class EitherQuote:
     on_head = on_get
 
 
-class _Rendered(NamedTuple):
+class Rendered(NamedTuple):
+    """What is answered all day; where it is not sure, the database was away."""
+
     body: bytes
     etag: str
     is_sure: bool
 
+    @classmethod
+    def of(cls, body: bytes, is_sure: bool) -> "Rendered":
+        """Make one of a body."""
+        return cls(body, f'"{hashlib.blake2b(body, digest_size=8).hexdigest()}"', is_sure)
 
-def _render(quotation: Quotation, is_sure: bool) -> _Rendered:
-    body = _body(quotation)
-    return _Rendered(body, f'"{hashlib.blake2b(body, digest_size=8).hexdigest()}"', is_sure)
+
+def answer_until_midnight(  # noqa: PLR0913
+    req: falcon.Request,
+    resp: falcon.Response,
+    rendered: Rendered,
+    now: datetime,
+    *,
+    media_type: str = falcon.MEDIA_JSON,
+    scope: str = "public",
+) -> None:
+    """Answer what caches may keep until midnight UTC, or that it is what the client has.
+
+    A `scope` of `private` leaves it to the client's own cache.
+    """
+    resp.set_headers(_caching(rendered, now, scope))
+    if _is_known(req, rendered.etag):
+        resp.status = falcon.HTTP_304
+    else:
+        resp.data = rendered.body
+        resp.content_type = media_type
 
 
-def _caching(rendered: _Rendered, now: datetime) -> list[tuple[str, str]]:
+def _caching(rendered: Rendered, now: datetime, scope: str = "public") -> list[tuple[str, str]]:
     seconds = seconds_to_midnight(now) if rendered.is_sure else min(UNSURE_SECONDS, seconds_to_midnight(now))
-    return [("etag", rendered.etag), ("cache-control", f"public, max-age={seconds}")]
+    return [("etag", rendered.etag), ("cache-control", f"{scope}, max-age={seconds}")]
 
 
-def _whole(rendered: _Rendered, now: datetime) -> Answer:
+def _whole(rendered: Rendered, now: datetime) -> Answer:
     of_the_body = [("content-length", str(len(rendered.body))), ("content-type", "application/json")]
     return Answer(rendered.body, _caching(rendered, now) + of_the_body)
 
@@ -145,13 +163,20 @@ def _is_known(req: falcon.Request, etag: str) -> bool:
     return asked is not None and any(known in {"*", etag.strip('"')} for known in asked)
 
 
+def date_of(text: str) -> date:
+    """Read a date, strictly of the form YYYY-MM-DD: Python itself would take 20261122 and 2026-W47-7 too.
+
+    Raises `ValueError`.
+    """
+    return date.fromisoformat(text if _DATE.fullmatch(text) else "")
+
+
 def _date_asked_for(req: falcon.Request) -> date | None:
     text = req.get_param("date")
     if text is None:
         return None
     try:
-        # Strictly this form: Python itself would take 20261122 and 2026-W47-7 too.
-        return date.fromisoformat(text if _DATE.fullmatch(text) else "")
+        return date_of(text)
     except ValueError as error:
         raise falcon.HTTPBadRequest(
             title="Invalid date", description="Send the date as YYYY-MM-DD, for example ?date=2026-11-22."

@@ -1,17 +1,23 @@
 """`/subscribe` and `/unsubscribe`."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 import falcon
 
 from quoteapi.otp import DIGITS
 from quoteapi.phone import RIGHT_FORM, InvalidMobile, read_mobile
-from quoteapi.resources.addresses import base_address, client_address
+from quoteapi.resources.addresses import base_address, client_address, refuse_other_sites
+from quoteapi.resources.allowances import tell
 from quoteapi.resources.crowd import few_at_once
+from quoteapi.resources.pages import SIX_DIGITS, Form, answer_form, prefers_page
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from quoteapi.config import Settings
     from quoteapi.service import Service
     from quoteapi.sms import Purpose
 
@@ -28,19 +34,21 @@ class Subscribe:
         self._service = service
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Send a code to `mobile` or, with its `otp`, subscribe it."""
-        service = self._service
-        with few_at_once():
-            fields = _fields(req)
-            mobile, otp, address = _mobile(fields), _otp(fields), client_address(req, service.settings)
-            if otp is None:
-                service.subscriptions.ask(mobile, "subscribe", address, service.handing)
-                _answer(resp, _sent(base_address(req, service.settings), mobile, "subscribe"))
-            else:
-                service.subscriptions.confirm(mobile, otp, address, service.handing)
-                _answer(resp, SUBSCRIBED)
+        """Do as with POST; who would rather have a page gets the form."""
+        _show_form_or(self.on_post, req, resp, self._service.settings, "subscribe")
 
-    on_post = on_get
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Send a code to `mobile` or, with its `otp`, subscribe it."""
+        service, settings = self._service, self._service.settings
+        with few_at_once():
+            mobile, otp = _said(req, settings, "subscribe")
+            address = client_address(req, settings)
+            if otp is None:
+                service.subscriptions.ask(mobile, "subscribe", address, service.handing, partial(tell, resp))
+                _answer(req, resp, settings, _sent(base_address(req, settings), mobile, "subscribe"), "code")
+            else:
+                service.subscriptions.confirm(mobile, otp, address, service.handing, partial(tell, resp))
+                _answer(req, resp, settings, SUBSCRIBED, "done")
 
 
 class Unsubscribe:
@@ -50,20 +58,53 @@ class Unsubscribe:
         self._service = service
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Unsubscribe `mobile` or, where leaving takes a code, send one first."""
-        service = self._service
-        takes_code = service.settings.unsubscribe_requires_otp
-        with few_at_once():
-            fields = _fields(req)
-            mobile, otp, address = _mobile(fields), _otp(fields), client_address(req, service.settings)
-            if takes_code and otp is None:
-                service.subscriptions.ask(mobile, "unsubscribe", address, service.handing)
-                _answer(resp, _sent(base_address(req, service.settings), mobile, "unsubscribe"))
-            else:
-                service.subscriptions.leave(mobile, address, service.handing, otp if takes_code else None)
-                _answer(resp, UNSUBSCRIBED)
+        """Do as with POST; who would rather have a page gets the form."""
+        _show_form_or(self.on_post, req, resp, self._service.settings, "unsubscribe")
 
-    on_post = on_get
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Unsubscribe `mobile` or, where leaving takes a code, send one first."""
+        service, settings = self._service, self._service.settings
+        takes_code = settings.unsubscribe_requires_otp
+        with few_at_once():
+            mobile, otp = _said(req, settings, "unsubscribe")
+            address = client_address(req, settings)
+            if takes_code and otp is None:
+                service.subscriptions.ask(mobile, "unsubscribe", address, service.handing, partial(tell, resp))
+                _answer(req, resp, settings, _sent(base_address(req, settings), mobile, "unsubscribe"), "code")
+            else:
+                code = otp if takes_code else None
+                service.subscriptions.leave(mobile, address, service.handing, code, partial(tell, resp))
+                _answer(req, resp, settings, UNSUBSCRIBED, "done")
+
+
+def _show_form_or(
+    act: "Callable[[falcon.Request, falcon.Response], None]",
+    req: falcon.Request,
+    resp: falcon.Response,
+    settings: "Settings",
+    purpose: "Purpose",
+) -> None:
+    """Show a browser the form with what its address says filled in: a link must not send an SMS, nor end anything."""
+    resp.append_header("Vary", "Accept")
+    if not prefers_page(req):
+        act(req, resp)
+        return
+    mobile, otp = (_text(dict(req.params), name) or "" for name in ("mobile", "otp"))
+    answer_form(req, resp, settings, Form(purpose, "code" if mobile and otp else "mobile", mobile, otp))
+
+
+def _said(req: falcon.Request, settings: "Settings", purpose: "Purpose") -> tuple[str, str | None]:
+    """Read the number and the code, as a request of our own page or of a program says them.
+
+    What was read is kept for the page of an error, which shows it again.
+    """
+    refuse_other_sites(req, settings)
+    fields = _fields(req)
+    req.context.form = Form(purpose, "mobile", _text(fields, "mobile") or "")
+    mobile = _mobile(fields)
+    step: Literal["mobile", "code"] = "mobile" if fields.get("otp") is None else "code"
+    req.context.form = Form(purpose, step, mobile, _text(fields, "otp") or "")
+    return mobile, _otp(fields)
 
 
 def _fields(req: falcon.Request) -> dict[str, Any]:
@@ -113,7 +154,7 @@ def _otp(fields: dict[str, Any]) -> str | None:
     if digits and isinstance(fields["otp"], int):
         digits = digits.zfill(DIGITS)  # a number of JSON has no zeros in front
     if not (digits.isdecimal() and len(digits) == DIGITS):
-        raise falcon.HTTPBadRequest(title="Invalid otp", description="Send otp as the six digits of the SMS.")
+        raise falcon.HTTPBadRequest(title="Invalid otp", description=SIX_DIGITS)
     return f"{int(digits):0{DIGITS}}"
 
 
@@ -127,6 +168,17 @@ def _sent(base: str, mobile: str, purpose: "Purpose") -> str:
     )
 
 
-def _answer(resp: falcon.Response, message: str) -> None:
+def _answer(
+    req: falcon.Request,
+    resp: falcon.Response,
+    settings: "Settings",
+    message: str,
+    step: Literal["code", "done"],
+) -> None:
+    """Say what was done: to a program by a message, to a browser by the page of the next step."""
+    resp.append_header("Vary", "Accept")
+    if prefers_page(req):
+        answer_form(req, resp, settings, req.context.form._replace(step=step, otp=""))
+        return
     resp.text = f"{json.dumps({'message': message})}\n"
     resp.set_header("Cache-Control", "no-store")
