@@ -16,7 +16,7 @@ IN_DEVELOPMENT := $(DEVELOPMENT)/bin/python -m
 
 .PHONY: help
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 .PHONY: run
 run: $(SERVICE)/.ready ## Serve on http://127.0.0.1:8000 (HOST and PORT change that)
@@ -54,6 +54,10 @@ package: $(SERVICE)/.ready ## Build what a deploy of STAGE uploads, and show its
 .PHONY: rehearse
 rehearse: $(DEVELOPMENT)/.ready $(LAMBDA)/.ready ## Deploy every stage to an emulated AWS, and try it there
 	@$(IN_DEVELOPMENT) tests.rehearsal $(STAGE)
+
+.PHONY: screenshots
+screenshots: $(DEVELOPMENT)/.ready ## Take the pictures of docs/ anew, in a real browser
+	@$(IN_DEVELOPMENT) tests.screenshots
 
 # The lock names no package index: pipenv takes its default or, with PIPENV_PYPI_MIRROR, your mirror.
 .PHONY: lock

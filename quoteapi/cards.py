@@ -3,7 +3,6 @@
 Nobody knows which font will draw them, so widths are estimated, a little wider than those of common fonts.
 """
 
-import re
 import unicodedata
 from bisect import bisect
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from quoteapi.quotes import Quotation
-from quoteapi.templates import render
+from quoteapi.templates import render_xml
 
 WIDTH = 1200
 START, MEASURE = 176, 930
@@ -20,7 +19,7 @@ START, MEASURE = 176, 930
 TOP, BOTTOM = 64, 528
 """Between which a quote stands, with who said it."""
 
-SIZES = (*range(104, 32, -4), *range(32, 3, -1))
+SIZES = (*range(104, 32, -2), *range(32, 3, -1))
 BREAKING_SIZE = 36
 """Down to which a quote is set smaller, so that no word and no line of verse is broken."""
 FOOT_SIZE = 21
@@ -32,9 +31,11 @@ REMEMBERED_CARDS = 64
 _VERSE = " / "
 _LINE_COST = 1e9
 """More than all that balancing could win."""
-_TALL = range(0x600, 0x10A0), range(0x1780, 0x1800), range(0x1A20, 0x1CC0), range(0xFB50, 0xFE00)
-"""Scripts that reach further up and down than Latin does, such as Arabic, Devanagari and Thai."""
-_NOT_XML = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
+_TALL = (
+    *(range(0x300, 0x370), range(0x600, 0x10A0), range(0x1780, 0x1800), range(0x1A20, 0x1CC0)),
+    *(range(0x1EA0, 0x1F00), range(0xFB50, 0xFE00)),
+)
+"""What reaches further up and down than most of Latin does, such as Arabic, Devanagari, Thai and Vietnamese."""
 
 
 class Block(NamedTuple):
@@ -68,13 +69,12 @@ class Block(NamedTuple):
 @lru_cache(REMEMBERED_CARDS)
 def card(quotation: Quotation) -> str:
     """Draw a quotation, 1200 pixels by 630, for light and dark."""
-    quotation = Quotation(*(_NOT_XML.sub("", text) for text in quotation))
     names = _name(quotation.author, 34, 34), _name(quotation.source, 24, 10)
     room = BOTTOM - TOP - sum(name.height for name in names)
     quote = _quote(quotation.quote, room)
     top = TOP + (room - quote.height) / 2
     tops = accumulate((quote.height, names[0].height), initial=top)
-    return render(
+    return render_xml(
         "card.svg",
         quotation=quotation,
         blocks=[(block.size, block.placed(top)) for block, top in zip((quote, *names), tops, strict=True)],

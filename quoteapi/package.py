@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -63,12 +64,16 @@ FOR_TRACING = ("aws_xray_sdk", "wrapt")
 OF_PROJECT = ("handler.py", "quote_database.db", "quoteapi", "zappa_settings.py")
 """What the package has of the project's folder: a list of people, or a file of keys, may lie beside it."""
 
-RDS_AUTHORITIES = "rds.pem"
-"""Who vouches for Amazon's databases; an operator may put that beside our modules."""
+OF_OUR_FOLDER = re.compile(
+    r".+\.py|rds\.pem|openapi\.json|templates/[a-z]+\.(html|svg|xml)|assets/[a-z]+\.(css|js|svg)"
+)
+"""What it has of `quoteapi/`: modules, what pages are made of, and who vouches for Amazon's databases, if an operator
+puts that there."""
 
 NOT_RUN = (
     *("bin", "*-stubs", "[!p]*.dist-info", "p[!s]*.dist-info", "pwiz.py", "**/*.pyi", "**/*.pyx", "**/*.c", "**/*.h"),
     *("boto3/examples", "falcon/bench", "falcon/testing", "zappa/cli.py", "zappa/core.py", "zappa/letsencrypt.py"),
+    *("jinja2/constants.py", "jinja2/ext.py", "jinja2/meta.py", "jinja2/nativetypes.py", "jinja2/sandbox.py"),
 )
 """What libraries bring that nothing runs; psycopg looks for its own release."""
 
@@ -143,7 +148,7 @@ def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
 
 def _is_ours(path: str) -> bool:
     top, _, rest = path.partition("/")
-    return top in OF_PROJECT and (not rest or path.endswith(".py") or rest == RDS_AUTHORITIES)
+    return top in OF_PROJECT and (not rest or OF_OUR_FOLDER.fullmatch(rest) is not None)
 
 
 def _compile(folder: Path, *options: str) -> None:

@@ -97,6 +97,17 @@ def test_each_setting_is_typed() -> None:
             "WRONG_TRIES_PER_NUMBER must be 1 to 999 in 1 to 9999 s, m, h or d, for example 5/1h, not '5/1h,9/1d'.",
         ),
         ("WRONG_TRIES_PER_ADDRESS", "30 / 1h", "WRONG_TRIES_PER_ADDRESS must be 1 to 999 in 1 to 9999"),
+        (
+            "READ_LIMIT",
+            "600",
+            "READ_LIMIT must be off, or 1 to 999999999 in 1 to 9999 s, m, h or d, for example 600/1m, not '600'.",
+        ),
+        ("READ_LIMIT", "0/1m", "READ_LIMIT must be off, or 1 to 999999999 in 1 to 9999"),
+        ("READ_LIMIT", "1000000000/1m", "READ_LIMIT must be off, or 1 to 999999999 in 1 to 9999"),
+        ("READ_LIMIT", "600/0m", "READ_LIMIT must be off, or 1 to 999999999 in 1 to 9999"),
+        ("READ_LIMIT", "600/1m,9000/1h", "READ_LIMIT must be off, or 1 to 999999999 in 1 to 9999"),
+        ("READ_LIMIT", "٦٠٠/1m", "READ_LIMIT must be off, or 1 to 999999999 in 1 to 9999"),
+        ("READ_LIMIT", "none", "READ_LIMIT must be off, or 1 to 999999999 in 1 to 9999"),
         ("TRUSTED_PROXIES", "proxy.example.org", "TRUSTED_PROXIES must be addresses or networks with commas between"),
         ("TRUSTED_PROXIES", "10.0.0.1/8", "TRUSTED_PROXIES must be addresses or networks"),
         ("TRUSTED_PROXIES", "10.0.0.0/33", "TRUSTED_PROXIES must be addresses or networks"),
@@ -172,6 +183,7 @@ def test_without_settings_sms_stay_on_the_laptop_and_are_bounded() -> None:
     assert settings.codes_per_address == (Window(10, 3_600),)
     assert settings.wrong_tries_per_number == Window(5, 3_600)
     assert settings.wrong_tries_per_address == (Window(30, 3_600),)
+    assert settings.read_limit == Window(600, 60)
     assert settings.trusted_proxies == ()
     assert (settings.sns_topic, settings.sns_region) == ("DailyQuoteSubscription", "us-east-1")
 
@@ -219,6 +231,14 @@ def test_each_setting_of_sms_is_typed() -> None:
 )
 def test_whether_leaving_takes_a_code_is_said_in_words(word: str, meaning: bool) -> None:
     assert read_settings({"UNSUBSCRIBE_REQUIRES_OTP": word}).unsubscribe_requires_otp is meaning
+
+
+@pytest.mark.parametrize(
+    ("written", "meaning"),
+    [("off", None), ("OFF", None), ("1/1s", Window(1, 1)), ("999999999/2d", Window(999_999_999, 172_800))],
+)
+def test_reads_have_one_window_or_none(written: str, meaning: Window | None) -> None:
+    assert read_settings({"READ_LIMIT": written}).read_limit == meaning
 
 
 @pytest.mark.parametrize("region", ["us-gov-west-1", "ap-southeast-2", "mx-central-1"])

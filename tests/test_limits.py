@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 
 from quoteapi.config import Settings, Window, read_settings
 from quoteapi.digests import Digests
-from quoteapi.limits import Limits, RegionNotServed, SmsSwitchedOff, TooMany, _one_more, set_switch
+from quoteapi.limits import Left, Limits, RegionNotServed, SmsSwitchedOff, TooMany, _left, _one_more, set_switch
 from quoteapi.models import SmsCount, TokenBucket
 from tests.cast import MIRA, NOON, NOOR, StoppedClock, counted_statements
 
@@ -92,6 +92,9 @@ def test_the_table_has_neither_numbers_nor_addresses(limits: Limits) -> None:
 def test_a_limit_costs_two_statements(limits: Limits) -> None:
     with counted_statements() as statements:
         limits.codes_to_number(MIRA)
+    assert len(statements) == 2
+    with counted_statements() as statements:
+        assert limits.asked_by_address("192.0.2.1").left == (Left("codes", Window(10, 3_600), 9, 3_600),)
     assert len(statements) == 2
 
 
@@ -187,6 +190,39 @@ def test_no_stretch_of_time_sees_more_than_its_window_grants(steps: list[int]) -
         for first in granted:
             end = first + timedelta(seconds=window.seconds)
             assert sum(first <= moment < end for moment in granted) <= window.most
+
+
+@given(steps=st.lists(st.integers(0, 90), max_size=60))
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_as_many_pass_at_once_as_are_left_and_the_next_when_it_was_told(steps: list[int]) -> None:
+    windows = (Window(2, 7), Window(4, 60), Window(7, 400))
+    now, taken = NOON, ""
+    for step in steps:
+        now += timedelta(seconds=step)
+        lefts = _left("codes", taken, windows, now)
+        tried = taken
+        for _ in range(min(left.left for left in lefts)):
+            tried = _one_more(tried, windows, now, "")
+        with pytest.raises(TooMany) as refused:
+            _one_more(tried, windows, now, "")
+        after = _left("codes", tried, windows, now)
+        assert refused.value.retry_after == max(left.seconds for left in after if left.left == 0)
+        if any(left.left == 0 for left in lefts):
+            continue
+        taken = _one_more(taken, windows, now, "")
+
+
+def test_who_took_more_than_a_new_setting_grants_has_nothing_left_for_as_long_as_told(
+    limits: Limits, clock: StoppedClock
+) -> None:
+    for _ in range(5):
+        limits.asked_by_address("192.0.2.1")
+        clock.pass_by(minutes=1)
+    taken = TokenBucket.get().taken
+    (left,) = _left("codes", taken, (Window(2, 3_600),), clock())
+    with pytest.raises(TooMany) as refused:
+        _one_more(taken, (Window(2, 3_600),), clock(), "")
+    assert (left.left, left.seconds) == (0, refused.value.retry_after)
 
 
 def test_a_clock_that_is_set_back_grants_nothing_more(limits: Limits, clock: StoppedClock) -> None:

@@ -13,14 +13,22 @@ from zipfile import ZipFile
 import click
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from zappa.handler import DEFAULT_TEXT_MIMETYPES
 
 from quoteapi import package
 from quoteapi.config import ROOT
 from quoteapi.deployment import problems_of
 from quoteapi.package import environment_for_lambda, finish, parts_of, prepare
+from quoteapi.resources.pages import KINDS
 
 RUNNING = f"python{sys.version_info.major}.{sys.version_info.minor}"
 CANARY = "+919028000001 is a secret"
+STRAY = (
+    *("quoteapi/local.json", "quoteapi/people.csv", "quoteapi/server.key", "quoteapi/quoteapi.db"),
+    *("quoteapi/openapi.json.orig", "quoteapi/assets/people.csv", "quoteapi/assets/.style.css.swp"),
+    *("quoteapi/templates/quote.html~", "quoteapi/templates/letters.txt"),
+)
+"""What may lie in our folder and is nobody's business."""
 
 
 def zappa(**settings: object) -> SimpleNamespace:
@@ -52,7 +60,7 @@ def _copy_project(folder: Path) -> None:
     for name in ("quote_database.db", "Pipfile.lock", "README.md"):
         shutil.copy(ROOT / name, folder)
     (folder / "tests").mkdir()
-    for name in (".env", "people.csv", "quoteapi/local.json", "quoteapi.db", "quoteapi.db.key", "tests/test_it.py"):
+    for name in (".env", "people.csv", "quoteapi.db", "quoteapi.db.key", "tests/test_it.py", *STRAY):
         (folder / name).write_text(CANARY)
     (folder / ".venv-lambda").symlink_to(environment_for_lambda())
     settings = json.loads((ROOT / "zappa_settings.json").read_text())
@@ -91,6 +99,28 @@ def test_the_package_has_what_the_service_needs_and_nothing_else_of_the_projects
     ours = {"handler.py", "quote_database.db", "quoteapi", "zappa_settings.py", "__pycache__"}
     assert tops - packages - bytecode == ours
     assert {"falcon", "peewee.pyc", "psycopg", "boto3", "zappa", "phonenumbers"} <= tops
+
+
+def test_the_package_has_all_that_pages_are_made_of(project: Path, names: list[str]) -> None:
+    ours = ROOT / "quoteapi"
+    made_of = [ours / "openapi.json", *(ours / "assets").iterdir(), *(ours / "templates").glob("*.*")]
+    assert len(made_of) > 10
+    with ZipFile(project / "build/quoteapi-dev.zip") as built:
+        for path in made_of:
+            assert built.read(f"quoteapi/{path.relative_to(ours)}") == path.read_bytes()
+    assert {"jinja2/environment.pyc", "markupsafe/__init__.pyc"} <= set(names)
+
+
+def test_api_gateway_is_told_that_all_we_answer_is_text() -> None:
+    contract = json.loads((ROOT / "quoteapi/openapi.json").read_text())
+    operations = [one for path in contract["paths"].values() for one in path.values() if isinstance(one, dict)]
+    answers = [contract["components"]["responses"], *(operation["responses"] for operation in operations)]
+    answered = {kind for each in answers for answer in each.values() for kind in answer.get("content", {})}
+    settings = json.loads((ROOT / "zappa_settings.json").read_text())["base"]
+    text = (*DEFAULT_TEXT_MIMETYPES, *settings["additional_text_mimetypes"])
+    assert {"text/html", "image/svg+xml", "application/atom+xml", "application/feed+json"} <= answered
+    assert [kind for kind in answered if not kind.startswith(text)] == []
+    assert [kind for kind in KINDS.values() if not kind.startswith(text)] == []
 
 
 @pytest.mark.parametrize(
@@ -265,7 +295,7 @@ def test_what_lambda_needs_is_fetched_by_the_locks_hashes_for_an_old_linux(
 
 
 def test_what_lies_in_a_folder_that_is_named_like_a_library_is_not_uploaded(zipped: Path) -> None:
-    stray = ["falcon/keys.csv", "quoteapi/people.csv", "quoteapi/server.key", "quoteapi/quoteapi.db"]
+    stray = ["falcon/keys.csv", *STRAY]
     with ZipFile(zipped, "a") as made:
         for name in stray:
             made.writestr(name, CANARY)

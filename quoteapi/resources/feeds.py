@@ -1,7 +1,6 @@
 """`/feed.xml` (Atom, RFC 4287) and `/feed.json` (JSON Feed 1.1): the quotes of the last thirty days."""
 
 import json
-import re
 from collections.abc import Callable
 from datetime import date
 from functools import lru_cache
@@ -16,7 +15,7 @@ from quoteapi.config import Settings
 from quoteapi.quotes import Quotation, SteadyQuotes
 from quoteapi.resources.addresses import base_address, own_address
 from quoteapi.resources.quotes import Rendered, answer_until_midnight
-from quoteapi.templates import render
+from quoteapi.templates import render_xml
 
 DAYS = 30
 LONGEST_TITLE = 80
@@ -30,8 +29,7 @@ TITLE = "The quote of the day"
 SUBTITLE = "One a day, the same for everyone, from midnight UTC."
 AUTHOR = "QuoteAPI"
 _NOBODY_SAID = "urn:quoteapi"
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 does not allow, however it is written."""
+
 
 _Days = tuple[tuple[date, Quotation], ...]
 
@@ -104,7 +102,7 @@ class Feed:
 
 def _atom(address: str, feed_id: str, entries: list[Entry]) -> str:
     values = {"address": address, "id": feed_id, "title": TITLE, "subtitle": SUBTITLE, "author": AUTHOR}
-    return _NOT_XML.sub("", render("feed.xml", entries=entries, **values))
+    return render_xml("feed.xml", entries=entries, **values)
 
 
 def _json_feed(address: str, _: str, entries: list[Entry]) -> str:

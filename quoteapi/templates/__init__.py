@@ -1,5 +1,6 @@
 """Pages, cards and feeds as text: templates of Jinja, where whatever is put in is escaped."""
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +11,17 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 
 
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
 def render(name: str, **values: object) -> str:
     """Fill a template with values. A value that the template names and nobody gave is an error."""
     return _environment().get_template(name).render(values)
+
+
+def render_xml(name: str, **values: object) -> str:
+    """Fill a template as `render` does, and drop the characters that XML 1.0 does not allow, however written."""
+    return _NOT_XML.sub("", render(name, **values))
 
 
 @lru_cache(maxsize=1)

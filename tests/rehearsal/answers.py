@@ -1,8 +1,11 @@
 """The step that sends requests by API Gateway's way, to every page there is."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
-from urllib.parse import quote
+from html import unescape
+from urllib.parse import quote, urlsplit
+from xml.etree import ElementTree as ET
 
 from tests.cast import KABIR
 from tests.rehearsal.aws import WEB_PAGE
@@ -12,6 +15,10 @@ from tests.rehearsal.wrong import Wrong, count, holds, same
 SHIPPED = 596
 """How many quotes the catalogue has."""
 MIGRATE = "quoteapi.schedulers.migrate_database"
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+FORM = "application/x-www-form-urlencoded"
+LINKS, TARGETS = re.compile(r'\s(?:href|src)="([^"#][^"]*)"'), re.compile(r'\saction="([^"]*)"')
+ENTRY = "{http://www.w3.org/2005/Atom}entry"
 SHOWN = {"quote": KABIR.quote, "author": KABIR.author, "category": KABIR.category}
 
 
@@ -23,6 +30,9 @@ def answers(rehearsal: Rehearsal) -> None:
     _daily(rehearsal)
     _random(rehearsal)
     _catalogue(rehearsal)
+    _pages(rehearsal)
+    _forms(rehearsal)
+    _cards_and_feeds(rehearsal)
     _mistakes(rehearsal)
     _cross_origin(rehearsal)
 
@@ -96,6 +106,90 @@ def _catalogue(rehearsal: Rehearsal) -> None:
     same("GET /quotes?q=nature time", [each["author"] for each in found["quotes"]], ["Jules Verne"])
     one = found["quotes"][0]["id"]
     same(f"GET /quotes/{one}", _right(rehearsal, f"/quotes/{one}").json["quote"], found["quotes"][0]["quote"])
+
+
+def _page(rehearsal: Rehearsal, path: str, status: int = 200) -> Answer:
+    """Ask as a browser does. Answer the page."""
+    page = rehearsal.ask("GET", path, Accept=BROWSER)
+    same(f"GET {path} by a browser", page.status, status)
+    same(f"GET {path}: kind", page.headers["content-type"], "text/html; charset=utf-8")
+    holds(f"GET {path}: what it may load", page.headers["content-security-policy"], "default-src 'none'")
+    return page
+
+
+def _pages(rehearsal: Rehearsal) -> None:
+    """Go wherever pages lead, to all that they load too: nothing is outside of the stage, and all is there."""
+    to_see, seen = ["/", "/quotes/1", "/docs"], set[str]()
+    while to_see:
+        path = to_see.pop()
+        seen.add(path)
+        answer = rehearsal.ask("GET", path, Accept=BROWSER)
+        same(
+            f"GET {path} by a browser",
+            answer.status,
+            303 if path == "/another" and "location" in answer.headers else 200,
+        )
+        if answer.headers.get("content-type", "").startswith("text/html"):
+            found = {_inside(rehearsal, path, link) for link in LINKS.findall(answer.text)}
+            to_see += [link for link in found - seen - set(to_see) if not link.startswith("/days/")]
+            for target in TARGETS.findall(answer.text):
+                _inside(rehearsal, path, target)
+    missed = {"/unsubscribe", "/another", "/feed.xml", "/openapi.json"} - seen
+    same("no page leads to", missed, set())
+    loaded = {path.partition("?")[0] for path in seen}
+    holds("what pages load", loaded, "/assets/style.css", "/assets/script.js", "/assets/icon.svg")
+    for path in ("/", "/quotes/1"):
+        holds(f"GET {path}: what decides", _page(rehearsal, path).headers["vary"], "Accept")
+    holds("the page of nothing", _page(rehearsal, "/nothing-here", 404).text, "Nothing is here")
+
+
+def _inside(rehearsal: Rehearsal, path: str, link: str) -> str:
+    """Answer where in the stage a link leads. Raises `Wrong` where that is outside of it."""
+    prefix = urlsplit(rehearsal.base).path
+    inside = link.removeprefix(rehearsal.base if link.startswith("https:") else prefix)
+    if not inside.startswith("/") or (prefix and inside == link):
+        raise Wrong(f"{path} leads to {link}, which is not below {rehearsal.base}")
+    return inside
+
+
+def _forms(rehearsal: Rehearsal) -> None:
+    """Post what is no number, which must come back as it was sent; and as another site's page would."""
+    parts = urlsplit(rehearsal.base)
+    ours = {"Origin": f"https://{parts.netloc}", "Sec_Fetch_Site": "same-origin"}
+    theirs = {"Origin": "https://evil.example", "Sec_Fetch_Site": "cross-site"}
+    for path in ("/subscribe", "/unsubscribe"):
+        form = _page(rehearsal, path)
+        refused = _posted(rehearsal, path, 400, **ours)
+        if rehearsal.stage.shares_state:
+            holds(f"GET {path}: where the form goes", form.text, f'action="{parts.path}{path}"')
+            holds(f"POST {path}: what was sent", refused.text, 'value="+91 12"')
+        else:
+            holds(f"GET {path}", form.text, "Nobody can subscribe here yet")
+        _posted(rehearsal, path, 403, **theirs)
+
+
+def _posted(rehearsal: Rehearsal, path: str, status: int, **headers: str) -> Answer:
+    answer = rehearsal.ask("POST", path, "mobile=%2B91+12", Accept=BROWSER, Content_Type=FORM, **headers)
+    same(f"POST {path} by a browser", answer.status, status)
+    same(f"POST {path}: kind", answer.headers["content-type"], "text/html; charset=utf-8")
+    return answer
+
+
+def _cards_and_feeds(rehearsal: Rehearsal) -> None:
+    daily = _right(rehearsal, "/daily").json
+    for path in ("/daily.svg", "/quotes/1.svg"):
+        card = rehearsal.ask("GET", path)
+        same(f"GET {path}", (card.status, card.headers["content-type"]), (200, "image/svg+xml"))
+        again = rehearsal.ask("GET", path, If_None_Match=card.headers["etag"])
+        same(f"GET {path}, which the client has", (again.status, again.text), (304, ""))
+    holds("the card of the day", unescape(rehearsal.ask("GET", "/daily.svg").text), daily["quote"], daily["author"])
+    atom, feed = rehearsal.ask("GET", "/feed.xml"), rehearsal.ask("GET", "/feed.json")
+    holds("GET /feed.xml: kind", atom.headers["content-type"], "application/atom+xml")
+    holds("GET /feed.json: kind", feed.headers["content-type"], "application/feed+json")
+    count("entries of the Atom feed", ET.fromstring(atom.text).findall(ENTRY), 30)  # noqa: S314 it is ours
+    count("items of the JSON feed", feed.json["items"], 30)
+    same("where the JSON feed is", feed.json["feed_url"], f"{rehearsal.base}/feed.json")
+    holds("the page of today", unescape(_page(rehearsal, feed.json["items"][0]["url"]).text), daily["quote"])
 
 
 def _mistakes(rehearsal: Rehearsal) -> None:

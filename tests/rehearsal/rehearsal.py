@@ -1,6 +1,7 @@
 """A rehearsal of one stage: what its steps share."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -11,7 +12,7 @@ from zipfile import ZipFile
 
 from tests.cast import UpstreamApi
 from tests.rehearsal import events
-from tests.rehearsal.aws import BUCKET, DOMAIN, REGION, Asked, Aws
+from tests.rehearsal.aws import BUCKET, DOMAIN, REGION, WEB_PAGE, Asked, Aws
 from tests.rehearsal.project import Project
 from tests.rehearsal.runtime import Function, Outcome
 from tests.rehearsal.stages import Stage
@@ -24,6 +25,8 @@ SECRETS = {
     "JWT_SECRET": "signs the tokens of the rehearsal, 0123456789",
     "X_Mashape_Key": UPSTREAM_KEY,
 }
+ELSEWHERE = ("https://jsonfeed.org/version/1.1", f"https://{DOMAIN}/", f"https://{WEB_PAGE}")
+"""What answers may name that is no address of theirs: the form of a feed, and the examples of the contract."""
 ISSUER, AUDIENCE = "https://login.example.org", "quoteapi"
 
 
@@ -198,7 +201,8 @@ def _check_links(what: str, answer: Answer, base: str) -> None:
     """Raise `Wrong` where an address of the service in an answer lacks the stage, or has one that is not there."""
     for part in (answer.text, answer.headers.get("link", "")):
         for address in part.split("https://")[1:]:
-            if not f"https://{address}".startswith(f"{base}/"):
+            ours = re.match(rf"{re.escape(base)}(?![\w.-])", f"https://{address}")
+            if ours is None and not f"https://{address}".startswith(ELSEWHERE):
                 raise Wrong(f"{what}: a link goes to https://{address[:200]} and not to {base}")
     prefix = "/" + "".join(base.removeprefix("https://").partition("/")[1:])[1:]
     if not answer.headers.get("location", base).startswith((base, prefix)):
