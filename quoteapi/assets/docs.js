@@ -1,5 +1,4 @@
 // Shows the answers of the reference's forms in place; without this, the browser opens them.
-"use strict";
 
 const MOST_SHOWN = 20_000;
 

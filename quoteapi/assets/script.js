@@ -1,5 +1,4 @@
 // Makes the pages better where it runs; without it they are forms and links that work all the same.
-"use strict";
 
 const FEWEST_DIGITS = 8;
 const MOST_DIGITS = 15;
@@ -20,6 +19,12 @@ async function swap(id, address, options = {}) {
   here.classList.add("arriving");
   enhance(here);
   return { answer, page, swapped: true };
+}
+
+let shown = here();
+
+function here() {
+  return location.pathname + location.search;
 }
 
 async function turnTo(address) {
@@ -43,6 +48,7 @@ document.addEventListener("click", async (event) => {
     const address = await turnTo(link.href);
     if (address !== null) {
       history.pushState(null, "", address);
+      shown = here();
       document.querySelector(`#quote a.${name}, #quote a.another`)?.focus();
       scrollTo({ top: 0 });
     }
@@ -51,7 +57,12 @@ document.addEventListener("click", async (event) => {
   }
 });
 
-addEventListener("popstate", () => turnTo(location.href).catch(() => location.reload()));
+addEventListener("popstate", () => {
+  if (here() !== shown) { // and not a place on the same page
+    shown = here();
+    turnTo(location.href).catch(() => location.reload());
+  }
+});
 
 document.addEventListener("submit", async (event) => {
   const form = event.target.closest("form[data-swap]");
