@@ -27,6 +27,7 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
     "--disable-quic",
+    "--disable-partial-raster",  # which leaves a pixel or two as they were before
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
 ]
 AXE = ROOT / "tests/npm/node_modules/axe-core/axe.min.js"

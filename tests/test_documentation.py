@@ -38,6 +38,7 @@ def test_the_readme_tells_the_defaults() -> None:
 
 def test_the_readme_tells_the_limits() -> None:
     defaults = config.Settings()
+    assert defaults.read_limit is not None
     letters = {60: "1m", 600: "10m", 3_600: "1h", 86_400: "1d"}
 
     def written(*windows: config.Window) -> str:
@@ -49,6 +50,7 @@ def test_the_readme_tells_the_limits() -> None:
         ("CODES_PER_ADDRESS", written(*defaults.codes_per_address)),
         ("WRONG_TRIES_PER_NUMBER", written(defaults.wrong_tries_per_number)),
         ("WRONG_TRIES_PER_ADDRESS", written(*defaults.wrong_tries_per_address)),
+        ("READ_LIMIT", written(defaults.read_limit)),
         ("SNS_TOPIC", defaults.sns_topic),
         ("SNS_REGION", defaults.sns_region),
     ):

@@ -89,7 +89,7 @@ def test_a_python_that_was_asked_for_is_not_replaced_by_another(clone: Path) -> 
 
 def test_help_names_the_targets(clone: Path) -> None:
     lines = make(clone).stdout.splitlines()
-    assert "  make run        Serve on http://127.0.0.1:8000 (HOST and PORT change that)" in lines
+    assert "  make run         Serve on http://127.0.0.1:8000 (HOST and PORT change that)" in lines
 
 
 def test_no_package_index_is_named() -> None:
