@@ -47,8 +47,7 @@ def _write(settings: Settings, req: falcon.Request, resp: falcon.Response, error
         detail = f"{req.method} does not work here. Send one of: {resp.get_header('Allow')}."
     # Falcon's own titles repeat the number, as in "404 Not Found".
     title = str(error.title or error.status).removeprefix(f"{error.status_code} ")
-    resp.append_header("Vary", "Accept")
-    if prefers_page(req):
+    if prefers_page(req, resp):
         answer_problem(req, resp, settings, title, detail)
         return
     document: dict[str, object] = {"title": title, "status": error.status_code}

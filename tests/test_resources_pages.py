@@ -223,7 +223,9 @@ def test_no_page_lets_anything_in_from_elsewhere(service: Service, path: str) ->
     assert page.headers["X-Frame-Options"] == "DENY"
     assert page.headers["Referrer-Policy"] == "same-origin"
     assert page.headers["X-Content-Type-Options"] == "nosniff"
-    assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?! type=\"module\" src=\"/assets/)|javascript:|http://(?!127)", page.text)
+    assert not re.search(
+        r"<style|\sstyle=|\son\w+=|<script(?! type=\"module\" src=\"/assets/)|javascript:|http://(?!127)", page.text
+    )
 
 
 @on_a_file
@@ -440,6 +442,7 @@ OTHERS = [
     {"Origin": "null"},
     {"Origin": "http://127.0.0.1"},
     {"Origin": "http://["},
+    {"Origin": "://"},
 ]
 
 
@@ -447,7 +450,7 @@ OTHERS = [
 @pytest.mark.parametrize("headers", OTHERS, ids=str)
 @pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe"])
 def test_what_another_site_sends_is_refused(service: Service, path: str, headers: dict[str, str]) -> None:
-    base = service()
+    base = service(CORS_ORIGINS="*")  # which is for reading
     put_on_the_topic(MIRA)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     sent = requests.post(f"{base}{path}", data={"mobile": MIRA}, headers=named, timeout=5)
@@ -467,11 +470,15 @@ def test_what_another_site_sends_is_refused(service: Service, path: str, headers
         {"Origin": "OURS"},
         {"Origin": "https://example.org", "Sec-Fetch-Site": "cross-site"},
         {"Origin": "https://quotes.example.org"},
+        {"User-Agent": "Mozilla/5.0 (Windows NT; Windows NT 10.0; en-US) WindowsPowerShell/5.1"},
     ],
     ids=str,
 )
-def test_programs_our_own_pages_and_those_that_may_call_are_let_in(service: Service, headers: dict[str, str]) -> None:
-    base = service(CORS_ORIGINS="https://example.org", PUBLIC_URL="https://quotes.example.org/daily-quotes")
+@pytest.mark.parametrize("public_url", ["https://Quotes.example.org", "https://quotes.example.org/daily-quotes"])
+def test_programs_our_own_pages_and_those_that_may_call_are_let_in(
+    service: Service, headers: dict[str, str], public_url: str
+) -> None:
+    base = service(CORS_ORIGINS="https://example.org", PUBLIC_URL=public_url)
     named = {name: value.replace("OURS", base) for name, value in headers.items()}
     assert requests.post(f"{base}/subscribe", data={"mobile": MIRA}, headers=named, timeout=5).status_code == 200
 
@@ -482,3 +489,48 @@ def test_a_proxy_that_speaks_https_does_not_make_our_own_page_another_site(servi
     forwarded = {"X-Forwarded-Host": "quotes.example.org", "X-Forwarded-Proto": "https"}
     headers = {**forwarded, "Origin": "https://quotes.example.org"}
     assert requests.post(f"{base}/subscribe", data={"mobile": MIRA}, headers=headers, timeout=5).status_code == 200
+
+
+@on_a_file
+@pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe"])
+def test_where_there_is_no_tls_an_image_of_another_site_does_nothing_either(service: Service, path: str) -> None:
+    base = service()
+    put_on_the_topic(MIRA)
+    of_an_image = {"Accept": "image/avif,image/webp,*/*;q=0.8", "User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"}
+    loaded = requests.get(f"{base}{path}", params={"mobile": MIRA}, headers=of_an_image, timeout=5)
+    assert_problem(loaded, 403, "Sent by another site", "or POST.")
+    assert (ConsoleSms.select().count(), Subscriber.get().state) == (0, "active")
+
+
+@on_a_file
+def test_a_link_puts_no_words_of_others_on_the_page(service: Service) -> None:
+    page = visit(f"{service()}/subscribe?otp=1&mobile=Your account is blocked: call +1 900 555 0100")
+    assert "The code was sent to" not in text_of(page)
+    assert "blocked" not in text_of(page), "but in the field, where it can be mended"
+
+
+@on_a_file
+@pytest.mark.parametrize("body", ['{"mobile": "\\ud800"}', '{"mobile": "+919028000001", "otp": "\\ud800"}'])
+def test_half_a_character_is_a_mistake_like_any_other(service: Service, body: str) -> None:
+    headers = {"Accept": BROWSER, "Content-Type": "application/json"}
+    assert requests.post(f"{service()}/subscribe", data=body, headers=headers, timeout=5).status_code == 400
+
+
+@on_a_file
+def test_what_no_browser_would_accept_at_such_length_is_not_read(service: Service) -> None:
+    base = service()
+    longest = f"{BROWSER}, {'x/y;q=0.1, ' * 1_000}"[:1_000].rpartition(",")[0]
+    assert visit(f"{base}/", Accept=longest).headers["Content-Type"] == HTML
+    assert visit(f"{base}/", Accept=f"{longest}, {'x' * 1_000}").headers["Content-Type"] == "application/json"
+
+
+@on_a_file
+@pytest.mark.parametrize("query", ["", "?v=ffffffffffff"])
+def test_a_file_is_kept_under_no_name_of_another_release(service: Service, query: str) -> None:
+    asset = requests.get(f"{service()}/assets/script.js{query}", timeout=5)
+    assert (asset.status_code, asset.headers["Cache-Control"]) == (200, "public, max-age=300")
+
+
+@on_a_file
+def test_vary_names_what_it_names_once(service: Service) -> None:
+    assert send(f"{service()}/subscribe", {"mobile": "x"}).headers["Vary"] == "Accept"

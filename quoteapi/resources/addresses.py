@@ -1,5 +1,6 @@
 """Who asks, and at what address they found the service."""
 
+import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +17,8 @@ NOBODY = "unknown"
 REMEMBERED = 4_096
 LONGEST = 64
 """An address has no more characters. Others are cut: clients write some, and they are remembered."""
+_PORT = re.compile(r"^(?:\[(.+)\](?::\d+)?|([\d.]+):\d+)$", re.ASCII)
+"""Some proxies write the port, too."""
 
 
 def client_address(req: falcon.Request, settings: Settings) -> str:
@@ -38,7 +41,7 @@ def address_in(env: "WSGIEnvironment", settings: Settings) -> str:
     if asking.is_trusted:
         forwarded = [part.strip() for part in env.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
         while forwarded and asking.is_trusted:
-            asking = _read(forwarded.pop()[:LONGEST], settings.trusted_proxies)
+            asking = _read(_PORT.sub(r"\1\2", forwarded.pop()[:LONGEST]), settings.trusted_proxies)
     return asking.known_as
 
 
@@ -71,22 +74,31 @@ def refuse_other_sites(req: falcon.Request, settings: Settings) -> None:
     """Let pass what a program sends, or a page of ours, or one that `CORS_ORIGINS` names; nothing else in a browser.
 
     Else any page on the web could have its readers ask for codes, from their addresses and not its own. Browsers tell
-    by `Sec-Fetch-Site` or, if they are old, by `Origin`. Raises `falcon.HTTPForbidden`.
+    by `Sec-Fetch-Site`, if they are old or there is no TLS by `Origin`, and of an image by neither. Raises
+    `falcon.HTTPForbidden`.
     """
-    origin = (req.get_header("Origin") or "").lower()
-    if origin in settings.cors_origins or (origin and settings.cors_origins == ("*",)):
+    origin, site = (req.get_header("Origin") or "").lower(), req.get_header("Sec-Fetch-Site")
+    if origin and origin in settings.cors_origins:
         return
-    site = req.get_header("Sec-Fetch-Site")
     if site is not None:
         ours = site in {"same-origin", "none"}
+    elif origin:
+        ours = origin in _origins_of(req, settings)
     else:
-        homes = {f"{req.scheme}://{req.netloc}", f"{req.forwarded_scheme}://{req.forwarded_host}"}
-        ours = not origin or origin in homes or (settings.public_url or "").startswith(f"{origin}/")
+        ours = req.method != "GET" or not (req.user_agent or "").startswith("Mozilla/")
     if not ours:
         raise falcon.HTTPForbidden(
             title="Sent by another site",
-            description="A page of another site sent this. Open the page of this service, and send it from there.",
+            description="A page of another site may have sent this. Use the form of this service, or POST.",
         )
+
+
+def _origins_of(req: falcon.Request, settings: Settings) -> set[str]:
+    origins = {f"{req.scheme}://{req.netloc}", f"{req.forwarded_scheme}://{req.forwarded_host}"}
+    if settings.public_url is not None:
+        public = urlsplit(settings.public_url.lower())
+        origins.add(f"{public.scheme}://{public.netloc}")
+    return origins
 
 
 class _Asking(NamedTuple):

@@ -63,8 +63,7 @@ class OneQuote:
     def on_get(self, req: falcon.Request, resp: falcon.Response, quote_id: str) -> None:
         """Answer the quote with an id."""
         row = quote_with(quote_id)
-        resp.append_header("Vary", "Accept")
-        if prefers_page(req):
+        if prefers_page(req, resp):
             shown = Shown(Quotation(row.quote, row.author, row.category, row.source), row.id, is_sure=True)
             answer_quote(req, resp, self._settings, shown, PAGE_SECONDS, f"/quotes/{row.id}")
             return

@@ -14,10 +14,12 @@ import falcon
 from quoteapi.config import Settings
 from quoteapi.problems import PROBLEM_JSON
 from quoteapi.resources.addresses import home_of, own_address
-from quoteapi.resources.pages import PAGE_SECONDS, answer_page
+from quoteapi.resources.pages import PAGE_SECONDS, render_page, send_page
 
 DOCUMENT = Path(__file__).parent.parent / "openapi.json"
 DOCUMENT_SECONDS = 3_600
+REMEMBERED_ADDRESSES = 16
+"""For how many addresses of the service the page is kept: it takes longer to make than any other."""
 SOMEWHERE = "https://quotes.example.org"
 """What the examples name where the service does not know its own address."""
 OF_ALL = frozenset(
@@ -53,10 +55,10 @@ class Reference:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the page."""
-        base = own_address(req, self._settings)
+        home, base = home_of(req, self._settings), own_address(req, self._settings)
         if not base.startswith("http"):
-            base = SOMEWHERE + home_of(req, self._settings)
-        answer_page(req, resp, self._settings, "docs.html", PAGE_SECONDS, base=base, **_told()._asdict())
+            base = SOMEWHERE + home
+        send_page(resp, _page(home, base), PAGE_SECONDS)
 
     on_head = on_get
 
@@ -139,6 +141,11 @@ class Told(NamedTuple):
     errors: dict[str, Answer]
     """Those of so many operations that the page tells of them once."""
     schemes: list[dict[str, str]]
+
+
+@lru_cache(REMEMBERED_ADDRESSES)
+def _page(home: str, base: str) -> str:
+    return render_page("docs.html", home, base=base, **_told()._asdict())
 
 
 @lru_cache(maxsize=1)

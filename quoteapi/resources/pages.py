@@ -26,6 +26,8 @@ PAGE_SECONDS = 300
 """How long caches keep a page, which is less than the quote of the day lasts: a new release shows soon."""
 ASSET_SECONDS = 31_536_000
 """Pages name what they load with a digest of it."""
+LONGEST_ACCEPT = 1_000
+"""No browser says more. Falcon keeps what it read of a hundred of them, at forty times their size."""
 SIZES = ((220, "smallest"), (120, "small"), (50, "medium"), (0, "large"))
 """From how many characters on a quote is set how."""
 
@@ -54,19 +56,33 @@ PAGE_HEADERS = {
 # ---- what every page has
 
 
-def prefers_page(req: falcon.Request) -> bool:
-    """Whether a client would rather have a page than JSON: browsers say so, curl and programs do not."""
+def prefers_page(req: falcon.Request, resp: falcon.Response) -> bool:
+    """Whether a client would rather have a page than JSON: browsers say so, curl and programs do not.
+
+    The answer's `Vary` says that this was asked.
+    """
+    if "Accept" not in (resp.get_header("Vary") or ""):
+        resp.append_header("Vary", "Accept")
+    if len(req.accept) > LONGEST_ACCEPT:
+        return False
     return req.client_prefers((falcon.MEDIA_JSON, falcon.MEDIA_HTML)) == falcon.MEDIA_HTML
 
 
 def answer_page(
     req: falcon.Request, resp: falcon.Response, settings: Settings, template: str, max_age: int, **values: object
 ) -> None:
-    """Answer a page from a template, which caches may keep for so many seconds.
+    """Answer a page from a template, which caches may keep for so many seconds."""
+    send_page(resp, render_page(template, home_of(req, settings), **values), max_age)
 
-    The template is given `home`, which every link begins with, and `version`, which files are named with.
-    """
-    resp.text = render(template, home=home_of(req, settings), version=_version(), **values)
+
+def render_page(template: str, home: str, **values: object) -> str:
+    """Fill a page's template. `home` is what every link begins with."""
+    return render(template, home=home, version=_version(), **values)
+
+
+def send_page(resp: falcon.Response, page: str, max_age: int) -> None:
+    """Answer a page that is filled, which caches may keep for so many seconds."""
+    resp.text = page
     resp.content_type = falcon.MEDIA_HTML
     resp.set_headers(PAGE_HEADERS)
     resp.set_header("Cache-Control", f"public, max-age={max_age}" if max_age else "no-store")
@@ -141,8 +157,7 @@ class Home:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer as the client would have it."""
-        resp.append_header("Vary", "Accept")
-        if prefers_page(req):
+        if prefers_page(req, resp):
             self._days.answer(req, resp)
         else:
             self._random.on_get(req, resp)
@@ -284,7 +299,10 @@ class Assets:
             raise falcon.HTTPRouteNotFound
         resp.data = content
         resp.content_type = KINDS[Path(name).suffix]
-        resp.set_header("Cache-Control", f"public, max-age={ASSET_SECONDS}, immutable")
+        # Under the name of another release it is another file, which nobody should keep for long under that name.
+        is_named = req.get_param("v") == _version()
+        keep = f"max-age={ASSET_SECONDS}, immutable" if is_named else f"max-age={PAGE_SECONDS}"
+        resp.set_header("Cache-Control", f"public, {keep}")
 
     on_head = on_get
 

@@ -1,6 +1,7 @@
 """`/subscribe` and `/unsubscribe`."""
 
 import json
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
@@ -85,12 +86,15 @@ def _show_form_or(
     purpose: "Purpose",
 ) -> None:
     """Show a browser the form with what its address says filled in: a link must not send an SMS, nor end anything."""
-    resp.append_header("Vary", "Accept")
-    if not prefers_page(req):
+    if not prefers_page(req, resp):
         act(req, resp)
         return
     mobile, otp = (_text(dict(req.params), name) or "" for name in ("mobile", "otp"))
-    answer_form(req, resp, settings, Form(purpose, "code" if mobile and otp else "mobile", mobile, otp))
+    step: Literal["mobile", "code"] = "mobile"
+    if otp:
+        with suppress(InvalidMobile):  # of nothing but a number does a page say that a code was sent there
+            mobile, step = read_mobile(mobile), "code"
+    answer_form(req, resp, settings, Form(purpose, step, mobile, otp))
 
 
 def _said(req: falcon.Request, settings: "Settings", purpose: "Purpose") -> tuple[str, str | None]:
@@ -133,7 +137,9 @@ def _text(fields: dict[str, Any], name: str) -> str | None:
         value = value[-1] if value else None
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    return value if isinstance(value, str) or value is None else ""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()  # JSON may have halves of characters, which no page can show
+    return None if value is None else ""
 
 
 def _mobile(fields: dict[str, Any]) -> str:
@@ -176,8 +182,7 @@ def _answer(
     step: Literal["code", "done"],
 ) -> None:
     """Say what was done: to a program by a message, to a browser by the page of the next step."""
-    resp.append_header("Vary", "Accept")
-    if prefers_page(req):
+    if prefers_page(req, resp):
         answer_form(req, resp, settings, req.context.form._replace(step=step, otp=""))
         return
     resp.text = f"{json.dumps({'message': message})}\n"
