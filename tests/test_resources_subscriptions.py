@@ -379,6 +379,8 @@ def test_a_trusted_proxy_says_who_the_client_is(service: Service) -> None:
     assert asked_from("203.0.113.9, 192.0.2.7, 10.1.2.3") == "192.0.2.7", "what stands before is the client's word"
     assert asked_from("2001:db8:1:2:3:4:5:6") == "2001:db8:1:2::/64"
     assert asked_from("::ffff:192.0.2.7") == "192.0.2.7"
+    assert asked_from("192.0.2.7:44311") == asked_from("203.0.113.9:1, 192.0.2.7:2, 10.1.2.3:3") == "192.0.2.7"
+    assert asked_from("[2001:db8:1:2::9]:44311") == asked_from("[2001:db8:1:2::9]") == "2001:db8:1:2::/64"
     assert asked_from("nonsense") == "unknown"
     assert asked_from("") == "127.0.0.1"
 
