@@ -28,7 +28,6 @@ NAME_LINES = 2
 LONGEST_CLUSTER = 16
 REMEMBERED_CARDS = 64
 
-_VERSE = " / "
 _LINE_COST = 1e9
 """More than all that balancing could win."""
 _TALL = (
@@ -71,7 +70,7 @@ def card(quotation: Quotation) -> str:
     """Draw a quotation, 1200 pixels by 630, for light and dark."""
     names = _name(quotation.author, 34, 34), _name(quotation.source, 24, 10)
     room = BOTTOM - TOP - sum(name.height for name in names)
-    quote = _quote(quotation.quote, room)
+    quote = _quote(quotation, room)
     top = TOP + (room - quote.height) / 2
     tops = accumulate((quote.height, names[0].height), initial=top)
     return render_xml(
@@ -87,10 +86,10 @@ def card(quotation: Quotation) -> str:
     )
 
 
-def _quote(text: str, room: float) -> Block:
+def _quote(quotation: Quotation, room: float) -> Block:
     """Set a quote as large as its room lets it be; verse in its own lines."""
-    rise, leading, fall = (1.0, 1.62, 0.6) if any(map(_is_tall, text)) else (0.72, 1.3, 0.25)
-    verses = text.split(_VERSE)
+    rise, leading, fall = (1.0, 1.62, 0.6) if any(map(_is_tall, quotation.quote)) else (0.72, 1.3, 0.25)
+    verses = quotation.lines
     for size in SIZES:
         lines = [line for verse in verses for line in wrap(verse, MEASURE / size)]
         block = Block(size, lines, 0, rise, leading, fall)

@@ -195,7 +195,7 @@ def _say_what_to_open(settings: Settings, host: str, port: int) -> None:
     ):
         click.echo(f"  curl {request:<58}  {meaning}")
     if settings.gateway == "console":
-        click.echo("\nNo SMS leaves this machine: each is printed here, and kept for `quoteapi sms inbox`.")
+        click.echo("\nNo SMS leaves this machine: each is printed here, and kept for `.venv/bin/quoteapi sms inbox`.")
     else:
         click.echo("\nSMS go out by Amazon SNS, and cost money. `quoteapi doctor` tells whether all is well.")
     click.echo()

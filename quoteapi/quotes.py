@@ -74,6 +74,11 @@ class Quotation(NamedTuple):
     category: str
     source: str = ""
 
+    @property
+    def lines(self) -> list[str]:
+        """The lines of verse, which a quote has " / " between; of prose, one."""
+        return self.quote.split(" / ")
+
 
 class Upstream(Protocol):
     """Where new quotes come from."""

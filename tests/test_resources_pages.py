@@ -532,5 +532,23 @@ def test_a_file_is_kept_under_no_name_of_another_release(service: Service, query
 
 
 @on_a_file
+def test_who_wants_a_second_code_too_soon_still_has_a_field_for_the_first(service: Service) -> None:
+    base = service()
+    asked = send(f"{base}/subscribe", {"mobile": MIRA})
+    assert 'name="again"' in asked.text
+    again = send(f"{base}/subscribe", {"mobile": MIRA, "again": "1"})
+    assert (again.status_code, 'name="otp"' in again.text) == (429, True)
+    assert "Try again in 60 seconds." in text_of(again)
+    assert "You will get tomorrow’s." in text_of(send(f"{base}/subscribe", {"mobile": MIRA, "otp": code_for(MIRA)}))
+
+
+@on_a_file
+def test_verse_is_set_in_its_lines(service: Service) -> None:
+    base = service()
+    quote_id, _ = keep(Quotation("One line, / and another.", "A", "verse"), NOON)
+    assert "<p>One line,<br>and another.</p>" in visit(f"{base}/quotes/{quote_id}").text
+
+
+@on_a_file
 def test_vary_names_what_it_names_once(service: Service) -> None:
     assert send(f"{service()}/subscribe", {"mobile": "x"}).headers["Vary"] == "Accept"

@@ -65,6 +65,12 @@ async function send(form) {
     const where = answer.redirected ? `, at ${new URL(answer.url).pathname}` : "";
     said.textContent = `${answer.status} ${answer.statusText}${where}, ${took} ms`;
     result.replaceChildren(block("Headers of the answer", headers));
+    if (mediaType.startsWith("image/")) {
+      const picture = new Image();
+      picture.alt = "The picture that this answer is";
+      picture.src = answer.url;
+      result.append(picture);
+    }
     if (text !== "") {
       result.append(block("The answer", shown(text, mediaType)));
     }

@@ -8,6 +8,7 @@ const MOST_DIGITS = 15;
 async function swap(id, address, options = {}) {
   const answer = await fetch(address, { ...options, headers: { Accept: "text/html" } });
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  options.signal?.throwIfAborted();
   const there = page.getElementById(id);
   if (there === null) {
     return { answer, page, swapped: false };
@@ -27,8 +28,12 @@ function here() {
   return location.pathname + location.search;
 }
 
+let turning = new AbortController();
+
 async function turnTo(address) {
-  const { answer, page, swapped } = await swap("quote", address);
+  turning.abort(); // who turns again does not want what was asked for before
+  turning = new AbortController();
+  const { answer, page, swapped } = await swap("quote", address, { signal: turning.signal });
   if (!swapped) {
     location.assign(address);
     return null;
@@ -47,20 +52,24 @@ document.addEventListener("click", async (event) => {
   try {
     const address = await turnTo(link.href);
     if (address !== null) {
-      history.pushState(null, "", address);
+      if (address !== location.href) {
+        history.pushState(null, "", address);
+      }
       shown = here();
-      document.querySelector(`#quote a.${name}, #quote a.another`)?.focus();
+      (document.querySelector(`#quote a.${name}`) ?? document.querySelector("#quote a.another"))?.focus();
       scrollTo({ top: 0 });
     }
-  } catch {
-    location.assign(link.href); // the browser says best what is wrong
+  } catch (error) {
+    if (error.name !== "AbortError") {
+      location.assign(link.href); // the browser says best what is wrong
+    }
   }
 });
 
 addEventListener("popstate", () => {
   if (here() !== shown) { // and not a place on the same page
     shown = here();
-    turnTo(location.href).catch(() => location.reload());
+    turnTo(location.href).catch((error) => error.name === "AbortError" || location.reload());
   }
 });
 
@@ -79,7 +88,7 @@ document.addEventListener("submit", async (event) => {
   try {
     const { page, swapped } = await swap(form.dataset.swap, form.action, { method: "POST", body });
     if (!swapped) {
-      tell(form, page.querySelector("main")?.textContent.trim() || "That did not work. Try again in a while.");
+      tell(form, (page.querySelector(".detail") ?? page.querySelector("h1"))?.textContent ?? "That did not work. Try again in a while.");
     }
   } catch {
     tell(form, "The service cannot be reached just now. Are you online?");
@@ -91,6 +100,9 @@ document.addEventListener("submit", async (event) => {
 // ---- what is wrong with a number, at once; whether it is one, the service knows
 
 function wrongNumber(text) {
+  if (text.trim() === "") {
+    return "Type your mobile number.";
+  }
   const digits = text.replace(/\P{Nd}/gu, "").replace(/^00/u, "");
   if (/[^\p{Nd}\s()+.\-/\u2010-\u2015\u200e\u200f\u202a-\u202e\u2066-\u2069]/u.test(text)) {
     return "A phone number has digits, spaces and dashes only.";
@@ -146,6 +158,9 @@ function watch(field) {
 // ---- a link to share
 
 function copies(button) {
+  if (!navigator.clipboard) { // without TLS there is none
+    return;
+  }
   const link = new URL(button.dataset.copy, location.href).href;
   const said = button.textContent;
   button.hidden = false;

@@ -26,7 +26,7 @@ OF_ALL = frozenset(
     (
         *("X-Request-ID", "X-Content-Type-Options", "RateLimit-Policy", "RateLimit", "Vary"),
         *("Access-Control-Allow-Origin", "Access-Control-Expose-Headers"),
-        *("Content-Security-Policy", "X-Frame-Options", "Referrer-Policy", "Cross-Origin-Opener-Policy"),
+        *("Content-Security-Policy", "X-Frame-Options", "Referrer-Policy"),
     )
 )
 """Headers that the page tells of once, and not with each answer."""

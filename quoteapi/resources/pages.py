@@ -28,7 +28,7 @@ ASSET_SECONDS = 31_536_000
 """Pages name what they load with a digest of it."""
 LONGEST_ACCEPT = 1_000
 """No browser says more. Falcon keeps what it read of a hundred of them, at forty times their size."""
-SIZES = ((220, "smallest"), (120, "small"), (50, "medium"), (0, "large"))
+SIZES = ((220, "in-small"), (120, "in-text"), (50, "in-large"), (0, "in-display"))
 """From how many characters on a quote is set how."""
 
 NEW_CODE = "Send mobile without otp to get a new one."
@@ -49,7 +49,6 @@ PAGE_HEADERS = {
     ),
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",  # an address may have a number in it; and with none, forms would name no origin
-    "Cross-Origin-Opener-Policy": "same-origin",
 }
 
 

@@ -46,7 +46,13 @@ class Subscribe:
             address = client_address(req, settings)
             if otp is None:
                 service.subscriptions.ask(mobile, "subscribe", address, service.handing, partial(tell, resp))
-                _answer(req, resp, settings, _sent(base_address(req, settings), mobile, "subscribe"), "code")
+                _answer(
+                    req,
+                    resp,
+                    settings,
+                    _sent(settings.public_url or base_address(req, settings), mobile, "subscribe"),
+                    "code",
+                )
             else:
                 service.subscriptions.confirm(mobile, otp, address, service.handing, partial(tell, resp))
                 _answer(req, resp, settings, SUBSCRIBED, "done")
@@ -71,7 +77,13 @@ class Unsubscribe:
             address = client_address(req, settings)
             if takes_code and otp is None:
                 service.subscriptions.ask(mobile, "unsubscribe", address, service.handing, partial(tell, resp))
-                _answer(req, resp, settings, _sent(base_address(req, settings), mobile, "unsubscribe"), "code")
+                _answer(
+                    req,
+                    resp,
+                    settings,
+                    _sent(settings.public_url or base_address(req, settings), mobile, "unsubscribe"),
+                    "code",
+                )
             else:
                 code = otp if takes_code else None
                 service.subscriptions.leave(mobile, address, service.handing, code, partial(tell, resp))
@@ -106,7 +118,8 @@ def _said(req: falcon.Request, settings: "Settings", purpose: "Purpose") -> tupl
     fields = _fields(req)
     req.context.form = Form(purpose, "mobile", _text(fields, "mobile") or "")
     mobile = _mobile(fields)
-    step: Literal["mobile", "code"] = "mobile" if fields.get("otp") is None else "code"
+    has_a_code = fields.get("otp") is not None or "again" in fields
+    step: Literal["mobile", "code"] = "code" if has_a_code else "mobile"
     req.context.form = Form(purpose, step, mobile, _text(fields, "otp") or "")
     return mobile, _otp(fields)
 
