@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from quoteapi.config import Settings
 from quoteapi.quotes import Quotation
@@ -112,6 +112,45 @@ def test_another_quote_comes_without_a_reload_and_the_way_back_leads_to_the_one_
     expect(page.locator("#quote blockquote")).to_have_text(today["quote"])
     expect(page).to_have_title(title)
     assert reader.page_is_the_same
+
+
+@pytest.mark.parametrize("length", [30, 80, 160, 300])
+def test_a_quote_of_any_length_has_the_colour_of_ink(
+    arrive: Arrive, the_only_quote: Callable[[Quotation], None], length: int
+) -> None:
+    the_only_quote(Quotation(("so many words " * 30)[:length], "Nobody", "work"))
+    page = arrive().open("/")
+    ink = page.evaluate("getComputedStyle(document.body).color")
+    for seen in ("blockquote", ".author", ".another", ".earlier"):
+        colour = page.locator(f"#quote {seen}").evaluate("one => getComputedStyle(one).color")
+        assert (colour == ink) == (seen != ".another"), seen
+
+
+def test_who_turns_on_before_a_page_has_come_gets_the_last_one_and_finds_the_way_back(arrive: Arrive) -> None:
+    reader = arrive()
+    page = reader.open("/days/2026-11-10")
+    held: list[Route] = []
+    page.route("**/days/2026-11-09", lambda route: held.append(route))  # noqa: PLW0108 no builtin will do
+    page.locator(".earlier").click()
+    page.locator(".earlier").dblclick()
+    page.locator(".later").click()
+    expect(page).to_have_url(f"{reader.home}/days/2026-11-11")
+    page.unroute_all(behavior="ignoreErrors")
+    expect(page.locator("time")).to_have_text("Wednesday, 11 November 2026")
+    page.go_back()
+    expect(page).to_have_url(f"{reader.home}/days/2026-11-10")
+    expect(page.locator("time")).to_have_text("Tuesday, 10 November 2026")
+    assert held
+
+
+def test_who_turns_to_a_later_day_by_keyboard_can_go_on(arrive: Arrive) -> None:
+    reader = arrive()
+    page = reader.open("/days/2026-11-10")
+    page.locator(".later").focus()
+    for day in ("11", "12"):
+        page.keyboard.press("Enter")
+        expect(page.locator("time")).to_contain_text(f" {day} November")
+        expect(page.locator(".later")).to_be_focused()
 
 
 def test_the_picture_is_one_that_pages_can_show(arrive: Arrive) -> None:
