@@ -14,6 +14,7 @@ from falcon.testing import TestClient
 from quoteapi.app import create_app
 from quoteapi.config import ROOT, Settings, read_settings
 from quoteapi.models import ConsoleSms, Subscriber, Switch
+from quoteapi.models import database as bound
 from quoteapi.quotes import Quotation, keep
 from quoteapi.resources.pages import ASSETS, IN_OTHER_WORDS, KINDS
 from tests.cast import (
@@ -27,6 +28,7 @@ from tests.cast import (
     code_for,
     counted_statements,
     environment,
+    file_of,
     on_a_file,
     put_on_the_topic,
     wrong,
@@ -552,3 +554,80 @@ def test_verse_is_set_in_its_lines(service: Service) -> None:
 @on_a_file
 def test_vary_names_what_it_names_once(service: Service) -> None:
     assert send(f"{service()}/subscribe", {"mobile": "x"}).headers["Vary"] == "Accept"
+
+
+# ---- what else a page says
+
+
+@on_a_file
+def test_the_page_of_a_quote_leads_to_today(service: Service) -> None:
+    assert "Today →" in text_of(visit(f"{service()}/quotes/1"))
+
+
+@on_a_file
+@pytest.mark.parametrize(
+    ("length", "size"), [(49, "display"), (50, "large"), (119, "large"), (120, "text"), (220, "small")]
+)
+def test_a_short_quote_is_set_larger_than_a_long_one(service: Service, length: int, size: str) -> None:
+    base = service()
+    quote_id, _ = keep(Quotation("x" * length, "Nobody", "work"), NOON)
+    assert f'<article class="quote in-{size}">' in visit(f"{base}/quotes/{quote_id}").text
+
+
+def test_where_the_address_is_not_known_no_preview_names_one(settings: Settings, clock: StoppedClock) -> None:
+    behind = read_settings(environment(settings, TRUSTED_PROXIES="127.0.0.1"))
+    client = TestClient(create_app(behind, now=clock), headers={"Accept": BROWSER})
+    for root in ("", "/dev"):
+        page = client.simulate_get("/quotes/1", root_path=root)
+        assert not re.search(r"og:url|og:image|canonical", page.text)
+
+
+def test_only_a_laptop_is_said_to_print_codes(settings: Settings) -> None:
+    on_sns = environment(settings, SMS_GATEWAY="sns", SMS_ALLOWED_REGIONS="IN")
+    client = TestClient(create_app(read_settings(on_sns)), headers={"Accept": BROWSER})
+    page = client.simulate_get("/subscribe", params={"mobile": MIRA, "otp": "123456"})
+    assert "Type the code that came to" in page.text
+    assert "laptop" not in page.text
+
+
+@on_a_file
+def test_once_the_database_is_back_the_page_of_today_is_whole_again(
+    settings: Settings, clock: StoppedClock, tmp_path: Path
+) -> None:
+    client = TestClient(create_app(settings, now=clock), headers={"Accept": BROWSER})
+    working = file_of(settings)
+    kept = working.rename(tmp_path / "away.db")
+    working.mkdir()  # which no database can be opened in
+    bound.close()
+    away = client.simulate_get("/")
+    assert (away.status_code, away.headers["cache-control"], "As a picture" in away.text) == (200, "no-store", False)
+    working.rmdir()
+    kept.rename(working)
+    clock.pass_by(seconds=11)
+    back = client.simulate_get("/")
+    assert (back.headers["cache-control"], "As a picture" in back.text) == ("public, max-age=300", True)
+
+
+@on_a_file
+def test_programs_and_browsers_are_kept_apart_by_caches_at_the_forms_too(service: Service) -> None:
+    base = service()
+    form = visit(f"{base}/subscribe")
+    asked = requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
+    for answer in (form, asked):
+        assert (answer.headers["Vary"], answer.headers["Cache-Control"]) == ("Accept", "no-store")
+
+
+@on_a_file
+def test_a_wrong_code_stays_in_its_field_and_a_new_step_begins_empty(service: Service) -> None:
+    base = service(UNSUBSCRIBE_REQUIRES_OTP="true")
+    asked = send(f"{base}/unsubscribe", {"mobile": MIRA})
+    assert 'name="otp" value=""' in asked.text
+    assert '"codes";r=9' in asked.headers["RateLimit"]
+    assert 'name="otp" value="12"' in send(f"{base}/unsubscribe", {"mobile": MIRA, "otp": "12"}).text
+
+
+@on_a_file
+def test_of_a_field_that_was_sent_twice_the_last_counts(service: Service) -> None:
+    asked = requests.post(f"{service()}/subscribe", json={"mobile": ["+919028000003", MIRA]}, timeout=5)
+    assert asked.status_code == 200
+    assert [sms.to for sms in ConsoleSms.select()] == [MIRA]

@@ -13,12 +13,12 @@ async function swap(id, address, options = {}) {
   if (there === null) {
     return { answer, page, swapped: false };
   }
-  const here = document.getElementById(id);
-  here.replaceChildren(...there.childNodes);
-  here.classList.remove("arriving");
-  void here.offsetWidth; // so that the animation begins anew
-  here.classList.add("arriving");
-  enhance(here);
+  const ours = document.getElementById(id);
+  ours.replaceChildren(...there.childNodes);
+  ours.classList.remove("arriving");
+  void ours.offsetWidth; // so that the animation begins anew
+  ours.classList.add("arriving");
+  enhance(ours);
   return { answer, page, swapped: true };
 }
 

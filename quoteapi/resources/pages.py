@@ -173,11 +173,13 @@ class Day:
     def on_get(self, req: falcon.Request, resp: falcon.Response, day: str) -> None:
         """Answer the page."""
         try:
-            self._days.answer(req, resp, date_of(day))
+            asked_for = date_of(day)
         except ValueError as error:
             raise falcon.HTTPNotFound(
                 title="No such day", description="An address of a day ends with its date, as in /days/2026-11-22."
             ) from error
+        try:
+            self._days.answer(req, resp, asked_for)
         except DateToCome as error:
             raise falcon.HTTPNotFound(
                 title="Not decided yet",
