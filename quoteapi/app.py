@@ -64,6 +64,12 @@ def create_app(
     app = App(daily, _Identify(service.randomness), settings, now)
     app.req_options.strip_url_path_trailing_slash = True
     add_problems(app, settings)
+    _add_routes(app, service, quotes, daily, another)
+    return app
+
+
+def _add_routes(app: "App", service: Service, quotes: SteadyQuotes, daily: Daily, another: Random) -> None:
+    settings, now = service.settings, service.clock
     app.add_route("/", Home(quotes, another, settings, now))
     app.add_route("/days/{day}", Day(quotes, settings, now))
     app.add_route("/another", Another(quotes, settings))
@@ -86,7 +92,6 @@ def create_app(
     app.add_route("/health", Health())
     if settings.async_failure:
         app.add_route("/async-failure", AsyncFailure(service))
-    return app
 
 
 def __getattr__(name: str) -> "App":

@@ -362,3 +362,21 @@ def test_the_reference_shows_what_a_wrong_try_is_told(arrive: Arrive) -> None:
     expect(tried.locator(".result")).to_contain_text("No quote found")
     expect(tried.get_by_role("status")).to_contain_text("404")
     reader.was_refused("404 GET /quotes/999")
+
+
+def test_what_is_typed_into_a_path_stays_one_part_of_it(arrive: Arrive) -> None:
+    reader = arrive()
+    tried = reader.open("/docs").locator("form.try[data-path='/assets/{name}']")
+    tried.get_by_label("name").fill("../daily")
+    tried.get_by_role("button").click()
+    expect(tried.get_by_role("status")).to_contain_text("404")
+    reader.was_refused("404 GET /assets/..%2Fdaily")
+
+
+def test_a_link_opens_in_another_tab_for_who_wants_it_so(arrive: Arrive) -> None:
+    reader = arrive()
+    page = reader.open("/")
+    with page.context.expect_page() as other:
+        page.get_by_role("link", name="Another one").click(modifiers=["Control"])
+    assert "/quotes/" in other.value.url
+    expect(page).to_have_url(f"{reader.home}/")

@@ -1,3 +1,4 @@
+import itertools
 import logging
 import re
 import sys
@@ -364,3 +365,24 @@ def test_a_limit_of_several_windows_tells_each(service: Service, clock: StoppedC
         ((1, 60), (0, 3_480)),
     ]
     assert answers[-1].headers["Retry-After"] == "3480"
+
+
+def test_two_threads_that_meet_a_new_address_share_its_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = Barrier(2)
+
+    def slowly(start: int) -> "itertools.count[int]":
+        together.wait(5)
+        return itertools.count(start)
+
+    monkeypatch.setattr(allowances, "count", slowly)
+    limit = ReadLimit(Window(5, 60))
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(left for left, _ in pool.map(lambda _: limit.count("a", NOON), range(2))) == [3, 4]
+
+
+@on_a_file
+def test_what_is_left_comes_back_no_later_than_told(service: Service, clock: StoppedClock) -> None:
+    base = service(CODES_PER_ADDRESS="2/1h")
+    ask(base, mobile=MIRA)
+    clock.pass_by(seconds=0.4)
+    assert left(ask(base, mobile=NOOR), "codes") == (0, 3_600)

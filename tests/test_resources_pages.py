@@ -631,3 +631,15 @@ def test_of_a_field_that_was_sent_twice_the_last_counts(service: Service) -> Non
     asked = requests.post(f"{service()}/subscribe", json={"mobile": ["+919028000003", MIRA]}, timeout=5)
     assert asked.status_code == 200
     assert [sms.to for sms in ConsoleSms.select()] == [MIRA]
+
+
+@on_a_file
+def test_a_code_without_a_number_asks_for_the_number(service: Service) -> None:
+    page = visit(f"{service()}/subscribe?otp=123456")
+    assert ('id="mobile"' in page.text, 'id="otp"' in page.text) == (True, False)
+
+
+@on_a_file
+@pytest.mark.parametrize("path", [*PAGES, "/docs"])
+def test_no_attribute_touches_the_one_before(service: Service, path: str) -> None:
+    assert re.findall(r'<\w[^<>]*="[^"]*"[a-z]', visit(f"{service()}{path}").text) == []

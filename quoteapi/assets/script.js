@@ -1,6 +1,6 @@
 // Makes the pages better where it runs; without it they are forms and links that work all the same.
 
-const FEWEST_DIGITS = 8;
+const FEWEST_DIGITS = 7;
 const MOST_DIGITS = 15;
 
 // ---- no reload: the answer to a form or a link is a page, and its part of the same name is put in the place of ours
@@ -104,7 +104,7 @@ function wrongNumber(text) {
     return "Type your mobile number.";
   }
   const digits = text.replace(/\P{Nd}/gu, "").replace(/^00/u, "");
-  if (/[^\p{Nd}\s()+.\-/\u2010-\u2015\u200e\u200f\u202a-\u202e\u2066-\u2069]/u.test(text)) {
+  if (/[^\p{Nd}\s()+\uff0b.\-/\u00ad\u200b\u2060\u2010-\u2015\u200e\u200f\u202a-\u202e\u2066-\u2069]/u.test(text)) {
     return "A phone number has digits, spaces and dashes only.";
   }
   if (/^\s*0(?!0)/u.test(text)) {

@@ -1,7 +1,6 @@
 """The contract: `/openapi.json`, and `/docs`, the page that is made from it."""
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
@@ -275,6 +274,8 @@ def _pretty(value: object) -> str:
 
 
 def _curl(method: str, body: dict[str, Any]) -> str:
+    import shlex  # noqa: PLC0415 a cold start need not load it
+
     if method == "get":
         return ""
     first = next(iter(body[FORM]["examples"].values()))["value"] if body else {}

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from datetime import date
 from functools import lru_cache
-from html import escape
 from typing import NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
@@ -45,8 +44,8 @@ class Entry(NamedTuple):
     quotation: Quotation
 
 
-class Form(NamedTuple):
-    """A form that a feed has: its media type, and how it is written for an address of the service."""
+class Format(NamedTuple):
+    """How a feed is written: its media type, and what writes it for an address of the service."""
 
     media_type: str
     write: Callable[[str, str, list[Entry]], str]
@@ -55,8 +54,8 @@ class Form(NamedTuple):
 class Feed:
     """The last thirty daily quotes, the newest first, written once a day for an address of the service."""
 
-    def __init__(self, form: Form, quotes: SteadyQuotes, settings: Settings, clock: Clock) -> None:
-        self._form = form
+    def __init__(self, written_as: Format, quotes: SteadyQuotes, settings: Settings, clock: Clock) -> None:
+        self._written_as = written_as
         self._quotes = quotes
         self._settings = settings
         self._clock = clock
@@ -73,7 +72,7 @@ class Feed:
         if len(address) > LONGEST_ADDRESS:
             address = req.root_path
         rendered = self._rendered(address, *self._days(now.date()))
-        answer_until_midnight(req, resp, rendered, now, media_type=self._form.media_type, scope=scope)
+        answer_until_midnight(req, resp, rendered, now, media_type=self._written_as.media_type, scope=scope)
 
     on_head = on_get
 
@@ -89,7 +88,7 @@ class Feed:
 
     def _render(self, address: str, days: _Days, is_sure: bool) -> Rendered:
         entries = [self._entry(day, quotation) for day, quotation in days]
-        return Rendered.of(self._form.write(address, self._id("/"), entries).encode(), is_sure)
+        return Rendered.of(self._written_as.write(address, self._id("/"), entries).encode(), is_sure)
 
     def _entry(self, day: date, quotation: Quotation) -> Entry:
         path, moment = f"/days/{day}", f"{midnight(day):%Y-%m-%dT%H:%M:%SZ}"
@@ -145,6 +144,8 @@ def _title(quotation: Quotation) -> str:
 
 
 def _html(quotation: Quotation) -> str:
+    from html import escape  # noqa: PLC0415 a cold start need not load it
+
     quote, credit = escape(quotation.quote), escape(_credit(quotation))
     return f'<blockquote dir="auto"><p>{quote}</p></blockquote><p dir="auto">— {credit}</p>'
 
@@ -153,5 +154,5 @@ def _credit(quotation: Quotation) -> str:
     return f"{quotation.author}, {quotation.source}" if quotation.source else quotation.author
 
 
-ATOM = Form("application/atom+xml", _atom)
-JSON_FEED = Form("application/feed+json", _json_feed)
+ATOM = Format("application/atom+xml", _atom)
+JSON_FEED = Format("application/feed+json", _json_feed)

@@ -196,7 +196,7 @@ def _answer(
 ) -> None:
     """Say what was done: to a program by a message, to a browser by the page of the next step."""
     if prefers_page(req, resp):
-        answer_form(req, resp, settings, req.context.form._replace(step=step, otp=""))
+        answer_form(req, resp, settings, req.context.form._replace(step=step))
         return
     resp.text = f"{json.dumps({'message': message})}\n"
     resp.set_header("Cache-Control", "no-store")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_XML = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # compiled when it is used: a cold start need not
 
 
 def render(name: str, **values: object) -> str:
@@ -21,7 +21,7 @@ def render(name: str, **values: object) -> str:
 
 def render_xml(name: str, **values: object) -> str:
     """Fill a template as `render` does, and drop the characters that XML 1.0 does not allow, however written."""
-    return _NOT_XML.sub("", render(name, **values))
+    return re.sub(_NOT_XML, "", render(name, **values))
 
 
 @lru_cache(maxsize=1)
