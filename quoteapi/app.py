@@ -117,7 +117,8 @@ class App(falcon.App[falcon.Request, falcon.Response]):
 
     def __init__(self, daily: Daily, identify: "_Identify", settings: Settings, now: clock.Clock) -> None:
         origins = settings.cors_origins
-        self._headers_of_all = [("x-content-type-options", "nosniff"), *_cors_headers(origins)]
+        of_a_setting = _cors_headers(origins)
+        self._headers_of_all = [("x-content-type-options", "nosniff"), *of_a_setting]
         self._reads = ReadLimit(settings.read_limit) if settings.read_limit is not None else None
         middleware: list[Any] = [_RequestLog(identify), _Connection()]
         if self._reads is not None:
@@ -125,7 +126,7 @@ class App(falcon.App[falcon.Request, falcon.Response]):
         if origins:
             allowed = "*" if origins == ("*",) else origins
             middleware.append(falcon.CORSMiddleware(allowed, expose_headers=EXPOSED_HEADERS))
-        middleware.append(_HeadersOfAll(self._headers_of_all))
+            middleware.append(_HeadersOfAll(of_a_setting))
         super().__init__(middleware=middleware)
         self._daily = daily
         self._identify = identify
@@ -187,6 +188,7 @@ class _RequestLog:
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         resp.set_header("X-Request-ID", self._identify(req.env))
+        resp.set_header("X-Content-Type-Options", "nosniff")
 
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
@@ -212,7 +214,7 @@ class _Connection:
 
 
 class _HeadersOfAll:
-    """Gives every answer the headers that depend on nothing, or on a setting alone, for the sake of caches."""
+    """Gives every answer the headers that depend on a setting alone, for the sake of caches."""
 
     def __init__(self, headers: list[tuple[str, str]]) -> None:
         self._headers = headers

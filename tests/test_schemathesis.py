@@ -27,7 +27,7 @@ continue-on-failure = true
 [generation]
 deterministic = true
 database = "none"
-max-examples = 25
+max-examples = 10
 # A parameter that nobody knows does not count, as everywhere on the web.
 allow-extra-parameters = false
 
