@@ -210,7 +210,12 @@ def insert_all(rows: list[dict[str, Any]]) -> None:
 def all_quotations() -> Iterator[Quotation]:
     """Answer every quote in order, one by one and in constant memory."""
     for row in each(Quote.select(Quote.id, *_COLUMNS), Quote.id):
-        yield Quotation(row.quote, row.author, row.category, row.source)
+        yield quotation_of(row)
+
+
+def quotation_of(row: Quote) -> Quotation:
+    """Answer the quotation that a row holds."""
+    return Quotation(row.quote, row.author, row.category, row.source)
 
 
 # ---- the quote of a date

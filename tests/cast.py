@@ -180,6 +180,17 @@ def serving(app: App) -> Iterator[str]:
             thread.join()
 
 
+def serve_under(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    """Have `serving` put apps under a prefix, as Zappa names the stage of an API Gateway."""
+    set_up = WSGIServer.setup_environ
+
+    def with_stage(server: WSGIServer) -> None:
+        set_up(server)
+        server.base_environ["SCRIPT_NAME"] = stage
+
+    monkeypatch.setattr(WSGIServer, "setup_environ", with_stage)
+
+
 class UpstreamApi:
     """A quote API on loopback that answers what it is told to, and remembers what it was asked."""
 

@@ -2,7 +2,6 @@ import json
 import socket
 from base64 import urlsafe_b64encode
 from urllib.parse import urljoin
-from wsgiref.simple_server import WSGIServer
 
 import pytest
 import requests
@@ -21,6 +20,7 @@ from tests.cast import (
     file_of,
     numbered,
     on_a_file,
+    serve_under,
 )
 from tests.conftest import Service
 
@@ -252,13 +252,7 @@ def test_programs_pages_and_caches_get_what_they_need(service: Service, path: st
 def test_links_have_the_stage_and_no_host_that_a_client_could_name(
     service: Service, monkeypatch: pytest.MonkeyPatch, public: str
 ) -> None:
-    set_up = WSGIServer.setup_environ
-
-    def with_stage(server: WSGIServer) -> None:
-        set_up(server)
-        server.base_environ["SCRIPT_NAME"] = "/production"  # as Zappa names the stage of an API Gateway
-
-    monkeypatch.setattr(WSGIServer, "setup_environ", with_stage)
+    serve_under(monkeypatch, "/production")
     base = service(TRUSTED_PROXIES="127.0.0.0/8", PUBLIC_URL=public)
     answer = get(f"{base}/quotes?limit=1", X_Forwarded_Host="evil.example", Forwarded="host=evil.example", Host="evil")
     first = f"{public or '/production'}/quotes?limit=1"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
-from wsgiref.simple_server import WSGIServer
 from xml.etree import ElementTree as ET
 
 import falcon
@@ -20,7 +19,17 @@ from quoteapi.config import Settings
 from quoteapi.models import DailyQuote, Quote
 from quoteapi.quotes import Quotation, Quotes, SteadyQuotes, scheduled_id
 from quoteapi.resources.feeds import ATOM, DAYS, JSON_FEED, Feed, Format
-from tests.cast import AUSTEN, KABIR, ZOLA, StoppedClock, assert_problem, counted_statements, file_of, on_a_file
+from tests.cast import (
+    AUSTEN,
+    KABIR,
+    ZOLA,
+    StoppedClock,
+    assert_problem,
+    counted_statements,
+    file_of,
+    on_a_file,
+    serve_under,
+)
 from tests.conftest import Service
 
 DAY = timedelta(days=1)
@@ -335,13 +344,7 @@ def test_every_address_in_a_feed_is_that_of_the_service(service: Service, path: 
 def test_under_a_stage_and_behind_a_proxy_links_lead_home_and_no_cache_keeps_what_a_client_made_up(
     service: Service, monkeypatch: pytest.MonkeyPatch, more: dict[str, str], address: str, scope: str
 ) -> None:
-    set_up = WSGIServer.setup_environ
-
-    def with_stage(server: WSGIServer) -> None:
-        set_up(server)
-        server.base_environ["SCRIPT_NAME"] = "/production"  # as Zappa names the stage of an API Gateway
-
-    monkeypatch.setattr(WSGIServer, "setup_environ", with_stage)
+    serve_under(monkeypatch, "/production")
     base = service(**more)
     asked = {"Host": "found.example", "X-Forwarded-Host": "asked.example", "X-Forwarded-Proto": "https"}
     for path in PATHS:

@@ -3,15 +3,17 @@
 import re
 from base64 import b64encode
 from datetime import date, datetime
+from functools import lru_cache
 from hashlib import sha256
 
 import falcon
 
 from quoteapi.cards import card
 from quoteapi.clock import Clock
-from quoteapi.quotes import Quotation, SteadyQuotes
+from quoteapi.quotes import Quotation, SteadyQuotes, quotation_of
 from quoteapi.resources.catalogue import QUOTE_SECONDS, quote_with
 from quoteapi.resources.quotes import Rendered, answer_until_midnight
+from quoteapi.templates import FOLDER
 
 SVG = "image/svg+xml"
 _STYLE = re.compile(b"<style>(.*?)</style>", re.DOTALL)
@@ -49,9 +51,7 @@ class QuoteCard:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, quote_id: str) -> None:
         """Answer the card of the quote with an id, to be kept by caches for a day."""
-        row = quote_with(quote_id)
-        quotation = Quotation(row.quote, row.author, row.category, row.source)
-        _answer(req, resp, _render(quotation, is_sure=True), self._clock())
+        _answer(req, resp, _render(quotation_of(quote_with(quote_id)), is_sure=True), self._clock())
         resp.set_header("Cache-Control", f"public, max-age={QUOTE_SECONDS}")
 
     on_head = on_get
@@ -63,12 +63,14 @@ def _render(quotation: Quotation, is_sure: bool) -> Rendered:
 
 def _answer(req: falcon.Request, resp: falcon.Response, rendered: Rendered, now: datetime) -> None:
     answer_until_midnight(req, resp, rendered, now, media_type=SVG)
-    resp.set_header("Content-Security-Policy", _policy(rendered.body))
+    resp.set_header("Content-Security-Policy", _policy())
     resp.set_header("Cross-Origin-Resource-Policy", "cross-origin")
 
 
-def _policy(body: bytes) -> str:
-    """Answer the policy under which a card's own style applies, and nothing else does."""
-    digests = (b64encode(sha256(style).digest()).decode() for style in _STYLE.findall(body))
+@lru_cache(maxsize=1)
+def _policy() -> str:
+    """Answer the policy under which a card's own style applies, which all cards share, and nothing else does."""
+    styles = _STYLE.findall((FOLDER / "card.svg").read_bytes())
+    digests = (b64encode(sha256(style).digest()).decode() for style in styles)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     return f"default-src 'none'; style-src {allowed}"

@@ -11,10 +11,10 @@ from falcon.uri import encode_value
 from quoteapi.config import Settings
 from quoteapi.database import hurried
 from quoteapi.models import Author, Category, Quote
-from quoteapi.quotes import Quotation
+from quoteapi.quotes import quotation_of
 from quoteapi.resources.addresses import own_address
 from quoteapi.resources.crowd import few_at_once
-from quoteapi.resources.pages import PAGE_SECONDS, Shown, answer_quote, prefers_page
+from quoteapi.resources.pages import PAGE_SECONDS, answer_quote, prefers_page
 from quoteapi.resources.parameters import filters_asked_for, number
 from quoteapi.search import Total, counts, page, total, total_of
 
@@ -64,8 +64,7 @@ class OneQuote:
         """Answer the quote with an id."""
         row = quote_with(quote_id)
         if prefers_page(req, resp):
-            shown = Shown(Quotation(row.quote, row.author, row.category, row.source), row.id, is_sure=True)
-            answer_quote(req, resp, self._settings, shown, PAGE_SECONDS, f"/quotes/{row.id}")
+            answer_quote(req, resp, self._settings, quotation_of(row), row.id, PAGE_SECONDS, f"/quotes/{row.id}")
             return
         resp.text = f"{_encode({**_shown(row), 'source': row.source})}\n"
         resp.set_header("Cache-Control", f"public, max-age={QUOTE_SECONDS}")

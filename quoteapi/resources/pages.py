@@ -139,14 +139,6 @@ class Turn(NamedTuple):
     name: str
 
 
-class Shown(NamedTuple):
-    """A quote with its id, where it has one; and whether both are sure, or the database is away."""
-
-    quotation: Quotation
-    quote_id: int | None
-    is_sure: bool
-
-
 class Home:
     """The page of today's quote; to programs, which do not prefer a page, a random quote."""
 
@@ -189,12 +181,20 @@ class Day:
     on_head = on_get
 
 
+class _Shown(NamedTuple):
+    """A quote with its id, where it has one; and whether both are sure, or the database is away."""
+
+    quotation: Quotation
+    quote_id: int | None
+    is_sure: bool
+
+
 class _Days:
     def __init__(self, quotes: SteadyQuotes, settings: Settings, clock: Clock) -> None:
         self._quotes = quotes
         self._settings = settings
         self._clock = clock
-        self._today: tuple[date, Shown] | None = None
+        self._today: tuple[date, _Shown] | None = None
 
     def answer(self, req: falcon.Request, resp: falcon.Response, day: date | None = None) -> None:
         """Answer the page of a date's quote, or of today's. Raises `DateToCome`."""
@@ -204,14 +204,14 @@ class _Days:
         seconds = min(PAGE_SECONDS, seconds_to_midnight(now)) if shown.is_sure else 0
         path = f"/days/{day}" if day is not None else "/"
         about = {"day": day or today, **_neighbours(day or today, today)}
-        answer_quote(req, resp, self._settings, shown, seconds, path, **about)
+        answer_quote(req, resp, self._settings, shown.quotation, shown.quote_id, seconds, path, **about)
 
-    def _of_date(self, day: date, today: date) -> Shown:
+    def _of_date(self, day: date, today: date) -> _Shown:
         """Answer the quote of a date; today's is kept, as most people ask for that."""
         if self._today is not None and self._today[0] == day:
             return self._today[1]
         quotation, is_sure = self._quotes.of_date(day)
-        shown = Shown(quotation, _id_or_none(quotation) if is_sure else None, is_sure)
+        shown = _Shown(quotation, _id_or_none(quotation) if is_sure else None, is_sure)
         if day == today and is_sure:
             self._today = day, shown
         return shown
@@ -229,7 +229,7 @@ class Another:
         quotation = self._quotes.random(Filters())
         quote_id = _id_or_none(quotation)
         if quote_id is None:
-            answer_quote(req, resp, self._settings, Shown(quotation, None, is_sure=False), 0, "/another")
+            answer_quote(req, resp, self._settings, quotation, None, 0, "/another")
             return
         resp.status = falcon.HTTP_303
         resp.location = f"{home_of(req, self._settings)}/quotes/{quote_id}"
@@ -242,12 +242,13 @@ def answer_quote(  # noqa: PLR0913, PLR0917 what such a page consists of
     req: falcon.Request,
     resp: falcon.Response,
     settings: Settings,
-    shown: Shown,
+    quotation: Quotation,
+    quote_id: int | None,
     max_age: int,
     path: str,
     **about_the_day: object,
 ) -> None:
-    """Answer the page of a quote. `path` is where it is."""
+    """Answer the page of a quote, which has no id where it is not stored. `path` is where it is."""
     base = own_address(req, settings)
     about = {"day": None, "date": "", "earlier": None, "later": Turn("/", "Today"), **about_the_day}
     answer_page(
@@ -256,9 +257,9 @@ def answer_quote(  # noqa: PLR0913, PLR0917 what such a page consists of
         settings,
         "quote.html",
         max_age,
-        quotation=shown.quotation,
-        quote_id=shown.quote_id,
-        size=next(size for length, size in SIZES if len(shown.quotation.quote) >= length),
+        quotation=quotation,
+        quote_id=quote_id,
+        size=next(size for length, size in SIZES if len(quotation.quote) >= length),
         base=base if base.startswith("http") else None,
         path=path,
         **about,
