@@ -39,7 +39,7 @@ format: $(DEVELOPMENT)/.ready ## Format the code, and mend what lint can mend
 
 .PHONY: catalogue
 catalogue: $(DEVELOPMENT)/.ready ## Build quote_database.db from catalogue/quotes.csv
-	@$(IN_DEVELOPMENT) quoteapi.catalogue
+	@$(IN_DEVELOPMENT) quoteapi.quotes.bundled_catalogue
 
 .PHONY: bench
 bench: $(DEVELOPMENT)/.ready $(SERVICE)/.ready $(LAMBDA)/.ready ## Measure the speed, and how cost grows, as ratios (needs wrk)
@@ -49,7 +49,7 @@ bench: $(DEVELOPMENT)/.ready $(SERVICE)/.ready $(LAMBDA)/.ready ## Measure the s
 
 .PHONY: package
 package: $(SERVICE)/.ready ## Build what a deploy of STAGE uploads, and show its largest parts
-	@$(SERVICE)/bin/python -m quoteapi.package $(or $(STAGE),dev)
+	@$(SERVICE)/bin/python -m quoteapi.deploy.package $(or $(STAGE),dev)
 
 .PHONY: rehearse
 rehearse: $(DEVELOPMENT)/.ready $(LAMBDA)/.ready ## Deploy every stage to an emulated AWS, and try it there
@@ -119,8 +119,8 @@ $(DEVELOPMENT)/.ready: Pipfile.lock pyproject.toml | $(PIPENV)/.ready
 	$(call SET_UP,$(DEVELOPMENT),--dev)
 
 # Which packages these are, the lock says; the module makes them anew where they are others.
-$(LAMBDA)/.ready: Pipfile.lock quoteapi/package.py | $(DEVELOPMENT)/.ready
-	@$(DEVELOPMENT)/bin/python -c "from quoteapi.package import environment_for_lambda; environment_for_lambda()" && touch $@
+$(LAMBDA)/.ready: Pipfile.lock quoteapi/deploy/package.py | $(DEVELOPMENT)/.ready
+	@$(DEVELOPMENT)/bin/python -c "from quoteapi.deploy.package import environment_for_lambda; environment_for_lambda()" && touch $@
 
 # Two of the suite's tools. Where they cannot be had the suite goes on without them, and says what it left out.
 $(FROM_NPM)/.ready: $(wildcard tests/npm/package*.json)

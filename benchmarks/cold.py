@@ -17,8 +17,8 @@ from zipfile import ZipFile
 
 import click
 
-from quoteapi.config import LAMBDA_FOLDER, ROOT
-from quoteapi.package import build, environment_for_lambda, parts_of
+from quoteapi.deploy.package import build, environment_for_lambda, parts_of
+from quoteapi.settings import LAMBDA_FOLDER, ROOT
 
 ROUNDS = 15
 OURS, BARE, BY_DEFAULT = (

@@ -22,10 +22,11 @@ from typing import NamedTuple
 
 import click
 
-from quoteapi import database
-from quoteapi.cli import threads_of
-from quoteapi.models import Quote
-from quoteapi.quotes import Quotation, row_of
+from quoteapi.cli.serve import threads_of
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.storage import database
+from quoteapi.storage.catalogue import row_of
+from quoteapi.storage.models import Quote
 
 ROUNDS = 15
 SECONDS = 2

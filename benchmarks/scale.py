@@ -29,18 +29,23 @@ import psycopg
 from falcon.testing import create_environ
 from psycopg.sql import SQL, Identifier
 
-from quoteapi import config, database
 from quoteapi.app import create_app
 from quoteapi.clock import now
-from quoteapi.console import Console
-from quoteapi.deliveries import Deliveries
-from quoteapi.models import Quote, Subscriber
-from quoteapi.models import database as bound
-from quoteapi.quotes import Quotation, Quotes, all_quotations, insert_all, row_of
-from quoteapi.search import Filters
-from quoteapi.service import AtOnce, Service
-from quoteapi.sms import Kind
-from quoteapi.subscriptions import everyone
+from quoteapi.container import Service
+from quoteapi.quotes.import_export import all_quotations
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.quotes.service import Quotes
+from quoteapi.settings import loader
+from quoteapi.sms.console import Console
+from quoteapi.sms.gateway import Kind
+from quoteapi.storage import database
+from quoteapi.storage.catalogue import insert_all, row_of
+from quoteapi.storage.full_text_search import Filters
+from quoteapi.storage.models import Quote, Subscriber
+from quoteapi.storage.models import database as bound
+from quoteapi.subscriptions.delivery import Deliveries
+from quoteapi.subscriptions.dispatcher import AtOnce
+from quoteapi.subscriptions.queries import everyone
 
 ENGINES = ("sqlite", "postgresql")
 ROUNDS = 11
@@ -161,7 +166,7 @@ class Bench:
     def __init__(self, site: Site) -> None:
         vars(database)["SHIPPED_DATABASE"] = site.empty
         said = {"DATABASE_URL": site.url, "SECRET_KEY": "of the benchmark, 0123456789abcdef"}
-        settings = config.read_settings({**said, "SMS_DAILY_CAP": "99999999"})
+        settings = loader.read_settings({**said, "SMS_DAILY_CAP": "99999999"})
         self.size = site.size
         self.chance = random.Random(site.process)  # noqa: S311
         self.gateway = Silent(now)

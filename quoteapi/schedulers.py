@@ -1,75 +1,10 @@
-"""What EventBridge has done at set times: handlers of `(event, context)` that answer what they did, for the log.
+"""The name before 0.2 of `quoteapi.aws.schedulers`, for stages whose settings still use it. To be removed in 0.3."""
 
-A run that fails raises `service.WorkFailed`, so that Lambda tries it again.
-"""
+from quoteapi.aws.schedulers import (
+    migrate_database,
+    publish_quote_of_the_day,
+    reconcile_subscriptions,
+    set_quote_of_the_day,
+)
 
-import logging
-import os
-from collections.abc import Callable
-from typing import Any
-
-from quoteapi import database, log
-from quoteapi.config import load_settings
-from quoteapi.limits import SmsSwitchedOff
-from quoteapi.service import at_work, reported_failures
-from quoteapi.subscriptions import NotShared
-
-SPARE_MILLISECONDS = 10_000
-"""How long before its time-out a run begins nothing new."""
-
-_log = logging.getLogger(__name__)
-
-
-class NotAllSettled(Exception):
-    """A reconciliation that has to be tried again."""
-
-
-def set_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
-    """Decide the quote of the day that begins, and store it."""
-    _name(context)
-    with at_work() as service:
-        today = service.clock().date()
-        quotation = service.quotes.of_date(today)
-        return {"date": today.isoformat(), "quote": quotation.quote, "author": quotation.author}
-
-
-def publish_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
-    """Send the quote that `/daily` answers to everyone on the topic, once a date, however often this is called."""
-    _name(context)
-    with at_work() as service:
-        try:
-            published = service.deliveries.publish()
-        except (NotShared, SmsSwitchedOff) as error:  # as the operator has it, and no failure
-            _log.warning("No SMS of the day: %s", error)
-            return {"sent": False, "message": str(error)}
-        return {"date": published.date.isoformat(), "sent": published.sent, "message": published.message}
-
-
-def reconcile_subscriptions(event: object, context: object) -> dict[str, Any]:
-    """Make SNS agree with the database, as far as the time allows."""
-    _name(context)
-    with at_work() as service:
-        if not service.settings.state_is_shared:
-            return {"message": "nobody can subscribe here"}
-        done = service.subscriptions.reconcile(_time_is_up(context))
-        _log.info("Reconciled: %s", done)
-        if done.failed:
-            raise NotAllSettled(f"{done.failed} failed: {done}")
-        return done._asdict()
-
-
-def migrate_database(event: object, context: object) -> dict[str, Any]:
-    """Apply the migrations that are missing, for `zappa invoke STAGE quoteapi.schedulers.migrate_database`."""
-    _name(context)
-    with reported_failures():
-        settings = load_settings(os.environ)
-        return {"applied": database.make_ready(settings)}
-
-
-def _name(context: object) -> None:
-    log.request_id.set(getattr(context, "aws_request_id", "-"))
-
-
-def _time_is_up(context: object) -> Callable[[], bool]:
-    remaining = getattr(context, "get_remaining_time_in_millis", None)
-    return lambda: remaining is not None and remaining() < SPARE_MILLISECONDS
+__all__ = ["migrate_database", "publish_quote_of_the_day", "reconcile_subscriptions", "set_quote_of_the_day"]

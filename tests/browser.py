@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, Response, sync_playwright
 
-from quoteapi.app import App, create_app
-from quoteapi.config import ROOT, Settings, read_settings
-from quoteapi.models import database as bound
+from quoteapi.app import create_app
+from quoteapi.settings import ROOT, Settings, read_settings
+from quoteapi.storage.models import database as bound
 from tests.cast import StoppedClock, environment, serving
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from quoteapi.http.middleware import App
 
 CHROMIUM = shutil.which("chromium")
 MISSING = "Chromium is not installed (on Debian: apt install chromium)"

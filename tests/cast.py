@@ -17,11 +17,12 @@ from wsgiref.validate import validator
 import pytest
 import requests
 
-from quoteapi import database
-from quoteapi.app import App
-from quoteapi.config import Settings
-from quoteapi.models import ConsoleSms, Subscriber
-from quoteapi.quotes import Quotation, insert_all, row_of
+from quoteapi.http.middleware import App
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.settings import Settings
+from quoteapi.storage import database
+from quoteapi.storage.catalogue import insert_all, row_of
+from quoteapi.storage.models import ConsoleSms, Subscriber
 
 SECRET_KEY = "of the tests, 0123456789abcdefghijklmnop"  # noqa: S105
 

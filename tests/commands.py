@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from quoteapi.config import ROOT
+from quoteapi.settings import ROOT
 from tests.cast import SECRET_KEY
 
 BARE = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SECRET_KEY": SECRET_KEY}

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
-from quoteapi import config, database, log
 from quoteapi.app import create_app
-from quoteapi.config import Settings, read_settings
-from quoteapi.models import database as bound
-from quoteapi.quotes import Quotation, Quotes
-from quoteapi.service import AtOnce
-from quoteapi.service import Service as Whole
+from quoteapi.container import Service as Whole
+from quoteapi.observability import logs
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.quotes.service import Quotes
+from quoteapi.settings import Settings, model, read_settings
+from quoteapi.storage import database
+from quoteapi.storage.models import database as bound
+from quoteapi.subscriptions.dispatcher import AtOnce
 from tests import postgres
 from tests.cast import ALCOTT, AUSTEN, SECRET_KEY, ZOLA, StoppedClock, UpstreamApi, environment, make_catalogue, serving
 
@@ -55,7 +57,7 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name in config.SETTING_NAMES or name.startswith("AWS_"):
+        if name in model.SETTING_NAMES or name.startswith("AWS_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # where boto3 would look last for credentials
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
@@ -70,21 +72,21 @@ def _no_number_and_no_code_in_any_log_line(monkeypatch: pytest.MonkeyPatch) -> I
     class Reader(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(record.getMessage())
-            lines.append(log._Formatter(Settings()).format(record))
+            lines.append(logs._Formatter(Settings()).format(record))
 
-    def add(writer: log._Writer, line: str) -> None:
+    def add(writer: logs._Writer, line: str) -> None:
         lines.append(line)
         written(writer, line)
 
-    written = log._Writer.add
-    monkeypatch.setattr(log._Writer, "add", add)
+    written = logs._Writer.add
+    monkeypatch.setattr(logs._Writer, "add", add)
     root, reader = logging.getLogger(), Reader(logging.INFO)
     level = root.level
     root.addHandler(reader)
     root.setLevel(logging.INFO)
-    token = log.request_id.set("-")
+    token = logs.request_id.set("-")
     yield
-    log.request_id.reset(token)
+    logs.request_id.reset(token)
     root.setLevel(level)
     root.removeHandler(reader)
     logging.getLogger("quoteapi").propagate = True

@@ -12,9 +12,9 @@ from pathlib import Path
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from quoteapi import database
-from quoteapi.config import Settings
-from quoteapi.models import database as bound
+from quoteapi.settings import Settings
+from quoteapi.storage import database
+from quoteapi.storage.models import database as bound
 from tests.cast import SECRET_KEY
 
 ADDRESS = "QUOTEAPI_TEST_POSTGRESQL"

@@ -11,11 +11,11 @@ from unittest.mock import patch
 
 from playwright.sync_api import Browser, Page
 
-from quoteapi import database
 from quoteapi.app import create_app
-from quoteapi.config import ROOT, read_settings
-from quoteapi.models import database as bound
-from quoteapi.quotes import Quotation
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.settings import ROOT, read_settings
+from quoteapi.storage import database
+from quoteapi.storage.models import database as bound
 from tests.browser import CHROMIUM, MISSING, a_browser
 from tests.cast import MIRA, SECRET_KEY, StoppedClock, code_for, make_catalogue, serving
 

@@ -11,8 +11,8 @@ from peewee import OperationalError
 
 from quoteapi import app as app_module
 from quoteapi.app import create_app
-from quoteapi.config import ROOT, Settings
-from quoteapi.quotes import Quotes
+from quoteapi.quotes.service import Quotes
+from quoteapi.settings import ROOT, Settings
 from tests.cast import assert_problem, environment, file_of, on_a_file, serving
 from tests.conftest import Service
 
@@ -20,8 +20,8 @@ ORIGIN = "https://example.org"
 
 
 def test_importing_the_package_does_nothing(tmp_path: Path) -> None:
-    modules = [path.stem for path in (ROOT / "quoteapi").glob("*.py") if path.stem not in {"__main__", "__init__"}]
-    names = ", ".join(f"quoteapi.{name}" for name in (*modules, "resources.quotes", "resources.service"))
+    paths = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "quoteapi").rglob("*.py")]
+    names = ", ".join(".".join(path.parts) for path in paths if path.stem.isidentifier() and path.stem != "__main__")
     ran = subprocess.run(
         [sys.executable, "-c", f"import threading, {names}; assert threading.active_count() == 1"],
         env={"PYTHONPATH": str(ROOT), "DATABASE_URL": "nonsense"},
@@ -40,7 +40,7 @@ def test_the_module_has_nothing_but_what_it_has() -> None:
 
 def test_without_an_upstream_api_requests_is_not_even_imported(settings: Settings) -> None:
     code = (
-        "import sys; from quoteapi.app import create_app; from quoteapi.config import read_settings;"
+        "import sys; from quoteapi.app import create_app; from quoteapi.settings import read_settings;"
         f"create_app(read_settings({environment(settings)!r}));"
         "assert 'requests' not in sys.modules and 'dotenv' not in sys.modules and 'click' not in sys.modules"
     )

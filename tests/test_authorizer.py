@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quoteapi import log
-from quoteapi.authorizer import NOBODY, authorize
-from quoteapi.config import Settings
+from quoteapi.aws.authorizer import NOBODY, authorize
+from quoteapi.observability import logs
+from quoteapi.settings import Settings
 from tests.commands import python
 
 SECRET = "of those who make tokens, 0123456789abc"  # noqa: S105
@@ -346,7 +346,7 @@ def test_no_log_line_has_anything_of_a_token(caplog: pytest.LogCaptureFixture) -
 
 
 def test_a_log_line_has_the_id_of_the_invocation(capsys: pytest.CaptureFixture[str]) -> None:
-    log.configure(Settings(log_level="INFO", lambda_function="quotes"))
+    logs.configure(Settings(log_level="INFO", lambda_function="quotes"))
     with pytest.raises(Exception, match="Unauthorized"):
         authorize(event(token(exp=9)), SimpleNamespace(aws_request_id="8f3a"))
     assert capsys.readouterr().err.endswith(" WARNING A token was refused: it has expired [8f3a]\n")
@@ -356,9 +356,9 @@ def test_a_log_line_has_the_id_of_the_invocation(capsys: pytest.CaptureFixture[s
 
 _ASKED = """
 import json, sys
-from quoteapi import log
-from quoteapi.authorizer import authorize
-from quoteapi.config import Settings
+from quoteapi.observability import logs
+from quoteapi.aws.authorizer import authorize
+from quoteapi.settings import Settings
 before = set(sys.modules)
 try:
     print(authorize(json.loads(sys.argv[1]), None)["principalId"])

@@ -9,8 +9,8 @@ import pytest
 import requests
 from playwright.sync_api import Route, expect
 
-from quoteapi.config import Settings
-from quoteapi.quotes import Quotation
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.settings import Settings
 from tests.browser import (
     PLAIN,
     WITHOUT_JAVASCRIPT,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from quoteapi.models import ConsoleSms, Subscriber
+from quoteapi.storage.models import ConsoleSms, Subscriber
 from tests.browser import (
     PLAIN,
     WITHOUT_JAVASCRIPT,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-    from quoteapi.app import App
+    from quoteapi.http.middleware import App
 
 a_browser_or_skip()
 pytestmark = on_a_file

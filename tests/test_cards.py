@@ -5,8 +5,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from quoteapi.cards import NAME_LINES, START, WIDTH, card, width_of, wrap
-from quoteapi.quotes import InvalidQuote, Quotation, valid_quotation
+from quoteapi.http.resources.cards import card
+from quoteapi.quotes.card_layout import NAME_LINES, START, WIDTH, width_of, wrap
+from quoteapi.quotes.quotation import InvalidQuote, Quotation, valid_quotation
 from tests.cast import ALCOTT, AUSTEN, KABIR, ZOLA
 
 SVG = "{http://www.w3.org/2000/svg}"

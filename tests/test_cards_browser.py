@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from quoteapi.cards import card
-from quoteapi.catalogue import read_catalogue
-from quoteapi.quotes import Quotation
+from quoteapi.http.resources.cards import card
+from quoteapi.quotes.bundled_catalogue import read_catalogue
+from quoteapi.quotes.quotation import Quotation
 from tests.browser import (
     Arrive,
     Manner,

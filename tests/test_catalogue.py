@@ -7,22 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from quoteapi import database
-from quoteapi.catalogue import (
-    CATALOGUE,
-    FaultyCatalogue,
-    Format,
-    Row,
-    UnreadableFile,
-    build,
-    import_rows,
-    read_catalogue,
-    read_quotations,
-    write_quotations,
-)
-from quoteapi.config import SHIPPED_DATABASE
-from quoteapi.models import Quote
-from quoteapi.quotes import InvalidQuote, Quotation
+from quoteapi.quotes.bundled_catalogue import CATALOGUE, FaultyCatalogue, build, read_catalogue
+from quoteapi.quotes.import_export import Format, Row, UnreadableFile, import_rows, read_quotations, write_quotations
+from quoteapi.quotes.quotation import InvalidQuote, Quotation
+from quoteapi.settings import SHIPPED_DATABASE
+from quoteapi.storage import database
+from quoteapi.storage.models import Quote
 from tests.cast import ALCOTT, AUSTEN, KABIR, NOON, ZOLA, numbered
 
 # What becomes one GSM-7 character in an SMS, and what GSM-7 has: its basic characters, then those that count twice.

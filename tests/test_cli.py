@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from quoteapi.config import ROOT
+from quoteapi.settings import ROOT
 from tests.cast import numbered
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -20,11 +20,13 @@ import pytest
 import requests
 from moto.server import ThreadedMotoServer
 
-from quoteapi import clock, console, database
-from quoteapi.config import ROOT, read_settings
-from quoteapi.models import ConsoleSms, Delivery, Quote, Subscriber
-from quoteapi.phone import RIGHT_FORM
-from quoteapi.service import Service
+from quoteapi import clock
+from quoteapi.container import Service
+from quoteapi.settings import ROOT, read_settings
+from quoteapi.sms import console
+from quoteapi.storage import database
+from quoteapi.storage.models import ConsoleSms, Delivery, Quote, Subscriber
+from quoteapi.subscriptions.phone import RIGHT_FORM
 from tests.aws import count_people
 from tests.cast import MIRA, NOOR, OMAR, code_for
 

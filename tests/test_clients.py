@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import requests
 
-from quoteapi.app import App, create_app
-from quoteapi.config import ROOT, read_settings
+from quoteapi.app import create_app
+from quoteapi.settings import ROOT, read_settings
 from tests.cast import SECRET_KEY, serving
 from tests.commands import quoteapi
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
+
+    from quoteapi.http.middleware import App
 
 if not shutil.which("node") and os.environ.get("CI") != "true":
     pytest.skip("Node.js is not installed (on Debian: apt install nodejs)", allow_module_level=True)

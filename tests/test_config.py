@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from quoteapi.config import ROOT, Settings, Window, WrongSetting, load_settings, read_settings
+from quoteapi.settings import ROOT, Settings, Window, WrongSetting, load_settings, read_settings
 
 
 def test_without_settings_there_are_defaults_for_a_laptop() -> None:

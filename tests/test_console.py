@@ -1,7 +1,7 @@
 import pytest
 
-from quoteapi.console import Console, inbox
-from quoteapi.models import ConsoleSms
+from quoteapi.sms.console import Console, inbox
+from quoteapi.storage.models import ConsoleSms
 from tests.cast import MIRA, NOON, NOOR, OMAR, StoppedClock, counted_statements, put_on_the_topic
 
 

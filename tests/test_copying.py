@@ -29,14 +29,15 @@ from peewee import (
     OperationalError,
 )
 
-from quoteapi import copying, database
 from quoteapi.app import create_app
-from quoteapi.config import ROOT, Settings, WrongSetting, read_settings, settings_of
-from quoteapi.copying import CannotCopy, CopiedSoFar
-from quoteapi.models import MODELS, ConsoleSms, MomentField, Quote, Subscriber
-from quoteapi.models import database as bound
-from quoteapi.quotes import Quotation, keep_all
-from quoteapi.search import Filters, page
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.settings import ROOT, Settings, WrongSetting, read_settings, settings_of
+from quoteapi.storage import database, database_copy
+from quoteapi.storage.catalogue import keep_all, page
+from quoteapi.storage.database_copy import CannotCopy, CopiedSoFar
+from quoteapi.storage.full_text_search import Filters
+from quoteapi.storage.models import MODELS, ConsoleSms, MomentField, Quote, Subscriber
+from quoteapi.storage.models import database as bound
 from tests import postgres
 from tests.cast import (
     ALCOTT,
@@ -82,7 +83,7 @@ def _fill(settings: Settings) -> None:
     with database.to_copy_to(settings) as opened, bound.instead(opened):
         keep_all([ALCOTT, AUSTEN, ZOLA, KABIR, *numbered(ROWS - 4)], NOON - timedelta(days=99))
         for model in MODELS:
-            if model not in copying.FILLED:
+            if model not in database_copy.FILLED:
                 fields = model._meta.sorted_fields
                 rows = [{field.name: _value(field, n) for field in fields} for n in range(1, ROWS + 1)]
                 model.insert_many(rows).execute()
@@ -92,14 +93,14 @@ def _fill(settings: Settings) -> None:
 def _rows(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     with database.to_copy_to(settings) as opened, bound.instead(opened):
         by_key: list[tuple[str, Any]] = [
-            (model._meta.table_name, model.select().order_by(*copying._key(model))) for model in MODELS
+            (model._meta.table_name, model.select().order_by(*database_copy._key(model))) for model in MODELS
         ]
         return {table: list(rows.dicts()) for table, rows in by_key}
 
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copying, "BATCH", 3)
+    monkeypatch.setattr(database_copy, "BATCH", 3)
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ def test_a_copy_has_the_same_rows_and_works_as_before(
     _fill(source)
     database.connect(target)  # which fills it with the shipped quotes
     with counted_statements() as statements:
-        copied = copying.copy(source, target)
+        copied = database_copy.copy(source, target)
     unbounded = [
         it for it in statements if it.startswith("SELECT") and not re.search(r"LIMIT|COUNT\(|setval|FROM p", it)
     ]
@@ -184,7 +185,7 @@ def test_a_copy_that_is_broken_off_again_and_again_copies_every_row_once(source:
         for attempt in count(1):
             told.clear()
             try:
-                copied = copying.copy(source, target, break_off_at(7 * attempt))
+                copied = database_copy.copy(source, target, break_off_at(7 * attempt))
                 break
             except BrokenOff:
                 continue
@@ -193,12 +194,12 @@ def test_a_copy_that_is_broken_off_again_and_again_copies_every_row_once(source:
     assert attempt > 5
     assert _rows(target) == rows
     assert _inserted(statements) == {name: -(-len(of_table) // 3) for name, of_table in rows.items()}
-    assert sum(told) == 2 * copying.rows_of(source), "progress ends at 100 %, whoever goes on"
+    assert sum(told) == 2 * database_copy.rows_of(source), "progress ends at 100 %, whoever goes on"
 
 
 def copy_slowly(source: str, target: str) -> None:
-    copying.BATCH = 3
-    copying.copy(settings_of(source), settings_of(target), lambda _: time.sleep(0.02))
+    database_copy.BATCH = 3
+    database_copy.copy(settings_of(source), settings_of(target), lambda _: time.sleep(0.02))
 
 
 def test_a_copy_that_is_killed_goes_on_where_it_was(source: Settings, target: Settings) -> None:
@@ -216,7 +217,7 @@ def test_a_copy_that_is_killed_goes_on_where_it_was(source: Settings, target: Se
     copier.kill()
     copier.join()
     with counted_statements() as statements:
-        copying.copy(source, target)
+        database_copy.copy(source, target)
     rows = _rows(source)
     assert _rows(target) == rows
     again = _inserted(statements)
@@ -235,10 +236,10 @@ def test_a_target_with_data_of_its_own_is_left_alone(new: Callable[[str], Settin
         postgres.let_go()
         before = _rows(target)
         with pytest.raises(CannotCopy, match="the target has data of its own"):
-            copying.copy(source, target)
+            database_copy.copy(source, target)
         assert _rows(target) == before
     with pytest.raises(CannotCopy, match="both are the same database"):
-        copying.copy(source, settings_of(f"sqlite:////{source.database_path}"))
+        database_copy.copy(source, settings_of(f"sqlite:////{source.database_path}"))
 
 
 @pytest.mark.parametrize(
@@ -261,8 +262,8 @@ def test_who_writes_meanwhile_is_found_out_and_saying_it_again_helps(
                 opened.execute_sql(change)  # type: ignore[no-untyped-call]
 
     with pytest.raises(CannotCopy, match=r"somebody writes to one of the two. Stop the service, and say it again"):
-        copying.copy(source, target, write_meanwhile)
-    copying.copy(source, target)
+        database_copy.copy(source, target, write_meanwhile)
+    database_copy.copy(source, target)
     assert _rows(target) == _rows(source)
 
 
@@ -324,14 +325,14 @@ def test_the_command_refuses_in_a_sentence(source: Settings, tmp_path: Path) -> 
 def test_the_half_of_a_copy_serves_nobody(new: Callable[[str], Settings], source: Settings, there: str) -> None:
     target = new(there)
     with pytest.raises(BrokenOff):
-        copying.copy(source, target, _break_off)
+        database_copy.copy(source, target, _break_off)
     with pytest.raises(WrongSetting, match="is the half of a copy that was broken off"):
         database.connect(target)
     if there == "server":
         with pytest.raises(OperationalError, match="broken off"), bound.connection_context():
             Subscriber.select().count()
         postgres.let_go()
-    copying.copy(source, target)
+    database_copy.copy(source, target)
     database.connect(target)
     with bound.connection_context():
         assert Subscriber.select().count() == ROWS
@@ -359,7 +360,7 @@ def test_a_database_is_not_copied_to_itself_however_it_is_written(
         same = f"sqlite:///{tmp_path}/the same.db"
     for one, other in ((url, same), (same, url)):
         with pytest.raises(CannotCopy, match="both are the same database"):
-            copying.copy(settings_of(one), settings_of(other))
+            database_copy.copy(settings_of(one), settings_of(other))
     assert len(_rows(source)["quote"]) == 5
     with database.to_copy_from(source):
         pass  # and nothing of the try is left
@@ -369,26 +370,26 @@ def test_only_what_is_all_there_is_copied_and_it_is_not_changed(
     new: Callable[[str], Settings], source: Settings, target: Settings, tmp_path: Path
 ) -> None:
     with pytest.raises(BrokenOff):
-        copying.copy(source, target, _break_off)
+        database_copy.copy(source, target, _break_off)
     with pytest.raises(WrongSetting, match="is the half of a copy"):
-        copying.copy(target, new("file"))
+        database_copy.copy(target, new("file"))
     empty, nobodys = new("server"), new("file")
     with pytest.raises(WrongSetting, match=r"lacks 0001_quotes, .*Is it the right one"):
-        copying.copy(empty, nobodys)
+        database_copy.copy(empty, nobodys)
     assert {migration.state for migration in database.migrations(empty)} == {"missing"}
     with pytest.raises(WrongSetting, match="is the shipped catalogue, which is never written to"):
-        copying.copy(source, settings_of(f"sqlite:///{vars(database)['SHIPPED_DATABASE']}"))
+        database_copy.copy(source, settings_of(f"sqlite:///{vars(database)['SHIPPED_DATABASE']}"))
 
 
 def test_a_file_that_is_copied_to_is_for_its_owner_alone(new: Callable[[str], Settings], source: Settings) -> None:
     target = new("file")
-    copying.copy(source, target)
+    database_copy.copy(source, target)
     assert stat.S_IMODE(file_of(target).stat().st_mode) == 0o600
 
 
 def test_who_works_on_the_target_is_sent_away_before_anything_is_copied(source: Settings, target: Settings) -> None:
     database.make_ready(target, fill=False)
     with psycopg.connect(target.database_url or "", autocommit=True) as other:
-        copying.copy(source, target)
+        database_copy.copy(source, target)
         with pytest.raises(psycopg.OperationalError):
             other.execute("SELECT 1")

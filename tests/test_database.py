@@ -10,12 +10,13 @@ from threading import Timer
 import pytest
 from peewee import OperationalError
 
-from quoteapi import database
-from quoteapi.config import ROOT, SHIPPED_DATABASE, Settings, WrongSetting, read_settings
-from quoteapi.models import Author, Category, ConsoleSms, Quote
-from quoteapi.models import database as bound
-from quoteapi.quotes import Quotation, keep, row_of
-from quoteapi.search import Filters, page
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.settings import ROOT, SHIPPED_DATABASE, Settings, WrongSetting, read_settings
+from quoteapi.storage import database
+from quoteapi.storage.catalogue import keep, page, row_of
+from quoteapi.storage.full_text_search import Filters
+from quoteapi.storage.models import Author, Category, ConsoleSms, Quote
+from quoteapi.storage.models import database as bound
 from tests.cast import ALCOTT, KABIR, NOON, file_of, on_a_file
 
 DATA = ROOT / "tests/data"

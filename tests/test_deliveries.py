@@ -2,13 +2,14 @@ from datetime import date, timedelta
 
 import pytest
 
-from quoteapi.config import read_settings
-from quoteapi.deliveries import Deliveries, Published
-from quoteapi.limits import SmsSwitchedOff, TooMany, set_switch
-from quoteapi.models import ConsoleSms, Delivery, Subscriber
-from quoteapi.service import Service
-from quoteapi.sms import GatewayError, NotAllowed, OutcomeUnknown, Refused, Unavailable, daily_text
-from quoteapi.subscriptions import NotShared
+from quoteapi.container import Service
+from quoteapi.settings import read_settings
+from quoteapi.sms.gateway import GatewayError, NotAllowed, OutcomeUnknown, Refused, Unavailable
+from quoteapi.sms.messages import daily_text
+from quoteapi.storage.models import ConsoleSms, Delivery, Subscriber
+from quoteapi.subscriptions.delivery import Deliveries, Published
+from quoteapi.subscriptions.rate_limits import SmsSwitchedOff, TooMany, set_switch
+from quoteapi.subscriptions.service import NotShared
 from tests.aws import Calls, Fault, backend, published
 from tests.cast import (
     ALCOTT,

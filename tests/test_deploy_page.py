@@ -13,10 +13,10 @@ import pytest
 from falcon.testing import TestClient
 
 from quoteapi.app import create_app
-from quoteapi.authorizer import authorize
-from quoteapi.cli import main
-from quoteapi.config import ROOT, Settings
-from quoteapi.sms import Purpose, code_text, confirmation_text, daily_text
+from quoteapi.aws.authorizer import authorize
+from quoteapi.cli.root import main
+from quoteapi.settings import ROOT, Settings
+from quoteapi.sms.messages import Purpose, code_text, confirmation_text, daily_text
 from tests.cast import ALCOTT, SECRET_KEY
 from tests.rehearsal.aws import Aws, emulated
 
@@ -56,7 +56,7 @@ for line in questions:
 ASSIGNMENT = re.compile(r"(?:export )?([A-Z_]+)=\$\((.*)\)", re.DOTALL)
 ZAPPA = re.compile(
     r"zappa ((deploy|update|schedule|status) (?P<stage>\w+)|certify (?P<domain>\w+) --yes|undeploy \w+( --remove-logs)?"
-    r"|invoke \w+ (?P<function>quoteapi\.schedulers\.\w+))"
+    r"|invoke \w+ (?P<function>quoteapi\.aws\.schedulers\.\w+))"
 )
 ADDRESS = re.compile(r"https://([^/]+)(/[a-z/_-]+)")
 
@@ -196,7 +196,7 @@ def test_every_zappa_command_is_one_that_zappa_has_for_a_stage_that_there_is() -
 
 
 def test_every_function_that_is_invoked_is_there() -> None:
-    from quoteapi import schedulers  # noqa: PLC0415 it loads Zappa
+    from quoteapi.aws import schedulers  # noqa: PLC0415 it loads Zappa
 
     invoked = {words.split()[3].rpartition(".")[2] for words in beginning("zappa invoke")}
     assert invoked == {"migrate_database", "reconcile_subscriptions"}
@@ -216,7 +216,7 @@ def test_every_quoteapi_command_has_options_that_there_are(tmp_path: Path, monke
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     commands = beginning("quoteapi")
-    assert {command.split()[1] for command in commands} >= {"doctor", "request"}
+    assert {command.split()[1] for command in commands} >= {"doctor"}
     for command in commands:
         name, *words = words_of(command, {"API": "a1b2c3d4e5"})[1:]
         main.commands[name].make_context(name, words).close()
@@ -225,7 +225,7 @@ def test_every_quoteapi_command_has_options_that_there_are(tmp_path: Path, monke
 
 def test_every_address_is_one_that_the_service_answers() -> None:
     app = TestClient(create_app(Settings(async_failure=True)))
-    asked = [address for command in beginning("curl", "quoteapi request") for address in ADDRESS.findall(command)]
+    asked = [address for command in beginning("curl") for address in ADDRESS.findall(command)]
     assert len(asked) >= 8
     for host, path in asked:
         _, stage, *inner = path.split("/") if "execute-api" in host else ("", WITH_DOMAIN, *path.split("/")[1:])

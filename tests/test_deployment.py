@@ -13,19 +13,11 @@ from moto import mock_aws
 from zappa.cli import ZappaCLI
 from zappa.core import Zappa
 
-from quoteapi import deployment
-from quoteapi.cli import main
-from quoteapi.config import ROOT, SETTING_NAMES
-from quoteapi.deployment import (
-    PLACEHOLDER,
-    ZAPPA_SETTINGS,
-    Check,
-    Unreadable,
-    checks,
-    known_keys,
-    problems_of,
-    stage_of,
-)
+from quoteapi.cli.root import main
+from quoteapi.deploy import zappa_settings
+from quoteapi.deploy.check import Check, Unreadable
+from quoteapi.deploy.zappa_settings import PLACEHOLDER, ZAPPA_SETTINGS, checks, known_keys, problems_of, stage_of
+from quoteapi.settings import ROOT, SETTING_NAMES
 from tests.cast import SECRET_KEY, UpstreamApi
 from tests.commands import python
 
@@ -43,7 +35,7 @@ GOOD = {
     "debug": False,
     "log_level": "WARNING",
     "app_function": "quoteapi.app.api",
-    "exception_handler": "quoteapi.notify.unhandled_exceptions",
+    "exception_handler": "quoteapi.aws.error_reports.unhandled_exceptions",
 }
 
 Looked = Callable[..., list[Check]]
@@ -156,7 +148,7 @@ def test_a_placeholder_is_named_by_its_path(looked: Looked) -> None:
 
 
 def test_a_named_group_of_an_expression_is_no_placeholder(looked: Looked) -> None:
-    authorizer = {"function": "quoteapi.authorizer.authorize", "validation_expression": "^(?<a>B)(?P<b>.*)$"}
+    authorizer = {"function": "quoteapi.aws.authorizer.authorize", "validation_expression": "^(?<a>B)(?P<b>.*)$"}
     assert looked(REMOTE | TOKENS, authorizer=authorizer) == []
 
 
@@ -187,14 +179,14 @@ def test_the_keys_of_events_and_their_sources_are_known() -> None:
         ({"Timeout_Seconds": 9}, "Timeout_Seconds", "Did you mean timeout_seconds?"),
         ({"frobnicate": 1}, "frobnicate", "Remove it: Zappa ignores it in silence."),
         ({"vpc_config": {"SubnetIDs": []}}, "vpc_config.SubnetIDs", "Did you mean SubnetIds?"),
-        ({"callbacks": {"zipped": "quoteapi.package.finish"}}, "callbacks.zipped", "Did you mean zip?"),
+        ({"callbacks": {"zipped": "quoteapi.deploy.package.finish"}}, "callbacks.zipped", "Did you mean zip?"),
         (
-            {"events": [{"functoin": "quoteapi.schedulers.x", "expression": "rate(1 day)"}]},
+            {"events": [{"functoin": "quoteapi.aws.schedulers.x", "expression": "rate(1 day)"}]},
             "events[0].functoin",
             "Did you mean function?",
         ),
         (
-            {"events": [{"function": "quoteapi.notify.unhandled_exceptions", "event_source": {"arm": "x"}}]},
+            {"events": [{"function": "quoteapi.aws.error_reports.unhandled_exceptions", "event_source": {"arm": "x"}}]},
             "events[0].event_source.arm",
             "Did you mean arn?",
         ),
@@ -288,12 +280,15 @@ def test_what_zappa_does_by_default_is_told_too(tmp_path: Path) -> None:
     [
         ({"app_function": "quoteapi.app.app"}, "app_function: quoteapi.app has no app"),
         ({"app_function": "app"}, "app_function: it names no function"),
-        ({"exception_handler": "quoteapi.notify.everything"}, "exception_handler: quoteapi.notify has no everything"),
+        (
+            {"exception_handler": "quoteapi.aws.error_reports.everything"},
+            "exception_handler: quoteapi.aws.error_reports has no everything",
+        ),
         (
             {"authorizer": {"function": "quoteapi.auth.authorize"}},
             "authorizer.function: quoteapi.auth cannot be imported",
         ),
-        ({"callbacks": {"zip": "quoteapi.package.zap"}}, "callbacks.zip: quoteapi.package has no zap"),
+        ({"callbacks": {"zip": "quoteapi.deploy.package.zap"}}, "callbacks.zip: quoteapi.deploy.package has no zap"),
         ({"events": [{"expression": "rate(1 day)"}]}, "events[0].function: it names no function"),
         ({"exception_handler": "broken.at_once"}, "exception_handler: broken cannot be imported (ZeroDivisionError: "),
     ],
@@ -309,13 +304,16 @@ def test_a_function_that_cannot_be_imported_is_told(
 
 
 def test_looking_at_the_app_does_not_make_it(tmp_path: Path) -> None:
-    script = "import sys; from quoteapi.deployment import *; problems_of(ZAPPA_SETTINGS, 'dev')"
+    script = "import sys; from quoteapi.deploy.zappa_settings import *; problems_of(ZAPPA_SETTINGS, 'dev')"
     ran = python("-c", f"{script}; print('api' in vars(sys.modules['quoteapi.app']))")
     assert ran.stdout == "False\n", ran.stderr
 
 
 def test_neither_falcon_nor_the_database_is_needed_to_be_asked() -> None:
-    script = "import quoteapi.deployment, sys; print(sorted({'falcon', 'boto3', 'quoteapi.models'} & set(sys.modules)))"
+    script = (
+        "import quoteapi.deploy.zappa_settings, sys;"
+        "print(sorted({'falcon', 'boto3', 'quoteapi.storage.models'} & set(sys.modules)))"
+    )
     assert python("-c", script).stdout == "[]\n"
 
 
@@ -323,7 +321,7 @@ def test_neither_falcon_nor_the_database_is_needed_to_be_asked() -> None:
 
 
 def event(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
-    return {"function": "quoteapi.schedulers.reconcile_subscriptions", "expression": "rate(1 hour)", **changes}
+    return {"function": "quoteapi.aws.schedulers.reconcile_subscriptions", "expression": "rate(1 hour)", **changes}
 
 
 @pytest.mark.parametrize(
@@ -331,7 +329,7 @@ def event(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
     [
         ([event(), event()], "events[1] has the name of events[0]"),
         ([event(name="a"), event(name="b"), event(name="a")], "events[2] has the name of events[0]"),
-        ([event(name="a" * 20)], "events[0]: its name and function are 64 characters together"),
+        ([event(name="a" * 16)], "events[0]: its name and function are 64 characters together"),
         ([event(name="a b")], "events[0].name has a character"),
         ([event(function="quoteapi.re-do")], "events[0].function has a character"),
         ([event(expression="rate(1 hours)")], "events[0]: EventBridge does not understand rate(1 hours)"),
@@ -353,14 +351,17 @@ def test_an_event_that_loses_the_schedules_is_told(looked: Looked, events: list[
 
 def test_good_events_are_good(looked: Looked) -> None:
     twice = event(name="b", expression=None, expressions=["rate(2 days)", "cron(0 2 ? * MON-FRI *)"])
-    stream = {"function": "quoteapi.schedulers.reconcile_subscriptions", "event_source": {"arn": "arn:aws:sqs:x:1:q"}}
-    assert looked(events=[event(), event(name="a" * 13), twice, stream]) == []
+    stream = {
+        "function": "quoteapi.aws.schedulers.reconcile_subscriptions",
+        "event_source": {"arn": "arn:aws:sqs:x:1:q"},
+    }
+    assert looked(events=[event(), event(name="a" * 9), twice, stream]) == []
 
 
 @pytest.mark.parametrize("changes", [{}, {"name": "a"}, {"name": "a" * 19}, {"name": "quoteapi.x"}])
 @pytest.mark.parametrize("index", [0, 1, 11])
 def test_a_rule_is_named_as_zappa_names_it(changes: dict[str, str], index: int) -> None:
-    rule = deployment._rule_name(event(**changes), index)
+    rule = zappa_settings._rule_name(event(**changes), index)
     named: Callable[[], str] = lambda: Zappa(load_credentials=False).get_scheduled_event_name(  # noqa: E731
         event(**changes), event()["function"], "q", index
     )
@@ -431,7 +432,7 @@ def test_the_address_people_know_must_be_the_domain(looked: Looked) -> None:
 
 
 def test_an_authorizer_needs_something_to_check_tokens_by(looked: Looked) -> None:
-    (check,) = looked(authorizer={"function": "quoteapi.authorizer.authorize"})
+    (check,) = looked(authorizer={"function": "quoteapi.aws.authorizer.authorize"})
     assert told(check).startswith("wrong: the authorizer has nothing to check tokens by")
 
 
@@ -560,7 +561,7 @@ def test_the_doctor_looks_at_a_file_before_it_is_uploaded(tmp_path: Path, monkey
     remote, settings = tmp_path / "remote.json", tmp_path / "zappa_settings.json"
     remote.write_text(json.dumps(REMOTE))
     settings.write_text(json.dumps(without_brackets(STAGES)))
-    monkeypatch.setattr(deployment, "ZAPPA_SETTINGS", settings)
+    monkeypatch.setattr(zappa_settings, "ZAPPA_SETTINGS", settings)
     well = doctor("--stage", "dev", "--env-file", str(remote))
     assert well.exit_code == 0, well.stdout
     assert re.findall(r"^(.) (\w+)", well.stdout, re.MULTILINE) == [

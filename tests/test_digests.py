@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from quoteapi.config import Settings, WrongSetting, read_settings
-from quoteapi.digests import Digests, digests_of
+from quoteapi.settings import Settings, WrongSetting, read_settings
+from quoteapi.subscriptions.hmac_digest import Digests, digests_of
 from tests.cast import MIRA, file_of
 
 SECRET = "a secret of the tests, which is long enough"  # noqa: S105

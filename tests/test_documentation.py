@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 from falcon.testing import TestClient
 
-from quoteapi import config
 from quoteapi.app import create_app
-from quoteapi.catalogue import CATALOGUE, read_catalogue
-from quoteapi.cli import main
-from quoteapi.config import ROOT, SETTING_NAMES, read_settings
-from quoteapi.search import comparable
+from quoteapi.cli.root import main
+from quoteapi.quotes.bundled_catalogue import CATALOGUE, read_catalogue
+from quoteapi.settings import ROOT, SETTING_NAMES, model, parsers, read_settings
+from quoteapi.storage.full_text_search import comparable
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "catalogue/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text()
@@ -30,18 +29,18 @@ def test_every_setting_is_in_the_readmes_table_and_no_other() -> None:
 
 
 def test_the_readme_tells_the_defaults() -> None:
-    defaults = config.Settings()
+    defaults = model.Settings()
     assert f"| `HOST` | `{defaults.host}` |" in README
     assert f"| `PORT` | `{defaults.port}` |" in README
     assert f"| `LOG_LEVEL` | `{defaults.log_level}` |" in README
 
 
 def test_the_readme_tells_the_limits() -> None:
-    defaults = config.Settings()
+    defaults = model.Settings()
     assert defaults.read_limit is not None
     letters = {60: "1m", 600: "10m", 3_600: "1h", 86_400: "1d"}
 
-    def written(*windows: config.Window) -> str:
+    def written(*windows: parsers.Window) -> str:
         return ",".join(f"{window.most}/{letters[window.seconds]}" for window in windows)
 
     for name, number in (

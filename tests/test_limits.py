@@ -4,10 +4,19 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from quoteapi.config import Settings, Window, read_settings
-from quoteapi.digests import Digests
-from quoteapi.limits import Left, Limits, RegionNotServed, SmsSwitchedOff, TooMany, _left, _one_more, set_switch
-from quoteapi.models import SmsCount, TokenBucket
+from quoteapi.settings import Settings, Window, read_settings
+from quoteapi.storage.models import SmsCount, TokenBucket
+from quoteapi.subscriptions.hmac_digest import Digests
+from quoteapi.subscriptions.rate_limits import (
+    Left,
+    Limits,
+    RegionNotServed,
+    SmsSwitchedOff,
+    TooMany,
+    _left,
+    _one_more,
+    set_switch,
+)
 from tests.cast import MIRA, NOON, NOOR, StoppedClock, counted_statements
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import requests
 
-from quoteapi import log
-from quoteapi.config import Settings
+from quoteapi.observability import logs
+from quoteapi.settings import Settings
 from tests.cast import MIRA, NOOR, SECRET_KEY
 from tests.conftest import Service
 
@@ -19,7 +19,7 @@ Told = Callable[[], str]
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Told]:
     """Tell what was written to standard error, and forget about logging afterwards."""
-    monkeypatch.setattr(log, "_writer", None)
+    monkeypatch.setattr(logs, "_writer", None)
     package = logging.getLogger("quoteapi")
     level = package.level
     yield lambda: capsys.readouterr().err
@@ -29,7 +29,7 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_request_has_one_line_with_its_route_and_id(service: Service, told: Told) -> None:
     base = service()
-    log.configure(Settings(log_level="INFO", lambda_function="quotes"))
+    logs.configure(Settings(log_level="INFO", lambda_function="quotes"))
     for path in ("/daily", "/daily", "/random?author=jane%20austen", "/nothing/+919028000001", "/daily?date=x"):
         requests.get(f"{base}{path}", headers={"X-Request-ID": "check-17"}, timeout=5)
     said = told()
@@ -47,25 +47,25 @@ def test_a_request_has_one_line_with_its_route_and_id(service: Service, told: To
 
 def test_requests_have_no_line_where_the_level_is_higher(service: Service, told: Told) -> None:
     base = service()
-    log.configure(Settings(log_level="WARNING", lambda_function="quotes"))
+    logs.configure(Settings(log_level="WARNING", lambda_function="quotes"))
     requests.get(f"{base}/daily", timeout=5)
     assert told() == ""
 
 
 def test_lines_that_are_gathered_come_soon_and_in_order(service: Service, told: Told) -> None:
     base = service()
-    log.configure(Settings(log_level="INFO"))
+    logs.configure(Settings(log_level="INFO"))
     for number in range(50):
         requests.get(f"{base}/daily", headers={"X-Request-ID": f"n{number}"}, timeout=5)
-    token = log.request_id.set("n50")
+    token = logs.request_id.set("n50")
     logging.getLogger("quoteapi.anything").error("Something is wrong")
-    log.request_id.reset(token)
+    logs.request_id.reset(token)
     ids = re.findall(r"\[n(\d+)\]", told())
     assert ids == [str(number) for number in range(51)], "an error is written at once, after the lines before it"
 
 
 def test_an_error_has_its_traceback(told: Told) -> None:
-    log.configure(Settings(log_level="INFO"))
+    logs.configure(Settings(log_level="INFO"))
     try:
         raise ValueError("what is wrong")
     except ValueError:
@@ -77,9 +77,9 @@ def test_an_error_has_its_traceback(told: Told) -> None:
 
 def test_lines_that_nobody_takes_do_not_fill_the_memory() -> None:
     stream = io.StringIO()
-    writer = log._Writer(stream, at_once=False)
+    writer = logs._Writer(stream, at_once=False)
     writer._some_wait.set()  # as while its thread writes
-    for number in range(log.MOST_WAITING + 5):
+    for number in range(logs.MOST_WAITING + 5):
         writer.add(f"line {number:x}\n")
     writer.write()
     assert stream.getvalue().startswith("line 5\n")
@@ -94,7 +94,7 @@ def test_lines_of_threads_that_write_at_once_keep_their_order() -> None:
             return super().write(text)
 
     begun, stream = threading.Event(), SlowAtFirst()
-    writer = log._Writer(stream, at_once=True)
+    writer = logs._Writer(stream, at_once=True)
     thread = threading.Thread(target=writer.add, args=("first\n",))
     thread.start()
     begun.wait()
@@ -107,7 +107,7 @@ def test_a_standard_error_that_is_gone_fails_no_request(service: Service, monkey
     base = service()
     gone = io.StringIO()
     gone.close()
-    monkeypatch.setattr(log, "_writer", log._Writer(gone, at_once=True))
+    monkeypatch.setattr(logs, "_writer", logs._Writer(gone, at_once=True))
     logging.getLogger("quoteapi").setLevel(logging.INFO)
     assert requests.get(f"{base}/daily", timeout=5).status_code == 200
     assert requests.get(f"{base}/random", timeout=5).status_code == 200
@@ -115,18 +115,18 @@ def test_a_standard_error_that_is_gone_fails_no_request(service: Service, monkey
 
 
 def test_an_error_has_its_phone_numbers_masked_and_its_request_id_whole(told: Told) -> None:
-    log.configure(Settings(log_level="INFO", lambda_function="quotes"))
-    token = log.request_id.set("01234567890123456789012345678901")
+    logs.configure(Settings(log_level="INFO", lambda_function="quotes"))
+    token = logs.request_id.set("01234567890123456789012345678901")
     try:
         raise ValueError(f"no row for {MIRA}")
     except ValueError:
         logging.getLogger("quoteapi.anything").exception("It failed")
-    log.request_id.reset(token)
+    logs.request_id.reset(token)
     said = told()
     assert "ERROR It failed [01234567890123456789012345678901]\nTraceback" in said
     assert "ValueError: no row for +91••••••0001\n" in said
     warning = logging.makeLogRecord({"msg": "No SMS to %s", "args": (NOOR,), "levelname": "WARNING"})
-    assert log._Formatter(Settings()).format(warning).endswith(" WARNING No SMS to +91••••••0002 [-]")
+    assert logs._Formatter(Settings()).format(warning).endswith(" WARNING No SMS to +91••••••0002 [-]")
 
 
 def test_nobody_else_writes_our_lines_or_addresses_with_what_clients_sent(told: Told) -> None:
@@ -139,7 +139,7 @@ def test_nobody_else_writes_our_lines_or_addresses_with_what_clients_sent(told: 
     root.addHandler(handler)
     level = root.level
     root.setLevel(logging.INFO)
-    log.configure(Settings(log_level="INFO", lambda_function="quotes"))
+    logs.configure(Settings(log_level="INFO", lambda_function="quotes"))
     logging.getLogger("quoteapi.anything").error("It failed")
     logging.getLogger("zappa.wsgi").info("GET /subscribe?mobile=919028000001")
     root.setLevel(level)
@@ -150,7 +150,7 @@ def test_nobody_else_writes_our_lines_or_addresses_with_what_clients_sent(told: 
 
 def test_a_number_that_a_client_names_its_request_by_is_not_in_the_log(service: Service, told: Told) -> None:
     base = service()
-    log.configure(Settings(log_level="INFO", lambda_function="quotes"))
+    logs.configure(Settings(log_level="INFO", lambda_function="quotes"))
     answer = requests.get(f"{base}/daily", headers={"X-Request-ID": "tel919028000001"}, timeout=5)
     assert answer.headers["X-Request-ID"] == "tel919028000001"
     assert told().endswith("GET /daily 200 [tel•]\n")
@@ -158,7 +158,7 @@ def test_a_number_that_a_client_names_its_request_by_is_not_in_the_log(service: 
 
 def test_an_error_has_the_secrets_of_the_settings_hidden(told: Told) -> None:
     url = "postgresql://me:hunter2horse@db.example.org:5432/quotes"
-    log.configure(Settings(database_url=url, secret_key=SECRET_KEY, lambda_function="quotes"))
+    logs.configure(Settings(database_url=url, secret_key=SECRET_KEY, lambda_function="quotes"))
     try:
         raise ValueError(f"no way to {url} with {SECRET_KEY}, code 271828")
     except ValueError:
@@ -169,22 +169,22 @@ def test_an_error_has_the_secrets_of_the_settings_hidden(told: Told) -> None:
 
 
 def test_an_error_keeps_the_id_that_aws_gave_its_request(told: Told) -> None:
-    log.configure(Settings(lambda_function="quotes"))
-    token = log.request_id.set("12345678-abcd-4c3d-9e8f-12345678901a")
+    logs.configure(Settings(lambda_function="quotes"))
+    token = logs.request_id.set("12345678-abcd-4c3d-9e8f-12345678901a")
     logging.getLogger("quoteapi.anything").error("It failed")
-    log.request_id.reset(token)
+    logs.request_id.reset(token)
     assert "ERROR It failed [12345678-abcd-4c3d-9e8f-12345678901a]\n" in told()
 
 
 def test_a_line_that_cannot_be_written_fails_nobody(told: Told) -> None:
-    log.configure(Settings(lambda_function="quotes"))
+    logs.configure(Settings(lambda_function="quotes"))
     logging.getLogger("quoteapi.anything").error("%d of them", "not a number")
     assert "ERROR A line could not be written (TypeError)" in told()
 
 
 @pytest.mark.parametrize("written", ['pa"ss\\word1', repr('pa"ss\\word1'), "pa%22ss%5Cword1"])
 def test_a_password_of_an_address_is_hidden_however_it_is_written(told: Told, written: str) -> None:
-    log.configure(Settings(database_url="postgresql://me:pa%22ss%5Cword1@db/quotes", lambda_function="quotes"))
+    logs.configure(Settings(database_url="postgresql://me:pa%22ss%5Cword1@db/quotes", lambda_function="quotes"))
     logging.getLogger("quoteapi.anything").error("no way in with %s", written)
     assert "word1" not in told()
     logging.getLogger("quoteapi.anything").error("in quotes.py")

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import requests
 
-from quoteapi import mashape
-from quoteapi.config import read_settings
-from quoteapi.mashape import Breaker, MashapeQuotes, UnusableAnswer, read_answer
-from quoteapi.models import DailyQuote, Quote
-from quoteapi.quotes import Quotation
-from quoteapi.search import Filters
-from quoteapi.service import Service as TheService
+from quoteapi.container import Service as TheService
+from quoteapi.quotes import mashape
+from quoteapi.quotes.mashape import Breaker, MashapeQuotes, UnusableAnswer, read_answer
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.settings import read_settings
+from quoteapi.storage.full_text_search import Filters
+from quoteapi.storage.models import DailyQuote, Quote
 from tests.cast import ALCOTT, AUSTEN, StoppedClock, UpstreamApi
 from tests.conftest import Service
 

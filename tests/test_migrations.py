@@ -11,12 +11,14 @@ import pytest
 import requests
 from peewee import Database, SqliteDatabase
 
-from quoteapi import database, postgresql, schedulers
 from quoteapi.app import create_app
-from quoteapi.config import Settings, WrongSetting, read_settings, settings_of
-from quoteapi.models import MODELS, Author, Quote
-from quoteapi.models import database as bound
-from quoteapi.quotes import AGAIN, Quotation
+from quoteapi.aws import schedulers
+from quoteapi.quotes.fallback import AGAIN
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.settings import Settings, WrongSetting, read_settings, settings_of
+from quoteapi.storage import database, postgresql
+from quoteapi.storage.models import MODELS, Author, Quote
+from quoteapi.storage.models import database as bound
 from tests import postgres
 from tests.cast import ALCOTT, AUSTEN, MIRA, NOON, ZOLA, StoppedClock, assert_problem, environment, file_of, serving
 from tests.commands import quoteapi
@@ -126,7 +128,7 @@ def test_on_lambda_a_server_that_lacks_migrations_says_what_to_run(
         answer = requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
         assert_problem(answer, 503, "Database not available", "Try again")
         assert f"lacks the migration {', '.join(NAMES)}. Run `quoteapi db migrate`" in caplog.text
-        assert "`zappa invoke STAGE quoteapi.schedulers.migrate_database`" in caplog.text
+        assert "`zappa invoke STAGE quoteapi.aws.schedulers.migrate_database`" in caplog.text
         for name, value in on_lambda.items():
             monkeypatch.setenv(name, value)
         assert schedulers.migrate_database({}, None) == {"applied": NAMES}

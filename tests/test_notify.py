@@ -20,16 +20,17 @@ from hypothesis import strategies as st
 from moto import mock_aws
 from peewee import OperationalError
 
-from quoteapi import notify, schedulers, sns
 from quoteapi.app import create_app
-from quoteapi.config import ROOT, Settings, read_settings
-from quoteapi.limits import Limits
-from quoteapi.models import TokenBucket
-from quoteapi.notify import Failure, Reports, unhandled_exceptions, written
-from quoteapi.phone import region_of
-from quoteapi.quotes import Quotes
-from quoteapi.service import WorkFailed
-from quoteapi.sms import NotAllowed, OutcomeUnknown
+from quoteapi.aws import error_reports, schedulers
+from quoteapi.aws.error_reports import Failure, Reports, unhandled_exceptions, written
+from quoteapi.aws.job_context import WorkFailed
+from quoteapi.quotes.service import Quotes
+from quoteapi.settings import ROOT, Settings, read_settings
+from quoteapi.sms import sns
+from quoteapi.sms.gateway import NotAllowed, OutcomeUnknown
+from quoteapi.storage.models import TokenBucket
+from quoteapi.subscriptions.phone import region_of
+from quoteapi.subscriptions.rate_limits import Limits
 from tests.aws import SETTINGS, Calls, Fault, backend
 from tests.cast import MIRA, NOON, StoppedClock, environment, on_a_file
 
@@ -57,7 +58,7 @@ REQUEST_V2 = {
 }
 TASK = {
     "command": "zappa.asynchronous.route_lambda_task",
-    "task_path": "quoteapi.tasks.async_send_otp",
+    "task_path": "quoteapi.aws.tasks.async_send_otp",
     "args": ["of-mira"],
     "kwargs": {},
 }
@@ -66,7 +67,7 @@ SCHEDULED = {
     "source": "aws.events",
     "detail-type": "Scheduled Event",
     "resources": [
-        "arn:aws:events:us-east-1:123456789012:rule/quoteapi-dev-daily-sms-quoteapi.schedulers.publish_quote_of_the_day"
+        "arn:aws:events:us-east-1:123456789012:rule/quoteapi-dev-sms-quoteapi.aws.schedulers.publish_quote_of_the_day"
     ],
     "detail": {},
 }
@@ -75,13 +76,21 @@ AUTHORIZER = {
     "authorizationToken": "Bearer of-mira",
     "methodArn": "arn:aws:execute-api:us-east-1:123456789012:apiid/dev_auth/GET/daily",
 }
-OTHERS = [TASK, SCHEDULED, AUTHORIZER, {"command": "quoteapi.schedulers.migrate_database"}, {"Records": []}, {}, None]
+OTHERS = [
+    TASK,
+    SCHEDULED,
+    AUTHORIZER,
+    {"command": "quoteapi.aws.schedulers.migrate_database"},
+    {"Records": []},
+    {},
+    None,
+]
 
 
 @pytest.fixture(autouse=True)
 def _forgotten() -> None:
     """Have this process have reported nothing yet."""
-    notify._put_together.cache_clear()
+    error_reports._put_together.cache_clear()
 
 
 @pytest.fixture
@@ -210,9 +219,9 @@ def test_a_report_says_what_where_when_and_how_to_find_the_rest(on_lambda: Setti
     [
         (REQUEST, "GET /{proxy+}"),
         (REQUEST_V2, "GET $default"),
-        (TASK, "task quoteapi.tasks.async_send_otp"),
-        ({"command": "quoteapi.schedulers.migrate_database"}, "task quoteapi.schedulers.migrate_database"),
-        (SCHEDULED, "schedule quoteapi.schedulers.publish_quote_of_the_day"),
+        (TASK, "task quoteapi.aws.tasks.async_send_otp"),
+        ({"command": "quoteapi.aws.schedulers.migrate_database"}, "task quoteapi.aws.schedulers.migrate_database"),
+        (SCHEDULED, "schedule quoteapi.aws.schedulers.publish_quote_of_the_day"),
         (AUTHORIZER, "the authorizer"),
         ({"Records": []}, "an event of Lambda"),
     ],
@@ -300,7 +309,9 @@ def test_an_error_that_cannot_be_written_is_reported_all_the_same(on_lambda: Set
 def test_the_innermost_place_of_this_package_is_named(on_lambda: Settings) -> None:
     with pytest.raises(phonenumbers.NumberParseException) as caught:
         region_of("nonsense")
-    assert re.search(r"\nWhere: GET /random, in quoteapi\.phone:\d+ region_of\n", message_of(caught.value, on_lambda))
+    assert re.search(
+        r"\nWhere: GET /random, in quoteapi\.subscriptions\.phone:\d+ region_of\n", message_of(caught.value, on_lambda)
+    )
 
 
 # ---- what it does not say
@@ -429,7 +440,11 @@ def test_no_text_takes_long_to_look_through(on_lambda: Settings, piece: str) -> 
 )
 def test_an_event_of_any_shape_is_answered(event: object) -> None:
     assert unhandled_exceptions(raised(RuntimeError("broken")), event, object()) in {True, False}
-    notify._where(event), notify._outcome(event), notify._ids(event, None)  # which off Lambda are read, too
+    (
+        error_reports._where(event),
+        error_reports._outcome(event),
+        error_reports._ids(event, None),
+    )  # which off Lambda are read, too
 
 
 @pytest.mark.parametrize("fault", ["throttled", "refused", "forbidden", "error 500", "nonsense", "timed out"])
@@ -440,7 +455,7 @@ def test_what_sns_does_not_take_is_a_line_in_the_log_after_one_attempt(
     calls.becomes = lambda _number, _operation: fault
     assert unhandled_exceptions(raised(RuntimeError("broken")), SCHEDULED, CONTEXT) is False
     assert calls.made == ["CreateTopic"]
-    (record,) = [record for record in caplog.records if record.name == "quoteapi.notify"]
+    (record,) = [record for record in caplog.records if record.name == "quoteapi.aws.error_reports"]
     assert "A failure could not be reported" in record.getMessage()
     assert record.exc_info is None
     clock.pass_by(minutes=1)
@@ -727,7 +742,7 @@ def test_a_scheduled_run_that_fails_is_reported_once_with_where_it_failed(
     assert unhandled_exceptions(failed.value, SCHEDULED, CONTEXT) is False
     (message,) = reports()
     assert message.startswith("LookupError: nothing for +91••••••0001\n")
-    assert "in quoteapi.schedulers:" in message.split("\n")[2]
+    assert "in quoteapi.aws.schedulers:" in message.split("\n")[2]
     assert 'raise LookupError(f"nothing for' in message
     assert "WorkFailed" not in message
     assert "9028000001" not in message
@@ -738,11 +753,11 @@ def test_a_reconciliation_that_has_to_be_tried_again_is_reported(
 ) -> None:
     monkeypatch.setattr(Settings, "state_is_shared", property(lambda _: True))
     reconciled = SimpleNamespace(failed=2)
-    monkeypatch.setattr("quoteapi.subscriptions.Subscriptions.reconcile", lambda *_: reconciled)
+    monkeypatch.setattr("quoteapi.subscriptions.service.Subscriptions.reconcile", lambda *_: reconciled)
     with pytest.raises(WorkFailed) as failed:
         schedulers.reconcile_subscriptions(SCHEDULED, CONTEXT)
     unhandled_exceptions(failed.value, SCHEDULED, CONTEXT)
-    assert reports()[0].startswith("quoteapi.schedulers.NotAllSettled: 2 failed")
+    assert reports()[0].startswith("quoteapi.aws.schedulers.NotAllSettled: 2 failed")
 
 
 @pytest.fixture
@@ -757,7 +772,7 @@ def handled(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, object], Any]:
     ours = object.__new__(handler.LambdaHandler)
     ours.settings = SimpleNamespace(
         DEBUG=False,
-        EXCEPTION_HANDLER="quoteapi.notify.unhandled_exceptions",
+        EXCEPTION_HANDLER="quoteapi.aws.error_reports.unhandled_exceptions",
         API_STAGE="dev",
         DOMAIN=None,
         BINARY_SUPPORT=False,
@@ -788,7 +803,7 @@ def test_zappa_lets_a_failed_run_out_after_it_was_reported_once(
         raise TypeError("broken")
 
     monkeypatch.setattr(Quotes, "of_date", fail)
-    rule = f"{SCHEDULED['resources'][0].rpartition('-')[0]}-quoteapi.schedulers.set_quote_of_the_day"  # type: ignore[index]
+    rule = f"{SCHEDULED['resources'][0].rpartition('-')[0]}-quoteapi.aws.schedulers.set_quote_of_the_day"  # type: ignore[index]
     with pytest.raises(WorkFailed):
         handled({**SCHEDULED, "resources": [rule]}, CONTEXT)
     assert len(reports()) == 1
@@ -803,9 +818,9 @@ def test_zappa_lets_unauthorized_out_unreported(on_lambda: Settings, handled: Ca
 
 def test_a_cold_start_loads_nothing_of_it(settings: Settings) -> None:
     code = (
-        "import sys; from quoteapi.app import create_app; from quoteapi.config import read_settings;"
+        "import sys; from quoteapi.app import create_app; from quoteapi.settings import read_settings;"
         f"create_app(read_settings({environment(settings, **ON_LAMBDA)!r}));"
-        "assert not {'boto3', 'quoteapi.notify', 'quoteapi.sns'} & set(sys.modules)"
+        "assert not {'boto3', 'quoteapi.aws.error_reports', 'quoteapi.sms.sns'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 

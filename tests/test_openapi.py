@@ -21,18 +21,18 @@ from peewee import OperationalError
 
 import quoteapi
 from quoteapi.app import create_app
-from quoteapi.config import ROOT, Settings, read_settings
-from quoteapi.limits import RegionNotServed, SmsSwitchedOff, TooMany
-from quoteapi.models import database as bound
-from quoteapi.otp import CodeExpired
-from quoteapi.problems import add_problems
-from quoteapi.resources.crowd import few_at_once
-from quoteapi.resources.subscriptions import MOST_BYTES
-from quoteapi.subscriptions import CodeNotSent, NotShared, RepliedStop
+from quoteapi.http.bulkhead import few_at_once
+from quoteapi.http.errors import add_problems
+from quoteapi.http.resources.subscriptions import MOST_BYTES
+from quoteapi.settings import ROOT, Settings, read_settings
+from quoteapi.storage.models import database as bound
+from quoteapi.subscriptions.otp import CodeExpired
+from quoteapi.subscriptions.rate_limits import RegionNotServed, SmsSwitchedOff, TooMany
+from quoteapi.subscriptions.service import CodeNotSent, NotShared, RepliedStop
 from tests.cast import MIRA, SECRET_KEY, StoppedClock, code_for, environment, on_a_file, serving, wrong
 from tests.conftest import Service
 
-DOCUMENT: dict[str, Any] = json.loads((ROOT / "quoteapi" / "openapi.json").read_bytes())
+DOCUMENT: dict[str, Any] = json.loads((ROOT / "quoteapi/http/openapi.json").read_bytes())
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 OF_HTTP = {"connection", "content-length", "content-type", "date", "server"}
 """Headers that every server sends."""
@@ -333,7 +333,7 @@ def test_too_many_at_once_is_as_the_document_shows_it() -> None:
 
 def problem_of(error: Exception, method: str) -> dict[str, Any]:
     app: falcon.App[falcon.Request, falcon.Response] = falcon.App()
-    add_problems(app, Settings())
+    add_problems(app, Settings(), lambda *_: None)
     app.add_route("/", _Raises(error))
     problem: dict[str, Any] = TestClient(app).simulate_request(method, "/").json
     return problem
@@ -431,6 +431,6 @@ def test_no_form_of_the_page_begins_with_a_number(base: str) -> None:
 
 
 def test_the_page_loads_little() -> None:
-    folder = ROOT / "quoteapi"
+    folder = ROOT / "quoteapi/http"
     files = [folder / "templates" / "docs.html", folder / "assets" / "docs.css", folder / "assets" / "docs.js"]
     assert sum(path.stat().st_size for path in files) < 30_000

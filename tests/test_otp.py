@@ -2,12 +2,12 @@ import re
 
 import pytest
 
-from quoteapi.config import Window
-from quoteapi.digests import Digests
-from quoteapi.limits import TooMany
-from quoteapi.models import OneTimePassword
-from quoteapi.otp import Asked, CodeExpired, Made, NoCodeAskedFor, OneTimePasswords, WrongCode
-from quoteapi.sms import Purpose
+from quoteapi.settings import Window
+from quoteapi.sms.messages import Purpose
+from quoteapi.storage.models import OneTimePassword
+from quoteapi.subscriptions.hmac_digest import Digests
+from quoteapi.subscriptions.otp import Asked, CodeExpired, Made, NoCodeAskedFor, OneTimePasswords, WrongCode
+from quoteapi.subscriptions.rate_limits import TooMany
 from tests.cast import MIRA, NOON, NOOR, StoppedClock, counted_statements, wrong
 
 ADDRESS = "192.0.2.1"

@@ -15,18 +15,18 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from zappa.handler import DEFAULT_TEXT_MIMETYPES
 
-from quoteapi import package
-from quoteapi.config import ROOT
-from quoteapi.deployment import problems_of
-from quoteapi.package import environment_for_lambda, finish, parts_of, prepare
-from quoteapi.resources.pages import KINDS
+from quoteapi.deploy import package
+from quoteapi.deploy.package import environment_for_lambda, finish, parts_of, prepare
+from quoteapi.deploy.zappa_settings import problems_of
+from quoteapi.http.html import KINDS
+from quoteapi.settings import ROOT
 
 RUNNING = f"python{sys.version_info.major}.{sys.version_info.minor}"
 CANARY = "+919028000001 is a secret"
 STRAY = (
     *("quoteapi/local.json", "quoteapi/people.csv", "quoteapi/server.key", "quoteapi/quoteapi.db"),
-    *("quoteapi/openapi.json.orig", "quoteapi/assets/people.csv", "quoteapi/assets/.style.css.swp"),
-    *("quoteapi/templates/quote.html~", "quoteapi/templates/letters.txt"),
+    *("quoteapi/http/openapi.json.orig", "quoteapi/http/assets/people.csv", "quoteapi/http/assets/.style.css.swp"),
+    *("quoteapi/http/templates/quote.html~", "quoteapi/http/templates/letters.txt"),
 )
 """What may lie in our folder and is nobody's business."""
 
@@ -70,7 +70,7 @@ def _copy_project(folder: Path) -> None:
 
 def make_package(project: Path, stage: str) -> subprocess.CompletedProcess[str]:
     """Run what `make package` runs."""
-    command = [sys.executable, "-m", "quoteapi.package", stage]
+    command = [sys.executable, "-m", "quoteapi.deploy.package", stage]
     return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -102,17 +102,17 @@ def test_the_package_has_what_the_service_needs_and_nothing_else_of_the_projects
 
 
 def test_the_package_has_all_that_pages_are_made_of(project: Path, names: list[str]) -> None:
-    ours = ROOT / "quoteapi"
+    ours = ROOT / "quoteapi/http"
     made_of = [ours / "openapi.json", *(ours / "assets").iterdir(), *(ours / "templates").glob("*.*")]
     assert len(made_of) > 10
     with ZipFile(project / "build/quoteapi-dev.zip") as built:
         for path in made_of:
-            assert built.read(f"quoteapi/{path.relative_to(ours)}") == path.read_bytes()
+            assert built.read(f"quoteapi/http/{path.relative_to(ours)}") == path.read_bytes()
     assert {"jinja2/environment.pyc", "markupsafe/__init__.pyc"} <= set(names)
 
 
 def test_api_gateway_is_told_that_all_we_answer_is_text() -> None:
-    contract = json.loads((ROOT / "quoteapi/openapi.json").read_text())
+    contract = json.loads((ROOT / "quoteapi/http/openapi.json").read_text())
     operations = [one for path in contract["paths"].values() for one in path.values() if isinstance(one, dict)]
     answers = [contract["components"]["responses"], *(operation["responses"] for operation in operations)]
     answered = {kind for each in answers for answer in each.values() for kind in answer.get("content", {})}
@@ -132,7 +132,8 @@ def test_the_package_of_dev_leaves_out(unwanted: str, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "unwanted", ["quoteapi/cli.py", "quoteapi/package.py", "zappa/cli.pyc", "zappa/core.pyc", "botocore/data/ec2"]
+    "unwanted",
+    ["quoteapi/cli/root.py", "quoteapi/deploy/package.py", "zappa/cli.pyc", "zappa/core.pyc", "botocore/data/ec2"],
 )
 def test_the_package_leaves_out_what_only_deploying_needs(unwanted: str, names: list[str]) -> None:
     assert not [name for name in names if name.startswith(unwanted)]
@@ -187,7 +188,7 @@ def test_the_same_package_is_the_same_file(zipped: Path) -> None:
     [
         ({}, set()),
         ({"xray_tracing": True}, {"aws_xray_sdk"}),
-        ({"authorizer": {"function": "quoteapi.authorizer.authorize"}}, {"cryptography", "jwt"}),
+        ({"authorizer": {"function": "quoteapi.aws.authorizer.authorize"}}, {"cryptography", "jwt"}),
         ({"authorizer": {"arn": "arn:aws:lambda:us-east-1:123456789012:function:another"}}, set()),
     ],
 )

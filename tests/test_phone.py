@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quoteapi.phone import InvalidMobile, masked, read_mobile, region_of, regions, without_numbers
+from quoteapi.observability.redaction import masked, without_numbers
+from quoteapi.subscriptions.phone import InvalidMobile, read_mobile, region_of, regions
 from tests.cast import MIRA
 
 E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)

@@ -15,13 +15,17 @@ from peewee import OperationalError
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier, Literal
 
-from quoteapi import database, log, postgresql, quotes
 from quoteapi.app import create_app
-from quoteapi.config import Settings, WrongSetting, read_settings, settings_of
-from quoteapi.models import DailyQuote, Quote
-from quoteapi.models import database as bound
-from quoteapi.quotes import AGAIN, Quotation, keep
-from quoteapi.service import at_work
+from quoteapi.aws.job_context import at_work
+from quoteapi.observability import logs
+from quoteapi.quotes import fallback
+from quoteapi.quotes.fallback import AGAIN
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.settings import Settings, WrongSetting, read_settings, settings_of
+from quoteapi.storage import database, postgresql
+from quoteapi.storage.catalogue import keep
+from quoteapi.storage.models import DailyQuote, Quote
+from quoteapi.storage.models import database as bound
 from tests import postgres
 from tests.cast import (
     ALCOTT,
@@ -172,7 +176,7 @@ def test_the_password_is_shown_nowhere(
     said += [one.stdout + one.stderr for one in ran]
     said += [
         caplog.text,
-        *(log._Formatter(Settings()).format(record) for record in caplog.records),
+        *(logs._Formatter(Settings()).format(record) for record in caplog.records),
         *capsys.readouterr(),
     ]
     assert "connection failed" in caplog.text
@@ -302,7 +306,7 @@ def test_lambda_keeps_one_connection_between_invocations_and_tries_it_first(
 ) -> None:
     for name, value in environment(settings, AWS_LAMBDA_FUNCTION_NAME="quotes", SMS_ALLOWED_REGIONS="IN").items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(log, "configure", lambda _, **__: None)  # whose handlers would outlive the test
+    monkeypatch.setattr(logs, "configure", lambda _, **__: None)  # whose handlers would outlive the test
 
     def invoked() -> int:
         with at_work():
@@ -319,9 +323,9 @@ import gc, os, signal, sys, threading, time
 
 os.register_at_fork(after_in_child=lambda: signal.alarm(5))  # or it might wait for ever
 
-from quoteapi import database
-from quoteapi.config import settings_of
-from quoteapi.models import Quote, database as bound
+from quoteapi.storage import database
+from quoteapi.settings import settings_of
+from quoteapi.storage.models import Quote, database as bound
 
 def pid():
     with bound.connection_context():
@@ -354,7 +358,7 @@ def test_a_forked_process_has_connections_of_its_own_whatever_its_parent_was_at(
 @on_a_file
 def test_the_driver_is_not_loaded_for_a_file_but_can_be(database_url: str) -> None:
     code = (
-        "import sys; from quoteapi.app import create_app; from quoteapi.config import settings_of;"
+        "import sys; from quoteapi.app import create_app; from quoteapi.settings import settings_of;"
         "from falcon.testing import TestClient; app = create_app(settings_of(sys.argv[1]));"
         "assert TestClient(app).simulate_get('/daily').json['quote'];"
         "assert 'psycopg' not in sys.modules; import psycopg; assert psycopg.connect"
@@ -448,7 +452,7 @@ def test_a_command_without_its_database_ends_with_a_sentence(proxy: Proxy) -> No
 def test_a_database_that_hangs_holds_up_few_and_not_for_long(
     settings: Settings, direct: str, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quotes, "SLOW_SECONDS", 0.1)
+    monkeypatch.setattr(fallback, "SLOW_SECONDS", 0.1)
     took: list[float] = []
 
     def ask(path: str) -> None:

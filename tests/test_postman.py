@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from quoteapi.app import App, create_app
-from quoteapi.config import ROOT, read_settings
+from quoteapi.app import create_app
+from quoteapi.settings import ROOT, read_settings
 from tests.cast import SECRET_KEY, serving
 from tests.commands import quoteapi
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from quoteapi.http.middleware import App
 
 NEWMAN = ROOT / "tests/npm/node_modules/.bin/newman"
 COLLECTION = ROOT / "postman/QuoteAPI.postman_collection.json"
@@ -168,7 +170,7 @@ def test_no_request_is_without_a_test_and_a_description() -> None:
 
 
 def test_the_collection_names_every_path_of_the_contract_and_no_other() -> None:
-    contract = json.loads((ROOT / "quoteapi/openapi.json").read_text())
+    contract = json.loads((ROOT / "quoteapi/http/openapi.json").read_text())
     asked = {shape(item["request"]["url"]["raw"].removeprefix("{{base}}").partition("?")[0]) for item in REQUESTS}
     wrong = {"/a-page-that-is-not-there", "/nothing-is-here", "/quotes/999999999"}
     assert asked - wrong == {shape(path) for path in contract["paths"]}

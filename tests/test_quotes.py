@@ -11,26 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peewee import SqliteDatabase
 
-from quoteapi import database
-from quoteapi.config import Settings, read_settings
-from quoteapi.models import DailyQuote, Quote
-from quoteapi.models import database as bound
-from quoteapi.quotes import (
-    BLOCK,
-    DateToCome,
-    InvalidQuote,
-    NoQuoteFound,
-    Quotation,
-    Quotes,
-    SteadyQuotes,
-    id_of,
-    keep,
-    keep_all,
-    scheduled_id,
-    shuffled,
-    valid_quotation,
-)
-from quoteapi.search import Filters, comparable
+from quoteapi.quotes.daily_schedule import scheduled_id, shuffled
+from quoteapi.quotes.errors import DateToCome, NoQuoteFound
+from quoteapi.quotes.fallback import SteadyQuotes
+from quoteapi.quotes.quotation import InvalidQuote, Quotation, valid_quotation
+from quoteapi.quotes.random_pool import BLOCK
+from quoteapi.quotes.service import Quotes
+from quoteapi.settings import Settings, read_settings
+from quoteapi.storage import database
+from quoteapi.storage.catalogue import id_of, keep, keep_all
+from quoteapi.storage.full_text_search import Filters, comparable
+from quoteapi.storage.models import DailyQuote, Quote
+from quoteapi.storage.models import database as bound
 from tests.cast import (
     ALCOTT,
     AUSTEN,

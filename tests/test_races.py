@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
-from quoteapi import database, schedulers
-from quoteapi.config import Settings, read_settings
-from quoteapi.models import Delivery, SmsCount, Subscriber
-from quoteapi.service import Service
+from quoteapi.aws import schedulers
+from quoteapi.container import Service
+from quoteapi.settings import Settings, read_settings
+from quoteapi.storage import database
+from quoteapi.storage.models import Delivery, SmsCount, Subscriber
 from tests.aws import SETTINGS, backend, on_the_topic, published
 from tests.cast import MIRA, SECRET_KEY, Noted, StoppedClock, code_for, wrong
 

@@ -10,11 +10,11 @@ import pytest
 import requests
 from falcon.testing import TestClient
 
-from quoteapi import log
 from quoteapi.app import create_app
-from quoteapi.config import Settings, Window, read_settings
-from quoteapi.resources import allowances
-from quoteapi.resources.allowances import ReadLimit
+from quoteapi.http import rate_limit
+from quoteapi.http.rate_limit import ReadLimit
+from quoteapi.observability import logs
+from quoteapi.settings import Settings, Window, read_settings
 from tests.cast import (
     MIRA,
     NOON,
@@ -201,7 +201,7 @@ def test_a_window_ends_as_soon_as_was_told() -> None:
 
 
 def test_the_addresses_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(allowances, "MOST_ADDRESSES", 100)
+    monkeypatch.setattr(rate_limit, "MOST_ADDRESSES", 100)
     limit = ReadLimit(Window(5, 86_400))
     for number in range(1_050):
         limit.count(f"2001:db8:0:{number:x}::/64", NOON)
@@ -264,10 +264,10 @@ def test_the_log_says_that_it_was_too_much_and_not_that_there_is_no_such_page(
     service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = service(READ_LIMIT="1/1m")
-    monkeypatch.setattr(log, "_writer", None)
+    monkeypatch.setattr(logs, "_writer", None)
     package = logging.getLogger("quoteapi")
     level = package.level
-    log.configure(Settings(log_level="INFO", lambda_function="quotes"))
+    logs.configure(Settings(log_level="INFO", lambda_function="quotes"))
     try:
         for _ in range(2):
             get(f"{base}/random", X_Request_ID="check-17")
@@ -374,7 +374,7 @@ def test_two_threads_that_meet_a_new_address_share_its_count(monkeypatch: pytest
         together.wait(5)
         return itertools.count(start)
 
-    monkeypatch.setattr(allowances, "count", slowly)
+    monkeypatch.setattr(rate_limit, "count", slowly)
     limit = ReadLimit(Window(5, 60))
     with ThreadPoolExecutor(2) as pool:
         assert sorted(left for left, _ in pool.map(lambda _: limit.count("a", NOON), range(2))) == [3, 4]

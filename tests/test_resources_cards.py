@@ -5,9 +5,9 @@ import re
 import pytest
 import requests
 
-from quoteapi.cards import card
-from quoteapi.config import Settings
-from quoteapi.quotes import Quotation
+from quoteapi.http.resources.cards import card
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.settings import Settings
 from tests.cast import ALCOTT, AUSTEN, ZOLA, StoppedClock, assert_problem, counted_statements, file_of, on_a_file
 from tests.conftest import Service
 

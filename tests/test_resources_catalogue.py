@@ -6,9 +6,9 @@ from urllib.parse import urljoin
 import pytest
 import requests
 
-from quoteapi import search
-from quoteapi.config import Settings
-from quoteapi.quotes import keep, keep_all
+from quoteapi.settings import Settings
+from quoteapi.storage import catalogue
+from quoteapi.storage.catalogue import keep, keep_all
 from tests.cast import (
     ALCOTT,
     AUSTEN,
@@ -84,8 +84,8 @@ def test_page_by_page_each_quote_comes_once_and_is_counted_once(service: Service
 def test_what_is_too_many_to_count_is_at_least_so_many_on_each_page(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "COUNTED", 2)
-    monkeypatch.setattr("quoteapi.resources.catalogue.NAMES_COUNTED", 2)
+    monkeypatch.setattr(catalogue, "COUNTED", 2)
+    monkeypatch.setattr("quoteapi.http.resources.catalogue.NAMES_COUNTED", 2)
     base = service()
     for path in ("/quotes?min_length=1&limit=2", "/authors?limit=2"):
         answers = pages(f"{base}{path}")

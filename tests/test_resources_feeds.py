@@ -15,10 +15,13 @@ import pytest
 import requests
 from falcon import testing
 
-from quoteapi.config import Settings
-from quoteapi.models import DailyQuote, Quote
-from quoteapi.quotes import Quotation, Quotes, SteadyQuotes, scheduled_id
-from quoteapi.resources.feeds import ATOM, DAYS, JSON_FEED, Feed, Format
+from quoteapi.http.resources.feeds import ATOM, DAYS, JSON_FEED, Feed, Format
+from quoteapi.quotes.daily_schedule import scheduled_id
+from quoteapi.quotes.fallback import SteadyQuotes
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.quotes.service import Quotes
+from quoteapi.settings import Settings
+from quoteapi.storage.models import DailyQuote, Quote
 from tests.cast import (
     AUSTEN,
     KABIR,

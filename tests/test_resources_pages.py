@@ -12,11 +12,13 @@ import requests
 from falcon.testing import TestClient
 
 from quoteapi.app import create_app
-from quoteapi.config import ROOT, Settings, read_settings
-from quoteapi.models import ConsoleSms, Subscriber, Switch
-from quoteapi.models import database as bound
-from quoteapi.quotes import Quotation, keep
-from quoteapi.resources.pages import ASSETS, IN_OTHER_WORDS, KINDS
+from quoteapi.http.html import ASSETS, KINDS
+from quoteapi.http.subscription_form import IN_OTHER_WORDS
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.settings import ROOT, Settings, read_settings
+from quoteapi.storage.catalogue import keep
+from quoteapi.storage.models import ConsoleSms, Subscriber, Switch
+from quoteapi.storage.models import database as bound
 from tests.cast import (
     ALCOTT,
     AUSTEN,

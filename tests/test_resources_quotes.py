@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from quoteapi.quotes import Quotation, keep
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.storage.catalogue import keep
 from tests.cast import ALCOTT, KABIR, StoppedClock, assert_problem, counted_statements, numbered, on_a_file
 from tests.conftest import Service
 

@@ -7,9 +7,9 @@ import pytest
 import requests
 from falcon.testing import create_environ
 
-from quoteapi.config import read_settings
-from quoteapi.models import ConsoleSms, OneTimePassword, Subscriber, Switch
-from quoteapi.resources.addresses import client_address
+from quoteapi.http.client_ip import client_address
+from quoteapi.settings import read_settings
+from quoteapi.storage.models import ConsoleSms, OneTimePassword, Subscriber, Switch
 from tests.cast import MIRA, NOON, NOOR, StoppedClock, assert_problem, code_for, on_a_file, wrong
 from tests.conftest import Service
 

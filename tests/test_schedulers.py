@@ -3,13 +3,13 @@ from types import SimpleNamespace
 import pytest
 import requests
 
-from quoteapi import schedulers
-from quoteapi.config import Settings
-from quoteapi.limits import set_switch
-from quoteapi.models import DailyQuote, Delivery
-from quoteapi.quotes import scheduled_id
-from quoteapi.service import Service as Whole
-from quoteapi.service import WorkFailed
+from quoteapi.aws import schedulers
+from quoteapi.aws.job_context import WorkFailed
+from quoteapi.container import Service as Whole
+from quoteapi.quotes.daily_schedule import scheduled_id
+from quoteapi.settings import Settings
+from quoteapi.storage.models import DailyQuote, Delivery
+from quoteapi.subscriptions.rate_limits import set_switch
 from tests.aws import SETTINGS, Calls, backend, on_the_topic, published, sent_to
 from tests.cast import MIRA, NOON, Noted, StoppedClock, environment, on_a_file
 from tests.conftest import Service

@@ -12,7 +12,7 @@ import pytest
 import schemathesis
 from hypothesis import strategies
 
-from quoteapi.config import ROOT
+from quoteapi.settings import ROOT
 from tests.test_serving import GUNICORN, Servers
 
 # What a schema cannot say: schemathesis loads this module for it.

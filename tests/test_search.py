@@ -12,12 +12,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from peewee import Database
 
-from quoteapi import database, search
-from quoteapi.config import Settings, read_settings
-from quoteapi.models import Author, Category, Quote
-from quoteapi.models import database as bound
-from quoteapi.quotes import Quotation, keep, keep_all
-from quoteapi.search import Filters, Total, catalogue_size, comparable, counts, page, total, words, words_of
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.settings import Settings, read_settings
+from quoteapi.storage import catalogue, database
+from quoteapi.storage.catalogue import Total, catalogue_size, counts, keep, keep_all, page, total
+from quoteapi.storage.full_text_search import Filters, comparable, words, words_of
+from quoteapi.storage.models import Author, Category, Quote
+from quoteapi.storage.models import database as bound
 from tests import postgres
 from tests.cast import ALCOTT, AUSTEN, KABIR, NOON, SECRET_KEY, ZOLA, numbered
 
@@ -225,7 +226,7 @@ def test_pages_follow_one_another_the_newest_first(both: list[Database]) -> None
 def test_totals_are_exact_up_to_where_counting_on_is_not_worth_it(
     both: list[Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "COUNTED", 3)
+    monkeypatch.setattr(catalogue, "COUNTED", 3)
     for filters, *expected in (
         (Filters(words="hope"), 3, True),
         (Filters(words="number"), 3, False),

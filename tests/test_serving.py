@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from benchmarks.http import free_port
-from quoteapi.config import ROOT
+from quoteapi.settings import ROOT
 from tests.cast import assert_problem
 from tests.conftest import tells_too_much
 

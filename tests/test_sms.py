@@ -3,12 +3,14 @@ import sys
 import boto3
 import pytest
 
-from quoteapi.catalogue import read_catalogue
-from quoteapi.config import read_settings
-from quoteapi.console import Console
-from quoteapi.quotes import MAX_NAME_LENGTH, MAX_QUOTE_LENGTH, Quotation
-from quoteapi.sms import Text, code_text, confirmation_text, daily_text, gateway_of, text_of
-from quoteapi.sns import QuoteSubscription
+from quoteapi.container import gateway_of
+from quoteapi.quotes.bundled_catalogue import read_catalogue
+from quoteapi.quotes.quotation import MAX_NAME_LENGTH, MAX_QUOTE_LENGTH, Quotation
+from quoteapi.settings import read_settings
+from quoteapi.sms.console import Console
+from quoteapi.sms.messages import code_text, confirmation_text, daily_text
+from quoteapi.sms.segments import Text, text_of
+from quoteapi.sms.sns import QuoteSubscription
 from tests.cast import ALCOTT, KABIR, ZOLA, StoppedClock
 
 LEAVE_URL = "https://quotes.example.org/unsubscribe"
@@ -149,7 +151,7 @@ def test_the_longest_quote_that_can_be_stored_is_taken_by_sns(letter: str) -> No
 def test_a_laptop_has_the_console_and_never_loads_the_other_gateway(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "quoteapi.sns", None)
+    monkeypatch.setitem(sys.modules, "quoteapi.sms.sns", None)
     assert isinstance(gateway_of(read_settings({}), clock), Console)
 
 

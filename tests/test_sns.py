@@ -4,10 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from quoteapi.config import read_settings
-from quoteapi.service import Service
-from quoteapi.sms import Gateway, GatewayError, NotAllowed, OutcomeUnknown, Refused, Unavailable
-from quoteapi.sns import QuoteSubscription
+from quoteapi.container import Service
+from quoteapi.settings import read_settings
+from quoteapi.sms.gateway import Gateway, GatewayError, NotAllowed, OutcomeUnknown, Refused, Unavailable
+from quoteapi.sms.sns import QuoteSubscription
 from tests.aws import SETTINGS, Calls, Fault, backend, on_the_topic, published, sent_to
 from tests.cast import MIRA, NOOR, StoppedClock, on_a_file
 

@@ -6,15 +6,16 @@ from typing import Literal
 
 import pytest
 
-from quoteapi.config import read_settings
-from quoteapi.limits import set_switch
-from quoteapi.models import ConsoleSms, OneTimePassword, SmsCount, Subscriber, TokenBucket
-from quoteapi.models import database as bound
-from quoteapi.otp import CodeExpired, NoCodeAskedFor, WrongCode
-from quoteapi.service import InBackground, Service
-from quoteapi.sms import GatewayError, NotAllowed, OutcomeUnknown, Refused, Unavailable
-from quoteapi.sns import QuoteSubscription
-from quoteapi.subscriptions import CodeNotSent, Reconciled, RepliedStop, Subscriptions
+from quoteapi.container import Service
+from quoteapi.settings import read_settings
+from quoteapi.sms.gateway import GatewayError, NotAllowed, OutcomeUnknown, Refused, Unavailable
+from quoteapi.sms.sns import QuoteSubscription
+from quoteapi.storage.models import ConsoleSms, OneTimePassword, SmsCount, Subscriber, TokenBucket
+from quoteapi.storage.models import database as bound
+from quoteapi.subscriptions.dispatcher import InBackground
+from quoteapi.subscriptions.otp import CodeExpired, NoCodeAskedFor, WrongCode
+from quoteapi.subscriptions.rate_limits import set_switch
+from quoteapi.subscriptions.service import CodeNotSent, Reconciled, RepliedStop, Subscriptions
 from tests.aws import Calls, Fault, backend, on_the_topic, sent_to
 from tests.cast import (
     MIRA,

@@ -10,11 +10,11 @@ import boto3
 import pytest
 import requests
 
-from quoteapi.config import ROOT, Settings
-from quoteapi.models import OneTimePassword, Subscriber
-from quoteapi.models import database as bound
-from quoteapi.service import Service as Whole
-from quoteapi.service import WorkFailed, reported_failures
+from quoteapi.aws.job_context import WorkFailed, reported_failures
+from quoteapi.container import Service as Whole
+from quoteapi.settings import ROOT, Settings
+from quoteapi.storage.models import OneTimePassword, Subscriber
+from quoteapi.storage.models import database as bound
 from tests.aws import SETTINGS, Calls, on_the_topic, published, sent_to
 from tests.cast import MIRA, NOOR, SECRET_KEY, Noted, assert_problem, environment
 from tests.commands import python
@@ -32,7 +32,7 @@ def tasks(sns: Whole, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     for name, value in environment(sns.settings, **SETTINGS, AWS_DEFAULT_REGION="us-east-1").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("quoteapi.clock.now", sns.clock)
-    return importlib.import_module("quoteapi.tasks")
+    return importlib.import_module("quoteapi.aws.tasks")
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_on_lambda_they_are_other_invocations_that_are_told_no_number_and_no_cod
     assert answered.status_code == 200
     assert sent_to(MIRA) == [], "the request itself sends nothing"
     (payload,) = invoked
-    assert payload["task_path"] == "quoteapi.tasks.async_send_otp"
+    assert payload["task_path"] == "quoteapi.aws.tasks.async_send_otp"
     assert payload["args"] == [OneTimePassword.get().request]
     assert OneTimePassword.get().digest is None, "nor is there a code before the task makes it"
     run(payload)
@@ -160,7 +160,7 @@ from quoteapi.app import api
 from falcon.testing import simulate_get
 assert simulate_get(api, "/daily").status_code == 200
 assert simulate_get(api, "/random").status_code == 200
-loaded = {"boto3", "botocore", "zappa", "phonenumbers", "quoteapi.tasks", "quoteapi.sns"} & set(sys.modules)
+loaded = {"boto3", "botocore", "zappa", "phonenumbers", "quoteapi.aws.tasks", "quoteapi.sms.sns"} & set(sys.modules)
 assert not loaded, loaded
 """
     environment = {"DATABASE_URL": f"sqlite:///{tmp_path}/working.db", "AWS_LAMBDA_FUNCTION_NAME": "quotes-dev"}
@@ -187,7 +187,7 @@ def test_a_failure_that_is_asked_for_fails_in_another_invocation(
 
 def test_nobody_waits_a_minute_for_lambda_to_take_a_task() -> None:
     code = (
-        "from quoteapi import tasks; from zappa.asynchronous import LAMBDA_CLIENT; config = LAMBDA_CLIENT.meta.config;"
+        "import quoteapi.aws.tasks; from zappa.asynchronous import LAMBDA_CLIENT; config = LAMBDA_CLIENT.meta.config;"
         " print(config.connect_timeout, config.read_timeout, config.retries['total_max_attempts'])"
     )
     assert python("-c", code, AWS_DEFAULT_REGION="us-east-1").stdout == "3 5 2\n"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from moto.server import ThreadedMotoServer
 
-from quoteapi.config import Settings
+from quoteapi.settings import Settings
 from tests.cast import MIRA, SECRET_KEY, UpstreamApi, on_a_file
 from tests.commands import python
 from tests.conftest import tells_too_much
@@ -92,8 +92,8 @@ def ask(path):
 
 SEND = """
 import sys
-from quoteapi.service import at_work
-from quoteapi.sms import GatewayError
+from quoteapi.aws.job_context import at_work
+from quoteapi.sms.gateway import GatewayError
 mobile, odd = sys.argv[1:]
 with at_work() as service:
     service.gateway.send_sms(mobile, "654321 is your code.", "code")
@@ -106,8 +106,8 @@ with at_work() as service:
 """
 
 TRANSACTION = """
-from quoteapi.models import database
-from quoteapi.service import at_work
+from quoteapi.storage.models import database
+from quoteapi.aws.job_context import at_work
 with at_work(), database.atomic() as transaction:
     database.execute_sql("SELECT 654321")
     {end}
@@ -116,8 +116,8 @@ with at_work(), database.atomic() as transaction:
 INCOMPLETE = """
 import sys
 from peewee import IntegrityError
-from quoteapi.models import Subscriber
-from quoteapi.service import at_work
+from quoteapi.storage.models import Subscriber
+from quoteapi.aws.job_context import at_work
 with at_work():
     try:
         Subscriber.insert(mobile=sys.argv[1]).execute()
@@ -287,7 +287,8 @@ def test_a_daemon_that_is_not_there_changes_nothing(settings: Settings) -> None:
 
 @on_a_file
 def test_starting_twice_tells_each_call_once(settings: Settings, daemon: Daemon) -> None:
-    script = f"{ASK}\nask('/random')\nfrom quoteapi import service\nwith service.at_work(): pass\nask('/quotes/1')"
+    work = "from quoteapi.aws import job_context\nwith job_context.at_work(): pass"
+    script = f"{ASK}\nask('/random')\n{work}\nask('/quotes/1')"
     run(script, **on_lambda(settings, daemon.address))
     assert words(daemon.got()).count("SELECT") == 2
 
@@ -314,6 +315,6 @@ def test_a_database_is_named_without_who_asks_and_by_what_password() -> None:
         "postgresql://?dbname=quotes&password=p": "database",
         "file:///srv/quoteapi.db?mode=rw": "/srv/quoteapi.db",
     }
-    script = "import sys; from quoteapi.xray import _name_of; from peewee import Database"
+    script = "import sys; from quoteapi.aws.xray import _name_of; from peewee import Database"
     told = run(f"{script}; print(*(_name_of(Database(one)) for one in sys.argv[1:]))", *names)
     assert told.split() == list(names.values())

@@ -14,7 +14,7 @@ from tests.rehearsal.wrong import Wrong, count, holds, same
 
 SHIPPED = 596
 """How many quotes the catalogue has."""
-MIGRATE = "quoteapi.schedulers.migrate_database"
+MIGRATE = "quoteapi.aws.schedulers.migrate_database"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 FORM = "application/x-www-form-urlencoded"
 LINKS, TARGETS = re.compile(r'\s(?:href|src)="([^"#][^"]*)"'), re.compile(r'\saction="([^"]*)"')

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import boto3
 import requests
 
-from quoteapi.config import ROOT
+from quoteapi.settings import ROOT
 from tests.rehearsal.wrong import Wrong
 
 if TYPE_CHECKING:

@@ -199,7 +199,7 @@ def _task_that_fails(rehearsal: Rehearsal) -> None:
                 same("POST /async-failure", rehearsal.ask("POST", "/async-failure").status, 202)
             outcomes = _delivered(rehearsal, asked)
         else:
-            task = {"task_path": "quoteapi.tasks.async_fail", "args": [], "kwargs": {}}
+            task = {"task_path": "quoteapi.aws.tasks.async_fail", "args": [], "kwargs": {}}
             event = {**task, "command": "zappa.asynchronous.route_lambda_task"}
             outcomes = rehearsal.function.invoke_event(event)
     count("tries of a task that fails", outcomes, TRIES)
@@ -209,7 +209,7 @@ def _task_that_fails(rehearsal: Rehearsal) -> None:
     left = rehearsal.aws.failures()
     count("events in the dead-letter queue", left, 1 if rehearsal.stage.has_dead_letters else 0)
     if left:
-        holds("the event in the dead-letter queue", left[0], "quoteapi.tasks.async_fail")
+        holds("the event in the dead-letter queue", left[0], "quoteapi.aws.tasks.async_fail")
 
 
 def _event_that_breaks_the_handler(rehearsal: Rehearsal) -> None:

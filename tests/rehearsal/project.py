@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from quoteapi.config import ROOT
-from quoteapi.package import environment_for_lambda
+from quoteapi.deploy.package import environment_for_lambda
+from quoteapi.settings import ROOT
 from tests.rehearsal.aws import REGION, Aws
 from tests.rehearsal.wrong import Wrong, lacks
 

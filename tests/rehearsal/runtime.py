@@ -28,8 +28,8 @@ START = """
 import sys
 package, runtime, folder, handler = sys.argv[1:]
 sys.path[:0] = [package, runtime]
-import pathlib, quoteapi.config
-quoteapi.config.LAMBDA_FOLDER = pathlib.Path(folder)  # on Lambda nobody shares /tmp
+import pathlib, quoteapi.settings.model
+quoteapi.settings.model.LAMBDA_FOLDER = pathlib.Path(folder)  # on Lambda nobody shares /tmp
 from awslambdaric.__main__ import main
 main(["awslambdaric", handler])
 """

@@ -43,9 +43,9 @@ STAGES = {
 }
 
 SCHEDULES = {
-    "quote-of-the-day-quoteapi.schedulers.set_quote_of_the_day": "cron(0 0 * * ? *)",
-    "daily-sms-quoteapi.schedulers.publish_quote_of_the_day": "cron(0 2 * * ? *)",
-    "reconcile-quoteapi.schedulers.reconcile_subscriptions": "rate(1 hour)",
+    "daily-quote-quoteapi.aws.schedulers.set_quote_of_the_day": "cron(0 0 * * ? *)",
+    "sms-quoteapi.aws.schedulers.publish_quote_of_the_day": "cron(0 2 * * ? *)",
+    "reconcile-quoteapi.aws.schedulers.reconcile_subscriptions": "rate(1 hour)",
     "zappa-keep-warm-handler.keep_warm_callback": "rate(4 minutes)",
 }
 """How the names of the rules end, and when they are due."""

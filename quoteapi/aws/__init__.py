@@ -1,0 +1,1 @@
+"""Code that runs on AWS Lambda: tasks, schedules, error reports, the authorizer and tracing."""

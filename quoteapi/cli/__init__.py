@@ -1,0 +1,6 @@
+"""The command `quoteapi`."""
+
+from quoteapi.cli import completion, db, doctor, quotes, serve, sms, subscribers
+from quoteapi.cli.root import main
+
+__all__ = ["completion", "db", "doctor", "main", "quotes", "serve", "sms", "subscribers"]

@@ -1,0 +1,84 @@
+"""Commands for the database."""
+
+import json
+import os
+import sys
+
+import click
+
+from quoteapi.cli.output import _progress, _table
+from quoteapi.cli.root import EXIT_FAILED, Failure, as_json, main
+from quoteapi.settings import Settings, load_settings, settings_of
+from quoteapi.storage import database, database_copy
+
+
+@main.group()
+def db() -> None:
+    """Look at the database's tables, bring them up to date, copy them."""
+
+
+@db.command()
+@as_json
+def status(*, as_json: bool) -> None:
+    """Show the migrations, and which are missing; then the exit code is 1."""
+    settings = load_settings(os.environ)
+    _make_file(settings)
+    found = database.migrations(settings)
+    if as_json:
+        click.echo(json.dumps([migration._asdict() for migration in found], indent=2))
+    else:
+        click.echo(f"{database.where(settings)}\n")
+        _table(("migration", "state"), [tuple(migration) for migration in found])
+    if any(migration.state == "missing" for migration in found):
+        sys.exit(EXIT_FAILED)
+
+
+@db.command()
+@as_json
+def migrate(*, as_json: bool) -> None:
+    """Apply the migrations that are missing; fill a new database with the catalogue."""
+    settings = load_settings(os.environ)
+    _make_file(settings)
+    applied = database.make_ready(settings)
+    if as_json:
+        click.echo(json.dumps({"applied": applied}))
+    else:
+        click.echo(f"Applied: {', '.join(applied)}." if applied else "Nothing is missing.")
+
+
+@db.command()
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@as_json
+def copy(source: str, target: str, *, as_json: bool) -> None:
+    """Copy the database FROM, all of it, to TO, which is new; both are written as DATABASE_URL is.
+
+    Stop the service meanwhile. A copy that was broken off goes on where it was. Passwords are best left out: the driver
+    looks for them in PGPASSWORD and in ~/.pgpass.
+    """
+    ours, theirs = settings_of(source), settings_of(target)
+    if ours.database_path is not None and not ours.database_path.exists():
+        raise Failure(f"There is no database {ours.database_path}.")
+    try:
+        with _progress("Copying and comparing", 2 * database_copy.rows_of(ours)) as bar:
+            copied = database_copy.copy(ours, theirs, bar.update)
+    except KeyboardInterrupt:
+        raise Failure("Broken off. Nothing is lost: say the same again, and it goes on from there.") from None
+    if as_json:
+        click.echo(json.dumps([table._asdict() for table in copied], indent=2))
+        return
+    _table(("table", "rows", "digest of both"), [tuple(table) for table in copied])
+    click.echo(f"\n{database.where(theirs)} has the same as {database.where(ours)}.")
+    beside = (
+        f" or, where none was set, to what is in {ours.database_path}.key" if ours.database_path is not None else ""
+    )
+    click.echo(
+        f"Set DATABASE_URL to {theirs.database_path or 'the server'}, and SECRET_KEY to what it was{beside}: else codes"
+        " and counts of before are not known."
+    )
+
+
+def _make_file(settings: Settings) -> None:
+    """Make the working database, where it is a file that is not there yet."""
+    if settings.database_path is not None and not settings.database_path.exists():
+        database.connect(settings)

@@ -1,0 +1,87 @@
+"""The command `quoteapi`.
+
+Exit codes: 0 done; 1 done in part or not at all, as the message says; 2 the command was written wrongly;
+3 a setting is wrong or the database cannot be used.
+"""
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from peewee import PeeweeException
+
+from quoteapi import __version__
+from quoteapi.container import Service
+from quoteapi.observability import redaction
+from quoteapi.quotes.errors import NoQuoteFound
+from quoteapi.quotes.service import Quotes
+from quoteapi.settings import WrongSetting, load_settings
+from quoteapi.sms.gateway import GatewayError
+from quoteapi.storage import database
+from quoteapi.storage.database_copy import CannotCopy
+from quoteapi.subscriptions import service
+from quoteapi.subscriptions.rate_limits import SmsSwitchedOff, TooMany
+
+EXIT_FAILED = 1
+EXIT_SETTINGS = 3
+MOST = 1_000_000_000
+newest_first = click.option(
+    "--limit", type=click.IntRange(1, MOST), default=20, show_default=True, help="How many, the newest first."
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+class Failure(click.ClickException):
+    """Something that the operator should read; the command ends with its exit code."""
+
+    def __init__(self, message: str, exit_code: int = EXIT_FAILED) -> None:
+        super().__init__(message)
+        self.__dict__["exit_code"] = exit_code  # what click reads
+
+
+class _Commands(click.Group):
+    """Commands whose foreseen errors are a sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        try:
+            return super().invoke(ctx)
+        except WrongSetting as error:
+            raise Failure(str(error), EXIT_SETTINGS) from error
+        except (PeeweeException, sqlite3.Error) as error:
+            raise Failure(f"The database cannot be used: {_in_a_line(error)}", EXIT_SETTINGS) from error
+        except (CannotCopy, GatewayError, TooMany, SmsSwitchedOff, service.NotShared, NoQuoteFound) as error:
+            said = f"{error}".rstrip(".")
+            raise Failure(f"{said[:1].upper()}{said[1:]}.") from error
+        except (OSError, UnicodeError) as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # the reader had enough, as in `| head`
+            raise Failure(str(error)) from error
+
+
+def _in_a_line(error: Exception) -> str:
+    """Answer what a database says is wrong, without the numbers that it may name."""
+    return redaction.without_numbers(" ".join(str(error).split()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Run and feed a quote service that one person can run."""
+
+
+@contextmanager
+def _database() -> Iterator[Service]:
+    """Put the service together for a command, with the working database open."""
+    settings = load_settings(os.environ)
+    with database.connect(settings).connection_context():
+        yield Service(settings)
+
+
+@contextmanager
+def _quotes() -> Iterator[Quotes]:
+    with _database() as service:
+        yield service.quotes

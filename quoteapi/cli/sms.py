@@ -1,0 +1,94 @@
+"""Commands for SMS."""
+
+import json
+
+import click
+
+from quoteapi import clock
+from quoteapi.cli.output import _console_silent
+from quoteapi.cli.root import MOST, Failure, _database, as_json, main
+from quoteapi.sms import console
+from quoteapi.subscriptions.delivery import Draft
+from quoteapi.subscriptions.rate_limits import set_switch
+
+
+@main.command()
+@click.option("--dry-run", is_flag=True, help="Show the SMS and how many would get it; send nothing.")
+@click.option("--again", is_flag=True, help="Also where nobody knows whether today's went out.")
+@as_json
+def publish(*, dry_run: bool, again: bool, as_json: bool) -> None:
+    """Send the quote of the day to everyone who subscribed, unless it was sent today."""
+    with _database() as service:
+        if dry_run:
+            _show_draft(service.deliveries.draft(), as_json=as_json)
+            return
+        with _console_silent(silent=as_json):
+            published = service.deliveries.publish(again=again)
+    if as_json:
+        click.echo(json.dumps({**published._asdict(), "date": published.date.isoformat()}))
+    else:
+        click.echo(f"The SMS of {published.date} {published.message}.")
+
+
+@main.group()
+def sms() -> None:
+    """Look into the local inbox; switch SMS off and on."""
+
+
+@sms.command()
+@click.option("--limit", type=click.IntRange(1, MOST), default=20, show_default=True, help="How many, the newest last.")
+@as_json
+def inbox(limit: int, *, as_json: bool) -> None:
+    """Show the SMS that went to the local inbox, the newest last."""
+    with _database() as service:
+        kept = console.inbox(limit)
+        if not kept and service.settings.gateway != "console":
+            raise Failure("SMS go out by SNS, not to the inbox. For the inbox set SMS_GATEWAY=console.")
+    if as_json:
+        rows = [
+            {"to": row.to, "message": row.message, "sent_at": row.sent_at.isoformat(), "kind": row.kind} for row in kept
+        ]
+        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    for row in kept:
+        click.secho(f"{row.sent_at:%Y-%m-%d %H:%M:%S} UTC  {row.kind} to {row.to}", bold=True)
+        click.echo(f"{console.boxed(row.message)}\n")
+    if not kept:
+        click.echo("No SMS yet. Subscribe a number, and its code comes here.", err=True)
+
+
+@sms.command()
+def stop() -> None:
+    """Switch all SMS off, at once and for every machine of the service."""
+    with _database():
+        set_switch(clock.now(), off=True)
+    click.echo("SMS are switched off. To go on: quoteapi sms start")
+
+
+@sms.command()
+def start() -> None:
+    """Switch SMS on again."""
+    with _database():
+        set_switch(clock.now(), off=False)
+    click.echo("SMS are switched on.")
+
+
+def _show_draft(draft: Draft, *, as_json: bool) -> None:
+    if as_json:
+        sent_at = draft.sent_at.isoformat() if draft.sent_at is not None else None
+        shown = {
+            "date": draft.date.isoformat(),
+            **draft.text._asdict(),
+            "people": draft.people,
+            "sent_at": sent_at,
+        }
+        click.echo(json.dumps(shown, ensure_ascii=False))
+        return
+    click.echo(console.boxed(draft.text.message))
+    if draft.sent_at is not None:
+        click.echo(f"\nIt was sent today at {draft.sent_at:%H:%M} UTC.")
+    parts, people = draft.text.parts, draft.people
+    click.echo(
+        f"\n{len(draft.text.message)} characters in {parts} part{'s' if parts > 1 else ''},"
+        f" to {people} {'person' if people == 1 else 'people'}: {parts * people} SMS to pay for. Nothing was sent."
+    )

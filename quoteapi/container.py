@@ -1,0 +1,94 @@
+"""The composition root: builds the services from the settings."""
+
+import os
+import random
+from functools import cached_property
+
+from quoteapi import clock
+from quoteapi.clock import Clock
+from quoteapi.quotes.service import Quotes
+from quoteapi.settings import Settings
+from quoteapi.sms.gateway import Gateway
+from quoteapi.subscriptions.delivery import Deliveries
+from quoteapi.subscriptions.dispatcher import AtOnce, InBackground
+from quoteapi.subscriptions.hmac_digest import Digests, digests_of
+from quoteapi.subscriptions.otp import OneTimePasswords
+from quoteapi.subscriptions.rate_limits import Limits
+from quoteapi.subscriptions.service import Handing, Subscriptions
+
+
+class Service:
+    """The rooms of the domain, each put together when it is first asked for: a reader of quotes needs no key."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        now: clock.Clock = clock.now,
+        randomness: random.Random | None = None,
+        dispatcher: Handing | None = None,
+    ) -> None:
+        """Use `dispatcher` or, without one, do the work in this process."""
+        self.settings = settings
+        self.clock = now
+        self.randomness = randomness or _fresh_randomness()
+        self._dispatcher = dispatcher
+
+    @cached_property
+    def quotes(self) -> Quotes:
+        """What answers quotes, with the upstream API of the settings where one is set."""
+        settings, upstream = self.settings, None
+        if settings.upstream_endpoint is not None:
+            from quoteapi.quotes.mashape import MashapeQuotes  # who has none need not load requests
+
+            upstream = MashapeQuotes(settings.upstream_endpoint, settings.upstream_key)
+        return Quotes(self.clock, self.randomness, upstream, state_is_shared=settings.state_is_shared)
+
+    @cached_property
+    def gateway(self) -> Gateway:
+        """How SMS go out."""
+        return gateway_of(self.settings, self.clock)
+
+    @cached_property
+    def limits(self) -> Limits:
+        """What guards people and the bill."""
+        return Limits(self.settings, self._digests, self.clock)
+
+    @cached_property
+    def subscriptions(self) -> Subscriptions:
+        """Who gets the quote of the day."""
+        passwords = OneTimePasswords(self._digests, self.settings.wrong_tries_per_number, self.clock)
+        return Subscriptions(self.settings, self.gateway, self.limits, passwords, self.clock)
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        """The SMS of the day."""
+        return Deliveries(self.settings, self.quotes, self.gateway, self.limits, self.clock)
+
+    @cached_property
+    def handing(self) -> Handing:
+        """Run work outside the request: as given, in a thread if it calls AWS, or inline."""
+        if self._dispatcher is not None:
+            return self._dispatcher
+        return InBackground(self.subscriptions) if self.settings.gateway == "sns" else AtOnce(self.subscriptions)
+
+    @cached_property
+    def _digests(self) -> Digests:
+        return digests_of(self.settings)
+
+
+def _fresh_randomness() -> random.Random:
+    randomness = random.Random()  # noqa: S311 it chooses quotes and names requests, nothing secret
+    os.register_at_fork(after_in_child=randomness.seed)
+    return randomness
+
+
+def gateway_of(settings: Settings, now: Clock) -> Gateway:
+    """Make the gateway of the settings. Nothing is called before it is used."""
+    if settings.gateway == "sns":
+        from quoteapi.sms.sns import QuoteSubscription
+
+        return QuoteSubscription(settings, now)
+    from quoteapi.sms.console import Console
+
+    return Console(now)

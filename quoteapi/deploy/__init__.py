@@ -1,0 +1,1 @@
+"""What runs on the laptop that deploys; not shipped to Lambda."""

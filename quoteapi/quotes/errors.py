@@ -1,0 +1,11 @@
+"""Errors of quotes."""
+
+EMPTY_CATALOGUE = "The catalogue has no quotes."
+
+
+class NoQuoteFound(Exception):
+    """No quote of the catalogue fits what was asked for."""
+
+
+class DateToCome(Exception):
+    """A date whose quote is not decided yet."""

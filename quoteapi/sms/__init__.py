@@ -1,0 +1,1 @@
+"""SMS: texts, segments and gateways."""
