@@ -22,11 +22,14 @@ from quoteapi.settings import Settings, model, read_settings
 from quoteapi.storage import database
 from quoteapi.storage.models import database as bound
 from quoteapi.subscriptions.dispatcher import AtOnce
-from tests import postgres
-from tests.cast import ALCOTT, AUSTEN, SECRET_KEY, ZOLA, StoppedClock, UpstreamApi, environment, make_catalogue, serving
+from tests.helpers import postgresql_server
+from tests.helpers.clock import StoppedClock
+from tests.helpers.data import ALCOTT, AUSTEN, SECRET_KEY, ZOLA, environment, make_catalogue
+from tests.helpers.http import serving
+from tests.helpers.upstream_api import UpstreamApi
 
 if TYPE_CHECKING:
-    from tests.aws import Calls
+    from tests.helpers.sns_emulator import Calls
 
 hypothesis.settings.register_profile("here", deadline=None, max_examples=40, derandomize=True)
 hypothesis.settings.load_profile("here")
@@ -38,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start the server that all processes of a run share."""
     if not hasattr(config, "workerinput"):
         until_the_end = ExitStack()
-        os.environ[postgres.ADDRESS] = until_the_end.enter_context(postgres.a_server())
+        os.environ[postgresql_server.ADDRESS] = until_the_end.enter_context(postgresql_server.a_server())
         config.add_cleanup(until_the_end.close)
 
 
@@ -121,7 +124,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/working.db"
     else:
-        with postgres.a_database() as address:
+        with postgresql_server.a_database() as address:
             yield address
 
 
@@ -156,7 +159,7 @@ def sns(settings: Settings, store: None, clock: StoppedClock, monkeypatch: pytes
     """Put the service together with Amazon SNS as moto has it; who tries again waits no time."""
     from moto import mock_aws  # noqa: PLC0415 most tests need not load it
 
-    from tests.aws import SETTINGS, count_people  # noqa: PLC0415
+    from tests.helpers.sns_emulator import SETTINGS, count_people  # noqa: PLC0415
 
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     count_people(monkeypatch)
@@ -169,7 +172,7 @@ def sns(settings: Settings, store: None, clock: StoppedClock, monkeypatch: pytes
 @pytest.fixture
 def calls(sns: Whole, monkeypatch: pytest.MonkeyPatch) -> "Calls":
     """Watch every HTTP request to SNS, and let a test say which fail."""
-    from tests.aws import Calls  # noqa: PLC0415 which loads moto
+    from tests.helpers.sns_emulator import Calls  # noqa: PLC0415 which loads moto
 
     calls = Calls()
     calls.watch(monkeypatch)

@@ -16,8 +16,10 @@ from quoteapi.quotes.quotation import Quotation
 from quoteapi.settings import ROOT, read_settings
 from quoteapi.storage import database
 from quoteapi.storage.models import database as bound
-from tests.browser import CHROMIUM, MISSING, a_browser
-from tests.cast import MIRA, SECRET_KEY, StoppedClock, code_for, make_catalogue, serving
+from tests.helpers.browser import CHROMIUM, MISSING, a_browser
+from tests.helpers.clock import StoppedClock
+from tests.helpers.data import MIRA, SECRET_KEY, code_for, make_catalogue
+from tests.helpers.http import serving
 
 DOCS = ROOT / "docs"
 SHOWN = Quotation(

@@ -13,8 +13,9 @@ from quoteapi import app as app_module
 from quoteapi.app import create_app
 from quoteapi.quotes.service import Quotes
 from quoteapi.settings import ROOT, Settings
-from tests.cast import assert_problem, environment, file_of, on_a_file, serving
 from tests.conftest import Service
+from tests.helpers.data import environment, file_of, on_a_file
+from tests.helpers.http import assert_problem, serving
 
 ORIGIN = "https://example.org"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
-from tests import postgres
+from tests.helpers import postgresql_server
 from tests.rehearsal.stages import STAGES, Stage
 from tests.rehearsal.steps import STEPS, Step, rehearse
 
@@ -88,8 +88,8 @@ def main() -> None:
     if unknown := [name for name in sys.argv[1:] if name not in STAGES]:
         sys.exit(f"There is no stage {', '.join(unknown)}. There are: {', '.join(STAGES)}.")
     stages = [STAGES[name] for name in sys.argv[1:] or STAGES]
-    with postgres.a_server() as address, ThreadPoolExecutor(AT_ONCE) as threads:
-        os.environ[postgres.ADDRESS] = address
+    with postgresql_server.a_server() as address, ThreadPoolExecutor(AT_ONCE) as threads:
+        os.environ[postgresql_server.ADDRESS] = address
         table = Table(stages)
         for done in [threads.submit(_rehearse, stage, table) for stage in stages]:
             done.result()

@@ -7,7 +7,7 @@ from html import unescape
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree as ET
 
-from tests.cast import KABIR
+from tests.helpers.data import KABIR
 from tests.rehearsal.aws import WEB_PAGE
 from tests.rehearsal.rehearsal import UPSTREAM_KEY, Answer, Rehearsal
 from tests.rehearsal.wrong import Wrong, count, holds, same

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import ZipFile
 
-from tests.cast import UpstreamApi
+from tests.helpers.upstream_api import UpstreamApi
 from tests.rehearsal import events
 from tests.rehearsal.aws import BUCKET, DOMAIN, REGION, WEB_PAGE, Asked, Aws
 from tests.rehearsal.project import Project

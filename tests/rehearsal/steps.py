@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests import postgres
-from tests.cast import UpstreamApi
+from tests.helpers import postgresql_server
+from tests.helpers.upstream_api import UpstreamApi
 from tests.rehearsal.answers import answers
 from tests.rehearsal.aws import emulated
 from tests.rehearsal.deploying import certify, deploy, schedule, status, undeploy, update
@@ -46,7 +46,9 @@ def rehearse(stage: Stage) -> Iterator[Step]:
         aws = until_the_end.enter_context(emulated())
         upstream = UpstreamApi()
         until_the_end.callback(upstream.stop)
-        database = until_the_end.enter_context(postgres.a_database(with_tables=False)) if stage.shares_state else None
+        database = (
+            until_the_end.enter_context(postgresql_server.a_database(with_tables=False)) if stage.shares_state else None
+        )
         rehearsal = Rehearsal(stage, aws, folder, upstream, database)
         until_the_end.callback(rehearsal.close)
         for step in STEPS:

@@ -1,0 +1,76 @@
+"""Test data: quotes, phone numbers, settings, and databases that hold them."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.settings import Settings
+from quoteapi.storage import database
+from quoteapi.storage.catalogue import insert_all, row_of
+from quoteapi.storage.models import ConsoleSms, Subscriber
+
+SECRET_KEY = "of the tests, 0123456789abcdefghijklmnop"  # noqa: S105
+NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+ALCOTT = Quotation("Hope and keep busy.", "Louisa May Alcott", "hope", "Little Women, chapter 16 (1868)")
+AUSTEN = Quotation("What are men to rocks and mountains?", "Jane Austen", "nature", "Pride and Prejudice (1813)")
+ZOLA = Quotation("J’accuse…! — « la vérité est en marche »", "Émile Zola", "truth", "L’Aurore, 13 January 1898")
+KABIR = Quotation("काल करे सो आज कर", "कबीर", "समय")
+MIRA, NOOR, OMAR = "+919028000001", "+919028000002", "+919028000003"
+"""Mobile numbers of people who like quotes."""
+
+
+def code_for(mobile: str) -> str:
+    """Read the newest code in the inbox of a laptop."""
+    newest = ConsoleSms.select().where((ConsoleSms.to == mobile) & (ConsoleSms.kind == "code"))
+    message: str = newest.order_by(ConsoleSms.id.desc()).first().message
+    return message[:6]
+
+
+def put_on_the_topic(*mobiles: str, state: str = "active") -> None:
+    """Have people subscribed on a laptop, without what it takes to get there."""
+    for mobile in mobiles:
+        Subscriber.create(
+            mobile=mobile,
+            state=state,
+            asked_at=NOON,
+            asked_from="192.0.2.1",
+            confirmed_at=NOON,
+            confirmed_from="192.0.2.1",
+            topic="console",
+            subscription_arn=f"console:{mobile}",
+        )
+
+
+def wrong(code: str) -> str:
+    """Answer another code than this."""
+    return f"{(int(code) + 1) % 1_000_000:06}"
+
+
+def numbered(count: int, first: int = 1) -> list[Quotation]:
+    return [
+        Quotation(f"Quote number {n} of many.", f"Author {n % 7}", f"category {n % 3}")
+        for n in range(first, first + count)
+    ]
+
+
+def make_catalogue(path: Path, quotations: list[Quotation], added: datetime = NOON - timedelta(days=30)) -> Path:
+    with database.made(path):
+        if quotations:
+            insert_all([{"id": n, **row_of(quotation, added)} for n, quotation in enumerate(quotations, 1)])
+    return path
+
+
+def environment(settings: Settings, **more: str) -> dict[str, str]:
+    """Answer what an environment says for the same database, and more."""
+    return {"DATABASE_URL": settings.database_url or "", "SECRET_KEY": SECRET_KEY, **more}
+
+
+def file_of(settings: Settings) -> Path:
+    assert settings.database_path is not None
+    return settings.database_path
+
+
+on_a_file = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what only a file has: it can be deleted, broken, read by others."""

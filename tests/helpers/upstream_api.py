@@ -1,0 +1,70 @@
+"""An upstream quote API on loopback."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from tests.helpers.data import ALCOTT
+
+
+class UpstreamApi:
+    """A quote API on loopback that answers what it is told to, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, str]] = []
+        self.answer: Callable[[BaseHTTPRequestHandler], None] = self.with_json([ALCOTT._asdict()])
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                api.asked.append(dict(self.headers))
+                api.answer(self)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 its name
+                pass
+
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, request: object, client_address: object) -> None:
+                pass  # a client that gave up is what some tests are about
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+        self.host = f"127.0.0.1:{self._server.server_port}"
+        self.address = f"http://{self.host}/quotes"
+
+    def stop(self) -> None:
+        """Stop answering; a second time does nothing."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @staticmethod
+    def with_json(document: Any, status: int = 200) -> Callable[[BaseHTTPRequestHandler], None]:  # noqa: ANN401
+        return UpstreamApi.with_bytes(json.dumps(document).encode(), status)
+
+    @staticmethod
+    def with_bytes(
+        body: bytes, status: int = 200, headers: dict[str, str] | None = None
+    ) -> Callable[[BaseHTTPRequestHandler], None]:
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            request.send_response(status)
+            request.send_header("Content-Length", str(len(body)))
+            for name, value in (headers or {}).items():
+                request.send_header(name, value)
+            request.end_headers()
+            request.wfile.write(body)
+
+        return answer
+
+    @staticmethod
+    def that_waits(seconds: float) -> Callable[[BaseHTTPRequestHandler], None]:
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            time.sleep(seconds)
+            request.close_connection = True
+
+        return answer

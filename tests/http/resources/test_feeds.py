@@ -1,0 +1,378 @@
+import random
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+from xml.etree import ElementTree as ET
+
+import falcon
+import feedparser  # type: ignore[import-untyped]
+import pytest
+import requests
+from falcon import testing
+
+from quoteapi.http.resources.feeds import ATOM, DAYS, JSON_FEED, Feed, Format
+from quoteapi.quotes.daily_schedule import scheduled_id
+from quoteapi.quotes.fallback import SteadyQuotes
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.quotes.service import Quotes
+from quoteapi.settings import Settings
+from quoteapi.storage.models import DailyQuote, Quote
+from tests.conftest import Service
+from tests.helpers.clock import StoppedClock
+from tests.helpers.data import AUSTEN, KABIR, ZOLA, file_of, on_a_file
+from tests.helpers.http import assert_problem, serve_under
+from tests.helpers.sql import counted_statements
+
+DAY = timedelta(days=1)
+PATHS = ["/feed.xml", "/feed.json"]
+ATOM_SAYS = "{http://www.w3.org/2005/Atom}"
+
+LESSING = Quotation('A < B && "C" > D', "<b>Lessing</b> & Söhne", "a < b & 'c'", "<script>alert(1)</script>")
+CDATA = Quotation("So it ends ]]> and <![CDATA[ it begins; &amp; &#0; <!-- -- -->", "Nobody <![CDATA[", "]]>")
+RUMI = Quotation("لا تحزن، أي شيء تفقده يعود إليك في هيئة أخرى", "جلال الدين الرومي", "أمل")
+EMOJI = Quotation("Be kind 👩‍👩‍👧‍👦 🇮🇳 𝒪", "A 🙂", "🙂")
+NASTY = [LESSING, CDATA, RUMI, EMOJI, KABIR, ZOLA, AUSTEN]
+
+
+def get(address: str, **headers: str) -> requests.Response:
+    return requests.get(address, headers={name.replace("_", "-"): value for name, value in headers.items()}, timeout=5)
+
+
+def atom(answer: requests.Response) -> ET.Element:
+    return ET.fromstring(answer.content)  # noqa: S314 what we wrote ourselves
+
+
+def entries(feed: ET.Element) -> list[ET.Element]:
+    return feed.findall(f"{ATOM_SAYS}entry")
+
+
+def text(element: ET.Element, name: str) -> str:
+    """Answer the text of what there must be one of."""
+    (found,) = element.findall(f"{ATOM_SAYS}{name}")
+    return found.text or ""
+
+
+def link(element: ET.Element, relation: str) -> str:
+    (found,) = [one for one in element.findall(f"{ATOM_SAYS}link") if one.get("rel") == relation]
+    return found.get("href") or ""
+
+
+def is_absolute(address: str) -> bool:
+    return urlsplit(address).scheme in {"http", "https"} and bool(urlsplit(address).netloc)
+
+
+def is_midnight(moment: str) -> bool:
+    return bool(re.fullmatch(r"\d{4}-\d\d-\d\dT00:00:00Z", moment))
+
+
+def ids(base: str) -> list[str]:
+    told = [text(entry, "id") for entry in entries(atom(get(f"{base}/feed.xml")))]
+    assert told == [item["id"] for item in get(f"{base}/feed.json").json()["items"]], (
+        "both feeds are of the same things"
+    )
+    return told
+
+
+@pytest.fixture
+def with_nasty_quotes(settings: Settings, shipped: Callable[[list[Quotation]], Path], tmp_path: Path) -> None:
+    (tmp_path / "shipped.db").unlink()
+    shipped(NASTY)
+
+
+# ---- what is in a feed
+
+
+def test_the_feeds_have_the_daily_quotes_of_thirty_days_the_newest_first(service: Service, clock: StoppedClock) -> None:
+    base = service()
+    days = [clock().date() - n * DAY for n in range(30)]
+    daily = [get(f"{base}/daily?date={day}").json() for day in days]
+    shown = get(f"{base}/feed.json").json()["items"]
+    assert [item["url"] for item in shown] == [f"{base}/days/{day}" for day in days]
+    assert [item["content_text"].split("\n")[0] for item in shown] == [quote["quote"] for quote in daily]
+    assert [item["authors"] for item in shown] == [[{"name": quote["author"]}] for quote in daily]
+    assert [item["tags"] for item in shown] == [[quote["category"]] for quote in daily]
+    assert [item["date_published"] for item in shown] == [f"{day}T00:00:00Z" for day in days]
+
+    read = entries(atom(get(f"{base}/feed.xml")))
+    assert [link(entry, "alternate") for entry in read] == [item["url"] for item in shown]
+    assert [text(entry, "content") for entry in read] == [item["content_html"] for item in shown]
+    assert [text(entry, "title") for entry in read] == [item["title"] for item in shown]
+    assert [text(entry, "published") for entry in read] == [item["date_published"] for item in shown]
+
+
+def test_the_atom_feed_keeps_the_rules_of_rfc_4287(service: Service) -> None:
+    base = service()
+    answer = get(f"{base}/feed.xml")
+    assert answer.headers["Content-Type"] == "application/atom+xml"
+    assert answer.content.startswith(
+        b'<?xml version="1.0" encoding="utf-8"?>\n<feed xmlns="http://www.w3.org/2005/Atom">'
+    )
+    feed = atom(answer)
+    assert feed.tag == f"{ATOM_SAYS}feed"
+    assert link(feed, "self") == f"{base}/feed.xml"
+    assert link(feed, "alternate") == f"{base}/"
+    assert text(feed, "icon") == f"{base}/assets/icon.svg"
+    assert text(feed, "title")
+    assert text(feed, "updated") == text(entries(feed)[0], "updated")
+    (author,) = feed.findall(f"{ATOM_SAYS}author")
+    assert text(author, "name")
+    for entry in entries(feed):
+        assert UUID(text(entry, "id").removeprefix("urn:uuid:"))
+        assert text(entry, "title")
+        assert is_midnight(text(entry, "updated"))
+        assert is_absolute(link(entry, "alternate"))
+        (category,) = entry.findall(f"{ATOM_SAYS}category")
+        assert category.get("term")
+        (content,) = entry.findall(f"{ATOM_SAYS}content")
+        assert content.get("type") == "html"
+        assert not list(content)
+    told = [text(feed, "id"), *(text(entry, "id") for entry in entries(feed))]
+    assert len(set(told)) == 31
+
+
+def test_the_json_feed_keeps_the_rules_of_version_1_1(service: Service) -> None:
+    base = service()
+    answer = get(f"{base}/feed.json")
+    assert answer.headers["Content-Type"] == "application/feed+json"
+    feed = answer.json()
+    assert feed["version"] == "https://jsonfeed.org/version/1.1"
+    assert (feed["home_page_url"], feed["feed_url"]) == (f"{base}/", f"{base}/feed.json")
+    assert feed["icon"] == feed["favicon"] == f"{base}/assets/icon.svg"
+    of_the_feed = {"title": str, "description": str, "authors": list, "items": list}
+    assert all(isinstance(feed[name], kind) and feed[name] for name, kind in of_the_feed.items())
+    assert set(feed) == {"version", "home_page_url", "feed_url", "icon", "favicon", *of_the_feed}
+    for item in feed["items"]:
+        assert_item(item)
+    assert len({item["id"] for item in feed["items"]}) == 30
+
+
+def assert_item(item: dict[str, Any]) -> None:
+    """Assert what version 1.1 says of an item, and that there is nothing that it does not know."""
+    texts = {"id", "url", "title", "content_html", "content_text", "date_published", "date_modified"}
+    assert set(item) == {*texts, "authors", "tags"}
+    assert all(isinstance(item[name], str) and item[name] for name in texts)
+    assert is_absolute(item["url"])
+    for name in ("date_published", "date_modified"):
+        assert is_midnight(item[name])
+        assert datetime.fromisoformat(item[name]).tzinfo == UTC
+    assert all(set(author) <= {"name", "url", "avatar"} and author["name"] for author in item["authors"])
+    assert all(isinstance(tag, str) and tag for tag in item["tags"])
+
+
+@pytest.mark.usefixtures("with_nasty_quotes")
+def test_whatever_a_quote_says_readers_show_it_as_it_is(service: Service) -> None:
+    base = service()
+    by_text = {quotation.quote: quotation for quotation in NASTY}
+    feed = entries(atom(get(f"{base}/feed.xml")))
+    read = feedparser.parse(get(f"{base}/feed.xml").content)
+    shown = get(f"{base}/feed.json").json()["items"]
+    assert (read.bozo, read.version, len(read.entries)) == (False, "atom10", 30)
+    assert {item["content_text"].split("\n")[0] for item in shown} == set(by_text)
+    for entry, parsed, item in zip(feed, read.entries, shown, strict=True):
+        quotation = by_text[item["content_text"].split("\n")[0]]
+        credit = f"— {', '.join(filter(None, (quotation.author, quotation.source)))}"
+        assert item["content_text"] == f"{quotation.quote}\n{credit}"
+        assert (
+            re.sub(r'<blockquote dir="auto">|<p( dir="auto")?>|</(blockquote|p)>', "", text(entry, "content")).count(
+                "<"
+            )
+            == 0
+        )
+        assert unescape(re.sub(r"<[^>]*>", "", text(entry, "content"))) == f"{quotation.quote}{credit}"
+        assert unescape(re.sub(r"<[^>]*>", "", parsed.content[0].value)) == f"{quotation.quote}{credit}"
+        assert (parsed.author, parsed.tags[0].term) == (quotation.author, quotation.category)
+        assert text(entry, "title") == f"{quotation.author}: {quotation.quote}"
+
+
+@pytest.mark.usefixtures("store")
+def test_characters_that_xml_refuses_break_no_feed_even_where_they_were_stored(service: Service) -> None:
+    Quote.update(quote="a\ufffe b\uffff c\x0b", author="D\x1b").execute()
+    base = service()
+    assert {text(entry, "title") for entry in entries(atom(get(f"{base}/feed.xml")))} == {"D: a b c"}
+    assert feedparser.parse(get(f"{base}/feed.xml").content).bozo is False
+
+
+@pytest.mark.parametrize(
+    ("quote", "title"),
+    [
+        ("To be, or not to be", "A: To be, or not to be"),
+        ("x" * 80, f"A: {'x' * 80}"),
+        ("word " * 15 + "seventy-fives and more of them", f"A: {('word ' * 15).strip()}…"),
+        ("word " * 15 + "eight and more of them", f"A: {'word ' * 15}eight…"),
+        (f"{'x' * 79}, yes", f"A: {'x' * 79}…"),
+        ("知" * 90, f"A: {'知' * 80}…"),
+        (f"Oh {'x' * 90}", f"A: Oh {'x' * 77}…"),
+    ],
+)
+@on_a_file
+def test_a_title_is_the_author_and_as_many_whole_words_as_fit(
+    service: Service, store: None, quote: str, title: str
+) -> None:
+    Quote.update(quote=quote, author="A").execute()
+    assert get(f"{service()}/feed.json").json()["items"][0]["title"] == title
+
+
+# ---- how long it is kept
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_feed_may_be_kept_until_midnight_and_who_has_it_is_told_so(
+    service: Service, clock: StoppedClock, path: str
+) -> None:
+    base = service()
+    answer = get(f"{base}{path}")
+    assert answer.headers["Cache-Control"] == "public, max-age=43200"
+    clock.pass_by(hours=11)
+    etag = answer.headers["ETag"]
+    known = get(f"{base}{path}", If_None_Match=etag)
+    assert (known.status_code, known.content, known.headers["ETag"]) == (304, b"", etag)
+    assert known.headers["Cache-Control"] == "public, max-age=3600"
+    clock.pass_by(hours=1)
+    tomorrow = get(f"{base}{path}", If_None_Match=etag)
+    assert (tomorrow.status_code, tomorrow.headers["Cache-Control"]) == (200, "public, max-age=86400")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_head_has_the_headers_of_a_feed_and_no_body(service: Service, path: str) -> None:
+    base = service()
+    answer, head = get(f"{base}{path}"), requests.head(f"{base}{path}", timeout=5)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("Content-Type", "Content-Length", "ETag", "Cache-Control"):
+        assert head.headers[name] == answer.headers[name]
+
+
+def test_the_next_day_adds_one_entry_and_leaves_the_others_as_they_were(service: Service, clock: StoppedClock) -> None:
+    base = service()
+    today = [ET.tostring(entry).strip() for entry in entries(atom(get(f"{base}/feed.xml")))]
+    clock.pass_by(days=1)
+    tomorrow = [ET.tostring(entry).strip() for entry in entries(atom(get(f"{base}/feed.xml")))]
+    assert tomorrow[0] != today[0]
+    assert tomorrow[1:] == today[:-1]
+
+
+@on_a_file
+def test_while_the_database_is_away_a_feed_is_kept_for_seconds_and_not_remembered(
+    service: Service, settings: Settings, clock: StoppedClock
+) -> None:
+    base = service()
+    yesterday = clock().date() - DAY
+    other = Quote.get(Quote.id != scheduled_id(yesterday))
+    DailyQuote.create(date=yesterday, quote=other)
+    working = file_of(settings)
+    away = working.with_suffix(".away")
+    working.rename(away)
+    answers = [get(f"{base}{path}") for path in PATHS]
+    assert [answer.headers["Cache-Control"] for answer in answers] == ["public, max-age=10"] * 2
+    away.rename(working)
+    clock.pass_by(seconds=11)
+    assert answers[1].json()["items"][1]["title"] != f"{other.author}: {other.quote}"
+    again = [get(f"{base}{path}") for path in PATHS]
+    assert [answer.headers["Cache-Control"] for answer in again] == ["public, max-age=43189"] * 2
+    assert again[1].json()["items"][1]["title"] == f"{other.author}: {other.quote}"
+
+
+def test_a_feed_asks_the_database_in_five_statements_when_cold_and_never_when_warm(service: Service) -> None:
+    base = service()
+    get(f"{base}/daily")
+    with counted_statements() as cold:
+        get(f"{base}/feed.xml")
+    with counted_statements() as warm:
+        get(f"{base}/feed.xml")
+        get(f"{base}/feed.xml", Host="other.example")
+        get(f"{base}/feed.xml?x=1")
+    assert len(cold) == 5, "what is stored, three for the schedule, the quotes"
+    assert warm == []
+
+
+def test_an_empty_catalogue_has_no_feed(
+    service: Service, shipped: Callable[[list[Quotation]], Path], tmp_path: Path
+) -> None:
+    (tmp_path / "shipped.db").unlink()
+    shipped([])
+    base = service()
+    for path in PATHS:
+        assert_problem(get(f"{base}{path}"), 404, "No quote found", "The catalogue has no quotes.")
+
+
+# ---- at what address
+
+
+def test_an_entry_is_known_by_the_same_id_at_each_address_and_from_request_to_request(service: Service) -> None:
+    base = service()
+    told = ids(base)
+    assert ids(base) == ids(service()) == told
+    assert ids(base.replace("127.0.0.1", "localhost")) == told
+
+
+def test_with_its_own_address_set_a_service_has_ids_of_its_own_whatever_it_is_called(service: Service) -> None:
+    told = ids(service(PUBLIC_URL="https://quotes.example.org"))
+    other = service(PUBLIC_URL="https://quotes.example.org")
+    assert ids(other.replace("127.0.0.1", "localhost")) == told
+    assert not set(told) & set(ids(service(PUBLIC_URL="https://other.example.org")))
+    assert not set(told) & set(ids(service()))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_address_in_a_feed_is_that_of_the_service(service: Service, path: str) -> None:
+    for public in ("", "https://quotes.example.org/api"):
+        base = service(PUBLIC_URL=public)
+        named = set(re.findall(r"https?://[^/\"<]+", get(f"{base}{path}").text.replace('\\"', '"')))
+        known = {"http://www.w3.org", "https://jsonfeed.org"}
+        assert named - known == {public.removesuffix("/api") or base}
+        assert f"{public or base}/days/2026-11-22" in get(f"{base}{path}").text
+
+
+@pytest.mark.parametrize(
+    ("more", "address", "scope"),
+    [
+        ({}, "http://found.example/production", "public"),
+        ({"TRUSTED_PROXIES": "127.0.0.0/8"}, "https://asked.example/production", "private"),
+        ({"TRUSTED_PROXIES": "192.0.2.1"}, "http://found.example/production", "private"),
+        ({"TRUSTED_PROXIES": "127.0.0.0/8", "PUBLIC_URL": "https://q.example"}, "https://q.example", "public"),
+    ],
+)
+@on_a_file
+def test_under_a_stage_and_behind_a_proxy_links_lead_home_and_no_cache_keeps_what_a_client_made_up(
+    service: Service, monkeypatch: pytest.MonkeyPatch, more: dict[str, str], address: str, scope: str
+) -> None:
+    serve_under(monkeypatch, "/production")
+    base = service(**more)
+    asked = {"Host": "found.example", "X-Forwarded-Host": "asked.example", "X-Forwarded-Proto": "https"}
+    for path in PATHS:
+        answer = get(f"{base}{path}", **asked)
+        assert answer.headers["Cache-Control"] == f"{scope}, max-age=43200"
+    assert link(atom(get(f"{base}/feed.xml", **asked)), "self") == f"{address}/feed.xml"
+    assert answer.json()["feed_url"] == f"{address}/feed.json"
+    assert answer.json()["items"][0]["url"] == f"{address}/days/2026-11-22"
+
+
+@on_a_file
+@pytest.mark.parametrize("form", [ATOM, JSON_FEED])
+def test_hosts_that_a_stranger_makes_up_fill_no_memory(
+    settings: Settings, quotes: Quotes, clock: StoppedClock, form: Format
+) -> None:
+    feed = Feed(form, SteadyQuotes(quotes, clock, random.Random(1)), settings, clock)
+    app: falcon.App[falcon.Request, falcon.Response] = falcon.App()
+    app.add_route("/feed", feed)
+    client = testing.TestClient(app)
+    for n in range(100):
+        assert client.simulate_get("/feed", headers={"Host": f"{n}.example"}).status_code == 200
+    assert feed._rendered.cache_info().currsize == 16
+    shortest = client.simulate_get("/feed", headers={"Host": "x"}).content
+    longest = client.simulate_get("/feed", headers={"Host": "x" * 60_000}).content
+    assert len(longest) < len(shortest)
+    assert client.simulate_get("/feed", headers={"Host": f"{'x' * 200}:8000"}).text.count("x" * 200) > DAYS
+
+
+@on_a_file
+def test_a_host_that_is_no_name_stays_text(service: Service) -> None:
+    base = service()
+    for host in ('"><script>', "a&b", "a\x01b\x0c", "]]>", "é\xff".encode().decode("latin-1")):
+        read = feedparser.parse(get(f"{base}/feed.xml", Host=host).content)
+        assert (read.bozo, len(read.entries)) == (False, 30), host
+        assert len(get(f"{base}/feed.json", Host=host).json()["items"]) == 30

@@ -1,0 +1,438 @@
+"""The contract, `openapi.json`: it is whole, it is valid, and the service does what it says; and `/docs`, its page."""
+
+import csv
+import json
+import random
+import re
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import falcon
+import jsonschema_rs
+import pytest
+import requests
+from falcon.inspect import inspect_routes
+from falcon.testing import TestClient
+from openapi_spec_validator import validate
+from peewee import OperationalError
+
+import quoteapi
+from quoteapi.app import create_app
+from quoteapi.http.bulkhead import few_at_once
+from quoteapi.http.errors import add_problems
+from quoteapi.http.resources.subscriptions import MOST_BYTES
+from quoteapi.settings import ROOT, Settings, read_settings
+from quoteapi.storage.models import database as bound
+from quoteapi.subscriptions.otp import CodeExpired
+from quoteapi.subscriptions.rate_limits import RegionNotServed, SmsSwitchedOff, TooMany
+from quoteapi.subscriptions.service import CodeNotSent, NotShared, RepliedStop
+from tests.conftest import Service
+from tests.helpers.clock import StoppedClock
+from tests.helpers.data import MIRA, SECRET_KEY, code_for, environment, on_a_file, wrong
+from tests.helpers.http import serving
+
+DOCUMENT: dict[str, Any] = json.loads((ROOT / "quoteapi/http/openapi.json").read_bytes())
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+OF_HTTP = {"connection", "content-length", "content-type", "date", "server"}
+"""Headers that every server sends."""
+
+
+def resolved(node: Any) -> Any:  # noqa: ANN401 JSON
+    """Answer a part of the document with what it refers to in its place, and objects that are closed."""
+    if isinstance(node, list):
+        return [resolved(part) for part in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        found: Any = DOCUMENT
+        for name in node["$ref"].removeprefix("#/").split("/"):
+            found = found[name]
+        return resolved(found)
+    whole = {name: resolved(part) for name, part in node.items()}
+    return whole | {"additionalProperties": False} if "properties" in whole else whole
+
+
+PATHS: dict[str, Any] = resolved(DOCUMENT["paths"])
+OPERATIONS = [(path, method) for path, item in PATHS.items() for method in item if method != "parameters"]
+
+
+def parts(node: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 JSON
+    """Answer every object in a part of the document."""
+    if isinstance(node, dict):
+        yield node
+    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from parts(part)
+
+
+def check(schema: dict[str, Any], value: object) -> None:
+    jsonschema_rs.Draft202012Validator(schema, validate_formats=True).validate(value)
+
+
+# ---- the document itself
+
+
+def test_the_document_is_valid_and_of_this_release() -> None:
+    validate(DOCUMENT)
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    assert DOCUMENT["info"]["version"] == quoteapi.__version__
+
+
+@pytest.mark.parametrize("prefix", ["", "/dev"])
+def test_the_document_says_where_the_service_is_under_a_prefix_too(prefix: str) -> None:
+    (server,) = DOCUMENT["servers"]
+    assert urljoin(f"https://quotes.example.org{prefix}/openapi.json", f"{server['url']}/daily") == (
+        f"https://quotes.example.org{prefix}/daily"
+    )
+
+
+def test_every_component_is_used() -> None:
+    used = set(re.findall(r'"\$ref": "#/components/(\w+/\w+)"', json.dumps(DOCUMENT)))
+    used |= {f"securitySchemes/{name}" for scheme in DOCUMENT["security"] for name in scheme}
+    assert used == {f"{kind}/{name}" for kind, components in DOCUMENT["components"].items() for name in components}
+
+
+def test_every_operation_has_a_name_of_its_own_and_says_what_it_does() -> None:
+    told = [PATHS[path][method] for path, method in OPERATIONS]
+    assert len({operation["operationId"] for operation in told}) == len(told)
+    assert {tag for operation in told for tag in operation["tags"]} == {tag["name"] for tag in DOCUMENT["tags"]}
+    assert all(operation["summary"] for operation in told)
+
+
+def test_every_example_is_what_its_schema_says() -> None:
+    checked = 0
+    for part in parts(resolved(DOCUMENT)):
+        if "schema" in part:
+            examples = [example["value"] for example in part.get("examples", {}).values()]
+            for example in [*examples, *([part["example"]] if "example" in part else [])]:
+                check(part["schema"], example)
+                checked += 1
+    assert checked > 100
+
+
+def test_every_quote_of_an_example_is_in_the_catalogue() -> None:
+    with (ROOT / "catalogue" / "quotes.csv").open(encoding="utf-8", newline="") as file:
+        catalogue = list(csv.DictReader(file))
+    quotes = [part for part in parts(DOCUMENT) if isinstance(part.get("quote"), str)]
+    assert len(quotes) > 4
+    for quote in quotes:
+        assert any(quote.items() <= {**row, "id": int(row["id"])}.items() for row in catalogue), quote
+
+
+ON_LAMBDA = {"AWS_LAMBDA_FUNCTION_NAME": "quotes-dev", "SMS_ALLOWED_REGIONS": "IN", "ASYNC_FAILURE": "true"}
+
+
+@on_a_file
+@pytest.mark.parametrize("lambda_only", [{}, ON_LAMBDA], ids=["on a laptop", "on Lambda"])
+def test_the_document_names_the_routes_of_the_service_and_no_others(
+    settings: Settings, lambda_only: dict[str, str]
+) -> None:
+    app = create_app(read_settings(environment(settings, **lambda_only)))
+    routes = {
+        (route.path, method.method.lower())
+        for route in inspect_routes(app)
+        for method in route.methods or ()
+        if not method.internal or method.method == "OPTIONS"
+    }
+    missing = set() if lambda_only else {(path, method) for path, method in OPERATIONS if path == "/async-failure"}
+    assert routes == set(OPERATIONS) - missing
+
+
+# ---- what the service answers
+
+
+@pytest.fixture
+def base(tmp_path: Path, clock: StoppedClock) -> Iterator[str]:
+    """Serve the catalogue that comes with the project, to pages of one other site too."""
+    variables = {"DATABASE_URL": f"sqlite:///{tmp_path}/working.db", "SECRET_KEY": SECRET_KEY}
+    settings = read_settings(variables | {"CORS_ORIGINS": "https://www.example.org"})
+    with serving(create_app(settings, now=clock, randomness=random.Random(1))) as address:
+        yield address
+    bound.obj.close()
+
+
+def ask(base: str, path: str, method: str, headers: dict[str, str]) -> requests.Response:
+    """Ask as the examples of the document do."""
+    told = PATHS[path][method]
+    for parameter in PATHS[path]["parameters"]:
+        path = path.replace(f"{{{parameter['name']}}}", str(parameter.get("example")))
+    body = next(iter(told["requestBody"]["content"].values()))["examples"] if "requestBody" in told else {}
+    json_body = next(iter(body.values()))["value"] if body else None
+    address, query = f"{base}{path}", told.get("x-ask", {})
+    return requests.request(
+        method, address, params=query, json=json_body, headers=headers, timeout=5, allow_redirects=False
+    )
+
+
+def assert_told(answer: requests.Response, path: str, method: str) -> None:
+    """Assert that the document names all of an answer, and that the answer has all that is promised."""
+    told = PATHS[path][method]["responses"]
+    assert str(answer.status_code) in told, f"{answer.status_code}: {answer.text}"
+    promised = told[str(answer.status_code)]
+    headers = {name.lower(): header for name, header in promised["headers"].items()}
+    assert {name.lower() for name in answer.headers} - OF_HTTP <= set(headers)
+    for name, header in headers.items():
+        if name in answer.headers:
+            value = answer.headers[name]
+            check(header["schema"], int(value) if header["schema"].get("type") == "integer" else value)
+        else:
+            assert not header.get("required"), name
+    if answer.content:
+        media_type = answer.headers["Content-Type"].partition(";")[0]
+        content = promised["content"][media_type]
+        check(content["schema"], answer.json() if "json" in media_type else answer.text)
+
+
+@pytest.mark.parametrize(("path", "method"), [one for one in OPERATIONS if one[0] != "/async-failure"])
+def test_the_service_answers_as_the_document_says(base: str, path: str, method: str) -> None:
+    program = ask(base, path, method, {"Origin": "https://www.example.org"})
+    assert program.status_code in {200, 303}, program.text
+    assert_told(program, path, method)
+    browser = ask(base, path, method, BROWSER)
+    assert_told(browser, path, method)
+    content = PATHS[path][method]["responses"][str(browser.status_code)].get("content", {})
+    if "text/html" in content and browser.status_code == 200:
+        assert browser.headers["Content-Type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path, method in OPERATIONS if method == "get" and "304" in PATHS[path][method]["responses"]]
+)
+def test_the_service_says_that_nothing_changed_where_the_document_says_so(base: str, path: str) -> None:
+    first = ask(base, path, "get", {})
+    again = ask(base, path, "get", {"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert_told(again, path, "get")
+
+
+@pytest.mark.parametrize("path", ["/daily", "/quotes", "/quotes/{quote_id}"])
+def test_the_examples_of_what_does_not_change_are_what_is_answered(base: str, path: str) -> None:
+    answer = ask(base, path, "get", {})
+    assert answer.json() == PATHS[path]["get"]["responses"]["200"]["content"]["application/json"]["example"]
+
+
+def example_of(response: str, name: str) -> dict[str, Any]:
+    told: dict[str, Any] = resolved(DOCUMENT["components"]["responses"][response])["content"]
+    value: dict[str, Any] = told["application/problem+json"]["examples"][name]["value"]
+    return value
+
+
+ASKED = [
+    ("/daily", "/daily?date=tomorrow", "WrongDate", "not a date"),
+    ("/daily", "/daily?date=2999-01-01", "WrongDate", "a date to come"),
+    ("/random", "/random?max_length=0", "WrongFilter", "no length"),
+    ("/random", f"/random?author={'x' * 201}", "WrongFilter", "too long an author"),
+    ("/random", "/random?author=nobody", "NoQuoteFits", "nobody of this name"),
+    ("/quote", "/quote?type=x", "WrongType", "no such type"),
+    ("/quotes", "/quotes?limit=101", "WrongSearch", "too many at once"),
+    ("/quotes", "/quotes?cursor=x", "WrongSearch", "a made-up cursor"),
+    ("/quotes", f"/quotes?q={'x' * 201}", "WrongSearch", "too long a search"),
+    ("/authors", "/authors?limit=0", "WrongPage", "no limit"),
+    ("/quotes/{quote_id}", "/quotes/999999", "NoSuchQuote", "no such id"),
+    ("/quotes/{quote_id}.svg", "/quotes/999999.svg", "NoSuchQuote", "no such id"),
+    ("/days/{day}", "/days/tomorrow", "NoSuchDay", "no such day"),
+    ("/days/{day}", "/days/2999-01-01", "NoSuchDay", "a day to come"),
+    ("/assets/{name}", "/assets/nothing.css", "NothingHere", "nothing here"),
+    ("/subscribe", "/subscribe", "WrongNumberOrCode", "no number"),
+    ("/subscribe", "/subscribe?mobile=12", "WrongNumberOrCode", "no mobile number"),
+    ("/unsubscribe", "/unsubscribe?mobile=919028000001&otp=12", "WrongNumberOrCode", "too few digits"),
+    ("/subscribe", "/subscribe?mobile=919028000001&otp=482913", "WrongNumberOrCode", "no code asked for"),
+]
+
+
+@pytest.mark.parametrize(("path", "address", "response", "name"), ASKED)
+def test_errors_come_as_the_document_shows_them(base: str, path: str, address: str, response: str, name: str) -> None:
+    answer = requests.get(base + address, timeout=5)
+    assert answer.json() == example_of(response, name)
+    assert_told(answer, path, "get")
+    assert_told(requests.get(base + address, headers={"Accept": "text/html"}, timeout=5), path, "get")
+
+
+Post = Callable[[str], requests.Response]
+
+
+def post(headers: dict[str, str], body: str) -> Post:
+    return lambda base: requests.post(f"{base}/subscribe", data=body, headers=headers, timeout=5)
+
+
+def with_another_code(base: str) -> requests.Response:
+    requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
+    return requests.post(f"{base}/subscribe", data={"mobile": MIRA, "otp": wrong(code_for(MIRA))}, timeout=5)
+
+
+def twice_at_once(base: str) -> requests.Response:
+    requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
+    return requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
+
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+POSTED = [
+    (post({"Content-Type": "application/json"}, "[]"), "WrongNumberOrCode", "a body that is none"),
+    (post({"Content-Type": "text/x"}, "x"), "NeitherFormNorJson", "neither form nor JSON"),
+    (post(FORM, "x" * (MOST_BYTES + 1)), "TooLarge", "too large"),
+    (post(FORM | {"Sec-Fetch-Site": "cross-site"}, "mobile=919028000001"), "AnotherSite", "another site"),
+    (with_another_code, "WrongNumberOrCode", "another code"),
+    (twice_at_once, "TooManyCodes", "too many for this number"),
+]
+
+
+@pytest.mark.parametrize(("send", "response", "name"), POSTED)
+def test_what_was_posted_wrongly_comes_back_as_the_document_shows_it(
+    base: str, send: Post, response: str, name: str
+) -> None:
+    answer = send(base)
+    assert answer.json() == example_of(response, name)
+    assert_told(answer, "/subscribe", "post")
+
+
+@on_a_file
+def test_too_many_reads_are_told_off_as_the_document_shows_it(service: Service, clock: StoppedClock) -> None:
+    base = service(READ_LIMIT="1/1m")
+    requests.get(f"{base}/daily", timeout=5)
+    clock.pass_by(seconds=18)
+    answer = requests.get(f"{base}/daily", timeout=5)
+    assert answer.json() == example_of("TooManyReads", "too many reads")
+    assert_told(answer, "/daily", "get")
+
+
+class _Raises:
+    """Raises what the domain would, where that takes long to bring about."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        raise self._error
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        with few_at_once(), few_at_once(), few_at_once(), few_at_once():
+            pass
+
+
+RAISED = [
+    (CodeExpired(), "WrongNumberOrCode", "an old code"),
+    (RegionNotServed("SMS go to numbers of IN, US only."), "WrongNumberOrCode", "a country without SMS"),
+    (RepliedStop(), "RepliedStop", "replied STOP"),
+    (TooMany("Too many requests from your address.", 3_600), "TooManyCodes", "too many from your address"),
+    (RuntimeError(), "Fault", "a fault"),
+    (OperationalError(), "DatabaseAway", "the database is away"),
+    (NotShared(), "NoSms", "nobody can subscribe"),
+    (SmsSwitchedOff(), "NoSms", "switched off"),
+    (CodeNotSent(), "NoSms", "not sent"),
+]
+
+
+@pytest.mark.parametrize(("error", "response", "name"), RAISED)
+def test_errors_that_are_rare_are_as_the_document_shows_them(error: Exception, response: str, name: str) -> None:
+    assert problem_of(error, "GET") == example_of(response, name)
+
+
+def test_too_many_at_once_is_as_the_document_shows_it() -> None:
+    assert problem_of(RuntimeError(), "POST") == example_of("DatabaseAway", "too many at once")
+
+
+def problem_of(error: Exception, method: str) -> dict[str, Any]:
+    app: falcon.App[falcon.Request, falcon.Response] = falcon.App()
+    add_problems(app, Settings(), lambda *_: None)
+    app.add_route("/", _Raises(error))
+    problem: dict[str, Any] = TestClient(app).simulate_request(method, "/").json
+    return problem
+
+
+def test_every_error_that_the_document_shows_is_asked_for_here() -> None:
+    shown = {
+        (response, name)
+        for response, told in DOCUMENT["components"]["responses"].items()
+        for name in told.get("content", {}).get("application/problem+json", {}).get("examples", {})
+    }
+    of_limits = {("TooManyReads", "too many reads"), ("DatabaseAway", "too many at once")}
+    asked = {row[2:] for row in ASKED} | {row[1:] for row in POSTED} | {row[1:] for row in RAISED} | of_limits
+    assert shown == asked
+
+
+# ---- the page
+
+
+class Page(HTMLParser):
+    """What a page has: its elements, with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def all(self, attribute: str) -> list[str]:
+        return [value for _, attrs in self.elements if (value := attrs.get(attribute)) is not None]
+
+
+def page_of(address: str) -> Page:
+    answer = requests.get(f"{address}/docs", timeout=5)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    return Page(answer.text)
+
+
+def test_the_document_is_served_as_it_is(base: str) -> None:
+    answer = requests.get(f"{base}/openapi.json", timeout=5)
+    assert answer.json() == DOCUMENT
+    assert answer.headers["Cache-Control"] == "public, max-age=3600"
+
+
+def test_the_page_has_every_operation_and_a_form_to_try_it(base: str) -> None:
+    page = page_of(base)
+    articles = [attrs["id"] for tag, attrs in page.elements if tag == "article"]
+    read_or_act = [PATHS[path][method]["operationId"] for path, method in OPERATIONS if method in {"get", "post"}]
+    assert sorted(map(str, articles)) == sorted(read_or_act)
+    forms = [(attrs["method"], attrs["data-path"]) for tag, attrs in page.elements if tag == "form"]
+    assert sorted((str(path), str(method)) for method, path in forms) == sorted(
+        one for one in OPERATIONS if one[1] in {"get", "post"}
+    )
+
+
+def test_the_page_has_a_label_for_every_field_and_no_script_or_style_within(base: str) -> None:
+    page = page_of(base)
+    fields, ids = page.elements, page.all("id")
+    assert len(ids) == len(set(ids))
+    assert {name.removeprefix("#") for name in page.all("href") if name.startswith("#")} <= set(ids)
+    labelled = {attrs["for"] for tag, attrs in fields if tag == "label"}
+    assert {attrs["id"] for tag, attrs in fields if tag in {"input", "select"}} == labelled
+    assert not [name for _, attrs in fields for name in attrs if name.startswith("on") or name == "style"]
+    assert not [tag for tag, attrs in fields if tag == "style" or (tag == "script" and "src" not in attrs)]
+
+
+@on_a_file
+def test_everything_on_the_page_leads_home_under_a_prefix(settings: Settings) -> None:
+    client = TestClient(create_app(settings), headers={"Host": "quotes.example.org"})
+    answer = client.simulate_get("/docs", root_path="/dev")
+    page = Page(answer.text)
+    addresses = [*page.all("href"), *page.all("src"), *page.all("action"), *page.all("data-path")]
+    assert len(addresses) > 80
+    assert not [address for address in addresses if not address.startswith(("/dev/", "#"))]
+    assert not [address for address in [*page.all("href"), *page.all("action")] if "{" in address]
+    assert "curl &#39;http://quotes.example.org/dev/daily?date=2026-11-22&#39;" in answer.text
+
+
+def test_every_get_form_leads_to_an_answer_without_a_script(base: str) -> None:
+    for method, address in [
+        (attrs["method"], attrs["action"]) for tag, attrs in page_of(base).elements if tag == "form"
+    ]:
+        if method == "get":
+            answer = requests.get(f"{base}{address}", headers=BROWSER, timeout=5)
+            assert answer.status_code == 200, address
+
+
+def test_no_form_of_the_page_begins_with_a_number(base: str) -> None:
+    page = page_of(base)
+    numbers = [attrs for tag, attrs in page.elements if tag == "input" and attrs.get("name") in {"mobile", "otp"}]
+    assert len(numbers) == 8
+    assert {attrs["value"] for attrs in numbers} == {""}
+
+
+def test_the_page_loads_little() -> None:
+    folder = ROOT / "quoteapi/http"
+    files = [folder / "templates" / "docs.html", folder / "assets" / "docs.css", folder / "assets" / "docs.js"]
+    assert sum(path.stat().st_size for path in files) < 30_000

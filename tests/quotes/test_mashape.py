@@ -1,0 +1,301 @@
+import gzip
+import json
+import random
+import threading
+import time
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import pytest
+import requests
+
+from quoteapi.container import Service as TheService
+from quoteapi.quotes import mashape
+from quoteapi.quotes.mashape import Breaker, MashapeQuotes, UnusableAnswer, read_answer
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.settings import read_settings
+from quoteapi.storage.full_text_search import Filters
+from quoteapi.storage.models import DailyQuote, Quote
+from tests.conftest import Service
+from tests.helpers.clock import StoppedClock
+from tests.helpers.data import ALCOTT, AUSTEN
+from tests.helpers.upstream_api import UpstreamApi
+
+KEY = "the-key-of-the-market-place"
+FRESH = Quotation("A quote that nobody has yet.", "Somebody New", "general")
+
+
+def quotes_of(api: UpstreamApi, clock: StoppedClock | None = None) -> MashapeQuotes:
+    return MashapeQuotes(api.address, KEY, (clock or StoppedClock()).monotonic)
+
+
+# ---- what an answer may look like
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"quote": "A quote that nobody has yet.", "author": "Somebody New", "category": "general"},
+        [{"quote": "A quote that nobody has yet.", "author": "Somebody New", "category": "general"}],
+        [{"q": "A quote that nobody has yet.", "a": "Somebody New", "h": "<blockquote>…</blockquote>"}],
+        [{"quote": "A quote that nobody has yet.", "author": "Somebody New", "categories": ["general", "wisdom"]}],
+        {"quote": "  A quote that\nnobody has yet. ", "author": "Somebody New", "category": None, "more": {"a": [1]}},
+    ],
+    ids=["object", "list of one", "ZenQuotes", "API Ninjas", "untidy"],
+)
+def test_each_known_shape_is_understood(answer: Any) -> None:  # noqa: ANN401
+    assert read_answer(json.dumps(answer).encode()) == FRESH
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"", "not JSON"),
+        (b"<html>", "not JSON"),
+        (b"\xff\xfe\x00", "not JSON"),
+        (b"[" * 60_000, "not JSON"),
+        (b"[]", "neither an object nor a list"),
+        (b'"quote"', "neither an object nor a list"),
+        (b"[[]]", "neither an object nor a list"),
+        (b'{"author": "A"}', "quote is missing"),
+        (b'{"quote": "x"}', "author is missing"),
+        (b'{"quote": "x", "author": null}', "author is missing"),
+        (b'{"quote": "", "author": "A"}', "quote is empty"),
+        (b'{"quote": 1, "author": "A"}', "quote is not text"),
+        (b'{"quote": "x", "author": {"name": "A"}}', "author is not text"),
+        (b'{"quote": "x", "author": "A", "category": 3}', "category is not text"),
+        (b'{"quote": "\\ud800", "author": "A"}', "not text"),
+        (b'{"quote": "' + b"x" * 321 + b'", "author": "A"}', "321 characters"),
+        (b'[{"q": "Too many requests.", "a": "zenquotes.io"}]', "asked less often"),
+    ],
+)
+def test_what_is_no_quote_is_refused(answer: bytes, reason: str) -> None:
+    with pytest.raises(UnusableAnswer, match=reason):
+        read_answer(answer)
+
+
+# ---- asking
+
+
+def test_the_key_goes_in_the_headers_that_the_market_places_read(upstream_api: UpstreamApi) -> None:
+    assert quotes_of(upstream_api).fetch() == Quotation(*ALCOTT[:3])
+    (headers,) = upstream_api.asked
+    assert headers["X-Mashape-Key"] == headers["X-RapidAPI-Key"] == headers["X-Api-Key"] == KEY
+    assert headers["X-RapidAPI-Host"] == upstream_api.host
+
+
+def test_without_a_key_none_is_sent(upstream_api: UpstreamApi) -> None:
+    MashapeQuotes(upstream_api.address, None).fetch()
+    assert not [name for name in upstream_api.asked[0] if "key" in name.lower()]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_failing_upstream_is_asked_once_more(upstream_api: UpstreamApi, status: int) -> None:
+    upstream_api.answer = UpstreamApi.with_bytes(b"", status, {"Retry-After": "3600"})
+    assert quotes_of(upstream_api).fetch() is None
+    assert len(upstream_api.asked) == 2
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 429])
+def test_a_refusing_upstream_is_not_asked_again(upstream_api: UpstreamApi, status: int) -> None:
+    upstream_api.answer = UpstreamApi.with_bytes(b"[]", status, {"Location": upstream_api.address})
+    assert quotes_of(upstream_api).fetch() is None
+    assert len(upstream_api.asked) == 1, "nor is a redirect followed: the key is for this host alone"
+
+
+def test_a_silent_upstream_is_given_up(upstream_api: UpstreamApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mashape, "READ_SECONDS", 0.05)
+    upstream_api.answer = UpstreamApi.that_waits(0.5)
+    began = time.monotonic()
+    assert quotes_of(upstream_api).fetch() is None
+    assert time.monotonic() - began < 0.45
+    assert len(upstream_api.asked) == 2
+
+
+def test_an_upstream_that_is_not_there_is_none() -> None:
+    assert MashapeQuotes("http://127.0.0.1:9/quotes", KEY).fetch() is None
+
+
+def test_an_answer_in_drops_is_given_up(upstream_api: UpstreamApi, clock: StoppedClock) -> None:
+    def drip(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        for _ in range(3):
+            clock.pass_by(seconds=2.9)
+            request.wfile.write(b" " * 4_096)
+            request.wfile.flush()
+
+    upstream_api.answer = drip
+    assert quotes_of(upstream_api, clock).fetch() is None
+
+
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_whatever_comes_in_drops_the_whole_has_a_time(
+    upstream_api: UpstreamApi, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    def drip(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"\r\n" if part == "body" else b""))
+        for _ in range(60):
+            request.wfile.write(b"X-A: b\r\n" if part == "headers" else b" ")
+            time.sleep(0.02)
+
+    monkeypatch.setattr(mashape, "WHOLE_SECONDS", 0.2)
+    upstream_api.answer = drip
+    api = MashapeQuotes(upstream_api.address, KEY)
+    began = time.monotonic()
+    assert api.fetch() is None
+    assert time.monotonic() - began < 0.8
+
+
+def test_requests_that_do_not_end_do_not_pile_up(upstream_api: UpstreamApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mashape, "WHOLE_SECONDS", 0.01)
+    monkeypatch.setattr(mashape, "FAILURES_TO_OPEN", 100)
+    upstream_api.answer = UpstreamApi.that_waits(0.5)
+    api = MashapeQuotes(upstream_api.address, KEY)
+    for _ in range(10):
+        assert api.fetch() is None
+    time.sleep(0.1)
+    assert len(upstream_api.asked) == mashape.MOST_AT_ONCE
+
+
+def test_it_leaves_no_cookies(upstream_api: UpstreamApi) -> None:
+    upstream_api.answer = UpstreamApi.with_bytes(b"[]", headers={"Set-Cookie": "a=b; Max-Age=3600"})
+    api = quotes_of(upstream_api)
+    api.fetch()
+    api.fetch()
+    assert "Cookie" not in upstream_api.asked[1]
+
+
+@pytest.mark.parametrize("encoding", [None, "gzip"])
+def test_an_answer_without_end_is_given_up(upstream_api: UpstreamApi, encoding: str | None) -> None:
+    body = b'["' + b"x" * 5_000_000
+    headers = {"Content-Encoding": encoding} if encoding else {}
+    upstream_api.answer = UpstreamApi.with_bytes(gzip.compress(body) if encoding else body, headers=headers)
+    assert quotes_of(upstream_api).fetch() is None
+
+
+def test_neither_key_nor_address_is_in_the_log(upstream_api: UpstreamApi, caplog: pytest.LogCaptureFixture) -> None:
+    api = MashapeQuotes(f"{upstream_api.address}?api_key=a-secret-in-the-address", KEY)
+    upstream_api.answer = UpstreamApi.with_bytes(b"", 500)
+    api.fetch()
+    upstream_api.stop()
+    api.fetch()
+    assert caplog.text.count("No quote from the upstream API at 127.0.0.1") == 2
+    assert KEY not in caplog.text
+    assert "a-secret-in-the-address" not in caplog.text
+
+
+# ---- the breaker
+
+
+def test_after_repeated_failures_it_is_left_alone_for_a_while(upstream_api: UpstreamApi, clock: StoppedClock) -> None:
+    api = quotes_of(upstream_api, clock)
+    upstream_api.answer = UpstreamApi.with_bytes(b"nonsense")
+    for _ in range(10):
+        assert api.fetch() is None
+    assert len(upstream_api.asked) == 3
+
+    clock.pass_by(seconds=60)
+    assert api.fetch() is None
+    assert api.fetch() is None
+    assert len(upstream_api.asked) == 4, "one try, and again a while of nothing"
+
+    clock.pass_by(seconds=60)
+    upstream_api.answer = UpstreamApi.with_json(FRESH._asdict())
+    assert api.fetch() == FRESH
+    assert api.fetch() == FRESH
+
+
+def test_a_success_in_between_starts_the_count_again(upstream_api: UpstreamApi) -> None:
+    api = quotes_of(upstream_api)
+    for _ in range(4):
+        upstream_api.answer = UpstreamApi.with_bytes(b"nonsense")
+        api.fetch()
+        api.fetch()
+        upstream_api.answer = UpstreamApi.with_json(FRESH._asdict())
+        assert api.fetch() == FRESH
+
+
+def test_of_many_threads_one_gets_the_try(clock: StoppedClock) -> None:
+    breaker = Breaker(clock.monotonic)
+    for _ in range(3):
+        breaker.failed()
+    clock.pass_by(seconds=60)
+    through: list[bool] = []
+    threads = [threading.Thread(target=lambda: through.append(breaker.lets_through())) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(through) == [False] * 19 + [True]
+
+
+# ---- in the service
+
+
+def configured(service: Service, api: UpstreamApi, **more: str) -> str:
+    return service(Mashape_API_Endpoint=api.address, X_Mashape_Key=KEY, **more)
+
+
+def test_random_asks_it_first_and_keeps_what_it_gives(service: Service, upstream_api: UpstreamApi) -> None:
+    base = configured(service, upstream_api)
+    upstream_api.answer = UpstreamApi.with_json([FRESH._asdict()])
+    for _ in range(2):
+        assert requests.get(f"{base}/random", timeout=5).json()["quote"] == FRESH.quote
+    assert Quote.select().where(Quote.quote == FRESH.quote).count() == 1
+    upstream_api.answer = UpstreamApi.with_bytes(b"", 404)
+    seen = {requests.get(f"{base}/random", timeout=5).json()["quote"] for _ in range(8)}
+    assert FRESH.quote in seen
+    assert len(seen) == 4
+
+
+def test_random_with_filters_does_not_ask_it(service: Service, upstream_api: UpstreamApi) -> None:
+    base = configured(service, upstream_api)
+    assert requests.get(f"{base}/random?author=jane+austen", timeout=5).json()["quote"] == AUSTEN.quote
+    assert upstream_api.asked == []
+
+
+def test_the_quote_of_a_new_date_comes_from_it_once(service: Service, upstream_api: UpstreamApi) -> None:
+    base = configured(service, upstream_api)
+    upstream_api.answer = UpstreamApi.with_json([FRESH._asdict()])
+    assert requests.get(f"{base}/daily", timeout=5).json()["quote"] == FRESH.quote
+    upstream_api.answer = UpstreamApi.with_json([AUSTEN._asdict()])
+    assert requests.get(f"{base}/daily", timeout=5).json()["quote"] == FRESH.quote
+    assert requests.get(f"{configured(service, upstream_api)}/daily", timeout=5).json()["quote"] == FRESH.quote
+    assert len(upstream_api.asked) == 1
+
+
+def test_a_quote_that_had_its_day_does_not_get_another_from_it(
+    service: Service, upstream_api: UpstreamApi, clock: StoppedClock
+) -> None:
+    base = configured(service, upstream_api)
+    upstream_api.answer = UpstreamApi.with_json([FRESH._asdict()])
+    requests.get(f"{base}/daily", timeout=5)
+    clock.pass_by(days=1)
+    assert requests.get(f"{base}/daily", timeout=5).json()["quote"] != FRESH.quote
+    assert len(upstream_api.asked) == 2
+
+
+def test_when_it_is_down_the_catalogue_answers(service: Service, upstream_api: UpstreamApi) -> None:
+    base = configured(service, upstream_api)
+    upstream_api.answer = UpstreamApi.with_bytes(b"", 503)
+    without = requests.get(f"{service()}/daily?date=2026-11-22", timeout=5).json()
+    assert requests.get(f"{base}/daily", timeout=5).json() == without
+    assert requests.get(f"{base}/random", timeout=5).status_code == 200
+
+
+def test_past_dates_do_not_ask_it(service: Service, upstream_api: UpstreamApi) -> None:
+    requests.get(f"{configured(service, upstream_api)}/daily?date=2026-11-01", timeout=5)
+    assert upstream_api.asked == []
+
+
+def test_on_lambda_without_a_shared_database_the_day_is_the_catalogues(
+    store: None, upstream_api: UpstreamApi, clock: StoppedClock
+) -> None:
+    container = read_settings({"AWS_LAMBDA_FUNCTION_NAME": "quotes", "Mashape_API_Endpoint": upstream_api.address})
+    upstream_api.answer = UpstreamApi.with_json([FRESH._asdict()])
+    quotes = TheService(container, now=clock, randomness=random.Random(1)).quotes
+    assert quotes.of_date(clock().date()).quote != FRESH.quote
+    assert quotes.random(Filters()) == FRESH
+    assert Quote.select().count() == 3, "what one container keeps the others could not know of"
+    assert DailyQuote.select().count() == 0

@@ -1,0 +1,212 @@
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from quoteapi.container import Service
+from quoteapi.settings import read_settings
+from quoteapi.sms.gateway import Gateway, GatewayError, NotAllowed, OutcomeUnknown, Refused, Unavailable
+from quoteapi.sms.sns import QuoteSubscription
+from tests.helpers.clock import StoppedClock
+from tests.helpers.data import MIRA, NOOR, on_a_file
+from tests.helpers.sns_emulator import SETTINGS, Calls, Fault, backend, on_the_topic, published, sent_to
+
+
+@pytest.fixture
+def gateway(sns: Service) -> QuoteSubscription:
+    assert isinstance(sns.gateway, QuoteSubscription)
+    return sns.gateway
+
+
+def test_a_number_is_put_on_the_topic_and_taken_off_it(gateway: QuoteSubscription) -> None:
+    arn = gateway.subscribe(MIRA)
+    assert arn.startswith("arn:aws:sns:us-east-1:123456789012:DailyQuoteSubscription:")
+    assert gateway.subscribe(MIRA) == arn, "which does not put it there twice"
+    assert on_the_topic() == [MIRA]
+    assert gateway.people() == 1
+    gateway.unsubscribe(arn)
+    assert on_the_topic() == []
+
+
+def test_taking_off_what_is_gone_will_do(gateway: QuoteSubscription, calls: Calls) -> None:
+    arn = gateway.subscribe(MIRA)
+    gateway.unsubscribe(arn)
+    gateway.unsubscribe(arn)
+
+
+def test_the_topic_is_asked_for_once_a_process(gateway: QuoteSubscription, calls: Calls) -> None:
+    gateway.subscribe(MIRA)
+    gateway.subscribe(NOOR)
+    gateway.publish("Hope and keep busy.")
+    assert calls.made == ["CreateTopic", "Subscribe", "Subscribe", "Publish"]
+
+
+def test_threads_that_begin_at_once_share_clients_and_topic(gateway: QuoteSubscription, calls: Calls) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        arns = set(threads.map(gateway.subscribe, [MIRA] * 16))
+    assert len(arns) == 1
+    assert calls.made.count("CreateTopic") == 1
+
+
+def test_with_250_on_the_topic_taking_one_off_is_one_call(gateway: QuoteSubscription, calls: Calls) -> None:
+    arns = [gateway.subscribe(f"+9190280{n:05}") for n in range(250)]
+    calls.made.clear()
+    gateway.unsubscribe(arns[125])
+    assert calls.made == ["Unsubscribe"]
+    assert len(on_the_topic()) == 249
+
+
+def attributes_sent(gateway: QuoteSubscription, send: Callable[[], object]) -> dict[str, str]:
+    """Answer the attributes of a message that `send` sends."""
+    sent: list[dict[str, str]] = []
+
+    def note(params: dict[str, dict[str, dict[str, str]]], **_: object) -> None:
+        sent.append({name: value["StringValue"] for name, value in params["MessageAttributes"].items()})
+
+    gateway._sending.meta.events.register("provide-client-params.sns.Publish", note)
+    send()
+    return sent[0]
+
+
+@pytest.mark.parametrize(("kind", "type_"), [("code", "Transactional"), ("confirmation", "Transactional")])
+def test_codes_are_transactional(gateway: QuoteSubscription, kind: str, type_: str) -> None:
+    sent = attributes_sent(gateway, lambda: gateway.send_sms(MIRA, "Hello.", kind))  # type: ignore[arg-type]
+    assert sent == {"AWS.SNS.SMS.SMSType": type_}
+    assert sent_to(MIRA) == ["Hello."]
+
+
+def test_quotes_are_promotional(gateway: QuoteSubscription) -> None:
+    assert attributes_sent(gateway, lambda: gateway.publish("Hope.")) == {"AWS.SNS.SMS.SMSType": "Promotional"}
+    assert published() == ["Hope."]
+
+
+def test_sender_price_and_the_indian_ids_go_with_each_sms(sns: Service, clock: StoppedClock) -> None:
+    settings = read_settings(
+        {
+            **SETTINGS,
+            "SMS_SENDER_ID": "QUOTES",
+            "SMS_MAX_PRICE": "0.05",
+            "SMS_ENTITY_ID": "1101000000000000001",
+            "SMS_TEMPLATE_IDS": "code:1107000000000000001,quote:1107000000000000002",
+        }
+    )
+    gateway = QuoteSubscription(settings, clock)
+    common = {
+        "AWS.SNS.SMS.SenderID": "QUOTES",
+        "AWS.SNS.SMS.MaxPrice": "0.05",
+        "AWS.MM.SMS.EntityId": "1101000000000000001",
+    }
+    assert attributes_sent(gateway, lambda: gateway.send_sms(MIRA, "1", "code")) == {
+        "AWS.SNS.SMS.SMSType": "Transactional",
+        "AWS.MM.SMS.TemplateId": "1107000000000000001",
+        **common,
+    }
+    assert attributes_sent(gateway, lambda: gateway.publish("2")) == {
+        "AWS.SNS.SMS.SMSType": "Promotional",
+        "AWS.MM.SMS.TemplateId": "1107000000000000002",
+        **common,
+    }
+
+
+def test_topic_and_region_are_settings(sns: Service, clock: StoppedClock) -> None:
+    settings = read_settings({**SETTINGS, "SNS_TOPIC": "Quotes", "SNS_REGION": "ap-south-1"})
+    arn = QuoteSubscription(settings, clock).subscribe(MIRA)
+    assert arn.startswith("arn:aws:sns:ap-south-1:123456789012:Quotes:")
+
+
+def test_who_replied_stop(gateway: QuoteSubscription) -> None:
+    assert gateway.has_stopped("+919028000099"), "as moto has it, those that end in 99"
+    assert not gateway.has_stopped(MIRA)
+    backend().opt_out_numbers[:] = [MIRA, NOOR]
+    assert list(gateway.all_stopped()) == [[MIRA, NOOR]]
+    gateway.let_back_in(MIRA)
+    assert list(gateway.all_stopped()) == [[NOOR]]
+
+
+def test_the_doctors_questions(gateway: QuoteSubscription) -> None:
+    assert gateway.spend_limit() is None
+    gateway._client.set_sms_attributes(attributes={"MonthlySpendLimit": "25"})
+    assert gateway.spend_limit() == "25"
+    assert gateway.spent() == 0.0
+
+
+# ---- how it fails
+
+ACTIONS: dict[str, Callable[[Gateway], object]] = {
+    "SendSms": lambda gateway: gateway.send_sms(MIRA, "Hello.", "code"),
+    "Publish": lambda gateway: gateway.publish("Hope."),
+    "Subscribe": lambda gateway: gateway.subscribe(MIRA),
+    "Unsubscribe": lambda gateway: gateway.unsubscribe("arn:aws:sns:us-east-1:123456789012:DailyQuoteSubscription:x"),
+    "GetTopicAttributes": lambda gateway: gateway.people(),
+    "CheckIfPhoneNumberIsOptedOut": lambda gateway: gateway.has_stopped(MIRA),
+    "ListPhoneNumbersOptedOut": lambda gateway: list(gateway.all_stopped()),
+    "OptInPhoneNumber": lambda gateway: gateway.let_back_in(MIRA),
+}
+MEANINGS: dict[Fault, type[GatewayError]] = {
+    "throttled": Unavailable,
+    "refused": Refused,
+    "forbidden": NotAllowed,
+    "error 500": OutcomeUnknown,
+    "timed out": OutcomeUnknown,
+}
+
+
+@on_a_file
+@pytest.mark.parametrize("fault", MEANINGS)
+@pytest.mark.parametrize("action", ACTIONS)
+def test_each_failure_says_whether_trying_again_can_help(
+    gateway: QuoteSubscription, calls: Calls, action: str, fault: Fault
+) -> None:
+    gateway.people()
+    calls.becomes = lambda _number, _operation: fault
+    with pytest.raises(GatewayError) as failed:
+        ACTIONS[action](gateway)
+    assert type(failed.value) is MEANINGS[fault]
+    assert "9028000001" not in "".join(traceback.format_exception(failed.value)), "not even in its chain"
+
+
+@pytest.mark.parametrize("fault", ["error 500", "timed out", "answer lost"])
+def test_what_goes_out_is_attempted_once(gateway: QuoteSubscription, calls: Calls, fault: Fault) -> None:
+    gateway.people()
+    for action in ("SendSms", "Publish"):
+        calls.made.clear()
+        calls.becomes = lambda _number, _operation: fault
+        with pytest.raises(OutcomeUnknown):
+            ACTIONS[action](gateway)
+        assert calls.made == ["Publish"]
+
+
+@pytest.mark.parametrize("fault", ["error 500", "timed out", "answer lost"])
+def test_the_rest_is_tried_again(gateway: QuoteSubscription, calls: Calls, fault: Fault) -> None:
+    calls.becomes = lambda number, _operation: fault if number in {0, 1, 3} else None
+    gateway.subscribe(MIRA)
+    assert calls.made == ["CreateTopic"] * 3 + ["Subscribe"] * 2
+    assert on_the_topic() == [MIRA]
+
+
+@on_a_file
+@pytest.mark.parametrize("action", sorted(set(ACTIONS) - {"Unsubscribe", "OptInPhoneNumber"}))
+def test_an_answer_that_cannot_be_read_is_no_answer(gateway: QuoteSubscription, calls: Calls, action: str) -> None:
+    gateway.people()
+    calls.becomes = lambda _number, _operation: "nonsense"
+    with pytest.raises(OutcomeUnknown):
+        ACTIONS[action](gateway)
+
+
+def test_without_credentials_nothing_is_sent_and_it_says_so(clock: StoppedClock) -> None:
+    gateway = QuoteSubscription(read_settings({"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "IN"}), clock)
+    with pytest.raises(NotAllowed, match="no usable AWS credentials"):
+        gateway.send_sms(MIRA, "Hello.", "code")
+
+
+def test_where_sns_cannot_be_reached_nothing_went_out(clock: StoppedClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    gateway = QuoteSubscription(read_settings(SETTINGS), clock)
+    with pytest.raises(Unavailable, match="SNS cannot be reached"):
+        gateway.send_sms(MIRA, "Hello.", "code")
+
+
+def test_nothing_is_called_before_it_is_needed(clock: StoppedClock) -> None:
+    gateway = QuoteSubscription(read_settings(SETTINGS), clock)
+    assert not {"_session", "_client", "_sending"} & set(vars(gateway))

@@ -1,0 +1,238 @@
+import re
+import time
+
+import hypothesis
+import phonenumbers
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quoteapi.observability.redaction import masked, without_numbers
+from quoteapi.subscriptions.phone import InvalidMobile, read_mobile, region_of, regions
+from tests.helpers.data import MIRA
+
+E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
+
+AS_DEVANAGARI = str.maketrans("0123456789", "०१२३४५६७८९")
+AS_ARABIC = str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")
+AS_PERSIAN = str.maketrans("0123456789", "۰۱۲۳۴۵۶۷۸۹")
+AS_FULLWIDTH = str.maketrans("+0123456789", "＋０１２３４５６７８９")
+
+nearly_numbers = st.text(st.sampled_from("0123456789+ -.()/x٣९７²\N{NO-BREAK SPACE}\u202a—"), max_size=24)
+likely_numbers = st.from_regex(r"(\+|00| )?(919|4474|49151|1201)[ -]?\d{6,8}", fullmatch=True)
+any_text = st.text(st.characters(), max_size=80) | nearly_numbers | likely_numbers
+
+
+# ---- what is read
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param("+919028000001", id="as it is kept"),
+        pytest.param("919028000001", id="without a plus"),
+        pytest.param("00919028000001", id="with 00"),
+        pytest.param(" 919028000001", id="a plus that became a space in a query"),
+        pytest.param("+91 90280 00001", id="spaces"),
+        pytest.param("\t+919028000001\r\n", id="blanks around it"),
+        pytest.param("+91\N{NO-BREAK SPACE}90280\N{NARROW NO-BREAK SPACE}00001", id="spaces that do not break"),
+        pytest.param("+91\N{EN SPACE}90280\N{THIN SPACE}0000\N{IDEOGRAPHIC SPACE}1", id="spaces of a typesetter"),
+        pytest.param("+91-90280-00001", id="hyphens"),
+        pytest.param("+91‐90280‑00001", id="hyphens of Unicode"),
+        pytest.param("+91–90280—00001", id="dashes"),
+        pytest.param("+91−90280－00001", id="a minus sign and a wide hyphen"),
+        pytest.param("+91 (90280) 00001", id="brackets"),
+        pytest.param("(+91) 90280 00001", id="brackets around the country code"),
+        pytest.param("+91（90280）00001", id="wide brackets"),
+        pytest.param("+91.90280.00001", id="dots"),
+        pytest.param("+91/90280/00001", id="slashes"),
+        pytest.param("+91 (0)90280 00001", id="the zero that is dialled inside the country"),
+        pytest.param("\u202a+91 90280 00001\u202c", id="marks of direction around it"),
+        pytest.param("\u200e+91\u200b9028000001\ufeff", id="other marks that nobody sees"),
+        pytest.param(MIRA.translate(AS_FULLWIDTH), id="wide digits"),
+        pytest.param(MIRA.translate(AS_DEVANAGARI), id="digits of Devanagari"),
+        pytest.param(MIRA.translate(AS_ARABIC), id="digits of Arabic"),
+        pytest.param(MIRA[1:].translate(AS_PERSIAN), id="digits of Persian, without a plus"),
+    ],
+)
+def test_a_number_is_read_however_it_is_written(written: str) -> None:
+    assert read_mobile(written) == MIRA
+
+
+@pytest.mark.parametrize(
+    ("written", "mobile", "region"),
+    [
+        ("1 (201) 555-0123", "+12015550123", "US"),
+        ("+1 416 555 0123", "+14165550123", "CA"),
+        ("0044 7400 123456", "+447400123456", "GB"),
+        ("+44 (0)7400 123456", "+447400123456", "GB"),
+        ("+49 1512 3456789", "+4915123456789", "DE"),
+        ("+39 312 345 6789", "+393123456789", "IT"),
+        ("+54 11 15 2345-6789", "+5491123456789", "AR"),
+        (MIRA, MIRA, "IN"),
+    ],
+)
+def test_numbers_of_other_countries_are_read_and_known_by_their_country(written: str, mobile: str, region: str) -> None:
+    assert read_mobile(written) == mobile
+    assert region_of(mobile) == region
+
+
+@pytest.fixture(scope="module")
+def one_of_every_country() -> list[str]:
+    kind, form = phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberFormat.E164
+    examples = [phonenumbers.example_number_for_type(region, kind) for region in sorted(regions())]
+    return [phonenumbers.format_number(example, form) for example in examples if example is not None]
+
+
+def test_a_number_of_every_country_is_read_stays_itself_and_has_a_region_that_can_be_set(
+    one_of_every_country: list[str],
+) -> None:
+    assert len(one_of_every_country) > 240
+    assert [read_mobile(mobile) for mobile in one_of_every_country] == one_of_every_country
+    assert {region_of(mobile) for mobile in one_of_every_country} <= regions()
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("number", id="letters"),
+        pytest.param("+1800FLOWERS", id="a number that spells a word"),
+        pytest.param("+919028000001 ext. 5", id="an extension"),
+        pytest.param("+919028000001;ext=5", id="an extension as in a link"),
+        pytest.param("tel:+919028000001", id="a link"),
+        pytest.param("+919028000001, +919028000002", id="two numbers"),
+        pytest.param("91+9028000001", id="a plus in the middle"),
+        pytest.param("++919028000001", id="two pluses"),
+        pytest.param("+", id="a plus alone"),
+        pytest.param("-()./", id="only punctuation"),
+        pytest.param("\u202a\u202c", id="only what nobody sees"),
+        pytest.param("+91\x009028000001", id="a control character"),
+        pytest.param("+91902800000\ud800", id="half a surrogate pair"),
+        pytest.param("+91 " + "-" * 61 + "9028000001", id="longer than anyone writes it"),
+    ],
+)
+def test_what_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(InvalidMobile, match=r"^This is not a phone number\.$"):
+        read_mobile(text)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\t\r\n", "\N{NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}"])
+def test_a_missing_number_is_said_to_be_missing(text: str) -> None:
+    with pytest.raises(InvalidMobile, match="missing"):
+        read_mobile(text)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        pytest.param("9028000001", "no phone number of its country has this length", id="no country code"),
+        pytest.param("09028000001", "not an international phone number", id="a zero for the country code"),
+        pytest.param("+999123456789", "not an international phone number", id="no such country"),
+        pytest.param("0", "not an international phone number", id="zero"),
+        pytest.param("+9190280", "no phone number of its country has this length", id="too short"),
+        pytest.param("+9190280000010001", "no phone number of its country has this length", id="too long"),
+        pytest.param("+1" + "0" * 40, "not an international phone number", id="far too long"),
+        pytest.param("+911028000001", "not the number of a mobile phone", id="a length that nobody was given"),
+        pytest.param("+442071838750", "not the number of a mobile phone", id="a landline"),
+        pytest.param("+18002345678", "not the number of a mobile phone", id="toll-free"),
+        pytest.param("+449012345678", "not the number of a mobile phone", id="premium rate"),
+        pytest.param("+445612345678", "not the number of a mobile phone", id="over the internet"),
+        pytest.param("+447640123456", "not the number of a mobile phone", id="a pager"),
+    ],
+)
+def test_a_number_that_no_mobile_has_is_refused_with_the_reason_and_without_the_number(number: str, said: str) -> None:
+    with pytest.raises(InvalidMobile) as refusal:
+        read_mobile(number)
+    assert said in str(refusal.value).lower()
+    chain = f"{refusal.value!r} {refusal.value.__cause__!r}"
+    assert re.search(r"\d{2}", chain) is None
+
+
+@pytest.mark.parametrize(
+    "character", ["9", " ", "\N{NO-BREAK SPACE}", "\u202a", "\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}"]
+)
+def test_a_hundred_thousand_characters_are_refused_at_once(character: str) -> None:
+    begun = time.perf_counter()
+    with pytest.raises(InvalidMobile):
+        read_mobile(character * 100_000)
+    assert time.perf_counter() - begun < 0.1
+
+
+@hypothesis.settings(max_examples=400)
+@given(any_text)
+def test_any_text_is_a_number_or_is_refused_and_nothing_else(text: str) -> None:
+    mobile, said = MIRA, ""
+    try:
+        mobile = read_mobile(text)
+    except InvalidMobile as refusal:
+        said = str(refusal)
+    assert E164.fullmatch(mobile)
+    assert read_mobile(mobile) == mobile
+    assert re.search(r"\d", said) is None
+
+
+# ---- what is shown
+
+
+def test_a_masked_number_shows_the_first_two_digits_and_the_last_four() -> None:
+    assert masked(MIRA) == "+91••••••0001"
+    assert masked("12015550123") == "12•••••0123"
+    assert masked("+6907250") == "+69•••••", "of a short one less"
+
+
+@given(st.from_regex(r"\+[1-9][0-9]{6,14}", fullmatch=True))
+def test_a_masked_number_never_shows_what_is_in_the_middle(mobile: str) -> None:
+    shown = masked(mobile)
+    assert len(shown) == len(mobile)
+    assert shown[:3] == mobile[:3]
+    assert re.fullmatch(r"\+\d\d•{5,9}\d{0,4}", shown)
+    assert mobile.endswith(shown.rpartition("•")[2])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("SMS to +919028000001 failed", "SMS to +91••••••0001 failed"),
+        ("mobile=919028000001&otp=123456", "mobile=91••••••0001&otp=123456"),
+        ("tel:+919028000001", "tel:+91••••••0001"),
+        ("{'mobile': '+919028000001'}", "{'mobile': '+91••••••0001'}"),
+        ("+919028000001,+919028000002.", "+91••••••0001,+91••••••0002."),
+        ("Key (mobile)=(+919028000001) exists\n919028000002", "Key (mobile)=(+91••••••0001) exists\n91••••••0002"),
+        ("console:+919028000001", "console:+91••••••0001"),
+        ("GET /unsubscribe?mobile=%2B919028000001", "GET /unsubscribe?mobile=%2B91••••••0001"),
+    ],
+)
+def test_a_text_shows_its_numbers_masked(text: str, shown: str) -> None:
+    assert without_numbers(text) == shown
+
+
+def test_a_text_shows_a_number_of_any_country_masked(one_of_every_country: list[str]) -> None:
+    shown = {mobile: without_numbers(f"to {mobile}: no") for mobile in one_of_every_country}
+    assert shown == {mobile: f"to {masked(mobile)}: no" for mobile in one_of_every_country}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2026-11-22T12:00:00Z INFO GET /daily 200 [check-17]",
+        "2026-11-22 12:00:00.123456+00:00",
+        "console-20261122T120000",
+        "took 0.123456789012 s",
+        "line 1234567, in read_mobile",
+        "<Quote object at 0x7f0012345678>",
+        "0a1b2c3d4e5f60718293a4b5c6d7e8f9",
+        "00000000000000000000000000000001",
+        "Quote 544 of 544, Chapter XVI (1868)",
+    ],
+)
+def test_a_text_keeps_what_is_no_number(text: str) -> None:
+    assert without_numbers(text) == text
+
+
+@given(st.from_regex(r"[0-9a-f]{32}", fullmatch=True))
+def test_the_id_of_a_request_stays_whole(identity: str) -> None:
+    assert without_numbers(f"INFO GET /daily 200 [{identity}]") == f"INFO GET /daily 200 [{identity}]"
