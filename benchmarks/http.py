@@ -22,10 +22,10 @@ from typing import NamedTuple
 
 import click
 
-from quoteapi.cli.serve import threads_of
+from quoteapi.cli.serve import thread_count
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.storage import database
-from quoteapi.storage.catalogue import row_of
+from quoteapi.storage.catalogue import quote_row
 from quoteapi.storage.models import Quote
 
 ROUNDS = 15
@@ -42,7 +42,7 @@ GRANIAN = (
     "--workers",
     str(WORKERS),
     "--blocking-threads",
-    str(threads_of(WORKERS)),
+    str(thread_count(WORKERS)),
     "--no-ws",
 )
 
@@ -123,10 +123,10 @@ def requests_a_second(address: str, seconds: int) -> float:
 def make_many(path: Path) -> None:
     """Make a database of `MANY` quotes, each another one, of 50 authors and 20 categories."""
     added = datetime(2026, 1, 1, tzinfo=UTC)
-    with database.made(path), click.progressbar(length=MANY, label=f"Making {MANY:,} quotes") as bar:
+    with database.create_database_file(path), click.progressbar(length=MANY, label=f"Making {MANY:,} quotes") as bar:
         for start in range(0, MANY, 1_000):
             rows = [
-                row_of(Quotation(f"What is said for the {n}th time is heard.", f"A{n % 50}", f"c{n % 20}"), added)
+                quote_row(Quotation(f"What is said for the {n}th time is heard.", f"A{n % 50}", f"c{n % 20}"), added)
                 for n in range(start, start + 1_000)
             ]
             Quote.insert_many(rows).execute()

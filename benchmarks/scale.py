@@ -31,21 +31,21 @@ from psycopg.sql import SQL, Identifier
 
 from quoteapi.app import create_app
 from quoteapi.clock import now
-from quoteapi.container import Service
-from quoteapi.quotes.import_export import all_quotations
+from quoteapi.container import Container
+from quoteapi.quotes.import_export import iterate_quotations
 from quoteapi.quotes.quotation import Quotation
-from quoteapi.quotes.service import Quotes
+from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import loader
-from quoteapi.sms.console import Console
+from quoteapi.sms.console import ConsoleGateway
 from quoteapi.sms.gateway import Kind
 from quoteapi.storage import database
-from quoteapi.storage.catalogue import insert_all, row_of
+from quoteapi.storage.catalogue import insert_quotes, quote_row
 from quoteapi.storage.full_text_search import Filters
 from quoteapi.storage.models import Quote, Subscriber
 from quoteapi.storage.models import database as bound
-from quoteapi.subscriptions.delivery import Deliveries
-from quoteapi.subscriptions.dispatcher import AtOnce
-from quoteapi.subscriptions.queries import everyone
+from quoteapi.subscriptions.delivery import DailyDelivery
+from quoteapi.subscriptions.dispatcher import InlineDispatcher
+from quoteapi.subscriptions.queries import iterate_subscribers
 
 ENGINES = ("sqlite", "postgresql")
 ROUNDS = 11
@@ -117,7 +117,7 @@ SUBSCRIBERS = """
 # ---- the processes
 
 
-class Silent(Console):
+class Silent(ConsoleGateway):
     """A gateway that does nothing, and remembers what it was told last."""
 
     topic = "bench"
@@ -164,13 +164,13 @@ class Bench:
     """The service on a database, in a process of its own, and what the operations need."""
 
     def __init__(self, site: Site) -> None:
-        vars(database)["SHIPPED_DATABASE"] = site.empty
+        vars(database)["BUNDLED_CATALOGUE"] = site.empty
         said = {"DATABASE_URL": site.url, "SECRET_KEY": "of the benchmark, 0123456789abcdef"}
         settings = loader.read_settings({**said, "SMS_DAILY_CAP": "99999999"})
         self.size = site.size
         self.chance = random.Random(site.process)  # noqa: S311
         self.gateway = Silent(now)
-        self.service = Service(settings)
+        self.service = Container(settings)
         self.service.gateway = self.gateway
         self.subscriptions = self.service.subscriptions
         self.handing = Nobody()
@@ -197,14 +197,14 @@ class Bench:
     def someone_who_asked(self) -> tuple[str, str, str]:
         """Answer a number, the code that was sent to it, and an address."""
         mobile, address = self.someone()
-        self.subscriptions.ask(mobile, "subscribe", address, AtOnce(self.subscriptions))
+        self.subscriptions.request_otp(mobile, "subscribe", address, InlineDispatcher(self.subscriptions))
         return mobile, self.gateway.said[:6], address
 
-    def deliveries(self) -> Deliveries:
+    def deliveries(self) -> DailyDelivery:
         """Put together what publishes, on another day each time."""
         moment = next(self._moments)
-        of_that_day = Quotes(lambda: moment, self.chance)
-        return Deliveries(self.service.settings, of_that_day, self.gateway, self.service.limits, lambda: moment)
+        of_that_day = QuoteService(lambda: moment, self.chance)
+        return DailyDelivery(self.service.settings, of_that_day, self.gateway, self.service.rate_limits, lambda: moment)
 
 
 bench_of = cache(Bench)
@@ -214,8 +214,8 @@ def fill(site: Site, first: int) -> int:
     """Add quotes and subscribers from a number on. Answer how many."""
     bench_of(site)
     chance, numbers = random.Random(first), range(first, min(first + BATCH, site.size + 1))  # noqa: S311
-    with bound.connection_context(), database.alone(Quote):
-        insert_all([{"id": number, **row_of(quotation(number, site.size, chance), ADDED)} for number in numbers])
+    with bound.connection_context(), database.table_lock(Quote):
+        insert_quotes([{"id": number, **quote_row(quotation(number, site.size, chance), ADDED)} for number in numbers])
         bound.execute_sql(SUBSCRIBERS.format(first))
     return len(numbers)
 
@@ -256,7 +256,7 @@ def confirm(site: Site, moment: float) -> float:
         time.sleep(max(0, moment - time.time()))
         begun = time.perf_counter()
         for someone in bench.asked:
-            bench.subscriptions.confirm(*someone, bench.handing)
+            bench.subscriptions.subscribe(*someone, bench.handing)
         return CODES / (time.perf_counter() - begun)
 
 
@@ -273,7 +273,7 @@ def search(**query: object) -> Prepare:
 
 def drawing(filters: Callable[[Bench], Filters]) -> Prepare:
     """Prepare to ask for a random quote where none was asked for before."""
-    return lambda bench: partial(Quotes(now, bench.chance).random, filters(bench))
+    return lambda bench: partial(QuoteService(now, bench.chance).random_quote, filters(bench))
 
 
 def second_page(bench: Bench) -> Callable[[], object]:
@@ -285,14 +285,14 @@ def second_page(bench: Bench) -> Callable[[], object]:
 def asking(bench: Bench) -> Callable[[], object]:
     """Prepare to have a code sent to somebody new."""
     mobile, address = bench.someone()
-    return partial(bench.subscriptions.ask, mobile, "subscribe", address, bench.handing)
+    return partial(bench.subscriptions.request_otp, mobile, "subscribe", address, bench.handing)
 
 
 def leaving(bench: Bench) -> Callable[[], object]:
     """Prepare to unsubscribe somebody new."""
     mobile, code, address = bench.someone_who_asked()
-    bench.subscriptions.confirm(mobile, code, address, bench.handing)
-    return partial(bench.subscriptions.leave, mobile, address, bench.handing)
+    bench.subscriptions.subscribe(mobile, code, address, bench.handing)
+    return partial(bench.subscriptions.unsubscribe, mobile, address, bench.handing)
 
 
 def reconciling(bench: Bench) -> Callable[[], object]:
@@ -327,14 +327,14 @@ OPERATIONS: dict[str, Prepare] = {
     "`/random`, of a category, a tenth fits": drawing(lambda _: Filters("c1", max_length=SHORTISH)),
     "`/random`, of a category, ten fit": drawing(lambda _: Filters("c0", max_length=SHORT)),
     "subscribe": asking,
-    "confirm": lambda bench: partial(bench.subscriptions.confirm, *bench.someone_who_asked(), bench.handing),
+    "confirm": lambda bench: partial(bench.subscriptions.subscribe, *bench.someone_who_asked(), bench.handing),
     "unsubscribe": leaving,
     "publish": lambda bench: bench.deliveries().publish,
     "reconcile a hundred": reconciling,
 }
 EXPORTS: dict[str, Callable[[], Iterator[object]]] = {
-    "export quotes, a row": all_quotations,
-    "export subscribers, a row": lambda: everyone(None),
+    "export quotes, a row": iterate_quotations,
+    "export subscribers, a row": lambda: iterate_subscribers(None),
 }
 
 
@@ -374,7 +374,7 @@ def processes(sites: list[Site]) -> Iterator[dict[Site, ProcessPoolExecutor]]:
 
 def sites_in(folder: Path, server: str, engines: tuple[str, ...], sizes: list[int]) -> list[Site]:
     """Make the databases, and fill all at once."""
-    with database.made(empty := folder / "empty.db"):
+    with database.create_database_file(empty := folder / "empty.db"):
         pass
     sites = []
     for engine, name in product(engines, [f"of_{size}" for size in sizes]):

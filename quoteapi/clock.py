@@ -12,11 +12,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def midnight(day: date) -> datetime:
+def start_of_day(day: date) -> datetime:
     """Answer the moment at which `day` begins, in UTC."""
     return datetime.combine(day, time(), UTC)
 
 
-def seconds_to_midnight(moment: datetime) -> int:
+def seconds_until_midnight(moment: datetime) -> int:
     """Answer the whole seconds left of the moment's UTC day: 1 to 86,400."""
     return 86_400 - moment.hour * 3_600 - moment.minute * 60 - moment.second

@@ -6,18 +6,18 @@ from functools import cached_property
 
 from quoteapi import clock
 from quoteapi.clock import Clock
-from quoteapi.quotes.service import Quotes
+from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway
-from quoteapi.subscriptions.delivery import Deliveries
-from quoteapi.subscriptions.dispatcher import AtOnce, InBackground
-from quoteapi.subscriptions.hmac_digest import Digests, digests_of
+from quoteapi.subscriptions.delivery import DailyDelivery
+from quoteapi.subscriptions.dispatcher import InlineDispatcher, ThreadPoolDispatcher
+from quoteapi.subscriptions.hmac_digest import HmacDigest, load_hmac_digest
 from quoteapi.subscriptions.otp import OneTimePasswords
-from quoteapi.subscriptions.rate_limits import Limits
-from quoteapi.subscriptions.service import Handing, Subscriptions
+from quoteapi.subscriptions.rate_limits import RateLimits
+from quoteapi.subscriptions.service import Dispatcher, SubscriptionService
 
 
-class Service:
+class Container:
     """The rooms of the domain, each put together when it is first asked for: a reader of quotes needs no key."""
 
     def __init__(
@@ -26,7 +26,7 @@ class Service:
         *,
         now: clock.Clock = clock.now,
         randomness: random.Random | None = None,
-        dispatcher: Handing | None = None,
+        dispatcher: Dispatcher | None = None,
     ) -> None:
         """Use `dispatcher` or, without one, do the work in this process."""
         self.settings = settings
@@ -35,14 +35,14 @@ class Service:
         self._dispatcher = dispatcher
 
     @cached_property
-    def quotes(self) -> Quotes:
+    def quotes(self) -> QuoteService:
         """What answers quotes, with the upstream API of the settings where one is set."""
         settings, upstream = self.settings, None
         if settings.upstream_endpoint is not None:
             from quoteapi.quotes.mashape import MashapeQuotes  # who has none need not load requests
 
             upstream = MashapeQuotes(settings.upstream_endpoint, settings.upstream_key)
-        return Quotes(self.clock, self.randomness, upstream, state_is_shared=settings.state_is_shared)
+        return QuoteService(self.clock, self.randomness, upstream, has_shared_state=settings.has_shared_state)
 
     @cached_property
     def gateway(self) -> Gateway:
@@ -50,31 +50,35 @@ class Service:
         return gateway_of(self.settings, self.clock)
 
     @cached_property
-    def limits(self) -> Limits:
+    def rate_limits(self) -> RateLimits:
         """What guards people and the bill."""
-        return Limits(self.settings, self._digests, self.clock)
+        return RateLimits(self.settings, self._digests, self.clock)
 
     @cached_property
-    def subscriptions(self) -> Subscriptions:
+    def subscriptions(self) -> SubscriptionService:
         """Who gets the quote of the day."""
         passwords = OneTimePasswords(self._digests, self.settings.wrong_tries_per_number, self.clock)
-        return Subscriptions(self.settings, self.gateway, self.limits, passwords, self.clock)
+        return SubscriptionService(self.settings, self.gateway, self.rate_limits, passwords, self.clock)
 
     @cached_property
-    def deliveries(self) -> Deliveries:
+    def daily_delivery(self) -> DailyDelivery:
         """The SMS of the day."""
-        return Deliveries(self.settings, self.quotes, self.gateway, self.limits, self.clock)
+        return DailyDelivery(self.settings, self.quotes, self.gateway, self.rate_limits, self.clock)
 
     @cached_property
-    def handing(self) -> Handing:
+    def dispatcher(self) -> Dispatcher:
         """Run work outside the request: as given, in a thread if it calls AWS, or inline."""
         if self._dispatcher is not None:
             return self._dispatcher
-        return InBackground(self.subscriptions) if self.settings.gateway == "sns" else AtOnce(self.subscriptions)
+        return (
+            ThreadPoolDispatcher(self.subscriptions)
+            if self.settings.gateway == "sns"
+            else InlineDispatcher(self.subscriptions)
+        )
 
     @cached_property
-    def _digests(self) -> Digests:
-        return digests_of(self.settings)
+    def _digests(self) -> HmacDigest:
+        return load_hmac_digest(self.settings)
 
 
 def _fresh_randomness() -> random.Random:
@@ -89,6 +93,6 @@ def gateway_of(settings: Settings, now: Clock) -> Gateway:
         from quoteapi.sms.sns import QuoteSubscription
 
         return QuoteSubscription(settings, now)
-    from quoteapi.sms.console import Console
+    from quoteapi.sms.console import ConsoleGateway
 
-    return Console(now)
+    return ConsoleGateway(now)

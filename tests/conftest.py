@@ -14,27 +14,27 @@ import hypothesis
 import pytest
 
 from quoteapi.app import create_app
-from quoteapi.container import Service as Whole
+from quoteapi.container import Container as Whole
 from quoteapi.observability import logs
 from quoteapi.quotes.quotation import Quotation
-from quoteapi.quotes.service import Quotes
+from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings, model, read_settings
 from quoteapi.storage import database
 from quoteapi.storage.models import database as bound
-from quoteapi.subscriptions.dispatcher import AtOnce
+from quoteapi.subscriptions.dispatcher import InlineDispatcher
 from tests.helpers import postgresql_server
-from tests.helpers.clock import StoppedClock
+from tests.helpers.clock import FakeClock
 from tests.helpers.data import ALCOTT, AUSTEN, SECRET_KEY, ZOLA, environment, make_catalogue
-from tests.helpers.http import serving
+from tests.helpers.http import serve_app
 from tests.helpers.upstream_api import UpstreamApi
 
 if TYPE_CHECKING:
-    from tests.helpers.sns_emulator import Calls
+    from tests.helpers.sns_emulator import SnsCalls
 
 hypothesis.settings.register_profile("here", deadline=None, max_examples=40, derandomize=True)
 hypothesis.settings.load_profile("here")
 
-Service = Callable[..., str]
+Serve = Callable[..., str]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -93,26 +93,26 @@ def _no_number_and_no_code_in_any_log_line(monkeypatch: pytest.MonkeyPatch) -> I
     root.setLevel(level)
     root.removeHandler(reader)
     logging.getLogger("quoteapi").propagate = True
-    assert [line for line in lines if tells_too_much(line)] == []
+    assert [line for line in lines if leaks_personal_data(line)] == []
 
 
-def tells_too_much(line: str) -> bool:
+def leaks_personal_data(line: str) -> bool:
     """Whether a log line has a whole phone number or a one-time password in it."""
     return re.search(r"(?<![0-9A-Za-z.])(\+?\d{10,15}|\d{6})(?![0-9A-Za-z])", line) is not None
 
 
 @pytest.fixture
-def clock() -> StoppedClock:
-    return StoppedClock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Quotation]], Path]:
+def bundled_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Quotation]], Path]:
     """Put another catalogue in the place of the shipped one."""
 
     def put(quotations: list[Quotation]) -> Path:
         path = make_catalogue(tmp_path / "shipped.db", quotations)
-        monkeypatch.setattr(database, "SHIPPED_DATABASE", path)
+        monkeypatch.setattr(database, "BUNDLED_CATALOGUE", path)
         return path
 
     return put
@@ -129,14 +129,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 @pytest.fixture
-def settings(database_url: str, shipped: Callable[[list[Quotation]], Path]) -> Settings:
+def settings(database_url: str, bundled_catalogue: Callable[[list[Quotation]], Path]) -> Settings:
     """Make the settings of a service with three quotes."""
-    shipped([ALCOTT, AUSTEN, ZOLA])
+    bundled_catalogue([ALCOTT, AUSTEN, ZOLA])
     return read_settings({"DATABASE_URL": database_url, "SECRET_KEY": SECRET_KEY})
 
 
 @pytest.fixture
-def store(settings: Settings) -> Iterator[None]:
+def open_database(settings: Settings) -> Iterator[None]:
     """Open the working database."""
     opened = database.connect(settings)
     yield
@@ -144,18 +144,20 @@ def store(settings: Settings) -> Iterator[None]:
 
 
 @pytest.fixture
-def quotes(store: None, clock: StoppedClock) -> Quotes:
-    return Quotes(clock, random.Random(1))
+def quotes(open_database: None, clock: FakeClock) -> QuoteService:
+    return QuoteService(clock, random.Random(1))
 
 
 @pytest.fixture
-def whole(settings: Settings, store: None, clock: StoppedClock) -> Whole:
+def container(settings: Settings, open_database: None, clock: FakeClock) -> Whole:
     """Put the service together on the working database, as an entrance does."""
     return Whole(settings, now=clock, randomness=random.Random(1))
 
 
 @pytest.fixture
-def sns(settings: Settings, store: None, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Whole]:
+def sns_container(
+    settings: Settings, open_database: None, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Whole]:
     """Put the service together with Amazon SNS as moto has it; who tries again waits no time."""
     from moto import mock_aws  # noqa: PLC0415 most tests need not load it
 
@@ -164,30 +166,32 @@ def sns(settings: Settings, store: None, clock: StoppedClock, monkeypatch: pytes
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     count_people(monkeypatch)
     with mock_aws():
-        whole = Whole(read_settings(environment(settings, **SETTINGS)), now=clock)
-        whole.handing = AtOnce(whole.subscriptions)  # what is handed on is done before a test looks
-        yield whole
+        container = Whole(read_settings(environment(settings, **SETTINGS)), now=clock)
+        container.dispatcher = InlineDispatcher(
+            container.subscriptions
+        )  # what is handed on is done before a test looks
+        yield container
 
 
 @pytest.fixture
-def calls(sns: Whole, monkeypatch: pytest.MonkeyPatch) -> "Calls":
+def sns_calls(sns_container: Whole, monkeypatch: pytest.MonkeyPatch) -> "SnsCalls":
     """Watch every HTTP request to SNS, and let a test say which fail."""
-    from tests.helpers.sns_emulator import Calls  # noqa: PLC0415 which loads moto
+    from tests.helpers.sns_emulator import SnsCalls  # noqa: PLC0415 which loads moto
 
-    calls = Calls()
-    calls.watch(monkeypatch)
-    return calls
+    sns_calls = SnsCalls()
+    sns_calls.watch(monkeypatch)
+    return sns_calls
 
 
 @pytest.fixture
-def service(settings: Settings, clock: StoppedClock, tmp_path: Path) -> Iterator[Service]:
+def serve(settings: Settings, clock: FakeClock, tmp_path: Path) -> Iterator[Serve]:
     """Serve the app over HTTP, with more settings where a test names them. Answers the address."""
     with ExitStack() as stack:
 
         def start(**more: str) -> str:
             app = create_app(read_settings(environment(settings, **more)), now=clock, randomness=random.Random(1))
             stack.callback(bound.obj.close)  # which a test may have opened in its own thread
-            return stack.enter_context(serving(app))
+            return stack.enter_context(serve_app(app))
 
         yield start
 

@@ -17,9 +17,9 @@ from quoteapi.settings import ROOT, read_settings
 from quoteapi.storage import database
 from quoteapi.storage.models import database as bound
 from tests.helpers.browser import CHROMIUM, MISSING, a_browser
-from tests.helpers.clock import StoppedClock
-from tests.helpers.data import MIRA, SECRET_KEY, code_for, make_catalogue
-from tests.helpers.http import serving
+from tests.helpers.clock import FakeClock
+from tests.helpers.data import MIRA, SECRET_KEY, latest_otp, make_catalogue
+from tests.helpers.http import serve_app
 
 DOCS = ROOT / "docs"
 SHOWN = Quotation(
@@ -80,7 +80,7 @@ def code(page: Page) -> None:
 
 def done(page: Page) -> None:
     code(page)
-    type_in(page, "Code", code_for(MIRA))
+    type_in(page, "Code", latest_otp(MIRA))
     page.get_by_role("heading", name="You will get tomorrow’s.").wait_for()
 
 
@@ -102,10 +102,10 @@ PICTURES: dict[str, tuple[Window, str, Callable[[Page], None]]] = {
 def a_service() -> Iterator[str]:
     """Serve one quote, on a fixed date. Answers the address."""
     with TemporaryDirectory() as folder:
-        shipped = make_catalogue(Path(folder, "shipped.db"), [SHOWN])
-        with patch.object(database, "SHIPPED_DATABASE", shipped):
+        bundled_catalogue = make_catalogue(Path(folder, "shipped.db"), [SHOWN])
+        with patch.object(database, "BUNDLED_CATALOGUE", bundled_catalogue):
             said = {"DATABASE_URL": f"sqlite:///{folder}/working.db", "SECRET_KEY": SECRET_KEY, **SETTINGS}
-            with serving(create_app(read_settings(said), now=StoppedClock())) as address:
+            with serve_app(create_app(read_settings(said), now=FakeClock())) as address:
                 yield address
             bound.obj.close()
 

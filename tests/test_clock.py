@@ -11,7 +11,7 @@ def test_now_is_aware_and_in_utc() -> None:
 
 
 def test_midnight_begins_the_day_in_utc() -> None:
-    assert clock.midnight(date(2026, 11, 22)) == datetime(2026, 11, 22, tzinfo=UTC)
+    assert clock.start_of_day(date(2026, 11, 22)) == datetime(2026, 11, 22, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -23,4 +23,4 @@ def test_midnight_begins_the_day_in_utc() -> None:
     ],
 )
 def test_the_seconds_to_midnight_are_one_to_a_whole_day(moment: datetime, left: int) -> None:
-    assert clock.seconds_to_midnight(moment) == left
+    assert clock.seconds_until_midnight(moment) == left

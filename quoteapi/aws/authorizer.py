@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from quoteapi.observability import logs
-from quoteapi.settings import Settings, WrongSetting, load_settings
+from quoteapi.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -31,7 +31,7 @@ _REASONS = {
 _log = logging.getLogger(__name__)
 
 
-class Refused(Exception):
+class TokenRejected(Exception):
     """A token that opens nothing; the message says why, in words without anything of it."""
 
 
@@ -47,9 +47,9 @@ def authorize(event: Any, context: object) -> dict[str, Any]:  # noqa: ANN401 wh
     logs.request_id.set(getattr(context, "aws_request_id", "-"))
     try:
         return _policy_for(event)
-    except Refused as refused:
+    except TokenRejected as refused:
         _log.warning("A token was refused: %s", refused)
-    except WrongSetting as error:
+    except SettingsError as error:
         _log.error("No token can be read: %s", error)
     except Exception as error:  # noqa: BLE001 its text may have something of the token
         _log.error("A token could not be read: %s", type(error).__name__)
@@ -58,7 +58,7 @@ def authorize(event: Any, context: object) -> dict[str, Any]:  # noqa: ANN401 wh
 
 def _policy_for(event: Any) -> dict[str, Any]:  # noqa: ANN401
     if not isinstance(event, dict):
-        raise Refused("the event is none of API Gateway's")
+        raise TokenRejected("the event is none of API Gateway's")
     claims = _claims_of(_token_in(event.get("authorizationToken")), load_settings(os.environ))
     allowed = {"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": _whole_stage(event.get("methodArn"))}
     return {
@@ -70,14 +70,14 @@ def _policy_for(event: Any) -> dict[str, Any]:  # noqa: ANN401
 def _token_in(header: object) -> str:
     scheme, _, token = header.partition(" ") if isinstance(header, str) else ("", "", "")
     if scheme.lower() != "bearer" or not token.isascii():
-        raise Refused("the header is not the word Bearer, a space and a JWT")
+        raise TokenRejected("the header is not the word Bearer, a space and a JWT")
     return token.strip()
 
 
 def _whole_stage(method_arn: object) -> str:
     found = _WHOLE_STAGE.match(method_arn) if isinstance(method_arn, str) else None
     if found is None:
-        raise Refused("the event names no method of API Gateway")
+        raise TokenRejected("the event names no method of API Gateway")
     return f"{found[1]}/*"
 
 
@@ -99,11 +99,11 @@ def _claims_of(token: str, settings: Settings) -> dict[str, Any]:
             options={"require": ["exp", "aud", "iss"], "enforce_minimum_key_length": True},
         )
     except jwt.MissingRequiredClaimError as error:
-        raise Refused(f"it has no {error.claim}") from None
+        raise TokenRejected(f"it has no {error.claim}") from None
     except jwt.InvalidTokenError as error:
-        raise Refused(_REASONS.get(type(error).__name__, "it is not a JWT, or broken")) from None
+        raise TokenRejected(_REASONS.get(type(error).__name__, "it is not a JWT, or broken")) from None
     except jwt.InvalidKeyError:
-        raise WrongSetting("JWT_SECRET must not be a PEM, nor JWT_PUBLIC_KEY shorter than 2048 bits.") from None
+        raise SettingsError("JWT_SECRET must not be a PEM, nor JWT_PUBLIC_KEY shorter than 2048 bits.") from None
 
 
 def _load_without_cryptography() -> None:
@@ -120,7 +120,7 @@ def _key_of(settings: Settings) -> "tuple[str | RSAPublicKey, str]":
         return settings.jwt_secret, "HS256"
     if settings.jwt_public_key is not None:
         return _rsa_key(settings.jwt_public_key), "RS256"
-    raise WrongSetting(
+    raise SettingsError(
         "Set JWT_ISSUER, JWT_AUDIENCE, and JWT_SECRET (HS256) or JWT_PUBLIC_KEY (RS256) for a stage with an authorizer."
     )
 
@@ -135,5 +135,5 @@ def _rsa_key(pem: str) -> "RSAPublicKey":
     except (ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, RSAPublicKey):
-        raise WrongSetting("JWT_PUBLIC_KEY must be an RSA public key in PEM, as openssl rsa -pubout writes it.")
+        raise SettingsError("JWT_PUBLIC_KEY must be an RSA public key in PEM, as openssl rsa -pubout writes it.")
     return key

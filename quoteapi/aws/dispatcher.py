@@ -5,12 +5,12 @@ import logging
 import falcon
 
 from quoteapi.settings import Settings
-from quoteapi.sms.gateway import Unavailable
+from quoteapi.sms.gateway import GatewayUnavailable
 
 _log = logging.getLogger(__name__)
 
 
-class ToTasks:
+class LambdaDispatcher:
     """Hands work on to other invocations. Their module is loaded with the first one: it makes four clients of AWS."""
 
     def send_otp(self, request: str) -> None:
@@ -21,7 +21,7 @@ class ToTasks:
             async_send_otp(request)
         except Exception as error:  # noqa: BLE001 boto3 is not known here
             _log.exception("Lambda did not take a task")
-            raise Unavailable(f"Lambda did not take the task ({type(error).__name__})") from None
+            raise GatewayUnavailable(f"Lambda did not take the task ({type(error).__name__})") from None
 
     def subscribe(self, subscriber_id: int) -> None:
         """Have somebody put on the topic."""
@@ -45,7 +45,7 @@ def start_failing_task() -> None:
 
 def report_failed_request(settings: Settings, req: falcon.Request, error: Exception) -> None:
     """Report a request that the app answered with 500."""
-    from quoteapi.aws.error_reports import failed_request
+    from quoteapi.aws.error_reports import report_failed_request
 
     route = f"{req.method} {req.uri_template or '(no such page)'}"
-    failed_request(settings, error, route, req.env.get("lambda.event"), req.env.get("lambda.context"))
+    report_failed_request(settings, error, route, req.env.get("lambda.event"), req.env.get("lambda.context"))

@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 from peewee import InterfaceError, OperationalError
 
 from quoteapi import clock
-from quoteapi.aws.job_context import WorkFailed
+from quoteapi.aws.job_context import RedactedError
 from quoteapi.observability import logs
-from quoteapi.observability.redaction import CODE, shortened, without_numbers, without_secrets
-from quoteapi.settings import Settings, WrongSetting, load_settings
+from quoteapi.observability.redaction import CODE, mask_numbers, redact, truncate_middle
+from quoteapi.settings import Settings, SettingsError, load_settings
 from quoteapi.sms.gateway import GatewayError
 from quoteapi.storage import database
-from quoteapi.subscriptions.hmac_digest import digests_of
-from quoteapi.subscriptions.rate_limits import REPORTS, Limits, Taken, TooMany
+from quoteapi.subscriptions.hmac_digest import load_hmac_digest
+from quoteapi.subscriptions.rate_limits import REPORTS, CountedEvent, RateLimited, RateLimits
 
 TOPIC = "UnhandledException"
 ONCE_IN = timedelta(seconds=REPORTS.seconds)
@@ -46,7 +46,7 @@ MOST_MESSAGE = 4_000, 4_000
 _log = logging.getLogger(__name__)
 
 
-class Failure(NamedTuple):
+class ErrorReport(NamedTuple):
     """What failed, where, and in answer to what."""
 
     error: BaseException
@@ -65,38 +65,38 @@ def unhandled_exceptions(e: BaseException, event: object, context: object) -> bo
     with _swallowed():
         if e.args != UNAUTHORIZED or _text(event, "type") != "TOKEN":
             settings = load_settings(os.environ)
-            failure = Failure(_original(e), _where(event), _ids(event, context), _outcome(event))
+            failure = ErrorReport(_original(e), _where(event), _ids(event, context), _outcome(event))
             if _is_http(event):  # of which Zappa logs no traceback
-                _log.error("%s failed\n%s", failure.where, without_secrets(settings, _traceback(e)))
+                _log.error("%s failed\n%s", failure.where, redact(settings, _traceback(e)))
             _report(settings, failure)
     return _is_http(event)
 
 
-def failed_request(settings: Settings, error: BaseException, route: str, event: object, context: object) -> None:
+def report_failed_request(settings: Settings, error: BaseException, route: str, event: object, context: object) -> None:
     """Report a request that the app answered with 500, by its method and route. Never raises."""
     with _swallowed():
         requests = f"{_ids(event, context)}, in the log {_id(logs.request_id.get())}"
-        _report(settings, Failure(error, route, requests, ANSWERED))
+        _report(settings, ErrorReport(error, route, requests, ANSWERED))
 
 
 @contextmanager
 def _swallowed() -> Iterator[None]:
     try:
         yield
-    except (GatewayError, WrongSetting) as error:  # which have no secret in their words
+    except (GatewayError, SettingsError) as error:  # which have no secret in their words
         _log.error("A failure could not be reported: %s", error)
     except Exception as error:  # noqa: BLE001 there is nobody left to tell
         _log.error("A failure could not be reported (%s)", type(error).__name__)
 
 
 def _original(error: BaseException) -> BaseException:
-    """Answer what made work fail: `WorkFailed` says it in a line, for the eyes of all."""
-    if isinstance(error, WorkFailed) and error.__context__ is not None:
+    """Answer what made work fail: `RedactedError` says it in a line, for the eyes of all."""
+    if isinstance(error, RedactedError) and error.__context__ is not None:
         return error.__context__
     return error
 
 
-class Reports:
+class ErrorReporter:
     """Sends reports, and of one failure no more than one a minute.
 
     One failure is a type of error, at one place in this package, in one kind of work.
@@ -110,7 +110,7 @@ class Reports:
         self._next: dict[str, datetime] = {}
         self._kept_back: Counter[str] = Counter()
 
-    def send(self, failure: Failure) -> None:
+    def send(self, failure: ErrorReport) -> None:
         """Report a failure, unless it was a moment ago. Raises where SNS does not take the report."""
         kind = type(failure.error)
         key = f"{kind.__module__}.{kind.__qualname__} {_place(failure.error)} {failure.where}"
@@ -119,7 +119,7 @@ class Reports:
             return
         try:
             self._send(failure, key, kept_back)
-        except TooMany as error:  # another container did
+        except RateLimited as error:  # another container did
             self._keep_back(key, kept_back + 1, self._now() + timedelta(seconds=error.retry_after))
         except BaseException as error:
             # Where SNS refused it, the next one may go out; else nobody knows, and nobody should wait for it again.
@@ -143,27 +143,27 @@ class Reports:
             self._kept_back[key] += count
             self._next[key] = until
 
-    def _send(self, failure: Failure, key: str, kept_back: int) -> None:
+    def _send(self, failure: ErrorReport, key: str, kept_back: int) -> None:
         from quoteapi.sms import sns  # noqa: PLC0415 what is kept back needs no boto3
 
-        subject, message = written(failure, self._settings, self._now(), kept_back)
+        subject, message = format_report(failure, self._settings, self._now(), kept_back)
         taken = self._claim_for_all(failure.error, key)
         try:
-            sns.report(self._settings, TOPIC, subject, message)
+            sns.publish_report(self._settings, TOPIC, subject, message)
         except GatewayError:
             if taken is not None:
                 with suppress(Exception), self._database():
-                    taken.give_back()
+                    taken.undo()
             raise
 
-    def _claim_for_all(self, failed: BaseException, key: str) -> Taken | None:
-        """Take the turn of all containers, where they share a database that answers. Raises `TooMany`."""
-        if not self._settings.state_is_shared or isinstance(failed, OperationalError | InterfaceError):
+    def _claim_for_all(self, failed: BaseException, key: str) -> CountedEvent | None:
+        """Take the turn of all containers, where they share a database that answers. Raises `RateLimited`."""
+        if not self._settings.has_shared_state or isinstance(failed, OperationalError | InterfaceError):
             return None
         try:
             with self._database():
-                return Limits(self._settings, digests_of(self._settings), self._now).reports(key)
-        except TooMany:
+                return RateLimits(self._settings, load_hmac_digest(self._settings), self._now).reports(key)
+        except RateLimited:
             raise
         except Exception as error:  # noqa: BLE001 rather two reports than none
             _log.warning("Whether another container reported it is not known (%s)", type(error).__name__)
@@ -171,26 +171,26 @@ class Reports:
 
     @contextmanager
     def _database(self) -> Iterator[None]:
-        with database.connect(self._settings).connection_context(), database.hurried(DATABASE_SECONDS):
+        with database.connect(self._settings).connection_context(), database.statement_timeout(DATABASE_SECONDS):
             yield
 
 
 @lru_cache(maxsize=1)
-def _put_together(settings: Settings, now: clock.Clock) -> Reports:
-    return Reports(settings, now)
+def _put_together(settings: Settings, now: clock.Clock) -> ErrorReporter:
+    return ErrorReporter(settings, now)
 
 
 _one_at_a_time = threading.Lock()
 
 
-def _report(settings: Settings, failure: Failure) -> None:
+def _report(settings: Settings, failure: ErrorReport) -> None:
     if settings.on_lambda:  # elsewhere who runs it sees the log
         with _one_at_a_time:
             reports = _put_together(settings, clock.now)
         reports.send(failure)
 
 
-def written(failure: Failure, settings: Settings, now: datetime, kept_back: int = 0) -> tuple[str, str]:
+def format_report(failure: ErrorReport, settings: Settings, now: datetime, kept_back: int = 0) -> tuple[str, str]:
     """Write a report: its subject, in at most 99 characters of ASCII, and its message, in about 8 kB of UTF-8."""
     error, stage = failure.error, settings.stage or "?"
     where = _line(settings, failure.where)
@@ -204,14 +204,14 @@ def written(failure: Failure, settings: Settings, now: datetime, kept_back: int 
         f"Kept back: {kept_back} more like it since the last report, in this container" if kept_back else "",
         f"{failure.outcome} `zappa tail {stage} --since 1h` shows the log.".lstrip(),
         "",
-        without_secrets(settings, _traceback(error)),
+        redact(settings, _traceback(error)),
     ]
     subject = f"QuoteAPI {stage}: {type(error).__name__} in {where}"
-    return re.sub(r"[^ -~]", "*", subject)[:MOST_SUBJECT], shortened("\n".join(lines), *MOST_MESSAGE)
+    return re.sub(r"[^ -~]", "*", subject)[:MOST_SUBJECT], truncate_middle("\n".join(lines), *MOST_MESSAGE)
 
 
 def _line(settings: Settings, text: str) -> str:
-    return shortened(without_secrets(settings, text), *MOST_LINE).strip()
+    return truncate_middle(redact(settings, text), *MOST_LINE).strip()
 
 
 def _traceback(error: BaseException) -> str:
@@ -276,4 +276,4 @@ def _ids(event: object, context: object) -> str:
 def _id(value: object) -> str:
     """Answer an id as it is where AWS or we made it; else it may be a client's, and what not."""
     text = str(value)[:128]
-    return text if _UUID.fullmatch(text) else CODE.sub("•", without_numbers(text))
+    return text if _UUID.fullmatch(text) else CODE.sub("•", mask_numbers(text))

@@ -7,52 +7,52 @@ is told has neither numbers nor codes: it goes through queues and logs.
 from zappa import asynchronous
 from zappa.asynchronous import task
 
-from quoteapi.aws.job_context import at_work, reported_failures
+from quoteapi.aws.job_context import job_context, redact_errors
 from quoteapi.sms.sns import client_config
 
-HANDING_ATTEMPTS = 2
+INVOKE_ATTEMPTS = 2
 """At handing work on, which may be done twice."""
 
 
 if hasattr(asynchronous, "LAMBDA_CLIENT"):  # not where no region is set, as on a laptop
     # Zappa's own waits for a minute; whoever hands work on has somebody waiting.
-    asynchronous.LAMBDA_CLIENT = asynchronous.aws_session.client("lambda", config=client_config(HANDING_ATTEMPTS))
+    asynchronous.LAMBDA_CLIENT = asynchronous.aws_session.client("lambda", config=client_config(INVOKE_ATTEMPTS))
 
 
-class AskedToFail(Exception):
+class DeliberateFailure(Exception):
     """What a task raises that is there to fail: it shows the way of a failure to the dead-letter queue."""
 
 
 @task
 def async_send_otp(request: str) -> str:
-    """Make the code that was asked for by `request` and send it. Raises `service.WorkFailed`."""
-    with at_work() as service:
-        return service.subscriptions.send_code(request)
+    """Make the code that was asked for by `request` and send it. Raises `RedactedError`."""
+    with job_context() as service:
+        return service.subscriptions.send_otp(request)
 
 
 @task
 def async_subscribe(subscriber_id: int) -> str:
-    """Put a subscriber on the topic. Raises `service.WorkFailed`."""
-    with at_work() as service:
-        return service.subscriptions.settle(subscriber_id)
+    """Put a subscriber on the topic. Raises `RedactedError`."""
+    with job_context() as service:
+        return service.subscriptions.sync(subscriber_id)
 
 
 @task
 def async_unsubscribe(subscriber_id: int) -> str:
-    """Take a subscriber off the topic. Raises `service.WorkFailed`."""
-    with at_work() as service:
-        return service.subscriptions.settle(subscriber_id)
+    """Take a subscriber off the topic. Raises `RedactedError`."""
+    with job_context() as service:
+        return service.subscriptions.sync(subscriber_id)
 
 
 @task
 def async_fail() -> None:
-    """Fail, as `/async-failure` asks for. Raises `service.WorkFailed`."""
-    with reported_failures():
-        raise AskedToFail("somebody called /async-failure")
+    """Fail, as `/async-failure` asks for. Raises `RedactedError`."""
+    with redact_errors():
+        raise DeliberateFailure("somebody called /async-failure")
 
 
 @task
 def async_publish() -> str:
-    """Send the quote of the day to everyone on the topic, unless it was sent. Raises `service.WorkFailed`."""
-    with at_work() as service:
-        return service.deliveries.publish().message
+    """Send the quote of the day to everyone on the topic, unless it was sent. Raises `RedactedError`."""
+    with job_context() as service:
+        return service.daily_delivery.publish().message

@@ -25,7 +25,7 @@ _WORD = re.compile("[A-Za-z]+")
 
 
 @cache
-def start() -> None:
+def enable_tracing() -> None:
     """Have each call out be a subsegment from now on, for this process; a second time does nothing.
 
     Lambda itself makes the segment and decides which requests are traced. What is traced goes to Lambda's daemon by

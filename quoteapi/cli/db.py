@@ -6,9 +6,9 @@ import sys
 
 import click
 
-from quoteapi.cli.output import _progress, _table
-from quoteapi.cli.root import EXIT_FAILED, Failure, as_json, main
-from quoteapi.settings import Settings, load_settings, settings_of
+from quoteapi.cli.output import print_table, progress_bar
+from quoteapi.cli.root import EXIT_FAILED, CommandFailed, as_json, main
+from quoteapi.settings import Settings, load_settings, settings_for_database
 from quoteapi.storage import database, database_copy
 
 
@@ -23,12 +23,12 @@ def status(*, as_json: bool) -> None:
     """Show the migrations, and which are missing; then the exit code is 1."""
     settings = load_settings(os.environ)
     _make_file(settings)
-    found = database.migrations(settings)
+    found = database.list_migrations(settings)
     if as_json:
         click.echo(json.dumps([migration._asdict() for migration in found], indent=2))
     else:
-        click.echo(f"{database.where(settings)}\n")
-        _table(("migration", "state"), [tuple(migration) for migration in found])
+        click.echo(f"{database.describe_database(settings)}\n")
+        print_table(("migration", "state"), [tuple(migration) for migration in found])
     if any(migration.state == "missing" for migration in found):
         sys.exit(EXIT_FAILED)
 
@@ -39,7 +39,7 @@ def migrate(*, as_json: bool) -> None:
     """Apply the migrations that are missing; fill a new database with the catalogue."""
     settings = load_settings(os.environ)
     _make_file(settings)
-    applied = database.make_ready(settings)
+    applied = database.migrate_database(settings)
     if as_json:
         click.echo(json.dumps({"applied": applied}))
     else:
@@ -56,19 +56,19 @@ def copy(source: str, target: str, *, as_json: bool) -> None:
     Stop the service meanwhile. A copy that was broken off goes on where it was. Passwords are best left out: the driver
     looks for them in PGPASSWORD and in ~/.pgpass.
     """
-    ours, theirs = settings_of(source), settings_of(target)
+    ours, theirs = settings_for_database(source), settings_for_database(target)
     if ours.database_path is not None and not ours.database_path.exists():
-        raise Failure(f"There is no database {ours.database_path}.")
+        raise CommandFailed(f"There is no database {ours.database_path}.")
     try:
-        with _progress("Copying and comparing", 2 * database_copy.rows_of(ours)) as bar:
+        with progress_bar("Copying and comparing", 2 * database_copy.rows_of(ours)) as bar:
             copied = database_copy.copy(ours, theirs, bar.update)
     except KeyboardInterrupt:
-        raise Failure("Broken off. Nothing is lost: say the same again, and it goes on from there.") from None
+        raise CommandFailed("Broken off. Nothing is lost: say the same again, and it goes on from there.") from None
     if as_json:
         click.echo(json.dumps([table._asdict() for table in copied], indent=2))
         return
-    _table(("table", "rows", "digest of both"), [tuple(table) for table in copied])
-    click.echo(f"\n{database.where(theirs)} has the same as {database.where(ours)}.")
+    print_table(("table", "rows", "digest of both"), [tuple(table) for table in copied])
+    click.echo(f"\n{database.describe_database(theirs)} has the same as {database.describe_database(ours)}.")
     beside = (
         f" or, where none was set, to what is in {ours.database_path}.key" if ours.database_path is not None else ""
     )

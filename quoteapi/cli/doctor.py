@@ -23,7 +23,11 @@ def doctor_(stage: str | None, env_file: Path | None, *, as_json: bool) -> None:
     """Look at everything the service needs, and say what to do about what is wrong."""
     if env_file is not None and stage is None:
         raise click.UsageError("--env-file goes with --stage.")
-    checks = zappa_settings.checks(zappa_settings.ZAPPA_SETTINGS, stage, env_file) if stage else service_checks.checks()
+    checks = (
+        zappa_settings.check_stage(zappa_settings.ZAPPA_SETTINGS, stage, env_file)
+        if stage
+        else service_checks.check_service()
+    )
     found = []
     for check in checks:
         found.append(check)

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, TypeVar, cast
 
 import click
 
-from quoteapi.cli.root import Failure
+from quoteapi.cli.root import CommandFailed
 from quoteapi.quotes import import_export
 
 if TYPE_CHECKING:
@@ -23,31 +23,31 @@ _Row = TypeVar("_Row")
 FORMATS = click.Choice(["csv", "json", "jsonl"])
 
 
-def _in_words(value: object) -> str:
+def format_cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "" if value is None else str(value)[:16].replace("T", " ")
 
 
 @contextmanager
-def _console_silent(*, silent: bool) -> Iterator[None]:
+def silence_console_gateway(*, silent: bool) -> Iterator[None]:
     """Keep the SMS that the local gateway prints out of what a program reads."""
     with redirect_stdout(StringIO() if silent else sys.stdout):
         yield
 
 
-def _need_folder_of(file: Path) -> None:
+def require_folder(file: Path) -> None:
     if not file.parent.is_dir():
-        raise Failure(f"The folder {file.parent} does not exist.")
+        raise CommandFailed(f"The folder {file.parent} does not exist.")
 
 
 @contextmanager
-def _owners_file(file: Path) -> Iterator[IO[str]]:
+def open_private_file(file: Path) -> Iterator[IO[str]]:
     """Open a file of personal data for writing, whole or not at all; nobody but its owner can read it."""
     if file == STANDARD_STREAM:
         yield sys.stdout
         return
-    _need_folder_of(file)
+    require_folder(file)
     if file.exists() and not file.is_file():  # such as a pipe
         with file.open("w", encoding="utf-8", newline="") as stream:
             yield stream
@@ -62,7 +62,7 @@ def _owners_file(file: Path) -> Iterator[IO[str]]:
         new.unlink(missing_ok=True)
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
+def print_table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
     """Print a table; on a terminal, the last column is cut at its edge."""
     columns = list(zip(head, *([str(cell) for cell in row] for row in rows), strict=False))
     widths = [max(map(len, column)) for column in columns]
@@ -72,14 +72,14 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
         click.echo(line if len(line) <= edge else line[: edge - 1] + "…")
 
 
-def _format_of(file: Path) -> import_export.Format:
+def file_format(file: Path) -> import_export.FileFormat:
     form = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}.get(file.suffix.lower())
     if form is None:
         raise click.UsageError("Say what the file is: --format csv, --format json or --format jsonl.")
-    return cast("import_export.Format", form)
+    return cast("import_export.FileFormat", form)
 
 
-def _progress(label: str, length: int) -> "ProgressBar[int]":
+def progress_bar(label: str, length: int) -> "ProgressBar[int]":
     """Make a progress bar on standard error; unseen where nobody looks or the length is not known."""
     unseen = not (length and sys.stderr.isatty())
     return click.progressbar(
@@ -87,7 +87,7 @@ def _progress(label: str, length: int) -> "ProgressBar[int]":
     )
 
 
-def _counted(rows: Iterable[_Row], bar: "ProgressBar[int]") -> Iterator[_Row]:
+def count_progress(rows: Iterable[_Row], bar: "ProgressBar[int]") -> Iterator[_Row]:
     for row in rows:
         bar.update(1)
         yield row

@@ -15,13 +15,21 @@ from typing import IO
 import click
 
 from quoteapi import clock
-from quoteapi.cli.output import FORMATS, STANDARD_STREAM, _counted, _format_of, _need_folder_of, _progress, _table
-from quoteapi.cli.root import EXIT_FAILED, MOST, Failure, _database, _quotes, as_json, main, newest_first
+from quoteapi.cli.output import (
+    FORMATS,
+    STANDARD_STREAM,
+    count_progress,
+    file_format,
+    print_table,
+    progress_bar,
+    require_folder,
+)
+from quoteapi.cli.root import EXIT_FAILED, MOST, CommandFailed, as_json, main, newest_first, open_container, open_quotes
 from quoteapi.quotes import import_export
-from quoteapi.quotes.errors import DateToCome
-from quoteapi.quotes.import_export import all_quotations
-from quoteapi.quotes.quotation import InvalidQuote, Quotation, valid_quotation
-from quoteapi.storage.catalogue import catalogue_size, keep, page
+from quoteapi.quotes.errors import FutureDate
+from quoteapi.quotes.import_export import iterate_quotations
+from quoteapi.quotes.quotation import InvalidQuotation, Quotation, validate_quotation
+from quoteapi.storage.catalogue import catalogue_size, list_quotes, store_quotation
 from quoteapi.storage.full_text_search import LONGEST_SEARCH, Filters
 
 
@@ -30,12 +38,12 @@ from quoteapi.storage.full_text_search import LONGEST_SEARCH, Filters
 @as_json
 def daily(day: datetime | None, *, as_json: bool) -> None:
     """Show the quote of the day."""
-    with _quotes() as quotes:
+    with open_quotes() as quotes:
         asked = day.date() if day is not None else clock.now().date()
         try:
-            _show(quotes.of_date(asked), as_json=as_json)
-        except DateToCome as error:
-            raise Failure(
+            _show(quotes.quote_of_date(asked), as_json=as_json)
+        except FutureDate as error:
+            raise CommandFailed(
                 f"The quote of {asked} is not decided yet; it will be when that day begins, at midnight UTC."
             ) from error
 
@@ -47,8 +55,8 @@ def daily(day: datetime | None, *, as_json: bool) -> None:
 @as_json
 def random_quote(category: str | None, author: str | None, max_length: int | None, *, as_json: bool) -> None:
     """Show a random quote."""
-    with _quotes() as quotes:
-        _show(quotes.random(Filters(category, author, max_length)), as_json=as_json)
+    with open_quotes() as quotes:
+        _show(quotes.random_quote(Filters(category, author, max_length)), as_json=as_json)
 
 
 @main.group("quotes")
@@ -66,16 +74,16 @@ def list_(category: str | None, author: str | None, words: str | None, limit: in
     """List quotes, the newest first."""
     if words is not None and len(words) > LONGEST_SEARCH:
         raise click.UsageError(f"At most {LONGEST_SEARCH} characters can be searched for.")
-    with _database():
+    with open_container():
         rows = [
             (quote.id, quote.author, quote.category, quote.quote)
-            for quote in page(Filters(category, author, words=words or None), limit)
+            for quote in list_quotes(Filters(category, author, words=words or None), limit)
         ]
     if as_json:
         keys = ("id", "author", "category", "quote")
         click.echo(json.dumps([dict(zip(keys, row, strict=True)) for row in rows], ensure_ascii=False, indent=2))
     elif rows:
-        _table(("id", "author", "category", "quote"), rows)
+        print_table(("id", "author", "category", "quote"), rows)
     else:
         click.echo("No quotes.", err=True)
 
@@ -89,11 +97,11 @@ def list_(category: str | None, author: str | None, words: str | None, limit: in
 def add(quote: str, author: str, category: str, source: str, *, as_json: bool) -> None:
     """Add a QUOTE."""
     try:
-        quotation = valid_quotation({"quote": quote, "author": author, "category": category, "source": source})
-    except InvalidQuote as error:
+        quotation = validate_quotation({"quote": quote, "author": author, "category": category, "source": source})
+    except InvalidQuotation as error:
         raise click.UsageError(f"{error}.") from error
-    with _database():
-        quote_id, new = keep(quotation, clock.now())
+    with open_container():
+        quote_id, new = store_quotation(quotation, clock.now())
     if as_json:
         click.echo(json.dumps({"id": quote_id, "new": new}))
     else:
@@ -105,21 +113,21 @@ def add(quote: str, author: str, category: str, source: str, *, as_json: bool) -
 @click.option("--format", "form", type=FORMATS, help="Of the file; by default its name's ending tells.")
 @click.option("--strict", is_flag=True, help="Store nothing at all if a row is bad.")
 @as_json
-def import_(file: Path, form: import_export.Format | None, *, strict: bool, as_json: bool) -> None:
+def import_(file: Path, form: import_export.FileFormat | None, *, strict: bool, as_json: bool) -> None:
     """Add the quotes of a FILE: CSV, JSON or JSON lines; - is standard input.
 
     Columns are quote, author, category and, if you like, source. A quote that is there already is not added again.
     A bad row is reported with its line and skipped; then the exit code is 1.
     """
-    form = form or _format_of(file)
-    with _database(), _seekable(file) as raw:
+    form = form or file_format(file)
+    with open_container(), _seekable(file) as raw:
         try:
-            if strict and (bad := import_export.bad_rows(_rows(raw, form, f"Checking {file.name}"))):
-                imported = import_export.Imported(bad=bad, refused=True)
+            if strict and (bad := import_export.invalid_rows(_rows(raw, form, f"Checking {file.name}"))):
+                imported = import_export.ImportResult(bad=bad, refused=True)
             else:
                 imported = import_export.import_rows(_rows(raw, form, f"Reading {file.name}"), clock.now)
         except import_export.UnreadableFile as error:
-            raise Failure(f"{file}: {error}") from error
+            raise CommandFailed(f"{file}: {error}") from error
     _report(imported, as_json=as_json)
     if imported.bad:
         sys.exit(EXIT_FAILED)
@@ -128,18 +136,18 @@ def import_(file: Path, form: import_export.Format | None, *, strict: bool, as_j
 @quotes_.command()
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-")
 @click.option("--format", "form", type=FORMATS, help="Of the file; by default its name's ending tells, else csv.")
-def export(file: Path, form: import_export.Format | None) -> None:
+def export(file: Path, form: import_export.FileFormat | None) -> None:
     """Write all quotes to a FILE (by default standard output), in a form that `import` reads."""
-    form = form or ("csv" if file == STANDARD_STREAM else _format_of(file))
-    _need_folder_of(file)
+    form = form or ("csv" if file == STANDARD_STREAM else file_format(file))
+    require_folder(file)
     # Whole or not at all, except where it goes into something that is no file, such as a pipe.
     whole = not file.exists() or file.is_file()
     with (
-        _database(),
+        open_container(),
         click.open_file(str(file), "w", encoding="utf-8", atomic=whole) as stream,
-        _progress(f"Writing {file.name}", catalogue_size() if file != STANDARD_STREAM else 0) as bar,
+        progress_bar(f"Writing {file.name}", catalogue_size() if file != STANDARD_STREAM else 0) as bar,
     ):
-        import_export.write_quotations(_counted(all_quotations(), bar), stream, form)
+        import_export.write_quotations(count_progress(iterate_quotations(), bar), stream, form)
 
 
 def _show(quotation: Quotation, *, as_json: bool) -> None:
@@ -165,13 +173,13 @@ def _seekable(file: Path) -> Iterator[IO[bytes]]:
         yield kept
 
 
-def _rows(raw: IO[bytes], form: import_export.Format, label: str) -> Iterator[import_export.Row]:
+def _rows(raw: IO[bytes], form: import_export.FileFormat, label: str) -> Iterator[import_export.ImportRow]:
     """Read rows from the beginning, and show how far it is."""
     size = raw.seek(0, os.SEEK_END)
     raw.seek(0)
     # What is not UTF-8 becomes surrogates, which are refused row by row, with the line.
     text = TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    with _progress(label, size) as bar:
+    with progress_bar(label, size) as bar:
         for row in import_export.read_quotations(text, form):
             if not bar.hidden:
                 bar.update(raw.tell() - bar.pos)
@@ -179,7 +187,7 @@ def _rows(raw: IO[bytes], form: import_export.Format, label: str) -> Iterator[im
     text.detach()
 
 
-def _report(imported: import_export.Imported, *, as_json: bool) -> None:
+def _report(imported: import_export.ImportResult, *, as_json: bool) -> None:
     if as_json:
         bad = [{"line": line, "reason": reason} for line, reason in imported.bad]
         click.echo(json.dumps({"new": imported.new, "known": imported.known, "bad": bad, "refused": imported.refused}))

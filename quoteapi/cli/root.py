@@ -15,16 +15,16 @@ import click
 from peewee import PeeweeException
 
 from quoteapi import __version__
-from quoteapi.container import Service
+from quoteapi.container import Container
 from quoteapi.observability import redaction
-from quoteapi.quotes.errors import NoQuoteFound
-from quoteapi.quotes.service import Quotes
-from quoteapi.settings import WrongSetting, load_settings
+from quoteapi.quotes.errors import QuoteNotFound
+from quoteapi.quotes.service import QuoteService
+from quoteapi.settings import SettingsError, load_settings
 from quoteapi.sms.gateway import GatewayError
 from quoteapi.storage import database
 from quoteapi.storage.database_copy import CannotCopy
 from quoteapi.subscriptions import service
-from quoteapi.subscriptions.rate_limits import SmsSwitchedOff, TooMany
+from quoteapi.subscriptions.rate_limits import RateLimited, SmsDisabled
 
 EXIT_FAILED = 1
 EXIT_SETTINGS = 3
@@ -35,7 +35,7 @@ newest_first = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-class Failure(click.ClickException):
+class CommandFailed(click.ClickException):
     """Something that the operator should read; the command ends with its exit code."""
 
     def __init__(self, message: str, exit_code: int = EXIT_FAILED) -> None:
@@ -49,22 +49,22 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
         try:
             return super().invoke(ctx)
-        except WrongSetting as error:
-            raise Failure(str(error), EXIT_SETTINGS) from error
+        except SettingsError as error:
+            raise CommandFailed(str(error), EXIT_SETTINGS) from error
         except (PeeweeException, sqlite3.Error) as error:
-            raise Failure(f"The database cannot be used: {_in_a_line(error)}", EXIT_SETTINGS) from error
-        except (CannotCopy, GatewayError, TooMany, SmsSwitchedOff, service.NotShared, NoQuoteFound) as error:
+            raise CommandFailed(f"The database cannot be used: {one_line(error)}", EXIT_SETTINGS) from error
+        except (CannotCopy, GatewayError, RateLimited, SmsDisabled, service.NoSharedState, QuoteNotFound) as error:
             said = f"{error}".rstrip(".")
-            raise Failure(f"{said[:1].upper()}{said[1:]}.") from error
+            raise CommandFailed(f"{said[:1].upper()}{said[1:]}.") from error
         except (OSError, UnicodeError) as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # the reader had enough, as in `| head`
-            raise Failure(str(error)) from error
+            raise CommandFailed(str(error)) from error
 
 
-def _in_a_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """Answer what a database says is wrong, without the numbers that it may name."""
-    return redaction.without_numbers(" ".join(str(error).split()))
+    return redaction.mask_numbers(" ".join(str(error).split()))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -74,14 +74,14 @@ def main() -> None:
 
 
 @contextmanager
-def _database() -> Iterator[Service]:
+def open_container() -> Iterator[Container]:
     """Put the service together for a command, with the working database open."""
     settings = load_settings(os.environ)
     with database.connect(settings).connection_context():
-        yield Service(settings)
+        yield Container(settings)
 
 
 @contextmanager
-def _quotes() -> Iterator[Quotes]:
-    with _database() as service:
+def open_quotes() -> Iterator[QuoteService]:
+    with open_container() as service:
         yield service.quotes

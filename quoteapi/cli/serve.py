@@ -7,8 +7,8 @@ import socket
 import click
 from peewee import OperationalError
 
-from quoteapi.cli.root import EXIT_SETTINGS, Failure, _in_a_line, main
-from quoteapi.settings import Settings, address_of, load_settings
+from quoteapi.cli.root import EXIT_SETTINGS, CommandFailed, main, one_line
+from quoteapi.settings import Settings, load_settings, local_url
 from quoteapi.storage import database
 
 KILL_SECONDS = 10
@@ -28,7 +28,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     try:
         database.connect(settings).close()  # an operator's mistake is told before a worker starts
     except OperationalError as error:  # which may pass, and quotes need not wait for it
-        reason = _in_a_line(error)
+        reason = one_line(error)
         click.echo(f"The database is away, so there are only the quotes of the shipped catalogue: {reason}", err=True)
     address = _free_address(host, port)
     os.environ.update(HOST=host, PORT=str(port))  # by which the workers name the service in SMS
@@ -44,14 +44,14 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
         port=port,
         interface=Interfaces.WSGI,
         workers=workers,
-        blocking_threads=threads_of(cores),
+        blocking_threads=thread_count(cores),
         websockets=False,
         workers_kill_timeout=KILL_SECONDS,
         log_level=LogLevels.warning,
     ).serve()
 
 
-def threads_of(cores: int) -> int:
+def thread_count(cores: int) -> int:
     """Answer the threads of a serving process: those that wait for the database do not hold up the others."""
     return min(8, max(5, 2 * cores + 1))
 
@@ -66,7 +66,7 @@ def _free_address(host: str, port: int) -> str:
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such host"
         message = f"Cannot listen on {host} port {port}: {reason}. Set HOST or PORT, for example PORT=8001."
-        raise Failure(message, EXIT_SETTINGS) from error
+        raise CommandFailed(message, EXIT_SETTINGS) from error
     return str(address[0])
 
 
@@ -82,7 +82,7 @@ def _leave_interrupts_to_the_parent() -> None:
 
 
 def _say_what_to_open(settings: Settings, host: str, port: int) -> None:
-    base = address_of(host, port)
+    base = local_url(host, port)
     click.echo(f"QuoteAPI is at {base}, until Ctrl-C. Open in a browser, or in another terminal:\n")
     example = "919028000001" if settings.gateway == "console" else "<your number>"
     for request, meaning in (

@@ -6,15 +6,15 @@ from datetime import timedelta
 
 from peewee import PeeweeException
 
-from quoteapi.container import Service
-from quoteapi.deploy.check import Check, State, meant
+from quoteapi.container import Container
+from quoteapi.deploy.check import Check, State, did_you_mean
 from quoteapi.deploy.zappa_settings import unknown_countries
-from quoteapi.settings import SETTING_NAMES, Settings, WrongSetting, from_dotenv, load_settings
-from quoteapi.sms.gateway import Gateway, GatewayError, NotAllowed
+from quoteapi.settings import SETTING_NAMES, Settings, SettingsError, load_settings, read_dotenv
+from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import catalogue_size
-from quoteapi.storage.models import ACTIVE, Delivery, SmsCount, Subscriber, Switch
-from quoteapi.subscriptions.delivery import IN_DOUBT, TAKEN_OVER
+from quoteapi.storage.models import ACTIVE, Delivery, SmsSwitch, SmsUsage, Subscriber
+from quoteapi.subscriptions.delivery import CLAIM_TIMEOUT, SEND_TIMEOUT
 from quoteapi.subscriptions.queries import on_another_topic
 from quoteapi.subscriptions.rate_limits import SMS_SWITCH
 
@@ -25,7 +25,7 @@ MISSED = timedelta(hours=36)
 NEARLY = 0.8
 
 
-def checks(environment: Mapping[str, str] = os.environ) -> Iterator[Check]:
+def check_service(environment: Mapping[str, str] = os.environ) -> Iterator[Check]:
     """Look at one thing after another. What rests on something that is wrong is not looked at."""
     try:
         settings = load_settings(environment)
@@ -33,18 +33,18 @@ def checks(environment: Mapping[str, str] = os.environ) -> Iterator[Check]:
     except PeeweeException as error:
         yield _away(error)
         return
-    except WrongSetting as error:
+    except SettingsError as error:
         yield Check("settings", "wrong", str(error), "Mend it, and ask again.")
         return
-    yield from _misspelt(from_dotenv())
-    service = Service(settings)
+    yield from _misspelt(read_dotenv())
+    service = Container(settings)
     try:
         with connection.connection_context():
             yield from _store(service)
             yield from _sending(service)
     except PeeweeException as error:
         yield _away(error)
-    except WrongSetting as error:
+    except SettingsError as error:
         yield Check("secret key", "wrong", str(error), "Set it, and ask again.")
 
 
@@ -58,14 +58,14 @@ def _misspelt(environment: Mapping[str, str]) -> Iterator[Check]:
         if name.startswith("AWS_"):
             to_do = "Set it in the environment itself: boto3 does not read this file."
         else:
-            to_do = meant(name, SETTING_NAMES) or "Remove it, or see the README for the names."
+            to_do = did_you_mean(name, SETTING_NAMES) or "Remove it, or see the README for the names."
         yield Check("settings", "advice", f"{name} in .env is no setting of QuoteAPI", to_do)
 
 
-def _store(service: Service) -> Iterator[Check]:
+def _store(service: Container) -> Iterator[Check]:
     settings = service.settings
-    where = database.where(settings)
-    if settings.state_is_shared:
+    where = database.describe_database(settings)
+    if settings.has_shared_state:
         yield Check("database", "ok", where)
     else:
         found = f"{where}: every container of Lambda has its own, so nobody can subscribe"
@@ -74,7 +74,7 @@ def _store(service: Service) -> Iterator[Check]:
         yield Check("catalogue", "ok", f"{size} quotes")
     else:
         yield Check("catalogue", "wrong", "no quotes", "Import some: quoteapi quotes import catalogue/quotes.csv")
-    _ = service.limits  # which reads or makes the key
+    _ = service.rate_limits  # which reads or makes the key
     yield Check("secret key", "ok", "set" if settings.secret_key else "kept beside the database")
     behind = Subscriber.select().where(Subscriber.unsettled_since < service.clock() - BEHIND).count()
     if behind:
@@ -89,7 +89,7 @@ def _store(service: Service) -> Iterator[Check]:
         yield Check("subscribers", "ok", f"{active} active")
 
 
-def _sending(service: Service) -> Iterator[Check]:
+def _sending(service: Container) -> Iterator[Check]:
     settings = service.settings
     yield _switch(settings)
     yield from unknown_countries(settings)
@@ -104,13 +104,13 @@ def _sending(service: Service) -> Iterator[Check]:
         yield from _sns(service)
 
 
-def _sns(service: Service) -> Iterator[Check]:
+def _sns(service: Container) -> Iterator[Check]:
     settings = service.settings
     try:
-        people = service.gateway.people()
+        people = service.gateway.count_subscriptions()
     except GatewayError as error:
         to_do = "Is the network up, and SNS_REGION right? https://health.aws.amazon.com tells how SNS is."
-        if isinstance(error, NotAllowed):
+        if isinstance(error, GatewayMisconfigured):
             to_do = "Set aws_access_key_id and aws_secret_access_key, or run `aws configure`; allow them SNS."
         yield Check("gateway", "wrong", f"sns in {settings.sns_region}: {error}", to_do)
         return
@@ -128,16 +128,16 @@ def _sns(service: Service) -> Iterator[Check]:
 
 
 def _switch(settings: Settings) -> Check:
-    thrown = Switch.get_or_none(Switch.name == SMS_SWITCH)
+    thrown = SmsSwitch.get_or_none(SmsSwitch.name == SMS_SWITCH)
     if thrown is not None:
         found = f"SMS were switched off at {thrown.thrown_at:%Y-%m-%d %H:%M} UTC"
         return Check("switch", "wrong", found, "To go on: quoteapi sms start")
-    if settings.daily_cap == 0:
+    if settings.sms_daily_cap == 0:
         return Check("switch", "wrong", "SMS_DAILY_CAP is 0: no SMS goes out", "Set it to how many may.")
     return Check("switch", "ok", "SMS may go out")
 
 
-def _last_delivery(service: Service) -> Check:
+def _last_delivery(service: Container) -> Check:
     of_this_topic = Delivery.select().where(Delivery.topic == service.gateway.topic)
     last, now = of_this_topic.order_by(Delivery.date.desc()).first(), service.clock()
     state: State = "ok"
@@ -146,14 +146,14 @@ def _last_delivery(service: Service) -> Check:
         found = f"last sent {last.sent_at:%Y-%m-%d %H:%M} UTC"
         if last.sent_at < now - MISSED:
             state, to_do = "wrong", "Is the schedule, or cron, running? For now: quoteapi publish"
-    elif last is not None and last.sending_at is not None and last.sending_at <= now - IN_DOUBT:
+    elif last is not None and last.sending_at is not None and last.sending_at <= now - SEND_TIMEOUT:
         found = f"nobody knows whether that of {last.date} went out"
         state, to_do = "wrong", "To send it in spite of that: quoteapi publish --again"
         if last.date < now.date():
             state, to_do = "advice", "Today's is sent as ever."
     elif last is not None:
         found = f"that of {last.date} is being sent"
-        if last.sending_at is None and last.claimed_at <= now - TAKEN_OVER:
+        if last.sending_at is None and last.claimed_at <= now - CLAIM_TIMEOUT:
             found = f"whoever was to send that of {last.date} died before"
             state, to_do = "wrong", "Run: quoteapi publish"
     return Check("daily SMS", state, found, to_do)
@@ -188,9 +188,9 @@ def _spending(limit: str | None, spent: float) -> Check:
     return Check("spending", "advice" if spent > NEARLY * float(limit) else "ok", found, raise_it)
 
 
-def _cap(service: Service, people: int) -> Check:
-    cap, today = service.settings.daily_cap, service.clock().date()
-    sent = SmsCount.select(SmsCount.count).where(SmsCount.date == today).scalar() or 0
+def _cap(service: Container, people: int) -> Check:
+    cap, today = service.settings.sms_daily_cap, service.clock().date()
+    sent = SmsUsage.select(SmsUsage.count).where(SmsUsage.date == today).scalar() or 0
     found = f"{sent} codes and confirmations today, {people} get the daily SMS; at most {cap} each"
     to_do = "Set SMS_DAILY_CAP higher."
     if people > cap or sent >= cap:

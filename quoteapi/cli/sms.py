@@ -5,11 +5,11 @@ import json
 import click
 
 from quoteapi import clock
-from quoteapi.cli.output import _console_silent
-from quoteapi.cli.root import MOST, Failure, _database, as_json, main
+from quoteapi.cli.output import silence_console_gateway
+from quoteapi.cli.root import MOST, CommandFailed, as_json, main, open_container
 from quoteapi.sms import console
-from quoteapi.subscriptions.delivery import Draft
-from quoteapi.subscriptions.rate_limits import set_switch
+from quoteapi.subscriptions.delivery import DeliveryPreview
+from quoteapi.subscriptions.rate_limits import set_sms_switch
 
 
 @main.command()
@@ -18,12 +18,12 @@ from quoteapi.subscriptions.rate_limits import set_switch
 @as_json
 def publish(*, dry_run: bool, again: bool, as_json: bool) -> None:
     """Send the quote of the day to everyone who subscribed, unless it was sent today."""
-    with _database() as service:
+    with open_container() as service:
         if dry_run:
-            _show_draft(service.deliveries.draft(), as_json=as_json)
+            _show_draft(service.daily_delivery.preview(), as_json=as_json)
             return
-        with _console_silent(silent=as_json):
-            published = service.deliveries.publish(again=again)
+        with silence_console_gateway(silent=as_json):
+            published = service.daily_delivery.publish(again=again)
     if as_json:
         click.echo(json.dumps({**published._asdict(), "date": published.date.isoformat()}))
     else:
@@ -40,10 +40,10 @@ def sms() -> None:
 @as_json
 def inbox(limit: int, *, as_json: bool) -> None:
     """Show the SMS that went to the local inbox, the newest last."""
-    with _database() as service:
+    with open_container() as service:
         kept = console.inbox(limit)
         if not kept and service.settings.gateway != "console":
-            raise Failure("SMS go out by SNS, not to the inbox. For the inbox set SMS_GATEWAY=console.")
+            raise CommandFailed("SMS go out by SNS, not to the inbox. For the inbox set SMS_GATEWAY=console.")
     if as_json:
         rows = [
             {"to": row.to, "message": row.message, "sent_at": row.sent_at.isoformat(), "kind": row.kind} for row in kept
@@ -52,7 +52,7 @@ def inbox(limit: int, *, as_json: bool) -> None:
         return
     for row in kept:
         click.secho(f"{row.sent_at:%Y-%m-%d %H:%M:%S} UTC  {row.kind} to {row.to}", bold=True)
-        click.echo(f"{console.boxed(row.message)}\n")
+        click.echo(f"{console.format_message_box(row.message)}\n")
     if not kept:
         click.echo("No SMS yet. Subscribe a number, and its code comes here.", err=True)
 
@@ -60,34 +60,35 @@ def inbox(limit: int, *, as_json: bool) -> None:
 @sms.command()
 def stop() -> None:
     """Switch all SMS off, at once and for every machine of the service."""
-    with _database():
-        set_switch(clock.now(), off=True)
+    with open_container():
+        set_sms_switch(clock.now(), off=True)
     click.echo("SMS are switched off. To go on: quoteapi sms start")
 
 
 @sms.command()
 def start() -> None:
     """Switch SMS on again."""
-    with _database():
-        set_switch(clock.now(), off=False)
+    with open_container():
+        set_sms_switch(clock.now(), off=False)
     click.echo("SMS are switched on.")
 
 
-def _show_draft(draft: Draft, *, as_json: bool) -> None:
+def _show_draft(draft: DeliveryPreview, *, as_json: bool) -> None:
     if as_json:
         sent_at = draft.sent_at.isoformat() if draft.sent_at is not None else None
         shown = {
             "date": draft.date.isoformat(),
-            **draft.text._asdict(),
-            "people": draft.people,
+            "message": draft.text.message,
+            "parts": draft.text.segments,
+            "people": draft.recipients,
             "sent_at": sent_at,
         }
         click.echo(json.dumps(shown, ensure_ascii=False))
         return
-    click.echo(console.boxed(draft.text.message))
+    click.echo(console.format_message_box(draft.text.message))
     if draft.sent_at is not None:
         click.echo(f"\nIt was sent today at {draft.sent_at:%H:%M} UTC.")
-    parts, people = draft.text.parts, draft.people
+    parts, people = draft.text.segments, draft.recipients
     click.echo(
         f"\n{len(draft.text.message)} characters in {parts} part{'s' if parts > 1 else ''},"
         f" to {people} {'person' if people == 1 else 'people'}: {parts * people} SMS to pay for. Nothing was sent."

@@ -11,15 +11,15 @@ import click
 
 from quoteapi.cli.output import (
     STANDARD_STREAM,
-    _console_silent,
-    _counted,
-    _format_of,
-    _in_words,
-    _owners_file,
-    _progress,
-    _table,
+    count_progress,
+    file_format,
+    format_cell,
+    open_private_file,
+    print_table,
+    progress_bar,
+    silence_console_gateway,
 )
-from quoteapi.cli.root import EXIT_FAILED, Failure, _database, as_json, main, newest_first
+from quoteapi.cli.root import EXIT_FAILED, CommandFailed, as_json, main, newest_first, open_container
 from quoteapi.observability import redaction
 from quoteapi.storage.models import Subscriber
 from quoteapi.subscriptions import phone, queries
@@ -42,9 +42,9 @@ class Mobile(click.ParamType[str]):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Answer the number's E.164 form."""
         try:
-            return phone.read_mobile(value)
+            return phone.parse_mobile(value)
         except phone.InvalidMobile as error:
-            self.fail(f"{error} {phone.RIGHT_FORM}", param, ctx)
+            self.fail(f"{error} {phone.MOBILE_HINT}", param, ctx)
 
 
 @subscribers.command("list")
@@ -54,13 +54,13 @@ class Mobile(click.ParamType[str]):
 @as_json
 def list_subscribers(state: str | None, limit: int, *, unmasked: bool, as_json: bool) -> None:
     """List subscribers, the newest first; their numbers are masked."""
-    with _database():
-        found = [_shown(row, unmasked=unmasked) for row in queries.newest(state, limit)]
+    with open_container():
+        found = [_shown(row, unmasked=unmasked) for row in queries.newest_subscribers(state, limit)]
     if as_json:
         click.echo(json.dumps(found, indent=2))
     elif found:
         head = ("id", "mobile", "state", "confirmed_at", "ended_at", "on_topic")
-        _table(head, [tuple(_in_words(row[name]) for name in head) for row in found])
+        print_table(head, [tuple(format_cell(row[name]) for name in head) for row in found])
     else:
         click.echo("No subscribers.", err=True)
 
@@ -75,16 +75,18 @@ def export_subscribers(file: Path, state: str | None, form: str | None, *, unmas
 
     A file can be read by its owner only.
     """
-    form = form or ("csv" if file == STANDARD_STREAM else _format_of(file))
+    form = form or ("csv" if file == STANDARD_STREAM else file_format(file))
     if form == "json":
         raise click.UsageError("Subscribers are written as csv or jsonl.")
-    with _database(), _owners_file(file) as stream:
-        rows = (_shown(row, unmasked=unmasked) for row in queries.everyone(state))
+    with open_container(), open_private_file(file) as stream:
+        rows = (_shown(row, unmasked=unmasked) for row in queries.iterate_subscribers(state))
         writer = csv.DictWriter(stream, EXPORTED)
         if form == "csv":
             writer.writeheader()
-        with _progress(f"Writing {file.name}", queries.count(state) if file != STANDARD_STREAM else 0) as bar:
-            for row in _counted(rows, bar):
+        with progress_bar(
+            f"Writing {file.name}", queries.count_subscribers(state) if file != STANDARD_STREAM else 0
+        ) as bar:
+            for row in count_progress(rows, bar):
                 if form == "csv":
                     writer.writerow(row)
                 else:
@@ -101,9 +103,9 @@ def remove(mobile: str, *, yes: bool) -> None:
     """Take MOBILE off the topic, and leave nothing of the number behind."""
     if not yes:
         click.confirm(f"Remove {mobile}, with the proof of its consent?", abort=True)
-    with _database() as service:
+    with open_container() as service:
         if not service.subscriptions.remove(mobile):
-            raise Failure("There is nothing of this number.")
+            raise CommandFailed("There is nothing of this number.")
     click.echo("Removed; nothing of the number is left.")
 
 
@@ -114,8 +116,8 @@ def opt_in(mobile: str) -> None:
 
     AWS does that once in 30 days for a number.
     """
-    with _database() as service:
-        service.gateway.let_back_in(mobile)
+    with open_container() as service:
+        service.gateway.opt_in(mobile)
     click.echo("Done. The number can subscribe again.")
 
 
@@ -125,9 +127,9 @@ def opt_in(mobile: str) -> None:
 def reconcile(*, everyone: bool, as_json: bool) -> None:
     """Make Amazon SNS agree with the database."""
     with (
-        _database() as service,
-        _progress("Reconciling", queries.unsettled_count()) as bar,
-        _console_silent(silent=as_json),
+        open_container() as service,
+        progress_bar("Reconciling", queries.count_out_of_sync()) as bar,
+        silence_console_gateway(silent=as_json),
     ):
         done = service.subscriptions.reconcile(progress=bar.update, everyone=everyone)
     if as_json:
@@ -157,6 +159,6 @@ EXPORTED = (
 def _shown(row: Subscriber, *, unmasked: bool) -> dict[str, Any]:
     """Answer what there is of a subscriber, for JSON and CSV."""
     shown = {name: getattr(row, name) for name in EXPORTED if name != "on_topic"}
-    shown["mobile"] = row.mobile if unmasked else redaction.masked(row.mobile)
+    shown["mobile"] = row.mobile if unmasked else redaction.mask_number(row.mobile)
     shown["on_topic"] = row.subscription_arn is not None
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in shown.items()}

@@ -16,7 +16,7 @@ class Check(NamedTuple):
     to_do: str = ""
 
 
-class Unreadable(Exception):
+class CheckFailed(Exception):
     """Something that cannot be looked at any further."""
 
     def __init__(self, check: Check) -> None:
@@ -24,7 +24,7 @@ class Unreadable(Exception):
         self.check = check
 
 
-def meant(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Ask whether a name is meant that is nearly the same; answer nothing where none is."""
     written = {other.casefold(): other for other in known}
     close = difflib.get_close_matches(name.casefold(), written, 1)

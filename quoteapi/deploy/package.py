@@ -29,7 +29,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
 
 from quoteapi.deploy.check import Check
-from quoteapi.deploy.zappa_settings import problems_of
+from quoteapi.deploy.zappa_settings import find_problems
 from quoteapi.settings import ROOT
 
 ENVIRONMENT = ROOT / ".venv-lambda"
@@ -87,7 +87,7 @@ def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     packages = cli.command in {"deploy", "update", "package"}
     if packages or cli.command in {"certify", "schedule"}:
         path = Path(cli.vargs.get("settings_file") or "zappa_settings.json")
-        _stop_for([check for check in problems_of(path, cli.api_stage) if check.state == "wrong"], cli)
+        _stop_for([check for check in find_problems(path, cli.api_stage) if check.state == "wrong"], cli)
     if cli.command in {"deploy", "update", "certify", "schedule"}:
         _ask_who_deploys(cli)
     if packages:

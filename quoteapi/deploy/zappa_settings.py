@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from quoteapi.deploy.check import Check, Unreadable, meant
-from quoteapi.observability.redaction import OF_OTHERS
+from quoteapi.deploy.check import Check, CheckFailed, did_you_mean
+from quoteapi.observability.redaction import OTHER_SECRETS
 from quoteapi.settings import (
     ANY_REGION,
     AWS_REGION,
-    MAKE_ONE,
+    HOW_TO_MAKE_A_SECRET,
     ROOT,
     SETTING_NAMES,
     Settings,
-    WrongSetting,
+    SettingsError,
     read_settings,
 )
 
@@ -39,7 +39,7 @@ PLACEHOLDER = re.compile(r"(?<!\?)(?<!\?P)<[^<>]+>")
 MEANINGS: Mapping[str, str] = {field.metadata["name"]: field.metadata["meaning"] for field in fields(Settings)}
 SECRETS = {
     *(field.metadata["name"] for field in fields(Settings) if not field.repr and field.name != "jwt_public_key"),
-    *OF_OTHERS,
+    *OTHER_SECRETS,
 }
 READERS = {field.metadata["name"]: field.metadata["read"] for field in fields(Settings)}
 NOT_TO_SET = ("AWS_LAMBDA_FUNCTION_NAME", "STAGE")
@@ -58,30 +58,30 @@ WHAT_TO_PUT = {
     "domain": "Put your domain there, without https://, for example quotes.example.org.",
     "certificate_arn": "Put the certificate's ARN there: aws acm list-certificates --region us-east-1",
     "dead_letter_arn": "Put your queue's ARN there; to make one: aws sqs create-queue --queue-name quoteapi-failures",
-    **dict.fromkeys(("JWT_SECRET", "SECRET_KEY"), f"Put text there that nobody can guess; {MAKE_ONE}"),
+    **dict.fromkeys(("JWT_SECRET", "SECRET_KEY"), f"Put text there that nobody can guess; {HOW_TO_MAKE_A_SECRET}"),
     "DATABASE_URL": "Put your server's there, as in postgresql://user:password@host:5432/quoteapi.",
     "vpc_config.SubnetIds": "Put your private subnets there: aws ec2 describe-subnets",
     "vpc_config.SecurityGroupIds": "Put your security groups there: aws ec2 describe-security-groups",
 }
 
 
-def problems_of(path: Path, stage: str) -> list[Check]:
+def find_problems(path: Path, stage: str) -> list[Check]:
     """Answer what is wrong with a stage as the file alone shows it; only what is `wrong` need stop a deploy."""
     try:
-        return list(_problems(stage_of(path, stage)))
-    except Unreadable as error:
+        return list(_problems(read_stage(path, stage)))
+    except CheckFailed as error:
         return [error.check]
 
 
-def checks(path: Path, stage: str, env_file: Path | None = None) -> Iterator[Check]:
+def check_stage(path: Path, stage: str, env_file: Path | None = None) -> Iterator[Check]:
     """Look at all of a stage: at the file, and at the remote environment, on S3 or in a file that is to go there."""
     try:
-        settings = stage_of(path, stage)
+        settings = read_stage(path, stage)
         yield Check("stage", "ok", f"{stage} of {path.name}")
         problems = list(_problems(settings))
         yield from problems or [Check("file", "ok", "no placeholder, no misspelt key")]
         remote = _remote(settings, env_file)
-    except Unreadable as error:
+    except CheckFailed as error:
         yield error.check
         return
     at_fault = list(_remote_problems(remote))
@@ -93,29 +93,32 @@ def checks(path: Path, stage: str, env_file: Path | None = None) -> Iterator[Che
         yield from _together(settings, environment)
 
 
-def stage_of(path: Path, stage: str) -> Stage:
+def read_stage(path: Path, stage: str) -> Stage:
     """Read a stage with all that it extends. Raises `Unreadable`."""
     try:
         stages = json.loads(path.read_bytes())
     except OSError as error:
-        raise Unreadable(Check("stage", "wrong", f"{path.name} cannot be read: {error.strerror}")) from error
+        raise CheckFailed(Check("stage", "wrong", f"{path.name} cannot be read: {error.strerror}")) from error
     except (ValueError, RecursionError) as error:
-        raise Unreadable(
+        raise CheckFailed(
             Check("stage", "wrong", f"{path.name} is no JSON: {error}", "Mend it, and ask again.")
         ) from error
     if not isinstance(stages, dict):
-        raise Unreadable(Check("stage", "wrong", f"{path.name} has no stages", "Write them as one JSON object."))
+        raise CheckFailed(Check("stage", "wrong", f"{path.name} has no stages", "Write them as one JSON object."))
     return _extended(stages, stage, ())
 
 
 def _extended(stages: Stage, stage: str, extending: tuple[str, ...]) -> Stage:
     if stage in extending:
         found = f"{stage} extends itself: {' extends '.join((*extending, stage))}"
-        raise Unreadable(Check("stage", "wrong", found, "Remove an extends."))
+        raise CheckFailed(Check("stage", "wrong", found, "Remove an extends."))
     if not isinstance(stages.get(stage), dict):
         found = f"there is no stage {stage}" + (f", which {extending[-1]} extends" if extending else "")
-        to_do = meant(stage, stages) or f"There are {', '.join(name for name in stages if name != 'base') or 'none'}."
-        raise Unreadable(Check("stage", "wrong", found, to_do))
+        to_do = (
+            did_you_mean(stage, stages)
+            or f"There are {', '.join(name for name in stages if name != 'base') or 'none'}."
+        )
+        raise CheckFailed(Check("stage", "wrong", found, to_do))
     settings: Stage = stages[stage]
     base = settings.get("extends")
     return {**(_extended(stages, str(base), (*extending, stage)) if base else {}), **settings}
@@ -125,7 +128,7 @@ def _problems(settings: Stage) -> Iterator[Check]:
     for key, shape in SHAPES.items():
         if not isinstance(settings.get(key, shape()), shape):
             written = "an object, in { }" if shape is dict else "a list, in [ ]"
-            raise Unreadable(Check("value", "wrong", f"{key} is not what Zappa reads", f"Write it as {written}."))
+            raise CheckFailed(Check("value", "wrong", f"{key} is not what Zappa reads", f"Write it as {written}."))
     yield from _placeholders(settings, "placeholder")
     yield from _misspelt(settings)
     yield from _values(settings)
@@ -209,7 +212,7 @@ def _unknown(path: str, keys: Iterable[str], place: str) -> Iterator[Check]:
     known = known_keys()[place]
     for key in keys:
         if key not in known:
-            to_do = meant(key, known) or "Remove it: Zappa ignores it in silence."
+            to_do = did_you_mean(key, known) or "Remove it: Zappa ignores it in silence."
             yield Check("key", "wrong", f"{path}{key} is no key that Zappa knows", to_do)
 
 
@@ -225,7 +228,7 @@ def _names(place: str, environment: Mapping[str, Any]) -> Iterator[Check]:
         elif name == AT_INIT and place != "aws_environment_variables":
             yield Check("name", "wrong", f"{place}: {name} comes too late", "Move it to aws_environment_variables.")
         elif name not in (*SETTING_NAMES, AT_INIT) and not name.startswith(READ_BY_OTHERS):
-            close = meant(name, SETTING_NAMES)
+            close = did_you_mean(name, SETTING_NAMES)
             to_do = close or "Remove it, or see the README for the names."
             yield Check("name", "wrong" if close else "advice", f"{place}: {name} is no setting of QuoteAPI", to_do)
 
@@ -416,10 +419,10 @@ def _remote(settings: Stage, env_file: Path | None) -> dict[str, Any]:
     try:
         remote = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise Unreadable(Check("remote env", "wrong", f"{where} is no JSON: {error}", "Mend it.")) from error
+        raise CheckFailed(Check("remote env", "wrong", f"{where} is no JSON: {error}", "Mend it.")) from error
     if not isinstance(remote, dict):
         to_do = "See docs/remote-env.json for how it is written."
-        raise Unreadable(Check("remote env", "wrong", f"{where} is not one JSON object", to_do))
+        raise CheckFailed(Check("remote env", "wrong", f"{where} is not one JSON object", to_do))
     return remote
 
 
@@ -427,10 +430,10 @@ def _from_s3(settings: Stage, url: str) -> bytes:
     bucket, key = urlsplit(url).netloc, urlsplit(url).path.strip("/")
     if PLACEHOLDER.search(url):
         to_do = "Fill that in or, before it is uploaded: --env-file FILE"
-        raise Unreadable(Check("remote env", "advice", "not looked at, as nobody knows where it is", to_do))
+        raise CheckFailed(Check("remote env", "advice", "not looked at, as nobody knows where it is", to_do))
     if not (bucket and key):
         found = f"remote_env is {url}, which Zappa ignores in silence"
-        raise Unreadable(Check("remote env", "wrong", found, "Write it as in s3://BUCKET/quoteapi-prod.json."))
+        raise CheckFailed(Check("remote env", "wrong", found, "Write it as in s3://BUCKET/quoteapi-prod.json."))
     import boto3  # noqa: PLC0415 most of what is looked at needs no AWS
     from botocore.config import Config  # noqa: PLC0415
     from botocore.exceptions import (  # noqa: PLC0415
@@ -445,14 +448,14 @@ def _from_s3(settings: Stage, url: str) -> bytes:
         config = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
         return session.client("s3", config=config).get_object(Bucket=bucket, Key=key)["Body"].read()
     except ClientError as error:
-        raise Unreadable(_refused(url, error.response.get("Error", {}).get("Code", ""))) from None
+        raise CheckFailed(_refused(url, error.response.get("Error", {}).get("Code", ""))) from None
     except (NoConnection, HTTPClientError):
         to_do = "Is the network up, and aws_region right? Or look at a file on this machine: --env-file FILE"
-        raise Unreadable(Check("remote env", "wrong", "not looked at: S3 cannot be reached", to_do)) from None
+        raise CheckFailed(Check("remote env", "wrong", "not looked at: S3 cannot be reached", to_do)) from None
     except BotoCoreError as error:
         to_do = "Run `aws configure`, or `aws sso login`. Or look at a file on this machine: --env-file FILE"
         found = f"not looked at: no AWS credentials can be used ({type(error).__name__})"
-        raise Unreadable(Check("remote env", "wrong", found, to_do)) from None
+        raise CheckFailed(Check("remote env", "wrong", found, to_do)) from None
 
 
 def _refused(url: str, code: str) -> Check:
@@ -478,11 +481,11 @@ def _together(stage: Stage, environment: Mapping[str, str]) -> Iterator[Check]:
     """Look at the settings as the service will find them, where it will be."""
     try:
         settings = read_settings({**environment, "AWS_LAMBDA_FUNCTION_NAME": "quoteapi"})
-    except WrongSetting as error:
+    except SettingsError as error:
         yield Check("settings", "wrong", str(error), "Mend it: the service would not start.")
         return
     yield Check("settings", "ok", "the service starts with them")
-    if settings.state_is_shared:
+    if settings.has_shared_state:
         yield Check("database", "ok", "on a server")
     else:
         found = "quotes only: every container of Lambda has its own database, so nobody can subscribe"
@@ -504,9 +507,9 @@ def _together(stage: Stage, environment: Mapping[str, str]) -> Iterator[Check]:
 
 def unknown_countries(settings: Settings) -> Iterator[Check]:
     """Look for countries that are none."""
-    from quoteapi.subscriptions.phone import regions  # noqa: PLC0415
+    from quoteapi.subscriptions.phone import all_countries  # noqa: PLC0415
 
-    if settings.allowed_regions and (unknown := settings.allowed_regions - {ANY_REGION} - regions()):
+    if settings.sms_allowed_regions and (unknown := settings.sms_allowed_regions - {ANY_REGION} - all_countries()):
         found = f"SMS_ALLOWED_REGIONS has {', '.join(sorted(unknown))}, which is no country"
         yield Check("countries", "wrong", found, "Countries are written as in IN or GB.")
 
@@ -522,7 +525,7 @@ def _upstream(settings: Settings) -> Iterator[Check]:
 
 def _address(stage: Stage, settings: Settings) -> Iterator[Check]:
     if not stage.get("domain"):
-        if settings.state_is_shared and settings.public_url is None:
+        if settings.has_shared_state and settings.public_url is None:
             to_do = "Set PUBLIC_URL to the address that zappa deploy prints, stage and all."
             yield Check("address", "advice", "SMS do not say where to leave", to_do)
         return

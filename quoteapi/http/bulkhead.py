@@ -15,7 +15,7 @@ _stuck = Event()
 
 
 @contextmanager
-def few_at_once() -> Iterator[None]:
+def bulkhead() -> Iterator[None]:
     """Keep threads free for those who read quotes, however slowly a client sends, SNS answers, or a search goes.
 
     Who has to wait long is told to come back.

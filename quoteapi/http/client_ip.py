@@ -20,12 +20,12 @@ _PORT = re.compile(r"^(?:\[(.+)\](?::\d+)?|([\d.]+):\d+)$", re.ASCII)
 """Some proxies write the port, too."""
 
 
-def client_address(req: falcon.Request, settings: Settings) -> str:
-    """Answer who asks, as `address_in` knows them."""
-    return address_in(req.env, settings)
+def client_ip(req: falcon.Request, settings: Settings) -> str:
+    """Answer who asks, as `client_ip_from_environ` knows them."""
+    return client_ip_from_environ(req.env, settings)
 
 
-def address_in(env: "WSGIEnvironment", settings: Settings) -> str:
+def client_ip_from_environ(env: "WSGIEnvironment", settings: Settings) -> str:
     """Answer who asks: an IPv4 address, or the /64 of an IPv6 one, which is what one customer gets.
 
     API Gateway says who it is in its event. Elsewhere it is who connected or, if that is a trusted proxy, the last

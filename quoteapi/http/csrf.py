@@ -7,7 +7,7 @@ import falcon
 from quoteapi.settings import Settings
 
 
-def refuse_other_sites(req: falcon.Request, settings: Settings) -> None:
+def check_csrf(req: falcon.Request, settings: Settings) -> None:
     """Let pass what a program sends, or a page of ours, or one that `CORS_ORIGINS` names; nothing else in a browser.
 
     Else any page on the web could have its readers ask for codes, from their addresses and not its own. Browsers tell

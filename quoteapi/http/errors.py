@@ -9,15 +9,15 @@ from functools import partial
 import falcon
 from peewee import DatabaseError, InterfaceError
 
-from quoteapi.http.html import prefers_page
-from quoteapi.http.rate_limit import tell
-from quoteapi.http.subscription_form import NEW_CODE, WHERE_QUOTES_ARE, answer_problem
-from quoteapi.quotes.errors import DateToCome, NoQuoteFound
+from quoteapi.http.html import prefers_html
+from quoteapi.http.rate_limit import set_rate_limit_headers
+from quoteapi.http.subscription_form import NEW_CODE, WHERE_QUOTES_ARE, respond_with_problem_page
+from quoteapi.quotes.errors import FutureDate, QuoteNotFound
 from quoteapi.settings import Settings
-from quoteapi.storage.database import FAULTS
-from quoteapi.subscriptions.otp import CodeExpired, NoCodeAskedFor, WrongCode
-from quoteapi.subscriptions.rate_limits import RegionNotServed, SmsSwitchedOff, TooMany
-from quoteapi.subscriptions.service import CodeNotSent, NotShared, RepliedStop
+from quoteapi.storage.database import PROGRAMMING_ERRORS
+from quoteapi.subscriptions.otp import NoOtpRequested, OtpExpired, WrongOtp
+from quoteapi.subscriptions.rate_limits import CountryNotServed, RateLimited, SmsDisabled
+from quoteapi.subscriptions.service import NoSharedState, OptedOut, OtpNotSent
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_SECONDS = 30
@@ -27,19 +27,19 @@ Report = Callable[[Settings, falcon.Request, Exception], None]
 log = logging.getLogger(__name__)
 
 
-def add_problems(app: "falcon.App[falcon.Request, falcon.Response]", settings: Settings, report: Report) -> None:
+def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]", settings: Settings, report: Report) -> None:
     """Make every error of an app a problem document; on Lambda, report those that are faults of ours."""
     app.set_error_serializer(partial(_write, settings))
-    app.add_error_handler(DateToCome, _date_to_come)
-    app.add_error_handler(NoQuoteFound, _no_quote_found)
-    app.add_error_handler(TooMany, _too_many)
-    app.add_error_handler(RegionNotServed, _region_not_served)
-    app.add_error_handler(RepliedStop, _replied_stop)
-    app.add_error_handler((WrongCode, CodeExpired, NoCodeAskedFor), _not_the_code)
-    app.add_error_handler((NotShared, SmsSwitchedOff, CodeNotSent), _no_sms)
+    app.add_error_handler(FutureDate, _date_to_come)
+    app.add_error_handler(QuoteNotFound, _no_quote_found)
+    app.add_error_handler(RateLimited, _too_many)
+    app.add_error_handler(CountryNotServed, _region_not_served)
+    app.add_error_handler(OptedOut, _replied_stop)
+    app.add_error_handler((WrongOtp, OtpExpired, NoOtpRequested), _not_the_code)
+    app.add_error_handler((NoSharedState, SmsDisabled, OtpNotSent), _no_sms)
     app.add_error_handler((DatabaseError, InterfaceError, sqlite3.Error), _database_away)
     unforeseen = partial(_unforeseen, settings, report)
-    app.add_error_handler(FAULTS, unforeseen)
+    app.add_error_handler(PROGRAMMING_ERRORS, unforeseen)
     app.add_error_handler(Exception, unforeseen)
 
 
@@ -52,8 +52,8 @@ def _write(settings: Settings, req: falcon.Request, resp: falcon.Response, error
         detail = f"{req.method} does not work here. Send one of: {resp.get_header('Allow')}."
     # Falcon's own titles repeat the number, as in "404 Not Found".
     title = str(error.title or error.status).removeprefix(f"{error.status_code} ")
-    if prefers_page(req, resp):
-        answer_problem(req, resp, settings, title, detail)
+    if prefers_html(req, resp):
+        respond_with_problem_page(req, resp, settings, title, detail)
         return
     document: dict[str, object] = {"title": title, "status": error.status_code}
     if detail is not None:
@@ -63,19 +63,19 @@ def _write(settings: Settings, req: falcon.Request, resp: falcon.Response, error
     resp.set_header("Cache-Control", "no-store")
 
 
-def _date_to_come(req: falcon.Request, resp: falcon.Response, error: DateToCome, params: object) -> None:
+def _date_to_come(req: falcon.Request, resp: falcon.Response, error: FutureDate, params: object) -> None:
     raise falcon.HTTPBadRequest(
         title="Invalid date",
         description=f"The quote of {error} is not decided yet. Send a date up to today; days begin at midnight UTC.",
     ) from error
 
 
-def _no_quote_found(req: falcon.Request, resp: falcon.Response, error: NoQuoteFound, params: object) -> None:
+def _no_quote_found(req: falcon.Request, resp: falcon.Response, error: QuoteNotFound, params: object) -> None:
     raise falcon.HTTPNotFound(title="No quote found", description=str(error)) from error
 
 
-def _too_many(req: falcon.Request, resp: falcon.Response, error: TooMany, params: object) -> None:
-    tell(resp, error.left)
+def _too_many(req: falcon.Request, resp: falcon.Response, error: RateLimited, params: object) -> None:
+    set_rate_limit_headers(resp, error.left)
     minutes = -(-error.retry_after // 60)
     wait = f"{error.retry_after} seconds" if minutes == 1 else f"{minutes} minutes"
     raise falcon.HTTPTooManyRequests(
@@ -83,11 +83,11 @@ def _too_many(req: falcon.Request, resp: falcon.Response, error: TooMany, params
     ) from error
 
 
-def _region_not_served(req: falcon.Request, resp: falcon.Response, error: RegionNotServed, params: object) -> None:
+def _region_not_served(req: falcon.Request, resp: falcon.Response, error: CountryNotServed, params: object) -> None:
     raise falcon.HTTPBadRequest(title="Country not served", description=str(error)) from error
 
 
-def _replied_stop(req: falcon.Request, resp: falcon.Response, error: RepliedStop, params: object) -> None:
+def _replied_stop(req: falcon.Request, resp: falcon.Response, error: OptedOut, params: object) -> None:
     raise falcon.HTTPConflict(
         title="Number replied STOP",
         description=(
@@ -99,11 +99,11 @@ def _replied_stop(req: falcon.Request, resp: falcon.Response, error: RepliedStop
 
 
 def _not_the_code(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
-    if isinstance(error, WrongCode):
+    if isinstance(error, WrongOtp):
         tries = f"{error.tries_left} {'try' if error.tries_left == 1 else 'tries'} left"
         locked = "" if error.tries_left else ", and the number is locked for a while"
         title, detail = "Wrong OTP", f"This is not the code of the newest SMS; {tries}{locked}. No new SMS was sent."
-    elif isinstance(error, CodeExpired):
+    elif isinstance(error, OtpExpired):
         title, detail = "OTP expired", f"The code has expired. {NEW_CODE}"
     else:
         title, detail = "No OTP asked for", f"No code was asked for, or it was used. {NEW_CODE}"
@@ -111,12 +111,12 @@ def _not_the_code(req: falcon.Request, resp: falcon.Response, error: Exception, 
 
 
 def _no_sms(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
-    if isinstance(error, NotShared):
+    if isinstance(error, NoSharedState):
         detail = (
             "Subscribing is not possible here: this service has no database that its machines share, and an SQLite"
             " file is none. Its operator has to set DATABASE_URL."
         )
-    elif isinstance(error, SmsSwitchedOff):
+    elif isinstance(error, SmsDisabled):
         detail = "The operator of this service has switched SMS off for now."
     else:
         detail = "The SMS could not be sent just now, or may be late. If none comes, try again in a minute."

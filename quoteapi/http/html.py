@@ -7,11 +7,11 @@ from pathlib import Path
 import falcon
 
 from quoteapi.http.templates import render
-from quoteapi.http.urls import home_of
+from quoteapi.http.urls import link_prefix
 from quoteapi.settings import Settings
 
 ASSETS = Path(__file__).with_name("assets")
-KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+ASSET_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 PAGE_SECONDS = 300
 """How long caches keep a page, which is less than the quote of the day lasts: a new release shows soon."""
 LONGEST_ACCEPT = 1_000
@@ -26,7 +26,7 @@ PAGE_HEADERS = {
 }
 
 
-def prefers_page(req: falcon.Request, resp: falcon.Response) -> bool:
+def prefers_html(req: falcon.Request, resp: falcon.Response) -> bool:
     """Whether a client would rather have a page than JSON: browsers say so, curl and programs do not.
 
     The answer's `Vary` says that this was asked.
@@ -38,11 +38,11 @@ def prefers_page(req: falcon.Request, resp: falcon.Response) -> bool:
     return req.client_prefers((falcon.MEDIA_JSON, falcon.MEDIA_HTML)) == falcon.MEDIA_HTML
 
 
-def answer_page(
+def respond_with_page(
     req: falcon.Request, resp: falcon.Response, settings: Settings, template: str, max_age: int, **values: object
 ) -> None:
     """Answer a page from a template, which caches may keep for so many seconds."""
-    send_page(resp, render_page(template, home_of(req, settings), **values), max_age)
+    send_page(resp, render_page(template, link_prefix(req, settings), **values), max_age)
 
 
 def render_page(template: str, home: str, **values: object) -> str:
@@ -60,7 +60,7 @@ def send_page(resp: falcon.Response, page: str, max_age: int) -> None:
 
 @lru_cache(maxsize=1)
 def _assets() -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(ASSETS.iterdir()) if path.suffix in KINDS}
+    return {path.name: path.read_bytes() for path in sorted(ASSETS.iterdir()) if path.suffix in ASSET_TYPES}
 
 
 @lru_cache(maxsize=1)

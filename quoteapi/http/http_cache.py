@@ -6,29 +6,29 @@ from typing import NamedTuple
 
 import falcon
 
-from quoteapi.clock import seconds_to_midnight
+from quoteapi.clock import seconds_until_midnight
 
 UNSURE_SECONDS = 10
 """How long caches keep what was answered while the database was away."""
 
 
-class Rendered(NamedTuple):
+class CachedBody(NamedTuple):
     """What is answered all day; where it is not sure, the database was away."""
 
     body: bytes
     etag: str
-    is_sure: bool
+    is_authoritative: bool
 
     @classmethod
-    def of(cls, body: bytes, is_sure: bool) -> "Rendered":
+    def of(cls, body: bytes, is_sure: bool) -> "CachedBody":
         """Make one of a body."""
         return cls(body, f'"{hashlib.blake2b(body, digest_size=8).hexdigest()}"', is_sure)
 
 
-def answer_until_midnight(  # noqa: PLR0913
+def respond_until_midnight(  # noqa: PLR0913
     req: falcon.Request,
     resp: falcon.Response,
-    rendered: Rendered,
+    rendered: CachedBody,
     now: datetime,
     *,
     media_type: str = falcon.MEDIA_JSON,
@@ -46,8 +46,10 @@ def answer_until_midnight(  # noqa: PLR0913
         resp.content_type = media_type
 
 
-def _caching(rendered: Rendered, now: datetime, scope: str = "public") -> list[tuple[str, str]]:
-    seconds = seconds_to_midnight(now) if rendered.is_sure else min(UNSURE_SECONDS, seconds_to_midnight(now))
+def _caching(rendered: CachedBody, now: datetime, scope: str = "public") -> list[tuple[str, str]]:
+    seconds = (
+        seconds_until_midnight(now) if rendered.is_authoritative else min(UNSURE_SECONDS, seconds_until_midnight(now))
+    )
     return [("etag", rendered.etag), ("cache-control", f"{scope}, max-age={seconds}")]
 
 

@@ -11,9 +11,9 @@ from urllib.parse import quote
 import falcon
 
 from quoteapi import clock
-from quoteapi.http.client_ip import address_in
-from quoteapi.http.rate_limit import CountedReads, ReadLimit
-from quoteapi.http.resources.quotes import Daily
+from quoteapi.http.client_ip import client_ip_from_environ
+from quoteapi.http.rate_limit import ReadRateLimit, ReadRateLimitMiddleware
+from quoteapi.http.resources.quotes import DailyQuote
 from quoteapi.observability import logs
 from quoteapi.settings import Settings
 from quoteapi.storage import models
@@ -32,14 +32,14 @@ class App(falcon.App[falcon.Request, falcon.Response]):
     the two, and `make bench` shows what it is worth.
     """
 
-    def __init__(self, daily: Daily, identify: "_Identify", settings: Settings, now: clock.Clock) -> None:
+    def __init__(self, daily: DailyQuote, identify: "_Identify", settings: Settings, now: clock.Clock) -> None:
         origins = settings.cors_origins
         of_a_setting = _cors_headers(origins)
         self._headers_of_all = [("x-content-type-options", "nosniff"), *of_a_setting]
-        self._reads = ReadLimit(settings.read_limit) if settings.read_limit is not None else None
+        self._reads = ReadRateLimit(settings.read_limit) if settings.read_limit is not None else None
         middleware: list[Any] = [_RequestLog(identify), _Connection()]
         if self._reads is not None:
-            middleware.append(CountedReads(self._reads, settings, now))
+            middleware.append(ReadRateLimitMiddleware(self._reads, settings, now))
         if origins:
             allowed = "*" if origins == ("*",) else origins
             middleware.append(falcon.CORSMiddleware(allowed, expose_headers=EXPOSED_HEADERS))
@@ -62,7 +62,7 @@ class App(falcon.App[falcon.Request, falcon.Response]):
             and (allowance := self._allowance(env, now)) is not None
         ):
             identity = self._identify(env)
-            logs.request_line("GET", "/daily", 200)
+            logs.log_request("GET", "/daily", 200)
             headers = [("x-request-id", identity), *answer.headers, *allowance, *self._headers_of_all]
             start_response("200 OK", headers)
             return (answer.body,)
@@ -75,7 +75,7 @@ class App(falcon.App[falcon.Request, falcon.Response]):
         """Count a request. Answer the headers that tell what is left, None if it is one too many."""
         if self._reads is None:
             return []
-        left, seconds = self._reads.count(address_in(env, self._settings), now)
+        left, seconds = self._reads.count(client_ip_from_environ(env, self._settings), now)
         return self._reads.headers(left, seconds) if left >= 0 else None
 
 
@@ -112,7 +112,7 @@ class _RequestLog:
     ) -> None:
         # The route and not the path; neither that nor the method is what a stranger wrote.
         method = req.method if req.method in falcon.HTTP_METHODS else "(no such method)"
-        logs.request_line(method, req.uri_template or _nowhere(resp), resp.status_code)
+        logs.log_request(method, req.uri_template or _nowhere(resp), resp.status_code)
 
 
 def _nowhere(resp: falcon.Response) -> str:

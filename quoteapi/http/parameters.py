@@ -13,18 +13,18 @@ DIGITS = 9
 """So many fit into what a database takes for a number."""
 
 
-def filters_asked_for(req: falcon.Request, *names: str) -> Filters:
+def parse_filters(req: falcon.Request, *names: str) -> Filters:
     """Read those filters of a query that have a meaning here. Raises `falcon.HTTPBadRequest`."""
     return Filters(
         category=_name(req, "category") if "category" in names else None,
         author=_name(req, "author") if "author" in names else None,
-        max_length=number(req, "max_length") if "max_length" in names else None,
-        min_length=number(req, "min_length") if "min_length" in names else None,
+        max_length=parse_positive_integer(req, "max_length") if "max_length" in names else None,
+        min_length=parse_positive_integer(req, "min_length") if "min_length" in names else None,
         words=_words(req) if "q" in names else None,
     )
 
 
-def number(req: falcon.Request, name: str) -> int | None:
+def parse_positive_integer(req: falcon.Request, name: str) -> int | None:
     """Read a number of 1 or more; one too large for a database counts as the largest."""
     text = req.get_param(name) or None
     if text is None:
@@ -61,7 +61,7 @@ def _words(req: falcon.Request) -> str | None:
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
-def date_of(text: str) -> date:
+def parse_date(text: str) -> date:
     """Read a date, strictly of the form YYYY-MM-DD: Python itself would take 20261122 and 2026-W47-7 too.
 
     Raises `ValueError`.
@@ -69,12 +69,12 @@ def date_of(text: str) -> date:
     return date.fromisoformat(text if _DATE.fullmatch(text) else "")
 
 
-def _date_asked_for(req: falcon.Request) -> date | None:
+def date_parameter(req: falcon.Request) -> date | None:
     text = req.get_param("date")
     if text is None:
         return None
     try:
-        return date_of(text)
+        return parse_date(text)
     except ValueError as error:
         raise falcon.HTTPBadRequest(
             title="Invalid date", description="Send the date as YYYY-MM-DD, for example ?date=2026-11-22."
@@ -84,7 +84,7 @@ def _date_asked_for(req: falcon.Request) -> date | None:
 MOST_DIGITS = 9
 
 
-def quote_with(quote_id: str) -> Quote:
+def get_quote(quote_id: str) -> Quote:
     """Answer the quote with the id that an address has. Raises `falcon.HTTPNotFound`."""
     known = re.fullmatch(rf"[1-9]\d{{0,{MOST_DIGITS - 1}}}", quote_id, re.ASCII)
     row: Quote | None = Quote.get_or_none(Quote.id == int(quote_id)) if known else None

@@ -12,9 +12,9 @@ from threading import Lock
 import falcon
 
 from quoteapi.clock import Clock
-from quoteapi.http.client_ip import address_in
-from quoteapi.settings import Settings, Window
-from quoteapi.subscriptions.rate_limits import Left, TooMany
+from quoteapi.http.client_ip import client_ip_from_environ
+from quoteapi.settings import RateLimit, Settings
+from quoteapi.subscriptions.rate_limits import RateLimited, RateLimitStatus
 
 MOST_ADDRESSES = 20_000
 """How many addresses a process remembers: some megabytes. A stranger with more gains little by having all forgotten."""
@@ -31,14 +31,14 @@ class _Counts(dict[str, "count[int]"]):
         return self.setdefault(address, count(1))
 
 
-class ReadLimit:
+class ReadRateLimit:
     """So many requests of an address in a window. The next window begins with the first request after it.
 
     All addresses share the window: the answers of a second have the same time left, and old counts go all at once.
     """
 
-    def __init__(self, window: Window) -> None:
-        self._most = window.most
+    def __init__(self, window: RateLimit) -> None:
+        self._most = window.limit
         self._length = timedelta(seconds=window.seconds)
         self._policy = ("ratelimit-policy", _policy("reads", window))
         self._window = _NEVER, _NEVER
@@ -67,34 +67,34 @@ class ReadLimit:
         return seconds, counts
 
 
-class CountedReads:
+class ReadRateLimitMiddleware:
     """Counts every request but those for `/health`, which machines ask, and OPTIONS, which browsers add."""
 
-    def __init__(self, limit: ReadLimit, settings: Settings, now: Clock) -> None:
+    def __init__(self, limit: ReadRateLimit, settings: Settings, now: Clock) -> None:
         self._limit = limit
         self._settings = settings
         self._now = now
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Tell what is left. Raises `TooMany`."""
+        """Tell what is left. Raises `RateLimited`."""
         if req.method == "OPTIONS" or req.path == "/health":
             return
-        left, seconds = self._limit.count(address_in(req.env, self._settings), self._now())
+        left, seconds = self._limit.count(client_ip_from_environ(req.env, self._settings), self._now())
         for name, value in self._limit.headers(max(0, left), seconds):
             resp.set_header(name, value)
         if left < 0:
-            raise TooMany("Too many requests from your address.", seconds)
+            raise RateLimited("Too many requests from your address.", seconds)
 
 
-def tell(resp: falcon.Response, lefts: Iterable[Left]) -> None:
+def set_rate_limit_headers(resp: falcon.Response, lefts: Iterable[RateLimitStatus]) -> None:
     """Tell what other limits leave to a client, besides what is told already."""
     for left in lefts:
-        resp.append_header("RateLimit-Policy", _policy(left.policy, left.window))
-        resp.append_header("RateLimit", _left(left.policy, left.left, left.seconds))
+        resp.append_header("RateLimit-Policy", _policy(left.policy, left.limit))
+        resp.append_header("RateLimit", _left(left.policy, left.remaining, left.seconds))
 
 
-def _policy(name: str, window: Window) -> str:
-    return f'"{name}";q={window.most};w={window.seconds}'
+def _policy(name: str, window: RateLimit) -> str:
+    return f'"{name}";q={window.limit};w={window.seconds}'
 
 
 def _left(name: str, left: int, seconds: int) -> str:

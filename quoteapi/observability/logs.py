@@ -22,7 +22,7 @@ _package = logging.getLogger("quoteapi")
 _writer: "_Writer | None" = None
 
 
-def configure(settings: "Settings") -> None:
+def configure_logging(settings: "Settings") -> None:
     """Write lines of the settings' level and above to standard error. Until this is called there are none of requests.
 
     On Lambda, which stops the clock when an answer goes, a request's line is written before that.
@@ -39,7 +39,7 @@ def configure(settings: "Settings") -> None:
     logging.getLogger("zappa.wsgi").setLevel(logging.WARNING)
 
 
-def request_line(method: str, route: str, status: int) -> None:
+def log_request(method: str, route: str, status: int) -> None:
     """Write the line of a request that was answered. It goes round `logging`, which takes ten times as long."""
     if _writer is not None and _package.isEnabledFor(logging.INFO):
         _writer.add(f"{_stamp(int(time.time()))} INFO {method} {route} {status} [{request_id.get()}]\n")
@@ -105,14 +105,14 @@ class _Formatter(logging.Formatter):
         self._settings = settings
 
     def format(self, record: logging.LogRecord) -> str:
-        from quoteapi.observability.redaction import without_secrets  # noqa: PLC0415 most starts have nothing to say but requests
+        from quoteapi.observability.redaction import redact  # noqa: PLC0415 most starts have nothing to say but requests
 
         line = f"{_stamp(int(record.created))} {record.levelname} "
         # What an error says may have a number in it, as a database's does that names the row, or a password.
-        said = without_secrets(self._settings, record.getMessage())
+        said = redact(self._settings, record.getMessage())
         ending = f" [{request_id.get()}]"
         if record.exc_info:
-            ending += f"\n{without_secrets(self._settings, self.formatException(record.exc_info))}"
+            ending += f"\n{redact(self._settings, self.formatException(record.exc_info))}"
         return f"{line}{said}{ending}"
 
 

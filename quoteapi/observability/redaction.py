@@ -17,7 +17,7 @@ from quoteapi.settings import Settings
 _NUMBER_IN_TEXT = re.compile(r"(?i:(?<=\+)\d{7,15}|(?<=%2B)\d{7,15}|(?<![0-9a-z.])\d{8,15})(?![0-9A-Za-z])")
 
 
-def masked(mobile: str) -> str:
+def mask_number(mobile: str) -> str:
     """Answer a number with its middle hidden, as in +91••••••0001."""
     digits = mobile.lstrip("+")
     shown = mobile[: len(mobile) - len(digits)] + digits[:2]
@@ -25,9 +25,9 @@ def masked(mobile: str) -> str:
     return shown + "•" * (len(digits) - 2 - left) + digits[len(digits) - left :]
 
 
-def without_numbers(text: str) -> str:
+def mask_numbers(text: str) -> str:
     """Answer a text with every phone number in it masked, and whatever looks like one."""
-    return _NUMBER_IN_TEXT.sub(lambda found: masked(found[0]), text)
+    return _NUMBER_IN_TEXT.sub(lambda found: mask_number(found[0]), text)
 
 
 MOST_READ = 128_000, 128_000
@@ -50,16 +50,16 @@ _LONG_ENOUGH = 12
 _SHORTEST = 4
 """With fewer characters, hiding it would leave nothing to read."""
 _KEY = re.compile(r"(?i)pass|key|token|secret")
-OF_OTHERS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD")
+OTHER_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD")
 """What Lambda gives a function to call AWS with, and what libpq reads."""
 
 
-def without_secrets(settings: Settings, text: str) -> str:
+def redact(settings: Settings, text: str) -> str:
     """Answer a text without what the settings keep secret, and without what looks like a number, a code or a token."""
-    shown = _secrets(settings).sub(_HIDDEN, shortened(text, *MOST_READ))
+    shown = _secrets(settings).sub(_HIDDEN, truncate_middle(text, *MOST_READ))
     for telling, instead in _TELLING:
         shown = telling.sub(instead, shown)
-    shown = without_numbers(_WITH_GAPS.sub(lambda found: _number_hidden(found[0]), shown))
+    shown = mask_numbers(_WITH_GAPS.sub(lambda found: _number_hidden(found[0]), shown))
     return CODE.sub("••••••", shown)
 
 
@@ -69,7 +69,7 @@ def _number_hidden(text: str) -> str:
 
 
 def _secrets(settings: Settings) -> re.Pattern[str]:
-    return _pattern(settings, tuple(os.environ.get(name) for name in OF_OTHERS))
+    return _pattern(settings, tuple(os.environ.get(name) for name in OTHER_SECRETS))
 
 
 @lru_cache(maxsize=2)
@@ -109,7 +109,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
 """What SNS takes in no message."""
 
 
-def shortened(text: str, begin: int, end: int) -> str:
+def truncate_middle(text: str, begin: int, end: int) -> str:
     """Answer a text or, where it has more bytes than that, its begin and its end."""
     octets = _CONTROL.sub("?", text).encode("utf-8", "backslashreplace")
     if len(octets) > begin + end:

@@ -63,7 +63,7 @@ def _quote(quotation: Quotation, room: float) -> Block:
     rise, leading, fall = (1.0, 1.62, 0.6) if any(map(_is_tall, quotation.quote)) else (0.72, 1.3, 0.25)
     verses = quotation.lines
     for size in SIZES:
-        lines = [line for verse in verses for line in wrap(verse, MEASURE / size)]
+        lines = [line for verse in verses for line in wrap_text(verse, MEASURE / size)]
         block = Block(size, lines, 0, rise, leading, fall)
         if block.height <= room and (size <= BREAKING_SIZE or _is_whole(verses, lines, MEASURE / size)):
             break
@@ -73,12 +73,12 @@ def _quote(quotation: Quotation, room: float) -> Block:
 def _is_whole(verses: list[str], lines: list[str], measure: float) -> bool:
     """Whether no word was broken, and no line of verse."""
     words = [word for verse in verses for word in _words(verse)]
-    return len(verses) in {1, len(lines)} and all(width_of(word.rstrip()) <= measure for word in words)
+    return len(verses) in {1, len(lines)} and all(estimate_width(word.rstrip()) <= measure for word in words)
 
 
 def _name(text: str, size: int, gap: float) -> Block:
     """Set a name; of one that needs more lines than there are, the end is left out."""
-    lines = wrap(text, MEASURE / size)
+    lines = wrap_text(text, MEASURE / size)
     if len(lines) > NAME_LINES:
         lines = [*lines[: NAME_LINES - 1], f"{lines[NAME_LINES - 1][:-2].rstrip()}…"]
     return Block(size, lines, gap)
@@ -94,13 +94,13 @@ def _is_tall(character: str) -> bool:
     return any(ord(character) in script for script in _TALL)
 
 
-def wrap(text: str, measure: float) -> list[str]:
+def wrap_text(text: str, measure: float) -> list[str]:
     """Break a text into as few lines as will do, and these as even as they get.
 
     `measure` is the length of a line in sizes of its font. A word that is longer is broken between characters.
     """
     parts = [part for word in _words(text) for part in _broken(word, measure)]
-    widths = [(width_of(part), width_of(part.rstrip())) for part in parts]
+    widths = [(estimate_width(part), estimate_width(part.rstrip())) for part in parts]
     best = [(0.0, 0)]
     """For each number of parts, what their lines cost and where the last of them starts."""
     for end in range(1, len(parts) + 1):
@@ -122,7 +122,7 @@ def wrap(text: str, measure: float) -> list[str]:
 
 
 def _broken(word: str, measure: float) -> Iterator[str]:
-    return iter([word]) if width_of(word.rstrip()) <= measure else _clusters(word)
+    return iter([word]) if estimate_width(word.rstrip()) <= measure else _clusters(word)
 
 
 @lru_cache(REMEMBERED_CARDS)
@@ -222,7 +222,7 @@ _BY_SCRIPT = (
 """From which code on letters are how wide."""
 
 
-def width_of(text: str) -> float:
+def estimate_width(text: str) -> float:
     """Estimate the width of a text, in sizes of its font."""
     return sum(map(_width, text))
 
@@ -240,6 +240,6 @@ def _width(character: str) -> float:
         return 1.05
     parts = unicodedata.normalize("NFKD", character)
     if parts != character:
-        return width_of(parts)
+        return estimate_width(parts)
     width = _BY_SCRIPT[bisect(_BY_SCRIPT, (ord(character), 9.0)) - 1][1]
     return width * (1.2 if category == "Lu" else 0.7 if category == "Mc" else 1)

@@ -4,12 +4,12 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 
-from quoteapi.clock import midnight
-from quoteapi.quotes.errors import EMPTY_CATALOGUE, NoQuoteFound
+from quoteapi.clock import start_of_day
+from quoteapi.quotes.errors import EMPTY_CATALOGUE, QuoteNotFound
 from quoteapi.storage.models import Quote
 
 
-def shuffled(place: int, size: int) -> int:
+def permute(place: int, size: int) -> int:
     """Answer where `place` (0 to `size` - 1) goes in a fixed shuffling of `size` things.
 
     A Feistel network over the next power of four, walked until it is inside: every place once, in constant memory. A
@@ -26,33 +26,33 @@ def shuffled(place: int, size: int) -> int:
             return place
 
 
-def scheduled_id(day: date) -> int:
+def scheduled_quote_id(day: date) -> int:
     """Answer the id of the quote that the catalogue gives a date, whatever was stored for it.
 
     The catalogue is used up in rounds: a round is a shuffling of the quotes that were there before it began, one
     a day; a quote added meanwhile waits for the next. So the answer for a date never changes when quotes are added,
-    and machines with the same catalogue agree without talking. Raises `NoQuoteFound` where the catalogue is empty.
+    and machines with the same catalogue agree without talking. Raises `QuoteNotFound` where the catalogue is empty.
     """
-    return _scheduled_ids([day])[day]
+    return scheduled_quote_ids([day])[day]
 
 
-def _scheduled_ids(days: Iterable[date]) -> dict[date, int]:
-    """Answer `scheduled_id` of dates, the earliest first, in no more SQL statements than for the last of them."""
-    sizes = _sizes()
+def scheduled_quote_ids(days: Iterable[date]) -> dict[date, int]:
+    """Answer `scheduled_quote_id` of dates, the earliest first, in no more SQL statements than for the last of them."""
+    sizes = _rounds()
     start, size, holds = next(sizes)
     ids = {}
     for day in days:
         while (day - start).days >= holds:
             start, size, holds = next(sizes)
-        ids[day] = shuffled((day - start).days % size, size) + 1
+        ids[day] = permute((day - start).days % size, size) + 1
     return ids
 
 
-def _sizes() -> Iterator[tuple[date, int, int]]:
+def _rounds() -> Iterator[tuple[date, int, int]]:
     """Answer from which date on rounds have what size, and for how many days that is known to hold, ever further."""
     first = Quote.select(Quote.created_at).order_by(Quote.created_at).limit(1).scalar()
     if first is None:
-        raise NoQuoteFound(EMPTY_CATALOGUE)
+        raise QuoteNotFound(EMPTY_CATALOGUE)
     start, counted_to = first.date(), first + timedelta(microseconds=1)
     while True:
         size = _size_before(counted_to)
@@ -63,7 +63,7 @@ def _sizes() -> Iterator[tuple[date, int, int]]:
         holds = size * ((last_start - start).days // size + 1)
         yield start, size, holds
         start += timedelta(days=holds)
-        counted_to = midnight(start)
+        counted_to = start_of_day(start)
 
 
 def _size_before(moment: datetime) -> int:

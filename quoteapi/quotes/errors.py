@@ -3,9 +3,9 @@
 EMPTY_CATALOGUE = "The catalogue has no quotes."
 
 
-class NoQuoteFound(Exception):
+class QuoteNotFound(Exception):
     """No quote of the catalogue fits what was asked for."""
 
 
-class DateToCome(Exception):
+class FutureDate(Exception):
     """A date whose quote is not decided yet."""

@@ -13,8 +13,8 @@ from peewee import DatabaseError, InterfaceError
 
 from quoteapi.clock import Clock
 from quoteapi.quotes.quotation import Quotation
-from quoteapi.quotes.service import Quotes
-from quoteapi.storage.database import FAULTS, hurried, shipped
+from quoteapi.quotes.service import QuoteService
+from quoteapi.storage.database import PROGRAMMING_ERRORS, statement_timeout, use_bundled_catalogue
 from quoteapi.storage.full_text_search import Filters
 
 log = logging.getLogger(__name__)
@@ -25,44 +25,44 @@ AGAIN = timedelta(seconds=10)
 _Answer = TypeVar("_Answer")
 
 
-class SteadyQuotes:
+class QuotesWithFallback:
     """Quotes for who should get one whatever happens: while the database is away, those of the shipped catalogue."""
 
-    def __init__(self, quotes: Quotes, clock: Clock, random: Random) -> None:
+    def __init__(self, quotes: QuoteService, clock: Clock, random: Random) -> None:
         self._quotes = quotes
-        self._spare = Quotes(clock, random, state_is_shared=False)
+        self._spare = QuoteService(clock, random, has_shared_state=False)
         self._clock = clock
         self._away_until = datetime.min.replace(tzinfo=UTC)
         self._asking: dict[int, float] = {}
         """The threads that ask the database, and since when."""
 
-    def of_date(self, day: date) -> tuple[Quotation, bool]:
+    def quote_of_date(self, day: date) -> tuple[Quotation, bool]:
         """Answer the quote of a date, and whether it is sure: while the database is away, it may be another.
 
-        Raises `DateToCome`, `NoQuoteFound`.
+        Raises `FutureDate`, `QuoteNotFound`.
         """
-        return self._ask(lambda quotes: quotes.of_date(day))
+        return self._ask(lambda quotes: quotes.quote_of_date(day))
 
-    def of_days(self, last: date, count: int) -> tuple[list[tuple[date, Quotation]], bool]:
-        """Answer the quotes of `count` days, the newest first, and whether all are sure, as `of_date` does."""
-        return self._ask(lambda quotes: quotes.of_days(last, count))
+    def quotes_of_days(self, last: date, count: int) -> tuple[list[tuple[date, Quotation]], bool]:
+        """Answer the quotes of `count` days, the newest first, and whether all are sure, as `quote_of_date` does."""
+        return self._ask(lambda quotes: quotes.quotes_of_days(last, count))
 
-    def random(self, filters: Filters) -> Quotation:
-        """Answer another quote each time. Raises `NoQuoteFound` where none fits."""
-        return self._quotes.at_hand(filters) or self._ask(lambda quotes: quotes.random(filters))[0]
+    def random_quote(self, filters: Filters) -> Quotation:
+        """Answer another quote each time. Raises `QuoteNotFound` where none fits."""
+        return self._quotes.prefetched_quote(filters) or self._ask(lambda quotes: quotes.random_quote(filters))[0]
 
-    def _ask(self, question: Callable[[Quotes], _Answer]) -> tuple[_Answer, bool]:
+    def _ask(self, question: Callable[[QuoteService], _Answer]) -> tuple[_Answer, bool]:
         now = self._clock()
         if now >= self._away_until and not self._is_slow():
             try:
-                with hurried(), self._noted():
+                with statement_timeout(), self._noted():
                     return question(self._quotes), True
             except (DatabaseError, InterfaceError) as error:
-                if isinstance(error, FAULTS):
+                if isinstance(error, PROGRAMMING_ERRORS):
                     raise
                 log.error("The database is away, and quotes come from the shipped catalogue: %s", error)  # noqa: TRY400
                 self._away_until = now + AGAIN
-        with shipped():
+        with use_bundled_catalogue():
             return question(self._spare), False
 
     def _is_slow(self) -> bool:

@@ -8,12 +8,18 @@ from itertools import islice
 from typing import IO, Literal, NamedTuple
 
 from quoteapi.clock import Clock
-from quoteapi.quotes.quotation import _COLUMNS, InvalidQuote, Quotation, quotation_of, valid_quotation
-from quoteapi.storage.catalogue import keep_all
-from quoteapi.storage.database import each
+from quoteapi.quotes.quotation import (
+    QUOTATION_COLUMNS,
+    InvalidQuotation,
+    Quotation,
+    quotation_from_row,
+    validate_quotation,
+)
+from quoteapi.storage.catalogue import store_quotations
+from quoteapi.storage.database import iterate_in_batches
 from quoteapi.storage.models import Quote
 
-Format = Literal["csv", "json", "jsonl"]
+FileFormat = Literal["csv", "json", "jsonl"]
 REQUIRED = ("quote", "author", "category")
 COLUMNS = (*REQUIRED, "source")
 IGNORED = ("id", "checked_in", "added")
@@ -25,15 +31,15 @@ class UnreadableFile(Exception):
     """A file that is not of its format, or whose columns are others; the message says which."""
 
 
-class Row(NamedTuple):
+class ImportRow(NamedTuple):
     """What a line of a file holds: a quotation, or why it is none."""
 
     line: int
-    quotation: Quotation | InvalidQuote
+    quotation: Quotation | InvalidQuotation
 
 
 @dataclass(slots=True)
-class Imported:
+class ImportResult:
     """What became of the rows of a file."""
 
     new: int = 0
@@ -44,7 +50,7 @@ class Imported:
     """Whether nothing was stored because something was bad."""
 
 
-def read_quotations(stream: IO[str], form: Format) -> Iterator[Row]:
+def read_quotations(stream: IO[str], form: FileFormat) -> Iterator[ImportRow]:
     """Read quotations one by one; a bad one does not stop the others. Of JSON, elements are counted, not lines.
 
     Raises `UnreadableFile` where the file as a whole cannot be understood.
@@ -52,12 +58,12 @@ def read_quotations(stream: IO[str], form: Format) -> Iterator[Row]:
     readers = {"csv": _read_csv, "json": _read_json, "jsonl": _read_json_lines}
     for line, fields in readers[form](stream):
         try:
-            yield Row(line, _quotation(fields))
-        except InvalidQuote as error:
-            yield Row(line, error)
+            yield ImportRow(line, _quotation(fields))
+        except InvalidQuotation as error:
+            yield ImportRow(line, error)
 
 
-def write_quotations(quotations: Iterable[Quotation], stream: IO[str], form: Format) -> None:
+def write_quotations(quotations: Iterable[Quotation], stream: IO[str], form: FileFormat) -> None:
     """Write quotations one by one, in a form that `read_quotations` reads."""
     if form == "csv":
         writer = csv.writer(stream, lineterminator="\n")
@@ -73,22 +79,22 @@ def write_quotations(quotations: Iterable[Quotation], stream: IO[str], form: For
         stream.write("[]\n" if before == "[\n" else "\n]\n")
 
 
-def import_rows(rows: Iterable[Row], clock: Clock) -> Imported:
+def import_rows(rows: Iterable[ImportRow], clock: Clock) -> ImportResult:
     """Store what is good of `rows`, a batch at a time, so that no other writer waits long."""
-    imported = Imported()
+    imported = ImportResult()
     rows = iter(rows)
     while batch := list(islice(rows, BATCH)):
-        imported.bad += bad_rows(batch)
+        imported.bad += invalid_rows(batch)
         good = [row.quotation for row in batch if isinstance(row.quotation, Quotation)]
-        new = keep_all(good, clock())
+        new = store_quotations(good, clock())
         imported.new += new
         imported.known += len(good) - new
     return imported
 
 
-def bad_rows(rows: Iterable[Row]) -> list[tuple[int, str]]:
+def invalid_rows(rows: Iterable[ImportRow]) -> list[tuple[int, str]]:
     """Answer line and reason of the rows that hold no quotation."""
-    return [(row.line, str(row.quotation)) for row in rows if isinstance(row.quotation, InvalidQuote)]
+    return [(row.line, str(row.quotation)) for row in rows if isinstance(row.quotation, InvalidQuotation)]
 
 
 def _json(quotation: Quotation) -> str:
@@ -96,13 +102,13 @@ def _json(quotation: Quotation) -> str:
 
 
 def _quotation(fields: object) -> Quotation:
-    if isinstance(fields, InvalidQuote):
+    if isinstance(fields, InvalidQuotation):
         raise fields
     if not isinstance(fields, Mapping):
-        raise InvalidQuote("not an object with quote, author and category")
+        raise InvalidQuotation("not an object with quote, author and category")
     if unknown := sorted(str(name) for name in fields if name not in COLUMNS + IGNORED):
-        raise InvalidQuote(f"unknown: {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
-    return valid_quotation(fields)
+        raise InvalidQuotation(f"unknown: {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
+    return validate_quotation(fields)
 
 
 def _read_csv(
@@ -123,12 +129,12 @@ def _read_csv(
         except StopIteration:
             return
         except csv.Error as error:
-            yield line, InvalidQuote(str(error))
+            yield line, InvalidQuotation(str(error))
             continue
         if len(values) == len(header):
             yield line, dict(zip(header, values, strict=True))
         elif values:
-            yield line, InvalidQuote(f"{len(values)} fields, where the first line has {len(header)}")
+            yield line, InvalidQuotation(f"{len(values)} fields, where the first line has {len(header)}")
 
 
 def _read_json(stream: IO[str]) -> Iterator[tuple[int, object]]:
@@ -145,10 +151,10 @@ def _read_json_lines(stream: IO[str]) -> Iterator[tuple[int, object]]:
             try:
                 yield line, json.loads(text)
             except (ValueError, RecursionError) as error:
-                yield line, InvalidQuote(f"not JSON: {error}")
+                yield line, InvalidQuotation(f"not JSON: {error}")
 
 
-def all_quotations() -> Iterator[Quotation]:
+def iterate_quotations() -> Iterator[Quotation]:
     """Answer every quote in order, one by one and in constant memory."""
-    for row in each(Quote.select(Quote.id, *_COLUMNS), Quote.id):
-        yield quotation_of(row)
+    for row in iterate_in_batches(Quote.select(Quote.id, *QUOTATION_COLUMNS), Quote.id):
+        yield quotation_from_row(row)

@@ -15,7 +15,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
-from quoteapi.quotes.quotation import InvalidQuote, Quotation, valid_quotation
+from quoteapi.quotes.quotation import InvalidQuotation, Quotation, validate_quotation
 
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 3.0
@@ -33,7 +33,7 @@ UNNAMED_CATEGORY = "general"
 log = logging.getLogger(__name__)
 
 
-class UnusableAnswer(Exception):
+class UnusableResponse(Exception):
     """The upstream API answered something that is not a quote; the message says what."""
 
 
@@ -45,7 +45,7 @@ class MashapeQuotes:
         self._endpoint = endpoint
         self._host = urlsplit(endpoint).netloc.rpartition("@")[2]
         self._monotonic = monotonic
-        self._breaker = Breaker(monotonic)
+        self._breaker = CircuitBreaker(monotonic)
         self._free = BoundedSemaphore(MOST_AT_ONCE)
         # urllib3's warnings have the whole address, and an address may hold a key.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
@@ -64,10 +64,10 @@ class MashapeQuotes:
         if not self._breaker.lets_through():
             return None
         try:
-            quotation = read_answer(self._asked_in_time())
-        except (requests.RequestException, HTTPError, UnusableAnswer) as error:
+            quotation = parse_response(self._asked_in_time())
+        except (requests.RequestException, HTTPError, UnusableResponse) as error:
             # The class of a transport's error says enough; its text has the address, which may hold a key.
-            reason = str(error) if isinstance(error, UnusableAnswer) else type(error).__name__
+            reason = str(error) if isinstance(error, UnusableResponse) else type(error).__name__
             log.warning("No quote from the upstream API at %s: %s", self._host, reason)
             self._breaker.failed()
             return None
@@ -77,7 +77,7 @@ class MashapeQuotes:
     def _asked_in_time(self) -> bytes:
         """Ask in a thread of its own, and give it up when it takes too long: no socket has a time-out for the whole."""
         if not self._free.acquire(blocking=False):
-            raise UnusableAnswer(f"{MOST_AT_ONCE} requests are under way")
+            raise UnusableResponse(f"{MOST_AT_ONCE} requests are under way")
         answer: Future[bytes] = Future()
 
         def ask() -> None:
@@ -92,7 +92,7 @@ class MashapeQuotes:
         try:
             return answer.result(WHOLE_SECONDS)
         except TimeoutError as error:
-            raise UnusableAnswer(f"its answer took over {WHOLE_SECONDS:.0f} seconds") from error
+            raise UnusableResponse(f"its answer took over {WHOLE_SECONDS:.0f} seconds") from error
 
     def _ask(self) -> bytes:
         deadline = self._monotonic() + WHOLE_SECONDS
@@ -100,48 +100,48 @@ class MashapeQuotes:
         # Redirects are not followed: the key is for this host alone.
         with self._session.get(self._endpoint, timeout=timeouts, stream=True, allow_redirects=False) as response:
             if response.status_code != requests.codes.ok:
-                raise UnusableAnswer(f"it answered {response.status_code}")
+                raise UnusableResponse(f"it answered {response.status_code}")
             answer = b""
             while piece := response.raw.read1(4_096, decode_content=True):
                 answer += piece
                 if len(answer) > MAX_ANSWER_BYTES:
-                    raise UnusableAnswer(f"its answer is over {MAX_ANSWER_BYTES} bytes")
+                    raise UnusableResponse(f"its answer is over {MAX_ANSWER_BYTES} bytes")
                 if self._monotonic() > deadline:
-                    raise UnusableAnswer(f"its answer took over {WHOLE_SECONDS:.0f} seconds")
+                    raise UnusableResponse(f"its answer took over {WHOLE_SECONDS:.0f} seconds")
             return answer
 
 
-def read_answer(answer: bytes) -> Quotation:
+def parse_response(answer: bytes) -> Quotation:
     """Read a quote out of a JSON answer: an object, or a list whose first element is one.
 
     Understands `quote`, `author` and `category` (Mashape's market place, API Ninjas), the `categories` of API Ninjas'
-    second version, and the `q` and `a` of ZenQuotes. Raises `UnusableAnswer`.
+    second version, and the `q` and `a` of ZenQuotes. Raises `UnusableResponse`.
     """
     try:
         parsed = json.loads(answer)
     except (ValueError, RecursionError) as error:
-        raise UnusableAnswer("its answer is not JSON") from error
+        raise UnusableResponse("its answer is not JSON") from error
     item: Any = parsed[0] if isinstance(parsed, list) and parsed else parsed
     if not isinstance(item, dict):
-        raise UnusableAnswer("its answer is neither an object nor a list of one")
+        raise UnusableResponse("its answer is neither an object nor a list of one")
     categories = item.get("categories")
     first_category = categories[0] if isinstance(categories, list) and categories else None
     author = item.get("author", item.get("a"))
     if author == "zenquotes.io":  # its complaint about too many requests comes dressed as a quote
-        raise UnusableAnswer("it asks to be asked less often")
+        raise UnusableResponse("it asks to be asked less often")
     try:
-        return valid_quotation(
+        return validate_quotation(
             {
                 "quote": item.get("quote", item.get("q")),
                 "author": author,
                 "category": item.get("category") or first_category or UNNAMED_CATEGORY,
             }
         )
-    except InvalidQuote as error:
-        raise UnusableAnswer(f"in its answer, {error}") from error
+    except InvalidQuotation as error:
+        raise UnusableResponse(f"in its answer, {error}") from error
 
 
-class Breaker:
+class CircuitBreaker:
     """Lets calls through until `FAILURES_TO_OPEN` in a row failed; then one try every `OPEN_SECONDS`."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from quoteapi.storage.full_text_search import comparable
+from quoteapi.storage.full_text_search import comparison_key
 from quoteapi.storage.models import Quote
 
 MAX_QUOTE_LENGTH = 320
@@ -14,7 +14,7 @@ MOST_LETTERS = 4
 """So many letters a character may stand for on average."""
 
 
-class InvalidQuote(Exception):
+class InvalidQuotation(Exception):
     """A quote that cannot be stored; the message says why."""
 
 
@@ -44,10 +44,10 @@ _INVISIBLE = dict.fromkeys(
 )
 
 
-def valid_quotation(fields: Mapping[str, object]) -> Quotation:
+def validate_quotation(fields: Mapping[str, object]) -> Quotation:
     """Make a quotation of `quote`, `author`, `category` and `source` (which may be left out).
 
-    White space is evened out and invisible characters are dropped. Raises `InvalidQuote`, which names the field.
+    White space is evened out and invisible characters are dropped. Raises `InvalidQuotation`, which names the field.
     """
     source = fields.get("source")
     return Quotation(
@@ -60,24 +60,24 @@ def valid_quotation(fields: Mapping[str, object]) -> Quotation:
 
 def _valid_text(name: str, value: object, most: int, *, may_be_empty: bool = False) -> str:
     if not isinstance(value, str):
-        raise InvalidQuote(f"{name} is missing" if value is None else f"{name} is not text")
+        raise InvalidQuotation(f"{name} is missing" if value is None else f"{name} is not text")
     if len(value) > 10 * most:  # before any work: putting marks in order takes the square of their number
-        raise InvalidQuote(f"{name} has {len(value)} characters; at most {most} fit")
+        raise InvalidQuotation(f"{name} has {len(value)} characters; at most {most} fit")
     text = " ".join(unicodedata.normalize("NFC", value).translate(_INVISIBLE).split())
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
-        raise InvalidQuote(f"{name} has characters that are not text")
-    if not (may_be_empty or comparable(text)):
-        raise InvalidQuote(f"{name} is empty")
+        raise InvalidQuotation(f"{name} has characters that are not text")
+    if not (may_be_empty or comparison_key(text)):
+        raise InvalidQuotation(f"{name} is empty")
     if len(text) > most:
-        raise InvalidQuote(f"{name} has {len(text)} characters; at most {most} fit")
-    if len(comparable(text)) > MOST_LETTERS * most:  # more than an index of PostgreSQL takes
-        raise InvalidQuote(f"{name} has characters that stand for whole words")
+        raise InvalidQuotation(f"{name} has {len(text)} characters; at most {most} fit")
+    if len(comparison_key(text)) > MOST_LETTERS * most:  # more than an index of PostgreSQL takes
+        raise InvalidQuotation(f"{name} has characters that stand for whole words")
     return text
 
 
-def quotation_of(row: Quote) -> Quotation:
+def quotation_from_row(row: Quote) -> Quotation:
     """Answer the quotation that a row holds."""
     return Quotation(row.quote, row.author, row.category, row.source)
 
 
-_COLUMNS = (Quote.quote, Quote.author, Quote.category, Quote.source)
+QUOTATION_COLUMNS = (Quote.quote, Quote.author, Quote.category, Quote.source)

@@ -6,8 +6,8 @@ from typing import Any
 
 from peewee import Select, fn
 
-from quoteapi.quotes.quotation import _COLUMNS, Quotation
-from quoteapi.storage.full_text_search import Filters, found, named
+from quoteapi.quotes.quotation import QUOTATION_COLUMNS, Quotation
+from quoteapi.storage.full_text_search import Filters, filter_by_name, filter_quotes
 from quoteapi.storage.models import Quote, database
 
 BLOCK = 256
@@ -20,7 +20,7 @@ POOLS = 32
 """How many different filters keep fetched quotes at a time."""
 
 
-class _Pool:
+class RandomPool:
     """Quotes that were drawn at random, given out one after another, in a new order each time round."""
 
     def __init__(self, quotations: list[Quotation], drawn_at: datetime, last: Quotation | None) -> None:
@@ -45,7 +45,7 @@ class _Pool:
         return self.last
 
 
-def _block(filters: Filters, pivot: int) -> list[Quotation]:
+def draw_random_quotes(filters: Filters, pivot: int) -> list[Quotation]:
     """Draw up to `BLOCK` quotes that fit, from a random place on and round the end, in one statement.
 
     An index is walked from one point, so the cost does not grow with the catalogue. It is that of the shuffled order
@@ -53,12 +53,12 @@ def _block(filters: Filters, pivot: int) -> list[Quotation]:
     """
     place: Any = pivot
     if filters.max_length is None:
-        query, key = named(Quote.select(*_COLUMNS), filters), Quote.shuffle
+        query, key = filter_by_name(Quote.select(*QUOTATION_COLUMNS), filters), Quote.shuffle
     else:
-        query, key = found(Quote.select(*_COLUMNS), filters)
+        query, key = filter_quotes(Quote.select(*QUOTATION_COLUMNS), filters)
         place = Quote.select(fn.COALESCE(fn.MAX(Quote.id).cast("BIGINT"), 0) * (pivot >> 32) / 2**31)
     after, before = (
-        Select([walked], [getattr(walked.c, column.name) for column in _COLUMNS])
+        Select([walked], [getattr(walked.c, column.name) for column in QUOTATION_COLUMNS])
         for side in (key >= place, key < place)
         for walked in [query.where(side).order_by(key).limit(BLOCK).alias("walked")]
     )

@@ -1,25 +1,25 @@
 """The settings: read once from the environment, typed, and refused with a clear message if invalid."""
 
-from quoteapi.settings.loader import WrongSetting, from_dotenv, load_settings, read_settings, settings_of
-from quoteapi.settings.model import SETTING_NAMES, Settings, address_of
-from quoteapi.settings.parsers import ANY_REGION, AWS_REGION, MAKE_ONE, Window
-from quoteapi.settings.paths import DOTENV, LAMBDA_FOLDER, ROOT, SHIPPED_DATABASE
+from quoteapi.settings.loader import SettingsError, load_settings, read_dotenv, read_settings, settings_for_database
+from quoteapi.settings.model import SETTING_NAMES, Settings, local_url
+from quoteapi.settings.parsers import ANY_REGION, AWS_REGION, HOW_TO_MAKE_A_SECRET, RateLimit
+from quoteapi.settings.paths import BUNDLED_CATALOGUE, DOTENV, LAMBDA_FOLDER, ROOT
 
 __all__ = [
     "ANY_REGION",
     "AWS_REGION",
+    "BUNDLED_CATALOGUE",
     "DOTENV",
+    "HOW_TO_MAKE_A_SECRET",
     "LAMBDA_FOLDER",
-    "MAKE_ONE",
     "ROOT",
     "SETTING_NAMES",
-    "SHIPPED_DATABASE",
+    "RateLimit",
     "Settings",
-    "Window",
-    "WrongSetting",
-    "address_of",
-    "from_dotenv",
+    "SettingsError",
     "load_settings",
+    "local_url",
+    "read_dotenv",
     "read_settings",
-    "settings_of",
+    "settings_for_database",
 ]

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from quoteapi.settings.model import Settings
-from quoteapi.settings.parsers import MAKE_ONE, _database_url
+from quoteapi.settings.parsers import HOW_TO_MAKE_A_SECRET, _database_url
 from quoteapi.settings.paths import DOTENV
 
 
-class WrongSetting(Exception):
+class SettingsError(Exception):
     """A setting that the service cannot start with; the message says what to set."""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the settings from an environment. An empty value counts as not set.
 
-    Raises `WrongSetting`, which names the variable and shows a right value.
+    Raises `SettingsError`, which names the variable and shows a right value.
     """
     values: dict[str, Any] = {}
     for setting in fields(Settings):
@@ -28,45 +28,45 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
                 values[setting.name] = setting.metadata["read"](value)
             except ValueError as error:
                 shown = "" if not setting.repr else f", not {value!r}"
-                raise WrongSetting(f"{name} must be {error}{shown}.") from error
+                raise SettingsError(f"{name} must be {error}{shown}.") from error
     settings = Settings(**values)
     _check_together(settings)
     return settings
 
 
-def settings_of(url: str) -> Settings:
-    """Answer settings that name a database, and say nothing else. Raises `WrongSetting`."""
+def settings_for_database(url: str) -> Settings:
+    """Answer settings that name a database, and say nothing else. Raises `SettingsError`."""
     try:
         return Settings(database_url=_database_url(url))
     except ValueError as error:
-        raise WrongSetting(f"Name a database by {error}.") from error
+        raise SettingsError(f"Name a database by {error}.") from error
 
 
 def _check_together(settings: Settings) -> None:
     if (settings.aws_access_key_id is None) != (settings.aws_secret_access_key is None):
-        raise WrongSetting("aws_access_key_id and aws_secret_access_key go together: set both, or neither.")
+        raise SettingsError("aws_access_key_id and aws_secret_access_key go together: set both, or neither.")
     if settings.jwt_secret is not None and settings.jwt_public_key is not None:
-        raise WrongSetting("JWT_SECRET and JWT_PUBLIC_KEY are two ways to sign tokens: set one of them.")
+        raise SettingsError("JWT_SECRET and JWT_PUBLIC_KEY are two ways to sign tokens: set one of them.")
     signed = settings.jwt_secret is not None or settings.jwt_public_key is not None
     if signed != (settings.jwt_issuer is not None) or signed != (settings.jwt_audience is not None):
-        raise WrongSetting(
+        raise SettingsError(
             "Bearer tokens need JWT_ISSUER, JWT_AUDIENCE, and JWT_SECRET or JWT_PUBLIC_KEY: set all three, or none."
         )
     if not settings.on_lambda and (settings.async_failure or settings.xray_tracing):
-        raise WrongSetting("ASYNC_FAILURE and XRAY_TRACING are for AWS Lambda: remove them here.")
+        raise SettingsError("ASYNC_FAILURE and XRAY_TRACING are for AWS Lambda: remove them here.")
     if settings.on_lambda and settings.database_url is None:
         return  # nobody can subscribe: the rest is not needed
     if settings.secret_key is None and (settings.on_lambda or settings.database_path is None):
         where = "on Lambda, the same for every container" if settings.on_lambda else "with a database that is shared"
-        raise WrongSetting(
-            f"SECRET_KEY must be set {where}; {MAKE_ONE}. It keys what is stored of codes, numbers and addresses."
+        raise SettingsError(
+            f"SECRET_KEY must be set {where}; {HOW_TO_MAKE_A_SECRET}. It keys what is stored of codes, numbers and addresses."
         )
     if settings.on_lambda and settings.gateway == "console":
-        raise WrongSetting(
+        raise SettingsError(
             "SMS_GATEWAY must be sns on Lambda: console prints codes and numbers, and Lambda keeps a log."
         )
-    if settings.gateway == "sns" and not settings.allowed_regions:
-        raise WrongSetting(
+    if settings.gateway == "sns" and not settings.sms_allowed_regions:
+        raise SettingsError(
             "SMS_ALLOWED_REGIONS must be set where SMS cost money: the countries that they may go to, for example IN,US"
             " (or * for all)."
         )
@@ -74,10 +74,10 @@ def _check_together(settings: Settings) -> None:
 
 def load_settings(environment: Mapping[str, str], dotenv: Path = DOTENV) -> Settings:
     """Read the settings from the environment and, on a laptop, from the file `.env`; the environment wins."""
-    return read_settings({**from_dotenv(dotenv), **environment})
+    return read_settings({**read_dotenv(dotenv), **environment})
 
 
-def from_dotenv(dotenv: Path = DOTENV) -> Mapping[str, str]:
+def read_dotenv(dotenv: Path = DOTENV) -> Mapping[str, str]:
     """Read the file `.env`, if there is one."""
     if not dotenv.is_file():
         return {}

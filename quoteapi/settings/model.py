@@ -8,7 +8,7 @@ from typing import Any
 
 from quoteapi.settings.parsers import (
     AWS_REGION,
-    Window,
+    RateLimit,
     _cap,
     _count,
     _database_url,
@@ -77,27 +77,30 @@ class Settings:
     secret_key: str | None = _setting(
         "SECRET_KEY", _secret, None, "keys every digest; on a laptop made on first use", secret=True
     )
-    allowed_regions: frozenset[str] = _setting(
+    sms_allowed_regions: frozenset[str] = _setting(
         "SMS_ALLOWED_REGIONS", _regions, frozenset(), "the countries that SMS go to, as in `IN,US`; `*` for all"
     )
-    daily_cap: int = _setting("SMS_DAILY_CAP", _cap, 1_000, "how many SMS may go out in a day")
-    codes_per_number: tuple[Window, ...] = _setting(
+    sms_daily_cap: int = _setting("SMS_DAILY_CAP", _cap, 1_000, "how many SMS may go out in a day")
+    codes_per_number: tuple[RateLimit, ...] = _setting(
         "CODES_PER_NUMBER",
         _windows,
-        (Window(1, 60), Window(3, 600), Window(5, 86_400)),
+        (RateLimit(1, 60), RateLimit(3, 600), RateLimit(5, 86_400)),
         "codes to one number",
     )
-    codes_per_address: tuple[Window, ...] = _setting(
-        "CODES_PER_ADDRESS", _windows, (Window(10, 3_600),), "codes asked for by one client address"
+    codes_per_client_ip: tuple[RateLimit, ...] = _setting(
+        "CODES_PER_ADDRESS", _windows, (RateLimit(10, 3_600),), "codes asked for by one client address"
     )
-    wrong_tries_per_number: Window = _setting(  # noqa: RUF009 the others escape it by their annotation only
-        "WRONG_TRIES_PER_NUMBER", _window, Window(5, 3_600), "wrong tries in a row that lock a number, and how long"
+    wrong_tries_per_number: RateLimit = _setting(  # noqa: RUF009 the others escape it by their annotation only
+        "WRONG_TRIES_PER_NUMBER", _window, RateLimit(5, 3_600), "wrong tries in a row that lock a number, and how long"
     )
-    wrong_tries_per_address: tuple[Window, ...] = _setting(
-        "WRONG_TRIES_PER_ADDRESS", _windows, (Window(30, 3_600),), "wrong tries by one client address"
+    wrong_tries_per_client_ip: tuple[RateLimit, ...] = _setting(
+        "WRONG_TRIES_PER_ADDRESS", _windows, (RateLimit(30, 3_600),), "wrong tries by one client address"
     )
-    read_limit: Window | None = _setting(  # noqa: RUF009 as above
-        "READ_LIMIT", _many_or_off, Window(600, 60), "requests of one client address to one process; `off` for no limit"
+    read_limit: RateLimit | None = _setting(  # noqa: RUF009 as above
+        "READ_LIMIT",
+        _many_or_off,
+        RateLimit(600, 60),
+        "requests of one client address to one process; `off` for no limit",
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "TRUSTED_PROXIES", _networks, (), "proxies whose `X-Forwarded-For` is believed"
@@ -163,7 +166,7 @@ class Settings:
         return self.lambda_function is not None
 
     @property
-    def state_is_shared(self) -> bool:
+    def has_shared_state(self) -> bool:
         """Whether what this process stores is seen by every other process of the service.
 
         On Lambda it is not where each container has a database of its own, or a file that SQLite cannot share.
@@ -176,9 +179,9 @@ class Settings:
         return self.gateway_name or ("sns" if self.on_lambda else "console")
 
     @property
-    def leave_url(self) -> str | None:
+    def unsubscribe_url(self) -> str | None:
         """Where people leave, as SMS name it; None where nobody said at what address the service is."""
-        local = address_of(self.host, self.port) if self.gateway == "console" else None
+        local = local_url(self.host, self.port) if self.gateway == "console" else None
         base = self.public_url or local
         return f"{base}/unsubscribe" if base is not None else None
 
@@ -192,7 +195,7 @@ class Settings:
         return (LAMBDA_FOLDER if self.on_lambda else ROOT) / "quoteapi.db"
 
 
-def address_of(host: str, port: int) -> str:
+def local_url(host: str, port: int) -> str:
     """Answer the address at which a browser on this machine finds what listens on a host and port."""
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{shown}:{port}"

@@ -11,15 +11,17 @@ SHORTEST_SECRET = 32
 FEWEST_CHARACTERS = 10
 """How many different ones a secret has."""
 MOST_DIGITS = 8
-MAKE_ONE = "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+HOW_TO_MAKE_A_SECRET = (  # noqa: S105 it is none
+    "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+)
 ANY_REGION = "*"
 AWS_REGION = r"[a-z]{2,5}(-[a-z]+)+-\d"
 
 
-class Window(NamedTuple):
+class RateLimit(NamedTuple):
     """At most so many in any stretch of so many seconds."""
 
-    most: int
+    limit: int
     seconds: int
 
 
@@ -119,17 +121,17 @@ def _yes_or_no(value: str) -> bool:
 _WINDOW = re.compile(r"([1-9]\d{0,2})/([1-9]\d{0,3})([smhd])", re.ASCII)
 
 
-def _windows(value: str) -> tuple[Window, ...]:
+def _windows(value: str) -> tuple[RateLimit, ...]:
     windows = []
     for part in value.split(","):
         found = _WINDOW.fullmatch(part.strip())
         if found is None:
             raise ValueError("1 to 999 in 1 to 9999 s, m, h or d, with commas between, for example 1/1m,3/10m,5/1d")
-        windows.append(Window(int(found[1]), int(found[2]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[3]]))
+        windows.append(RateLimit(int(found[1]), int(found[2]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[3]]))
     return tuple(windows)
 
 
-def _window(value: str) -> Window:
+def _window(value: str) -> RateLimit:
     if "," in value or not _WINDOW.fullmatch(value):
         raise ValueError("1 to 999 in 1 to 9999 s, m, h or d, for example 5/1h")
     return _windows(value)[0]
@@ -138,13 +140,13 @@ def _window(value: str) -> Window:
 _MANY = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,3}[smhd])", re.ASCII)
 
 
-def _many_or_off(value: str) -> Window | None:
+def _many_or_off(value: str) -> RateLimit | None:
     if value.lower() == "off":
         return None
     found = _MANY.fullmatch(value)
     if found is None:
         raise ValueError("off, or 1 to 999999999 in 1 to 9999 s, m, h or d, for example 600/1m")
-    return _window(f"1/{found[2]}")._replace(most=int(found[1]))
+    return _window(f"1/{found[2]}")._replace(limit=int(found[1]))
 
 
 def _cap(value: str) -> int:
@@ -179,7 +181,7 @@ def _gateway(value: str) -> str:
 
 def _secret(value: str) -> str:
     if len(value) < SHORTEST_SECRET or len(set(value)) < FEWEST_CHARACTERS or not value.isprintable():
-        raise ValueError(f"text of at least {SHORTEST_SECRET} characters that nobody can guess; {MAKE_ONE}")
+        raise ValueError(f"text of at least {SHORTEST_SECRET} characters that nobody can guess; {HOW_TO_MAKE_A_SECRET}")
     return value
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 """The project's folder."""
-SHIPPED_DATABASE = ROOT / "quote_database.db"
+BUNDLED_CATALOGUE = ROOT / "quote_database.db"
 """The catalogue that comes with the project. It is only ever read."""
 DOTENV = ROOT / ".env"
 LAMBDA_FOLDER = Path("/tmp")  # noqa: S108 there is no other on Lambda

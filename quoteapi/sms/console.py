@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from peewee import Value
 
 from quoteapi.clock import Clock
-from quoteapi.sms.gateway import Kind, NotAllowed
+from quoteapi.sms.gateway import GatewayMisconfigured, Kind
 from quoteapi.storage.models import ACTIVE, ConsoleSms, Subscriber
 
 TOPIC = "console"
 _ON_TOPIC = (Subscriber.topic == TOPIC) & (Subscriber.state == ACTIVE)
 
 
-class Console:
+class ConsoleGateway:
     """Sends SMS to the terminal and the inbox. Whoever is active and was put there is on its topic."""
 
     topic = TOPIC
@@ -32,9 +32,11 @@ class Console:
         return f"{TOPIC}:{mobile}"
 
     def unsubscribe(self, subscription_arn: str) -> None:
-        """Do nothing, as who has no ARN is not on the topic. Raises `NotAllowed` for what is on Amazon SNS."""
+        """Do nothing, as who has no ARN is not on the topic. Raises `GatewayMisconfigured` for what is on Amazon SNS."""
         if not subscription_arn.startswith(f"{TOPIC}:"):
-            raise NotAllowed("the number is on a topic of Amazon SNS, and SMS_GATEWAY is console here: set it to sns")
+            raise GatewayMisconfigured(
+                "the number is on a topic of Amazon SNS, and SMS_GATEWAY is console here: set it to sns"
+            )
 
     def publish(self, message: str) -> str:
         """Keep an SMS for everyone on the topic, all or none, and print it once."""
@@ -45,19 +47,19 @@ class Console:
         _print(f"SMS to {kept.as_rowcount().execute()} on the topic (quote):", message)
         return f"console-{now:%Y%m%dT%H%M%S}"
 
-    def people(self) -> int:
+    def count_subscriptions(self) -> int:
         """Answer how many are on the topic."""
         return Subscriber.select().where(_ON_TOPIC).count()
 
-    def has_stopped(self, mobile: str) -> bool:
+    def is_opted_out(self, mobile: str) -> bool:
         """Answer no: an inbox on a laptop cannot reply."""
         return False
 
-    def all_stopped(self) -> Iterator[list[str]]:
+    def list_opted_out(self) -> Iterator[list[str]]:
         """Answer nobody."""
         return iter(())
 
-    def let_back_in(self, mobile: str) -> None:
+    def opt_in(self, mobile: str) -> None:
         """Do nothing: nobody was shut out."""
 
 
@@ -66,11 +68,11 @@ def inbox(limit: int) -> list[ConsoleSms]:
     return list(ConsoleSms.select().order_by(ConsoleSms.id.desc()).limit(limit))[::-1]
 
 
-def boxed(message: str) -> str:
+def format_message_box(message: str) -> str:
     """Answer a message as it is shown in a terminal, set off from what else is said there."""
     return "\n".join(f"  │ {line}" for line in message.splitlines())
 
 
 def _print(head: str, message: str) -> None:
-    sys.stdout.write(f"\n{head}\n{boxed(message)}\n\n")
+    sys.stdout.write(f"\n{head}\n{format_message_box(message)}\n\n")
     sys.stdout.flush()

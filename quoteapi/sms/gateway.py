@@ -11,15 +11,15 @@ class GatewayError(Exception):
     """The gateway did not do what it was asked. The message has no number in it."""
 
 
-class Refused(GatewayError):
+class NumberRejected(GatewayError):
     """It never will: the number is at fault."""
 
 
-class NotAllowed(GatewayError):
+class GatewayMisconfigured(GatewayError):
     """It will once the operator has mended credentials, permissions or quotas."""
 
 
-class Unavailable(GatewayError):
+class GatewayUnavailable(GatewayError):
     """It may, a while later."""
 
 
@@ -45,14 +45,14 @@ class Gateway(Protocol):
     def publish(self, message: str) -> str:
         """Send a quote to everyone on the topic, in one attempt. Answer the id that the gateway gave it."""
 
-    def people(self) -> int:
+    def count_subscriptions(self) -> int:
         """Answer how many are on the topic."""
 
-    def has_stopped(self, mobile: str) -> bool:
+    def is_opted_out(self, mobile: str) -> bool:
         """Whether the number replied STOP."""
 
-    def all_stopped(self) -> Iterator[list[str]]:
+    def list_opted_out(self) -> Iterator[list[str]]:
         """Answer the numbers that replied STOP, some at a time."""
 
-    def let_back_in(self, mobile: str) -> None:
+    def opt_in(self, mobile: str) -> None:
         """Take a number off the list of those that replied STOP; AWS does that once in 30 days."""

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from quoteapi.quotes.quotation import Quotation
-from quoteapi.sms.segments import Text, text_of
+from quoteapi.sms.segments import SmsText, encode_sms
 
 Purpose = Literal["subscribe", "unsubscribe"]
 """What a code is for."""
@@ -11,23 +11,25 @@ SERVICE = "QuoteAPI"
 CODE_MINUTES = 10
 
 
-def code_text(code: str, purpose: Purpose) -> Text:
+def code_text(code: str, purpose: Purpose) -> SmsText:
     """Write the SMS that carries a one-time password."""
     goal = {
         "subscribe": "get the quote of the day, 1 SMS a day",
         "unsubscribe": "leave the quote of the day",
     }[purpose]
-    return text_of(f"{code} is your {SERVICE} code to {goal}. Valid for {CODE_MINUTES} minutes. Not you? Ignore this.")
+    return encode_sms(
+        f"{code} is your {SERVICE} code to {goal}. Valid for {CODE_MINUTES} minutes. Not you? Ignore this."
+    )
 
 
-def confirmation_text(leave_url: str | None) -> Text:
+def confirmation_text(leave_url: str | None) -> SmsText:
     """Write the SMS that says what was agreed to, and how to leave."""
-    return text_of(f"{SERVICE}: you agreed to get the quote of the day, 1 SMS a day. {_way_out(leave_url)}")
+    return encode_sms(f"{SERVICE}: you agreed to get the quote of the day, 1 SMS a day. {_way_out(leave_url)}")
 
 
-def daily_text(quotation: Quotation, leave_url: str | None) -> Text:
+def daily_text(quotation: Quotation, leave_url: str | None) -> SmsText:
     """Write the SMS of the day: the quote, its author, and how to leave."""
-    return text_of(f"“{quotation.quote}” - {quotation.author}\n{_way_out(leave_url)}")
+    return encode_sms(f"“{quotation.quote}” - {quotation.author}\n{_way_out(leave_url)}")
 
 
 def _way_out(leave_url: str | None) -> str:

@@ -24,24 +24,24 @@ _PLAINER = str.maketrans(
 )
 
 
-class Text(NamedTuple):
+class SmsText(NamedTuple):
     """A message as it goes out, and the parts that it is sent and billed in."""
 
     message: str
-    parts: int
+    segments: int
 
 
-def text_of(message: str) -> Text:
+def encode_sms(message: str) -> SmsText:
     """Write a message in GSM-7 where no letter would be lost; else leave it as it is, in UCS-2."""
     message = unicodedata.normalize("NFC", message)
     plainer = message.translate(_PLAINER)
     if all(character in _BASIC or character in _EXTENDED for character in plainer):
         units = [2 if character in _EXTENDED else 1 for character in plainer]
-        return Text(plainer, _parts(units, 160, 153))
-    return Text(message, _parts([len(character.encode("utf-16-le")) // 2 for character in message], 70, 67))
+        return SmsText(plainer, _count_segments(units, 160, 153))
+    return SmsText(message, _count_segments([len(character.encode("utf-16-le")) // 2 for character in message], 70, 67))
 
 
-def _parts(units: list[int], alone: int, together: int) -> int:
+def _count_segments(units: list[int], alone: int, together: int) -> int:
     """Answer how many parts characters of so many units each take; none is torn in two."""
     if sum(units) <= alone:
         return 1

@@ -32,7 +32,14 @@ from botocore.parsers import ResponseParserError
 
 from quoteapi.clock import Clock
 from quoteapi.settings import Settings
-from quoteapi.sms.gateway import GatewayError, Kind, NotAllowed, OutcomeUnknown, Refused, Unavailable
+from quoteapi.sms.gateway import (
+    GatewayError,
+    GatewayMisconfigured,
+    GatewayUnavailable,
+    Kind,
+    NumberRejected,
+    OutcomeUnknown,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -101,18 +108,18 @@ class QuoteSubscription:
             sent = self._sending.publish(TopicArn=self._topic(), Message=message, MessageAttributes=attributes)
             return sent["MessageId"]
 
-    def people(self) -> int:
+    def count_subscriptions(self) -> int:
         """Answer how many are on the topic, as SNS counts them, some seconds late."""
         with self._translated_errors():
             found = self._client.get_topic_attributes(TopicArn=self._topic())
             return int(found["Attributes"]["SubscriptionsConfirmed"])
 
-    def has_stopped(self, mobile: str) -> bool:
+    def is_opted_out(self, mobile: str) -> bool:
         """Whether the number replied STOP to the account; asked once, as somebody waits for the answer."""
         with self._translated_errors():
             return self._sending.check_if_phone_number_is_opted_out(phoneNumber=mobile)["isOptedOut"]
 
-    def all_stopped(self) -> Iterator[list[str]]:
+    def list_opted_out(self) -> Iterator[list[str]]:
         """Answer the numbers that replied STOP, a hundred at a time."""
         token: str | None = ""
         while token is not None:
@@ -121,7 +128,7 @@ class QuoteSubscription:
                 mobiles, token = page["phoneNumbers"], page.get("nextToken")
             yield mobiles
 
-    def let_back_in(self, mobile: str) -> None:
+    def opt_in(self, mobile: str) -> None:
         """Take a number off the list of those that replied STOP; AWS does that once in 30 days."""
         with self._translated_errors():
             self._client.opt_in_phone_number(phoneNumber=mobile)
@@ -165,11 +172,11 @@ class QuoteSubscription:
                 self._topic_arn = None  # somebody deleted the topic: the next call makes it anew
             raise _refusal(error) from None
         except ParamValidationError:
-            raise Refused("boto3 will not send such a request to SNS") from None
+            raise NumberRejected("boto3 will not send such a request to SNS") from None
         except CREDENTIALS as error:
-            raise NotAllowed(f"no usable AWS credentials were found ({type(error).__name__})") from None
+            raise GatewayMisconfigured(f"no usable AWS credentials were found ({type(error).__name__})") from None
         except (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError) as error:
-            raise Unavailable(f"SNS cannot be reached ({type(error).__name__})") from None
+            raise GatewayUnavailable(f"SNS cannot be reached ({type(error).__name__})") from None
         except (BotoCoreError, ResponseParserError, KeyError, TypeError, ValueError) as error:
             raise OutcomeUnknown(f"no answer from SNS that can be read ({type(error).__name__})") from None
 
@@ -217,7 +224,7 @@ class QuoteSubscription:
         return attributes
 
 
-def report(settings: Settings, topic: str, subject: str, message: str) -> None:
+def publish_report(settings: Settings, topic: str, subject: str, message: str) -> None:
     """Publish to a topic, which is made if there is none, in one attempt. Raises `sms.GatewayError` or boto3's own."""
     client = _session_of(settings).client("sns", config=client_config(1, REPORT_SECONDS, REPORT_SECONDS))
     try:
@@ -251,7 +258,7 @@ def _refusal(error: ClientError) -> GatewayError:
     status = meta.get("HTTPStatusCode", 0)
     said = f"SNS answered {status} {code} to {error.operation_name} (request {meta.get('RequestId', 'unknown')})"
     if code in LATER or code in GONE:
-        return Unavailable(said)
+        return GatewayUnavailable(said)
     if status == FORBIDDEN:
-        return NotAllowed(said)
-    return Refused(said) if status in CLIENT_ERROR else OutcomeUnknown(said)
+        return GatewayMisconfigured(said)
+    return NumberRejected(said) if status in CLIENT_ERROR else OutcomeUnknown(said)

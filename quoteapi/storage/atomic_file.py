@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @contextmanager
-def made_once(path: Path) -> Iterator[Path]:
+def create_atomically(path: Path) -> Iterator[Path]:
     """Answer an empty file, for its owner alone, that becomes `path` when it is filled: whole, or not at all.
 
     Where two do so at once, one wins, and the other's is dropped.

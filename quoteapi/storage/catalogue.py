@@ -10,12 +10,12 @@ from peewee import EXCLUDED
 
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.storage import database
-from quoteapi.storage.database import alone
-from quoteapi.storage.full_text_search import Filters, _index, _matching, comparable, found, words_of
+from quoteapi.storage.database import table_lock
+from quoteapi.storage.full_text_search import Filters, _index, _matching, comparison_key, filter_quotes, search_tokens
 from quoteapi.storage.models import Author, Category, Quote
 from quoteapi.storage.models import database as bound
 
-COUNTED = 100
+COUNT_LIMIT = 100
 """Up to so many are counted exactly; to count on would cost the more, the more there are."""
 _COLUMNS = (Quote.id, Quote.quote, Quote.author, Quote.category, Quote.source)
 
@@ -28,15 +28,15 @@ class Total(NamedTuple):
     """Where it is not, there are more than `value`."""
 
 
-def page(filters: Filters, limit: int, before: int | None = None) -> list[Quote]:
+def list_quotes(filters: Filters, limit: int, before: int | None = None) -> list[Quote]:
     """Answer up to `limit` quotes that fit, the newest first, of those whose ids are smaller than `before`."""
-    rows, key = found(Quote.select(*_COLUMNS), filters)
+    rows, key = filter_quotes(Quote.select(*_COLUMNS), filters)
     if before is not None:
         rows = rows.where(key < before)
     return list(rows.order_by(key.desc()).limit(limit))
 
 
-def total(filters: Filters) -> Total:
+def count_quotes(filters: Filters) -> Total:
     """Count the quotes that fit."""
     asked = {name for name, value in filters._asdict().items() if value is not None}
     if asked == {"author"}:
@@ -45,14 +45,14 @@ def total(filters: Filters) -> Total:
         return Total(_counted(Category, filters.category), is_exact=True)
     if not asked:
         return Total(catalogue_size(), is_exact=True)
-    if database.is_file() and filters.min_length is None and filters.max_length is None:  # the index alone will do
-        return total_of(_index.select(_index.rowid).where(_matching(filters)).bind(bound))
-    return total_of(found(Quote.select(Quote.id), filters)[0])
+    if database.is_sqlite() and filters.min_length is None and filters.max_length is None:  # the index alone will do
+        return count_up_to(_index.select(_index.rowid).where(_matching(filters)).bind(bound))
+    return count_up_to(filter_quotes(Quote.select(Quote.id), filters)[0])
 
 
-def total_of(rows: Any, most: int | None = None) -> Total:  # noqa: ANN401 queries of models and tables are no kin
+def count_up_to(rows: Any, most: int | None = None) -> Total:  # noqa: ANN401 queries of models and tables are no kin
     """Count rows, as far as is worth it."""
-    most = most or COUNTED
+    most = most or COUNT_LIMIT
     counted = rows.limit(most + 1).count()
     return Total(min(counted, most), counted <= most)
 
@@ -62,16 +62,16 @@ def catalogue_size() -> int:
     return Quote.select(Quote.id).order_by(Quote.id.desc()).limit(1).scalar() or 0
 
 
-def counts(table: type[Author | Category], limit: int, after: str = "") -> list[Author | Category]:
+def list_names(table: type[Author | Category], limit: int, after: str = "") -> list[Author | Category]:
     """Answer up to `limit` authors or categories with their quotes, in the order of their keys, from `after` on."""
     return list(table.select().where(table.key > after).order_by(table.key).limit(limit))
 
 
 def _counted(table: type[Author | Category], name: str | None) -> int:
-    return table.select(table.quotes).where(table.key == comparable(name or "")).scalar() or 0
+    return table.select(table.quotes).where(table.key == comparison_key(name or "")).scalar() or 0
 
 
-def row_of(quotation: Quotation, created_at: datetime) -> dict[str, Any]:
+def quote_row(quotation: Quotation, created_at: datetime) -> dict[str, Any]:
     """Answer the columns of a quotation as `Quote` stores it."""
     digest = _fingerprint(quotation)
     return {
@@ -80,44 +80,44 @@ def row_of(quotation: Quotation, created_at: datetime) -> dict[str, Any]:
         "fingerprint": digest.hex(),
         "shuffle": int.from_bytes(digest[:8]) >> 1,
         "length": len(quotation.quote),
-        "author_key": comparable(quotation.author),
-        "category_key": comparable(quotation.category),
-        "words": words_of(quotation),
+        "author_key": comparison_key(quotation.author),
+        "category_key": comparison_key(quotation.category),
+        "words": search_tokens(quotation),
     }
 
 
 def _fingerprint(quotation: Quotation) -> bytes:
     """Answer what tells quotations apart: text and author."""
-    told = f"{comparable(quotation.quote)}|{comparable(quotation.author)}"
+    told = f"{comparison_key(quotation.quote)}|{comparison_key(quotation.author)}"
     return hashlib.blake2b(told.encode(), digest_size=16).digest()
 
 
-def id_of(quotation: Quotation) -> int | None:
+def find_quote_id(quotation: Quotation) -> int | None:
     """Answer the id under which a quotation is stored; None where it is not."""
     known = Quote.select(Quote.id).where(Quote.fingerprint == _fingerprint(quotation).hex())
     return cast("int | None", known.scalar())
 
 
-def keep(quotation: Quotation, now: datetime) -> tuple[int, bool]:
+def store_quotation(quotation: Quotation, now: datetime) -> tuple[int, bool]:
     """Store a quotation once. Answer its id, and whether it is new."""
-    if (known := id_of(quotation)) is not None:
+    if (known := find_quote_id(quotation)) is not None:
         return known, False
-    row = row_of(quotation, now)
+    row = quote_row(quotation, now)
     new = _store({row["fingerprint"]: row}) == 1
-    return cast("int", id_of(quotation)), new
+    return cast("int", find_quote_id(quotation)), new
 
 
-def keep_all(quotations: Iterable[Quotation], now: datetime) -> int:
+def store_quotations(quotations: Iterable[Quotation], now: datetime) -> int:
     """Store quotations, those that are there already aside, in the order given. Answer how many are new."""
     rows: dict[str, dict[str, Any]] = {}
-    for row in (row_of(quotation, now) for quotation in quotations):
+    for row in (quote_row(quotation, now) for quotation in quotations):
         rows.setdefault(row["fingerprint"], row)
     return _store(rows)
 
 
 def _store(rows: dict[str, dict[str, Any]]) -> int:
     """Store rows by their fingerprints. Answer how many are new."""
-    with alone(Quote):
+    with table_lock(Quote):
         for known in Quote.select(Quote.fingerprint).where(Quote.fingerprint.in_(list(rows))):
             del rows[known.fingerprint]
         if not rows:
@@ -128,11 +128,11 @@ def _store(rows: dict[str, dict[str, Any]]) -> int:
             row["id"] = quote_id
             if newest is not None and row["created_at"] <= newest:
                 row["created_at"] = newest + timedelta(microseconds=1)
-        insert_all(list(rows.values()))
+        insert_quotes(list(rows.values()))
         return len(rows)
 
 
-def insert_all(rows: list[dict[str, Any]]) -> None:
+def insert_quotes(rows: list[dict[str, Any]]) -> None:
     """Insert rows that are new, with their ids, and count them. Whoever calls is alone with the table."""
     Quote.insert_many(rows).execute()
     for table, key, name in ((Author, "author_key", "author"), (Category, "category_key", "category")):

@@ -21,16 +21,16 @@ from peewee import (
     SqliteDatabase,
 )
 
-from quoteapi.settings import SHIPPED_DATABASE, Settings, WrongSetting
+from quoteapi.settings import BUNDLED_CATALOGUE, Settings, SettingsError
 from quoteapi.storage import models
-from quoteapi.storage.atomic_file import made_once
+from quoteapi.storage.atomic_file import create_atomically
 
 if TYPE_CHECKING:
     from peewee import ModelSelect
 
     from quoteapi.storage.postgresql import Connection
 
-FAULTS = (DataError, IntegrityError, ProgrammingError)
+PROGRAMMING_ERRORS = (DataError, IntegrityError, ProgrammingError)
 """Errors of a database that is there: the fault is in what it was told."""
 MIGRATIONS = Path(__file__).with_name("migrations")
 HISTORY: LiteralString = "schema_migration"
@@ -61,30 +61,30 @@ LOCK_NUMBER = 5_960_119
 def connect(settings: Settings) -> Database:
     """Bind the models to the working database, which is made or migrated first, except on Lambda.
 
-    Raises `WrongSetting` where it cannot be made, opened, or is something else; `peewee.OperationalError` where the
+    Raises `SettingsError` where it cannot be made, opened, or is something else; `peewee.OperationalError` where the
     server cannot be reached.
     """
     path = settings.database_path
     if path is None:
         opened = _bind_server(settings)
         if not settings.on_lambda:
-            make_ready(settings)
+            migrate_database(settings)
         return opened
     try:
         if not path.exists():
             _make_working_copy(path)
         applied = _applied_to_file(path)
         if _missing_in(applied) or COPYING in applied:
-            make_ready(settings)
+            migrate_database(settings)
     except (OSError, sqlite3.Error, DatabaseError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise WrongSetting(
+        raise SettingsError(
             f"The database {path} cannot be used ({reason}). Set DATABASE_URL to a file that can be written."
         ) from error
     return _bind(str(path.as_uri()), lambda: _file(f"{path.as_uri()}?mode=rw"))
 
 
-def where(settings: Settings) -> str:
+def describe_database(settings: Settings) -> str:
     """Answer what database the settings name, in words without secrets."""
     if settings.database_path is not None:
         return str(settings.database_path)
@@ -111,10 +111,10 @@ def _file(address: str) -> SqliteDatabase:
 
 
 def _bind_server(settings: Settings) -> Database:
-    from quoteapi.storage.postgresql import Server  # noqa: PLC0415 the driver is large
+    from quoteapi.storage.postgresql import PostgresqlServer  # noqa: PLC0415 the driver is large
 
     url, connections = cast("str", settings.database_url), ONE if settings.on_lambda else POOL
-    return _bind(f"{url} {connections}", lambda: Server(url, connections, partial(_look_at_schema, settings)))
+    return _bind(f"{url} {connections}", lambda: PostgresqlServer(url, connections, partial(_look_at_schema, settings)))
 
 
 def _look_at_schema(settings: Settings, connection: "Connection") -> None:
@@ -124,7 +124,7 @@ def _look_at_schema(settings: Settings, connection: "Connection") -> None:
     """
     applied = _applied_behind(connection)
     if _missing_in(applied) and not settings.on_lambda:
-        make_ready(settings)
+        migrate_database(settings)
         applied = _applied_behind(connection)
     if missing := _missing_in(applied):
         raise OperationalError(_what_is_missing(missing))
@@ -142,10 +142,10 @@ def _applied_behind(connection: "Connection") -> set[str]:
 
 
 @contextmanager
-def shipped() -> Iterator[None]:
+def use_bundled_catalogue() -> Iterator[None]:
     """Have this thread read the shipped catalogue instead of the working database."""
-    catalogue = SqliteDatabase(f"{SHIPPED_DATABASE.as_uri()}?mode=ro&immutable=1", uri=True)
-    with models.database.instead(catalogue):
+    catalogue = SqliteDatabase(f"{BUNDLED_CATALOGUE.as_uri()}?mode=ro&immutable=1", uri=True)
+    with models.database.override(catalogue):
         try:
             yield
         finally:
@@ -160,7 +160,7 @@ class Migration(NamedTuple):
     """`applied`, `missing`, or `newer`: applied by a version of QuoteAPI that comes after this one."""
 
 
-def migrations(settings: Settings) -> list[Migration]:
+def list_migrations(settings: Settings) -> list[Migration]:
     """Answer all migrations, in order. Raises `PeeweeException` where the database cannot be reached."""
     with _opened(settings) as opened:
         applied = _applied_to(opened)
@@ -170,10 +170,10 @@ def migrations(settings: Settings) -> list[Migration]:
     ]
 
 
-def make_ready(settings: Settings, *, fill: bool = True) -> list[str]:
+def migrate_database(settings: Settings, *, fill: bool = True) -> list[str]:
     """Apply the migrations that are missing and, where there are no quotes, add the shipped ones. Answer the names.
 
-    Where two do so at once, one waits for the other. Raises `WrongSetting` where the database is something else.
+    Where two do so at once, one waits for the other. Raises `SettingsError` where the database is something else.
     """
     with _opened(settings) as opened:
         _refuse_half_a_copy(opened, settings)
@@ -184,7 +184,7 @@ def _make_ready(opened: Database, *, fill: bool) -> list[str]:
     if not _missing_in(_applied_to(opened)) and not (fill and _is_empty(opened)):
         return []
     _take_time(opened)
-    with opened.atomic(), models.database.instead(opened):
+    with opened.atomic(), models.database.override(opened):
         _wait_for_other_migrations(opened)
         names = _migrate(opened)
         if fill and _is_empty(opened):
@@ -230,16 +230,16 @@ def _number_before_migrations(opened: Database) -> int:
 
 
 def _applied_to_file(path: Path) -> set[str]:
-    """Answer which migrations a file has. Raises `WrongSetting` where it is not a working database of ours."""
-    if SHIPPED_DATABASE.exists() and path.samefile(SHIPPED_DATABASE):
-        raise WrongSetting(f"{path} is the shipped catalogue, which is never written to. Name another file.")
+    """Answer which migrations a file has. Raises `SettingsError` where it is not a working database of ours."""
+    if BUNDLED_CATALOGUE.exists() and path.samefile(BUNDLED_CATALOGUE):
+        raise SettingsError(f"{path} is the shipped catalogue, which is never written to. Name another file.")
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as connection:
         if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (HISTORY,)).fetchone():
             copying = connection.execute("SELECT name FROM sqlite_master WHERE name = ?", (COPYING,)).fetchall()
             return {name for (name,) in (*connection.execute(_APPLIED), *copying)}
         number: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if number not in BEFORE_MIGRATIONS:
-        raise WrongSetting(
+        raise SettingsError(
             f"{path} is not a database of QuoteAPI. Set DATABASE_URL to another file, or move this one (with its -wal"
             " and -shm) away and start again."
         )
@@ -247,13 +247,13 @@ def _applied_to_file(path: Path) -> set[str]:
 
 
 @contextmanager
-def to_copy_from(settings: Settings) -> Iterator[Database]:
-    """Open a database that is all there. Raises `WrongSetting`."""
+def open_copy_source(settings: Settings) -> Iterator[Database]:
+    """Open a database that is all there. Raises `SettingsError`."""
     with _opened(settings) as opened:
         _refuse_half_a_copy(opened, settings)
         if missing := _missing_in(_applied_to(opened)):
-            raise WrongSetting(
-                f"{where(settings)} lacks {', '.join(missing)}. Is it the right one? Then run `quoteapi db migrate`"
+            raise SettingsError(
+                f"{describe_database(settings)} lacks {', '.join(missing)}. Is it the right one? Then run `quoteapi db migrate`"
                 " on it."
             )
         _take_time(opened)
@@ -261,15 +261,15 @@ def to_copy_from(settings: Settings) -> Iterator[Database]:
 
 
 @contextmanager
-def to_copy_to(settings: Settings) -> Iterator[Database]:
+def open_copy_target(settings: Settings) -> Iterator[Database]:
     """Open a database, made and migrated where it is not."""
     path = settings.database_path
     if path is not None and not path.exists():
         try:
-            with made_once(path) as new, made(new):
+            with create_atomically(path) as new, create_database_file(new):
                 pass
         except OSError as error:
-            raise WrongSetting(f"The database {path} cannot be made ({error.strerror}).") from error
+            raise SettingsError(f"The database {path} cannot be made ({error.strerror}).") from error
     with _opened(settings) as opened:
         _make_ready(opened, fill=False)
         _take_time(opened)
@@ -278,15 +278,15 @@ def to_copy_to(settings: Settings) -> Iterator[Database]:
 
 @contextmanager
 def _opened(settings: Settings) -> Iterator[Database]:
-    """Open a database as it is, whatever it lacks. Raises `WrongSetting` where it is something else."""
+    """Open a database as it is, whatever it lacks. Raises `SettingsError` where it is something else."""
     path = settings.database_path
     if path is not None:
         _applied_to_file(path)  # which refuses what is not ours
         opened: Database = _file(f"{path.as_uri()}?mode=rw")
     else:
-        from quoteapi.storage.postgresql import Server  # noqa: PLC0415
+        from quoteapi.storage.postgresql import PostgresqlServer  # noqa: PLC0415
 
-        opened = Server(cast("str", settings.database_url), KEEP_NONE, lambda _: None)
+        opened = PostgresqlServer(cast("str", settings.database_url), KEEP_NONE, lambda _: None)
     with opened.connection_context():
         yield opened
 
@@ -301,8 +301,8 @@ def _take_time(opened: Database) -> None:
 
 def _refuse_half_a_copy(opened: Database, settings: Settings) -> None:
     if opened.table_exists(COPYING):
-        raise WrongSetting(
-            f"{where(settings)} is the half of a copy that was broken off. Say `quoteapi db copy` again, as before."
+        raise SettingsError(
+            f"{describe_database(settings)} is the half of a copy that was broken off. Say `quoteapi db copy` again, as before."
         )
 
 
@@ -322,7 +322,7 @@ def _asked(opened: Database, sql: str, *values: object) -> list[tuple[Any, ...]]
 def _fill() -> None:
     """Copy what the shipped catalogue has, to the models as they are bound."""
     for model in (models.Quote, models.Author, models.Category):
-        with shipped():
+        with use_bundled_catalogue():
             rows = list(model.select().dicts())
         for start in range(0, len(rows), BATCH):
             model.insert_many(rows[start : start + BATCH]).execute()
@@ -332,7 +332,7 @@ def _is_file(opened: Database) -> bool:
     return isinstance(opened, SqliteDatabase)
 
 
-def is_file() -> bool:
+def is_sqlite() -> bool:
     """Whether the models are bound to an SQLite file."""
     return _is_file(models.database.obj)
 
@@ -341,7 +341,7 @@ _Row = TypeVar("_Row", bound=Model)
 BATCH = 500
 
 
-def each(rows: "ModelSelect[_Row]", key: Any) -> Iterator[_Row]:  # noqa: ANN401 peewee's fields have no type
+def iterate_in_batches(rows: "ModelSelect[_Row]", key: Any) -> Iterator[_Row]:  # noqa: ANN401 peewee's fields have no type
     """Answer rows in the order of a column that is another in each, a batch at a time: a driver would take them all."""
     batch: list[_Row] = []
     while True:
@@ -353,9 +353,9 @@ def each(rows: "ModelSelect[_Row]", key: Any) -> Iterator[_Row]:  # noqa: ANN401
 
 
 @contextmanager
-def hurried(seconds: float = HURRIED_SECONDS) -> Iterator[None]:
+def statement_timeout(seconds: float = HURRIED_SECONDS) -> Iterator[None]:
     """Give this thread less time for its statements, where others wait for it."""
-    if is_file():
+    if is_sqlite():
         yield
         return
     from quoteapi.storage.postgresql import HURRY  # noqa: PLC0415 it is loaded by now
@@ -367,41 +367,41 @@ def hurried(seconds: float = HURRIED_SECONDS) -> Iterator[None]:
         HURRY.reset(token)
 
 
-def know_yourself() -> None:
+def analyze() -> None:
     """Have a server count what it was filled with, by which it finds the best way to an answer."""
-    if not is_file():
+    if not is_sqlite():
         models.database.execute_sql("ANALYZE")
 
 
-def send_others_away() -> None:
+def terminate_other_sessions() -> None:
     """End what other sessions do in the database: those that come back see how it is now."""
-    if not is_file():
+    if not is_sqlite():
         others = "datname = current_database() AND pid <> pg_backend_pid() AND usename = current_user"
         models.database.execute_sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")  # noqa: S608
 
 
 @contextmanager
-def alone(model: type[Model]) -> Iterator[None]:
+def table_lock(model: type[Model]) -> Iterator[None]:
     """Be the only one who writes to a table until the block ends, as a transaction."""
     with models.database.atomic():
-        if not is_file():  # SQLite has one writer at a time anyway
+        if not is_sqlite():  # SQLite has one writer at a time anyway
             models.database.execute_sql(f'LOCK TABLE "{model._meta.table_name}" IN SHARE ROW EXCLUSIVE MODE')
         yield
 
 
-def go_on_numbering(model: type[Model]) -> None:
+def reset_sequence(model: type[Model]) -> None:
     """Have a table whose rows came with their ids number the next ones from there on."""
-    if isinstance(model._meta.primary_key, AutoField) and not is_file():
+    if isinstance(model._meta.primary_key, AutoField) and not is_sqlite():
         table = model._meta.table_name
         highest = f'SELECT coalesce(max(id), 0) + 1 FROM "{table}"'  # noqa: S608
         models.database.execute_sql(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), ({highest}), false)")
 
 
-def scrub() -> bool:
+def secure_delete() -> bool:
     """Make sure that what was deleted cannot be read from the database's files. Answer whether that is so."""
     # Deleted rows are overwritten (`secure_delete`), but copies that SQLite made when it moved rows to other pages are
     # not, and old pages live on in the write-ahead log until it is emptied.
-    if not is_file():
+    if not is_sqlite():
         return True  # what is in the files of a server is its keeper's business
     models.database.execute_sql("VACUUM")
     busy: int = models.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
@@ -409,11 +409,11 @@ def scrub() -> bool:
 
 
 @contextmanager
-def made(path: Path) -> Iterator[None]:
+def create_database_file(path: Path) -> Iterator[None]:
     """Make a database file with empty tables, and bind the models to it while it is being filled."""
     database: Any = SqliteDatabase(str(path), pragmas={"journal_mode": "delete"})
     with closing(database):
-        with models.database.instead(database), database.atomic():
+        with models.database.override(database), database.atomic():
             _migrate(database)
             database.execute_sql(_APPLIED_LONG_AGO)
             yield
@@ -422,12 +422,12 @@ def made(path: Path) -> Iterator[None]:
 
 def _make_working_copy(path: Path) -> None:
     """Copy the shipped catalogue to `path`."""
-    if not SHIPPED_DATABASE.exists():
-        raise WrongSetting(f"The catalogue {SHIPPED_DATABASE} is missing. Build it with `make catalogue`.")
+    if not BUNDLED_CATALOGUE.exists():
+        raise SettingsError(f"The catalogue {BUNDLED_CATALOGUE} is missing. Build it with `make catalogue`.")
     for left in (path.with_name(path.name + ending) for ending in ("-wal", "-shm", "-journal")):
         if left.exists() and not path.exists():
-            raise WrongSetting(f"{left} was left by a database that is gone, and would spoil a new one. Move it away.")
-    with made_once(path) as copy:
-        shutil.copyfile(SHIPPED_DATABASE, copy)
+            raise SettingsError(f"{left} was left by a database that is gone, and would spoil a new one. Move it away.")
+    with create_atomically(path) as copy:
+        shutil.copyfile(BUNDLED_CATALOGUE, copy)
         with closing(sqlite3.connect(copy)) as connection:
             connection.execute("PRAGMA journal_mode = wal")

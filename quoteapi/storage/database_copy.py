@@ -52,8 +52,8 @@ class CopiedSoFar(Model):
 
 
 def rows_of(settings: Settings) -> int:
-    """Answer how many rows a database has. Raises `CannotCopy`, `config.WrongSetting`, `peewee.PeeweeException`."""
-    with database.to_copy_from(settings) as opened, bound.instead(opened):
+    """Answer how many rows a database has. Raises `CannotCopy`, `SettingsError`, `peewee.PeeweeException`."""
+    with database.open_copy_source(settings) as opened, bound.override(opened):
         return sum(model.select().count() for model in MODELS)
 
 
@@ -62,7 +62,7 @@ def copy(source: Settings, target: Settings, progress: Progress = lambda _: None
 
     `progress` counts each row twice: when it is copied, and when it is compared. Raises `CannotCopy`.
     """
-    with database.to_copy_from(source) as ours, database.to_copy_to(target) as theirs:
+    with database.open_copy_source(source) as ours, database.open_copy_target(target) as theirs:
         _begin(ours, theirs)
         try:
             for model in MODELS:
@@ -70,38 +70,38 @@ def copy(source: Settings, target: Settings, progress: Progress = lambda _: None
         except IntegrityError as error:  # a row that was copied has another key by now
             raise _begun_anew(theirs, "a row has another key by now") from error
         copied = [_compared(model, ours, theirs, progress) for model in MODELS]
-        with bound.instead(theirs):
+        with bound.override(theirs):
             for model in MODELS:
-                database.go_on_numbering(model)
-            database.know_yourself()
+                database.reset_sequence(model)
+            database.analyze()
             CopiedSoFar.drop_table()
         return copied
 
 
 def _begin(ours: Database, theirs: Database) -> None:
     """Make sure that the target is another database, with nothing of its own. Raises `CannotCopy`."""
-    with bound.instead(theirs):
+    with bound.override(theirs):
         CopiedSoFar.create_table()
         if CopiedSoFar.select().exists():
             return
     try:
         _need_another_and_new(ours, theirs)
     except BaseException:
-        with bound.instead(theirs):
+        with bound.override(theirs):
             CopiedSoFar.drop_table()
         raise
-    with bound.instead(theirs), bound.atomic():
+    with bound.override(theirs), bound.atomic():
         for model in FILLED:  # all of it comes again
             model.delete().execute()
-        database.send_others_away()
+        database.terminate_other_sessions()
         CopiedSoFar.insert(table=BEGUN, last="").execute()
 
 
 def _need_another_and_new(ours: Database, theirs: Database) -> None:
-    with bound.instead(ours):
+    with bound.override(ours):
         if CopiedSoFar.table_exists():  # type: ignore[no-untyped-call] # however their addresses are written
             raise CannotCopy("both are the same database")
-    with bound.instead(theirs):
+    with bound.override(theirs):
         of_their_own = [model for model in MODELS if model not in FILLED and model.select().exists()]
     if of_their_own or not _are_known(_batches(Quote, theirs), ours):
         raise CannotCopy("the target has data of its own (or a copy that was finished); name a database that is new")
@@ -110,7 +110,7 @@ def _need_another_and_new(ours: Database, theirs: Database) -> None:
 def _are_known(batches: Iterable[list[dict[str, Any]]], ours: Database) -> bool:
     for batch in batches:
         prints = [row["fingerprint"] for row in batch]
-        with bound.instead(ours):
+        with bound.override(ours):
             if Quote.select().where(Quote.fingerprint.in_(prints)).count() < len(prints):
                 return False
     return True
@@ -118,12 +118,12 @@ def _are_known(batches: Iterable[list[dict[str, Any]]], ours: Database) -> bool:
 
 def _copy_table(model: type[Model], ours: Database, theirs: Database, progress: Progress) -> None:
     table = model._meta.table_name
-    with bound.instead(theirs):
+    with bound.override(theirs):
         noted = CopiedSoFar.get_or_none(CopiedSoFar.table == table)
         progress(model.select().count())
     for batch in _batches(model, ours, json.loads(noted.last) if noted is not None else None):
         last = json.dumps([batch[-1][field.name] for field in _key(model)], default=str)
-        with bound.instead(theirs), bound.atomic():
+        with bound.override(theirs), bound.atomic():
             model.insert_many(batch).execute()
             CopiedSoFar.insert(table=table, last=last).on_conflict(
                 conflict_target=[CopiedSoFar.table], update={CopiedSoFar.last: last}
@@ -141,7 +141,7 @@ def _compared(model: type[Model], ours: Database, theirs: Database, progress: Pr
 
 def _begun_anew(theirs: Database, why: str) -> CannotCopy:
     """Empty the target, so that it can be copied to once more. Answer the error that says so."""
-    with bound.instead(theirs), bound.atomic():
+    with bound.override(theirs), bound.atomic():
         for table in (*reversed(MODELS), CopiedSoFar):
             table.delete().execute()
     return CannotCopy(f"{why}: somebody writes to one of the two. Stop the service, and say it again")
@@ -166,7 +166,7 @@ def _batches(model: type[Model], opened: Database, last: list[Any] | None = None
         if last is not None:
             values = [field.to_value(value) for field, value in zip(key, last, strict=True)]
             rows = rows.where(Tuple(*key) > Tuple(*values))
-        with bound.instead(opened):
+        with bound.override(opened):
             batch: list[dict[str, Any]] = list(cast("Any", rows.dicts()))
         if batch:
             yield batch

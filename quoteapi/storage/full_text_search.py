@@ -76,15 +76,15 @@ class _Quotation(Protocol):
     def source(self) -> str: ...
 
 
-def words(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     """Answer the words of a text: letters and digits, without case and accents."""
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
     return "".join(_kept(character) for character in decomposed).split()
 
 
-def comparable(text: str) -> str:
+def comparison_key(text: str) -> str:
     """Answer the letters and digits of a text: without case, accents, punctuation and spaces."""
-    return "".join(words(text))
+    return "".join(tokenize(text))
 
 
 def _kept(character: str) -> str:
@@ -96,11 +96,11 @@ def _kept(character: str) -> str:
     return character if kind[0] == "M" else " "
 
 
-def words_of(quotation: _Quotation) -> str:
+def search_tokens(quotation: _Quotation) -> str:
     """Answer the tokens that a quotation is found by, with spaces between."""
     tokens: list[str] = []
     for text in (quotation.quote, quotation.author, quotation.source):
-        tokens += [word[:LONGEST_TOKEN] for word in words(text)]
+        tokens += [word[:LONGEST_TOKEN] for word in tokenize(text)]
         tokens.append(END)
     length = len(quotation.quote)
     tokens += [_name_token("a", quotation.author), _name_token("c", quotation.category)]
@@ -109,7 +109,7 @@ def words_of(quotation: _Quotation) -> str:
 
 
 def _name_token(kind: str, name: str) -> str:
-    key = comparable(name)
+    key = comparison_key(name)
     if len(key) > LONGEST_TOKEN:
         key = f"{key[:LONGEST_TOKEN]}={blake2b(key.encode(), digest_size=8).hexdigest()}"
     return f"{kind}={key}"
@@ -125,26 +125,26 @@ def _lengths(low: int, high: int) -> list[str]:
     return [_length_token(level, number) for number in range(low >> level, (high >> level) + 1)]
 
 
-def found(query: "ModelSelect[Quote]", filters: Filters) -> tuple["ModelSelect[Quote]", Any]:
+def filter_quotes(query: "ModelSelect[Quote]", filters: Filters) -> tuple["ModelSelect[Quote]", Any]:
     """Narrow a query of quotes by the index. Answer it, and the column to order it by: the id."""
     if filters == Filters():
         return query, Quote.id
-    if database.is_file():
+    if database.is_sqlite():
         joined = query.join_from(Quote, _index, on=(_index.rowid == Quote.id))
         return _of_lengths(joined.where(_matching(filters)), filters), _index.rowid
     # PostgreSQL has other indexes for names, and knows better how many quotes each has.
-    narrowed = _of_lengths(named(query, filters), filters)
+    narrowed = _of_lengths(filter_by_name(query, filters), filters)
     if expression := " AND ".join(_words_and_lengths(filters)):
         narrowed = narrowed.where(SQL("search @@ %s::tsquery", (_for_postgresql(expression),)))
     return narrowed, Quote.id
 
 
-def named(query: "ModelSelect[Quote]", filters: Filters) -> "ModelSelect[Quote]":
+def filter_by_name(query: "ModelSelect[Quote]", filters: Filters) -> "ModelSelect[Quote]":
     """Narrow a query of quotes to an author and a category."""
     if filters.author is not None:
-        query = query.where(Quote.author_key == comparable(filters.author))
+        query = query.where(Quote.author_key == comparison_key(filters.author))
     if filters.category is not None:
-        query = query.where(Quote.category_key == comparable(filters.category))
+        query = query.where(Quote.category_key == comparison_key(filters.category))
     return query
 
 
@@ -193,7 +193,7 @@ def _folded(typed: str) -> str:
     stars = count()
 
     def fold(term: re.Match[str]) -> str:
-        folded = [word[:LONGEST_TOKEN] for word in words(term[1])] or [NO_WORD]
+        folded = [word[:LONGEST_TOKEN] for word in tokenize(term[1])] or [NO_WORD]
         star = "*" if term[2] and len(folded[-1]) >= SHORTEST_PREFIX and next(stars) < MOST_STARS else ""
         return f'"{" ".join(folded)}"{star}'
 

@@ -21,7 +21,7 @@ from peewee import (
 )
 
 
-class _Bound(DatabaseProxy):
+class DatabaseBinding(DatabaseProxy):
     """The database that the models are bound to; for a while, and for one thread, that may be another."""
 
     __setattr__ = object.__setattr__  # type: ignore[assignment] # peewee's own lets nothing be added
@@ -48,7 +48,7 @@ class _Bound(DatabaseProxy):
         self.name = name
 
     @contextmanager
-    def instead(self, opened: Database) -> Iterator[None]:
+    def override(self, opened: Database) -> Iterator[None]:
         """Have this thread use another database."""
         token = self._for_now.set(opened)
         try:
@@ -57,12 +57,12 @@ class _Bound(DatabaseProxy):
             self._for_now.reset(token)
 
 
-database = _Bound()
+database = DatabaseBinding()
 ACTIVE, UNSUBSCRIBED, STOPPED = "active", "unsubscribed", "stopped"
 """The states of a subscriber."""
 
 
-class MomentField(DateTimeField):
+class UtcDateTimeField(DateTimeField):
     """A moment: aware, in UTC, on both sides; stored without its zone, which every database can compare."""
 
     def db_value(self, value: datetime | None) -> datetime | None:
@@ -85,7 +85,7 @@ class Quote(Model):
     category = CharField()
     source = CharField(default="")
     """The work and its year, or the speech and its date; empty where it is not known."""
-    created_at = MomentField()
+    created_at = UtcDateTimeField()
 
     fingerprint = CharField(32, unique=True)
     """Digest of text and author; the same text by the same author is stored once."""
@@ -96,7 +96,7 @@ class Quote(Model):
     author_key = TextField()
     category_key = TextField()
     words = TextField()
-    """What it is found by, as `search.words_of` says."""
+    """What it is found by, as `search.search_tokens` says."""
 
     class Meta:
         database = database
@@ -142,22 +142,22 @@ class Subscriber(Model):
     """E.164."""
     state = CharField(16)
     """`ACTIVE`, `UNSUBSCRIBED`, or `STOPPED` by a reply to an SMS."""
-    asked_at = MomentField()
+    asked_at = UtcDateTimeField()
     asked_from = CharField(45)
-    confirmed_at = MomentField()
+    confirmed_at = UtcDateTimeField()
     confirmed_from = CharField(45)
     """The client's address."""
-    ended_at = MomentField(null=True)
+    ended_at = UtcDateTimeField(null=True)
 
     topic = TextField(null=True)
     """Where the number was put, as `sms.Gateway.topic` says; null where nobody knows of such a place."""
     subscription_arn = TextField(null=True)
     """On the topic; null as well."""
-    welcomed_at = MomentField(null=True)
+    welcomed_at = UtcDateTimeField(null=True)
     """When the confirming SMS was about to go out."""
-    unsettled_since = MomentField(null=True)
+    unsettled_since = UtcDateTimeField(null=True)
     """Since when the topic may not agree with `state`; null where it does."""
-    settling_since = MomentField(null=True)
+    settling_since = UtcDateTimeField(null=True)
     """Since when somebody is at making it agree."""
 
     class Meta:
@@ -181,33 +181,34 @@ class OneTimePassword(Model):
     """What a task is told instead of the number."""
     digest = CharField(32, null=True)
     """Null before the code is made and after it was used."""
-    expires_at = MomentField(null=True)
+    expires_at = UtcDateTimeField(null=True)
     tries_left = IntegerField()
-    tried_at = MomentField(null=True)
-    asked_at = MomentField(index=True)
+    tried_at = UtcDateTimeField(null=True)
+    asked_at = UtcDateTimeField(index=True)
     asked_from = CharField(45)
-    claimed_at = MomentField(null=True)
+    claimed_at = UtcDateTimeField(null=True)
     """When somebody began to send it."""
-    sent_at = MomentField(null=True)
+    sent_at = UtcDateTimeField(null=True)
 
     class Meta:
         database = database
 
 
-class TokenBucket(Model):
+class RateLimitLog(Model):
     """When tokens of a limit were taken; each comes back a while later."""
 
     key = CharField(32, primary_key=True)
     """A keyed digest."""
     taken = TextField()
     """Milliseconds since 1970, the oldest first, with spaces between."""
-    updated_at = MomentField(index=True)
+    updated_at = UtcDateTimeField(index=True)
 
     class Meta:
         database = database
+        table_name = "tokenbucket"
 
 
-class SmsCount(Model):
+class SmsUsage(Model):
     """How many SMS went out on a date, the quote of the day aside."""
 
     date = DateField(primary_key=True)
@@ -215,16 +216,18 @@ class SmsCount(Model):
 
     class Meta:
         database = database
+        table_name = "smscount"
 
 
-class Switch(Model):
+class SmsSwitch(Model):
     """A switch that the operator threw; none is there while it is not."""
 
     name = CharField(16, primary_key=True)
-    thrown_at = MomentField()
+    thrown_at = UtcDateTimeField()
 
     class Meta:
         database = database
+        table_name = "switch"
 
 
 class Delivery(Model):
@@ -232,10 +235,10 @@ class Delivery(Model):
 
     date = DateField()
     topic = TextField()
-    claimed_at = MomentField()
-    sending_at = MomentField(null=True)
+    claimed_at = UtcDateTimeField()
+    sending_at = UtcDateTimeField(null=True)
     """When the gateway was about to be called: from then on it may have gone out."""
-    sent_at = MomentField(null=True)
+    sent_at = UtcDateTimeField(null=True)
     message_id = TextField(null=True)
 
     class Meta:
@@ -250,7 +253,7 @@ class ConsoleSms(Model):
     to = CharField(16, index=True)
     message = TextField()
     kind = CharField(16)
-    sent_at = MomentField()
+    sent_at = UtcDateTimeField()
 
     class Meta:
         database = database
@@ -263,9 +266,9 @@ MODELS = (
     DailyQuote,
     Subscriber,
     OneTimePassword,
-    TokenBucket,
-    SmsCount,
-    Switch,
+    RateLimitLog,
+    SmsUsage,
+    SmsSwitch,
     Delivery,
     ConsoleSms,
 )

@@ -72,7 +72,7 @@ class _Adapter(Psycopg3Adapter):
     def check_driver(self) -> None:
         """Do nothing: it is there."""
 
-    def connect(self, db: "Server", **params: Any) -> Connection:  # noqa: ANN401
+    def connect(self, db: "PostgresqlServer", **params: Any) -> Connection:  # noqa: ANN401
         """Connect to the server. No statement is prepared there: poolers would have to keep them for one client."""
         said: dict[str, Any] = {**_PATIENCE, **conninfo_to_dict(db.database)}
         connection = Connection.connect(**said, autocommit=True, prepare_threshold=None)
@@ -84,7 +84,7 @@ class _Adapter(Psycopg3Adapter):
         return connection
 
 
-class Server(PooledPostgresqlDatabase):  # type: ignore[misc] # playhouse has no types
+class PostgresqlServer(PooledPostgresqlDatabase):  # type: ignore[misc] # playhouse has no types
     """A database on a server. A connection is tried before it is used again: one that died meanwhile hurts nobody."""
 
     psycopg2_adapter = psycopg3_adapter = _Adapter
@@ -133,7 +133,7 @@ class Server(PooledPostgresqlDatabase):  # type: ignore[misc] # playhouse has no
         self.dispose()
 
 
-_servers: WeakSet[Server] = WeakSet()
+_servers: WeakSet[PostgresqlServer] = WeakSet()
 
 
 def _leave_connections_to_the_parent() -> None:

@@ -6,37 +6,37 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from quoteapi.storage import models
-from quoteapi.subscriptions.service import Subscriptions
+from quoteapi.subscriptions.service import SubscriptionService
 
 _log = logging.getLogger(__name__)
 THREADS = 2
 """How many at a time do what is handed on."""
 
 
-class AtOnce:
+class InlineDispatcher:
     """Does the work that is handed on, before it returns."""
 
-    def __init__(self, subscriptions: Subscriptions) -> None:
+    def __init__(self, subscriptions: SubscriptionService) -> None:
         self._subscriptions = subscriptions
 
     def send_otp(self, request: str) -> None:
         """Make and send the code of a request."""
-        self._subscriptions.send_code(request)
+        self._subscriptions.send_otp(request)
 
     def subscribe(self, subscriber_id: int) -> None:
         """Put somebody on the topic."""
-        self._subscriptions.settle(subscriber_id)
+        self._subscriptions.sync(subscriber_id)
 
     def unsubscribe(self, subscriber_id: int) -> None:
         """Take somebody off the topic."""
-        self._subscriptions.settle(subscriber_id)
+        self._subscriptions.sync(subscriber_id)
 
 
-class InBackground:
+class ThreadPoolDispatcher:
     """Does the work that is handed on in other threads: nobody waits for SNS, or learns from how long it takes."""
 
-    def __init__(self, subscriptions: Subscriptions) -> None:
-        self._at_once = AtOnce(subscriptions)
+    def __init__(self, subscriptions: SubscriptionService) -> None:
+        self._at_once = InlineDispatcher(subscriptions)
         self._threads = ThreadPoolExecutor(THREADS)
 
     def send_otp(self, request: str) -> None:

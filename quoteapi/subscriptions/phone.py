@@ -6,7 +6,7 @@ Numbering plans are those of `phonenumberslite`, which is loaded with the first 
 import re
 import unicodedata
 
-RIGHT_FORM = "Send mobile as an international number, for example +919028000001."
+MOBILE_HINT = "Send mobile as an international number, for example +919028000001."
 _MAX_LENGTH = 64
 _WRITTEN = re.compile(r"[ (]*\+?[\d ().\-/]+")
 
@@ -15,7 +15,7 @@ class InvalidMobile(Exception):
     """Not the number of a mobile phone; the message says what is wrong, and never has the number."""
 
 
-def read_mobile(text: str) -> str:
+def parse_mobile(text: str) -> str:
     """Read the number of a mobile phone, however it is written: answer its E.164 form.
 
     The country code is needed; `+` or `00` in front of it is not. Raises `InvalidMobile`.
@@ -42,21 +42,21 @@ def read_mobile(text: str) -> str:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
-def region_of(mobile: str) -> str:
-    """Answer the country of a number that `read_mobile` answered, as in IN or US."""
+def country_of(mobile: str) -> str:
+    """Answer the country of a number that `parse_mobile` answered, as in IN or US."""
     import phonenumbers  # noqa: PLC0415
 
     return phonenumbers.region_code_for_number(phonenumbers.parse(mobile)) or "ZZ"
 
 
-def regions() -> frozenset[str]:
+def all_countries() -> frozenset[str]:
     """Answer the countries that have phone numbers, as in IN or US."""
     import phonenumbers  # noqa: PLC0415
 
     return frozenset(phonenumbers.SUPPORTED_REGIONS)
 
 
-def spaced(text: str) -> str:
+def format_international(text: str) -> str:
     """Answer a number as people of its country write it, as in +91 90280 00001; what is none, as it is."""
     import phonenumbers  # noqa: PLC0415
 

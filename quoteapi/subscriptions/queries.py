@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 STATES = (ACTIVE, UNSUBSCRIBED, STOPPED)
 BATCH = 100
-_UNSETTLED = Subscriber.unsettled_since.is_null(is_null=False)
+OUT_OF_SYNC = Subscriber.unsettled_since.is_null(is_null=False)
 
 
-def newest(state: str | None, limit: int) -> list[Subscriber]:
+def newest_subscribers(state: str | None, limit: int) -> list[Subscriber]:
     """Answer subscribers, in one state if one is named, the newest first."""
     return list(_in_state(state).order_by(Subscriber.id.desc()).limit(limit))
 
 
-def everyone(state: str | None) -> Iterator[Subscriber]:
+def iterate_subscribers(state: str | None) -> Iterator[Subscriber]:
     """Answer subscribers in the order in which they first came, in constant memory."""
-    yield from database.each(_in_state(state), Subscriber.id)
+    yield from database.iterate_in_batches(_in_state(state), Subscriber.id)
 
 
-def count(state: str | None) -> int:
+def count_subscribers(state: str | None) -> int:
     """Answer how many subscribers there are."""
     return _in_state(state).count()
 
@@ -43,16 +43,16 @@ def on_another_topic(topic: str) -> Expression:
     return before | ((Subscriber.state == ACTIVE) & (Subscriber.topic > topic))
 
 
-def unsettled_count() -> int:
+def count_out_of_sync() -> int:
     """Answer with how many the topic may not agree."""
-    return Subscriber.select().where(_UNSETTLED).count()
+    return Subscriber.select().where(OUT_OF_SYNC).count()
 
 
-def _unsettled() -> Iterator[int]:
+def iterate_out_of_sync() -> Iterator[int]:
     """Answer the ids of those with whom the topic may not agree, each once."""
     last = 0
     while True:
-        behind = _UNSETTLED & (Subscriber.id > last)
+        behind = OUT_OF_SYNC & (Subscriber.id > last)
         ids = [row.id for row in Subscriber.select(Subscriber.id).where(behind).order_by(Subscriber.id).limit(BATCH)]
         yield from ids
         if len(ids) < BATCH:
@@ -60,13 +60,13 @@ def _unsettled() -> Iterator[int]:
         last = ids[-1]
 
 
-def _is_active(mobile: str) -> bool:
+def is_active(mobile: str) -> bool:
     return Subscriber.select().where((Subscriber.mobile == mobile) & (Subscriber.state == ACTIVE)).exists()
 
 
-def _is_taken(row: Subscriber) -> Expression:
+def holds_lease(row: Subscriber) -> Expression:
     return cast("Expression", (Subscriber.id == row.id) & (Subscriber.settling_since == row.settling_since))
 
 
-def _id_of(rows: Iterable[Subscriber]) -> int | None:
+def first_id(rows: Iterable[Subscriber]) -> int | None:
     return next((row.id for row in rows), None)

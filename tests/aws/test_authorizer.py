@@ -346,7 +346,7 @@ def test_no_log_line_has_anything_of_a_token(caplog: pytest.LogCaptureFixture) -
 
 
 def test_a_log_line_has_the_id_of_the_invocation(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.configure(Settings(log_level="INFO", lambda_function="quotes"))
+    logs.configure_logging(Settings(log_level="INFO", lambda_function="quotes"))
     with pytest.raises(Exception, match="Unauthorized"):
         authorize(event(token(exp=9)), SimpleNamespace(aws_request_id="8f3a"))
     assert capsys.readouterr().err.endswith(" WARNING A token was refused: it has expired [8f3a]\n")

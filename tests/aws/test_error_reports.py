@@ -22,18 +22,18 @@ from peewee import OperationalError
 
 from quoteapi.app import create_app
 from quoteapi.aws import error_reports, schedulers
-from quoteapi.aws.error_reports import Failure, Reports, unhandled_exceptions, written
-from quoteapi.aws.job_context import WorkFailed
-from quoteapi.quotes.service import Quotes
+from quoteapi.aws.error_reports import ErrorReport, ErrorReporter, format_report, unhandled_exceptions
+from quoteapi.aws.job_context import RedactedError
+from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import ROOT, Settings, read_settings
 from quoteapi.sms import sns
-from quoteapi.sms.gateway import NotAllowed, OutcomeUnknown
-from quoteapi.storage.models import TokenBucket
-from quoteapi.subscriptions.phone import region_of
-from quoteapi.subscriptions.rate_limits import Limits
-from tests.helpers.clock import StoppedClock
-from tests.helpers.data import MIRA, NOON, environment, on_a_file
-from tests.helpers.sns_emulator import SETTINGS, Calls, Fault, backend
+from quoteapi.sms.gateway import GatewayMisconfigured, OutcomeUnknown
+from quoteapi.storage.models import RateLimitLog
+from quoteapi.subscriptions.phone import country_of
+from quoteapi.subscriptions.rate_limits import RateLimits
+from tests.helpers.clock import FakeClock
+from tests.helpers.data import MIRA, NOON, environment, sqlite_only
+from tests.helpers.sns_emulator import SETTINGS, Fault, SnsCalls, backend
 
 LAMBDA_ID = "8f507cfc-1a2b-4c3d-9e8f-12345678901a"
 GATEWAY_ID = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
@@ -101,15 +101,15 @@ def aws() -> Iterator[None]:
 
 
 @pytest.fixture
-def calls(aws: None, monkeypatch: pytest.MonkeyPatch) -> Calls:
-    calls = Calls()
-    calls.watch(monkeypatch)
-    return calls
+def sns_calls(aws: None, monkeypatch: pytest.MonkeyPatch) -> SnsCalls:
+    sns_calls = SnsCalls()
+    sns_calls.watch(monkeypatch)
+    return sns_calls
 
 
 @pytest.fixture
 def on_lambda(
-    settings: Settings, store: None, aws: None, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, open_database: None, aws: None, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
     """Set the environment of a container of Lambda. Answers its settings."""
     said = environment(settings, **ON_LAMBDA)
@@ -122,7 +122,7 @@ def on_lambda(
 @pytest.fixture
 def shared(on_lambda: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Answer settings of containers that share a database, also where that is a file."""
-    monkeypatch.setattr(Settings, "state_is_shared", property(lambda _: True))
+    monkeypatch.setattr(Settings, "has_shared_state", property(lambda _: True))
     return on_lambda
 
 
@@ -149,27 +149,27 @@ def raised(error: BaseException) -> BaseException:
         return caught
 
 
-def failure(error: BaseException, where: str = "GET /random") -> Failure:
-    return Failure(raised(error), where, f"Lambda {LAMBDA_ID}", "Who asked was answered 500.")
+def failure(error: BaseException, where: str = "GET /random") -> ErrorReport:
+    return ErrorReport(raised(error), where, f"Lambda {LAMBDA_ID}", "Who asked was answered 500.")
 
 
 def message_of(error: BaseException, settings: Settings) -> str:
-    return written(failure(error), settings, NOON)[1]
+    return format_report(failure(error), settings, NOON)[1]
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """Have random quotes fail."""
 
-    def fail(self: Quotes, filters: object) -> None:
+    def fail(self: QuoteService, filters: object) -> None:
         raise error
 
-    monkeypatch.setattr(Quotes, "random", fail)
+    monkeypatch.setattr(QuoteService, "random_quote", fail)
 
 
 # ---- what becomes of what failed
 
 
-@on_a_file
+@sqlite_only
 @pytest.mark.parametrize("event", [REQUEST, REQUEST_V2, {"httpMethod": "POST"}, {"version": "2.0"}])
 def test_a_request_is_answered_and_done_with(on_lambda: Settings, event: dict[str, Any]) -> None:
     assert unhandled_exceptions(raised(RuntimeError("broken")), event, CONTEXT) is True
@@ -177,13 +177,13 @@ def test_a_request_is_answered_and_done_with(on_lambda: Settings, event: dict[st
 
 
 @pytest.mark.parametrize("event", OTHERS)
-@on_a_file
+@sqlite_only
 def test_all_else_is_seen_as_failed_so_that_lambda_tries_again(on_lambda: Settings, event: object) -> None:
     assert unhandled_exceptions(raised(RuntimeError("broken")), event, CONTEXT) is False
     assert len(reports()) == 1
 
 
-@on_a_file
+@sqlite_only
 def test_a_wrong_token_is_the_mistake_of_a_client_and_reported_to_nobody(on_lambda: Settings) -> None:
     assert unhandled_exceptions(Exception("Unauthorized"), AUTHORIZER, CONTEXT) is False
     assert backend().topics == {}
@@ -192,7 +192,7 @@ def test_a_wrong_token_is_the_mistake_of_a_client_and_reported_to_nobody(on_lamb
     assert [message.splitlines()[0] for message in reports()] == ["Exception: Unauthorized", "RuntimeError: broken"]
 
 
-@on_a_file
+@sqlite_only
 def test_elsewhere_than_on_lambda_nothing_is_reported(on_lambda: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME")
     assert unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT) is True
@@ -202,12 +202,14 @@ def test_elsewhere_than_on_lambda_nothing_is_reported(on_lambda: Settings, monke
 # ---- what a report says
 
 
-@on_a_file
+@sqlite_only
 def test_a_report_says_what_where_when_and_how_to_find_the_rest(on_lambda: Settings) -> None:
     unhandled_exceptions(raised(RuntimeError("the wheel came off")), REQUEST, CONTEXT)
     (message,), (subject,) = reports(), subjects()
     assert subject == "QuoteAPI dev: RuntimeError in GET /{proxy+}"
-    assert message.startswith("RuntimeError: the wheel came off\n\nWhere: GET /{proxy+}, in tests.test_notify:")
+    assert message.startswith(
+        "RuntimeError: the wheel came off\n\nWhere: GET /{proxy+}, in tests.aws.test_error_reports:"
+    )
     assert "\nStage: dev (function quoteapi-dev)\nTime: 2026-11-22T12:00:00Z\n" in message
     assert f"\nRequest: Lambda {LAMBDA_ID}, API Gateway {GATEWAY_ID}\n" in message
     assert "\nWho asked was answered 500. `zappa tail dev --since 1h` shows the log.\n" in message
@@ -227,7 +229,7 @@ def test_a_report_says_what_where_when_and_how_to_find_the_rest(on_lambda: Setti
         ({"Records": []}, "an event of Lambda"),
     ],
 )
-@on_a_file
+@sqlite_only
 def test_it_names_the_route_or_the_function_and_nothing_that_a_client_sent(
     on_lambda: Settings, event: dict[str, Any], where: str
 ) -> None:
@@ -239,13 +241,13 @@ def test_it_names_the_route_or_the_function_and_nothing_that_a_client_sent(
 
 
 @pytest.mark.parametrize("event", [TASK, SCHEDULED])
-@on_a_file
+@sqlite_only
 def test_it_says_that_lambda_tries_again(on_lambda: Settings, event: dict[str, Any]) -> None:
     unhandled_exceptions(RuntimeError("broken"), event, CONTEXT)
     assert "Lambda tries it twice more, and then hands it to the dead-letter queue" in reports()[0]
 
 
-@on_a_file
+@sqlite_only
 def test_errors_that_led_to_it_are_in_it(on_lambda: Settings) -> None:
     error = KeyError("wheel")
     error.__cause__ = raised(ValueError("of wheels"))
@@ -255,7 +257,7 @@ def test_errors_that_led_to_it_are_in_it(on_lambda: Settings) -> None:
     assert message.startswith("KeyError: 'wheel'")
 
 
-@on_a_file
+@sqlite_only
 def test_300_kb_of_an_error_are_8_with_its_begin_and_its_end(on_lambda: Settings) -> None:
     long = f"it begins {'é and goes on ' * 20_000} it ends"
     assert len(long.encode()) > 300_000
@@ -267,7 +269,7 @@ def test_300_kb_of_an_error_are_8_with_its_begin_and_its_end(on_lambda: Settings
     assert "Stage: dev" in message
 
 
-@on_a_file
+@sqlite_only
 def test_of_calls_without_end_the_first_and_the_last_are_in_it(on_lambda: Settings) -> None:
     def ping() -> None:
         pong()
@@ -283,7 +285,7 @@ def test_of_calls_without_end_the_first_and_the_last_are_in_it(on_lambda: Settin
 
 
 @pytest.mark.parametrize("text", ["a\x00b\x1b[0m", "\ud800", "\r\n\r\n", "", "•" * 5_000, "{}%s%(x)s"])
-@on_a_file
+@sqlite_only
 def test_sns_takes_whatever_an_error_says(on_lambda: Settings, text: str) -> None:
     unhandled_exceptions(raised(type("Ünusual" + "X" * 200, (Exception,), {})(text)), REQUEST, CONTEXT)
     (message,), (subject,) = reports(), subjects()
@@ -300,18 +302,18 @@ class Unspeakable(Exception):
     __repr__ = __str__
 
 
-@on_a_file
+@sqlite_only
 def test_an_error_that_cannot_be_written_is_reported_all_the_same(on_lambda: Settings) -> None:
     assert unhandled_exceptions(raised(Unspeakable()), REQUEST, CONTEXT) is True
     assert "Unspeakable: <exception str() failed>" in reports()[0]
 
 
-@on_a_file
+@sqlite_only
 def test_the_innermost_place_of_this_package_is_named(on_lambda: Settings) -> None:
     with pytest.raises(phonenumbers.NumberParseException) as caught:
-        region_of("nonsense")
+        country_of("nonsense")
     assert re.search(
-        r"\nWhere: GET /random, in quoteapi\.subscriptions\.phone:\d+ region_of\n", message_of(caught.value, on_lambda)
+        r"\nWhere: GET /random, in quoteapi\.subscriptions\.phone:\d+ country_of\n", message_of(caught.value, on_lambda)
     )
 
 
@@ -332,7 +334,7 @@ def test_the_innermost_place_of_this_package_is_named(on_lambda: Settings) -> No
         "९०२८०००००१",
     ],
 )
-@on_a_file
+@sqlite_only
 def test_a_phone_number_does_not_get_out(on_lambda: Settings, text: str) -> None:
     message = message_of(ValueError(text), on_lambda)
     digits = "".join(character for character in message.splitlines()[0] if character.isdigit())
@@ -344,7 +346,7 @@ def test_a_phone_number_does_not_get_out(on_lambda: Settings, text: str) -> None
 @pytest.mark.parametrize(
     "text", ["code 271828", "otp=271828", "'271828'", "271828 is your code", "x271828", "_271828_"]
 )
-@on_a_file
+@sqlite_only
 def test_a_code_does_not_get_out(on_lambda: Settings, text: str) -> None:
     assert "271828" not in message_of(ValueError(text), on_lambda)
 
@@ -384,14 +386,14 @@ def test_no_secret_of_the_settings_gets_out(monkeypatch: pytest.MonkeyPatch) -> 
         ("key AKIAIOSFODNN7EXAMPLE is not known", "IOSFODNN7EXAMPLE"),
     ],
 )
-@on_a_file
+@sqlite_only
 def test_passwords_queries_and_tokens_of_others_do_not_get_out(on_lambda: Settings, text: str, hidden: str) -> None:
     message = message_of(ValueError(text), on_lambda)
     assert hidden not in message
     assert "•••" in message.splitlines()[0]
 
 
-@on_a_file
+@sqlite_only
 def test_a_short_secret_does_not_take_the_words_apart(on_lambda: Settings) -> None:
     settings = read_settings({**environment(on_lambda, **ON_LAMBDA), "X_Mashape_Key": "sand"})
     assert message_of(ValueError("sand in sandals"), settings).startswith("ValueError: ••• in sandals\n")
@@ -405,7 +407,7 @@ def test_what_is_no_secret_is_read_as_it_is(on_lambda: Settings) -> None:
 @pytest.mark.parametrize(
     "piece", ["://", "?a=", "eyJ", "eyJa.", "password=", "1 ", "+1-", "12345 ", "9", "Bearer ", "@"]
 )
-@on_a_file
+@sqlite_only
 def test_no_text_takes_long_to_look_through(on_lambda: Settings, piece: str) -> None:
     began = time.perf_counter()
     message_of(ValueError(piece * (300_000 // len(piece))), on_lambda)
@@ -449,23 +451,23 @@ def test_an_event_of_any_shape_is_answered(event: object) -> None:
 
 
 @pytest.mark.parametrize("fault", ["throttled", "refused", "forbidden", "error 500", "nonsense", "timed out"])
-@on_a_file
+@sqlite_only
 def test_what_sns_does_not_take_is_a_line_in_the_log_after_one_attempt(
-    on_lambda: Settings, calls: Calls, clock: StoppedClock, fault: Fault, caplog: pytest.LogCaptureFixture
+    on_lambda: Settings, sns_calls: SnsCalls, clock: FakeClock, fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
-    calls.becomes = lambda _number, _operation: fault
+    sns_calls.becomes = lambda _number, _operation: fault
     assert unhandled_exceptions(raised(RuntimeError("broken")), SCHEDULED, CONTEXT) is False
-    assert calls.made == ["CreateTopic"]
+    assert sns_calls.made == ["CreateTopic"]
     (record,) = [record for record in caplog.records if record.name == "quoteapi.aws.error_reports"]
     assert "A failure could not be reported" in record.getMessage()
     assert record.exc_info is None
-    clock.pass_by(minutes=1)
-    calls.becomes = lambda _number, operation: fault if operation == "Publish" else None
+    clock.advance(minutes=1)
+    sns_calls.becomes = lambda _number, operation: fault if operation == "Publish" else None
     unhandled_exceptions(raised(RuntimeError("broken")), SCHEDULED, CONTEXT)
-    assert calls.made == ["CreateTopic"] * 2 + ["Publish"]
+    assert sns_calls.made == ["CreateTopic"] * 2 + ["Publish"]
 
 
-@on_a_file
+@sqlite_only
 def test_without_credentials_there_is_a_line_in_the_log(
     on_lambda: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -476,7 +478,7 @@ def test_without_credentials_there_is_a_line_in_the_log(
     assert "A failure could not be reported (NoCredentialsError)" in caplog.text
 
 
-@on_a_file
+@sqlite_only
 def test_with_wrong_settings_there_is_a_line_in_the_log(
     on_lambda: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -485,7 +487,7 @@ def test_with_wrong_settings_there_is_a_line_in_the_log(
     assert "A failure could not be reported: PORT must be a port number" in caplog.text
 
 
-@on_a_file
+@sqlite_only
 def test_an_sns_that_does_not_answer_is_not_waited_for(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -504,34 +506,34 @@ def test_an_sns_that_does_not_answer_is_not_waited_for(
 # ---- a storm
 
 
-@on_a_file
-def test_a_storm_is_one_report_a_minute_that_counts_the_others(on_lambda: Settings, clock: StoppedClock) -> None:
+@sqlite_only
+def test_a_storm_is_one_report_a_minute_that_counts_the_others(on_lambda: Settings, clock: FakeClock) -> None:
     def storm() -> None:
         for _ in range(10):
             unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT)
-            clock.pass_by(seconds=5.9)
+            clock.advance(seconds=5.9)
 
     storm()
     assert len(reports()) == 1
     assert "Kept back" not in reports()[0]
-    clock.pass_by(seconds=1)
+    clock.advance(seconds=1)
     storm()
     assert len(reports()) == 2
     assert "Kept back: 9 more like it since the last report, in this container" in reports()[1]
 
 
-@on_a_file
-def test_a_storm_of_many_threads_is_one_report(on_lambda: Settings, clock: StoppedClock) -> None:
+@sqlite_only
+def test_a_storm_of_many_threads_is_one_report(on_lambda: Settings, clock: FakeClock) -> None:
     with ThreadPoolExecutor(16) as threads:
         errors = [raised(RuntimeError("broken")) for _ in range(64)]
         list(threads.map(lambda error: unhandled_exceptions(error, REQUEST, CONTEXT), errors))
     assert len(reports()) == 1
-    clock.pass_by(minutes=1)
+    clock.advance(minutes=1)
     unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT)
     assert "Kept back: 63 more" in reports()[1]
 
 
-@on_a_file
+@sqlite_only
 def test_another_failure_is_reported_at_once(on_lambda: Settings) -> None:
     unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT)
     unhandled_exceptions(raised(ValueError("broken")), REQUEST, CONTEXT)
@@ -542,9 +544,9 @@ def test_another_failure_is_reported_at_once(on_lambda: Settings) -> None:
     assert len(reports()) == 3
 
 
-@on_a_file
-def test_after_a_report_that_sns_refused_the_next_one_may_be(on_lambda: Settings, calls: Calls) -> None:
-    calls.becomes = lambda number, _: "throttled" if number < 2 else None
+@sqlite_only
+def test_after_a_report_that_sns_refused_the_next_one_may_be(on_lambda: Settings, sns_calls: SnsCalls) -> None:
+    sns_calls.becomes = lambda number, _: "throttled" if number < 2 else None
     for _ in range(3):
         unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT)
     (message,) = reports()
@@ -552,20 +554,20 @@ def test_after_a_report_that_sns_refused_the_next_one_may_be(on_lambda: Settings
 
 
 @pytest.mark.parametrize("fault", ["timed out", "answer lost"])
-@on_a_file
+@sqlite_only
 def test_while_sns_does_not_answer_one_a_minute_waits_for_it_and_no_report_goes_twice(
-    on_lambda: Settings, calls: Calls, clock: StoppedClock, fault: Fault
+    on_lambda: Settings, sns_calls: SnsCalls, clock: FakeClock, fault: Fault
 ) -> None:
-    calls.becomes = lambda number, operation: fault if operation == "Publish" and number < 2 else None
+    sns_calls.becomes = lambda number, operation: fault if operation == "Publish" and number < 2 else None
     for _ in range(3):
         unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT)
-    assert calls.made == ["CreateTopic", "Publish"]
-    clock.pass_by(minutes=1)
+    assert sns_calls.made == ["CreateTopic", "Publish"]
+    clock.advance(minutes=1)
     unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT)
     assert "Kept back: 3 more" in reports()[-1]
 
 
-@on_a_file
+@sqlite_only
 def test_one_failure_does_not_silence_another_that_comes_from_the_same_place(on_lambda: Settings) -> None:
     error = raised(RuntimeError("refused"))
     unhandled_exceptions(error, TASK, CONTEXT)
@@ -574,95 +576,95 @@ def test_one_failure_does_not_silence_another_that_comes_from_the_same_place(on_
     assert len(reports()) == 2
 
 
-@on_a_file
-def test_a_clock_that_is_put_right_silences_nothing(on_lambda: Settings, clock: StoppedClock) -> None:
-    clock.pass_by(days=400)
+@sqlite_only
+def test_a_clock_that_is_put_right_silences_nothing(on_lambda: Settings, clock: FakeClock) -> None:
+    clock.advance(days=400)
     unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT)
-    clock.pass_by(days=-400)
+    clock.advance(days=-400)
     unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT)
     assert len(reports()) == 2
 
 
-def test_containers_that_share_a_database_send_one_report_a_minute_together(
-    shared: Settings, clock: StoppedClock
-) -> None:
-    one, other = Reports(shared, clock), Reports(shared, clock)
+def test_containers_that_share_a_database_send_one_report_a_minute_together(shared: Settings, clock: FakeClock) -> None:
+    one, other = ErrorReporter(shared, clock), ErrorReporter(shared, clock)
     broken = failure(RuntimeError("broken"))
     one.send(broken)
-    clock.pass_by(seconds=30)
+    clock.advance(seconds=30)
     other.send(broken)
     other.send(broken)
     assert len(reports()) == 1
-    (row,) = TokenBucket.select()
+    (row,) = RateLimitLog.select()
     assert "RuntimeError" not in row.key
-    clock.pass_by(seconds=30)
+    clock.advance(seconds=30)
     other.send(broken)
     assert len(reports()) == 2, "the minute is that of all"
     assert "Kept back: 2 more" in reports()[1]
 
 
-@on_a_file
-def test_containers_that_share_nothing_report_each_for_itself(on_lambda: Settings, clock: StoppedClock) -> None:
+@sqlite_only
+def test_containers_that_share_nothing_report_each_for_itself(on_lambda: Settings, clock: FakeClock) -> None:
     for _ in range(2):
-        Reports(on_lambda, clock).send(failure(RuntimeError("broken")))
-        assert TokenBucket.select().count() == 0
+        ErrorReporter(on_lambda, clock).send(failure(RuntimeError("broken")))
+        assert RateLimitLog.select().count() == 0
     assert len(reports()) == 2
 
 
-def test_what_one_container_could_not_send_another_one_may(shared: Settings, clock: StoppedClock, calls: Calls) -> None:
-    calls.becomes = lambda number, _: "forbidden" if number == 0 else None
+def test_what_one_container_could_not_send_another_one_may(
+    shared: Settings, clock: FakeClock, sns_calls: SnsCalls
+) -> None:
+    sns_calls.becomes = lambda number, _: "forbidden" if number == 0 else None
     broken = failure(RuntimeError("broken"))
-    with pytest.raises(NotAllowed):
-        Reports(shared, clock).send(broken)
-    Reports(shared, clock).send(broken)
+    with pytest.raises(GatewayMisconfigured):
+        ErrorReporter(shared, clock).send(broken)
+    ErrorReporter(shared, clock).send(broken)
     assert len(reports()) == 1
 
 
 def test_what_one_container_may_have_sent_no_other_one_sends(
-    shared: Settings, clock: StoppedClock, calls: Calls
+    shared: Settings, clock: FakeClock, sns_calls: SnsCalls
 ) -> None:
-    calls.becomes = lambda _, operation: "answer lost" if operation == "Publish" else None
+    sns_calls.becomes = lambda _, operation: "answer lost" if operation == "Publish" else None
     broken = failure(RuntimeError("broken"))
     with pytest.raises(ReadTimeoutError):
-        Reports(shared, clock).send(broken)
-    calls.becomes = lambda _number, _operation: None
-    Reports(shared, clock).send(broken)
+        ErrorReporter(shared, clock).send(broken)
+    sns_calls.becomes = lambda _number, _operation: None
+    ErrorReporter(shared, clock).send(broken)
     assert len(reports()) == 1
 
 
-def test_threads_of_many_containers_send_one_report(shared: Settings, clock: StoppedClock) -> None:
+def test_threads_of_many_containers_send_one_report(shared: Settings, clock: FakeClock) -> None:
     broken = failure(RuntimeError("broken"))
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda _: Reports(shared, clock).send(broken), range(8)))
+        list(threads.map(lambda _: ErrorReporter(shared, clock).send(broken), range(8)))
     assert len(reports()) == 1
 
 
 def test_where_the_database_fails_memory_decides(
-    shared: Settings, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    shared: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def away(*_: object) -> None:
         raise OperationalError("away")
 
     asked: list[object] = []
-    monkeypatch.setattr(Limits, "reports", away)
-    mine = Reports(shared, clock)
+    monkeypatch.setattr(RateLimits, "reports", away)
+    mine = ErrorReporter(shared, clock)
     for _ in range(3):
         mine.send(failure(RuntimeError("broken")))
     assert len(reports()) == 1
     assert "Whether another container reported it is not known (OperationalError)" in caplog.text
-    monkeypatch.setattr(Limits, "reports", lambda *asks: asked.append(asks))
+    monkeypatch.setattr(RateLimits, "reports", lambda *asks: asked.append(asks))
     mine.send(failure(OperationalError("the database did not answer")))
     assert len(reports()) == 2
     assert asked == [], "what just failed is not asked"
 
 
-@on_a_file
-def test_a_server_that_does_not_answer_holds_no_report_up(settings: Settings, aws: None, clock: StoppedClock) -> None:
+@sqlite_only
+def test_a_server_that_does_not_answer_holds_no_report_up(settings: Settings, aws: None, clock: FakeClock) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://me@127.0.0.1:{silent.getsockname()[1]}/quotes?connect_timeout=2"
         away = read_settings({**environment(settings, **ON_LAMBDA), "DATABASE_URL": url})
         began = time.perf_counter()
-        Reports(away, clock).send(failure(RuntimeError("broken")))
+        ErrorReporter(away, clock).send(failure(RuntimeError("broken")))
         assert time.perf_counter() - began < 4
     assert len(reports()) == 1
 
@@ -670,13 +672,13 @@ def test_a_server_that_does_not_answer_holds_no_report_up(settings: Settings, aw
 # ---- where reports come from
 
 
-def client_of(settings: Settings, clock: StoppedClock) -> TestClient:
+def client_of(settings: Settings, clock: FakeClock) -> TestClient:
     return TestClient(create_app(settings, now=clock))
 
 
-@on_a_file
+@sqlite_only
 def test_what_breaks_in_a_route_is_reported_by_its_template(
-    on_lambda: Settings, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    on_lambda: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = client_of(on_lambda, clock)
     failing(monkeypatch, RuntimeError(f"broken for {MIRA}"))
@@ -695,9 +697,9 @@ def test_what_breaks_in_a_route_is_reported_by_its_template(
     assert len(reports()) == 1
 
 
-@on_a_file
+@sqlite_only
 def test_the_id_that_a_client_gave_may_be_a_code_and_does_not_get_out(
-    on_lambda: Settings, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    on_lambda: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = client_of(on_lambda, clock)
     failing(monkeypatch, RuntimeError("broken"))
@@ -705,22 +707,22 @@ def test_the_id_that_a_client_gave_may_be_a_code_and_does_not_get_out(
     assert "271828" not in reports()[0]
 
 
-@on_a_file
+@sqlite_only
 def test_a_route_that_breaks_answers_500_also_where_sns_does_not_answer(
-    on_lambda: Settings, clock: StoppedClock, calls: Calls, monkeypatch: pytest.MonkeyPatch
+    on_lambda: Settings, clock: FakeClock, sns_calls: SnsCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls.becomes = lambda _number, _operation: "timed out"
+    sns_calls.becomes = lambda _number, _operation: "timed out"
     client = client_of(on_lambda, clock)
     failing(monkeypatch, RuntimeError("broken"))
     assert client.simulate_get("/random").status_code == 500
-    assert calls.made == ["CreateTopic"]
+    assert sns_calls.made == ["CreateTopic"]
 
 
-@on_a_file
+@sqlite_only
 def test_on_a_laptop_a_route_that_breaks_is_in_the_log_alone(
     settings: Settings,
     aws: None,
-    clock: StoppedClock,
+    clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -734,31 +736,31 @@ def test_on_a_laptop_a_route_that_breaks_is_in_the_log_alone(
 def test_a_scheduled_run_that_fails_is_reported_once_with_where_it_failed(
     on_lambda: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Quotes, day: object) -> None:
+    def fail(self: QuoteService, day: object) -> None:
         raise LookupError(f"nothing for {MIRA}")
 
-    monkeypatch.setattr(Quotes, "of_date", fail)
-    with pytest.raises(WorkFailed) as failed:
+    monkeypatch.setattr(QuoteService, "quote_of_date", fail)
+    with pytest.raises(RedactedError) as failed:
         schedulers.set_quote_of_the_day(SCHEDULED, CONTEXT)
     assert unhandled_exceptions(failed.value, SCHEDULED, CONTEXT) is False
     (message,) = reports()
     assert message.startswith("LookupError: nothing for +91••••••0001\n")
     assert "in quoteapi.aws.schedulers:" in message.split("\n")[2]
     assert 'raise LookupError(f"nothing for' in message
-    assert "WorkFailed" not in message
+    assert "RedactedError" not in message
     assert "9028000001" not in message
 
 
 def test_a_reconciliation_that_has_to_be_tried_again_is_reported(
     on_lambda: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Settings, "state_is_shared", property(lambda _: True))
+    monkeypatch.setattr(Settings, "has_shared_state", property(lambda _: True))
     reconciled = SimpleNamespace(failed=2)
-    monkeypatch.setattr("quoteapi.subscriptions.service.Subscriptions.reconcile", lambda *_: reconciled)
-    with pytest.raises(WorkFailed) as failed:
+    monkeypatch.setattr("quoteapi.subscriptions.service.SubscriptionService.reconcile", lambda *_: reconciled)
+    with pytest.raises(RedactedError) as failed:
         schedulers.reconcile_subscriptions(SCHEDULED, CONTEXT)
     unhandled_exceptions(failed.value, SCHEDULED, CONTEXT)
-    assert reports()[0].startswith("quoteapi.aws.schedulers.NotAllSettled: 2 failed")
+    assert reports()[0].startswith("quoteapi.aws.schedulers.ReconcileIncomplete: 2 failed")
 
 
 @pytest.fixture
@@ -786,7 +788,7 @@ def handled(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, object], Any]:
 
 
 @pytest.mark.parametrize("event", [REQUEST, REQUEST_V2])
-@on_a_file
+@sqlite_only
 def test_an_app_that_itself_breaks_is_500_and_reported_once(
     on_lambda: Settings, handled: Callable[[Any, object], Any], event: object, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -800,17 +802,17 @@ def test_an_app_that_itself_breaks_is_500_and_reported_once(
 def test_zappa_lets_a_failed_run_out_after_it_was_reported_once(
     on_lambda: Settings, handled: Callable[[Any, object], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Quotes, day: object) -> None:
+    def fail(self: QuoteService, day: object) -> None:
         raise TypeError("broken")
 
-    monkeypatch.setattr(Quotes, "of_date", fail)
+    monkeypatch.setattr(QuoteService, "quote_of_date", fail)
     rule = f"{SCHEDULED['resources'][0].rpartition('-')[0]}-quoteapi.aws.schedulers.set_quote_of_the_day"  # type: ignore[index]
-    with pytest.raises(WorkFailed):
+    with pytest.raises(RedactedError):
         handled({**SCHEDULED, "resources": [rule]}, CONTEXT)
     assert len(reports()) == 1
 
 
-@on_a_file
+@sqlite_only
 def test_zappa_lets_unauthorized_out_unreported(on_lambda: Settings, handled: Callable[[Any, object], Any]) -> None:
     with pytest.raises(Exception, match=r"^Unauthorized$"):
         handled(AUTHORIZER, CONTEXT)
@@ -826,8 +828,8 @@ def test_a_cold_start_loads_nothing_of_it(settings: Settings) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-@on_a_file
-def test_what_sns_answers_to_a_report_is_an_error_without_its_words(on_lambda: Settings, calls: Calls) -> None:
-    calls.becomes = lambda _number, _operation: "error 500"
+@sqlite_only
+def test_what_sns_answers_to_a_report_is_an_error_without_its_words(on_lambda: Settings, sns_calls: SnsCalls) -> None:
+    sns_calls.becomes = lambda _number, _operation: "error 500"
     with pytest.raises(OutcomeUnknown, match="SNS answered 500 InternalError to CreateTopic"):
-        sns.report(on_lambda, "UnhandledException", "subject", "message")
+        sns.publish_report(on_lambda, "UnhandledException", "subject", "message")

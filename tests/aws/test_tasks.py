@@ -10,17 +10,17 @@ import boto3
 import pytest
 import requests
 
-from quoteapi.aws.job_context import WorkFailed, reported_failures
-from quoteapi.container import Service as Whole
+from quoteapi.aws.job_context import RedactedError, redact_errors
+from quoteapi.container import Container as Whole
 from quoteapi.settings import ROOT, Settings
 from quoteapi.storage.models import OneTimePassword, Subscriber
 from quoteapi.storage.models import database as bound
-from tests.conftest import Service
+from tests.conftest import Serve
 from tests.helpers.data import MIRA, NOOR, SECRET_KEY, environment
-from tests.helpers.dispatcher import Noted
+from tests.helpers.dispatcher import RecordingDispatcher
 from tests.helpers.http import assert_problem
 from tests.helpers.processes import python
-from tests.helpers.sns_emulator import SETTINGS, Calls, on_the_topic, published, sent_to
+from tests.helpers.sns_emulator import SETTINGS, SnsCalls, published, sent_to, subscribed_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,11 +29,11 @@ ADDRESS = "192.0.2.1"
 
 
 @pytest.fixture
-def tasks(sns: Whole, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def tasks(sns_container: Whole, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Load the tasks in the environment of a laptop that uses SNS."""
-    for name, value in environment(sns.settings, **SETTINGS, AWS_DEFAULT_REGION="us-east-1").items():
+    for name, value in environment(sns_container.settings, **SETTINGS, AWS_DEFAULT_REGION="us-east-1").items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("quoteapi.clock.now", sns.clock)
+    monkeypatch.setattr("quoteapi.clock.now", sns_container.clock)
     return importlib.import_module("quoteapi.aws.tasks")
 
 
@@ -55,14 +55,14 @@ def invoked(tasks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[dict[str
 
 
 @pytest.fixture
-def on_lambda(service: Service, sns: Whole, invoked: list[object], monkeypatch: pytest.MonkeyPatch) -> str:
+def on_lambda(serve: Serve, sns_container: Whole, invoked: list[object], monkeypatch: pytest.MonkeyPatch) -> str:
     """Serve the app as a container of Lambda does, with a database that the others share."""
-    monkeypatch.setattr(Settings, "state_is_shared", property(lambda _: True))  # as a PostgreSQL would be
+    monkeypatch.setattr(Settings, "has_shared_state", property(lambda _: True))  # as a PostgreSQL would be
     settings = {**SETTINGS, "AWS_LAMBDA_FUNCTION_NAME": "quotes-dev", "SECRET_KEY": "0123456789abcdef" * 2}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_REGION", "us-east-1")
-    return service(**settings)
+    return serve(**settings)
 
 
 def run(payload: dict[str, Any]) -> object:
@@ -72,18 +72,18 @@ def run(payload: dict[str, Any]) -> object:
     return route_lambda_task(payload, None)
 
 
-def test_elsewhere_tasks_are_plain_calls(tasks: ModuleType, sns: Whole) -> None:
-    hand = Noted()
-    sns.subscriptions.ask(MIRA, "subscribe", ADDRESS, hand)
+def test_elsewhere_tasks_are_plain_calls(tasks: ModuleType, sns_container: Whole) -> None:
+    hand = RecordingDispatcher()
+    sns_container.subscriptions.request_otp(MIRA, "subscribe", ADDRESS, hand)
     assert tasks.async_send_otp(hand.requests[0]) == "sent a code to +91••••••0001"
-    sns.subscriptions.confirm(MIRA, sent_to(MIRA)[0][:6], ADDRESS, hand)
+    sns_container.subscriptions.subscribe(MIRA, sent_to(MIRA)[0][:6], ADDRESS, hand)
     assert tasks.async_subscribe(hand.subscribers[0]) == "subscribed"
-    assert on_the_topic() == [MIRA]
+    assert subscribed_numbers() == [MIRA]
     assert tasks.async_publish() == "sent to 1"
     assert len(published()) == 1
-    sns.subscriptions.leave(MIRA, ADDRESS, hand)
+    sns_container.subscriptions.unsubscribe(MIRA, ADDRESS, hand)
     assert tasks.async_unsubscribe(hand.subscribers[1]) == "unsubscribed"
-    assert on_the_topic() == []
+    assert subscribed_numbers() == []
 
 
 def test_on_lambda_they_are_other_invocations_that_are_told_no_number_and_no_code(
@@ -101,13 +101,13 @@ def test_on_lambda_they_are_other_invocations_that_are_told_no_number_and_no_cod
     confirmed = requests.get(f"{on_lambda}/subscribe", params={"mobile": MIRA, "otp": message[:6]}, timeout=10)
     assert confirmed.status_code == 200
     assert Subscriber.get().state == "active"
-    assert on_the_topic() == []
+    assert subscribed_numbers() == []
     assert invoked[1]["args"] == [Subscriber.get().id]
     run(invoked[1])
-    assert on_the_topic() == [MIRA]
+    assert subscribed_numbers() == [MIRA]
     assert requests.get(f"{on_lambda}/unsubscribe", params={"mobile": MIRA}, timeout=10).status_code == 200
     run(invoked[2])
-    assert on_the_topic() == []
+    assert subscribed_numbers() == []
     told = json.dumps(invoked)
     assert "9028000001" not in told
     assert message[:6] not in told
@@ -129,27 +129,27 @@ def test_where_lambda_takes_no_task_the_code_is_503_and_the_subscription_stands(
 
 
 def test_a_process_makes_its_clients_and_asks_for_the_topic_once(
-    tasks: ModuleType, sns: Whole, monkeypatch: pytest.MonkeyPatch
+    tasks: ModuleType, sns_container: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hand = Noted()
+    hand = RecordingDispatcher()
     for mobile in (MIRA, NOOR):
-        sns.subscriptions.ask(mobile, "subscribe", ADDRESS, sns.handing)
-        sns.subscriptions.confirm(mobile, sent_to(mobile)[0][:6], ADDRESS, hand)
-    calls = Calls()
-    calls.watch(monkeypatch)
+        sns_container.subscriptions.request_otp(mobile, "subscribe", ADDRESS, sns_container.dispatcher)
+        sns_container.subscriptions.subscribe(mobile, sent_to(mobile)[0][:6], ADDRESS, hand)
+    sns_calls = SnsCalls()
+    sns_calls.watch(monkeypatch)
     assert [tasks.async_subscribe(subscriber_id) for subscriber_id in hand.subscribers] == ["subscribed"] * 2
-    assert calls.made == ["CreateTopic", "Subscribe", "Publish", "Subscribe", "Publish"]
+    assert sns_calls.made == ["CreateTopic", "Subscribe", "Publish", "Subscribe", "Publish"]
 
 
 def test_a_task_that_failed_is_seen_as_failed_without_a_number_in_it(
-    tasks: ModuleType, sns: Whole, monkeypatch: pytest.MonkeyPatch
+    tasks: ModuleType, sns_container: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hand = Noted()
-    sns.subscriptions.ask(MIRA, "subscribe", ADDRESS, hand)
-    calls = Calls()
-    calls.watch(monkeypatch)
-    calls.becomes = lambda _number, _operation: "throttled"
-    with pytest.raises(WorkFailed, match="Unavailable: SNS answered 429 Throttled to Publish") as failed:
+    hand = RecordingDispatcher()
+    sns_container.subscriptions.request_otp(MIRA, "subscribe", ADDRESS, hand)
+    sns_calls = SnsCalls()
+    sns_calls.watch(monkeypatch)
+    sns_calls.becomes = lambda _number, _operation: "throttled"
+    with pytest.raises(RedactedError, match="Unavailable: SNS answered 429 Throttled to Publish") as failed:
         tasks.async_send_otp(hand.requests[0])
     assert failed.value.__suppress_context__
     assert "9028000001" not in str(failed.value)
@@ -172,19 +172,19 @@ assert not loaded, loaded
 
 
 def test_a_failure_that_is_asked_for_fails_in_another_invocation(
-    service: Service, sns: Whole, invoked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    serve: Serve, sns_container: Whole, invoked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "quotes-dev")
-    base = service(AWS_LAMBDA_FUNCTION_NAME="quotes-dev", DATABASE_URL="", ASYNC_FAILURE="true")
+    base = serve(AWS_LAMBDA_FUNCTION_NAME="quotes-dev", DATABASE_URL="", ASYNC_FAILURE="true")
     started = requests.post(f"{base}/async-failure", timeout=10)
     assert (started.status_code, started.headers["Cache-Control"]) == (202, "no-store")
     assert "Lambda tries it twice more" in started.json()["message"]
     (payload,) = invoked
-    with pytest.raises(WorkFailed, match="AskedToFail: somebody called /async-failure"):
+    with pytest.raises(RedactedError, match="DeliberateFailure: somebody called /async-failure"):
         run(payload)
     looked_at = requests.get(f"{base}/async-failure", timeout=10)
     assert_problem(looked_at, 405, "Method Not Allowed", "POST")
-    assert_problem(requests.post(f"{service()}/async-failure", timeout=10), 404, "Not Found", "Nothing is here")
+    assert_problem(requests.post(f"{serve()}/async-failure", timeout=10), 404, "Not Found", "Nothing is here")
 
 
 def test_nobody_waits_a_minute_for_lambda_to_take_a_task() -> None:
@@ -197,6 +197,6 @@ def test_nobody_waits_a_minute_for_lambda_to_take_a_task() -> None:
 
 def test_the_words_of_a_failure_have_no_secret_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", SECRET_KEY)
-    with pytest.raises(WorkFailed) as failed, reported_failures():
+    with pytest.raises(RedactedError) as failed, redact_errors():
         raise ValueError(f"not with {SECRET_KEY} and 271828 for {MIRA}")
     assert str(failed.value) == "ValueError: not with ••• and •••••• for +91••••••0001"

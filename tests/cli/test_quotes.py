@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from quoteapi.settings import ROOT
-from tests.helpers.data import numbered
+from tests.helpers.data import numbered_quotations
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -165,7 +165,7 @@ def test_a_file_that_cannot_be_meant_is_wrong_usage(quoteapi: Command, words: tu
 
 
 def test_on_a_terminal_long_work_shows_how_far_it_is(quoteapi: Command, tmp_path: Path) -> None:
-    rows = "".join(f"{quotation.quote},{quotation.author},c\n" for quotation in numbered(3_000))
+    rows = "".join(f"{quotation.quote},{quotation.author},c\n" for quotation in numbered_quotations(3_000))
     (tmp_path / "many.csv").write_text(f"quote,author,category\n{rows}")
     terminal, end = pty.openpty()
     environment = {**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path}/working.db", "TERM": "xterm"}

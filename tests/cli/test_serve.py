@@ -20,7 +20,7 @@ import requests
 
 from benchmarks.http import free_port
 from quoteapi.settings import ROOT
-from tests.conftest import tells_too_much
+from tests.conftest import leaks_personal_data
 from tests.helpers.http import assert_problem
 
 Start = Callable[..., str]
@@ -75,7 +75,7 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
     yield running
     running.stop()
     log_lines = [line for said in tmp_path.glob("said-*") for line in said.read_text().splitlines() if line[:2] == "20"]
-    assert not [line for line in log_lines if tells_too_much(line)]
+    assert not [line for line in log_lines if leaks_personal_data(line)]
 
 
 GUNICORN = ("gunicorn", "--bind", "127.0.0.1:PORT", "quoteapi.app:api")

@@ -21,13 +21,13 @@ import requests
 from moto.server import ThreadedMotoServer
 
 from quoteapi import clock
-from quoteapi.container import Service
+from quoteapi.container import Container
 from quoteapi.settings import ROOT, read_settings
 from quoteapi.sms import console
 from quoteapi.storage import database
 from quoteapi.storage.models import ConsoleSms, Delivery, Quote, Subscriber
-from quoteapi.subscriptions.phone import RIGHT_FORM
-from tests.helpers.data import MIRA, NOOR, OMAR, code_for
+from quoteapi.subscriptions.phone import MOBILE_HINT
+from tests.helpers.data import MIRA, NOOR, OMAR, latest_otp
 from tests.helpers.sns_emulator import count_people
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -75,18 +75,18 @@ def quoteapi(tmp_path: Path) -> Command:
             timeout=60,
         )
         assert "Traceback" not in ran.stderr, ran.stderr
-        assert not WHOLE_NUMBER.search(ran.stderr.replace(RIGHT_FORM, "")), ran.stderr
+        assert not WHOLE_NUMBER.search(ran.stderr.replace(MOBILE_HINT, "")), ran.stderr
         return ran
 
     return run
 
 
 @pytest.fixture
-def working(tmp_path: Path) -> Iterator[Service]:
+def working(tmp_path: Path) -> Iterator[Container]:
     """Open the database of the commands in this process too, as a server beside them does."""
     settings = read_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/working.db"})
     with database.connect(settings).connection_context():
-        yield Service(settings)
+        yield Container(settings)
 
 
 @pytest.fixture
@@ -114,11 +114,11 @@ def by_sns(endpoint: str) -> dict[str, str]:
     return {"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "IN", "AWS_ENDPOINT_URL": endpoint, **credentials}
 
 
-def subscribe(working: Service, *mobiles: str) -> None:
+def subscribe(working: Container, *mobiles: str) -> None:
     """Have people subscribe as they do: ask, read the code in the SMS, confirm."""
     for mobile in mobiles:
-        working.subscriptions.ask(mobile, "subscribe", ADDRESS, working.handing)
-        working.subscriptions.confirm(mobile, code_for(mobile), ADDRESS, working.handing)
+        working.subscriptions.request_otp(mobile, "subscribe", ADDRESS, working.dispatcher)
+        working.subscriptions.subscribe(mobile, latest_otp(mobile), ADDRESS, working.dispatcher)
 
 
 def insert(mobile: str, **columns: object) -> None:
@@ -142,9 +142,9 @@ def bytes_of_the_database(tmp_path: Path) -> bytes:
 # ---- subscribers list
 
 
-def test_the_list_is_a_table_newest_first_with_masked_numbers(quoteapi: Command, working: Service) -> None:
+def test_the_list_is_a_table_newest_first_with_masked_numbers(quoteapi: Command, working: Container) -> None:
     subscribe(working, MIRA, NOOR, OMAR)
-    working.subscriptions.leave(NOOR, ADDRESS, working.handing)
+    working.subscriptions.unsubscribe(NOOR, ADDRESS, working.dispatcher)
     listed = quoteapi("subscribers", "list")
     moment = r"\d{4}-\d\d-\d\d \d\d:\d\d"
     head, *rows = listed.stdout.splitlines()
@@ -157,7 +157,9 @@ def test_the_list_is_a_table_newest_first_with_masked_numbers(quoteapi: Command,
     assert not WHOLE_NUMBER.search(listed.stdout)
 
 
-def test_the_list_shows_whole_numbers_states_and_so_many_as_are_asked_for(quoteapi: Command, working: Service) -> None:
+def test_the_list_shows_whole_numbers_states_and_so_many_as_are_asked_for(
+    quoteapi: Command, working: Container
+) -> None:
     insert(MIRA)
     insert(NOOR, state="stopped", ended_at=clock.now())
     insert(OMAR)
@@ -171,7 +173,7 @@ def test_the_list_shows_whole_numbers_states_and_so_many_as_are_asked_for(quotea
     assert quoteapi("subscribers", "list", "--limit", "0").returncode == 2
 
 
-def test_the_list_as_json_has_the_whole_consent(quoteapi: Command, working: Service) -> None:
+def test_the_list_as_json_has_the_whole_consent(quoteapi: Command, working: Container) -> None:
     subscribe(working, MIRA)
     (listed,) = json.loads(quoteapi("subscribers", "list", "--json").stdout)
     assert list(listed) == CONSENT
@@ -200,9 +202,11 @@ def test_the_list_of_nobody_says_so(quoteapi: Command) -> None:
 # ---- subscribers export
 
 
-def test_an_export_to_standard_output_is_masked_and_in_the_order_they_came(quoteapi: Command, working: Service) -> None:
+def test_an_export_to_standard_output_is_masked_and_in_the_order_they_came(
+    quoteapi: Command, working: Container
+) -> None:
     subscribe(working, MIRA, NOOR)
-    working.subscriptions.leave(MIRA, ADDRESS, working.handing)
+    working.subscriptions.unsubscribe(MIRA, ADDRESS, working.dispatcher)
     exported = quoteapi("subscribers", "export")
     rows = list(csv.DictReader(io.StringIO(exported.stdout)))
     assert (exported.returncode, exported.stderr) == (0, "")
@@ -216,7 +220,9 @@ def test_an_export_to_standard_output_is_masked_and_in_the_order_they_came(quote
     assert not WHOLE_NUMBER.search(exported.stdout)
 
 
-def test_an_export_as_json_lines_is_of_one_state_and_unmasked_where_asked(quoteapi: Command, working: Service) -> None:
+def test_an_export_as_json_lines_is_of_one_state_and_unmasked_where_asked(
+    quoteapi: Command, working: Container
+) -> None:
     insert(MIRA)
     insert(NOOR, state="unsubscribed", ended_at=clock.now(), subscription_arn=None)
     lines = quoteapi("subscribers", "export", "-", "--format", "jsonl").stdout.splitlines()
@@ -229,7 +235,7 @@ def test_an_export_as_json_lines_is_of_one_state_and_unmasked_where_asked(quotea
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_an_export_to_a_file_replaces_it_whole_for_its_owners_eyes(
-    quoteapi: Command, working: Service, tmp_path: Path, form: str
+    quoteapi: Command, working: Container, tmp_path: Path, form: str
 ) -> None:
     subscribe(working, MIRA, NOOR)
     file = tmp_path / f"people.{form}"
@@ -256,7 +262,7 @@ def test_an_export_into_a_folder_that_is_not_there_says_so(quoteapi: Command, tm
     assert nowhere.stderr == f"Error: The folder {tmp_path}/none does not exist.\n"
 
 
-def test_an_export_goes_into_a_pipe_and_leaves_it_one(quoteapi: Command, working: Service, tmp_path: Path) -> None:
+def test_an_export_goes_into_a_pipe_and_leaves_it_one(quoteapi: Command, working: Container, tmp_path: Path) -> None:
     insert(MIRA)
     pipe = tmp_path / "to-be-encrypted"
     os.mkfifo(pipe)
@@ -272,7 +278,7 @@ def test_an_export_goes_into_a_pipe_and_leaves_it_one(quoteapi: Command, working
 # ---- subscribers remove
 
 
-def test_removing_asks_first(quoteapi: Command, working: Service) -> None:
+def test_removing_asks_first(quoteapi: Command, working: Container) -> None:
     subscribe(working, MIRA)
     kept = quoteapi("subscribers", "remove", MIRA, given="n\n")
     assert kept.returncode == 1
@@ -286,11 +292,11 @@ def test_removing_asks_first(quoteapi: Command, working: Service) -> None:
 
 
 def test_a_number_that_is_removed_is_in_no_byte_of_the_database(
-    quoteapi: Command, working: Service, tmp_path: Path
+    quoteapi: Command, working: Container, tmp_path: Path
 ) -> None:
     subscribe(working, NOOR, MIRA, OMAR)
-    working.subscriptions.leave(MIRA, ADDRESS, working.handing)
-    working.deliveries.publish()
+    working.subscriptions.unsubscribe(MIRA, ADDRESS, working.dispatcher)
+    working.daily_delivery.publish()
     assert MIRA.encode() in bytes_of_the_database(tmp_path)
     removed = quoteapi("subscribers", "remove", MIRA, "--yes")
     assert (removed.returncode, removed.stdout) == (0, "Removed; nothing of the number is left.\n")
@@ -303,13 +309,13 @@ def test_a_number_that_is_removed_is_in_no_byte_of_the_database(
 
 
 def test_a_number_among_many_is_in_no_byte_either_once_it_is_removed(
-    quoteapi: Command, working: Service, tmp_path: Path
+    quoteapi: Command, working: Container, tmp_path: Path
 ) -> None:
     mobiles = [f"+9190280{number:05}" for number in range(1_000)]
     random.Random(1).shuffle(mobiles)
     for mobile in mobiles:
         insert(mobile)
-    database.scrub()
+    database.secure_delete()
     # SQLite leaves copies behind where it splits a page in two: the number with the most copies is the hardest.
     before = bytes_of_the_database(tmp_path)
     hardest = max(mobiles, key=lambda mobile: before.count(mobile.encode()))
@@ -318,9 +324,9 @@ def test_a_number_among_many_is_in_no_byte_either_once_it_is_removed(
 
 
 def test_a_number_that_only_asked_for_a_code_can_be_removed(
-    quoteapi: Command, working: Service, tmp_path: Path
+    quoteapi: Command, working: Container, tmp_path: Path
 ) -> None:
-    working.subscriptions.ask(MIRA, "subscribe", ADDRESS, working.handing)
+    working.subscriptions.request_otp(MIRA, "subscribe", ADDRESS, working.dispatcher)
     assert quoteapi("subscribers", "remove", MIRA, "--yes").returncode == 0
     assert MIRA.encode() not in bytes_of_the_database(tmp_path)
 
@@ -332,12 +338,12 @@ def test_what_is_no_mobile_number_is_wrong_usage_and_the_right_form_is_shown(
 ) -> None:
     wrong = quoteapi("subscribers", command, written)
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert RIGHT_FORM in wrong.stderr
-    assert not written or written not in wrong.stderr.replace(RIGHT_FORM, "")
+    assert MOBILE_HINT in wrong.stderr
+    assert not written or written not in wrong.stderr.replace(MOBILE_HINT, "")
 
 
 def test_a_number_that_sns_cannot_be_told_of_is_unsubscribed_and_removed_later(
-    quoteapi: Command, working: Service, sns_out_of_reach: dict[str, str], aws_account: dict[str, str]
+    quoteapi: Command, working: Container, sns_out_of_reach: dict[str, str], aws_account: dict[str, str]
 ) -> None:
     insert(
         MIRA,
@@ -359,7 +365,7 @@ def test_a_number_that_sns_cannot_be_told_of_is_unsubscribed_and_removed_later(
 
 
 def test_a_number_that_replied_stop_is_let_back_in(
-    quoteapi: Command, working: Service, aws_account: dict[str, str]
+    quoteapi: Command, working: Container, aws_account: dict[str, str]
 ) -> None:
     insert(LATA)
     insert(KIRAN)
@@ -377,24 +383,30 @@ def test_in_the_inbox_of_a_laptop_nobody_replies_stop_so_all_are_let_in(quoteapi
 # ---- publish
 
 
-def test_a_dry_run_shows_the_sms_its_parts_and_how_many_get_it(quoteapi: Command, working: Service) -> None:
+def test_a_dry_run_shows_the_sms_its_parts_and_how_many_get_it(quoteapi: Command, working: Container) -> None:
     subscribe(working, MIRA, NOOR)
-    text = working.deliveries.draft().text
+    text = working.daily_delivery.preview().text
     shown = quoteapi("publish", "--dry-run")
     assert shown.returncode == 0
     assert shown.stdout.startswith("".join(f"  │ {line}\n" for line in text.message.splitlines()))
-    parts = f"{text.parts} part" if text.parts == 1 else f"{text.parts} parts"
-    to_whom = f"to 2 people: {2 * text.parts} SMS to pay for. Nothing was sent."
+    parts = f"{text.segments} part" if text.segments == 1 else f"{text.segments} parts"
+    to_whom = f"to 2 people: {2 * text.segments} SMS to pay for. Nothing was sent."
     assert shown.stdout.endswith(f"\n{len(text.message)} characters in {parts}, {to_whom}\n")
     as_json = json.loads(quoteapi("publish", "--dry-run", "--json").stdout)
-    assert as_json == {"date": f"{clock.now():%Y-%m-%d}", **text._asdict(), "people": 2, "sent_at": None}
+    assert as_json == {
+        "date": f"{clock.now():%Y-%m-%d}",
+        "message": text.message,
+        "parts": text.segments,
+        "people": 2,
+        "sent_at": None,
+    }
     assert quotes_sent_to() == []
     assert Delivery.select().count() == 0
 
 
-def test_the_sms_of_the_day_goes_to_everyone_on_the_topic_once(quoteapi: Command, working: Service) -> None:
+def test_the_sms_of_the_day_goes_to_everyone_on_the_topic_once(quoteapi: Command, working: Container) -> None:
     subscribe(working, MIRA, NOOR, OMAR)
-    working.subscriptions.leave(NOOR, ADDRESS, working.handing)
+    working.subscriptions.unsubscribe(NOOR, ADDRESS, working.dispatcher)
     sent = quoteapi("publish")
     assert sent.returncode == 0
     assert sent.stdout.endswith(f"The SMS of {clock.now():%Y-%m-%d} sent to 2.\n")
@@ -412,7 +424,7 @@ def test_the_sms_of_the_day_goes_to_everyone_on_the_topic_once(quoteapi: Command
     assert quotes_sent_to() == [MIRA, OMAR]
 
 
-def test_publishing_says_in_nothing_but_json_that_it_sent(quoteapi: Command, working: Service) -> None:
+def test_publishing_says_in_nothing_but_json_that_it_sent(quoteapi: Command, working: Container) -> None:
     subscribe(working, MIRA)
     published = json.loads(quoteapi("publish", "--json").stdout)
     assert published.pop("message_id").startswith("console-")
@@ -420,7 +432,7 @@ def test_publishing_says_in_nothing_but_json_that_it_sent(quoteapi: Command, wor
 
 
 def test_an_sms_of_which_nobody_knows_is_sent_again_only_where_that_is_asked_for(
-    quoteapi: Command, working: Service
+    quoteapi: Command, working: Container
 ) -> None:
     subscribe(working, MIRA)
     begun = clock.now() - timedelta(minutes=2)
@@ -438,7 +450,7 @@ def test_an_sms_of_which_nobody_knows_is_sent_again_only_where_that_is_asked_for
     assert quoteapi("doctor").returncode == 0
 
 
-def test_an_sms_that_somebody_else_is_sending_is_left_to_them(quoteapi: Command, working: Service) -> None:
+def test_an_sms_that_somebody_else_is_sending_is_left_to_them(quoteapi: Command, working: Container) -> None:
     insert(MIRA)
     now = clock.now()
     Delivery.insert(date=now.date(), topic=console.TOPIC, claimed_at=now, sending_at=now).execute()
@@ -447,7 +459,7 @@ def test_an_sms_that_somebody_else_is_sending_is_left_to_them(quoteapi: Command,
     assert quotes_sent_to() == []
 
 
-def test_more_people_than_the_cap_get_nothing_until_it_is_set_higher(quoteapi: Command, working: Service) -> None:
+def test_more_people_than_the_cap_get_nothing_until_it_is_set_higher(quoteapi: Command, working: Container) -> None:
     for mobile in (MIRA, NOOR, OMAR):
         insert(mobile)
     capped = quoteapi("publish", SMS_DAILY_CAP="2")
@@ -458,7 +470,7 @@ def test_more_people_than_the_cap_get_nothing_until_it_is_set_higher(quoteapi: C
     assert len(quotes_sent_to()) == 3
 
 
-def test_a_cap_of_nothing_is_what_has_to_be_set(quoteapi: Command, working: Service) -> None:
+def test_a_cap_of_nothing_is_what_has_to_be_set(quoteapi: Command, working: Container) -> None:
     insert(MIRA)
     capped = quoteapi("publish", SMS_DAILY_CAP="0")
     assert (capped.returncode, capped.stdout) == (1, "")
@@ -472,9 +484,9 @@ def test_a_cap_of_nothing_is_what_has_to_be_set(quoteapi: Command, working: Serv
 # ---- sms
 
 
-def test_the_inbox_shows_what_was_sent_the_newest_last(quoteapi: Command, working: Service) -> None:
+def test_the_inbox_shows_what_was_sent_the_newest_last(quoteapi: Command, working: Container) -> None:
     subscribe(working, MIRA)
-    working.deliveries.publish()
+    working.daily_delivery.publish()
     shown = quoteapi("sms", "inbox")
     heads = re.findall(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC  (\w+) to (.+)\n  │ .+", shown.stdout, flags=re.MULTILINE)
     assert shown.returncode == 0
@@ -485,7 +497,7 @@ def test_the_inbox_shows_what_was_sent_the_newest_last(quoteapi: Command, workin
     assert quoteapi("sms", "inbox", "--limit", "0").returncode == 2
 
 
-def test_the_inbox_as_json_has_what_a_program_needs_and_no_more(quoteapi: Command, working: Service) -> None:
+def test_the_inbox_as_json_has_what_a_program_needs_and_no_more(quoteapi: Command, working: Container) -> None:
     subscribe(working, MIRA)
     code, confirmation = json.loads(quoteapi("sms", "inbox", "--json").stdout)
     assert list(code) == ["to", "message", "sent_at", "kind"]
@@ -506,7 +518,7 @@ def test_an_empty_inbox_says_how_something_comes_into_it(quoteapi: Command) -> N
     assert "set SMS_GATEWAY=console" in elsewhere.stderr
 
 
-def test_what_is_switched_off_sends_nothing_until_it_is_switched_on(quoteapi: Command, working: Service) -> None:
+def test_what_is_switched_off_sends_nothing_until_it_is_switched_on(quoteapi: Command, working: Container) -> None:
     insert(MIRA)
     for _ in range(2):
         off = quoteapi("sms", "stop")
@@ -530,7 +542,7 @@ def test_what_is_switched_off_sends_nothing_until_it_is_switched_on(quoteapi: Co
 # ---- reconcile
 
 
-def test_reconciling_says_how_many_were_put_on_and_taken_off(quoteapi: Command, working: Service) -> None:
+def test_reconciling_says_how_many_were_put_on_and_taken_off(quoteapi: Command, working: Container) -> None:
     a_while_ago = clock.now() - timedelta(hours=1)
     insert(MIRA, subscription_arn=None, topic=None, unsettled_since=a_while_ago)
     insert(NOOR, state="unsubscribed", unsettled_since=a_while_ago)
@@ -544,13 +556,13 @@ def test_reconciling_says_how_many_were_put_on_and_taken_off(quoteapi: Command, 
     assert (nothing_to_do.returncode, json.loads(nothing_to_do.stdout)) == (0, NOBODY_RECONCILED)
 
 
-def test_reconciling_says_in_nothing_but_json_what_it_did(quoteapi: Command, working: Service) -> None:
+def test_reconciling_says_in_nothing_but_json_what_it_did(quoteapi: Command, working: Container) -> None:
     insert(MIRA, subscription_arn=None, topic=None, welcomed_at=None, unsettled_since=clock.now())
     reconciled = quoteapi("reconcile", "--json")
     assert json.loads(reconciled.stdout) == {**NOBODY_RECONCILED, "subscribed": 1}
 
 
-def test_whom_somebody_else_is_settling_is_left(quoteapi: Command, working: Service) -> None:
+def test_whom_somebody_else_is_settling_is_left(quoteapi: Command, working: Container) -> None:
     insert(MIRA, subscription_arn=None, topic=None, unsettled_since=clock.now(), settling_since=clock.now())
     left = quoteapi("reconcile")
     assert left.returncode == 1
@@ -558,7 +570,7 @@ def test_whom_somebody_else_is_settling_is_left(quoteapi: Command, working: Serv
 
 
 def test_who_replied_stop_is_noted_and_taken_off_the_topic(
-    quoteapi: Command, working: Service, aws_account: dict[str, str]
+    quoteapi: Command, working: Container, aws_account: dict[str, str]
 ) -> None:
     insert(LATA, subscription_arn=None, topic=None, unsettled_since=clock.now())
     insert(MIRA, subscription_arn=None, topic=None, welcomed_at=None, unsettled_since=clock.now())
@@ -572,7 +584,7 @@ def test_who_replied_stop_is_noted_and_taken_off_the_topic(
 
 
 def test_reconciling_fails_while_sns_is_out_of_reach(
-    quoteapi: Command, working: Service, sns_out_of_reach: dict[str, str]
+    quoteapi: Command, working: Container, sns_out_of_reach: dict[str, str]
 ) -> None:
     insert(MIRA, subscription_arn=None, topic=None, unsettled_since=clock.now())
     failed = quoteapi("reconcile", "--json", **sns_out_of_reach)
@@ -583,7 +595,7 @@ def test_reconciling_fails_while_sns_is_out_of_reach(
     assert "SNS cannot be reached" in failed.stderr
 
 
-def test_reconciling_fails_where_nobody_may_ask_sns_at_all(quoteapi: Command, working: Service) -> None:
+def test_reconciling_fails_where_nobody_may_ask_sns_at_all(quoteapi: Command, working: Container) -> None:
     insert(MIRA, subscription_arn=None, topic=None, unsettled_since=clock.now())
     failed = quoteapi("reconcile", SMS_GATEWAY="sns", SMS_ALLOWED_REGIONS="IN")
     assert "no usable AWS credentials were found" in failed.stderr
@@ -593,7 +605,7 @@ def test_reconciling_fails_where_nobody_may_ask_sns_at_all(quoteapi: Command, wo
 # ---- doctor
 
 
-def test_where_all_is_well_the_doctor_says_so_of_each_thing(quoteapi: Command, working: Service) -> None:
+def test_where_all_is_well_the_doctor_says_so_of_each_thing(quoteapi: Command, working: Container) -> None:
     subscribe(working, MIRA, NOOR)
     well = quoteapi("doctor")
     assert (well.returncode, well.stderr) == (0, "")
@@ -624,7 +636,7 @@ def test_the_doctor_names_a_wrong_setting(quoteapi: Command) -> None:
     assert check["found"].startswith("SMS_ALLOWED_REGIONS must be set")
 
 
-def test_the_doctor_finds_an_empty_catalogue_and_what_fills_it(quoteapi: Command, working: Service) -> None:
+def test_the_doctor_finds_an_empty_catalogue_and_what_fills_it(quoteapi: Command, working: Container) -> None:
     Quote.delete().execute()
     empty = quoteapi("doctor")
     assert empty.returncode == 1
@@ -633,7 +645,7 @@ def test_the_doctor_finds_an_empty_catalogue_and_what_fills_it(quoteapi: Command
     assert quoteapi("doctor").returncode == 0
 
 
-def test_the_doctor_finds_who_waits_for_hours_and_what_helps(quoteapi: Command, working: Service) -> None:
+def test_the_doctor_finds_who_waits_for_hours_and_what_helps(quoteapi: Command, working: Container) -> None:
     insert(MIRA, subscription_arn=None, topic=None, unsettled_since=clock.now() - timedelta(hours=3))
     insert(NOOR, subscription_arn=None, topic=None, unsettled_since=clock.now() - timedelta(minutes=30))
     waiting = quoteapi("doctor")
@@ -643,7 +655,7 @@ def test_the_doctor_finds_who_waits_for_hours_and_what_helps(quoteapi: Command, 
     assert quoteapi("doctor").returncode == 0
 
 
-def test_the_doctor_has_no_doubt_about_an_sms_that_is_being_sent(quoteapi: Command, working: Service) -> None:
+def test_the_doctor_has_no_doubt_about_an_sms_that_is_being_sent(quoteapi: Command, working: Container) -> None:
     now = clock.now()
     Delivery.insert(date=now.date(), topic=console.TOPIC, claimed_at=now).execute()
     assert quoteapi("doctor").returncode == 0
@@ -670,7 +682,7 @@ def test_the_doctor_finds_a_database_that_is_damaged_inside(quoteapi: Command, t
 
 
 def test_the_doctor_looks_at_the_account_where_sms_go_by_sns(
-    quoteapi: Command, working: Service, aws_account: dict[str, str]
+    quoteapi: Command, working: Container, aws_account: dict[str, str]
 ) -> None:
     insert(MIRA, subscription_arn=None, topic=None, welcomed_at=None, unsettled_since=clock.now())
     insert(NOOR, subscription_arn=None, topic=None, welcomed_at=None, unsettled_since=clock.now())

@@ -17,8 +17,8 @@ from zappa.handler import DEFAULT_TEXT_MIMETYPES
 
 from quoteapi.deploy import package
 from quoteapi.deploy.package import environment_for_lambda, finish, parts_of, prepare
-from quoteapi.deploy.zappa_settings import problems_of
-from quoteapi.http.html import KINDS
+from quoteapi.deploy.zappa_settings import find_problems
+from quoteapi.http.html import ASSET_TYPES
 from quoteapi.settings import ROOT
 
 RUNNING = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -120,7 +120,7 @@ def test_api_gateway_is_told_that_all_we_answer_is_text() -> None:
     text = (*DEFAULT_TEXT_MIMETYPES, *settings["additional_text_mimetypes"])
     assert {"text/html", "image/svg+xml", "application/atom+xml", "application/feed+json"} <= answered
     assert [kind for kind in answered if not kind.startswith(text)] == []
-    assert [kind for kind in KINDS.values() if not kind.startswith(text)] == []
+    assert [kind for kind in ASSET_TYPES.values() if not kind.startswith(text)] == []
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_a_placeholder_stops_what_would_go_to_aws_and_is_named(tmp_path: Path, c
 
 def test_advice_stops_nothing(tmp_path: Path) -> None:
     path = settings_file(tmp_path, exception_handler="")
-    assert [check.state for check in problems_of(path, "dev")] == ["advice"]
+    assert [check.state for check in find_problems(path, "dev")] == ["advice"]
     prepare(zappa(command="package", vargs={"settings_file": str(path)}))
 
 

@@ -15,8 +15,15 @@ from zappa.core import Zappa
 
 from quoteapi.cli.root import main
 from quoteapi.deploy import zappa_settings
-from quoteapi.deploy.check import Check, Unreadable
-from quoteapi.deploy.zappa_settings import PLACEHOLDER, ZAPPA_SETTINGS, checks, known_keys, problems_of, stage_of
+from quoteapi.deploy.check import Check, CheckFailed
+from quoteapi.deploy.zappa_settings import (
+    PLACEHOLDER,
+    ZAPPA_SETTINGS,
+    check_stage,
+    find_problems,
+    known_keys,
+    read_stage,
+)
 from quoteapi.settings import ROOT, SETTING_NAMES
 from tests.helpers.data import SECRET_KEY
 from tests.helpers.processes import python
@@ -54,7 +61,7 @@ def looked(tmp_path: Path) -> Looked:
     def look(remote: Any = None, **changes: Any) -> list[Check]:  # noqa: ANN401
         (tmp_path / "zappa_settings.json").write_text(json.dumps({"dev": GOOD | changes}))
         (tmp_path / "remote.json").write_text(json.dumps(REMOTE if remote is None else remote))
-        found = checks(tmp_path / "zappa_settings.json", "dev", tmp_path / "remote.json")
+        found = check_stage(tmp_path / "zappa_settings.json", "dev", tmp_path / "remote.json")
         return [check for check in found if check.state != "ok"]
 
     return look
@@ -73,13 +80,13 @@ def test_what_is_in_the_project_is_well_once_it_is_filled_in(stage: str, tmp_pat
     filled = without_brackets(STAGES)
     path.write_text(json.dumps(filled))
     remote.write_text(json.dumps(REMOTE | (TOKENS if "authorizer" in filled[stage] else {})))
-    assert [told(check) for check in checks(path, stage, remote) if check.state != "ok"] == []
+    assert [told(check) for check in check_stage(path, stage, remote) if check.state != "ok"] == []
 
 
 def test_every_placeholder_of_the_project_is_named(tmp_path: Path) -> None:
     for stage in STAGES:
-        named = " ".join(check.found for check in problems_of(ZAPPA_SETTINGS, stage))
-        settings = json.dumps(stage_of(ZAPPA_SETTINGS, stage))
+        named = " ".join(check.found for check in find_problems(ZAPPA_SETTINGS, stage))
+        settings = json.dumps(read_stage(ZAPPA_SETTINGS, stage))
         assert sorted(set(PLACEHOLDER.findall(named))) == sorted(set(PLACEHOLDER.findall(settings)))
 
 
@@ -99,7 +106,7 @@ def test_a_stage_is_what_zappa_makes_of_it(tmp_path: Path) -> None:
         zappa = ZappaCLI()
         zappa.api_stage = stage
         zappa.load_settings_file(str(path))
-        assert stage_of(path, stage) == zappa.stage_config
+        assert read_stage(path, stage) == zappa.stage_config
 
 
 @pytest.mark.parametrize(
@@ -118,13 +125,13 @@ def test_a_stage_is_what_zappa_makes_of_it(tmp_path: Path) -> None:
 def test_a_stage_that_cannot_be_read_is_told(text: str, stage: str, found: str, to_do: str, tmp_path: Path) -> None:
     path = tmp_path / "zappa_settings.json"
     path.write_text(text)
-    (check,) = problems_of(path, stage)
+    (check,) = find_problems(path, stage)
     assert check.state == "wrong"
     assert check.found.startswith(found)
     assert check.to_do.startswith(to_do)
-    assert list(checks(path, stage)) == [check]
-    with pytest.raises(Unreadable):
-        stage_of(tmp_path / "nowhere.json", stage)
+    assert list(check_stage(path, stage)) == [check]
+    with pytest.raises(CheckFailed):
+        read_stage(tmp_path / "nowhere.json", stage)
 
 
 # ---- placeholders
@@ -273,7 +280,7 @@ def test_a_value_that_does_not_fit_is_told(looked: Looked, changes: dict[str, An
 def test_what_zappa_does_by_default_is_told_too(tmp_path: Path) -> None:
     path = tmp_path / "zappa_settings.json"
     path.write_text('{"dev": {}}')
-    assert [check.found.split()[0] for check in problems_of(path, "dev")] == ["debug", "log_level", "no"]
+    assert [check.found.split()[0] for check in find_problems(path, "dev")] == ["debug", "log_level", "no"]
 
 
 @pytest.mark.parametrize(
@@ -305,7 +312,7 @@ def test_a_function_that_cannot_be_imported_is_told(
 
 
 def test_looking_at_the_app_does_not_make_it(tmp_path: Path) -> None:
-    script = "import sys; from quoteapi.deploy.zappa_settings import *; problems_of(ZAPPA_SETTINGS, 'dev')"
+    script = "import sys; from quoteapi.deploy.zappa_settings import *; find_problems(ZAPPA_SETTINGS, 'dev')"
     ran = python("-c", f"{script}; print('api' in vars(sys.modules['quoteapi.app']))")
     assert ran.stdout == "False\n", ran.stderr
 
@@ -464,7 +471,7 @@ def on_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Looked:
         (tmp_path / "zappa_settings.json").write_text(
             json.dumps({"dev": {**GOOD, "aws_region": "us-east-1", "remote_env": url}})
         )
-        return list(checks(tmp_path / "zappa_settings.json", "dev"))[2:]
+        return list(check_stage(tmp_path / "zappa_settings.json", "dev"))[2:]
 
     return look
 

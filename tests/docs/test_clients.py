@@ -18,7 +18,7 @@ import requests
 from quoteapi.app import create_app
 from quoteapi.settings import ROOT, read_settings
 from tests.helpers.data import SECRET_KEY
-from tests.helpers.http import serving
+from tests.helpers.http import serve_app
 from tests.helpers.processes import quoteapi
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Place:
 
             return app(env, note)
 
-        self.base = stack.enter_context(serving(cast("App", noting)))
+        self.base = stack.enter_context(serve_app(cast("App", noting)))
 
     def run(self, command: list[str], example: str = "", stdin: int | None = None) -> subprocess.CompletedProcess[str]:
         """Run an example where the service is, with the code in the local inbox."""

@@ -11,7 +11,7 @@ from quoteapi.app import create_app
 from quoteapi.cli.root import main
 from quoteapi.quotes.bundled_catalogue import CATALOGUE, read_catalogue
 from quoteapi.settings import ROOT, SETTING_NAMES, model, parsers, read_settings
-from quoteapi.storage.full_text_search import comparable
+from quoteapi.storage.full_text_search import comparison_key
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "catalogue/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text()
@@ -40,15 +40,15 @@ def test_the_readme_tells_the_limits() -> None:
     assert defaults.read_limit is not None
     letters = {60: "1m", 600: "10m", 3_600: "1h", 86_400: "1d"}
 
-    def written(*windows: parsers.Window) -> str:
-        return ",".join(f"{window.most}/{letters[window.seconds]}" for window in windows)
+    def written(*windows: parsers.RateLimit) -> str:
+        return ",".join(f"{window.limit}/{letters[window.seconds]}" for window in windows)
 
     for name, number in (
-        ("SMS_DAILY_CAP", str(defaults.daily_cap)),
+        ("SMS_DAILY_CAP", str(defaults.sms_daily_cap)),
         ("CODES_PER_NUMBER", written(*defaults.codes_per_number)),
-        ("CODES_PER_ADDRESS", written(*defaults.codes_per_address)),
+        ("CODES_PER_ADDRESS", written(*defaults.codes_per_client_ip)),
         ("WRONG_TRIES_PER_NUMBER", written(defaults.wrong_tries_per_number)),
-        ("WRONG_TRIES_PER_ADDRESS", written(*defaults.wrong_tries_per_address)),
+        ("WRONG_TRIES_PER_ADDRESS", written(*defaults.wrong_tries_per_client_ip)),
         ("READ_LIMIT", written(defaults.read_limit)),
         ("SNS_TOPIC", defaults.sns_topic),
         ("SNS_REGION", defaults.sns_region),
@@ -111,7 +111,7 @@ def test_the_readmes_categories_and_names_are_those_of_the_catalogue() -> None:
     assert set(re.findall(r"\w+", listed[1])) - {"and"} == {row["category"] for row in rows}
     for name in re.findall(r"`\?author=([^`]+)`", README):
         if name:
-            assert comparable(name.replace("+", " ")) in {row["author_key"] for row in rows}, name
+            assert comparison_key(name.replace("+", " ")) in {row["author_key"] for row in rows}, name
 
 
 def test_the_readmes_search_is_answered_as_it_says(tmp_path: Path) -> None:
@@ -137,6 +137,8 @@ def test_every_other_command_of_the_pages_is_one_that_is_tested_or_run_by_hand()
         r"(zappa|quoteapi) .*",
         r"export QUOTEAPI_TOKEN=\$\(python -c \"",
         r"curl (-X POST )?https://<(api-id>\.execute-api\.us-east-1\.amazonaws\.com/\w+|quotes\.example\.org>)/[a-z-]+",
+        r"curl .*https://.*execute-api\.us-east-1\.amazonaws\.com/\w+/daily\"?",
+        r"eval \"\$\(aws configure export-credentials --format env\)\"",
         r"(cp docs/remote-env\.json|chmod 600) quoteapi-dev\.json",
         r"echo \"\$.*\"",
         r"eval \"\$\(register-python-argcomplete zappa\)\"",

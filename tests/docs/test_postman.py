@@ -14,7 +14,7 @@ import pytest
 from quoteapi.app import create_app
 from quoteapi.settings import ROOT, read_settings
 from tests.helpers.data import SECRET_KEY
-from tests.helpers.http import serving
+from tests.helpers.http import serve_app
 from tests.helpers.processes import quoteapi
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def database_url(tmp_path: Path) -> str:
 def served(database_url: str, *, stage: bool = False) -> Iterator[str]:
     """Serve the shipped catalogue, under a stage's prefix if need be. Answer the address."""
     app = create_app(read_settings({"DATABASE_URL": database_url, "SECRET_KEY": SECRET_KEY}))
-    with serving(cast("App", behind_a_gateway(app)) if stage else app) as base:
+    with serve_app(cast("App", behind_a_gateway(app)) if stage else app) as base:
         yield f"{base}/dev" if stage else base
 
 
@@ -155,7 +155,7 @@ def test_without_a_number_no_sms_is_asked_for(newman: Send, database_url: str) -
 
 
 def test_each_request_notices_when_its_answer_is_another(newman: Send) -> None:
-    with serving(cast("App", says_yes)) as base:
+    with serve_app(cast("App", says_yes)) as base:
         sent = newman(LAPTOP, base=base, mobile="+919028000001", otp="482913")
     of_all = {"an id, to ask the operator about", "no browser need guess what it is"}
     assert [request.name for request in sent if set(request.failed) <= of_all] == []

@@ -12,9 +12,9 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request,
 from quoteapi.app import create_app
 from quoteapi.settings import ROOT, Settings, read_settings
 from quoteapi.storage.models import database as bound
-from tests.helpers.clock import StoppedClock
+from tests.helpers.clock import FakeClock
 from tests.helpers.data import environment
-from tests.helpers.http import serving
+from tests.helpers.http import serve_app
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -236,14 +236,14 @@ Arrive = Callable[..., Visitor]
 
 
 @pytest.fixture(name="arrive")
-def arriving(browser: Browser, settings: Settings, clock: StoppedClock) -> Iterator[Arrive]:
+def arriving(browser: Browser, settings: Settings, clock: FakeClock) -> Iterator[Arrive]:
     """Have somebody arrive at a service that has more settings where a test names them, or at a home that is named."""
     with ExitStack() as stack:
 
         def serve(stage: str, more: dict[str, str]) -> str:
             app = create_app(read_settings(environment(settings, **more)), now=clock)
             stack.callback(bound.obj.close)
-            return stack.enter_context(serving(cast("App", under(stage, app)))) + stage
+            return stack.enter_context(serve_app(cast("App", under(stage, app)))) + stage
 
         def come(manner: Manner = PLAIN, home: str | None = None, **more: str) -> Visitor:
             visitor = Visitor(browser, home or serve(manner.stage, more), manner)

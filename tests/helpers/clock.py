@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from tests.helpers.data import NOON
 
 
-class StoppedClock:
+class FakeClock:
     """A clock that goes on when it is told to."""
 
     def __init__(self, moment: datetime = NOON) -> None:
@@ -17,5 +17,5 @@ class StoppedClock:
     def monotonic(self) -> float:
         return self.moment.timestamp()
 
-    def pass_by(self, **time_by: float) -> None:
+    def advance(self, **time_by: float) -> None:
         self.moment += timedelta(**time_by)

@@ -8,7 +8,7 @@ import pytest
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.settings import Settings
 from quoteapi.storage import database
-from quoteapi.storage.catalogue import insert_all, row_of
+from quoteapi.storage.catalogue import insert_quotes, quote_row
 from quoteapi.storage.models import ConsoleSms, Subscriber
 
 SECRET_KEY = "of the tests, 0123456789abcdefghijklmnop"  # noqa: S105
@@ -21,14 +21,14 @@ MIRA, NOOR, OMAR = "+919028000001", "+919028000002", "+919028000003"
 """Mobile numbers of people who like quotes."""
 
 
-def code_for(mobile: str) -> str:
+def latest_otp(mobile: str) -> str:
     """Read the newest code in the inbox of a laptop."""
     newest = ConsoleSms.select().where((ConsoleSms.to == mobile) & (ConsoleSms.kind == "code"))
     message: str = newest.order_by(ConsoleSms.id.desc()).first().message
     return message[:6]
 
 
-def put_on_the_topic(*mobiles: str, state: str = "active") -> None:
+def add_subscribers(*mobiles: str, state: str = "active") -> None:
     """Have people subscribed on a laptop, without what it takes to get there."""
     for mobile in mobiles:
         Subscriber.create(
@@ -43,12 +43,12 @@ def put_on_the_topic(*mobiles: str, state: str = "active") -> None:
         )
 
 
-def wrong(code: str) -> str:
+def wrong_otp(code: str) -> str:
     """Answer another code than this."""
     return f"{(int(code) + 1) % 1_000_000:06}"
 
 
-def numbered(count: int, first: int = 1) -> list[Quotation]:
+def numbered_quotations(count: int, first: int = 1) -> list[Quotation]:
     return [
         Quotation(f"Quote number {n} of many.", f"Author {n % 7}", f"category {n % 3}")
         for n in range(first, first + count)
@@ -56,9 +56,9 @@ def numbered(count: int, first: int = 1) -> list[Quotation]:
 
 
 def make_catalogue(path: Path, quotations: list[Quotation], added: datetime = NOON - timedelta(days=30)) -> Path:
-    with database.made(path):
+    with database.create_database_file(path):
         if quotations:
-            insert_all([{"id": n, **row_of(quotation, added)} for n, quotation in enumerate(quotations, 1)])
+            insert_quotes([{"id": n, **quote_row(quotation, added)} for n, quotation in enumerate(quotations, 1)])
     return path
 
 
@@ -67,10 +67,10 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
     return {"DATABASE_URL": settings.database_url or "", "SECRET_KEY": SECRET_KEY, **more}
 
 
-def file_of(settings: Settings) -> Path:
+def database_file(settings: Settings) -> Path:
     assert settings.database_path is not None
     return settings.database_path
 
 
-on_a_file = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """For what only a file has: it can be deleted, broken, read by others."""

@@ -1,7 +1,7 @@
 """A dispatcher that records work and does not run it."""
 
 
-class Noted:
+class RecordingDispatcher:
     """Work that was handed on, and is not done."""
 
     def __init__(self) -> None:

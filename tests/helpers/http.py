@@ -36,7 +36,7 @@ class _Quiet(WSGIRequestHandler):
 
 
 @contextmanager
-def serving(app: App) -> Iterator[str]:
+def serve_app(app: App) -> Iterator[str]:
     """Serve an app over real HTTP, with a check of WSGI's rules. Answer its address."""
     with make_server("127.0.0.1", 0, validator(app), _Server, _Quiet) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -48,7 +48,7 @@ def serving(app: App) -> Iterator[str]:
             thread.join()
 
 
-def serve_under(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+def serve_under_prefix(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     """Have `serving` put apps under a prefix, as Zappa names the stage of an API Gateway."""
     set_up = WSGIServer.setup_environ
 

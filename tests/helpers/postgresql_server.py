@@ -56,7 +56,7 @@ def _template() -> str:
     """Make a database that has all migrations and nothing in it, for this process to copy."""
     name = f"template_{os.getpid()}"
     _do("CREATE DATABASE {}", name)
-    database.make_ready(Settings(database_url=address_of(name), secret_key=SECRET_KEY), fill=False)
+    database.migrate_database(Settings(database_url=address_of(name), secret_key=SECRET_KEY), fill=False)
     return name
 
 

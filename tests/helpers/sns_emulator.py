@@ -27,7 +27,7 @@ def backend() -> SNSBackend:
     return sns_backends["123456789012"]["us-east-1"]
 
 
-def on_the_topic() -> list[str]:
+def subscribed_numbers() -> list[str]:
     """Answer the numbers that would get the daily SMS."""
     return sorted(subscription.endpoint for subscription in backend().subscriptions.values())
 
@@ -42,7 +42,7 @@ def published() -> list[str]:
     return [sent[1] for topic in backend().topics.values() for sent in topic.sent_notifications]
 
 
-class Calls:
+class SnsCalls:
     """Every HTTP request to SNS, in order, and what becomes of those that are to fail."""
 
     def __init__(self) -> None:

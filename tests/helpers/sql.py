@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def counted_statements() -> Iterator[list[str]]:
+def record_sql() -> Iterator[list[str]]:
     """Collect the SQL statements that are executed meanwhile."""
     statements: list[str] = []
 

@@ -19,9 +19,9 @@ from tests.helpers.browser import (
     with_and_without_javascript,
     with_axe,
 )
-from tests.helpers.clock import StoppedClock
-from tests.helpers.data import MIRA, NOOR, code_for, on_a_file, put_on_the_topic, wrong
-from tests.helpers.http import serving
+from tests.helpers.clock import FakeClock
+from tests.helpers.data import MIRA, NOOR, add_subscribers, latest_otp, sqlite_only, wrong_otp
+from tests.helpers.http import serve_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from quoteapi.http.middleware import App
 
 a_browser_or_skip()
-pytestmark = on_a_file
+pytestmark = sqlite_only
 
 
 def state_of(mobile: str) -> str | None:
@@ -57,7 +57,7 @@ def test_somebody_subscribes_with_the_code_of_the_sms(arrive: Arrive, manner: Ma
     expect(mira.field("Code")).to_be_visible()
     expect(page.locator("#subscription")).to_contain_text("28")
     assert state_of(MIRA) != "active", "consent is the code"
-    mira.types_in("Code", code_for(MIRA))
+    mira.types_in("Code", latest_otp(MIRA))
     expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
     assert state_of(MIRA) == "active"
     assert sent_to(MIRA) >= 1
@@ -74,7 +74,7 @@ def test_the_focus_goes_where_there_is_something_to_do_or_to_hear(arrive: Arrive
     page.keyboard.type(MIRA)
     page.keyboard.press("Enter")
     expect(mira.field("Code")).to_be_focused()
-    page.keyboard.type(code_for(MIRA))
+    page.keyboard.type(latest_otp(MIRA))
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
     expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_focused()
@@ -85,7 +85,7 @@ def test_a_link_fills_the_form_in_and_does_nothing_before_somebody_says_so(arriv
     asked.open("/subscribe")
     asked.types_in("Mobile number", MIRA)
     expect(asked.field("Code")).to_be_visible()
-    code = code_for(MIRA)
+    code = latest_otp(MIRA)
     for manner in (PLAIN, WITHOUT_JAVASCRIPT):
         mira = arrive(manner, home=asked.home)
         page = mira.open(f"/subscribe?mobile=%2B{MIRA[1:]}&otp={code}")
@@ -155,9 +155,9 @@ def test_a_wrong_code_says_how_many_tries_are_left(arrive: Arrive, manner: Manne
     page = mira.open("/subscribe")
     mira.types_in("Mobile number", MIRA)
     expect(mira.field("Code")).to_be_visible()
-    code = code_for(MIRA)
+    code = latest_otp(MIRA)
     for left in ("4 tries left", "3 tries left"):
-        mira.types_in("Code", wrong(code))
+        mira.types_in("Code", wrong_otp(code))
         expect(page.get_by_role("alert")).to_contain_text(left)
         expect(mira.field("Code")).to_have_accessible_description(re.compile(left))
         mira.was_refused("400 POST /subscribe")
@@ -178,23 +178,23 @@ def test_a_code_that_is_none_is_told_off_at_once(arrive: Arrive) -> None:
 
 @with_and_without_javascript
 def test_who_wants_a_second_code_too_soon_is_told_when_and_then_gets_it(
-    arrive: Arrive, clock: StoppedClock, manner: Manner
+    arrive: Arrive, clock: FakeClock, manner: Manner
 ) -> None:
     mira = arrive(manner)
     page = mira.open("/")
     mira.types_in("Mobile number", MIRA)
     expect(mira.field("Code")).to_be_visible()
-    first = code_for(MIRA)
+    first = latest_otp(MIRA)
     page.get_by_role("button", name="Send another code").click()
     expect(page.get_by_role("alert")).to_contain_text("Try again in")
     mira.was_refused("429 POST /subscribe")
     assert sent_to(MIRA) == 1
-    clock.pass_by(minutes=2)
+    clock.advance(minutes=2)
     expect(mira.field("Code")).to_be_visible()
     page.get_by_role("button", name="Send another code").click()
     expect(page.get_by_role("alert")).to_be_hidden()
-    assert code_for(MIRA) != first
-    mira.types_in("Code", code_for(MIRA))
+    assert latest_otp(MIRA) != first
+    mira.types_in("Code", latest_otp(MIRA))
     expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
 
 
@@ -225,12 +225,12 @@ def test_no_step_has_a_barrier_that_axe_knows_of(arrive: Arrive, manner: Manner)
     expect(mira.field("Code")).to_be_visible()
     mira.is_still()
     assert mira.barriers == []
-    mira.types_in("Code", wrong(code_for(MIRA)))
+    mira.types_in("Code", wrong_otp(latest_otp(MIRA)))
     expect(page.get_by_role("alert")).to_be_visible()
     mira.was_refused("400 POST /subscribe")
     mira.is_still()
     assert mira.barriers == []
-    mira.types_in("Code", code_for(MIRA))
+    mira.types_in("Code", latest_otp(MIRA))
     expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
     mira.is_still()
     assert mira.barriers == []
@@ -242,7 +242,7 @@ def test_no_step_has_a_barrier_that_axe_knows_of(arrive: Arrive, manner: Manner)
 @in_every_manner
 def test_somebody_leaves_in_one_step(arrive: Arrive, manner: Manner) -> None:
     mira = arrive(manner)
-    put_on_the_topic(MIRA, NOOR)
+    add_subscribers(MIRA, NOOR)
     page = mira.open("/")
     page.get_by_role("link", name="Unsubscribe").click()
     mira.types_in("Mobile number", MIRA)
@@ -253,19 +253,19 @@ def test_somebody_leaves_in_one_step(arrive: Arrive, manner: Manner) -> None:
 @with_and_without_javascript
 def test_where_leaving_takes_a_code_somebody_leaves_with_it(arrive: Arrive, manner: Manner) -> None:
     mira = arrive(manner, UNSUBSCRIBE_REQUIRES_OTP="true")
-    put_on_the_topic(MIRA)
+    add_subscribers(MIRA)
     page = mira.open("/unsubscribe")
     mira.types_in("Mobile number", MIRA)
     expect(mira.field("Code")).to_be_visible()
     assert state_of(MIRA) == "active"
-    mira.types_in("Code", code_for(MIRA))
+    mira.types_in("Code", latest_otp(MIRA))
     expect(page.get_by_role("heading", name="You are off the list.")).to_be_visible()
     assert state_of(MIRA) == "unsubscribed"
 
 
 def test_a_link_ends_no_subscription_before_somebody_says_so(arrive: Arrive) -> None:
     mira = arrive()
-    put_on_the_topic(MIRA)
+    add_subscribers(MIRA)
     page = mira.open(f"/unsubscribe?mobile=%2B{MIRA[1:]}")
     expect(mira.field("Mobile number")).to_have_value(MIRA)
     assert state_of(MIRA) == "active"
@@ -285,7 +285,7 @@ def another_site(html: str) -> Iterator[str]:
         start_response("200 OK", [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body)))])
         return [body]
 
-    with serving(cast("App", page)) as address:
+    with serve_app(cast("App", page)) as address:
         yield address.replace("127.0.0.1", "localhost")
 
 

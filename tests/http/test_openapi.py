@@ -21,18 +21,18 @@ from peewee import OperationalError
 
 import quoteapi
 from quoteapi.app import create_app
-from quoteapi.http.bulkhead import few_at_once
-from quoteapi.http.errors import add_problems
+from quoteapi.http.bulkhead import bulkhead
+from quoteapi.http.errors import add_error_handlers
 from quoteapi.http.resources.subscriptions import MOST_BYTES
 from quoteapi.settings import ROOT, Settings, read_settings
 from quoteapi.storage.models import database as bound
-from quoteapi.subscriptions.otp import CodeExpired
-from quoteapi.subscriptions.rate_limits import RegionNotServed, SmsSwitchedOff, TooMany
-from quoteapi.subscriptions.service import CodeNotSent, NotShared, RepliedStop
-from tests.conftest import Service
-from tests.helpers.clock import StoppedClock
-from tests.helpers.data import MIRA, SECRET_KEY, code_for, environment, on_a_file, wrong
-from tests.helpers.http import serving
+from quoteapi.subscriptions.otp import OtpExpired
+from quoteapi.subscriptions.rate_limits import CountryNotServed, RateLimited, SmsDisabled
+from quoteapi.subscriptions.service import NoSharedState, OptedOut, OtpNotSent
+from tests.conftest import Serve
+from tests.helpers.clock import FakeClock
+from tests.helpers.data import MIRA, SECRET_KEY, environment, latest_otp, sqlite_only, wrong_otp
+from tests.helpers.http import serve_app
 
 DOCUMENT: dict[str, Any] = json.loads((ROOT / "quoteapi/http/openapi.json").read_bytes())
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -51,8 +51,8 @@ def resolved(node: Any) -> Any:  # noqa: ANN401 JSON
         for name in node["$ref"].removeprefix("#/").split("/"):
             found = found[name]
         return resolved(found)
-    whole = {name: resolved(part) for name, part in node.items()}
-    return whole | {"additionalProperties": False} if "properties" in whole else whole
+    container = {name: resolved(part) for name, part in node.items()}
+    return container | {"additionalProperties": False} if "properties" in container else container
 
 
 PATHS: dict[str, Any] = resolved(DOCUMENT["paths"])
@@ -124,7 +124,7 @@ def test_every_quote_of_an_example_is_in_the_catalogue() -> None:
 ON_LAMBDA = {"AWS_LAMBDA_FUNCTION_NAME": "quotes-dev", "SMS_ALLOWED_REGIONS": "IN", "ASYNC_FAILURE": "true"}
 
 
-@on_a_file
+@sqlite_only
 @pytest.mark.parametrize("lambda_only", [{}, ON_LAMBDA], ids=["on a laptop", "on Lambda"])
 def test_the_document_names_the_routes_of_the_service_and_no_others(
     settings: Settings, lambda_only: dict[str, str]
@@ -144,11 +144,11 @@ def test_the_document_names_the_routes_of_the_service_and_no_others(
 
 
 @pytest.fixture
-def base(tmp_path: Path, clock: StoppedClock) -> Iterator[str]:
+def base(tmp_path: Path, clock: FakeClock) -> Iterator[str]:
     """Serve the catalogue that comes with the project, to pages of one other site too."""
     variables = {"DATABASE_URL": f"sqlite:///{tmp_path}/working.db", "SECRET_KEY": SECRET_KEY}
     settings = read_settings(variables | {"CORS_ORIGINS": "https://www.example.org"})
-    with serving(create_app(settings, now=clock, randomness=random.Random(1))) as address:
+    with serve_app(create_app(settings, now=clock, randomness=random.Random(1))) as address:
         yield address
     bound.obj.close()
 
@@ -259,7 +259,7 @@ def post(headers: dict[str, str], body: str) -> Post:
 
 def with_another_code(base: str) -> requests.Response:
     requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
-    return requests.post(f"{base}/subscribe", data={"mobile": MIRA, "otp": wrong(code_for(MIRA))}, timeout=5)
+    return requests.post(f"{base}/subscribe", data={"mobile": MIRA, "otp": wrong_otp(latest_otp(MIRA))}, timeout=5)
 
 
 def twice_at_once(base: str) -> requests.Response:
@@ -287,11 +287,11 @@ def test_what_was_posted_wrongly_comes_back_as_the_document_shows_it(
     assert_told(answer, "/subscribe", "post")
 
 
-@on_a_file
-def test_too_many_reads_are_told_off_as_the_document_shows_it(service: Service, clock: StoppedClock) -> None:
-    base = service(READ_LIMIT="1/1m")
+@sqlite_only
+def test_too_many_reads_are_told_off_as_the_document_shows_it(serve: Serve, clock: FakeClock) -> None:
+    base = serve(READ_LIMIT="1/1m")
     requests.get(f"{base}/daily", timeout=5)
-    clock.pass_by(seconds=18)
+    clock.advance(seconds=18)
     answer = requests.get(f"{base}/daily", timeout=5)
     assert answer.json() == example_of("TooManyReads", "too many reads")
     assert_told(answer, "/daily", "get")
@@ -307,20 +307,20 @@ class _Raises:
         raise self._error
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        with few_at_once(), few_at_once(), few_at_once(), few_at_once():
+        with bulkhead(), bulkhead(), bulkhead(), bulkhead():
             pass
 
 
 RAISED = [
-    (CodeExpired(), "WrongNumberOrCode", "an old code"),
-    (RegionNotServed("SMS go to numbers of IN, US only."), "WrongNumberOrCode", "a country without SMS"),
-    (RepliedStop(), "RepliedStop", "replied STOP"),
-    (TooMany("Too many requests from your address.", 3_600), "TooManyCodes", "too many from your address"),
+    (OtpExpired(), "WrongNumberOrCode", "an old code"),
+    (CountryNotServed("SMS go to numbers of IN, US only."), "WrongNumberOrCode", "a country without SMS"),
+    (OptedOut(), "RepliedStop", "replied STOP"),
+    (RateLimited("Too many requests from your address.", 3_600), "TooManyCodes", "too many from your address"),
     (RuntimeError(), "Fault", "a fault"),
     (OperationalError(), "DatabaseAway", "the database is away"),
-    (NotShared(), "NoSms", "nobody can subscribe"),
-    (SmsSwitchedOff(), "NoSms", "switched off"),
-    (CodeNotSent(), "NoSms", "not sent"),
+    (NoSharedState(), "NoSms", "nobody can subscribe"),
+    (SmsDisabled(), "NoSms", "switched off"),
+    (OtpNotSent(), "NoSms", "not sent"),
 ]
 
 
@@ -335,7 +335,7 @@ def test_too_many_at_once_is_as_the_document_shows_it() -> None:
 
 def problem_of(error: Exception, method: str) -> dict[str, Any]:
     app: falcon.App[falcon.Request, falcon.Response] = falcon.App()
-    add_problems(app, Settings(), lambda *_: None)
+    add_error_handlers(app, Settings(), lambda *_: None)
     app.add_route("/", _Raises(error))
     problem: dict[str, Any] = TestClient(app).simulate_request(method, "/").json
     return problem
@@ -404,7 +404,7 @@ def test_the_page_has_a_label_for_every_field_and_no_script_or_style_within(base
     assert not [tag for tag, attrs in fields if tag == "style" or (tag == "script" and "src" not in attrs)]
 
 
-@on_a_file
+@sqlite_only
 def test_everything_on_the_page_leads_home_under_a_prefix(settings: Settings) -> None:
     client = TestClient(create_app(settings), headers={"Host": "quotes.example.org"})
     answer = client.simulate_get("/docs", root_path="/dev")

@@ -22,10 +22,10 @@ from tests.helpers.browser import (
     with_and_without_javascript,
     with_axe,
 )
-from tests.helpers.data import KABIR, on_a_file
+from tests.helpers.data import KABIR, sqlite_only
 
 a_browser_or_skip()
-pytestmark = on_a_file
+pytestmark = sqlite_only
 
 Ship = Callable[[list[Quotation]], Path]
 
@@ -201,12 +201,12 @@ def test_every_link_on_every_page_leads_somewhere(arrive: Arrive, manner: Manner
 
 
 @pytest.fixture
-def the_only_quote(settings: Settings, shipped: Ship, tmp_path: Path) -> Callable[[Quotation], None]:
+def the_only_quote(settings: Settings, bundled_catalogue: Ship, tmp_path: Path) -> Callable[[Quotation], None]:
     """Have a catalogue of one quote."""
 
     def put(quotation: Quotation) -> None:
         (tmp_path / "shipped.db").unlink()
-        shipped([quotation])
+        bundled_catalogue([quotation])
 
     return put
 

@@ -12,14 +12,14 @@ from falcon.testing import TestClient
 
 from quoteapi.app import create_app
 from quoteapi.http import rate_limit
-from quoteapi.http.rate_limit import ReadLimit
+from quoteapi.http.rate_limit import ReadRateLimit
 from quoteapi.observability import logs
-from quoteapi.settings import Settings, Window, read_settings
-from tests.conftest import Service
-from tests.helpers.clock import StoppedClock
-from tests.helpers.data import MIRA, NOON, NOOR, code_for, environment, on_a_file, wrong
+from quoteapi.settings import RateLimit, Settings, read_settings
+from tests.conftest import Serve
+from tests.helpers.clock import FakeClock
+from tests.helpers.data import MIRA, NOON, NOOR, environment, latest_otp, sqlite_only, wrong_otp
 from tests.helpers.http import assert_problem
-from tests.helpers.sql import counted_statements
+from tests.helpers.sql import record_sql
 
 ORIGIN = "https://example.org"
 FROM_AFAR = {"TRUSTED_PROXIES": "127.0.0.1"}
@@ -55,12 +55,12 @@ def policies(answer: requests.Response) -> Items:
 # ---- what is counted
 
 
-@on_a_file
-def test_every_answer_tells_the_limit_and_what_is_left_of_it(service: Service, clock: StoppedClock) -> None:
-    base = service()
+@sqlite_only
+def test_every_answer_tells_the_limit_and_what_is_left_of_it(serve: Serve, clock: FakeClock) -> None:
+    base = serve()
     etag = get(f"{base}/daily").headers["ETag"]  # the next is by the short cut
     answers = [get(f"{base}/daily"), get(f"{base}/daily?x=1"), get(f"{base}/daily", If_None_Match=etag)]
-    clock.pass_by(seconds=18)
+    clock.advance(seconds=18)
     answers += [get(f"{base}/daily"), get(f"{base}/random"), get(f"{base}/quotes"), get(f"{base}/nothing")]
     answers += [requests.post(f"{base}/random", timeout=5), requests.head(f"{base}/daily", timeout=5)]
     assert [answer.status_code for answer in answers] == [200, 200, 304, 200, 200, 200, 404, 405, 200]
@@ -69,14 +69,12 @@ def test_every_answer_tells_the_limit_and_what_is_left_of_it(service: Service, c
     assert {answer.headers["RateLimit-Policy"] for answer in answers} == {'"reads";q=600;w=60'}
 
 
-@on_a_file
+@sqlite_only
 @pytest.mark.parametrize("path", ["/daily", "/daily?x=1", "/random", "/nothing"])
-def test_one_too_many_is_told_when_to_come_back_and_then_let_in(
-    service: Service, clock: StoppedClock, path: str
-) -> None:
-    base = service(READ_LIMIT="3/10s")
+def test_one_too_many_is_told_when_to_come_back_and_then_let_in(serve: Serve, clock: FakeClock, path: str) -> None:
+    base = serve(READ_LIMIT="3/10s")
     assert [get(f"{base}{path}").status_code == 429 for _ in range(3)] == [False] * 3
-    clock.pass_by(seconds=3.5)
+    clock.advance(seconds=3.5)
     for _ in range(2):
         refused = get(f"{base}{path}")
         assert_problem(
@@ -84,22 +82,22 @@ def test_one_too_many_is_told_when_to_come_back_and_then_let_in(
         )
         assert (refused.headers["Retry-After"], left(refused)) == ("7", (0, 7))
         assert policies(refused) == {"reads": {"q": 3, "w": 10}}
-    clock.pass_by(seconds=6)
+    clock.advance(seconds=6)
     assert get(f"{base}{path}").status_code == 429
-    clock.pass_by(seconds=1)
+    clock.advance(seconds=1)
     assert left(get(f"{base}{path}")) == (2, 10)
 
 
-@on_a_file
-def test_the_short_cut_and_everything_else_count_together(service: Service) -> None:
-    base = service(READ_LIMIT="4/1m")
+@sqlite_only
+def test_the_short_cut_and_everything_else_count_together(serve: Serve) -> None:
+    base = serve(READ_LIMIT="4/1m")
     paths = ["/daily", "/daily", "/random", "/daily", "/daily", "/daily"]
     assert [get(f"{base}{path}").status_code for path in paths] == [200, 200, 200, 200, 429, 429]
 
 
-@on_a_file
-def test_health_and_options_are_not_counted(service: Service) -> None:
-    base = service(READ_LIMIT="1/1m")
+@sqlite_only
+def test_health_and_options_are_not_counted(serve: Serve) -> None:
+    base = serve(READ_LIMIT="1/1m")
     get(f"{base}/random")
     for answer in (get(f"{base}/health"), get(f"{base}/health/"), requests.options(f"{base}/random", timeout=5)):
         assert answer.status_code == 200
@@ -108,19 +106,19 @@ def test_health_and_options_are_not_counted(service: Service) -> None:
     assert get(f"{base}/random").status_code == 429
 
 
-@on_a_file
-def test_without_a_limit_nothing_is_told_and_nobody_refused(service: Service) -> None:
-    base = service(READ_LIMIT="off")
+@sqlite_only
+def test_without_a_limit_nothing_is_told_and_nobody_refused(serve: Serve) -> None:
+    base = serve(READ_LIMIT="off")
     answers = [get(f"{base}{path}") for path in ("/daily", "/daily", "/random") for _ in range(250)]
     assert {answer.status_code for answer in answers} == {200}
     assert not any("RateLimit" in answer.headers or "RateLimit-Policy" in answer.headers for answer in answers)
 
 
-@on_a_file
-def test_counting_asks_the_database_nothing(service: Service) -> None:
-    base = service(READ_LIMIT="2/1m")
+@sqlite_only
+def test_counting_asks_the_database_nothing(serve: Serve) -> None:
+    base = serve(READ_LIMIT="2/1m")
     get(f"{base}/daily")
-    with counted_statements() as statements:
+    with record_sql() as statements:
         assert [get(f"{base}/daily").status_code for _ in range(3)] == [200, 429, 429]
     assert statements == []
 
@@ -128,10 +126,10 @@ def test_counting_asks_the_database_nothing(service: Service) -> None:
 # ---- whose it is
 
 
-@on_a_file
+@sqlite_only
 @pytest.mark.parametrize("path", ["/daily", "/daily?x=1"])
-def test_every_address_has_its_own_and_a_64_of_ipv6_is_one(service: Service, path: str) -> None:
-    base = service(READ_LIMIT="2/1m", **FROM_AFAR)
+def test_every_address_has_its_own_and_a_64_of_ipv6_is_one(serve: Serve, path: str) -> None:
+    base = serve(READ_LIMIT="2/1m", **FROM_AFAR)
     get(f"{base}/daily")
 
     def asked_from(address: str) -> int:
@@ -145,14 +143,14 @@ def test_every_address_has_its_own_and_a_64_of_ipv6_is_one(service: Service, pat
     assert asked_from("192.0.2.1, 192.0.2.3") == 200, "what stands before the last, a client may have written"
 
 
-@on_a_file
-def test_nobody_chooses_an_address_where_no_proxy_is_trusted(service: Service) -> None:
-    base = service(READ_LIMIT="2/1m")
+@sqlite_only
+def test_nobody_chooses_an_address_where_no_proxy_is_trusted(serve: Serve) -> None:
+    base = serve(READ_LIMIT="2/1m")
     assert [get(f"{base}/daily", X_Forwarded_For=f"192.0.2.{n}").status_code for n in range(3)] == [200, 200, 429]
 
 
-@on_a_file
-def test_behind_api_gateway_it_is_whom_its_event_names(settings: Settings, clock: StoppedClock) -> None:
+@sqlite_only
+def test_behind_api_gateway_it_is_whom_its_event_names(settings: Settings, clock: FakeClock) -> None:
     app = create_app(read_settings(environment(settings, READ_LIMIT="2/1m")), now=clock)
 
     def asked_from(address: str) -> int:
@@ -171,7 +169,7 @@ def test_behind_api_gateway_it_is_whom_its_event_names(settings: Settings, clock
 
 
 def test_a_clock_that_is_set_back_shuts_nobody_out() -> None:
-    limit = ReadLimit(Window(1, 60))
+    limit = ReadRateLimit(RateLimit(1, 60))
     assert limit.count("a", NOON) == (0, 60)
     assert limit.count("a", NOON + timedelta(seconds=30)) == (-1, 30)
     assert limit.count("a", NOON + timedelta(seconds=10)) == (-2, 50), "the same window"
@@ -180,21 +178,21 @@ def test_a_clock_that_is_set_back_shuts_nobody_out() -> None:
 
 
 def test_a_window_ends_as_soon_as_was_told() -> None:
-    limit = ReadLimit(Window(1, 10))
+    limit = ReadRateLimit(RateLimit(1, 10))
     began = NOON + timedelta(seconds=0.7)
     limit.count("a", began)
     for later in (0, 0.29, 0.3, 4.2, 9.29):
         moment = began + timedelta(seconds=later)
         over, seconds = limit.count("a", moment)
         assert over < 0
-        other = ReadLimit(Window(1, 10))
+        other = ReadRateLimit(RateLimit(1, 10))
         other.count("a", began)
         assert other.count("a", moment + timedelta(seconds=seconds)) == (0, 10), "who waits as long as told is let in"
 
 
 def test_the_addresses_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit, "MOST_ADDRESSES", 100)
-    limit = ReadLimit(Window(5, 86_400))
+    limit = ReadRateLimit(RateLimit(5, 86_400))
     for number in range(1_050):
         limit.count(f"2001:db8:0:{number:x}::/64", NOON)
         assert len(limit._this_second[3]) <= 100
@@ -202,7 +200,7 @@ def test_the_addresses_that_are_remembered_are_bounded(monkeypatch: pytest.Monke
 
 
 def test_the_counts_of_a_window_go_with_it() -> None:
-    limit = ReadLimit(Window(5, 60))
+    limit = ReadRateLimit(RateLimit(5, 60))
     for number in range(50):
         limit.count(str(number), NOON)
     limit.count("a", NOON + timedelta(seconds=60))
@@ -210,7 +208,7 @@ def test_the_counts_of_a_window_go_with_it() -> None:
 
 
 def test_however_many_threads_ask_at_once_each_request_is_counted_once() -> None:
-    limit, threads = ReadLimit(Window(1_000, 1)), 8
+    limit, threads = ReadRateLimit(RateLimit(1_000, 1)), 8
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -231,9 +229,9 @@ def test_however_many_threads_ask_at_once_each_request_is_counted_once() -> None
 # ---- what goes with it
 
 
-@on_a_file
-def test_pages_of_other_origins_may_read_what_is_left_and_that_it_was_too_much(service: Service) -> None:
-    base = service(READ_LIMIT="2/1m", CORS_ORIGINS=ORIGIN)
+@sqlite_only
+def test_pages_of_other_origins_may_read_what_is_left_and_that_it_was_too_much(serve: Serve) -> None:
+    base = serve(READ_LIMIT="2/1m", CORS_ORIGINS=ORIGIN)
     answers = [get(f"{base}/random", Origin=ORIGIN) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     for answer in answers:
@@ -242,24 +240,24 @@ def test_pages_of_other_origins_may_read_what_is_left_and_that_it_was_too_much(s
         assert {"RateLimit", "RateLimit-Policy", "Retry-After"} <= set(exposed)
 
 
-@on_a_file
+@sqlite_only
 @pytest.mark.parametrize("more", [{}, {"READ_LIMIT": "off"}, {"CORS_ORIGINS": "*"}], ids=["", "off", "cors"])
-def test_no_answer_may_be_taken_for_something_else(service: Service, more: dict[str, str]) -> None:
-    base = service(**more)
+def test_no_answer_may_be_taken_for_something_else(serve: Serve, more: dict[str, str]) -> None:
+    base = serve(**more)
     answers = [get(f"{base}{path}") for path in ("/daily", "/daily", "/daily?x=1", "/random", "/nothing", "/health")]
     answers += [requests.options(f"{base}/daily", timeout=5), requests.post(f"{base}/daily", timeout=5)]
     assert [answer.headers["X-Content-Type-Options"] for answer in answers] == ["nosniff"] * 8
 
 
-@on_a_file
+@sqlite_only
 def test_the_log_says_that_it_was_too_much_and_not_that_there_is_no_such_page(
-    service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base = service(READ_LIMIT="1/1m")
+    base = serve(READ_LIMIT="1/1m")
     monkeypatch.setattr(logs, "_writer", None)
     package = logging.getLogger("quoteapi")
     level = package.level
-    logs.configure(Settings(log_level="INFO", lambda_function="quotes"))
+    logs.configure_logging(Settings(log_level="INFO", lambda_function="quotes"))
     try:
         for _ in range(2):
             get(f"{base}/random", X_Request_ID="check-17")
@@ -277,14 +275,12 @@ def ask(base: str, path: str = "/subscribe", **fields: str) -> requests.Response
     return requests.post(f"{base}{path}", data=fields, timeout=5)
 
 
-def test_who_asks_for_a_code_is_told_how_many_more_the_address_may_ask_for(
-    service: Service, clock: StoppedClock
-) -> None:
-    base = service(CODES_PER_ADDRESS="2/1h")
+def test_who_asks_for_a_code_is_told_how_many_more_the_address_may_ask_for(serve: Serve, clock: FakeClock) -> None:
+    base = serve(CODES_PER_ADDRESS="2/1h")
     first = ask(base, mobile=MIRA)
     assert policies(first) == {"reads": {"q": 600, "w": 60}, "codes": {"q": 2, "w": 3_600}}
     assert (left(first), left(first, "codes")) == ((599, 60), (1, 3_600))
-    clock.pass_by(minutes=10)
+    clock.advance(minutes=10)
     assert left(ask(base, mobile=NOOR), "codes") == (0, 3_000)
     refused = ask(base, mobile="+919028000003")
     assert_problem(refused, 429, "Too many requests", "Too many requests from your address.")
@@ -292,8 +288,8 @@ def test_who_asks_for_a_code_is_told_how_many_more_the_address_may_ask_for(
     assert policies(refused) == policies(first)
 
 
-def test_leaving_counts_as_asking_whoever_is_subscribed(service: Service) -> None:
-    base = service()
+def test_leaving_counts_as_asking_whoever_is_subscribed(serve: Serve) -> None:
+    base = serve()
     assert [left(ask(base, "/unsubscribe", mobile=mobile), "codes") for mobile in (MIRA, NOOR, MIRA)] == [
         (9, 3_600),
         (8, 3_600),
@@ -301,11 +297,11 @@ def test_leaving_counts_as_asking_whoever_is_subscribed(service: Service) -> Non
     ]
 
 
-def test_a_wrong_code_tells_the_tries_of_the_address_and_a_right_one_costs_none(service: Service) -> None:
-    base = service(WRONG_TRIES_PER_ADDRESS="3/1h")
+def test_a_wrong_code_tells_the_tries_of_the_address_and_a_right_one_costs_none(serve: Serve) -> None:
+    base = serve(WRONG_TRIES_PER_ADDRESS="3/1h")
     ask(base, mobile=MIRA)
-    code = code_for(MIRA)
-    tried = [ask(base, mobile=MIRA, otp=wrong(code)), ask(base, mobile=NOOR, otp=code)]
+    code = latest_otp(MIRA)
+    tried = [ask(base, mobile=MIRA, otp=wrong_otp(code)), ask(base, mobile=NOOR, otp=code)]
     assert [answer.status_code for answer in tried] == [400, 400]
     assert [left(answer, "tries") for answer in tried] == [(2, 3_600), (1, 3_600)]
     assert policies(tried[0]) == {"reads": {"q": 600, "w": 60}, "tries": {"q": 3, "w": 3_600}}
@@ -320,12 +316,12 @@ def test_a_wrong_code_tells_the_tries_of_the_address_and_a_right_one_costs_none(
     assert (refused.status_code, refused.headers["Retry-After"], left(refused, "tries")) == (429, "3600", (0, 3_600))
 
 
-def test_of_a_number_nobody_is_told_what_is_left(service: Service) -> None:
-    base = service(CODES_PER_NUMBER="1/1h", SMS_DAILY_CAP="2", WRONG_TRIES_PER_NUMBER="1/1h")
+def test_of_a_number_nobody_is_told_what_is_left(serve: Serve) -> None:
+    base = serve(CODES_PER_NUMBER="1/1h", SMS_DAILY_CAP="2", WRONG_TRIES_PER_NUMBER="1/1h")
     ask(base, mobile=MIRA)
     too_soon = ask(base, mobile=MIRA)
-    ask(base, mobile=MIRA, otp=wrong(code_for(MIRA)))
-    locked = ask(base, mobile=MIRA, otp=code_for(MIRA))
+    ask(base, mobile=MIRA, otp=wrong_otp(latest_otp(MIRA)))
+    locked = ask(base, mobile=MIRA, otp=latest_otp(MIRA))
     ask(base, mobile=NOOR)
     over_the_cap = ask(base, mobile="+919028000003")
     for answer, detail in ((too_soon, "this number"), (locked, "this number"), (over_the_cap, "The service has sent")):
@@ -334,18 +330,18 @@ def test_of_a_number_nobody_is_told_what_is_left(service: Service) -> None:
         assert list(policies(answer)) == list(items(answer.headers["RateLimit"])) == ["reads"]
 
 
-def test_what_was_not_counted_is_not_told(service: Service) -> None:
-    base = service()
+def test_what_was_not_counted_is_not_told(serve: Serve) -> None:
+    base = serve()
     for fields in ({"mobile": "12"}, {"mobile": MIRA, "otp": "x"}, {}):
         answer = ask(base, **fields)
         assert (answer.status_code, list(policies(answer))) == (400, ["reads"])
 
 
-@on_a_file
-def test_a_limit_of_several_windows_tells_each(service: Service, clock: StoppedClock) -> None:
-    base = service(CODES_PER_ADDRESS="2/1m,3/1h", READ_LIMIT="off")
+@sqlite_only
+def test_a_limit_of_several_windows_tells_each(serve: Serve, clock: FakeClock) -> None:
+    base = serve(CODES_PER_ADDRESS="2/1m,3/1h", READ_LIMIT="off")
     answers = [ask(base, "/unsubscribe", mobile=MIRA) for _ in range(3)]
-    clock.pass_by(minutes=2)
+    clock.advance(minutes=2)
     answers += [ask(base, "/unsubscribe", mobile=MIRA) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 200, 429, 200, 429]
     assert policies(answers[0]) == {"codes": {"q": 2, "w": 60}, "codes-2": {"q": 3, "w": 3_600}}
@@ -367,14 +363,14 @@ def test_two_threads_that_meet_a_new_address_share_its_count(monkeypatch: pytest
         return itertools.count(start)
 
     monkeypatch.setattr(rate_limit, "count", slowly)
-    limit = ReadLimit(Window(5, 60))
+    limit = ReadRateLimit(RateLimit(5, 60))
     with ThreadPoolExecutor(2) as pool:
         assert sorted(left for left, _ in pool.map(lambda _: limit.count("a", NOON), range(2))) == [3, 4]
 
 
-@on_a_file
-def test_what_is_left_comes_back_no_later_than_told(service: Service, clock: StoppedClock) -> None:
-    base = service(CODES_PER_ADDRESS="2/1h")
+@sqlite_only
+def test_what_is_left_comes_back_no_later_than_told(serve: Serve, clock: FakeClock) -> None:
+    base = serve(CODES_PER_ADDRESS="2/1h")
     ask(base, mobile=MIRA)
-    clock.pass_by(seconds=0.4)
+    clock.advance(seconds=0.4)
     assert left(ask(base, mobile=NOOR), "codes") == (0, 3_600)

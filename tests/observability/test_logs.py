@@ -10,7 +10,7 @@ import requests
 
 from quoteapi.observability import logs
 from quoteapi.settings import Settings
-from tests.conftest import Service
+from tests.conftest import Serve
 from tests.helpers.data import MIRA, NOOR, SECRET_KEY
 
 Told = Callable[[], str]
@@ -27,9 +27,9 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     package.setLevel(level)
 
 
-def test_a_request_has_one_line_with_its_route_and_id(service: Service, told: Told) -> None:
-    base = service()
-    logs.configure(Settings(log_level="INFO", lambda_function="quotes"))
+def test_a_request_has_one_line_with_its_route_and_id(serve: Serve, told: Told) -> None:
+    base = serve()
+    logs.configure_logging(Settings(log_level="INFO", lambda_function="quotes"))
     for path in ("/daily", "/daily", "/random?author=jane%20austen", "/nothing/+919028000001", "/daily?date=x"):
         requests.get(f"{base}{path}", headers={"X-Request-ID": "check-17"}, timeout=5)
     said = told()
@@ -45,16 +45,16 @@ def test_a_request_has_one_line_with_its_route_and_id(service: Service, told: To
     assert "9028000001" not in said, "what a stranger wrote is in no line"
 
 
-def test_requests_have_no_line_where_the_level_is_higher(service: Service, told: Told) -> None:
-    base = service()
-    logs.configure(Settings(log_level="WARNING", lambda_function="quotes"))
+def test_requests_have_no_line_where_the_level_is_higher(serve: Serve, told: Told) -> None:
+    base = serve()
+    logs.configure_logging(Settings(log_level="WARNING", lambda_function="quotes"))
     requests.get(f"{base}/daily", timeout=5)
     assert told() == ""
 
 
-def test_lines_that_are_gathered_come_soon_and_in_order(service: Service, told: Told) -> None:
-    base = service()
-    logs.configure(Settings(log_level="INFO"))
+def test_lines_that_are_gathered_come_soon_and_in_order(serve: Serve, told: Told) -> None:
+    base = serve()
+    logs.configure_logging(Settings(log_level="INFO"))
     for number in range(50):
         requests.get(f"{base}/daily", headers={"X-Request-ID": f"n{number}"}, timeout=5)
     token = logs.request_id.set("n50")
@@ -65,7 +65,7 @@ def test_lines_that_are_gathered_come_soon_and_in_order(service: Service, told: 
 
 
 def test_an_error_has_its_traceback(told: Told) -> None:
-    logs.configure(Settings(log_level="INFO"))
+    logs.configure_logging(Settings(log_level="INFO"))
     try:
         raise ValueError("what is wrong")
     except ValueError:
@@ -103,8 +103,8 @@ def test_lines_of_threads_that_write_at_once_keep_their_order() -> None:
     assert stream.getvalue() == "first\nsecond\n"
 
 
-def test_a_standard_error_that_is_gone_fails_no_request(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    base = service()
+def test_a_standard_error_that_is_gone_fails_no_request(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = serve()
     gone = io.StringIO()
     gone.close()
     monkeypatch.setattr(logs, "_writer", logs._Writer(gone, at_once=True))
@@ -115,7 +115,7 @@ def test_a_standard_error_that_is_gone_fails_no_request(service: Service, monkey
 
 
 def test_an_error_has_its_phone_numbers_masked_and_its_request_id_whole(told: Told) -> None:
-    logs.configure(Settings(log_level="INFO", lambda_function="quotes"))
+    logs.configure_logging(Settings(log_level="INFO", lambda_function="quotes"))
     token = logs.request_id.set("01234567890123456789012345678901")
     try:
         raise ValueError(f"no row for {MIRA}")
@@ -139,7 +139,7 @@ def test_nobody_else_writes_our_lines_or_addresses_with_what_clients_sent(told: 
     root.addHandler(handler)
     level = root.level
     root.setLevel(logging.INFO)
-    logs.configure(Settings(log_level="INFO", lambda_function="quotes"))
+    logs.configure_logging(Settings(log_level="INFO", lambda_function="quotes"))
     logging.getLogger("quoteapi.anything").error("It failed")
     logging.getLogger("zappa.wsgi").info("GET /subscribe?mobile=919028000001")
     root.setLevel(level)
@@ -148,9 +148,9 @@ def test_nobody_else_writes_our_lines_or_addresses_with_what_clients_sent(told: 
     assert "It failed" in told()
 
 
-def test_a_number_that_a_client_names_its_request_by_is_not_in_the_log(service: Service, told: Told) -> None:
-    base = service()
-    logs.configure(Settings(log_level="INFO", lambda_function="quotes"))
+def test_a_number_that_a_client_names_its_request_by_is_not_in_the_log(serve: Serve, told: Told) -> None:
+    base = serve()
+    logs.configure_logging(Settings(log_level="INFO", lambda_function="quotes"))
     answer = requests.get(f"{base}/daily", headers={"X-Request-ID": "tel919028000001"}, timeout=5)
     assert answer.headers["X-Request-ID"] == "tel919028000001"
     assert told().endswith("GET /daily 200 [tel•]\n")
@@ -158,7 +158,7 @@ def test_a_number_that_a_client_names_its_request_by_is_not_in_the_log(service: 
 
 def test_an_error_has_the_secrets_of_the_settings_hidden(told: Told) -> None:
     url = "postgresql://me:hunter2horse@db.example.org:5432/quotes"
-    logs.configure(Settings(database_url=url, secret_key=SECRET_KEY, lambda_function="quotes"))
+    logs.configure_logging(Settings(database_url=url, secret_key=SECRET_KEY, lambda_function="quotes"))
     try:
         raise ValueError(f"no way to {url} with {SECRET_KEY}, code 271828")
     except ValueError:
@@ -169,7 +169,7 @@ def test_an_error_has_the_secrets_of_the_settings_hidden(told: Told) -> None:
 
 
 def test_an_error_keeps_the_id_that_aws_gave_its_request(told: Told) -> None:
-    logs.configure(Settings(lambda_function="quotes"))
+    logs.configure_logging(Settings(lambda_function="quotes"))
     token = logs.request_id.set("12345678-abcd-4c3d-9e8f-12345678901a")
     logging.getLogger("quoteapi.anything").error("It failed")
     logs.request_id.reset(token)
@@ -177,14 +177,14 @@ def test_an_error_keeps_the_id_that_aws_gave_its_request(told: Told) -> None:
 
 
 def test_a_line_that_cannot_be_written_fails_nobody(told: Told) -> None:
-    logs.configure(Settings(lambda_function="quotes"))
+    logs.configure_logging(Settings(lambda_function="quotes"))
     logging.getLogger("quoteapi.anything").error("%d of them", "not a number")
     assert "ERROR A line could not be written (TypeError)" in told()
 
 
 @pytest.mark.parametrize("written", ['pa"ss\\word1', repr('pa"ss\\word1'), "pa%22ss%5Cword1"])
 def test_a_password_of_an_address_is_hidden_however_it_is_written(told: Told, written: str) -> None:
-    logs.configure(Settings(database_url="postgresql://me:pa%22ss%5Cword1@db/quotes", lambda_function="quotes"))
+    logs.configure_logging(Settings(database_url="postgresql://me:pa%22ss%5Cword1@db/quotes", lambda_function="quotes"))
     logging.getLogger("quoteapi.anything").error("no way in with %s", written)
     assert "word1" not in told()
     logging.getLogger("quoteapi.anything").error("in quotes.py")

@@ -7,13 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from quoteapi.quotes.bundled_catalogue import CATALOGUE, FaultyCatalogue, build, read_catalogue
-from quoteapi.quotes.import_export import Format, Row, UnreadableFile, import_rows, read_quotations, write_quotations
-from quoteapi.quotes.quotation import InvalidQuote, Quotation
-from quoteapi.settings import SHIPPED_DATABASE
+from quoteapi.quotes.bundled_catalogue import CATALOGUE, InvalidCatalogue, build, read_catalogue
+from quoteapi.quotes.import_export import (
+    FileFormat,
+    ImportRow,
+    UnreadableFile,
+    import_rows,
+    read_quotations,
+    write_quotations,
+)
+from quoteapi.quotes.quotation import InvalidQuotation, Quotation
+from quoteapi.settings import BUNDLED_CATALOGUE
 from quoteapi.storage import database
 from quoteapi.storage.models import Quote
-from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, ZOLA, numbered
+from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, ZOLA, numbered_quotations
 
 # What becomes one GSM-7 character in an SMS, and what GSM-7 has: its basic characters, then those that count twice.
 AS_GSM = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "—": "-", "–": "-"})
@@ -23,7 +30,7 @@ GSM = set(
 )
 GSM_TWICE = set("^{}\\[~]|€")
 
-FORMATS: tuple[Format, ...] = ("csv", "json", "jsonl")
+FORMATS: tuple[FileFormat, ...] = ("csv", "json", "jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +43,7 @@ def shipped_rows() -> list[dict[str, str]]:
 
 
 def test_the_shipped_database_is_built_from_the_text_file() -> None:
-    with closing(sqlite3.connect(f"file:{SHIPPED_DATABASE}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"file:{BUNDLED_CATALOGUE}?mode=ro", uri=True)) as connection:
         names = ("id", "quote", "author", "category", "source", "created_at", "fingerprint", "shuffle", "length")
         stored = connection.execute(f"SELECT {', '.join(names)} FROM quote ORDER BY id").fetchall()  # noqa: S608
     rows = read_catalogue()
@@ -150,7 +157,7 @@ def test_a_good_catalogue_is_built(tmp_path: Path) -> None:
 def test_a_faulty_line_is_named_and_nothing_is_built(tmp_path: Path, line: str, fault: str) -> None:
     target = tmp_path / "built.db"
     target.write_bytes(b"what was there")
-    with pytest.raises(FaultyCatalogue) as refusal:
+    with pytest.raises(InvalidCatalogue) as refusal:
         build(catalogue_of(tmp_path, f"{GOOD}{line}\n"), target)
     assert str(refusal.value).startswith(fault)
     assert target.read_bytes() == b"what was there"
@@ -158,7 +165,7 @@ def test_a_faulty_line_is_named_and_nothing_is_built(tmp_path: Path, line: str, 
 
 def test_every_faulty_line_is_named_at_once(tmp_path: Path) -> None:
     lines = f"{GOOD}2,,Plato,hope,W (1868),t,2026-11-01\n2,x,Plato,hope,W,t,2026-11-01\n"
-    with pytest.raises(FaultyCatalogue) as refusal:
+    with pytest.raises(InvalidCatalogue) as refusal:
         read_catalogue(catalogue_of(tmp_path, lines))
     assert [fault[:6] for fault in str(refusal.value).splitlines()] == ["line 3", "line 4"]
 
@@ -173,7 +180,7 @@ def test_every_faulty_line_is_named_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_unknown_and_missing_columns_are_named(tmp_path: Path, head: str, fault: str) -> None:
-    with pytest.raises(FaultyCatalogue) as refusal:
+    with pytest.raises(InvalidCatalogue) as refusal:
         read_catalogue(catalogue_of(tmp_path, "", head))
     assert str(refusal.value).startswith(fault)
 
@@ -182,7 +189,7 @@ def test_unknown_and_missing_columns_are_named(tmp_path: Path, head: str, fault:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_what_is_written_reads_back_the_same(form: Format) -> None:
+def test_what_is_written_reads_back_the_same(form: FileFormat) -> None:
     odd = Quotation('He said: "a, b"; ‘c’ \\ {d}', "Ñandú O’Neil, Jr.", "wit")
     quotations = [ALCOTT, AUSTEN, ZOLA, KABIR, odd]
     stream = io.StringIO(newline="")
@@ -192,14 +199,14 @@ def test_what_is_written_reads_back_the_same(form: Format) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_nothing_is_written_and_read_as_nothing(form: Format) -> None:
+def test_nothing_is_written_and_read_as_nothing(form: FileFormat) -> None:
     stream = io.StringIO()
     write_quotations([], stream, form)
     stream.seek(0)
     assert list(read_quotations(stream, form)) == []
 
 
-def rows_of(text: str, form: Format) -> list[tuple[int, str]]:
+def rows_of(text: str, form: FileFormat) -> list[tuple[int, str]]:
     rows = read_quotations(io.StringIO(text, newline=""), form)
     return [
         (row.line, row.quotation.quote if isinstance(row.quotation, Quotation) else str(row.quotation)) for row in rows
@@ -254,7 +261,7 @@ def test_json_lines_are_told_by_their_line() -> None:
         ("{", "json", "this is not JSON"),
     ],
 )
-def test_a_file_that_cannot_be_understood_is_refused_whole(text: str, form: Format, fault: str) -> None:
+def test_a_file_that_cannot_be_understood_is_refused_whole(text: str, form: FileFormat, fault: str) -> None:
     with pytest.raises(UnreadableFile) as refusal:
         rows_of(text, form)
     assert str(refusal.value).startswith(fault)
@@ -263,20 +270,26 @@ def test_a_file_that_cannot_be_understood_is_refused_whole(text: str, form: Form
 # ---- what an import stores
 
 
-def test_what_is_there_already_is_not_added_again(store: None) -> None:
-    rows = [Row(n, quotation) for n, quotation in enumerate([ALCOTT, KABIR, KABIR, AUSTEN])]
+def test_what_is_there_already_is_not_added_again(open_database: None) -> None:
+    rows = [ImportRow(n, quotation) for n, quotation in enumerate([ALCOTT, KABIR, KABIR, AUSTEN])]
     imported = import_rows(rows, lambda: NOON)
     assert (imported.new, imported.known, imported.bad) == (1, 3, [])
     assert Quote.select().count() == 4
 
 
-def test_a_bad_row_does_not_stop_the_others(store: None) -> None:
-    rows = [Row(2, KABIR), Row(3, InvalidQuote("quote is empty")), *(Row(4, one) for one in numbered(1_200))]
+def test_a_bad_row_does_not_stop_the_others(open_database: None) -> None:
+    rows = [
+        ImportRow(2, KABIR),
+        ImportRow(3, InvalidQuotation("quote is empty")),
+        *(ImportRow(4, one) for one in numbered_quotations(1_200)),
+    ]
     imported = import_rows(rows, lambda: NOON)
     assert (imported.new, imported.bad, imported.refused) == (1_201, [(3, "quote is empty")], False)
     assert Quote.select().count() == 1_204
 
 
-def test_imported_quotes_are_numbered_without_gaps(store: None) -> None:
-    import_rows([Row(n, one) for n, one in enumerate([*numbered(10), *numbered(20)])], lambda: NOON)
+def test_imported_quotes_are_numbered_without_gaps(open_database: None) -> None:
+    import_rows(
+        [ImportRow(n, one) for n, one in enumerate([*numbered_quotations(10), *numbered_quotations(20)])], lambda: NOON
+    )
     assert [quote.id for quote in Quote.select().order_by(Quote.id)] == list(range(1, 24))

@@ -6,8 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from quoteapi.http.resources.cards import card
-from quoteapi.quotes.card_layout import NAME_LINES, START, WIDTH, width_of, wrap
-from quoteapi.quotes.quotation import InvalidQuote, Quotation, valid_quotation
+from quoteapi.quotes.card_layout import NAME_LINES, START, WIDTH, estimate_width, wrap_text
+from quoteapi.quotes.quotation import InvalidQuotation, Quotation, validate_quotation
 from tests.helpers.data import ALCOTT, AUSTEN, KABIR, ZOLA
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -48,54 +48,54 @@ def lines_of(quotation: Quotation) -> list[str]:
 @example("क्" * 160, 20)
 @example("a" * 30 + " b", 20)
 def test_no_line_is_longer_than_it_may_be_and_no_character_is_lost(text: str, measure: float) -> None:
-    lines = wrap(text, measure)
+    lines = wrap_text(text, measure)
     assert "".join("".join(lines).split()) == "".join(text.split())
-    assert [line for line in lines if width_of(line) > measure + 1e-6] == []
+    assert [line for line in lines if estimate_width(line) > measure + 1e-6] == []
 
 
 @given(texts, measures)
 def test_no_line_starts_or_ends_with_a_space_and_none_is_empty(text: str, measure: float) -> None:
     one_spaced = " ".join(text.split())
-    assert all(line and line == line.strip() for line in wrap(one_spaced, measure))
+    assert all(line and line == line.strip() for line in wrap_text(one_spaced, measure))
 
 
 @given(st.lists(st.sampled_from(["I", "am", "not", "afraid", "of", "storms"]), min_size=1, max_size=60), measures)
 def test_no_fewer_lines_would_do(words: list[str], measure: float) -> None:
     greedy, line = 1, words[0]
     for word in words[1:]:
-        if width_of(f"{line} {word}") > measure:
+        if estimate_width(f"{line} {word}") > measure:
             greedy, line = greedy + 1, word
         else:
             line = f"{line} {word}"
-    assert len(wrap(" ".join(words), measure)) == greedy
+    assert len(wrap_text(" ".join(words), measure)) == greedy
 
 
 def test_lines_are_even_rather_than_full() -> None:
-    assert wrap("What are men to rocks and mountains?", 16.5) == ["What are men to", "rocks and mountains?"]
-    assert wrap("Nothing happens to any man that he is not formed by nature to bear.", 30) == [
+    assert wrap_text("What are men to rocks and mountains?", 16.5) == ["What are men to", "rocks and mountains?"]
+    assert wrap_text("Nothing happens to any man that he is not formed by nature to bear.", 30) == [
         "Nothing happens to any man that",
         "he is not formed by nature to bear.",
     ]
 
 
 def test_a_line_may_end_at_a_dash_or_a_hyphen_but_not_start_with_one() -> None:
-    assert wrap("him,—pray", 4) == ["him,—", "pray"]
-    assert wrap("well-known", 4) == ["well-", "known"]
-    assert wrap("voilà — tout", 5) == ["voilà —", "tout"]
+    assert wrap_text("him,—pray", 4) == ["him,—", "pray"]
+    assert wrap_text("well-known", 4) == ["well-", "known"]
+    assert wrap_text("voilà — tout", 5) == ["voilà —", "tout"]
 
 
 def test_what_french_sets_apart_by_a_space_stays_together() -> None:
-    assert wrap("dit « vrai » !", 5) == ["dit", "« vrai » !"]
+    assert wrap_text("dit « vrai » !", 5) == ["dit", "« vrai » !"]
 
 
 def test_chinese_is_broken_anywhere_but_before_a_stop_and_after_a_bracket() -> None:
-    assert wrap("知之為知之，不知", 5.5) == ["知之為知", "之，不知"]
-    assert wrap("知之「不知」也", 3.2) == ["知之", "「不", "知」也"]
+    assert wrap_text("知之為知之，不知", 5.5) == ["知之為知", "之，不知"]
+    assert wrap_text("知之「不知」也", 3.2) == ["知之", "「不", "知」也"]
 
 
 @pytest.mark.parametrize("together", [FAMILY, FRANCE, "é̂", "क्षि", "กำ", "เก", "👍🏿", "각"])
 def test_what_readers_take_for_one_character_is_never_parted(together: str) -> None:
-    for line in wrap(together * 20, 6):
+    for line in wrap_text(together * 20, 6):
         assert line.replace(together, "") == ""
 
 
@@ -108,8 +108,8 @@ def test_what_readers_take_for_one_character_is_never_parted(together: str) -> N
 @example("😀" * 320, "x", "")
 def test_whatever_may_be_stored_fits_whole_and_is_xml(quote: str, author: str, source: str) -> None:
     try:
-        quotation = valid_quotation({"quote": quote, "author": author, "category": author, "source": source})
-    except InvalidQuote:
+        quotation = validate_quotation({"quote": quote, "author": author, "category": author, "source": source})
+    except InvalidQuotation:
         return
     (size, quoted), (_, names), (_, sources), (_, foot) = drawn(quotation)
     heights = [float(line.get("y", 0)) for line in (*quoted, *names, *sources, foot[0])]

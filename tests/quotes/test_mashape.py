@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import requests
 
-from quoteapi.container import Service as TheService
+from quoteapi.container import Container as TheService
 from quoteapi.quotes import mashape
-from quoteapi.quotes.mashape import Breaker, MashapeQuotes, UnusableAnswer, read_answer
+from quoteapi.quotes.mashape import CircuitBreaker, MashapeQuotes, UnusableResponse, parse_response
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.settings import read_settings
 from quoteapi.storage.full_text_search import Filters
 from quoteapi.storage.models import DailyQuote, Quote
-from tests.conftest import Service
-from tests.helpers.clock import StoppedClock
+from tests.conftest import Serve
+from tests.helpers.clock import FakeClock
 from tests.helpers.data import ALCOTT, AUSTEN
 from tests.helpers.upstream_api import UpstreamApi
 
@@ -25,8 +25,8 @@ KEY = "the-key-of-the-market-place"
 FRESH = Quotation("A quote that nobody has yet.", "Somebody New", "general")
 
 
-def quotes_of(api: UpstreamApi, clock: StoppedClock | None = None) -> MashapeQuotes:
-    return MashapeQuotes(api.address, KEY, (clock or StoppedClock()).monotonic)
+def quotes_of(api: UpstreamApi, clock: FakeClock | None = None) -> MashapeQuotes:
+    return MashapeQuotes(api.address, KEY, (clock or FakeClock()).monotonic)
 
 
 # ---- what an answer may look like
@@ -44,7 +44,7 @@ def quotes_of(api: UpstreamApi, clock: StoppedClock | None = None) -> MashapeQuo
     ids=["object", "list of one", "ZenQuotes", "API Ninjas", "untidy"],
 )
 def test_each_known_shape_is_understood(answer: Any) -> None:  # noqa: ANN401
-    assert read_answer(json.dumps(answer).encode()) == FRESH
+    assert parse_response(json.dumps(answer).encode()) == FRESH
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ def test_each_known_shape_is_understood(answer: Any) -> None:  # noqa: ANN401
     ],
 )
 def test_what_is_no_quote_is_refused(answer: bytes, reason: str) -> None:
-    with pytest.raises(UnusableAnswer, match=reason):
-        read_answer(answer)
+    with pytest.raises(UnusableResponse, match=reason):
+        parse_response(answer)
 
 
 # ---- asking
@@ -116,12 +116,12 @@ def test_an_upstream_that_is_not_there_is_none() -> None:
     assert MashapeQuotes("http://127.0.0.1:9/quotes", KEY).fetch() is None
 
 
-def test_an_answer_in_drops_is_given_up(upstream_api: UpstreamApi, clock: StoppedClock) -> None:
+def test_an_answer_in_drops_is_given_up(upstream_api: UpstreamApi, clock: FakeClock) -> None:
     def drip(request: BaseHTTPRequestHandler) -> None:
         request.send_response(200)
         request.end_headers()
         for _ in range(3):
-            clock.pass_by(seconds=2.9)
+            clock.advance(seconds=2.9)
             request.wfile.write(b" " * 4_096)
             request.wfile.flush()
 
@@ -188,19 +188,19 @@ def test_neither_key_nor_address_is_in_the_log(upstream_api: UpstreamApi, caplog
 # ---- the breaker
 
 
-def test_after_repeated_failures_it_is_left_alone_for_a_while(upstream_api: UpstreamApi, clock: StoppedClock) -> None:
+def test_after_repeated_failures_it_is_left_alone_for_a_while(upstream_api: UpstreamApi, clock: FakeClock) -> None:
     api = quotes_of(upstream_api, clock)
     upstream_api.answer = UpstreamApi.with_bytes(b"nonsense")
     for _ in range(10):
         assert api.fetch() is None
     assert len(upstream_api.asked) == 3
 
-    clock.pass_by(seconds=60)
+    clock.advance(seconds=60)
     assert api.fetch() is None
     assert api.fetch() is None
     assert len(upstream_api.asked) == 4, "one try, and again a while of nothing"
 
-    clock.pass_by(seconds=60)
+    clock.advance(seconds=60)
     upstream_api.answer = UpstreamApi.with_json(FRESH._asdict())
     assert api.fetch() == FRESH
     assert api.fetch() == FRESH
@@ -216,11 +216,11 @@ def test_a_success_in_between_starts_the_count_again(upstream_api: UpstreamApi) 
         assert api.fetch() == FRESH
 
 
-def test_of_many_threads_one_gets_the_try(clock: StoppedClock) -> None:
-    breaker = Breaker(clock.monotonic)
+def test_of_many_threads_one_gets_the_try(clock: FakeClock) -> None:
+    breaker = CircuitBreaker(clock.monotonic)
     for _ in range(3):
         breaker.failed()
-    clock.pass_by(seconds=60)
+    clock.advance(seconds=60)
     through: list[bool] = []
     threads = [threading.Thread(target=lambda: through.append(breaker.lets_through())) for _ in range(20)]
     for thread in threads:
@@ -233,12 +233,12 @@ def test_of_many_threads_one_gets_the_try(clock: StoppedClock) -> None:
 # ---- in the service
 
 
-def configured(service: Service, api: UpstreamApi, **more: str) -> str:
-    return service(Mashape_API_Endpoint=api.address, X_Mashape_Key=KEY, **more)
+def configured(serve: Serve, api: UpstreamApi, **more: str) -> str:
+    return serve(Mashape_API_Endpoint=api.address, X_Mashape_Key=KEY, **more)
 
 
-def test_random_asks_it_first_and_keeps_what_it_gives(service: Service, upstream_api: UpstreamApi) -> None:
-    base = configured(service, upstream_api)
+def test_random_asks_it_first_and_keeps_what_it_gives(serve: Serve, upstream_api: UpstreamApi) -> None:
+    base = configured(serve, upstream_api)
     upstream_api.answer = UpstreamApi.with_json([FRESH._asdict()])
     for _ in range(2):
         assert requests.get(f"{base}/random", timeout=5).json()["quote"] == FRESH.quote
@@ -249,53 +249,53 @@ def test_random_asks_it_first_and_keeps_what_it_gives(service: Service, upstream
     assert len(seen) == 4
 
 
-def test_random_with_filters_does_not_ask_it(service: Service, upstream_api: UpstreamApi) -> None:
-    base = configured(service, upstream_api)
+def test_random_with_filters_does_not_ask_it(serve: Serve, upstream_api: UpstreamApi) -> None:
+    base = configured(serve, upstream_api)
     assert requests.get(f"{base}/random?author=jane+austen", timeout=5).json()["quote"] == AUSTEN.quote
     assert upstream_api.asked == []
 
 
-def test_the_quote_of_a_new_date_comes_from_it_once(service: Service, upstream_api: UpstreamApi) -> None:
-    base = configured(service, upstream_api)
+def test_the_quote_of_a_new_date_comes_from_it_once(serve: Serve, upstream_api: UpstreamApi) -> None:
+    base = configured(serve, upstream_api)
     upstream_api.answer = UpstreamApi.with_json([FRESH._asdict()])
     assert requests.get(f"{base}/daily", timeout=5).json()["quote"] == FRESH.quote
     upstream_api.answer = UpstreamApi.with_json([AUSTEN._asdict()])
     assert requests.get(f"{base}/daily", timeout=5).json()["quote"] == FRESH.quote
-    assert requests.get(f"{configured(service, upstream_api)}/daily", timeout=5).json()["quote"] == FRESH.quote
+    assert requests.get(f"{configured(serve, upstream_api)}/daily", timeout=5).json()["quote"] == FRESH.quote
     assert len(upstream_api.asked) == 1
 
 
 def test_a_quote_that_had_its_day_does_not_get_another_from_it(
-    service: Service, upstream_api: UpstreamApi, clock: StoppedClock
+    serve: Serve, upstream_api: UpstreamApi, clock: FakeClock
 ) -> None:
-    base = configured(service, upstream_api)
+    base = configured(serve, upstream_api)
     upstream_api.answer = UpstreamApi.with_json([FRESH._asdict()])
     requests.get(f"{base}/daily", timeout=5)
-    clock.pass_by(days=1)
+    clock.advance(days=1)
     assert requests.get(f"{base}/daily", timeout=5).json()["quote"] != FRESH.quote
     assert len(upstream_api.asked) == 2
 
 
-def test_when_it_is_down_the_catalogue_answers(service: Service, upstream_api: UpstreamApi) -> None:
-    base = configured(service, upstream_api)
+def test_when_it_is_down_the_catalogue_answers(serve: Serve, upstream_api: UpstreamApi) -> None:
+    base = configured(serve, upstream_api)
     upstream_api.answer = UpstreamApi.with_bytes(b"", 503)
-    without = requests.get(f"{service()}/daily?date=2026-11-22", timeout=5).json()
+    without = requests.get(f"{serve()}/daily?date=2026-11-22", timeout=5).json()
     assert requests.get(f"{base}/daily", timeout=5).json() == without
     assert requests.get(f"{base}/random", timeout=5).status_code == 200
 
 
-def test_past_dates_do_not_ask_it(service: Service, upstream_api: UpstreamApi) -> None:
-    requests.get(f"{configured(service, upstream_api)}/daily?date=2026-11-01", timeout=5)
+def test_past_dates_do_not_ask_it(serve: Serve, upstream_api: UpstreamApi) -> None:
+    requests.get(f"{configured(serve, upstream_api)}/daily?date=2026-11-01", timeout=5)
     assert upstream_api.asked == []
 
 
 def test_on_lambda_without_a_shared_database_the_day_is_the_catalogues(
-    store: None, upstream_api: UpstreamApi, clock: StoppedClock
+    open_database: None, upstream_api: UpstreamApi, clock: FakeClock
 ) -> None:
     container = read_settings({"AWS_LAMBDA_FUNCTION_NAME": "quotes", "Mashape_API_Endpoint": upstream_api.address})
     upstream_api.answer = UpstreamApi.with_json([FRESH._asdict()])
     quotes = TheService(container, now=clock, randomness=random.Random(1)).quotes
-    assert quotes.of_date(clock().date()).quote != FRESH.quote
-    assert quotes.random(Filters()) == FRESH
+    assert quotes.quote_of_date(clock().date()).quote != FRESH.quote
+    assert quotes.random_quote(Filters()) == FRESH
     assert Quote.select().count() == 3, "what one container keeps the others could not know of"
     assert DailyQuote.select().count() == 0

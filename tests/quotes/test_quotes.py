@@ -11,37 +11,47 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peewee import SqliteDatabase
 
-from quoteapi.quotes.daily_schedule import scheduled_id, shuffled
-from quoteapi.quotes.errors import DateToCome, NoQuoteFound
-from quoteapi.quotes.fallback import SteadyQuotes
-from quoteapi.quotes.quotation import InvalidQuote, Quotation, valid_quotation
+from quoteapi.quotes.daily_schedule import permute, scheduled_quote_id
+from quoteapi.quotes.errors import FutureDate, QuoteNotFound
+from quoteapi.quotes.fallback import QuotesWithFallback
+from quoteapi.quotes.quotation import InvalidQuotation, Quotation, validate_quotation
 from quoteapi.quotes.random_pool import BLOCK
-from quoteapi.quotes.service import Quotes
+from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings, read_settings
 from quoteapi.storage import database
-from quoteapi.storage.catalogue import id_of, keep, keep_all
-from quoteapi.storage.full_text_search import Filters, comparable
+from quoteapi.storage.catalogue import find_quote_id, store_quotation, store_quotations
+from quoteapi.storage.full_text_search import Filters, comparison_key
 from quoteapi.storage.models import DailyQuote, Quote
 from quoteapi.storage.models import database as bound
-from tests.helpers.clock import StoppedClock
-from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, ZOLA, file_of, make_catalogue, numbered, on_a_file
-from tests.helpers.sql import counted_statements
+from tests.helpers.clock import FakeClock
+from tests.helpers.data import (
+    ALCOTT,
+    AUSTEN,
+    KABIR,
+    NOON,
+    ZOLA,
+    database_file,
+    make_catalogue,
+    numbered_quotations,
+    sqlite_only,
+)
+from tests.helpers.sql import record_sql
 
 DAY = timedelta(days=1)
 
 
 def shown(first: date, days: int) -> list[int]:
-    return [scheduled_id(first + n * DAY) for n in range(days)]
+    return [scheduled_quote_id(first + n * DAY) for n in range(days)]
 
 
 def fill(count: int, added: datetime) -> None:
     """Have `count` quotes in all, the new ones added at a moment."""
     there = Quote.select().count()
-    keep_all(numbered(count - there, first=there), added)
+    store_quotations(numbered_quotations(count - there, first=there), added)
 
 
 @pytest.fixture
-def empty(store: None) -> None:
+def empty(open_database: None) -> None:
     Quote.delete().execute()
 
 
@@ -50,24 +60,24 @@ def empty(store: None) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 16, 17, 100, 597, 1_000])
 def test_a_shuffling_has_each_place_once(size: int) -> None:
-    assert sorted(shuffled(place, size) for place in range(size)) == list(range(size))
+    assert sorted(permute(place, size) for place in range(size)) == list(range(size))
 
 
 def test_a_shuffling_is_not_the_order_it_began_with() -> None:
-    order = [shuffled(place, 500) for place in range(500)]
+    order = [permute(place, 500) for place in range(500)]
     neighbours = sum(abs(one - next_one) == 1 for one, next_one in pairwise(order))
     assert neighbours < 10
 
 
 def test_a_few_quotes_more_leave_the_order_nearly_as_it_was() -> None:
-    before = {shuffled(place, 597): place for place in range(597)}
-    after = {shuffled(place, 607): place for place in range(607)}
+    before = {permute(place, 597): place for place in range(597)}
+    after = {permute(place, 607): place for place in range(607)}
     moved = sum(after[quote] != place for quote, place in before.items())
     assert moved < 20, "so that a quote does not come back soon where a round is longer than the last"
 
 
 def test_the_order_never_changes_from_release_to_release() -> None:
-    assert [shuffled(place, 597) for place in range(6)] == [482, 217, 477, 352, 310, 80]
+    assert [permute(place, 597) for place in range(6)] == [482, 217, 477, 352, 310, 80]
 
 
 @pytest.mark.usefixtures("empty")
@@ -82,7 +92,7 @@ def test_no_quote_comes_back_before_all_were_shown() -> None:
 def test_days_before_the_catalogue_began_have_quotes_too() -> None:
     fill(50, NOON)
     assert len(set(shown(NOON.date() - 50 * DAY, 50))) == 50
-    assert scheduled_id(date.min) in range(1, 51)
+    assert scheduled_quote_id(date.min) in range(1, 51)
 
 
 @pytest.mark.usefixtures("empty")
@@ -110,10 +120,10 @@ def test_quotes_added_on_the_day_of_a_new_round_wait_for_the_one_after() -> None
 def test_however_the_catalogue_grows_answered_days_stay_and_rounds_are_whole(
     tmp_path_factory: pytest.TempPathFactory, growth: list[tuple[int, int]], start: int
 ) -> None:
-    path = make_catalogue(tmp_path_factory.mktemp("growing") / "growing.db", numbered(start, first=0), NOON)
+    path = make_catalogue(tmp_path_factory.mktemp("growing") / "growing.db", numbered_quotations(start, first=0), NOON)
     size_from = {0: start}  # days after the first, and how many quotes there are from the next day on
     opened = SqliteDatabase(str(path))
-    with bound.instead(opened), opened:
+    with bound.override(opened), opened:
         for days, more in growth:
             last_day, size = max(size_from.items())
             answered = shown(NOON.date(), last_day + days + 1)
@@ -131,79 +141,79 @@ def test_however_the_catalogue_grows_answered_days_stay_and_rounds_are_whole(
 def test_ten_years_of_a_tiny_catalogue_cost_a_few_statements() -> None:
     fill(2, NOON)
     fill(3, NOON + 30 * DAY)
-    with counted_statements() as statements:
-        scheduled_id(NOON.date() + 3_650 * DAY)
+    with record_sql() as statements:
+        scheduled_quote_id(NOON.date() + 3_650 * DAY)
     assert len(statements) < 8
 
 
-@on_a_file
-def test_two_machines_that_share_nothing_agree(settings: Settings, tmp_path: Path, clock: StoppedClock) -> None:
+@sqlite_only
+def test_two_machines_that_share_nothing_agree(settings: Settings, tmp_path: Path, clock: FakeClock) -> None:
     answers = []
     for machine in ("one", "another"):
         theirs = read_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/{machine}.db"})
         with database.connect(theirs):
-            quotes = Quotes(clock, random.Random())
-            answers.append([quotes.of_date(clock().date() - n * DAY) for n in range(30)])
+            quotes = QuoteService(clock, random.Random())
+            answers.append([quotes.quote_of_date(clock().date() - n * DAY) for n in range(30)])
     assert answers[0] == answers[1]
 
 
 # ---- the quote of a date
 
 
-def test_the_stored_row_of_a_date_wins_over_everything(quotes: Quotes, clock: StoppedClock) -> None:
+def test_the_stored_row_of_a_date_wins_over_everything(quotes: QuoteService, clock: FakeClock) -> None:
     today = clock().date()
-    other = Quote.get(Quote.id != scheduled_id(today))
+    other = Quote.get(Quote.id != scheduled_quote_id(today))
     DailyQuote.create(date=today, quote=other)
-    assert quotes.of_date(today).quote == other.quote
+    assert quotes.quote_of_date(today).quote == other.quote
 
 
-def test_the_first_who_asks_stores_todays_row_and_no_other(quotes: Quotes, clock: StoppedClock) -> None:
+def test_the_first_who_asks_stores_todays_row_and_no_other(quotes: QuoteService, clock: FakeClock) -> None:
     today = clock().date()
-    quotes.of_date(today - DAY)
+    quotes.quote_of_date(today - DAY)
     assert DailyQuote.select().count() == 0, "a stranger can ask for any past day; nothing is written for it"
-    quotes.of_date(today)
-    quotes.of_date(today)
+    quotes.quote_of_date(today)
+    quotes.quote_of_date(today)
     assert [row.date for row in DailyQuote.select()] == [today]
 
 
-@on_a_file
+@sqlite_only
 def test_a_day_that_cannot_be_stored_is_answered_all_the_same(
-    quotes: Quotes, clock: StoppedClock, caplog: pytest.LogCaptureFixture
+    quotes: QuoteService, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    expected = scheduled_id(clock().date())
+    expected = scheduled_quote_id(clock().date())
     bound.execute_sql("PRAGMA busy_timeout = 10")
     with closing(sqlite3.connect(bound.database, uri=True)) as writer:
         writer.execute("BEGIN IMMEDIATE")
-        answer = quotes.of_date(clock().date())
+        answer = quotes.quote_of_date(clock().date())
         writer.rollback()
     assert answer.quote == Quote.get_by_id(expected).quote
     assert DailyQuote.select().count() == 0
     assert "is not stored, only worked out" in caplog.text
 
 
-def test_a_day_that_is_over_before_the_upstream_answers_is_the_schedules(store: None, clock: StoppedClock) -> None:
+def test_a_day_that_is_over_before_the_upstream_answers_is_the_schedules(open_database: None, clock: FakeClock) -> None:
     class Slow:
         def fetch(self) -> Quotation:
-            clock.pass_by(hours=12)
+            clock.advance(hours=12)
             return KABIR
 
     day = clock().date()
-    expected = Quote.get_by_id(scheduled_id(day)).quote
-    assert Quotes(clock, random.Random(1), Slow()).of_date(day).quote == expected
+    expected = Quote.get_by_id(scheduled_quote_id(day)).quote
+    assert QuoteService(clock, random.Random(1), Slow()).quote_of_date(day).quote == expected
 
 
-def test_a_date_to_come_is_not_decided(quotes: Quotes, clock: StoppedClock) -> None:
-    with pytest.raises(DateToCome):
-        quotes.of_date(clock().date() + DAY)
+def test_a_date_to_come_is_not_decided(quotes: QuoteService, clock: FakeClock) -> None:
+    with pytest.raises(FutureDate):
+        quotes.quote_of_date(clock().date() + DAY)
 
 
-def test_a_quote_that_was_taken_out_by_hand_is_stepped_over(quotes: Quotes, clock: StoppedClock) -> None:
+def test_a_quote_that_was_taken_out_by_hand_is_stepped_over(quotes: QuoteService, clock: FakeClock) -> None:
     yesterday = clock().date() - DAY
-    Quote.delete().where(Quote.id == scheduled_id(yesterday)).execute()
-    assert quotes.of_date(yesterday).author in {"Louisa May Alcott", "Jane Austen", "Émile Zola"}
+    Quote.delete().where(Quote.id == scheduled_quote_id(yesterday)).execute()
+    assert quotes.quote_of_date(yesterday).author in {"Louisa May Alcott", "Jane Austen", "Émile Zola"}
 
 
-def test_a_clock_that_is_set_back_does_not_rewrite_the_round(store: None) -> None:
+def test_a_clock_that_is_set_back_does_not_rewrite_the_round(open_database: None) -> None:
     first_day = (NOON - 30 * DAY).date()
     before = shown(first_day - 100 * DAY, 103)
     for wrong in (datetime(1970, 1, 1, tzinfo=UTC), NOON - 31 * DAY, NOON - 30 * DAY):
@@ -231,10 +241,10 @@ def test_many_days_have_the_quotes_that_each_has(  # noqa: PLR0913, PLR0917 what
     today: int,
     count: int,
 ) -> None:
-    path = make_catalogue(tmp_path_factory.mktemp("days") / "days.db", numbered(start, first=0), NOON)
-    opened, clock = SqliteDatabase(str(path)), StoppedClock(NOON + today * DAY)
-    quotes, last = Quotes(clock, random.Random(1)), clock().date()
-    with bound.instead(opened), opened:
+    path = make_catalogue(tmp_path_factory.mktemp("days") / "days.db", numbered_quotations(start, first=0), NOON)
+    opened, clock = SqliteDatabase(str(path)), FakeClock(NOON + today * DAY)
+    quotes, last = QuoteService(clock, random.Random(1)), clock().date()
+    with bound.override(opened), opened:
         grown = NOON
         for days, more in growth:
             grown += days * DAY
@@ -242,144 +252,146 @@ def test_many_days_have_the_quotes_that_each_has(  # noqa: PLR0913, PLR0917 what
         for day, quote_id in stored.items():
             DailyQuote.create(date=NOON.date() + day * DAY, quote=min(quote_id, start))
         Quote.delete().where(Quote.id.in_(taken_out)).execute()
-        asked_together = quotes.of_days(last, count)
-        assert asked_together == [(last - n * DAY, quotes.of_date(last - n * DAY)) for n in range(count)]
-        assert quotes.of_days(last - DAY, 3) == [(last - n * DAY, quotes.of_date(last - n * DAY)) for n in (1, 2, 3)]
+        asked_together = quotes.quotes_of_days(last, count)
+        assert asked_together == [(last - n * DAY, quotes.quote_of_date(last - n * DAY)) for n in range(count)]
+        assert quotes.quotes_of_days(last - DAY, 3) == [
+            (last - n * DAY, quotes.quote_of_date(last - n * DAY)) for n in (1, 2, 3)
+        ]
 
 
 @pytest.mark.usefixtures("empty")
-def test_a_year_of_days_costs_no_more_statements_than_two(quotes: Quotes, clock: StoppedClock) -> None:
+def test_a_year_of_days_costs_no_more_statements_than_two(quotes: QuoteService, clock: FakeClock) -> None:
     fill(3, NOON - 300 * DAY)
     fill(50, NOON - 200 * DAY)
     today = clock().date()
-    quotes.of_date(today)
+    quotes.quote_of_date(today)
     DailyQuote.create(date=today - 100 * DAY, quote=1)
     costs = []
     for count in (2, 30, 365):
-        with counted_statements() as statements:
-            assert len(quotes.of_days(today, count)) == count
+        with record_sql() as statements:
+            assert len(quotes.quotes_of_days(today, count)) == count
         costs.append(len(statements))
     assert costs == [7, 7, 7], "stored ones, the quotes, and five for the three sizes that rounds had"
 
 
-def test_days_that_are_all_stored_cost_one_statement(quotes: Quotes, clock: StoppedClock) -> None:
+def test_days_that_are_all_stored_cost_one_statement(quotes: QuoteService, clock: FakeClock) -> None:
     today = clock().date()
     for n in range(30):
         DailyQuote.create(date=today - n * DAY, quote=n % 3 + 1)
-    with counted_statements() as statements:
-        days = quotes.of_days(today, 30)
+    with record_sql() as statements:
+        days = quotes.quotes_of_days(today, 30)
     assert len(statements) == 1
     assert [day for day, _ in days] == [today - n * DAY for n in range(30)]
 
 
-def test_of_many_days_only_todays_is_stored(quotes: Quotes, clock: StoppedClock) -> None:
+def test_of_many_days_only_todays_is_stored(quotes: QuoteService, clock: FakeClock) -> None:
     today = clock().date()
-    assert quotes.of_days(today, 30)[0] == (today, quotes.of_date(today))
+    assert quotes.quotes_of_days(today, 30)[0] == (today, quotes.quote_of_date(today))
     assert [row.date for row in DailyQuote.select()] == [today]
 
 
-def test_many_days_of_an_empty_catalogue_are_told_so(quotes: Quotes, clock: StoppedClock) -> None:
+def test_many_days_of_an_empty_catalogue_are_told_so(quotes: QuoteService, clock: FakeClock) -> None:
     Quote.delete().execute()
-    with pytest.raises(NoQuoteFound):
-        quotes.of_days(clock().date(), 30)
-    with pytest.raises(NoQuoteFound):
-        quotes.of_days(clock().date() - DAY, 30)
+    with pytest.raises(QuoteNotFound):
+        quotes.quotes_of_days(clock().date(), 30)
+    with pytest.raises(QuoteNotFound):
+        quotes.quotes_of_days(clock().date() - DAY, 30)
 
 
-def test_many_days_up_to_one_to_come_are_not_decided(quotes: Quotes, clock: StoppedClock) -> None:
-    with pytest.raises(DateToCome):
-        quotes.of_days(clock().date() + DAY, 2)
+def test_many_days_up_to_one_to_come_are_not_decided(quotes: QuoteService, clock: FakeClock) -> None:
+    with pytest.raises(FutureDate):
+        quotes.quotes_of_days(clock().date() + DAY, 2)
 
 
-@on_a_file
+@sqlite_only
 def test_while_the_database_is_away_many_days_are_the_shipped_catalogues_and_not_sure(
-    settings: Settings, store: None, quotes: Quotes, clock: StoppedClock
+    settings: Settings, open_database: None, quotes: QuoteService, clock: FakeClock
 ) -> None:
     today = clock().date()
-    steady = SteadyQuotes(quotes, clock, random.Random(1))
-    days, is_sure = steady.of_days(today, 30)
+    steady = QuotesWithFallback(quotes, clock, random.Random(1))
+    days, is_sure = steady.quotes_of_days(today, 30)
     assert is_sure
     bound.close()
-    file_of(settings).rename(file_of(settings).with_suffix(".away"))
-    assert steady.of_days(today, 30) == (days, False)
+    database_file(settings).rename(database_file(settings).with_suffix(".away"))
+    assert steady.quotes_of_days(today, 30) == (days, False)
 
 
 # ---- random quotes
 
 
 @pytest.mark.usefixtures("empty")
-def test_every_quote_has_about_the_same_chance(clock: StoppedClock) -> None:
+def test_every_quote_has_about_the_same_chance(clock: FakeClock) -> None:
     fill(4 * BLOCK, NOON)
-    quotes = Quotes(clock, random.Random(7))
+    quotes = QuoteService(clock, random.Random(7))
     counts: Counter[Quotation] = Counter()
     for _ in range(400):
-        clock.pass_by(seconds=2)
-        counts.update(quotes.random(Filters()) for _ in range(BLOCK))
+        clock.advance(seconds=2)
+        counts.update(quotes.random_quote(Filters()) for _ in range(BLOCK))
     assert len(counts) == 4 * BLOCK
     assert min(counts.values()) > 60, "each is drawn in a quarter of 400 draws"
     assert max(counts.values()) < 140
 
 
 @pytest.mark.usefixtures("empty")
-def test_a_flood_asks_the_database_once_a_second(clock: StoppedClock) -> None:
+def test_a_flood_asks_the_database_once_a_second(clock: FakeClock) -> None:
     fill(2 * BLOCK, NOON)
-    quotes = Quotes(clock, random.Random(1))
-    with counted_statements() as statements:
-        given = [quotes.random(Filters()) for _ in range(10 * BLOCK)]
-        clock.pass_by(seconds=1)
-        given += [quotes.random(Filters()) for _ in range(10 * BLOCK)]
+    quotes = QuoteService(clock, random.Random(1))
+    with record_sql() as statements:
+        given = [quotes.random_quote(Filters()) for _ in range(10 * BLOCK)]
+        clock.advance(seconds=1)
+        given += [quotes.random_quote(Filters()) for _ in range(10 * BLOCK)]
     assert len(statements) == 2
     assert all(one != next_one for one, next_one in pairwise(given))
 
 
 @pytest.mark.usefixtures("empty")
-def test_one_short_quote_among_many_long_ones_is_found(clock: StoppedClock) -> None:
+def test_one_short_quote_among_many_long_ones_is_found(clock: FakeClock) -> None:
     fill(5_000, NOON)
-    keep(Quotation("Be.", "A", "b"), NOON)
-    quotes = Quotes(clock, random.Random(1))
-    assert quotes.random(Filters(max_length=3)).quote == "Be."
-    assert quotes.random(Filters(max_length=3, author="a")).quote == "Be."
-    with pytest.raises(NoQuoteFound, match="max_length 2"):
-        quotes.random(Filters(max_length=2))
+    store_quotation(Quotation("Be.", "A", "b"), NOON)
+    quotes = QuoteService(clock, random.Random(1))
+    assert quotes.random_quote(Filters(max_length=3)).quote == "Be."
+    assert quotes.random_quote(Filters(max_length=3, author="a")).quote == "Be."
+    with pytest.raises(QuoteNotFound, match="max_length 2"):
+        quotes.random_quote(Filters(max_length=2))
 
 
-def test_a_stranger_cannot_make_it_remember_ever_more_filters(quotes: Quotes) -> None:
+def test_a_stranger_cannot_make_it_remember_ever_more_filters(quotes: QuoteService) -> None:
     for length in range(19, 200):
-        quotes.random(Filters(max_length=length))
+        quotes.random_quote(Filters(max_length=length))
     assert len(quotes._pools) <= 32
 
 
-def test_where_none_fits_it_says_what_was_asked(quotes: Quotes) -> None:
-    with pytest.raises(NoQuoteFound, match=r"No quote has author 'Shakespeare'\. Authors are whole names"):
-        quotes.random(Filters(author="Shakespeare"))
+def test_where_none_fits_it_says_what_was_asked(quotes: QuoteService) -> None:
+    with pytest.raises(QuoteNotFound, match=r"No quote has author 'Shakespeare'\. Authors are whole names"):
+        quotes.random_quote(Filters(author="Shakespeare"))
 
 
 # ---- what may be stored
 
 
-def test_the_id_of_a_quotation_is_found_in_one_statement_unless_it_is_not_stored(store: None) -> None:
-    quote_id, _ = keep(KABIR, NOON)
+def test_the_id_of_a_quotation_is_found_in_one_statement_unless_it_is_not_stored(open_database: None) -> None:
+    quote_id, _ = store_quotation(KABIR, NOON)
     for twin in (KABIR, KABIR._replace(quote="काल करे, सो आज कर!", category="other")):
-        with counted_statements() as statements:
-            assert id_of(twin) == quote_id
+        with record_sql() as statements:
+            assert find_quote_id(twin) == quote_id
         assert len(statements) == 1
-    assert id_of(KABIR._replace(author="Rahim")) is None
+    assert find_quote_id(KABIR._replace(author="Rahim")) is None
 
 
 @pytest.mark.parametrize("quotation", [ALCOTT, AUSTEN, ZOLA, KABIR])
-def test_what_is_kept_comes_back_as_it_was(store: None, quotation: Quotation) -> None:
-    quote_id, _ = keep(quotation, NOON)
+def test_what_is_kept_comes_back_as_it_was(open_database: None, quotation: Quotation) -> None:
+    quote_id, _ = store_quotation(quotation, NOON)
     stored = Quote.get_by_id(quote_id)
     assert Quotation(stored.quote, stored.author, stored.category, stored.source) == quotation
 
 
-def test_the_same_text_by_the_same_author_is_kept_once(store: None) -> None:
-    first, new = keep(KABIR, NOON)
+def test_the_same_text_by_the_same_author_is_kept_once(open_database: None) -> None:
+    first, new = store_quotation(KABIR, NOON)
     assert new
     for twin in ("काल करे, सो आज कर!", " काल  करे सो आज कर "):
-        assert keep(valid_quotation(KABIR._replace(quote=twin)._asdict()), NOON) == (first, False)
-    assert keep_all([KABIR, KABIR], NOON) == 0
-    other, new = keep(KABIR._replace(author="Rahim"), NOON)
+        assert store_quotation(validate_quotation(KABIR._replace(quote=twin)._asdict()), NOON) == (first, False)
+    assert store_quotations([KABIR, KABIR], NOON) == 0
+    other, new = store_quotation(KABIR._replace(author="Rahim"), NOON)
     assert new
     assert other == first + 1
 
@@ -396,12 +408,12 @@ def test_the_same_text_by_the_same_author_is_kept_once(store: None) -> None:
     ],
 )
 def test_case_accents_punctuation_and_spaces_do_not_count(one: str, another: str) -> None:
-    assert comparable(one) == comparable(another)
+    assert comparison_key(one) == comparison_key(another)
 
 
 @pytest.mark.parametrize(("one", "another"), [("कि", "की"), ("が", "か"), ("cat", "car"), ("१", "२")])
 def test_letters_and_vowel_signs_do_count(one: str, another: str) -> None:
-    assert comparable(one) != comparable(another)
+    assert comparison_key(one) != comparison_key(another)
 
 
 @pytest.mark.parametrize(
@@ -428,8 +440,8 @@ def test_letters_and_vowel_signs_do_count(one: str, another: str) -> None:
     ],
 )
 def test_what_is_no_quote_is_refused_with_the_reason(fields: dict[str, object], reason: str) -> None:
-    with pytest.raises(InvalidQuote) as refusal:
-        valid_quotation(fields)
+    with pytest.raises(InvalidQuotation) as refusal:
+        validate_quotation(fields)
     assert str(refusal.value) == reason
 
 
@@ -440,14 +452,14 @@ def test_white_space_is_evened_out_and_what_nobody_sees_is_dropped() -> None:
         "category": "b",
         "source": None,
     }
-    assert valid_quotation(fields) == Quotation("To be, or not to be", "A", "b", "")
+    assert validate_quotation(fields) == Quotation("To be, or not to be", "A", "b", "")
 
 
 @given(st.text(max_size=400), st.text(max_size=120))
 def test_any_text_is_either_refused_or_can_be_shown_as_it_is_stored(quote: str, author: str) -> None:
     try:
-        quotation = valid_quotation({"quote": quote, "author": author, "category": "any"})
-    except InvalidQuote:
+        quotation = validate_quotation({"quote": quote, "author": author, "category": "any"})
+    except InvalidQuotation:
         return
-    assert valid_quotation(quotation._asdict()) == quotation
+    assert validate_quotation(quotation._asdict()) == quotation
     assert quotation.quote.encode().decode() == quotation.quote.strip()

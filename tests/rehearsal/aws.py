@@ -56,11 +56,11 @@ class Aws:
         self._session = boto3.Session("testing", "testing", region_name=REGION)
         self._clients: dict[str, Any] = {}
 
-    def client(self, service: str) -> Any:  # noqa: ANN401 each service has a type of its own
+    def client(self, serve: str) -> Any:  # noqa: ANN401 each service has a type of its own
         """Answer a client of a service."""
-        if service not in self._clients:
-            self._clients[service] = self._session.client(cast("Any", service), endpoint_url=self.address)
-        return self._clients[service]
+        if serve not in self._clients:
+            self._clients[serve] = self._session.client(cast("Any", serve), endpoint_url=self.address)
+        return self._clients[serve]
 
     def variables(self) -> dict[str, str]:
         """Answer the environment of a process that takes this for AWS, and reaches nothing else."""

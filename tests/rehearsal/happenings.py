@@ -204,8 +204,8 @@ def _task_that_fails(rehearsal: Rehearsal) -> None:
             outcomes = rehearsal.function.invoke_event(event)
     count("tries of a task that fails", outcomes, TRIES)
     for outcome in outcomes:
-        holds("a task that fails", str(outcome.error), "AskedToFail")
-    _one_report(rehearsal, reported, "a task that fails", "AskedToFail", "async_fail")
+        holds("a task that fails", str(outcome.error), "DeliberateFailure")
+    _one_report(rehearsal, reported, "a task that fails", "DeliberateFailure", "async_fail")
     left = rehearsal.aws.failures()
     count("events in the dead-letter queue", left, 1 if rehearsal.stage.has_dead_letters else 0)
     if left:

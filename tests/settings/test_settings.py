@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from quoteapi.settings import ROOT, Settings, Window, WrongSetting, load_settings, read_settings
+from quoteapi.settings import ROOT, RateLimit, Settings, SettingsError, load_settings, read_settings
 
 
 def test_without_settings_there_are_defaults_for_a_laptop() -> None:
@@ -11,7 +11,7 @@ def test_without_settings_there_are_defaults_for_a_laptop() -> None:
     assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, None)
     assert settings.database_path == ROOT / "quoteapi.db"
     assert settings.upstream_endpoint is None
-    assert settings.state_is_shared
+    assert settings.has_shared_state
     assert settings == Settings()
 
 
@@ -132,18 +132,18 @@ def test_each_setting_is_typed() -> None:
     ids=lambda value: value if len(value) <= 40 else value[:37] + "...",
 )
 def test_a_wrong_setting_is_refused_with_a_right_one(name: str, value: str, said: str) -> None:
-    with pytest.raises(WrongSetting) as refusal:
+    with pytest.raises(SettingsError) as refusal:
         read_settings({name: value})
     assert str(refusal.value).startswith(said)
 
 
 @pytest.mark.parametrize("key", ["a\nb", "schlüssel"])
 def test_a_key_is_shown_neither_when_wrong_nor_when_right(key: str) -> None:
-    with pytest.raises(WrongSetting) as refusal:
+    with pytest.raises(SettingsError) as refusal:
         read_settings({"X_Mashape_Key": key})
     assert key not in str(refusal.value)
     assert "hidden-key" not in repr(read_settings({"X_Mashape_Key": "hidden-key"}))
-    with pytest.raises(WrongSetting) as refusal:
+    with pytest.raises(SettingsError) as refusal:
         read_settings({"Mashape_API_Endpoint": "ftp://example.org?key=hidden-key"})
     assert "hidden-key" not in str(refusal.value)
 
@@ -163,10 +163,10 @@ def test_the_file_dotenv_is_read_and_the_environment_wins(tmp_path: Path) -> Non
 def test_a_container_of_lambda_has_state_of_its_own() -> None:
     container = read_settings({"AWS_LAMBDA_FUNCTION_NAME": "quotes"})
     assert container.database_path == Path("/tmp/quoteapi.db")  # noqa: S108
-    assert not container.state_is_shared
+    assert not container.has_shared_state
     for url in ("sqlite:////tmp/quotes.db", "sqlite:////mnt/quotes.db"):  # SQLite cannot share a file that others mount
         named = {"AWS_LAMBDA_FUNCTION_NAME": "quotes", "DATABASE_URL": url, "SECRET_KEY": "0123456789abcdef" * 2}
-        assert not read_settings({**named, "SMS_ALLOWED_REGIONS": "IN"}).state_is_shared
+        assert not read_settings({**named, "SMS_ALLOWED_REGIONS": "IN"}).has_shared_state
 
 
 # ---- SMS and subscribers
@@ -175,15 +175,15 @@ def test_a_container_of_lambda_has_state_of_its_own() -> None:
 def test_without_settings_sms_stay_on_the_laptop_and_are_bounded() -> None:
     settings = read_settings({})
     assert settings.gateway == "console"
-    assert settings.leave_url == "http://127.0.0.1:8000/unsubscribe"
+    assert settings.unsubscribe_url == "http://127.0.0.1:8000/unsubscribe"
     assert settings.secret_key is None
     assert not settings.unsubscribe_requires_otp
-    assert settings.daily_cap == 1_000
-    assert settings.codes_per_number == (Window(1, 60), Window(3, 600), Window(5, 86_400))
-    assert settings.codes_per_address == (Window(10, 3_600),)
-    assert settings.wrong_tries_per_number == Window(5, 3_600)
-    assert settings.wrong_tries_per_address == (Window(30, 3_600),)
-    assert settings.read_limit == Window(600, 60)
+    assert settings.sms_daily_cap == 1_000
+    assert settings.codes_per_number == (RateLimit(1, 60), RateLimit(3, 600), RateLimit(5, 86_400))
+    assert settings.codes_per_client_ip == (RateLimit(10, 3_600),)
+    assert settings.wrong_tries_per_number == RateLimit(5, 3_600)
+    assert settings.wrong_tries_per_client_ip == (RateLimit(30, 3_600),)
+    assert settings.read_limit == RateLimit(600, 60)
     assert settings.trusted_proxies == ()
     assert (settings.sns_topic, settings.sns_region) == ("DailyQuoteSubscription", "us-east-1")
 
@@ -211,13 +211,13 @@ def test_each_setting_of_sms_is_typed() -> None:
         }
     )
     assert settings.gateway == "sns"
-    assert settings.leave_url == "https://example.org/quotes/unsubscribe"
-    assert settings.allowed_regions == {"IN", "US", "GB"}
-    assert settings.daily_cap == 0
-    assert settings.codes_per_number == (Window(1, 30), Window(3, 600))
-    assert settings.codes_per_address == (Window(999, 9_999 * 86_400),)
-    assert settings.wrong_tries_per_number == Window(4, 7_200)
-    assert settings.wrong_tries_per_address == (Window(20, 3_600), Window(40, 86_400))
+    assert settings.unsubscribe_url == "https://example.org/quotes/unsubscribe"
+    assert settings.sms_allowed_regions == {"IN", "US", "GB"}
+    assert settings.sms_daily_cap == 0
+    assert settings.codes_per_number == (RateLimit(1, 30), RateLimit(3, 600))
+    assert settings.codes_per_client_ip == (RateLimit(999, 9_999 * 86_400),)
+    assert settings.wrong_tries_per_number == RateLimit(4, 7_200)
+    assert settings.wrong_tries_per_client_ip == (RateLimit(20, 3_600), RateLimit(40, 86_400))
     assert settings.trusted_proxies == tuple(map(ip_network, ("127.0.0.1/32", "10.0.0.0/8", "::1/128")))
     assert (settings.sns_topic, settings.sns_region) == ("daily_Quote-1", "ap-south-1")
     assert (settings.aws_access_key_id, settings.aws_secret_access_key) == ("an id", "a key")
@@ -235,9 +235,9 @@ def test_whether_leaving_takes_a_code_is_said_in_words(word: str, meaning: bool)
 
 @pytest.mark.parametrize(
     ("written", "meaning"),
-    [("off", None), ("OFF", None), ("1/1s", Window(1, 1)), ("999999999/2d", Window(999_999_999, 172_800))],
+    [("off", None), ("OFF", None), ("1/1s", RateLimit(1, 1)), ("999999999/2d", RateLimit(999_999_999, 172_800))],
 )
-def test_reads_have_one_window_or_none(written: str, meaning: Window | None) -> None:
+def test_reads_have_one_window_or_none(written: str, meaning: RateLimit | None) -> None:
     assert read_settings({"READ_LIMIT": written}).read_limit == meaning
 
 
@@ -256,7 +256,7 @@ def test_a_region_of_aws_may_have_any_number_of_words(region: str) -> None:
     ],
 )
 def test_sms_say_where_to_leave_where_that_is_known(environment: dict[str, str], url: str | None) -> None:
-    assert read_settings(environment).leave_url == url
+    assert read_settings(environment).unsubscribe_url == url
 
 
 @pytest.mark.parametrize(
@@ -271,20 +271,20 @@ def test_sms_say_where_to_leave_where_that_is_known(environment: dict[str, str],
     ids=["too short", "bytes that are no text"],
 )
 def test_a_secret_key_that_will_not_do_is_refused_and_not_shown(secret: str, said: str) -> None:
-    with pytest.raises(WrongSetting) as refusal:
+    with pytest.raises(SettingsError) as refusal:
         read_settings({"SECRET_KEY": secret})
     assert str(refusal.value).startswith(said)
     assert "hidden" not in f"{refusal.value} {refusal.value.__cause__!r}"
 
 
 def test_a_secret_key_that_anybody_could_guess_is_refused() -> None:
-    with pytest.raises(WrongSetting, match=r"^SECRET_KEY must be text of at least 32 characters"):
+    with pytest.raises(SettingsError, match=r"^SECRET_KEY must be text of at least 32 characters"):
         read_settings({"SECRET_KEY": "password" * 5})
 
 
 def test_everybody_is_no_trusted_proxy() -> None:
     for everybody in ("0.0.0.0/0", "127.0.0.1,::/0"):
-        with pytest.raises(WrongSetting, match=r"^TRUSTED_PROXIES must be addresses or networks"):
+        with pytest.raises(SettingsError, match=r"^TRUSTED_PROXIES must be addresses or networks"):
             read_settings({"TRUSTED_PROXIES": everybody})
 
 
@@ -299,26 +299,26 @@ def test_what_is_secret_is_in_no_repr() -> None:
 
 @pytest.mark.parametrize("name", ["aws_access_key_id", "aws_secret_access_key"])
 def test_credentials_go_together_and_are_not_shown(name: str) -> None:
-    with pytest.raises(WrongSetting, match="go together: set both, or neither") as refusal:
+    with pytest.raises(SettingsError, match="go together: set both, or neither") as refusal:
         read_settings({name: "hidden"})
     assert "hidden" not in str(refusal.value)
 
 
 def test_where_sms_cost_money_the_countries_must_be_named() -> None:
-    with pytest.raises(WrongSetting, match=r"^SMS_ALLOWED_REGIONS must be set where SMS cost money"):
+    with pytest.raises(SettingsError, match=r"^SMS_ALLOWED_REGIONS must be set where SMS cost money"):
         read_settings({"SMS_GATEWAY": "sns"})
-    assert read_settings({"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "*"}).allowed_regions == {"*"}
+    assert read_settings({"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "*"}).sms_allowed_regions == {"*"}
 
 
 def test_on_lambda_with_a_database_for_all_the_key_and_the_countries_must_be_set() -> None:
     shared = {"AWS_LAMBDA_FUNCTION_NAME": "quotes", "DATABASE_URL": "sqlite:////mnt/quotes.db"}
-    with pytest.raises(WrongSetting, match=r"^SECRET_KEY must be set on Lambda, the same for every container"):
+    with pytest.raises(SettingsError, match=r"^SECRET_KEY must be set on Lambda, the same for every container"):
         read_settings({**shared, "SMS_ALLOWED_REGIONS": "IN"})
-    with pytest.raises(WrongSetting, match=r"^SMS_ALLOWED_REGIONS must be set"):
+    with pytest.raises(SettingsError, match=r"^SMS_ALLOWED_REGIONS must be set"):
         read_settings({**shared, "SECRET_KEY": "0123456789abcdef" * 2})
     both = read_settings({**shared, "SECRET_KEY": "0123456789abcdef" * 2, "SMS_ALLOWED_REGIONS": "IN"})
-    assert (both.gateway, both.leave_url) == ("sns", None)
-    with pytest.raises(WrongSetting, match=r"^SMS_GATEWAY must be sns on Lambda"):
+    assert (both.gateway, both.unsubscribe_url) == ("sns", None)
+    with pytest.raises(SettingsError, match=r"^SMS_GATEWAY must be sns on Lambda"):
         read_settings({**shared, "SECRET_KEY": "0123456789abcdef" * 2, "SMS_GATEWAY": "console"})
 
 
@@ -337,26 +337,26 @@ def test_a_public_key_may_be_written_in_one_line(ends: str) -> None:
 
 @pytest.mark.parametrize("key", ["x", PUBLIC_KEY.replace("PUBLIC", "PRIVATE"), PUBLIC_KEY.replace("MFww", "MF*w")])
 def test_what_is_no_public_key_is_refused_and_not_shown(key: str) -> None:
-    with pytest.raises(WrongSetting, match=r"^JWT_PUBLIC_KEY must be a public key in PEM") as refused:
+    with pytest.raises(SettingsError, match=r"^JWT_PUBLIC_KEY must be a public key in PEM") as refused:
         read_settings({"JWT_PUBLIC_KEY": key, "JWT_ISSUER": "me", "JWT_AUDIENCE": "you"})
     assert key not in str(refused.value).replace("x", "x" * len(key))
 
 
 def test_bearer_tokens_need_their_key_issuer_and_audience_together() -> None:
     secret = "0123456789abcdef" * 2
-    whole = {"JWT_SECRET": secret, "JWT_ISSUER": "me", "JWT_AUDIENCE": "you"}
-    assert read_settings(whole).jwt_audience == "you"
-    for missing in whole:
-        with pytest.raises(WrongSetting, match="JWT_ISSUER, JWT_AUDIENCE, and JWT_SECRET or JWT_PUBLIC_KEY"):
-            read_settings({name: value for name, value in whole.items() if name != missing})
-    with pytest.raises(WrongSetting, match="set one of them"):
-        read_settings({**whole, "JWT_PUBLIC_KEY": PUBLIC_KEY})
-    with pytest.raises(WrongSetting, match=r"^JWT_SECRET must be text of at least 32 characters"):
-        read_settings({**whole, "JWT_SECRET": "short"})
+    container = {"JWT_SECRET": secret, "JWT_ISSUER": "me", "JWT_AUDIENCE": "you"}
+    assert read_settings(container).jwt_audience == "you"
+    for missing in container:
+        with pytest.raises(SettingsError, match="JWT_ISSUER, JWT_AUDIENCE, and JWT_SECRET or JWT_PUBLIC_KEY"):
+            read_settings({name: value for name, value in container.items() if name != missing})
+    with pytest.raises(SettingsError, match="set one of them"):
+        read_settings({**container, "JWT_PUBLIC_KEY": PUBLIC_KEY})
+    with pytest.raises(SettingsError, match=r"^JWT_SECRET must be text of at least 32 characters"):
+        read_settings({**container, "JWT_SECRET": "short"})
 
 
 @pytest.mark.parametrize("name", ["ASYNC_FAILURE", "XRAY_TRACING"])
 def test_what_only_lambda_has_is_refused_elsewhere(name: str) -> None:
-    with pytest.raises(WrongSetting, match="are for AWS Lambda"):
+    with pytest.raises(SettingsError, match="are for AWS Lambda"):
         read_settings({name: "true"})
     assert read_settings({name: "true", "AWS_LAMBDA_FUNCTION_NAME": "quotes"})

@@ -1,37 +1,37 @@
 import pytest
 
-from quoteapi.sms.console import Console, inbox
+from quoteapi.sms.console import ConsoleGateway, inbox
 from quoteapi.storage.models import ConsoleSms
-from tests.helpers.clock import StoppedClock
-from tests.helpers.data import MIRA, NOON, NOOR, OMAR, put_on_the_topic
-from tests.helpers.sql import counted_statements
+from tests.helpers.clock import FakeClock
+from tests.helpers.data import MIRA, NOON, NOOR, OMAR, add_subscribers
+from tests.helpers.sql import record_sql
 
 
 @pytest.fixture
-def console(store: None, clock: StoppedClock) -> Console:
-    return Console(clock)
+def console(open_database: None, clock: FakeClock) -> ConsoleGateway:
+    return ConsoleGateway(clock)
 
 
-def test_an_sms_is_printed_and_kept(console: Console, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_sms_is_printed_and_kept(console: ConsoleGateway, capsys: pytest.CaptureFixture[str]) -> None:
     console.send_sms(MIRA, "Hope and\nkeep busy.", "code")
     assert capsys.readouterr().out == "\nSMS to +919028000001 (code):\n  │ Hope and\n  │ keep busy.\n\n"
     (kept,) = inbox(10)
     assert (kept.to, kept.message, kept.kind, kept.sent_at) == (MIRA, "Hope and\nkeep busy.", "code", NOON)
 
 
-def test_the_inbox_ends_with_the_newest(console: Console) -> None:
+def test_the_inbox_ends_with_the_newest(console: ConsoleGateway) -> None:
     for number in range(5):
         console.send_sms(MIRA, f"{number}", "code")
     assert [sms.message for sms in inbox(3)] == ["2", "3", "4"]
 
 
 def test_a_quote_goes_to_all_on_the_topic_who_did_not_leave_in_one_statement(
-    console: Console, capsys: pytest.CaptureFixture[str]
+    console: ConsoleGateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    put_on_the_topic(MIRA, NOOR)
-    put_on_the_topic(OMAR, state="unsubscribed")
-    assert console.people() == 2
-    with counted_statements() as statements:
+    add_subscribers(MIRA, NOOR)
+    add_subscribers(OMAR, state="unsubscribed")
+    assert console.count_subscriptions() == 2
+    with record_sql() as statements:
         console.publish("Hope.")
     assert len(statements) == 1
     assert "SMS to 2 on the topic (quote)" in capsys.readouterr().out
@@ -41,6 +41,6 @@ def test_a_quote_goes_to_all_on_the_topic_who_did_not_leave_in_one_statement(
     ]
 
 
-def test_nobody_replies_stop_to_a_laptop(console: Console) -> None:
-    assert not console.has_stopped(MIRA)
-    assert list(console.all_stopped()) == []
+def test_nobody_replies_stop_to_a_laptop(console: ConsoleGateway) -> None:
+    assert not console.is_opted_out(MIRA)
+    assert list(console.list_opted_out()) == []

@@ -7,11 +7,11 @@ from quoteapi.container import gateway_of
 from quoteapi.quotes.bundled_catalogue import read_catalogue
 from quoteapi.quotes.quotation import MAX_NAME_LENGTH, MAX_QUOTE_LENGTH, Quotation
 from quoteapi.settings import read_settings
-from quoteapi.sms.console import Console
+from quoteapi.sms.console import ConsoleGateway
 from quoteapi.sms.messages import code_text, confirmation_text, daily_text
-from quoteapi.sms.segments import Text, text_of
+from quoteapi.sms.segments import SmsText, encode_sms
 from quoteapi.sms.sns import QuoteSubscription
-from tests.helpers.clock import StoppedClock
+from tests.helpers.clock import FakeClock
 from tests.helpers.data import ALCOTT, KABIR, ZOLA
 
 LEAVE_URL = "https://quotes.example.org/unsubscribe"
@@ -36,7 +36,7 @@ MOST_OF_SNS = 1_600
     ],
 )
 def test_punctuation_of_a_typographer_becomes_plain(written: str, sent: str) -> None:
-    assert text_of(written).message == sent
+    assert encode_sms(written).message == sent
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,14 @@ def test_punctuation_of_a_typographer_becomes_plain(written: str, sent: str) -> 
     ],
 )
 def test_where_a_letter_would_be_lost_everything_stays_as_it_was_written(written: str) -> None:
-    assert text_of(written).message == written
+    assert encode_sms(written).message == written
 
 
 def test_the_characters_of_the_standard_count_as_one_and_those_of_its_extension_as_two() -> None:
     points = [*range(0x500), *range(0x2000, 0x2100)]
     texts = {chr(point): chr(point) + "a" * 159 for point in points}
-    kept = [character for character, text in texts.items() if text_of(text) == Text(text, 1)]
-    twice = [character for character, text in texts.items() if text_of(text) == Text(text, 2)]
+    kept = [character for character, text in texts.items() if encode_sms(text) == SmsText(text, 1)]
+    twice = [character for character, text in texts.items() if encode_sms(text) == SmsText(text, 2)]
     assert len(kept) == 128 - 1, "one of the 128 leads to the extension"
     assert {"@", "Ç", "Δ", "¿", "à", "\r", "\n"} <= set(kept)
     assert "".join(twice) == "\f[\\]^{|}~€"
@@ -90,7 +90,7 @@ def test_the_characters_of_the_standard_count_as_one_and_those_of_its_extension_
     ],
 )
 def test_the_parts_are_counted_as_they_are_billed(written: str, parts: int) -> None:
-    assert text_of(written).parts == parts
+    assert encode_sms(written).segments == parts
 
 
 # ---- what it says
@@ -101,7 +101,7 @@ def test_a_code_comes_first_with_what_it_is_for_and_how_long_it_is_valid() -> No
     for text in (joining, leaving):
         assert text.message.startswith("012345 is your QuoteAPI code to ")
         assert "Valid for 10 minutes." in text.message
-        assert text.parts == 1
+        assert text.segments == 1
     assert "to get the quote of the day, 1 SMS a day." in joining.message
     assert "to leave the quote of the day." in leaving.message
 
@@ -111,11 +111,11 @@ def test_a_code_comes_first_with_what_it_is_for_and_how_long_it_is_valid() -> No
 )
 def test_whoever_is_written_to_is_told_how_to_leave(leave_url: str | None, way_out: str) -> None:
     confirmation, daily = confirmation_text(leave_url), daily_text(ALCOTT, leave_url)
-    assert confirmation == Text(
+    assert confirmation == SmsText(
         f"QuoteAPI: you agreed to get the quote of the day, 1 SMS a day. {way_out}",
         1,
     )
-    assert daily == Text(f'"Hope and keep busy." - Louisa May Alcott\n{way_out}', 1)
+    assert daily == SmsText(f'"Hope and keep busy." - Louisa May Alcott\n{way_out}', 1)
 
 
 @pytest.mark.parametrize("quotation", [KABIR, ZOLA._replace(quote="Ça ira — “ça ira”.")])
@@ -136,7 +136,7 @@ def test_every_shipped_quote_goes_out_whole_with_its_author_in_one_sms(leave_url
         assert 1 <= parts <= 8
         assert first_line in {
             f"“{quotation.quote}” - {quotation.author}",
-            text_of(f"“{quotation.quote}” - {quotation.author}").message,
+            encode_sms(f"“{quotation.quote}” - {quotation.author}").message,
         }
 
 
@@ -150,14 +150,14 @@ def test_the_longest_quote_that_can_be_stored_is_taken_by_sns(letter: str) -> No
 
 
 def test_a_laptop_has_the_console_and_never_loads_the_other_gateway(
-    clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "quoteapi.sms.sns", None)
-    assert isinstance(gateway_of(read_settings({}), clock), Console)
+    assert isinstance(gateway_of(read_settings({}), clock), ConsoleGateway)
 
 
 def test_the_gateway_of_aws_is_made_without_a_client_or_a_call(
-    clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("nothing was sent yet")

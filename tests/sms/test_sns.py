@@ -4,57 +4,64 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from quoteapi.container import Service
+from quoteapi.container import Container
 from quoteapi.settings import read_settings
-from quoteapi.sms.gateway import Gateway, GatewayError, NotAllowed, OutcomeUnknown, Refused, Unavailable
+from quoteapi.sms.gateway import (
+    Gateway,
+    GatewayError,
+    GatewayMisconfigured,
+    GatewayUnavailable,
+    NumberRejected,
+    OutcomeUnknown,
+)
 from quoteapi.sms.sns import QuoteSubscription
-from tests.helpers.clock import StoppedClock
-from tests.helpers.data import MIRA, NOOR, on_a_file
-from tests.helpers.sns_emulator import SETTINGS, Calls, Fault, backend, on_the_topic, published, sent_to
+from tests.helpers.clock import FakeClock
+from tests.helpers.data import MIRA, NOOR, sqlite_only
+from tests.helpers.sns_emulator import SETTINGS, Fault, SnsCalls, backend, published, sent_to, subscribed_numbers
 
 
 @pytest.fixture
-def gateway(sns: Service) -> QuoteSubscription:
-    assert isinstance(sns.gateway, QuoteSubscription)
-    return sns.gateway
+def gateway(sns_container: Container) -> QuoteSubscription:
+    assert isinstance(sns_container.gateway, QuoteSubscription)
+    return sns_container.gateway
 
 
 def test_a_number_is_put_on_the_topic_and_taken_off_it(gateway: QuoteSubscription) -> None:
     arn = gateway.subscribe(MIRA)
     assert arn.startswith("arn:aws:sns:us-east-1:123456789012:DailyQuoteSubscription:")
     assert gateway.subscribe(MIRA) == arn, "which does not put it there twice"
-    assert on_the_topic() == [MIRA]
-    assert gateway.people() == 1
+    assert subscribed_numbers() == [MIRA]
+    assert gateway.count_subscriptions() == 1
     gateway.unsubscribe(arn)
-    assert on_the_topic() == []
+    assert subscribed_numbers() == []
 
 
-def test_taking_off_what_is_gone_will_do(gateway: QuoteSubscription, calls: Calls) -> None:
+def test_taking_off_what_is_gone_will_do(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
     arn = gateway.subscribe(MIRA)
     gateway.unsubscribe(arn)
     gateway.unsubscribe(arn)
 
 
-def test_the_topic_is_asked_for_once_a_process(gateway: QuoteSubscription, calls: Calls) -> None:
+def test_the_topic_is_asked_for_once_a_process(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
     gateway.subscribe(MIRA)
     gateway.subscribe(NOOR)
     gateway.publish("Hope and keep busy.")
-    assert calls.made == ["CreateTopic", "Subscribe", "Subscribe", "Publish"]
+    assert sns_calls.made == ["CreateTopic", "Subscribe", "Subscribe", "Publish"]
 
 
-def test_threads_that_begin_at_once_share_clients_and_topic(gateway: QuoteSubscription, calls: Calls) -> None:
+def test_threads_that_begin_at_once_share_clients_and_topic(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
     with ThreadPoolExecutor(8) as threads:
         arns = set(threads.map(gateway.subscribe, [MIRA] * 16))
     assert len(arns) == 1
-    assert calls.made.count("CreateTopic") == 1
+    assert sns_calls.made.count("CreateTopic") == 1
 
 
-def test_with_250_on_the_topic_taking_one_off_is_one_call(gateway: QuoteSubscription, calls: Calls) -> None:
+def test_with_250_on_the_topic_taking_one_off_is_one_call(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
     arns = [gateway.subscribe(f"+9190280{n:05}") for n in range(250)]
-    calls.made.clear()
+    sns_calls.made.clear()
     gateway.unsubscribe(arns[125])
-    assert calls.made == ["Unsubscribe"]
-    assert len(on_the_topic()) == 249
+    assert sns_calls.made == ["Unsubscribe"]
+    assert len(subscribed_numbers()) == 249
 
 
 def attributes_sent(gateway: QuoteSubscription, send: Callable[[], object]) -> dict[str, str]:
@@ -81,7 +88,7 @@ def test_quotes_are_promotional(gateway: QuoteSubscription) -> None:
     assert published() == ["Hope."]
 
 
-def test_sender_price_and_the_indian_ids_go_with_each_sms(sns: Service, clock: StoppedClock) -> None:
+def test_sender_price_and_the_indian_ids_go_with_each_sms(sns_container: Container, clock: FakeClock) -> None:
     settings = read_settings(
         {
             **SETTINGS,
@@ -109,19 +116,19 @@ def test_sender_price_and_the_indian_ids_go_with_each_sms(sns: Service, clock: S
     }
 
 
-def test_topic_and_region_are_settings(sns: Service, clock: StoppedClock) -> None:
+def test_topic_and_region_are_settings(sns_container: Container, clock: FakeClock) -> None:
     settings = read_settings({**SETTINGS, "SNS_TOPIC": "Quotes", "SNS_REGION": "ap-south-1"})
     arn = QuoteSubscription(settings, clock).subscribe(MIRA)
     assert arn.startswith("arn:aws:sns:ap-south-1:123456789012:Quotes:")
 
 
 def test_who_replied_stop(gateway: QuoteSubscription) -> None:
-    assert gateway.has_stopped("+919028000099"), "as moto has it, those that end in 99"
-    assert not gateway.has_stopped(MIRA)
+    assert gateway.is_opted_out("+919028000099"), "as moto has it, those that end in 99"
+    assert not gateway.is_opted_out(MIRA)
     backend().opt_out_numbers[:] = [MIRA, NOOR]
-    assert list(gateway.all_stopped()) == [[MIRA, NOOR]]
-    gateway.let_back_in(MIRA)
-    assert list(gateway.all_stopped()) == [[NOOR]]
+    assert list(gateway.list_opted_out()) == [[MIRA, NOOR]]
+    gateway.opt_in(MIRA)
+    assert list(gateway.list_opted_out()) == [[NOOR]]
 
 
 def test_the_doctors_questions(gateway: QuoteSubscription) -> None:
@@ -138,28 +145,28 @@ ACTIONS: dict[str, Callable[[Gateway], object]] = {
     "Publish": lambda gateway: gateway.publish("Hope."),
     "Subscribe": lambda gateway: gateway.subscribe(MIRA),
     "Unsubscribe": lambda gateway: gateway.unsubscribe("arn:aws:sns:us-east-1:123456789012:DailyQuoteSubscription:x"),
-    "GetTopicAttributes": lambda gateway: gateway.people(),
-    "CheckIfPhoneNumberIsOptedOut": lambda gateway: gateway.has_stopped(MIRA),
-    "ListPhoneNumbersOptedOut": lambda gateway: list(gateway.all_stopped()),
-    "OptInPhoneNumber": lambda gateway: gateway.let_back_in(MIRA),
+    "GetTopicAttributes": lambda gateway: gateway.count_subscriptions(),
+    "CheckIfPhoneNumberIsOptedOut": lambda gateway: gateway.is_opted_out(MIRA),
+    "ListPhoneNumbersOptedOut": lambda gateway: list(gateway.list_opted_out()),
+    "OptInPhoneNumber": lambda gateway: gateway.opt_in(MIRA),
 }
 MEANINGS: dict[Fault, type[GatewayError]] = {
-    "throttled": Unavailable,
-    "refused": Refused,
-    "forbidden": NotAllowed,
+    "throttled": GatewayUnavailable,
+    "refused": NumberRejected,
+    "forbidden": GatewayMisconfigured,
     "error 500": OutcomeUnknown,
     "timed out": OutcomeUnknown,
 }
 
 
-@on_a_file
+@sqlite_only
 @pytest.mark.parametrize("fault", MEANINGS)
 @pytest.mark.parametrize("action", ACTIONS)
 def test_each_failure_says_whether_trying_again_can_help(
-    gateway: QuoteSubscription, calls: Calls, action: str, fault: Fault
+    gateway: QuoteSubscription, sns_calls: SnsCalls, action: str, fault: Fault
 ) -> None:
-    gateway.people()
-    calls.becomes = lambda _number, _operation: fault
+    gateway.count_subscriptions()
+    sns_calls.becomes = lambda _number, _operation: fault
     with pytest.raises(GatewayError) as failed:
         ACTIONS[action](gateway)
     assert type(failed.value) is MEANINGS[fault]
@@ -167,46 +174,48 @@ def test_each_failure_says_whether_trying_again_can_help(
 
 
 @pytest.mark.parametrize("fault", ["error 500", "timed out", "answer lost"])
-def test_what_goes_out_is_attempted_once(gateway: QuoteSubscription, calls: Calls, fault: Fault) -> None:
-    gateway.people()
+def test_what_goes_out_is_attempted_once(gateway: QuoteSubscription, sns_calls: SnsCalls, fault: Fault) -> None:
+    gateway.count_subscriptions()
     for action in ("SendSms", "Publish"):
-        calls.made.clear()
-        calls.becomes = lambda _number, _operation: fault
+        sns_calls.made.clear()
+        sns_calls.becomes = lambda _number, _operation: fault
         with pytest.raises(OutcomeUnknown):
             ACTIONS[action](gateway)
-        assert calls.made == ["Publish"]
+        assert sns_calls.made == ["Publish"]
 
 
 @pytest.mark.parametrize("fault", ["error 500", "timed out", "answer lost"])
-def test_the_rest_is_tried_again(gateway: QuoteSubscription, calls: Calls, fault: Fault) -> None:
-    calls.becomes = lambda number, _operation: fault if number in {0, 1, 3} else None
+def test_the_rest_is_tried_again(gateway: QuoteSubscription, sns_calls: SnsCalls, fault: Fault) -> None:
+    sns_calls.becomes = lambda number, _operation: fault if number in {0, 1, 3} else None
     gateway.subscribe(MIRA)
-    assert calls.made == ["CreateTopic"] * 3 + ["Subscribe"] * 2
-    assert on_the_topic() == [MIRA]
+    assert sns_calls.made == ["CreateTopic"] * 3 + ["Subscribe"] * 2
+    assert subscribed_numbers() == [MIRA]
 
 
-@on_a_file
+@sqlite_only
 @pytest.mark.parametrize("action", sorted(set(ACTIONS) - {"Unsubscribe", "OptInPhoneNumber"}))
-def test_an_answer_that_cannot_be_read_is_no_answer(gateway: QuoteSubscription, calls: Calls, action: str) -> None:
-    gateway.people()
-    calls.becomes = lambda _number, _operation: "nonsense"
+def test_an_answer_that_cannot_be_read_is_no_answer(
+    gateway: QuoteSubscription, sns_calls: SnsCalls, action: str
+) -> None:
+    gateway.count_subscriptions()
+    sns_calls.becomes = lambda _number, _operation: "nonsense"
     with pytest.raises(OutcomeUnknown):
         ACTIONS[action](gateway)
 
 
-def test_without_credentials_nothing_is_sent_and_it_says_so(clock: StoppedClock) -> None:
+def test_without_credentials_nothing_is_sent_and_it_says_so(clock: FakeClock) -> None:
     gateway = QuoteSubscription(read_settings({"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "IN"}), clock)
-    with pytest.raises(NotAllowed, match="no usable AWS credentials"):
+    with pytest.raises(GatewayMisconfigured, match="no usable AWS credentials"):
         gateway.send_sms(MIRA, "Hello.", "code")
 
 
-def test_where_sns_cannot_be_reached_nothing_went_out(clock: StoppedClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_sns_cannot_be_reached_nothing_went_out(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     gateway = QuoteSubscription(read_settings(SETTINGS), clock)
-    with pytest.raises(Unavailable, match="SNS cannot be reached"):
+    with pytest.raises(GatewayUnavailable, match="SNS cannot be reached"):
         gateway.send_sms(MIRA, "Hello.", "code")
 
 
-def test_nothing_is_called_before_it_is_needed(clock: StoppedClock) -> None:
+def test_nothing_is_called_before_it_is_needed(clock: FakeClock) -> None:
     gateway = QuoteSubscription(read_settings(SETTINGS), clock)
     assert not {"_session", "_client", "_sending"} & set(vars(gateway))

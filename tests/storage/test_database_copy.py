@@ -31,19 +31,19 @@ from peewee import (
 
 from quoteapi.app import create_app
 from quoteapi.quotes.quotation import Quotation
-from quoteapi.settings import ROOT, Settings, WrongSetting, read_settings, settings_of
+from quoteapi.settings import ROOT, Settings, SettingsError, read_settings, settings_for_database
 from quoteapi.storage import database, database_copy
-from quoteapi.storage.catalogue import keep_all, page
+from quoteapi.storage.catalogue import list_quotes, store_quotations
 from quoteapi.storage.database_copy import CannotCopy, CopiedSoFar
 from quoteapi.storage.full_text_search import Filters
-from quoteapi.storage.models import MODELS, ConsoleSms, MomentField, Quote, Subscriber
+from quoteapi.storage.models import MODELS, ConsoleSms, Quote, Subscriber, UtcDateTimeField
 from quoteapi.storage.models import database as bound
 from tests.helpers import postgresql_server
-from tests.helpers.clock import StoppedClock
-from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, ZOLA, environment, file_of, numbered
-from tests.helpers.http import serving
+from tests.helpers.clock import FakeClock
+from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, ZOLA, database_file, environment, numbered_quotations
+from tests.helpers.http import serve_app
 from tests.helpers.processes import BARE, quoteapi
-from tests.helpers.sql import counted_statements
+from tests.helpers.sql import record_sql
 
 ROWS = 10
 """In each table; a batch has three."""
@@ -57,7 +57,7 @@ def _value(field: Field, n: int) -> object:
     """Make a value of a column for row `n`, another in each, with all that could be lost in between."""
     if field.null and n % 2:
         return None
-    if isinstance(field, MomentField):
+    if isinstance(field, UtcDateTimeField):
         return NOON + timedelta(days=n, microseconds=n)
     if isinstance(field, DateField):
         return (NOON + timedelta(days=n // 4 if field.model._meta.composite_key else n)).date()
@@ -71,18 +71,18 @@ def _value(field: Field, n: int) -> object:
 
 def _fill(settings: Settings) -> None:
     """Put rows into every table."""
-    with database.to_copy_to(settings) as opened, bound.instead(opened):
-        keep_all([ALCOTT, AUSTEN, ZOLA, KABIR, *numbered(ROWS - 4)], NOON - timedelta(days=99))
+    with database.open_copy_target(settings) as opened, bound.override(opened):
+        store_quotations([ALCOTT, AUSTEN, ZOLA, KABIR, *numbered_quotations(ROWS - 4)], NOON - timedelta(days=99))
         for model in MODELS:
             if model not in database_copy.FILLED:
                 fields = model._meta.sorted_fields
                 rows = [{field.name: _value(field, n) for field in fields} for n in range(1, ROWS + 1)]
                 model.insert_many(rows).execute()
-                database.go_on_numbering(model)
+                database.reset_sequence(model)
 
 
 def _rows(settings: Settings) -> dict[str, list[dict[str, Any]]]:
-    with database.to_copy_to(settings) as opened, bound.instead(opened):
+    with database.open_copy_target(settings) as opened, bound.override(opened):
         by_key: list[tuple[str, Any]] = [
             (model._meta.table_name, model.select().order_by(*database_copy._key(model))) for model in MODELS
         ]
@@ -95,16 +95,16 @@ def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def new(tmp_path: Path, shipped: Callable[[list[Quotation]], Path]) -> Iterator[Callable[[str], Settings]]:
+def new(tmp_path: Path, bundled_catalogue: Callable[[list[Quotation]], Path]) -> Iterator[Callable[[str], Settings]]:
     """Answer the settings of a database that is made by whoever opens it."""
-    shipped([ALCOTT, AUSTEN, ZOLA])
+    bundled_catalogue([ALCOTT, AUSTEN, ZOLA])
     numbers = count()
     with ExitStack() as stack:
 
         def make(kind: str) -> Settings:
             if kind == "file":
-                return settings_of(f"sqlite:///{tmp_path}/copy {next(numbers)}.db")
-            return settings_of(stack.enter_context(postgresql_server.a_database(with_tables=False)))
+                return settings_for_database(f"sqlite:///{tmp_path}/copy {next(numbers)}.db")
+            return settings_for_database(stack.enter_context(postgresql_server.a_database(with_tables=False)))
 
         yield make
 
@@ -128,12 +128,12 @@ def _inserted(statements: list[str]) -> Counter[str]:
 
 @pytest.mark.parametrize(("here", "there"), [("file", "server"), ("server", "file"), ("file", "file")])
 def test_a_copy_has_the_same_rows_and_works_as_before(
-    new: Callable[[str], Settings], clock: StoppedClock, here: str, there: str
+    new: Callable[[str], Settings], clock: FakeClock, here: str, there: str
 ) -> None:
     source, target = new(here), new(there)
     _fill(source)
     database.connect(target)  # which fills it with the shipped quotes
-    with counted_statements() as statements:
+    with record_sql() as statements:
         copied = database_copy.copy(source, target)
     unbounded = [
         it for it in statements if it.startswith("SELECT") and not re.search(r"LIMIT|COUNT\(|setval|FROM p", it)
@@ -143,11 +143,11 @@ def test_a_copy_has_the_same_rows_and_works_as_before(
     assert all(len(of_table) >= 3 for of_table in rows.values())
     assert rows == _rows(target)
     assert [(table.table, table.rows) for table in copied] == [(name, len(rows[name])) for name in rows]
-    with serving(create_app(read_settings(environment(target)), now=clock)) as base:
+    with serve_app(create_app(read_settings(environment(target)), now=clock)) as base:
         for path in ("/daily", "/random", "/quotes?search=many", "/authors", "/health"):
             assert requests.get(f"{base}{path}", timeout=5).status_code == 200
     with bound.connection_context():
-        assert [row.author for row in page(Filters(words="कर"), 5)] == [KABIR.author]
+        assert [row.author for row in list_quotes(Filters(words="कर"), 5)] == [KABIR.author]
         assert not CopiedSoFar.table_exists()  # type: ignore[no-untyped-call]
         for model in (Subscriber, ConsoleSms):
             row = model.get_by_id(7).__data__ | {"id": None, "mobile": "another"}
@@ -158,7 +158,7 @@ def test_a_copy_has_the_same_rows_and_works_as_before(
 
 
 def test_a_copy_that_is_broken_off_again_and_again_copies_every_row_once(source: Settings, target: Settings) -> None:
-    database.make_ready(target, fill=False)
+    database.migrate_database(target, fill=False)
     told: list[int] = []
 
     def break_off_at(last: int) -> Callable[[int], None]:
@@ -172,7 +172,7 @@ def test_a_copy_that_is_broken_off_again_and_again_copies_every_row_once(source:
         return progress
 
     copied = None
-    with counted_statements() as statements:
+    with record_sql() as statements:
         for attempt in count(1):
             told.clear()
             try:
@@ -190,7 +190,7 @@ def test_a_copy_that_is_broken_off_again_and_again_copies_every_row_once(source:
 
 def copy_slowly(source: str, target: str) -> None:
     database_copy.BATCH = 3
-    database_copy.copy(settings_of(source), settings_of(target), lambda _: time.sleep(0.02))
+    database_copy.copy(settings_for_database(source), settings_for_database(target), lambda _: time.sleep(0.02))
 
 
 def test_a_copy_that_is_killed_goes_on_where_it_was(source: Settings, target: Settings) -> None:
@@ -200,14 +200,14 @@ def test_a_copy_that_is_killed_goes_on_where_it_was(source: Settings, target: Se
     while copier.is_alive() and not is_under_way:
         time.sleep(0.02)
         try:
-            with database._opened(target) as opened, bound.instead(opened):
+            with database._opened(target) as opened, bound.override(opened):
                 is_under_way = opened.table_exists("copiedsofar") and CopiedSoFar.select().count() > 4
         except OperationalError:
             continue
     assert is_under_way
     copier.kill()
     copier.join()
-    with counted_statements() as statements:
+    with record_sql() as statements:
         database_copy.copy(source, target)
     rows = _rows(source)
     assert _rows(target) == rows
@@ -221,7 +221,7 @@ def test_a_target_with_data_of_its_own_is_left_alone(new: Callable[[str], Settin
         database.connect(target)
         with bound.connection_context():
             if model is Quote:
-                keep_all([Quotation("Mine.", "Me", "mine")], NOON)
+                store_quotations([Quotation("Mine.", "Me", "mine")], NOON)
             else:
                 ConsoleSms.create(to="x", message="mine", kind="code", sent_at=NOON)
         postgresql_server.let_go()
@@ -230,7 +230,7 @@ def test_a_target_with_data_of_its_own_is_left_alone(new: Callable[[str], Settin
             database_copy.copy(source, target)
         assert _rows(target) == before
     with pytest.raises(CannotCopy, match="both are the same database"):
-        database_copy.copy(source, settings_of(f"sqlite:////{source.database_path}"))
+        database_copy.copy(source, settings_for_database(f"sqlite:////{source.database_path}"))
 
 
 @pytest.mark.parametrize(
@@ -245,10 +245,10 @@ def test_a_target_with_data_of_its_own_is_left_alone(new: Callable[[str], Settin
 def test_who_writes_meanwhile_is_found_out_and_saying_it_again_helps(
     source: Settings, target: Settings, change: str
 ) -> None:
-    calls = count()
+    sns_calls = count()
 
     def write_meanwhile(_: int) -> None:
-        if next(calls) == 22:  # when the first tables are copied, and most subscribers
+        if next(sns_calls) == 22:  # when the first tables are copied, and most subscribers
             with database._opened(source) as opened:
                 opened.execute_sql(change)  # type: ignore[no-untyped-call]
 
@@ -277,7 +277,7 @@ def test_the_command_copies_and_says_what_is_the_same(source: Settings, target: 
     assert [line.split()[:2] for line in lines[1 : 1 + len(MODELS)]] == [
         [name, str(len(rows))] for name, rows in _rows(source).items()
     ]
-    assert f"{database.where(target)} has the same as {source.database_path}." in lines
+    assert f"{database.describe_database(target)} has the same as {source.database_path}." in lines
     assert f"{source.database_path}.key" in lines[-1]
     again = quoteapi("db", "copy", here, there)
     assert (again.returncode, again.stdout) == (1, "")
@@ -317,7 +317,7 @@ def test_the_half_of_a_copy_serves_nobody(new: Callable[[str], Settings], source
     target = new(there)
     with pytest.raises(BrokenOff):
         database_copy.copy(source, target, _break_off)
-    with pytest.raises(WrongSetting, match="is the half of a copy that was broken off"):
+    with pytest.raises(SettingsError, match="is the half of a copy that was broken off"):
         database.connect(target)
     if there == "server":
         with pytest.raises(OperationalError, match="broken off"), bound.connection_context():
@@ -340,8 +340,8 @@ def test_a_database_is_not_copied_to_itself_however_it_is_written(
     new: Callable[[str], Settings], tmp_path: Path, kind: str
 ) -> None:
     source = new(kind)
-    with database.to_copy_to(source) as opened, bound.instead(opened):
-        keep_all(numbered(5), NOON)
+    with database.open_copy_target(source) as opened, bound.override(opened):
+        store_quotations(numbered_quotations(5), NOON)
     (tmp_path / "link.db").symlink_to(tmp_path / "linked.db")
     url = source.database_url or ""
     if source.database_path is None:
@@ -351,9 +351,9 @@ def test_a_database_is_not_copied_to_itself_however_it_is_written(
         same = f"sqlite:///{tmp_path}/the same.db"
     for one, other in ((url, same), (same, url)):
         with pytest.raises(CannotCopy, match="both are the same database"):
-            database_copy.copy(settings_of(one), settings_of(other))
+            database_copy.copy(settings_for_database(one), settings_for_database(other))
     assert len(_rows(source)["quote"]) == 5
-    with database.to_copy_from(source):
+    with database.open_copy_source(source):
         pass  # and nothing of the try is left
 
 
@@ -362,24 +362,24 @@ def test_only_what_is_all_there_is_copied_and_it_is_not_changed(
 ) -> None:
     with pytest.raises(BrokenOff):
         database_copy.copy(source, target, _break_off)
-    with pytest.raises(WrongSetting, match="is the half of a copy"):
+    with pytest.raises(SettingsError, match="is the half of a copy"):
         database_copy.copy(target, new("file"))
     empty, nobodys = new("server"), new("file")
-    with pytest.raises(WrongSetting, match=r"lacks 0001_quotes, .*Is it the right one"):
+    with pytest.raises(SettingsError, match=r"lacks 0001_quotes, .*Is it the right one"):
         database_copy.copy(empty, nobodys)
-    assert {migration.state for migration in database.migrations(empty)} == {"missing"}
-    with pytest.raises(WrongSetting, match="is the shipped catalogue, which is never written to"):
-        database_copy.copy(source, settings_of(f"sqlite:///{vars(database)['SHIPPED_DATABASE']}"))
+    assert {migration.state for migration in database.list_migrations(empty)} == {"missing"}
+    with pytest.raises(SettingsError, match="is the shipped catalogue, which is never written to"):
+        database_copy.copy(source, settings_for_database(f"sqlite:///{vars(database)['BUNDLED_CATALOGUE']}"))
 
 
 def test_a_file_that_is_copied_to_is_for_its_owner_alone(new: Callable[[str], Settings], source: Settings) -> None:
     target = new("file")
     database_copy.copy(source, target)
-    assert stat.S_IMODE(file_of(target).stat().st_mode) == 0o600
+    assert stat.S_IMODE(database_file(target).stat().st_mode) == 0o600
 
 
 def test_who_works_on_the_target_is_sent_away_before_anything_is_copied(source: Settings, target: Settings) -> None:
-    database.make_ready(target, fill=False)
+    database.migrate_database(target, fill=False)
     with psycopg.connect(target.database_url or "", autocommit=True) as other:
         database_copy.copy(source, target)
         with pytest.raises(psycopg.OperationalError):

@@ -15,12 +15,20 @@ from peewee import Database
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.settings import Settings, read_settings
 from quoteapi.storage import catalogue, database
-from quoteapi.storage.catalogue import Total, catalogue_size, counts, keep, keep_all, page, total
-from quoteapi.storage.full_text_search import Filters, comparable, words, words_of
+from quoteapi.storage.catalogue import (
+    Total,
+    catalogue_size,
+    count_quotes,
+    list_names,
+    list_quotes,
+    store_quotation,
+    store_quotations,
+)
+from quoteapi.storage.full_text_search import Filters, comparison_key, search_tokens, tokenize
 from quoteapi.storage.models import Author, Category, Quote
 from quoteapi.storage.models import database as bound
 from tests.helpers import postgresql_server
-from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, SECRET_KEY, ZOLA, numbered
+from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, SECRET_KEY, ZOLA, numbered_quotations
 
 PARACELSUS = "Philippus Aureolus Theophrastus Bombastus von Hohenheim, called Paracelsus"
 DISH = "Lopadotemachoselachogaleokranioleipsanodrimhypotrimmatosilphiokarabomelitokatakechymenokichlepi…"
@@ -38,7 +46,7 @@ SAID = {
     "shakespeare": Quotation("To be, or not to be: to be, to BE!", "William Shakespeare", "fate", "After Hamlet"),
 }
 MEASURED = [Quotation("m" * length, "Homer", "lengths") for length in range(1, 321)]
-ALL = [*SAID.values(), *numbered(40), *MEASURED]
+ALL = [*SAID.values(), *numbered_quotations(40), *MEASURED]
 NAMES = [*SAID, *(f"number {n}" for n in range(1, 41)), *(f"length {n}" for n in range(1, 321))]
 
 
@@ -48,7 +56,7 @@ def a_file_and_a_server(folder: Path) -> Iterator[dict[str, Database]]:
     with postgresql_server.a_database() as on_a_server, ExitStack() as stack:
         addresses = f"sqlite:///{folder}/a.db", on_a_server
         settings = [Settings(database_url=address, secret_key=SECRET_KEY) for address in addresses]
-        opened = [stack.enter_context(database.to_copy_to(one)) for one in settings]
+        opened = [stack.enter_context(database.open_copy_target(one)) for one in settings]
         yield dict(zip(addresses, opened, strict=True))
 
 
@@ -57,8 +65,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Database]]:
     """Answer a file and a server that have the same quotes."""
     with a_file_and_a_server(tmp_path_factory.mktemp("search")) as opened:
         for one in opened.values():
-            with bound.instead(one):
-                keep_all(ALL, NOON)
+            with bound.override(one):
+                store_quotations(ALL, NOON)
                 bound.execute_sql("ANALYZE quote")
         yield list(opened.values())
 
@@ -67,7 +75,7 @@ def of_each(both: list[Database], ask: Callable[[], Any]) -> Any:  # noqa: ANN40
     """Ask both. Answer what they say, which has to be the same."""
     answers = []
     for opened in both:
-        with bound.instead(opened):
+        with bound.override(opened):
             answers.append(ask())
     assert answers[0] == answers[1]
     return answers[0]
@@ -75,7 +83,7 @@ def of_each(both: list[Database], ask: Callable[[], Any]) -> Any:  # noqa: ANN40
 
 def find(both: list[Database], filters: Filters) -> tuple[list[str], Total]:
     """Answer what both find, the newest first, and how many they say it is."""
-    rows, counted = of_each(both, lambda: ([row.id for row in page(filters, 500)], total(filters)))
+    rows, counted = of_each(both, lambda: ([row.id for row in list_quotes(filters, 500)], count_quotes(filters)))
     return [NAMES[quote_id - 1] for quote_id in rows], counted
 
 
@@ -98,23 +106,23 @@ def find(both: list[Database], filters: Filters) -> tuple[list[str], Total]:
     ],
 )
 def test_words_are_letters_and_digits_without_case_and_accents(text: str, expected: str) -> None:
-    assert words(text) == expected.split()
-    assert comparable(text) == expected.replace(" ", "")
+    assert tokenize(text) == expected.split()
+    assert comparison_key(text) == expected.replace(" ", "")
 
 
 @given(st.text())
 def test_what_a_text_is_compared_by_can_be_sent_and_asked_for(text: str) -> None:
-    once = comparable(text)
+    once = comparison_key(text)
     assert once.isprintable(), "or a cursor that has it is refused"
-    assert words(" ".join(words(text))) == words(text)
+    assert tokenize(" ".join(tokenize(text))) == tokenize(text)
     assert not set("= '\"\\") & set(once), "which would mean something to an index"
 
 
 def test_a_quote_is_found_by_its_words_its_names_and_its_length() -> None:
     licht = Quotation("Mehr\nLicht …!", "Johann Wolfgang von Goethe", "Letzte Worte")
     names = "johann wolfgang von goethe = = a=johannwolfgangvongoethe c=letzteworte"
-    assert words_of(licht) == f"mehr licht = {names} 0=13 1=6 2=3 3=1 4=0 5=0 6=0"
-    assert max(map(len, words_of(SAID["dish"]).split())) == 60
+    assert search_tokens(licht) == f"mehr licht = {names} 0=13 1=6 2=3 3=1 4=0 5=0 6=0"
+    assert max(map(len, search_tokens(SAID["dish"]).split())) == 60
 
 
 # ---- what is found
@@ -217,7 +225,7 @@ def test_any_text_is_a_valid_search(both: list[Database], typed: str) -> None:
 def test_pages_follow_one_another_the_newest_first(both: list[Database]) -> None:
     for filters, many in ((Filters(), 370), (Filters(words="number"), 40), (Filters(max_length=99), 149)):
         seen: list[int] = []
-        while batch := of_each(both, lambda: [row.id for row in page(filters, 17, seen[-1] if seen else None)]):  # noqa: B023
+        while batch := of_each(both, lambda: [row.id for row in list_quotes(filters, 17, seen[-1] if seen else None)]):  # noqa: B023
             seen += batch
         assert len(seen) == many
         assert seen == sorted(set(seen), reverse=True)
@@ -226,7 +234,7 @@ def test_pages_follow_one_another_the_newest_first(both: list[Database]) -> None
 def test_totals_are_exact_up_to_where_counting_on_is_not_worth_it(
     both: list[Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalogue, "COUNTED", 3)
+    monkeypatch.setattr(catalogue, "COUNT_LIMIT", 3)
     for filters, *expected in (
         (Filters(words="hope"), 3, True),
         (Filters(words="number"), 3, False),
@@ -236,7 +244,7 @@ def test_totals_are_exact_up_to_where_counting_on_is_not_worth_it(
         (Filters(author="nobody"), 0, True),
         (Filters(), 370, True),
     ):
-        assert of_each(both, partial(total, filters)) == tuple(expected), filters
+        assert of_each(both, partial(count_quotes, filters)) == tuple(expected), filters
 
 
 # ---- how the index is used
@@ -246,8 +254,8 @@ def plan_of(
     opened: Database, explain: str, filters: Filters, before: int | None, caplog: pytest.LogCaptureFixture
 ) -> list[str]:
     """Answer how a database goes about a page."""
-    with caplog.at_level(logging.DEBUG, "peewee"), bound.instead(opened):
-        page(filters, 20, before)
+    with caplog.at_level(logging.DEBUG, "peewee"), bound.override(opened):
+        list_quotes(filters, 20, before)
         statement, values = cast("tuple[str, object]", caplog.records[-1].msg)
         steps = opened.execute_sql(f"{explain} {statement}", values).fetchall()  # type: ignore[no-untyped-call]
     return [str(step[-1]) for step in steps]
@@ -294,12 +302,12 @@ def assert_right() -> None:
     columns = Quote.select(Quote.id, Quote.author_key, Quote.category_key).order_by(Quote.id)
     ids, authors, categories = zip(*cast("Any", columns.tuples()), strict=True)
     assert ids == tuple(range(1, catalogue_size() + 1))
-    assert {row.key: row.quotes for row in counts(Author, 99)} == Counter(authors)
-    assert {row.key: row.quotes for row in counts(Category, 99)} == Counter(categories)
-    if database.is_file():
+    assert {row.key: row.quotes for row in list_names(Author, 99)} == Counter(authors)
+    assert {row.key: row.quotes for row in list_names(Category, 99)} == Counter(categories)
+    if database.is_sqlite():
         bound.execute_sql("INSERT INTO quote_search (quote_search, rank) VALUES ('integrity-check', 1)")
     newest = Quote.get_by_id(ids[-1])
-    assert page(Filters(words=f'"{newest.quote}"', author=newest.author), 1) == [newest]
+    assert list_quotes(Filters(words=f'"{newest.quote}"', author=newest.author), 1) == [newest]
 
 
 SOME = [
@@ -310,18 +318,18 @@ SOME = [
 
 
 def key_of(quotation: Quotation) -> tuple[str, str]:
-    return comparable(quotation.quote), comparable(quotation.author)
+    return comparison_key(quotation.quote), comparison_key(quotation.author)
 
 
 KEYS = {key_of(quotation) for quotation in ALL}
 
 
-@given(st.lists(st.lists(st.sampled_from([*SOME, ALCOTT, *numbered(4, 39)]), max_size=5), max_size=6))
+@given(st.lists(st.lists(st.sampled_from([*SOME, ALCOTT, *numbered_quotations(4, 39)]), max_size=5), max_size=6))
 def test_however_quotes_come_they_are_counted_and_indexed(both: list[Database], batches: list[list[Quotation]]) -> None:
     def keep_each() -> int:
         with bound.atomic() as transaction:
             for batch in batches:
-                _ = keep(batch[0], NOON) if len(batch) == 1 else keep_all(batch, NOON)
+                _ = store_quotation(batch[0], NOON) if len(batch) == 1 else store_quotations(batch, NOON)
             assert_right()
             size = catalogue_size()
             transaction.rollback()
@@ -334,9 +342,9 @@ def test_however_quotes_come_they_are_counted_and_indexed(both: list[Database], 
 def test_a_quote_that_is_changed_or_taken_out_by_hand_is_so_in_the_index(both: list[Database]) -> None:
     def change() -> list[list[str]]:
         with bound.atomic() as transaction:
-            Quote.update(words=words_of(AUSTEN)).where(Quote.id == 1).execute()
+            Quote.update(words=search_tokens(AUSTEN)).where(Quote.id == 1).execute()
             Quote.delete().where(Quote.id == 5).execute()
-            found = [[NAMES[row.id - 1] for row in page(Filters(words=typed), 9)] for typed in ("hope", "rocks")]
+            found = [[NAMES[row.id - 1] for row in list_quotes(Filters(words=typed), 9)] for typed in ("hope", "rocks")]
             transaction.rollback()
         return found
 
@@ -347,23 +355,25 @@ def add(url: str, first: int) -> int:
     """Keep quotes in another process: some one by one, some together, half of them what others keep too."""
     opened = database.connect(read_settings({"DATABASE_URL": url, "SECRET_KEY": SECRET_KEY}))
     with opened.connection_context():
-        new = sum(keep(quotation, NOON)[1] for quotation in numbered(5, first))
-        return new + keep_all(numbered(10, first + 5), NOON)
+        new = sum(store_quotation(quotation, NOON)[1] for quotation in numbered_quotations(5, first))
+        return new + store_quotations(numbered_quotations(10, first + 5), NOON)
 
 
 def test_quotes_that_many_add_at_once_are_numbered_counted_and_indexed(tmp_path: Path) -> None:
     with a_file_and_a_server(tmp_path) as opened, get_context("spawn").Pool(3) as processes:
         for url, one in opened.items():
-            with bound.instead(one):
-                keep(KABIR, NOON)
+            with bound.override(one):
+                store_quotation(KABIR, NOON)
                 added = processes.starmap(add, [(url, 1 + 5 * part) for part in range(12)], chunksize=1)
                 assert (sum(added), catalogue_size()) == (70, 71)
                 assert_right()
 
 
-def test_names_that_begin_alike_for_long_are_told_apart(store: None) -> None:
+def test_names_that_begin_alike_for_long_are_told_apart(open_database: None) -> None:
     names = ["Author of many words " * 4 + ending for ending in ("one", "another")]
     for name in names:
-        keep(Quotation(f"By {name[-7:]}.", name, "wit"), NOON)
-    assert [[row.author for row in page(Filters(author=name), 5)] for name in names] == [[name] for name in names]
-    assert [total(Filters(author=name, words="by")).value for name in names] == [1, 1]
+        store_quotation(Quotation(f"By {name[-7:]}.", name, "wit"), NOON)
+    assert [[row.author for row in list_quotes(Filters(author=name), 5)] for name in names] == [
+        [name] for name in names
+    ]
+    assert [count_quotes(Filters(author=name, words="by")).value for name in names] == [1, 1]

@@ -15,14 +15,14 @@ from quoteapi.app import create_app
 from quoteapi.aws import schedulers
 from quoteapi.quotes.fallback import AGAIN
 from quoteapi.quotes.quotation import Quotation
-from quoteapi.settings import Settings, WrongSetting, read_settings, settings_of
+from quoteapi.settings import Settings, SettingsError, read_settings, settings_for_database
 from quoteapi.storage import database, postgresql
 from quoteapi.storage.models import MODELS, Author, Quote
 from quoteapi.storage.models import database as bound
 from tests.helpers import postgresql_server
-from tests.helpers.clock import StoppedClock
-from tests.helpers.data import ALCOTT, AUSTEN, MIRA, NOON, ZOLA, environment, file_of
-from tests.helpers.http import assert_problem, serving
+from tests.helpers.clock import FakeClock
+from tests.helpers.data import ALCOTT, AUSTEN, MIRA, NOON, ZOLA, database_file, environment
+from tests.helpers.http import assert_problem, serve_app
 from tests.helpers.processes import quoteapi
 from tests.storage.test_database import made_by_an_earlier_release
 
@@ -46,9 +46,9 @@ def empty() -> Iterator[str]:
 def behind(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     """Make a database that lacks migrations: a file of an earlier release, or an empty one of a server."""
     if request.param == "postgresql":
-        return settings_of(request.getfixturevalue("empty"))
+        return settings_for_database(request.getfixturevalue("empty"))
     made_by_an_earlier_release(2, tmp_path / "working.db")
-    return settings_of(f"sqlite:///{tmp_path}/working.db")
+    return settings_for_database(f"sqlite:///{tmp_path}/working.db")
 
 
 def _described(opened: Database) -> dict[str, Any]:
@@ -68,28 +68,30 @@ def _described(opened: Database) -> dict[str, Any]:
 
 
 def test_the_migrations_make_just_what_the_models_say(behind: Settings, tmp_path: Path) -> None:
-    assert database.make_ready(behind) == [name for name in NAMES if behind.database_path is None or name > "0003"]
+    assert database.migrate_database(behind) == [
+        name for name in NAMES if behind.database_path is None or name > "0003"
+    ]
     with postgresql_server.a_database(with_tables=False) as other:
-        by_models: Database = postgresql.Server(other, database.KEEP_NONE, lambda _: None)
+        by_models: Database = postgresql.PostgresqlServer(other, database.KEEP_NONE, lambda _: None)
         if behind.database_path is not None:
             by_models = SqliteDatabase(str(tmp_path / "by models.db"))
-        with by_models.connection_context(), bound.instead(by_models):
+        with by_models.connection_context(), bound.override(by_models):
             by_models.create_tables(MODELS)
             expected = _described(by_models)
     assert len(expected) == len(MODELS)
-    with database.to_copy_to(behind) as opened:
+    with database.open_copy_target(behind) as opened:
         assert _described(opened) == expected
 
 
 def _made_ready(url: str) -> list[str]:
-    return database.make_ready(settings_of(url))
+    return database.migrate_database(settings_for_database(url))
 
 
 def test_many_processes_at_once_migrate_and_fill_an_empty_server_once(empty: str) -> None:
     with get_context("spawn").Pool(4) as pool:
         applied = pool.map(_made_ready, [empty] * 8, chunksize=1)
     assert sorted(applied) == [*[[]] * 7, NAMES]
-    with database.connect(settings_of(empty)).connection_context():
+    with database.connect(settings_for_database(empty)).connection_context():
         assert Quote.select().count() == 596
         assert sum(author.quotes for author in Author.select()) == 596
         assert database._asked(bound.obj, f"SELECT count(*) FROM {database.HISTORY}") == [(len(NAMES),)]  # noqa: S608
@@ -101,7 +103,7 @@ def test_a_migration_that_fails_leaves_nothing_behind(
     def looked_at() -> object:
         with database._opened(behind) as opened:
             rows = database._asked(opened, "SELECT * FROM quote") if opened.table_exists("quote") else None
-            return sorted(opened.get_tables()), rows, database.migrations(behind)
+            return sorted(opened.get_tables()), rows, database.list_migrations(behind)
 
     folder = tmp_path / "migrations"
     shutil.copytree(database.MIGRATIONS, folder)
@@ -111,21 +113,21 @@ def test_a_migration_that_fails_leaves_nothing_behind(
         with_a_bad_one.setattr(database, "_known", lambda: (*NAMES, "9999_bad"))
         before = looked_at()
         with pytest.raises(ZeroDivisionError):
-            database.make_ready(behind)
+            database.migrate_database(behind)
         assert looked_at() == before
-    assert database.make_ready(behind)[-1] == NAMES[-1], "and the next attempt is as good as the first"
+    assert database.migrate_database(behind)[-1] == NAMES[-1], "and the next attempt is as good as the first"
 
 
 def test_on_lambda_a_server_that_lacks_migrations_says_what_to_run(
     empty: str,
-    shipped: Callable[[list[Quotation]], Path],
-    clock: StoppedClock,
+    bundled_catalogue: Callable[[list[Quotation]], Path],
+    clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    shipped([ALCOTT, AUSTEN, ZOLA])
-    on_lambda = environment(settings_of(empty), AWS_LAMBDA_FUNCTION_NAME="quotes", SMS_ALLOWED_REGIONS="IN")
-    with serving(create_app(read_settings(on_lambda), now=clock)) as base:
+    bundled_catalogue([ALCOTT, AUSTEN, ZOLA])
+    on_lambda = environment(settings_for_database(empty), AWS_LAMBDA_FUNCTION_NAME="quotes", SMS_ALLOWED_REGIONS="IN")
+    with serve_app(create_app(read_settings(on_lambda), now=clock)) as base:
         assert requests.get(f"{base}/daily", timeout=5).headers["Cache-Control"] == "public, max-age=10"
         answer = requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
         assert_problem(answer, 503, "Database not available", "Try again")
@@ -135,19 +137,19 @@ def test_on_lambda_a_server_that_lacks_migrations_says_what_to_run(
             monkeypatch.setenv(name, value)
         assert schedulers.migrate_database({}, None) == {"applied": NAMES}
         assert schedulers.migrate_database({}, None) == {"applied": []}
-        clock.pass_by(seconds=AGAIN.total_seconds())
+        clock.advance(seconds=AGAIN.total_seconds())
         assert int(requests.get(f"{base}/daily", timeout=5).headers["Cache-Control"].rpartition("=")[2]) > 40_000
         assert requests.get(f"{base}/health", timeout=5).json()["catalogue"] == {"quotes": 3}
 
 
-def test_what_a_later_version_added_does_not_stop_this_one(settings: Settings, store: None) -> None:
+def test_what_a_later_version_added_does_not_stop_this_one(settings: Settings, open_database: None) -> None:
     with bound.connection_context():
         bound.execute_sql(f"INSERT INTO {database.HISTORY} (name, applied) VALUES ('0099_later', '{NOON:%F}')")  # noqa: S608
     postgresql_server.let_go()
     bound.name = None  # so that it is opened as by a new process
     with database.connect(settings).connection_context():
         assert Quote.select().count() == 3
-    assert [tuple(one) for one in database.migrations(settings)] == [
+    assert [tuple(one) for one in database.list_migrations(settings)] == [
         *((name, "applied") for name in NAMES),
         ("0099_later", "newer"),
     ]
@@ -158,7 +160,7 @@ def test_the_command_shows_what_is_missing_and_applies_it(behind: Settings) -> N
     missing = [name for name in NAMES if behind.database_path is None or name > "0003"]
     status = quoteapi("db", "status", **url)
     assert status.returncode == 1
-    assert status.stdout.splitlines()[0] == database.where(behind)
+    assert status.stdout.splitlines()[0] == database.describe_database(behind)
     assert [line.split()[1] for line in status.stdout.splitlines()[3:]] == [
         "missing" if name in missing else "applied" for name in NAMES
     ]
@@ -170,10 +172,10 @@ def test_the_command_shows_what_is_missing_and_applies_it(behind: Settings) -> N
 
 
 def test_a_file_that_is_not_there_yet_is_made_by_the_command(tmp_path: Path) -> None:
-    new = settings_of(f"sqlite:///{tmp_path}/new.db")
+    new = settings_for_database(f"sqlite:///{tmp_path}/new.db")
     status = quoteapi("db", "status", DATABASE_URL=new.database_url or "")
     assert (status.returncode, status.stdout.count("applied")) == (0, len(NAMES))
-    assert file_of(new).exists()
+    assert database_file(new).exists()
 
 
 def test_a_file_of_somebody_else_is_left_as_it_is(tmp_path: Path) -> None:
@@ -184,15 +186,15 @@ def test_a_file_of_somebody_else_is_left_as_it_is(tmp_path: Path) -> None:
             connection.execute("CREATE TABLE bookmarks (url TEXT)")
             connection.execute(f"PRAGMA user_version = {number}")
         before = path.read_bytes()
-        for look in (database.make_ready, database.migrations, database.connect):
-            with pytest.raises(WrongSetting, match="is not a database of QuoteAPI"):
-                look(settings_of(f"sqlite:///{path}"))
+        for look in (database.migrate_database, database.list_migrations, database.connect):
+            with pytest.raises(SettingsError, match="is not a database of QuoteAPI"):
+                look(settings_for_database(f"sqlite:///{path}"))
         assert path.read_bytes() == before
 
 
 def test_the_shipped_catalogue_is_not_even_looked_at_for_writing(settings: Settings) -> None:
-    before = vars(database)["SHIPPED_DATABASE"].read_bytes()
-    for look in (database.make_ready, database.migrations):
-        with pytest.raises(WrongSetting, match="which is never written to"):
-            look(settings_of(f"sqlite:///{vars(database)['SHIPPED_DATABASE']}"))
-    assert vars(database)["SHIPPED_DATABASE"].read_bytes() == before
+    before = vars(database)["BUNDLED_CATALOGUE"].read_bytes()
+    for look in (database.migrate_database, database.list_migrations):
+        with pytest.raises(SettingsError, match="which is never written to"):
+            look(settings_for_database(f"sqlite:///{vars(database)['BUNDLED_CATALOGUE']}"))
+    assert vars(database)["BUNDLED_CATALOGUE"].read_bytes() == before

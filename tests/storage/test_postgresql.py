@@ -16,20 +16,20 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier, Literal
 
 from quoteapi.app import create_app
-from quoteapi.aws.job_context import at_work
+from quoteapi.aws.job_context import job_context
 from quoteapi.observability import logs
 from quoteapi.quotes import fallback
 from quoteapi.quotes.fallback import AGAIN
 from quoteapi.quotes.quotation import Quotation
-from quoteapi.settings import Settings, WrongSetting, read_settings, settings_of
+from quoteapi.settings import Settings, SettingsError, read_settings, settings_for_database
 from quoteapi.storage import database, postgresql
-from quoteapi.storage.catalogue import keep
+from quoteapi.storage.catalogue import store_quotation
 from quoteapi.storage.models import DailyQuote, Quote
 from quoteapi.storage.models import database as bound
 from tests.helpers import postgresql_server
-from tests.helpers.clock import StoppedClock
-from tests.helpers.data import ALCOTT, AUSTEN, KABIR, MIRA, NOON, SECRET_KEY, ZOLA, environment, on_a_file
-from tests.helpers.http import assert_problem, serving
+from tests.helpers.clock import FakeClock
+from tests.helpers.data import ALCOTT, AUSTEN, KABIR, MIRA, NOON, SECRET_KEY, ZOLA, environment, sqlite_only
+from tests.helpers.http import assert_problem, serve_app
 from tests.helpers.processes import python, quoteapi
 from tests.helpers.proxies import Proxy, a_proxy
 
@@ -38,11 +38,11 @@ ENCODED = quote(PASSWORD, safe="")
 
 
 @pytest.fixture
-def direct(shipped: Callable[[list[Quotation]], Path]) -> Iterator[str]:
+def direct(bundled_catalogue: Callable[[list[Quotation]], Path]) -> Iterator[str]:
     """Answer the address of a database with three quotes, by its socket."""
-    shipped([ALCOTT, AUSTEN, ZOLA])
+    bundled_catalogue([ALCOTT, AUSTEN, ZOLA])
     with postgresql_server.a_database() as address:
-        database.make_ready(settings_of(address))
+        database.migrate_database(settings_for_database(address))
         yield address
 
 
@@ -109,19 +109,19 @@ def test_every_form_of_address_reaches_the_driver_as_it_was_meant(url: str, read
 
 def test_what_it_says_of_tls_is_heeded(proxy: Proxy) -> None:
     with pytest.raises(OperationalError, match="server does not support SSL, but SSL was required"):
-        database.connect(settings_of(proxy.address(sslmode="require")))
+        database.connect(settings_for_database(proxy.address(sslmode="require")))
 
 
 @pytest.mark.parametrize("hard", [*string.punctuation, " ", "é", "%zz", "%00", "%FF", "%2"])
 def test_a_password_as_it_was_typed_is_understood_or_refused_without_showing_it(hard: str) -> None:
     password = f"Secret1{hard}Secret2"
     try:
-        settings = settings_of(f"postgresql://noor:{password}@localhost/quotes")
-    except WrongSetting as error:
+        settings = settings_for_database(f"postgresql://noor:{password}@localhost/quotes")
+    except SettingsError as error:
         said = f"{error} {error.__cause__}"
     else:
         assert conninfo_to_dict(settings.database_url or "")["password"] == password
-        said = repr(settings) + database.where(settings)
+        said = repr(settings) + database.describe_database(settings)
     assert "Secret" not in said
 
 
@@ -147,8 +147,11 @@ def test_the_password_is_shown_nowhere(
 ) -> None:
     right = proxy.address(f"{guarded}:{ENCODED}")
     wrong = proxy.address(f"{guarded}:{ENCODED}{ENCODED}")
-    said = [repr(read_settings({"DATABASE_URL": right, "SECRET_KEY": SECRET_KEY})), database.where(settings_of(right))]
-    with serving(create_app(read_settings({"DATABASE_URL": right, "SECRET_KEY": SECRET_KEY}))) as base:
+    said = [
+        repr(read_settings({"DATABASE_URL": right, "SECRET_KEY": SECRET_KEY})),
+        database.describe_database(settings_for_database(right)),
+    ]
+    with serve_app(create_app(read_settings({"DATABASE_URL": right, "SECRET_KEY": SECRET_KEY}))) as base:
         said += [requests.get(f"{base}{path}", timeout=5).text for path in ("/daily", "/quotes", "/health")]
         proxy.refuse()
         said += [requests.get(f"{base}{path}", timeout=5).text for path in ("/random", "/quotes", "/health")]
@@ -156,7 +159,7 @@ def test_the_password_is_shown_nowhere(
     assert "Database not available" in said[-2]
     for url in (wrong, right.replace(f":{proxy.port}", ":1"), right.replace("/test_", "/none_")):
         with pytest.raises(OperationalError) as failed:
-            database.connect(settings_of(url))
+            database.connect(settings_for_database(url))
         said += [str(failed.value), repr(failed.value.__cause__)]
     ran = [quoteapi(*words, DATABASE_URL=wrong) for words in (("doctor",), ("daily",), ("db", "status"))]
     assert [one.returncode for one in ran] == [1, 3, 3]
@@ -216,7 +219,7 @@ def test_a_statement_that_takes_too_long_is_given_up(
 def test_a_transaction_that_breaks_leaves_the_next_one_alone(settings: Settings) -> None:
     def never_ends() -> None:
         with bound.connection_context(), bound.atomic():
-            keep(KABIR, NOON)
+            store_quotation(KABIR, NOON)
             bound.execute_sql("SELECT pg_sleep(30)")
 
     database.connect(settings)
@@ -224,7 +227,7 @@ def test_a_transaction_that_breaks_leaves_the_next_one_alone(settings: Settings)
         never_ends()
     assert vars(bound.obj)["_in_use"] == {}
     with bound.connection_context(), bound.atomic():
-        assert keep(KABIR, NOON) == (4, True)
+        assert store_quotation(KABIR, NOON) == (4, True)
 
 
 # ---- sharing connections
@@ -295,10 +298,10 @@ def test_lambda_keeps_one_connection_between_invocations_and_tries_it_first(
 ) -> None:
     for name, value in environment(settings, AWS_LAMBDA_FUNCTION_NAME="quotes", SMS_ALLOWED_REGIONS="IN").items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(logs, "configure", lambda _, **__: None)  # whose handlers would outlive the test
+    monkeypatch.setattr(logs, "configure_logging", lambda _, **__: None)  # whose handlers would outlive the test
 
     def invoked() -> int:
-        with at_work():
+        with job_context():
             return int(_asked("SELECT pg_backend_pid()"))
 
     first = invoked()
@@ -313,7 +316,7 @@ import gc, os, signal, sys, threading, time
 os.register_at_fork(after_in_child=lambda: signal.alarm(5))  # or it might wait for ever
 
 from quoteapi.storage import database
-from quoteapi.settings import settings_of
+from quoteapi.settings import settings_for_database
 from quoteapi.storage.models import Quote, database as bound
 
 def pid():
@@ -325,7 +328,7 @@ def connect():
         holds.set()
         time.sleep(0.5)
 
-database.connect(settings_of(sys.argv[1]))
+database.connect(settings_for_database(sys.argv[1]))
 idle, holds = pid(), threading.Event()
 threading.Thread(target=connect).start()
 holds.wait()
@@ -344,11 +347,11 @@ def test_a_forked_process_has_connections_of_its_own_whatever_its_parent_was_at(
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
-@on_a_file
+@sqlite_only
 def test_the_driver_is_not_loaded_for_a_file_but_can_be(database_url: str) -> None:
     code = (
-        "import sys; from quoteapi.app import create_app; from quoteapi.settings import settings_of;"
-        "from falcon.testing import TestClient; app = create_app(settings_of(sys.argv[1]));"
+        "import sys; from quoteapi.app import create_app; from quoteapi.settings import settings_for_database;"
+        "from falcon.testing import TestClient; app = create_app(settings_for_database(sys.argv[1]));"
         "assert TestClient(app).simulate_get('/daily').json['quote'];"
         "assert 'psycopg' not in sys.modules; import psycopg; assert psycopg.connect"
     )
@@ -361,8 +364,8 @@ def test_the_driver_is_not_loaded_for_a_file_but_can_be(database_url: str) -> No
 
 def _stored_for_tomorrow(direct: str) -> None:
     """Store what no schedule would answer, as another machine may do."""
-    with database.to_copy_to(settings_of(direct)) as opened, bound.instead(opened):
-        DailyQuote.create(date=NOON.date().replace(day=NOON.day + 1), quote=keep(KABIR, NOON)[0])
+    with database.open_copy_target(settings_for_database(direct)) as opened, bound.override(opened):
+        DailyQuote.create(date=NOON.date().replace(day=NOON.day + 1), quote=store_quotation(KABIR, NOON)[0])
 
 
 def _daily(base: str) -> tuple[str, str]:
@@ -375,9 +378,9 @@ def _subscribe(base: str) -> requests.Response:
     return requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=10)
 
 
-def _assert_that_all_is_well(base: str, clock: StoppedClock) -> None:
+def _assert_that_all_is_well(base: str, clock: FakeClock) -> None:
     time.sleep(postgresql.AWAY_SECONDS)
-    clock.pass_by(seconds=AGAIN.total_seconds())
+    clock.advance(seconds=AGAIN.total_seconds())
     assert _daily(base)[0] == KABIR.quote, "as it is stored"
     assert int(_daily(base)[1].rpartition("=")[2]) > 40_000
     assert [requests.get(f"{base}{path}", timeout=10).status_code for path in ("/random", "/quotes", "/health")] == [
@@ -389,15 +392,15 @@ def _assert_that_all_is_well(base: str, clock: StoppedClock) -> None:
 @pytest.mark.parametrize("away", [Proxy.refuse, Proxy.freeze])
 @pytest.mark.usefixtures("_hurried")
 def test_while_the_database_is_away_quotes_go_on_and_then_all_does_again(
-    proxy: Proxy, settings: Settings, direct: str, clock: StoppedClock, away: Callable[[Proxy], None]
+    proxy: Proxy, settings: Settings, direct: str, clock: FakeClock, away: Callable[[Proxy], None]
 ) -> None:
     _stored_for_tomorrow(direct)
     shipped_ones = {ALCOTT.quote, AUSTEN.quote, ZOLA.quote}
-    with serving(create_app(settings, now=clock)) as base:
+    with serve_app(create_app(settings, now=clock)) as base:
         today = _daily(base)
         away(proxy)
         assert _daily(base) == today, "what was answered is answered again"
-        clock.pass_by(days=1)
+        clock.advance(days=1)
         for _ in range(2):
             quotation, caching = _daily(base)
             assert quotation in shipped_ones
@@ -412,14 +415,14 @@ def test_while_the_database_is_away_quotes_go_on_and_then_all_does_again(
 
 
 def test_a_service_that_is_started_while_the_database_is_away_serves_and_recovers(
-    proxy: Proxy, settings: Settings, direct: str, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    proxy: Proxy, settings: Settings, direct: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _stored_for_tomorrow(direct)
     monkeypatch.setattr(bound, "name", None)  # in a new process nothing is bound
     monkeypatch.setattr(bound, "_working", None)
-    clock.pass_by(days=1)
+    clock.advance(days=1)
     proxy.refuse()
-    with serving(create_app(settings, now=clock)) as base:
+    with serve_app(create_app(settings, now=clock)) as base:
         assert _daily(base)[1] == "public, max-age=10"
         assert_problem(requests.get(f"{base}/quotes", timeout=10), 503, "Database not available", "Try again")
         assert requests.get(f"{base}/health", timeout=10).status_code == 503
@@ -439,7 +442,7 @@ def test_a_command_without_its_database_ends_with_a_sentence(proxy: Proxy) -> No
 
 @pytest.mark.usefixtures("_hurried")
 def test_a_database_that_hangs_holds_up_few_and_not_for_long(
-    settings: Settings, direct: str, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, direct: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fallback, "SLOW_SECONDS", 0.1)
     took: list[float] = []
@@ -449,10 +452,10 @@ def test_a_database_that_hangs_holds_up_few_and_not_for_long(
         assert requests.get(f"{base}{path}", timeout=20).status_code == 200
         took.append(time.monotonic() - begun)
 
-    with serving(create_app(settings, now=clock)) as base, psycopg.connect(direct) as locking:
+    with serve_app(create_app(settings, now=clock)) as base, psycopg.connect(direct) as locking:
         ask("/random")
         locking.execute("LOCK TABLE quote IN ACCESS EXCLUSIVE MODE")
-        clock.pass_by(minutes=2)
+        clock.advance(minutes=2)
         with ThreadPoolExecutor(12) as threads:
             list(threads.map(ask, ["/random", "/daily", "/random?category=hope"] * 8))
         begun = time.monotonic()
@@ -463,14 +466,14 @@ def test_a_database_that_hangs_holds_up_few_and_not_for_long(
     assert max(took) < 6, "for the lock, and for an answer"
 
 
-def _assert_that_it_is_asked_again(base: str, clock: StoppedClock) -> None:
-    clock.pass_by(seconds=AGAIN.total_seconds())
+def _assert_that_it_is_asked_again(base: str, clock: FakeClock) -> None:
+    clock.advance(seconds=AGAIN.total_seconds())
     assert int(_daily(base)[1].rpartition("=")[2]) > 10
 
 
 @pytest.mark.usefixtures("_hurried")
 def test_while_the_database_is_away_it_is_tried_once_in_ten_seconds(
-    proxy: Proxy, settings: Settings, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    proxy: Proxy, settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries: list[str] = []
     connect = postgresql.Connection.connect
@@ -480,7 +483,7 @@ def test_while_the_database_is_away_it_is_tried_once_in_ten_seconds(
         return connect(*args, **said)
 
     monkeypatch.setattr(postgresql, "AWAY_SECONDS", 0)
-    with serving(create_app(settings, now=clock)) as base:
+    with serve_app(create_app(settings, now=clock)) as base:
         postgresql_server.let_go()
         proxy.refuse()
         monkeypatch.setattr(postgresql.Connection, "connect", counted)
@@ -488,34 +491,34 @@ def test_while_the_database_is_away_it_is_tried_once_in_ten_seconds(
             _daily(base)
             assert len(tries) == expected
             if expected == len(tries) == 1 and clock() > NOON:
-                clock.pass_by(seconds=AGAIN.total_seconds())
-            clock.pass_by(seconds=1)
+                clock.advance(seconds=AGAIN.total_seconds())
+            clock.advance(seconds=1)
         proxy.come_back()
 
 
 def test_a_server_that_can_only_be_read_answers_the_quote_of_its_own_catalogue(
-    settings: Settings, direct: str, clock: StoppedClock
+    settings: Settings, direct: str, clock: FakeClock
 ) -> None:
-    with database.to_copy_to(settings_of(direct)) as opened, bound.instead(opened):
-        keep(KABIR, NOON)
+    with database.open_copy_target(settings_for_database(direct)) as opened, bound.override(opened):
+        store_quotation(KABIR, NOON)
     with psycopg.connect(direct, autocommit=True) as connection:
         name = Identifier(str(conninfo_to_dict(direct)["dbname"]))
         connection.execute(SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
-    with serving(create_app(settings, now=clock)) as base:
+    with serve_app(create_app(settings, now=clock)) as base:
         assert int(_daily(base)[1].rpartition("=")[2]) > 40_000
         answer = requests.get(f"{base}/random", params={"author": KABIR.author}, timeout=10)
         assert answer.json()["quote"] == KABIR.quote
 
 
 def test_a_server_that_was_away_at_the_start_gets_its_tables_when_it_comes(
-    shipped: Callable[[list[Quotation]], Path], clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    bundled_catalogue: Callable[[list[Quotation]], Path], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shipped([ALCOTT])
+    bundled_catalogue([ALCOTT])
     monkeypatch.setattr(postgresql, "AWAY_SECONDS", 0)
     with postgresql_server.a_database(with_tables=False) as empty, a_proxy(empty) as proxy:
         proxy.refuse()
         settings = read_settings({"DATABASE_URL": proxy.address(), "SECRET_KEY": SECRET_KEY})
-        with serving(create_app(settings, now=clock)) as base:
+        with serve_app(create_app(settings, now=clock)) as base:
             assert _daily(base)[0] == ALCOTT.quote
             proxy.come_back()
             assert requests.get(f"{base}/quotes", timeout=20).json()["total"] == 1

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quoteapi.observability.redaction import masked, without_numbers
-from quoteapi.subscriptions.phone import InvalidMobile, read_mobile, region_of, regions
+from quoteapi.observability.redaction import mask_number, mask_numbers
+from quoteapi.subscriptions.phone import InvalidMobile, all_countries, country_of, parse_mobile
 from tests.helpers.data import MIRA
 
 E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
@@ -56,7 +56,7 @@ any_text = st.text(st.characters(), max_size=80) | nearly_numbers | likely_numbe
     ],
 )
 def test_a_number_is_read_however_it_is_written(written: str) -> None:
-    assert read_mobile(written) == MIRA
+    assert parse_mobile(written) == MIRA
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_a_number_is_read_however_it_is_written(written: str) -> None:
     ],
 )
 def test_numbers_of_other_countries_are_read_and_known_by_their_country(written: str, mobile: str, region: str) -> None:
-    assert read_mobile(written) == mobile
-    assert region_of(mobile) == region
+    assert parse_mobile(written) == mobile
+    assert country_of(mobile) == region
 
 
 @pytest.fixture(scope="module")
 def one_of_every_country() -> list[str]:
     kind, form = phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberFormat.E164
-    examples = [phonenumbers.example_number_for_type(region, kind) for region in sorted(regions())]
+    examples = [phonenumbers.example_number_for_type(region, kind) for region in sorted(all_countries())]
     return [phonenumbers.format_number(example, form) for example in examples if example is not None]
 
 
@@ -88,8 +88,8 @@ def test_a_number_of_every_country_is_read_stays_itself_and_has_a_region_that_ca
     one_of_every_country: list[str],
 ) -> None:
     assert len(one_of_every_country) > 240
-    assert [read_mobile(mobile) for mobile in one_of_every_country] == one_of_every_country
-    assert {region_of(mobile) for mobile in one_of_every_country} <= regions()
+    assert [parse_mobile(mobile) for mobile in one_of_every_country] == one_of_every_country
+    assert {country_of(mobile) for mobile in one_of_every_country} <= all_countries()
 
 
 # ---- what is refused
@@ -116,13 +116,13 @@ def test_a_number_of_every_country_is_read_stays_itself_and_has_a_region_that_ca
 )
 def test_what_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(InvalidMobile, match=r"^This is not a phone number\.$"):
-        read_mobile(text)
+        parse_mobile(text)
 
 
 @pytest.mark.parametrize("text", ["", " ", "\t\r\n", "\N{NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}"])
 def test_a_missing_number_is_said_to_be_missing(text: str) -> None:
     with pytest.raises(InvalidMobile, match="missing"):
-        read_mobile(text)
+        parse_mobile(text)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_missing_number_is_said_to_be_missing(text: str) -> None:
 )
 def test_a_number_that_no_mobile_has_is_refused_with_the_reason_and_without_the_number(number: str, said: str) -> None:
     with pytest.raises(InvalidMobile) as refusal:
-        read_mobile(number)
+        parse_mobile(number)
     assert said in str(refusal.value).lower()
     chain = f"{refusal.value!r} {refusal.value.__cause__!r}"
     assert re.search(r"\d{2}", chain) is None
@@ -157,7 +157,7 @@ def test_a_number_that_no_mobile_has_is_refused_with_the_reason_and_without_the_
 def test_a_hundred_thousand_characters_are_refused_at_once(character: str) -> None:
     begun = time.perf_counter()
     with pytest.raises(InvalidMobile):
-        read_mobile(character * 100_000)
+        parse_mobile(character * 100_000)
     assert time.perf_counter() - begun < 0.1
 
 
@@ -166,11 +166,11 @@ def test_a_hundred_thousand_characters_are_refused_at_once(character: str) -> No
 def test_any_text_is_a_number_or_is_refused_and_nothing_else(text: str) -> None:
     mobile, said = MIRA, ""
     try:
-        mobile = read_mobile(text)
+        mobile = parse_mobile(text)
     except InvalidMobile as refusal:
         said = str(refusal)
     assert E164.fullmatch(mobile)
-    assert read_mobile(mobile) == mobile
+    assert parse_mobile(mobile) == mobile
     assert re.search(r"\d", said) is None
 
 
@@ -178,14 +178,14 @@ def test_any_text_is_a_number_or_is_refused_and_nothing_else(text: str) -> None:
 
 
 def test_a_masked_number_shows_the_first_two_digits_and_the_last_four() -> None:
-    assert masked(MIRA) == "+91••••••0001"
-    assert masked("12015550123") == "12•••••0123"
-    assert masked("+6907250") == "+69•••••", "of a short one less"
+    assert mask_number(MIRA) == "+91••••••0001"
+    assert mask_number("12015550123") == "12•••••0123"
+    assert mask_number("+6907250") == "+69•••••", "of a short one less"
 
 
 @given(st.from_regex(r"\+[1-9][0-9]{6,14}", fullmatch=True))
 def test_a_masked_number_never_shows_what_is_in_the_middle(mobile: str) -> None:
-    shown = masked(mobile)
+    shown = mask_number(mobile)
     assert len(shown) == len(mobile)
     assert shown[:3] == mobile[:3]
     assert re.fullmatch(r"\+\d\d•{5,9}\d{0,4}", shown)
@@ -206,12 +206,12 @@ def test_a_masked_number_never_shows_what_is_in_the_middle(mobile: str) -> None:
     ],
 )
 def test_a_text_shows_its_numbers_masked(text: str, shown: str) -> None:
-    assert without_numbers(text) == shown
+    assert mask_numbers(text) == shown
 
 
 def test_a_text_shows_a_number_of_any_country_masked(one_of_every_country: list[str]) -> None:
-    shown = {mobile: without_numbers(f"to {mobile}: no") for mobile in one_of_every_country}
-    assert shown == {mobile: f"to {masked(mobile)}: no" for mobile in one_of_every_country}
+    shown = {mobile: mask_numbers(f"to {mobile}: no") for mobile in one_of_every_country}
+    assert shown == {mobile: f"to {mask_number(mobile)}: no" for mobile in one_of_every_country}
 
 
 @pytest.mark.parametrize(
@@ -230,9 +230,9 @@ def test_a_text_shows_a_number_of_any_country_masked(one_of_every_country: list[
     ],
 )
 def test_a_text_keeps_what_is_no_number(text: str) -> None:
-    assert without_numbers(text) == text
+    assert mask_numbers(text) == text
 
 
 @given(st.from_regex(r"[0-9a-f]{32}", fullmatch=True))
 def test_the_id_of_a_request_stays_whole(identity: str) -> None:
-    assert without_numbers(f"INFO GET /daily 200 [{identity}]") == f"INFO GET /daily 200 [{identity}]"
+    assert mask_numbers(f"INFO GET /daily 200 [{identity}]") == f"INFO GET /daily 200 [{identity}]"

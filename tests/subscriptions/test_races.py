@@ -14,14 +14,14 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from quoteapi.aws import schedulers
-from quoteapi.container import Service
+from quoteapi.container import Container
 from quoteapi.settings import Settings, read_settings
 from quoteapi.storage import database
-from quoteapi.storage.models import Delivery, SmsCount, Subscriber
-from tests.helpers.clock import StoppedClock
-from tests.helpers.data import MIRA, SECRET_KEY, code_for, wrong
-from tests.helpers.dispatcher import Noted
-from tests.helpers.sns_emulator import SETTINGS, backend, on_the_topic, published
+from quoteapi.storage.models import Delivery, SmsUsage, Subscriber
+from tests.helpers.clock import FakeClock
+from tests.helpers.data import MIRA, SECRET_KEY, latest_otp, wrong_otp
+from tests.helpers.dispatcher import RecordingDispatcher
+from tests.helpers.sns_emulator import SETTINGS, backend, published, subscribed_numbers
 
 PROCESSES = 4
 ADDRESS = "192.0.2.1"
@@ -34,11 +34,11 @@ def processes() -> Iterator[Pool]:
 
 
 @contextmanager
-def _service(url: str, **more: str) -> Iterator[Service]:
+def _service(url: str, **more: str) -> Iterator[Container]:
     """Put the service together in another process."""
     settings = read_settings({"DATABASE_URL": url, "SECRET_KEY": SECRET_KEY, **more})
     with database.connect(settings).connection_context():
-        yield Service(settings, now=StoppedClock())
+        yield Container(settings, now=FakeClock())
 
 
 def _outcome(do: Callable[[], object]) -> str:
@@ -50,31 +50,31 @@ def _outcome(do: Callable[[], object]) -> str:
 
 
 def ask(url: str, mobile: str, address: str, cap: str) -> str:
-    with _service(url, SMS_DAILY_CAP=cap) as service:
-        return _outcome(lambda: service.subscriptions.ask(mobile, "subscribe", address, Noted()))
+    with _service(url, SMS_DAILY_CAP=cap) as serve:
+        return _outcome(lambda: serve.subscriptions.request_otp(mobile, "subscribe", address, RecordingDispatcher()))
 
 
 def guess(url: str, code: str, first: int, many: int) -> Counter[str]:
     """Guess the same, `many` times, each time from another address."""
     outcomes = Counter[str]()
-    with _service(url) as service:
+    with _service(url) as serve:
         for n in range(first, first + many):
             address = f"10.0.{n // 250}.{n % 250}"
-            outcomes[_outcome(partial(service.subscriptions.confirm, MIRA, code, address, Noted()))] += 1
+            outcomes[_outcome(partial(serve.subscriptions.subscribe, MIRA, code, address, RecordingDispatcher()))] += 1
     return outcomes
 
 
 def confirm(url: str, code: str) -> str:
-    hand = Noted()
-    with _service(url) as service:
-        failed = _outcome(lambda: service.subscriptions.confirm(MIRA, code, ADDRESS, hand))
+    hand = RecordingDispatcher()
+    with _service(url) as serve:
+        failed = _outcome(lambda: serve.subscriptions.subscribe(MIRA, code, ADDRESS, hand))
     return f"{failed}, {len(hand.subscribers)} handed on"
 
 
 def settle(url: str, subscriber_id: int, environment: dict[str, str]) -> str:
     os.environ["AWS_ENDPOINT_URL"] = environment["AWS_ENDPOINT_URL"]
-    with _service(url, **SETTINGS) as service:
-        return _outcome(lambda: service.subscriptions.settle(subscriber_id))
+    with _service(url, **SETTINGS) as serve:
+        return _outcome(lambda: serve.subscriptions.sync(subscriber_id))
 
 
 def publish(environment: dict[str, str]) -> bool:
@@ -83,15 +83,15 @@ def publish(environment: dict[str, str]) -> bool:
 
 
 @pytest.fixture
-def url(settings: Settings, store: None) -> str:
+def url(settings: Settings, open_database: None) -> str:
     return settings.database_url or ""
 
 
 @pytest.fixture
-def a_code(whole: Service) -> str:
+def a_code(container: Container) -> str:
     """Have a code sent to Mira."""
-    whole.subscriptions.ask(MIRA, "subscribe", ADDRESS, whole.handing)
-    return code_for(MIRA)
+    container.subscriptions.request_otp(MIRA, "subscribe", ADDRESS, container.dispatcher)
+    return latest_otp(MIRA)
 
 
 @pytest.fixture
@@ -111,35 +111,35 @@ def test_of_thousands_of_guesses_at_a_code_five_are_compared(processes: Pool, ur
     parts = 40
     on_a_file = url.startswith("sqlite")
     many = (10_000 if on_a_file else 2_000) // parts  # on a server each waits for the others at the same row
-    guesses = [(url, wrong(a_code), part * many, many) for part in range(parts)]
+    guesses = [(url, wrong_otp(a_code), part * many, many) for part in range(parts)]
     outcomes = sum(processes.starmap(guess, guesses, chunksize=1), Counter[str]())
-    assert outcomes["WrongCode"] == 5
+    assert outcomes["WrongOtp"] == 5
     # Where four at once never pause, SQLite may let one wait until it gives up; a 503, which compares nothing.
     gave_up = outcomes["OperationalError"] if on_a_file else 0
-    assert outcomes["TooMany"] + gave_up == many * parts - 5
-    assert confirm(url, a_code) == "TooMany, 0 handed on", "nor is the right one, once it is locked"
+    assert outcomes["RateLimited"] + gave_up == many * parts - 5
+    assert confirm(url, a_code) == "RateLimited, 0 handed on", "nor is the right one, once it is locked"
 
 
 def test_of_right_answers_at_once_one_subscribes(processes: Pool, url: str, a_code: str) -> None:
     outcomes = Counter(processes.starmap(confirm, [(url, a_code)] * 16, chunksize=1))
-    assert outcomes == {"None, 1 handed on": 1, "NoCodeAskedFor, 0 handed on": 15}
+    assert outcomes == {"None, 1 handed on": 1, "NoOtpRequested, 0 handed on": 15}
     assert Subscriber.select().count() == 1
 
 
 def test_a_number_that_is_asked_for_at_once_gets_one_code(processes: Pool, url: str) -> None:
     asked = [(url, MIRA, f"10.0.0.{n}", "100") for n in range(16)]
-    assert Counter(processes.starmap(ask, asked, chunksize=1)) == {"None": 1, "TooMany": 15}
+    assert Counter(processes.starmap(ask, asked, chunksize=1)) == {"None": 1, "RateLimited": 15}
 
 
 def test_an_address_that_asks_at_once_gets_as_many_as_it_may(processes: Pool, url: str) -> None:
     asked = [(url, f"+9190280{n:05}", ADDRESS, "100") for n in range(40)]
-    assert Counter(processes.starmap(ask, asked, chunksize=1)) == {"None": 10, "TooMany": 30}
+    assert Counter(processes.starmap(ask, asked, chunksize=1)) == {"None": 10, "RateLimited": 30}
 
 
 def test_the_days_cap_holds_for_those_who_ask_at_once(processes: Pool, url: str) -> None:
     asked = [(url, f"+9190280{n:05}", f"10.0.0.{n}", "7") for n in range(40)]
-    assert Counter(processes.starmap(ask, asked, chunksize=1)) == {"None": 7, "TooMany": 33}
-    assert SmsCount.get().count == 7
+    assert Counter(processes.starmap(ask, asked, chunksize=1)) == {"None": 7, "RateLimited": 33}
+    assert SmsUsage.get().count == 7
 
 
 def test_a_hundred_events_at_once_make_one_publish(processes: Pool, sns_of_all: dict[str, str]) -> None:
@@ -150,28 +150,28 @@ def test_a_hundred_events_at_once_make_one_publish(processes: Pool, sns_of_all: 
 
 
 def test_who_is_settled_by_many_at_once_is_on_the_topic_and_told_once(
-    processes: Pool, sns_of_all: dict[str, str], url: str, whole: Service, a_code: str
+    processes: Pool, sns_of_all: dict[str, str], url: str, container: Container, a_code: str
 ) -> None:
-    hand = Noted()
-    whole.subscriptions.confirm(MIRA, a_code, ADDRESS, hand)
+    hand = RecordingDispatcher()
+    container.subscriptions.subscribe(MIRA, a_code, ADDRESS, hand)
     work = [(url, hand.subscribers[0], sns_of_all)] * 16
     outcomes = Counter(processes.starmap(settle, work, chunksize=1))
     assert outcomes == {"subscribed": 1, "nothing to do": 15}
-    assert on_the_topic() == [MIRA]
+    assert subscribed_numbers() == [MIRA]
     assert len(backend().sms_messages) == 1, "the confirmation"
 
 
 def test_subscribing_and_leaving_at_once_ends_as_the_database_says(
-    processes: Pool, sns_of_all: dict[str, str], url: str, whole: Service, tmp_path: Path
+    processes: Pool, sns_of_all: dict[str, str], url: str, container: Container, tmp_path: Path
 ) -> None:
     for n in range(10):
-        mobile, hand = f"+9190280{n:05}", Noted()
-        whole.limits.forget_number(mobile)
-        whole.subscriptions.ask(mobile, "subscribe", f"10.0.0.{n}", whole.handing)
-        whole.subscriptions.confirm(mobile, code_for(mobile), f"10.0.0.{n}", hand)
+        mobile, hand = f"+9190280{n:05}", RecordingDispatcher()
+        container.rate_limits.delete_number(mobile)
+        container.subscriptions.request_otp(mobile, "subscribe", f"10.0.0.{n}", container.dispatcher)
+        container.subscriptions.subscribe(mobile, latest_otp(mobile), f"10.0.0.{n}", hand)
         started = processes.starmap_async(settle, [(url, hand.subscribers[0], sns_of_all)] * 2, chunksize=1)
-        whole.subscriptions.leave(mobile, f"10.0.0.{n}", hand)
+        container.subscriptions.unsubscribe(mobile, f"10.0.0.{n}", hand)
         after = processes.starmap(settle, [(url, hand.subscribers[0], sns_of_all)] * 2, chunksize=1)
         assert {*started.get(), *after} <= {"subscribed", "unsubscribed", "nothing to do"}
-    assert on_the_topic() == []
+    assert subscribed_numbers() == []
     assert Subscriber.select().where(Subscriber.unsettled_since.is_null(is_null=False)).count() == 0

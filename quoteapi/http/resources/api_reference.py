@@ -12,7 +12,7 @@ import falcon
 
 from quoteapi.http.errors import PROBLEM_JSON
 from quoteapi.http.html import PAGE_SECONDS, render_page, send_page
-from quoteapi.http.urls import home_of, own_address
+from quoteapi.http.urls import link_prefix, public_base_url
 from quoteapi.settings import Settings
 
 DOCUMENT = Path(__file__).parent.parent / "openapi.json"
@@ -34,7 +34,7 @@ MANY = 5
 FORM = "application/x-www-form-urlencoded"
 
 
-class Contract:
+class OpenApiDocument:
     """The document, as it is."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -46,7 +46,7 @@ class Contract:
     on_head = on_get
 
 
-class Reference:
+class ApiReference:
     """The document as a page, where everything can be tried."""
 
     def __init__(self, settings: Settings) -> None:
@@ -54,7 +54,7 @@ class Reference:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the page."""
-        home, base = home_of(req, self._settings), own_address(req, self._settings)
+        home, base = link_prefix(req, self._settings), public_base_url(req, self._settings)
         if not base.startswith("http"):
             base = SOMEWHERE + home
         send_page(resp, _page(home, base), PAGE_SECONDS)

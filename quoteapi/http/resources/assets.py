@@ -4,7 +4,7 @@ from pathlib import Path
 
 import falcon
 
-from quoteapi.http.html import KINDS, PAGE_SECONDS, _assets, _version
+from quoteapi.http.html import ASSET_TYPES, PAGE_SECONDS, _assets, _version
 
 ASSET_SECONDS = 31_536_000
 """Pages name what they load with a digest of it."""
@@ -19,7 +19,7 @@ class Assets:
         if content is None:
             raise falcon.HTTPRouteNotFound
         resp.data = content
-        resp.content_type = KINDS[Path(name).suffix]
+        resp.content_type = ASSET_TYPES[Path(name).suffix]
         # Under the name of another release it is another file, which nobody should keep for long under that name.
         is_named = req.get_param("v") == _version()
         keep = f"max-age={ASSET_SECONDS}, immutable" if is_named else f"max-age={PAGE_SECONDS}"

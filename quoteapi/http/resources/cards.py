@@ -10,8 +10,8 @@ from itertools import accumulate
 import falcon
 
 from quoteapi.clock import Clock
-from quoteapi.http.http_cache import Rendered, answer_until_midnight
-from quoteapi.http.parameters import quote_with
+from quoteapi.http.http_cache import CachedBody, respond_until_midnight
+from quoteapi.http.parameters import get_quote
 from quoteapi.http.resources.catalogue import QUOTE_SECONDS
 from quoteapi.http.templates import FOLDER, render_xml
 from quoteapi.quotes.card_layout import (
@@ -25,10 +25,10 @@ from quoteapi.quotes.card_layout import (
     _name,
     _quote,
     _runs_leftwards,
-    wrap,
+    wrap_text,
 )
-from quoteapi.quotes.fallback import SteadyQuotes
-from quoteapi.quotes.quotation import Quotation, quotation_of
+from quoteapi.quotes.fallback import QuotesWithFallback
+from quoteapi.quotes.quotation import Quotation, quotation_from_row
 
 SVG = "image/svg+xml"
 _STYLE = re.compile(b"<style>(.*?)</style>", re.DOTALL)
@@ -37,10 +37,10 @@ _STYLE = re.compile(b"<style>(.*?)</style>", re.DOTALL)
 class DailyCard:
     """Today's quote, drawn once a day."""
 
-    def __init__(self, quotes: SteadyQuotes, clock: Clock) -> None:
+    def __init__(self, quotes: QuotesWithFallback, clock: Clock) -> None:
         self._quotes = quotes
         self._clock = clock
-        self._known: tuple[date, Rendered] | None = None
+        self._known: tuple[date, CachedBody] | None = None
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the card of today, to be kept by caches until midnight UTC."""
@@ -49,11 +49,11 @@ class DailyCard:
 
     on_head = on_get
 
-    def _rendered(self, day: date) -> Rendered:
+    def _rendered(self, day: date) -> CachedBody:
         if self._known is not None and self._known[0] == day:
             return self._known[1]
-        rendered = _render(*self._quotes.of_date(day))
-        if rendered.is_sure:
+        rendered = _render(*self._quotes.quote_of_date(day))
+        if rendered.is_authoritative:
             self._known = day, rendered
         return rendered
 
@@ -66,18 +66,18 @@ class QuoteCard:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, quote_id: str) -> None:
         """Answer the card of the quote with an id, to be kept by caches for a day."""
-        _answer(req, resp, _render(quotation_of(quote_with(quote_id)), is_sure=True), self._clock())
+        _answer(req, resp, _render(quotation_from_row(get_quote(quote_id)), is_sure=True), self._clock())
         resp.set_header("Cache-Control", f"public, max-age={QUOTE_SECONDS}")
 
     on_head = on_get
 
 
-def _render(quotation: Quotation, is_sure: bool) -> Rendered:
-    return Rendered.of(card(quotation).encode(), is_sure)
+def _render(quotation: Quotation, is_sure: bool) -> CachedBody:
+    return CachedBody.of(card(quotation).encode(), is_sure)
 
 
-def _answer(req: falcon.Request, resp: falcon.Response, rendered: Rendered, now: datetime) -> None:
-    answer_until_midnight(req, resp, rendered, now, media_type=SVG)
+def _answer(req: falcon.Request, resp: falcon.Response, rendered: CachedBody, now: datetime) -> None:
+    respond_until_midnight(req, resp, rendered, now, media_type=SVG)
     resp.set_header("Content-Security-Policy", _policy())
     resp.set_header("Cross-Origin-Resource-Policy", "cross-origin")
 
@@ -104,7 +104,7 @@ def card(quotation: Quotation) -> str:
         quotation=quotation,
         blocks=[(block.size, block.placed(top)) for block, top in zip((quote, *names), tops, strict=True)],
         foot_size=FOOT_SIZE,
-        category=wrap(quotation.category, MEASURE / 2 / FOOT_SIZE)[:1],
+        category=wrap_text(quotation.category, MEASURE / 2 / FOOT_SIZE)[:1],
         leftwards=_runs_leftwards(quotation.quote),
         start=START,
         width=WIDTH,

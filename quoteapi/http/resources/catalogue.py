@@ -7,15 +7,15 @@ from typing import Any, TypeVar
 import falcon
 from falcon.uri import encode_value
 
-from quoteapi.http.bulkhead import few_at_once
-from quoteapi.http.html import PAGE_SECONDS, prefers_page
-from quoteapi.http.parameters import MOST_DIGITS, filters_asked_for, number, quote_with
-from quoteapi.http.resources.pages import answer_quote
-from quoteapi.http.urls import own_address
-from quoteapi.quotes.quotation import quotation_of
+from quoteapi.http.bulkhead import bulkhead
+from quoteapi.http.html import PAGE_SECONDS, prefers_html
+from quoteapi.http.parameters import MOST_DIGITS, get_quote, parse_filters, parse_positive_integer
+from quoteapi.http.resources.pages import respond_with_quote_page
+from quoteapi.http.urls import public_base_url
+from quoteapi.quotes.quotation import quotation_from_row
 from quoteapi.settings import Settings
-from quoteapi.storage.catalogue import Total, counts, page, total, total_of
-from quoteapi.storage.database import hurried
+from quoteapi.storage.catalogue import Total, count_quotes, count_up_to, list_names, list_quotes
+from quoteapi.storage.database import statement_timeout
 from quoteapi.storage.models import Author, Category, Quote
 
 USUAL_PAGE = 20
@@ -31,7 +31,7 @@ _FILTERS = ("q", "category", "author", "min_length", "max_length")
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
-class Listing:
+class QuoteList:
     """Quotes, the newest first."""
 
     def __init__(self, settings: Settings) -> None:
@@ -39,11 +39,11 @@ class Listing:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer a page of the quotes that fit."""
-        filters, limit = filters_asked_for(req, *_FILTERS), _limit(req)
+        filters, limit = parse_filters(req, *_FILTERS), _limit(req)
         last, counted = _cursor(req, int)
-        with few_at_once(), hurried():
-            rows = page(filters, limit + 1, last)
-            counted = counted or total(filters)
+        with bulkhead(), statement_timeout():
+            rows = list_quotes(filters, limit + 1, last)
+            counted = counted or count_quotes(filters)
         shown = [_shown(row) for row in rows[:limit]]
         place = rows[limit - 1].id if len(rows) > limit else None
         _answer(req, resp, self._settings, "quotes", shown, counted, place)
@@ -51,7 +51,7 @@ class Listing:
     on_head = on_get
 
 
-class OneQuote:
+class QuoteById:
     """A quote of the catalogue, with where it stands."""
 
     def __init__(self, settings: Settings) -> None:
@@ -59,9 +59,11 @@ class OneQuote:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, quote_id: str) -> None:
         """Answer the quote with an id."""
-        row = quote_with(quote_id)
-        if prefers_page(req, resp):
-            answer_quote(req, resp, self._settings, quotation_of(row), row.id, PAGE_SECONDS, f"/quotes/{row.id}")
+        row = get_quote(quote_id)
+        if prefers_html(req, resp):
+            respond_with_quote_page(
+                req, resp, self._settings, quotation_from_row(row), row.id, PAGE_SECONDS, f"/quotes/{row.id}"
+            )
             return
         resp.text = f"{_encode({**_shown(row), 'source': row.source})}\n"
         resp.set_header("Cache-Control", f"public, max-age={QUOTE_SECONDS}")
@@ -69,7 +71,7 @@ class OneQuote:
     on_head = on_get
 
 
-class Counts:
+class NameList:
     """Authors or categories, in the order of the alphabet, and how many quotes each has."""
 
     def __init__(self, settings: Settings, table: type[Author | Category], one: str, many: str) -> None:
@@ -82,7 +84,7 @@ class Counts:
         """Answer a page of them."""
         limit = _limit(req)
         last, counted = _cursor(req, str)
-        rows = counts(self._table, limit + 1, last or "")
+        rows = list_names(self._table, limit + 1, last or "")
         shown = [{self._one: row.name, "quotes": row.quotes} for row in rows[:limit]]
         place = rows[limit - 1].key if len(rows) > limit else None
         _answer(
@@ -91,7 +93,7 @@ class Counts:
             self._settings,
             self._many,
             shown,
-            counted or total_of(self._table.select(self._table.key), NAMES_COUNTED),
+            counted or count_up_to(self._table.select(self._table.key), NAMES_COUNTED),
             place,
         )
 
@@ -103,7 +105,7 @@ def _shown(row: Quote) -> dict[str, Any]:
 
 
 def _limit(req: falcon.Request) -> int:
-    limit = number(req, "limit") or USUAL_PAGE
+    limit = parse_positive_integer(req, "limit") or USUAL_PAGE
     if limit > LARGEST_PAGE:
         raise falcon.HTTPBadRequest(
             title="Invalid limit", description=f"A page has at most {LARGEST_PAGE}. Follow `next` for more."
@@ -137,7 +139,7 @@ def _address(req: falcon.Request, settings: Settings) -> str:
     """Answer the address of the first page of what was asked for."""
     said = [(name, req.get_param(name)) for name in (*_FILTERS, "limit")]
     query = "&".join(f"{name}={encode_value(value)}" for name, value in said if value)
-    return f"{own_address(req, settings)}{req.path}{'?' if query else ''}{query}"
+    return f"{public_base_url(req, settings)}{req.path}{'?' if query else ''}{query}"
 
 
 def _written(place: int | str, counted: Total) -> str:

@@ -9,11 +9,11 @@ from uuid import NAMESPACE_URL, uuid5
 
 import falcon
 
-from quoteapi.clock import Clock, midnight
-from quoteapi.http.http_cache import Rendered, answer_until_midnight
+from quoteapi.clock import Clock, start_of_day
+from quoteapi.http.http_cache import CachedBody, respond_until_midnight
 from quoteapi.http.templates import render_xml
-from quoteapi.http.urls import base_address, own_address
-from quoteapi.quotes.fallback import SteadyQuotes
+from quoteapi.http.urls import public_base_url, request_base_url
+from quoteapi.quotes.fallback import QuotesWithFallback
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.settings import Settings
 
@@ -42,7 +42,7 @@ class Entry(NamedTuple):
     quotation: Quotation
 
 
-class Format(NamedTuple):
+class FeedFormat(NamedTuple):
     """How a feed is written: its media type, and what writes it for an address of the service."""
 
     media_type: str
@@ -52,7 +52,7 @@ class Format(NamedTuple):
 class Feed:
     """The last thirty daily quotes, the newest first, written once a day for an address of the service."""
 
-    def __init__(self, written_as: Format, quotes: SteadyQuotes, settings: Settings, clock: Clock) -> None:
+    def __init__(self, written_as: FeedFormat, quotes: QuotesWithFallback, settings: Settings, clock: Clock) -> None:
         self._written_as = written_as
         self._quotes = quotes
         self._settings = settings
@@ -63,14 +63,14 @@ class Feed:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the feed, to be kept until midnight UTC; by no shared cache where its links are the client's word."""
         now = self._clock()
-        address = own_address(req, self._settings)
+        address = public_base_url(req, self._settings)
         scope = "public" if "://" in address else "private"
         if scope == "private":
-            address = base_address(req, self._settings)
+            address = request_base_url(req, self._settings)
         if len(address) > LONGEST_ADDRESS:
             address = req.root_path
         rendered = self._rendered(address, *self._days(now.date()))
-        answer_until_midnight(req, resp, rendered, now, media_type=self._written_as.media_type, scope=scope)
+        respond_until_midnight(req, resp, rendered, now, media_type=self._written_as.media_type, scope=scope)
 
     on_head = on_get
 
@@ -79,17 +79,17 @@ class Feed:
         sure = self._sure
         if sure and sure[0][0] == today:
             return sure, True
-        days, is_sure = self._quotes.of_days(today, DAYS)
+        days, is_sure = self._quotes.quotes_of_days(today, DAYS)
         if is_sure:
             self._sure = tuple(days)
         return tuple(days), is_sure
 
-    def _render(self, address: str, days: _Days, is_sure: bool) -> Rendered:
+    def _render(self, address: str, days: _Days, is_sure: bool) -> CachedBody:
         entries = [self._entry(day, quotation) for day, quotation in days]
-        return Rendered.of(self._written_as.write(address, self._id("/"), entries).encode(), is_sure)
+        return CachedBody.of(self._written_as.write(address, self._id("/"), entries).encode(), is_sure)
 
     def _entry(self, day: date, quotation: Quotation) -> Entry:
-        path, moment = f"/days/{day}", f"{midnight(day):%Y-%m-%dT%H:%M:%SZ}"
+        path, moment = f"/days/{day}", f"{start_of_day(day):%Y-%m-%dT%H:%M:%SZ}"
         return Entry(self._id(path), path, _title(quotation), moment, _html(quotation), quotation)
 
     def _id(self, path: str) -> str:
@@ -152,5 +152,5 @@ def _credit(quotation: Quotation) -> str:
     return f"{quotation.author}, {quotation.source}" if quotation.source else quotation.author
 
 
-ATOM = Format("application/atom+xml", _atom)
-JSON_FEED = Format("application/feed+json", _json_feed)
+ATOM = FeedFormat("application/atom+xml", _atom)
+JSON_FEED = FeedFormat("application/feed+json", _json_feed)

@@ -6,17 +6,17 @@ from typing import NamedTuple
 import falcon
 from peewee import DatabaseError, InterfaceError
 
-from quoteapi.clock import Clock, seconds_to_midnight
-from quoteapi.http.html import PAGE_SECONDS, answer_page, prefers_page
-from quoteapi.http.parameters import date_of
-from quoteapi.http.resources.quotes import Random
-from quoteapi.http.subscription_form import Form, _of_form
-from quoteapi.http.urls import home_of, own_address
-from quoteapi.quotes.errors import DateToCome
-from quoteapi.quotes.fallback import SteadyQuotes
+from quoteapi.clock import Clock, seconds_until_midnight
+from quoteapi.http.html import PAGE_SECONDS, prefers_html, respond_with_page
+from quoteapi.http.parameters import parse_date
+from quoteapi.http.resources.quotes import RandomQuote
+from quoteapi.http.subscription_form import SubscriptionForm, _of_form
+from quoteapi.http.urls import link_prefix, public_base_url
+from quoteapi.quotes.errors import FutureDate
+from quoteapi.quotes.fallback import QuotesWithFallback
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.settings import Settings
-from quoteapi.storage.catalogue import id_of
+from quoteapi.storage.catalogue import find_quote_id
 from quoteapi.storage.full_text_search import Filters
 
 SIZES = ((220, "in-small"), (120, "in-text"), (50, "in-large"), (0, "in-display"))
@@ -30,16 +30,16 @@ class Turn(NamedTuple):
     name: str
 
 
-class Home:
+class HomePage:
     """The page of today's quote; to programs, which do not prefer a page, a random quote."""
 
-    def __init__(self, quotes: SteadyQuotes, random: Random, settings: Settings, clock: Clock) -> None:
+    def __init__(self, quotes: QuotesWithFallback, random: RandomQuote, settings: Settings, clock: Clock) -> None:
         self._days = _Days(quotes, settings, clock)
         self._random = random
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer as the client would have it."""
-        if prefers_page(req, resp):
+        if prefers_html(req, resp):
             self._days.answer(req, resp)
         else:
             self._random.on_get(req, resp)
@@ -47,23 +47,23 @@ class Home:
     on_head = on_get
 
 
-class Day:
+class DayPage:
     """The page of a date's quote."""
 
-    def __init__(self, quotes: SteadyQuotes, settings: Settings, clock: Clock) -> None:
+    def __init__(self, quotes: QuotesWithFallback, settings: Settings, clock: Clock) -> None:
         self._days = _Days(quotes, settings, clock)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, day: str) -> None:
         """Answer the page."""
         try:
-            asked_for = date_of(day)
+            asked_for = parse_date(day)
         except ValueError as error:
             raise falcon.HTTPNotFound(
                 title="No such day", description="An address of a day ends with its date, as in /days/2026-11-22."
             ) from error
         try:
             self._days.answer(req, resp, asked_for)
-        except DateToCome as error:
+        except FutureDate as error:
             raise falcon.HTTPNotFound(
                 title="Not decided yet",
                 description="The quote of this day is not decided yet. Days begin at midnight UTC.",
@@ -81,55 +81,55 @@ class _Shown(NamedTuple):
 
 
 class _Days:
-    def __init__(self, quotes: SteadyQuotes, settings: Settings, clock: Clock) -> None:
+    def __init__(self, quotes: QuotesWithFallback, settings: Settings, clock: Clock) -> None:
         self._quotes = quotes
         self._settings = settings
         self._clock = clock
         self._today: tuple[date, _Shown] | None = None
 
     def answer(self, req: falcon.Request, resp: falcon.Response, day: date | None = None) -> None:
-        """Answer the page of a date's quote, or of today's. Raises `DateToCome`."""
+        """Answer the page of a date's quote, or of today's. Raises `FutureDate`."""
         now = self._clock()
         today = now.date()
         shown = self._of_date(day or today, today)
-        seconds = min(PAGE_SECONDS, seconds_to_midnight(now)) if shown.is_sure else 0
+        seconds = min(PAGE_SECONDS, seconds_until_midnight(now)) if shown.is_sure else 0
         path = f"/days/{day}" if day is not None else "/"
         about = {"day": day or today, **_neighbours(day or today, today)}
-        answer_quote(req, resp, self._settings, shown.quotation, shown.quote_id, seconds, path, **about)
+        respond_with_quote_page(req, resp, self._settings, shown.quotation, shown.quote_id, seconds, path, **about)
 
     def _of_date(self, day: date, today: date) -> _Shown:
         """Answer the quote of a date; today's is kept, as most people ask for that."""
         if self._today is not None and self._today[0] == day:
             return self._today[1]
-        quotation, is_sure = self._quotes.of_date(day)
+        quotation, is_sure = self._quotes.quote_of_date(day)
         shown = _Shown(quotation, _id_or_none(quotation) if is_sure else None, is_sure)
         if day == today and is_sure:
             self._today = day, shown
         return shown
 
 
-class Another:
+class AnotherQuote:
     """Leads to the page of a random quote."""
 
-    def __init__(self, quotes: SteadyQuotes, settings: Settings) -> None:
+    def __init__(self, quotes: QuotesWithFallback, settings: Settings) -> None:
         self._quotes = quotes
         self._settings = settings
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer where it is; a quote that has no page of its own is shown at once."""
-        quotation = self._quotes.random(Filters())
+        quotation = self._quotes.random_quote(Filters())
         quote_id = _id_or_none(quotation)
         if quote_id is None:
-            answer_quote(req, resp, self._settings, quotation, None, 0, "/another")
+            respond_with_quote_page(req, resp, self._settings, quotation, None, 0, "/another")
             return
         resp.status = falcon.HTTP_303
-        resp.location = f"{home_of(req, self._settings)}/quotes/{quote_id}"
+        resp.location = f"{link_prefix(req, self._settings)}/quotes/{quote_id}"
         resp.set_header("Cache-Control", "no-store")
 
     on_head = on_get
 
 
-def answer_quote(  # noqa: PLR0913, PLR0917 what such a page consists of
+def respond_with_quote_page(  # noqa: PLR0913, PLR0917 what such a page consists of
     req: falcon.Request,
     resp: falcon.Response,
     settings: Settings,
@@ -140,9 +140,9 @@ def answer_quote(  # noqa: PLR0913, PLR0917 what such a page consists of
     **about_the_day: object,
 ) -> None:
     """Answer the page of a quote, which has no id where it is not stored. `path` is where it is."""
-    base = own_address(req, settings)
+    base = public_base_url(req, settings)
     about = {"day": None, "date": "", "earlier": None, "later": Turn("/", "Today"), **about_the_day}
-    answer_page(
+    respond_with_page(
         req,
         resp,
         settings,
@@ -154,7 +154,7 @@ def answer_quote(  # noqa: PLR0913, PLR0917 what such a page consists of
         base=base if base.startswith("http") else None,
         path=path,
         **about,
-        **_of_form(settings, Form("subscribe")),
+        **_of_form(settings, SubscriptionForm("subscribe")),
     )
 
 
@@ -174,6 +174,6 @@ def _short(day: date) -> str:
 
 def _id_or_none(quotation: Quotation) -> int | None:
     try:
-        return id_of(quotation)
+        return find_quote_id(quotation)
     except (DatabaseError, InterfaceError):  # it is away: there is no page of this quote just now
         return None

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import falcon
 
 from quoteapi.clock import Clock
-from quoteapi.http.http_cache import Rendered, _caching, answer_until_midnight
-from quoteapi.http.parameters import _date_asked_for, filters_asked_for
-from quoteapi.quotes.fallback import SteadyQuotes
+from quoteapi.http.http_cache import CachedBody, _caching, respond_until_midnight
+from quoteapi.http.parameters import date_parameter, parse_filters
+from quoteapi.quotes.fallback import QuotesWithFallback
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.storage.full_text_search import Filters
 
@@ -28,19 +28,19 @@ class Answer(NamedTuple):
     headers: list[tuple[str, str]]
 
 
-class Daily:
+class DailyQuote:
     """The quote of a date, as bytes that are made once."""
 
-    def __init__(self, quotes: SteadyQuotes, clock: Clock) -> None:
+    def __init__(self, quotes: QuotesWithFallback, clock: Clock) -> None:
         self._quotes = quotes
         self._clock = clock
-        self._known: dict[date, Rendered] = {}
+        self._known: dict[date, CachedBody] = {}
         self._this_second: tuple[datetime, Answer | None] = _NEVER
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the quote of today or of `?date=`, to be kept by caches until midnight UTC."""
         now = self._clock()
-        answer_until_midnight(req, resp, self._rendered(_date_asked_for(req) or now.date()), now)
+        respond_until_midnight(req, resp, self._rendered(date_parameter(req) or now.date()), now)
 
     on_head = on_get
 
@@ -56,12 +56,12 @@ class Daily:
             self._this_second = now.replace(microsecond=0), answer
         return answer
 
-    def _rendered(self, day: date) -> "Rendered":
+    def _rendered(self, day: date) -> "CachedBody":
         rendered = self._known.get(day)
         if rendered is None:
-            quotation, is_sure = self._quotes.of_date(day)
-            rendered = Rendered.of(_body(quotation), is_sure)
-            if not rendered.is_sure:
+            quotation, is_sure = self._quotes.quote_of_date(day)
+            rendered = CachedBody.of(_body(quotation), is_sure)
+            if not rendered.is_authoritative:
                 return rendered
             if len(self._known) >= REMEMBERED_DATES:
                 self._known.clear()
@@ -70,27 +70,27 @@ class Daily:
         return rendered
 
 
-class Random:
+class RandomQuote:
     """Another quote each time."""
 
-    def __init__(self, quotes: SteadyQuotes) -> None:
+    def __init__(self, quotes: QuotesWithFallback) -> None:
         self._quotes = quotes
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer a random quote, narrowed by `?category=`, `?author=` and `?max_length=`."""
-        filters = filters_asked_for(req, "category", "author", "max_length") if req.query_string else Filters()
-        quotation = self._quotes.random(filters)
+        filters = parse_filters(req, "category", "author", "max_length") if req.query_string else Filters()
+        quotation = self._quotes.random_quote(filters)
         resp.set_header("Cache-Control", "no-store")
         resp.data = _body(quotation)
 
     on_head = on_get
 
 
-class EitherQuote:
+class QuoteByType:
     """The quote of the day or a random one, by `?type=`."""
 
-    def __init__(self, daily: Daily, random: Random) -> None:
-        self._by_type: dict[str, Daily | Random] = {"daily": daily, "random": random}
+    def __init__(self, daily: DailyQuote, random: RandomQuote) -> None:
+        self._by_type: dict[str, DailyQuote | RandomQuote] = {"daily": daily, "random": random}
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer as the resource of that type does; without a type, the quote of the day."""
@@ -104,7 +104,7 @@ class EitherQuote:
     on_head = on_get
 
 
-def _whole(rendered: Rendered, now: datetime) -> Answer:
+def _whole(rendered: CachedBody, now: datetime) -> Answer:
     of_the_body = [("content-length", str(len(rendered.body))), ("content-type", "application/json")]
     return Answer(rendered.body, _caching(rendered, now) + of_the_body)
 

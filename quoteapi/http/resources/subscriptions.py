@@ -8,20 +8,20 @@ from urllib.parse import quote
 
 import falcon
 
-from quoteapi.http.bulkhead import few_at_once
-from quoteapi.http.client_ip import client_address
-from quoteapi.http.csrf import refuse_other_sites
-from quoteapi.http.html import prefers_page
-from quoteapi.http.rate_limit import tell
-from quoteapi.http.subscription_form import SIX_DIGITS, Form, answer_form
-from quoteapi.http.urls import base_address
+from quoteapi.http.bulkhead import bulkhead
+from quoteapi.http.client_ip import client_ip
+from quoteapi.http.csrf import check_csrf
+from quoteapi.http.html import prefers_html
+from quoteapi.http.rate_limit import set_rate_limit_headers
+from quoteapi.http.subscription_form import SIX_DIGITS, SubscriptionForm, respond_with_form
+from quoteapi.http.urls import request_base_url
 from quoteapi.subscriptions.otp import DIGITS
-from quoteapi.subscriptions.phone import RIGHT_FORM, InvalidMobile, read_mobile
+from quoteapi.subscriptions.phone import MOBILE_HINT, InvalidMobile, parse_mobile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from quoteapi.container import Service
+    from quoteapi.container import Container
     from quoteapi.settings import Settings
     from quoteapi.sms.messages import Purpose
 
@@ -34,7 +34,7 @@ EXAMPLE_BODY = '{"mobile": "+919028000001"}'
 class Subscribe:
     """A code to a number first; with the code, the number is subscribed."""
 
-    def __init__(self, service: "Service") -> None:
+    def __init__(self, service: "Container") -> None:
         self._service = service
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -44,27 +44,31 @@ class Subscribe:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Send a code to `mobile` or, with its `otp`, subscribe it."""
         service, settings = self._service, self._service.settings
-        with few_at_once():
+        with bulkhead():
             mobile, otp = _said(req, settings, "subscribe")
-            address = client_address(req, settings)
+            address = client_ip(req, settings)
             if otp is None:
-                service.subscriptions.ask(mobile, "subscribe", address, service.handing, partial(tell, resp))
+                service.subscriptions.request_otp(
+                    mobile, "subscribe", address, service.dispatcher, partial(set_rate_limit_headers, resp)
+                )
                 _answer(
                     req,
                     resp,
                     settings,
-                    _sent(settings.public_url or base_address(req, settings), mobile, "subscribe"),
+                    _sent(settings.public_url or request_base_url(req, settings), mobile, "subscribe"),
                     "code",
                 )
             else:
-                service.subscriptions.confirm(mobile, otp, address, service.handing, partial(tell, resp))
+                service.subscriptions.subscribe(
+                    mobile, otp, address, service.dispatcher, partial(set_rate_limit_headers, resp)
+                )
                 _answer(req, resp, settings, SUBSCRIBED, "done")
 
 
 class Unsubscribe:
     """Leaving: at once or, where the operator wants it so, by a code too."""
 
-    def __init__(self, service: "Service") -> None:
+    def __init__(self, service: "Container") -> None:
         self._service = service
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -75,21 +79,25 @@ class Unsubscribe:
         """Unsubscribe `mobile` or, where leaving takes a code, send one first."""
         service, settings = self._service, self._service.settings
         takes_code = settings.unsubscribe_requires_otp
-        with few_at_once():
+        with bulkhead():
             mobile, otp = _said(req, settings, "unsubscribe")
-            address = client_address(req, settings)
+            address = client_ip(req, settings)
             if takes_code and otp is None:
-                service.subscriptions.ask(mobile, "unsubscribe", address, service.handing, partial(tell, resp))
+                service.subscriptions.request_otp(
+                    mobile, "unsubscribe", address, service.dispatcher, partial(set_rate_limit_headers, resp)
+                )
                 _answer(
                     req,
                     resp,
                     settings,
-                    _sent(settings.public_url or base_address(req, settings), mobile, "unsubscribe"),
+                    _sent(settings.public_url or request_base_url(req, settings), mobile, "unsubscribe"),
                     "code",
                 )
             else:
                 code = otp if takes_code else None
-                service.subscriptions.leave(mobile, address, service.handing, code, partial(tell, resp))
+                service.subscriptions.unsubscribe(
+                    mobile, address, service.dispatcher, code, partial(set_rate_limit_headers, resp)
+                )
                 _answer(req, resp, settings, UNSUBSCRIBED, "done")
 
 
@@ -101,15 +109,15 @@ def _show_form_or(
     purpose: "Purpose",
 ) -> None:
     """Show a browser the form with what its address says filled in: a link must not send an SMS, nor end anything."""
-    if not prefers_page(req, resp):
+    if not prefers_html(req, resp):
         act(req, resp)
         return
     mobile, otp = (_text(dict(req.params), name) or "" for name in ("mobile", "otp"))
     step: Literal["mobile", "code"] = "mobile"
     if otp:
         with suppress(InvalidMobile):  # of nothing but a number does a page say that a code was sent there
-            mobile, step = read_mobile(mobile), "code"
-    answer_form(req, resp, settings, Form(purpose, step, mobile, otp))
+            mobile, step = parse_mobile(mobile), "code"
+    respond_with_form(req, resp, settings, SubscriptionForm(purpose, step, mobile, otp))
 
 
 def _said(req: falcon.Request, settings: "Settings", purpose: "Purpose") -> tuple[str, str | None]:
@@ -117,13 +125,13 @@ def _said(req: falcon.Request, settings: "Settings", purpose: "Purpose") -> tupl
 
     What was read is kept for the page of an error, which shows it again.
     """
-    refuse_other_sites(req, settings)
+    check_csrf(req, settings)
     fields = _fields(req)
-    req.context.form = Form(purpose, "mobile", _text(fields, "mobile") or "")
+    req.context.form = SubscriptionForm(purpose, "mobile", _text(fields, "mobile") or "")
     mobile = _mobile(fields)
     has_a_code = fields.get("otp") is not None or "again" in fields
     step: Literal["mobile", "code"] = "code" if has_a_code else "mobile"
-    req.context.form = Form(purpose, step, mobile, _text(fields, "otp") or "")
+    req.context.form = SubscriptionForm(purpose, step, mobile, _text(fields, "otp") or "")
     return mobile, _otp(fields)
 
 
@@ -160,11 +168,11 @@ def _text(fields: dict[str, Any], name: str) -> str | None:
 
 def _mobile(fields: dict[str, Any]) -> str:
     try:
-        return read_mobile(_text(fields, "mobile") or "")
+        return parse_mobile(_text(fields, "mobile") or "")
     except InvalidMobile as error:
         raise falcon.HTTPBadRequest(
             title="Invalid mobile",
-            description=f"{error} {RIGHT_FORM}",
+            description=f"{error} {MOBILE_HINT}",
         ) from None
 
 
@@ -198,8 +206,8 @@ def _answer(
     step: Literal["code", "done"],
 ) -> None:
     """Say what was done: to a program by a message, to a browser by the page of the next step."""
-    if prefers_page(req, resp):
-        answer_form(req, resp, settings, req.context.form._replace(step=step))
+    if prefers_html(req, resp):
+        respond_with_form(req, resp, settings, req.context.form._replace(step=step))
         return
     resp.text = f"{json.dumps({'message': message})}\n"
     resp.set_header("Cache-Control", "no-store")

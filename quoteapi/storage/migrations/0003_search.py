@@ -4,7 +4,7 @@ from typing import Any
 
 from peewee import SQL, CharField, IntegerField, Model, SqliteDatabase, TextField, fn
 
-from quoteapi.storage.full_text_search import words_of
+from quoteapi.storage.full_text_search import search_tokens
 
 BATCH = 500
 
@@ -48,7 +48,7 @@ def up(migrator: object, db: Any) -> None:  # noqa: ANN401
     last = 0
     while rows := list(Quote.select().where(Quote.id > last).order_by(Quote.id).limit(BATCH)):
         for row in rows:
-            row.words = words_of(row)
+            row.words = search_tokens(row)
         Quote.bulk_update(rows, [Quote.words])  # type: ignore[no-untyped-call]
         last = rows[-1].id
 
@@ -65,7 +65,7 @@ def up(migrator: object, db: Any) -> None:  # noqa: ANN401
         db.execute_sql(statement)
 
 
-# The words are made ready by `words_of`: a token ends at a space, and nowhere else. FTS5's ASCII tokenizer takes all
+# The words are made ready by `search_tokens`: a token ends at a space, and nowhere else. FTS5's ASCII tokenizer takes all
 # that is not ASCII for letters; "=" is in what no word has.
 _ON_SQLITE = (
     "CREATE VIRTUAL TABLE quote_search"

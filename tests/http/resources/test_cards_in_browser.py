@@ -9,7 +9,7 @@ from quoteapi.http.resources.cards import card
 from quoteapi.quotes.bundled_catalogue import read_catalogue
 from quoteapi.quotes.quotation import Quotation
 from tests.helpers.browser import Arrive, Manner, a_browser_or_skip
-from tests.helpers.data import ALCOTT, KABIR, ZOLA, on_a_file
+from tests.helpers.data import ALCOTT, KABIR, ZOLA, sqlite_only
 
 a_browser_or_skip()
 
@@ -79,7 +79,7 @@ def test_whatever_is_quoted_stays_on_its_card(browser: Browser, quotation: Quota
     assert wrong(browser, [fitting], font) == []
 
 
-@on_a_file
+@sqlite_only
 @pytest.mark.parametrize(("dark", "paper"), [(False, "rgb(251, 248, 242)"), (True, "rgb(25, 22, 19)")])
 def test_a_card_is_light_or_dark_as_the_reader_is_and_its_policy_lets_its_style_be(
     arrive: Arrive, dark: bool, paper: str
@@ -88,7 +88,7 @@ def test_a_card_is_light_or_dark_as_the_reader_is_and_its_policy_lets_its_style_
     assert page.evaluate("getComputedStyle(document.querySelector('.paper')).fill") == paper
 
 
-@on_a_file
+@sqlite_only
 def test_a_page_of_another_site_shows_a_card(arrive: Arrive) -> None:
     visitor = arrive()
     page = visitor.page

@@ -8,11 +8,11 @@ import requests
 
 from quoteapi.settings import Settings
 from quoteapi.storage import catalogue
-from quoteapi.storage.catalogue import keep, keep_all
-from tests.conftest import Service
-from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, ZOLA, file_of, numbered, on_a_file
-from tests.helpers.http import assert_problem, serve_under
-from tests.helpers.sql import counted_statements
+from quoteapi.storage.catalogue import store_quotation, store_quotations
+from tests.conftest import Serve
+from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, ZOLA, database_file, numbered_quotations, sqlite_only
+from tests.helpers.http import assert_problem, serve_under_prefix
+from tests.helpers.sql import record_sql
 
 PATHS = ["/quotes", "/quotes?q=rocks", "/quotes/1", "/authors", "/categories"]
 SHOWN = [
@@ -48,8 +48,8 @@ def cursor(said: object) -> str:
 # ---- /quotes
 
 
-def test_the_catalogue_is_listed_the_newest_first(service: Service) -> None:
-    base = service()
+def test_the_catalogue_is_listed_the_newest_first(serve: Serve) -> None:
+    base = serve()
     answer = get(f"{base}/quotes")
     assert answer.status_code == 200
     assert answer.json() == {"quotes": SHOWN, "total": 3, "total_relation": "eq", "next": None}
@@ -59,11 +59,11 @@ def test_the_catalogue_is_listed_the_newest_first(service: Service) -> None:
 
 
 @pytest.mark.parametrize(("query", "sizes"), [("", [20, 20, 11]), ("?limit=100", [51]), ("?limit=25", [25, 25, 1])])
-def test_page_by_page_each_quote_comes_once_and_is_counted_once(service: Service, query: str, sizes: list[int]) -> None:
-    base = service()
-    keep_all(numbered(48), NOON)
+def test_page_by_page_each_quote_comes_once_and_is_counted_once(serve: Serve, query: str, sizes: list[int]) -> None:
+    base = serve()
+    store_quotations(numbered_quotations(48), NOON)
     for narrowed, fitting in ((query, range(51, 0, -1)), (f"{query or '?'}&q=quote+number", range(51, 3, -1))):
-        with counted_statements() as statements:
+        with record_sql() as statements:
             answers = pages(f"{base}/quotes{narrowed}")
         assert [one for answer in answers for one in ids(answer)] == list(fitting)
         assert answers[0].json()["total"] == len(fitting)
@@ -72,18 +72,18 @@ def test_page_by_page_each_quote_comes_once_and_is_counted_once(service: Service
 
 
 def test_what_is_too_many_to_count_is_at_least_so_many_on_each_page(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalogue, "COUNTED", 2)
+    monkeypatch.setattr(catalogue, "COUNT_LIMIT", 2)
     monkeypatch.setattr("quoteapi.http.resources.catalogue.NAMES_COUNTED", 2)
-    base = service()
+    base = serve()
     for path in ("/quotes?min_length=1&limit=2", "/authors?limit=2"):
         answers = pages(f"{base}{path}")
         assert [(one.json()["total"], one.json()["total_relation"]) for one in answers] == [(2, "gte")] * 2
 
 
-def test_filters_narrow_the_listing_and_what_is_none_does_not(service: Service) -> None:
-    base = service()
+def test_filters_narrow_the_listing_and_what_is_none_does_not(serve: Serve) -> None:
+    base = serve()
     for query, expected in {
         "q=rocks": [2],
         "q=rocks+OR+busy": [2, 1],
@@ -103,9 +103,9 @@ def test_filters_narrow_the_listing_and_what_is_none_does_not(service: Service) 
         assert (answer.status_code, ids(answer), answer.json()["total"]) == (200, expected, len(expected)), query
 
 
-def test_the_links_say_again_what_was_asked_for_and_nothing_else(service: Service) -> None:
-    base = service()
-    keep_all(numbered(3), NOON)
+def test_the_links_say_again_what_was_asked_for_and_nothing_else(serve: Serve) -> None:
+    base = serve()
+    store_quotations(numbered_quotations(3), NOON)
     answer = get(f"{base}/quotes/?utm=1&limit=2&author=&q=%22number%22+%2Bmany%26%C3%A9*+OR+quote&min_length=3")
     first = f"{base}/quotes?q=%22number%22%20%2Bmany%26%C3%A9%2A%20OR%20quote&min_length=3&limit=2"
     assert answer.links["first"]["url"] == first
@@ -113,8 +113,8 @@ def test_the_links_say_again_what_was_asked_for_and_nothing_else(service: Servic
     assert (ids(answer), ids(get(urljoin(base, answer.json()["next"])))) == ([6, 5], [4])
 
 
-def test_a_search_that_was_typed_into_curl_as_it_is_finds_its_quotes(service: Service) -> None:
-    host, port = service().removeprefix("http://").split(":")
+def test_a_search_that_was_typed_into_curl_as_it_is_finds_its_quotes(serve: Serve) -> None:
+    host, port = serve().removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as connection:
         connection.sendall("GET /quotes?q=vérité*&author=Émile%20zola HTTP/1.0\r\n\r\n".encode())
         answer = b"".join(iter(lambda: connection.recv(65_536), b""))
@@ -122,8 +122,8 @@ def test_a_search_that_was_typed_into_curl_as_it_is_finds_its_quotes(service: Se
     assert b"/quotes?q=v%C3%A9rit%C3%A9%2A&author=%C3%89mile%20zola>; rel=first" in answer
 
 
-def test_what_is_wrong_is_told_its_form(service: Service) -> None:
-    base = service()
+def test_what_is_wrong_is_told_its_form(serve: Serve) -> None:
+    base = serve()
     for name, detail, wrong in (
         ("limit", "?limit=20", ("0", "-1", "1.5", "ten", "٣", "+5", "%00")),
         ("limit", "at most 100", ("101", "9" * 5_000)),
@@ -136,8 +136,8 @@ def test_what_is_wrong_is_told_its_form(service: Service) -> None:
             assert_problem(get(f"{base}/quotes?{name}={value}"), 400, f"Invalid {name}", detail)
 
 
-def test_whatever_is_searched_for_is_never_an_error(service: Service) -> None:
-    base = service()
+def test_whatever_is_searched_for_is_never_an_error(serve: Serve) -> None:
+    base = serve()
     for typed in ("%00", "%FF%FE", "%ED%A0%80", "%E2%9D%A4", "'; DROP TABLE quote", '"' * 200, "(" * 200):
         assert get(f"{base}/quotes?q={typed}").status_code == 200, typed
 
@@ -154,18 +154,18 @@ FORGED: dict[str, tuple[object, ...]] = {
 }
 
 
-def test_a_cursor_that_is_none_is_refused(service: Service) -> None:
-    base = service()
+def test_a_cursor_that_is_none_is_refused(serve: Serve) -> None:
+    base = serve()
     for path, forged in FORGED.items():
         for written in (*map(cursor, forged), "nonsense", "a", "é", "%00", "%25", "=", cursor([2, 3, True])[:-3]):
             answer = get(f"{base}{path}?cursor={written}")
             assert_problem(answer, 400, "Invalid cursor", "as `next` of the page before has it")
 
 
-def test_a_new_quote_is_found_at_once_and_shifts_no_page(service: Service) -> None:
-    base = service()
+def test_a_new_quote_is_found_at_once_and_shifts_no_page(serve: Serve) -> None:
+    base = serve()
     first = get(f"{base}/quotes?limit=2")
-    keep(KABIR, NOON)
+    store_quotation(KABIR, NOON)
     second = get(urljoin(base, first.json()["next"]))
     assert ids(first) + ids(second) == [3, 2, 1]
     assert second.json()["total"] == 3, "as it was when the first page was asked for"
@@ -178,8 +178,8 @@ def test_a_new_quote_is_found_at_once_and_shifts_no_page(service: Service) -> No
 # ---- /quotes/<id>
 
 
-def test_a_quote_has_an_address_that_says_where_it_stands(service: Service) -> None:
-    base = service()
+def test_a_quote_has_an_address_that_says_where_it_stands(serve: Serve) -> None:
+    base = serve()
     assert get(f"{base}/quotes/1").json() == {**SHOWN[2], "source": ALCOTT.source}
     for unknown in ("0", "-1", "4", "9" * 9, "9" * 5_000, "one", "1.0", "1e0", "+1", "%201", "１", "٣", "%00"):
         assert_problem(get(f"{base}/quotes/{unknown}"), 404, "No quote found", "GET /quotes lists them with their ids")
@@ -197,13 +197,13 @@ def test_a_quote_has_an_address_that_says_where_it_stands(service: Service) -> N
     ],
 )
 def test_authors_and_categories_are_counted_in_the_order_of_the_alphabet(
-    service: Service, one: str, many: str, expected: dict[str, int]
+    serve: Serve, one: str, many: str, expected: dict[str, int]
 ) -> None:
-    base = service()
+    base = serve()
     homer = ALCOTT._replace(author="Homer", category="War")
-    keep_all([KABIR, homer, homer._replace(quote="Sing!", author="HOMER", category="war")], NOON)
+    store_quotations([KABIR, homer, homer._replace(quote="Sing!", author="HOMER", category="war")], NOON)
     for limit, statements_expected in ((2, 4), (20, 2)):
-        with counted_statements() as statements:
+        with record_sql() as statements:
             answers = pages(f"{base}/{many}?limit={limit}")
         shown = [(row[one], row["quotes"]) for answer in answers for row in answer.json()[many]]
         assert shown == list(expected.items())
@@ -220,8 +220,8 @@ def test_authors_and_categories_are_counted_in_the_order_of_the_alphabet(
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_programs_pages_and_caches_get_what_they_need(service: Service, path: str) -> None:
-    base = service(CORS_ORIGINS="*")
+def test_programs_pages_and_caches_get_what_they_need(serve: Serve, path: str) -> None:
+    base = serve(CORS_ORIGINS="*")
     answer = get(f"{base}{path}")
     assert answer.headers["Cache-Control"] == f"public, max-age={86_400 if path == '/quotes/1' else 60}"
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
@@ -240,22 +240,22 @@ def test_programs_pages_and_caches_get_what_they_need(service: Service, path: st
 
 @pytest.mark.parametrize("public", ["", "https://quotes.example/production"])
 def test_links_have_the_stage_and_no_host_that_a_client_could_name(
-    service: Service, monkeypatch: pytest.MonkeyPatch, public: str
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, public: str
 ) -> None:
-    serve_under(monkeypatch, "/production")
-    base = service(TRUSTED_PROXIES="127.0.0.0/8", PUBLIC_URL=public)
+    serve_under_prefix(monkeypatch, "/production")
+    base = serve(TRUSTED_PROXIES="127.0.0.0/8", PUBLIC_URL=public)
     answer = get(f"{base}/quotes?limit=1", X_Forwarded_Host="evil.example", Forwarded="host=evil.example", Host="evil")
     first = f"{public or '/production'}/quotes?limit=1"
     assert answer.links["first"]["url"] == first
     assert answer.json()["next"].startswith(f"{first}&cursor=")
 
 
-@on_a_file
+@sqlite_only
 def test_while_the_database_is_gone_quotes_go_on_and_the_catalogue_says_when_to_come_back(
-    service: Service, settings: Settings
+    serve: Serve, settings: Settings
 ) -> None:
-    base = service()
-    for file in file_of(settings).parent.glob("working.db*"):
+    base = serve()
+    for file in database_file(settings).parent.glob("working.db*"):
         file.unlink()
     for path in PATHS:
         answer = get(f"{base}{path}")

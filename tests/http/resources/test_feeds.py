@@ -15,18 +15,18 @@ import pytest
 import requests
 from falcon import testing
 
-from quoteapi.http.resources.feeds import ATOM, DAYS, JSON_FEED, Feed, Format
-from quoteapi.quotes.daily_schedule import scheduled_id
-from quoteapi.quotes.fallback import SteadyQuotes
+from quoteapi.http.resources.feeds import ATOM, DAYS, JSON_FEED, Feed, FeedFormat
+from quoteapi.quotes.daily_schedule import scheduled_quote_id
+from quoteapi.quotes.fallback import QuotesWithFallback
 from quoteapi.quotes.quotation import Quotation
-from quoteapi.quotes.service import Quotes
+from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings
 from quoteapi.storage.models import DailyQuote, Quote
-from tests.conftest import Service
-from tests.helpers.clock import StoppedClock
-from tests.helpers.data import AUSTEN, KABIR, ZOLA, file_of, on_a_file
-from tests.helpers.http import assert_problem, serve_under
-from tests.helpers.sql import counted_statements
+from tests.conftest import Serve
+from tests.helpers.clock import FakeClock
+from tests.helpers.data import AUSTEN, KABIR, ZOLA, database_file, sqlite_only
+from tests.helpers.http import assert_problem, serve_under_prefix
+from tests.helpers.sql import record_sql
 
 DAY = timedelta(days=1)
 PATHS = ["/feed.xml", "/feed.json"]
@@ -79,16 +79,16 @@ def ids(base: str) -> list[str]:
 
 
 @pytest.fixture
-def with_nasty_quotes(settings: Settings, shipped: Callable[[list[Quotation]], Path], tmp_path: Path) -> None:
+def with_nasty_quotes(settings: Settings, bundled_catalogue: Callable[[list[Quotation]], Path], tmp_path: Path) -> None:
     (tmp_path / "shipped.db").unlink()
-    shipped(NASTY)
+    bundled_catalogue(NASTY)
 
 
 # ---- what is in a feed
 
 
-def test_the_feeds_have_the_daily_quotes_of_thirty_days_the_newest_first(service: Service, clock: StoppedClock) -> None:
-    base = service()
+def test_the_feeds_have_the_daily_quotes_of_thirty_days_the_newest_first(serve: Serve, clock: FakeClock) -> None:
+    base = serve()
     days = [clock().date() - n * DAY for n in range(30)]
     daily = [get(f"{base}/daily?date={day}").json() for day in days]
     shown = get(f"{base}/feed.json").json()["items"]
@@ -105,8 +105,8 @@ def test_the_feeds_have_the_daily_quotes_of_thirty_days_the_newest_first(service
     assert [text(entry, "published") for entry in read] == [item["date_published"] for item in shown]
 
 
-def test_the_atom_feed_keeps_the_rules_of_rfc_4287(service: Service) -> None:
-    base = service()
+def test_the_atom_feed_keeps_the_rules_of_rfc_4287(serve: Serve) -> None:
+    base = serve()
     answer = get(f"{base}/feed.xml")
     assert answer.headers["Content-Type"] == "application/atom+xml"
     assert answer.content.startswith(
@@ -135,8 +135,8 @@ def test_the_atom_feed_keeps_the_rules_of_rfc_4287(service: Service) -> None:
     assert len(set(told)) == 31
 
 
-def test_the_json_feed_keeps_the_rules_of_version_1_1(service: Service) -> None:
-    base = service()
+def test_the_json_feed_keeps_the_rules_of_version_1_1(serve: Serve) -> None:
+    base = serve()
     answer = get(f"{base}/feed.json")
     assert answer.headers["Content-Type"] == "application/feed+json"
     feed = answer.json()
@@ -165,8 +165,8 @@ def assert_item(item: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("with_nasty_quotes")
-def test_whatever_a_quote_says_readers_show_it_as_it_is(service: Service) -> None:
-    base = service()
+def test_whatever_a_quote_says_readers_show_it_as_it_is(serve: Serve) -> None:
+    base = serve()
     by_text = {quotation.quote: quotation for quotation in NASTY}
     feed = entries(atom(get(f"{base}/feed.xml")))
     read = feedparser.parse(get(f"{base}/feed.xml").content)
@@ -189,10 +189,10 @@ def test_whatever_a_quote_says_readers_show_it_as_it_is(service: Service) -> Non
         assert text(entry, "title") == f"{quotation.author}: {quotation.quote}"
 
 
-@pytest.mark.usefixtures("store")
-def test_characters_that_xml_refuses_break_no_feed_even_where_they_were_stored(service: Service) -> None:
+@pytest.mark.usefixtures("open_database")
+def test_characters_that_xml_refuses_break_no_feed_even_where_they_were_stored(serve: Serve) -> None:
     Quote.update(quote="a\ufffe b\uffff c\x0b", author="D\x1b").execute()
-    base = service()
+    base = serve()
     assert {text(entry, "title") for entry in entries(atom(get(f"{base}/feed.xml")))} == {"D: a b c"}
     assert feedparser.parse(get(f"{base}/feed.xml").content).bozo is False
 
@@ -209,79 +209,77 @@ def test_characters_that_xml_refuses_break_no_feed_even_where_they_were_stored(s
         (f"Oh {'x' * 90}", f"A: Oh {'x' * 77}…"),
     ],
 )
-@on_a_file
+@sqlite_only
 def test_a_title_is_the_author_and_as_many_whole_words_as_fit(
-    service: Service, store: None, quote: str, title: str
+    serve: Serve, open_database: None, quote: str, title: str
 ) -> None:
     Quote.update(quote=quote, author="A").execute()
-    assert get(f"{service()}/feed.json").json()["items"][0]["title"] == title
+    assert get(f"{serve()}/feed.json").json()["items"][0]["title"] == title
 
 
 # ---- how long it is kept
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_feed_may_be_kept_until_midnight_and_who_has_it_is_told_so(
-    service: Service, clock: StoppedClock, path: str
-) -> None:
-    base = service()
+def test_a_feed_may_be_kept_until_midnight_and_who_has_it_is_told_so(serve: Serve, clock: FakeClock, path: str) -> None:
+    base = serve()
     answer = get(f"{base}{path}")
     assert answer.headers["Cache-Control"] == "public, max-age=43200"
-    clock.pass_by(hours=11)
+    clock.advance(hours=11)
     etag = answer.headers["ETag"]
     known = get(f"{base}{path}", If_None_Match=etag)
     assert (known.status_code, known.content, known.headers["ETag"]) == (304, b"", etag)
     assert known.headers["Cache-Control"] == "public, max-age=3600"
-    clock.pass_by(hours=1)
+    clock.advance(hours=1)
     tomorrow = get(f"{base}{path}", If_None_Match=etag)
     assert (tomorrow.status_code, tomorrow.headers["Cache-Control"]) == (200, "public, max-age=86400")
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_head_has_the_headers_of_a_feed_and_no_body(service: Service, path: str) -> None:
-    base = service()
+def test_head_has_the_headers_of_a_feed_and_no_body(serve: Serve, path: str) -> None:
+    base = serve()
     answer, head = get(f"{base}{path}"), requests.head(f"{base}{path}", timeout=5)
     assert (head.status_code, head.content) == (200, b"")
     for name in ("Content-Type", "Content-Length", "ETag", "Cache-Control"):
         assert head.headers[name] == answer.headers[name]
 
 
-def test_the_next_day_adds_one_entry_and_leaves_the_others_as_they_were(service: Service, clock: StoppedClock) -> None:
-    base = service()
+def test_the_next_day_adds_one_entry_and_leaves_the_others_as_they_were(serve: Serve, clock: FakeClock) -> None:
+    base = serve()
     today = [ET.tostring(entry).strip() for entry in entries(atom(get(f"{base}/feed.xml")))]
-    clock.pass_by(days=1)
+    clock.advance(days=1)
     tomorrow = [ET.tostring(entry).strip() for entry in entries(atom(get(f"{base}/feed.xml")))]
     assert tomorrow[0] != today[0]
     assert tomorrow[1:] == today[:-1]
 
 
-@on_a_file
+@sqlite_only
 def test_while_the_database_is_away_a_feed_is_kept_for_seconds_and_not_remembered(
-    service: Service, settings: Settings, clock: StoppedClock
+    serve: Serve, settings: Settings, clock: FakeClock
 ) -> None:
-    base = service()
+    base = serve()
     yesterday = clock().date() - DAY
-    other = Quote.get(Quote.id != scheduled_id(yesterday))
+    other = Quote.get(Quote.id != scheduled_quote_id(yesterday))
     DailyQuote.create(date=yesterday, quote=other)
-    working = file_of(settings)
+    working = database_file(settings)
     away = working.with_suffix(".away")
     working.rename(away)
     answers = [get(f"{base}{path}") for path in PATHS]
     assert [answer.headers["Cache-Control"] for answer in answers] == ["public, max-age=10"] * 2
     away.rename(working)
-    clock.pass_by(seconds=11)
+    clock.advance(seconds=11)
     assert answers[1].json()["items"][1]["title"] != f"{other.author}: {other.quote}"
     again = [get(f"{base}{path}") for path in PATHS]
     assert [answer.headers["Cache-Control"] for answer in again] == ["public, max-age=43189"] * 2
     assert again[1].json()["items"][1]["title"] == f"{other.author}: {other.quote}"
 
 
-def test_a_feed_asks_the_database_in_five_statements_when_cold_and_never_when_warm(service: Service) -> None:
-    base = service()
+def test_a_feed_asks_the_database_in_five_statements_when_cold_and_never_when_warm(serve: Serve) -> None:
+    base = serve()
     get(f"{base}/daily")
-    with counted_statements() as cold:
+    with record_sql() as cold:
         get(f"{base}/feed.xml")
-    with counted_statements() as warm:
+    with record_sql() as warm:
         get(f"{base}/feed.xml")
         get(f"{base}/feed.xml", Host="other.example")
         get(f"{base}/feed.xml?x=1")
@@ -290,11 +288,11 @@ def test_a_feed_asks_the_database_in_five_statements_when_cold_and_never_when_wa
 
 
 def test_an_empty_catalogue_has_no_feed(
-    service: Service, shipped: Callable[[list[Quotation]], Path], tmp_path: Path
+    serve: Serve, bundled_catalogue: Callable[[list[Quotation]], Path], tmp_path: Path
 ) -> None:
     (tmp_path / "shipped.db").unlink()
-    shipped([])
-    base = service()
+    bundled_catalogue([])
+    base = serve()
     for path in PATHS:
         assert_problem(get(f"{base}{path}"), 404, "No quote found", "The catalogue has no quotes.")
 
@@ -302,25 +300,25 @@ def test_an_empty_catalogue_has_no_feed(
 # ---- at what address
 
 
-def test_an_entry_is_known_by_the_same_id_at_each_address_and_from_request_to_request(service: Service) -> None:
-    base = service()
+def test_an_entry_is_known_by_the_same_id_at_each_address_and_from_request_to_request(serve: Serve) -> None:
+    base = serve()
     told = ids(base)
-    assert ids(base) == ids(service()) == told
+    assert ids(base) == ids(serve()) == told
     assert ids(base.replace("127.0.0.1", "localhost")) == told
 
 
-def test_with_its_own_address_set_a_service_has_ids_of_its_own_whatever_it_is_called(service: Service) -> None:
-    told = ids(service(PUBLIC_URL="https://quotes.example.org"))
-    other = service(PUBLIC_URL="https://quotes.example.org")
+def test_with_its_own_address_set_a_service_has_ids_of_its_own_whatever_it_is_called(serve: Serve) -> None:
+    told = ids(serve(PUBLIC_URL="https://quotes.example.org"))
+    other = serve(PUBLIC_URL="https://quotes.example.org")
     assert ids(other.replace("127.0.0.1", "localhost")) == told
-    assert not set(told) & set(ids(service(PUBLIC_URL="https://other.example.org")))
-    assert not set(told) & set(ids(service()))
+    assert not set(told) & set(ids(serve(PUBLIC_URL="https://other.example.org")))
+    assert not set(told) & set(ids(serve()))
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_every_address_in_a_feed_is_that_of_the_service(service: Service, path: str) -> None:
+def test_every_address_in_a_feed_is_that_of_the_service(serve: Serve, path: str) -> None:
     for public in ("", "https://quotes.example.org/api"):
-        base = service(PUBLIC_URL=public)
+        base = serve(PUBLIC_URL=public)
         named = set(re.findall(r"https?://[^/\"<]+", get(f"{base}{path}").text.replace('\\"', '"')))
         known = {"http://www.w3.org", "https://jsonfeed.org"}
         assert named - known == {public.removesuffix("/api") or base}
@@ -336,12 +334,12 @@ def test_every_address_in_a_feed_is_that_of_the_service(service: Service, path: 
         ({"TRUSTED_PROXIES": "127.0.0.0/8", "PUBLIC_URL": "https://q.example"}, "https://q.example", "public"),
     ],
 )
-@on_a_file
+@sqlite_only
 def test_under_a_stage_and_behind_a_proxy_links_lead_home_and_no_cache_keeps_what_a_client_made_up(
-    service: Service, monkeypatch: pytest.MonkeyPatch, more: dict[str, str], address: str, scope: str
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, more: dict[str, str], address: str, scope: str
 ) -> None:
-    serve_under(monkeypatch, "/production")
-    base = service(**more)
+    serve_under_prefix(monkeypatch, "/production")
+    base = serve(**more)
     asked = {"Host": "found.example", "X-Forwarded-Host": "asked.example", "X-Forwarded-Proto": "https"}
     for path in PATHS:
         answer = get(f"{base}{path}", **asked)
@@ -351,12 +349,12 @@ def test_under_a_stage_and_behind_a_proxy_links_lead_home_and_no_cache_keeps_wha
     assert answer.json()["items"][0]["url"] == f"{address}/days/2026-11-22"
 
 
-@on_a_file
+@sqlite_only
 @pytest.mark.parametrize("form", [ATOM, JSON_FEED])
 def test_hosts_that_a_stranger_makes_up_fill_no_memory(
-    settings: Settings, quotes: Quotes, clock: StoppedClock, form: Format
+    settings: Settings, quotes: QuoteService, clock: FakeClock, form: FeedFormat
 ) -> None:
-    feed = Feed(form, SteadyQuotes(quotes, clock, random.Random(1)), settings, clock)
+    feed = Feed(form, QuotesWithFallback(quotes, clock, random.Random(1)), settings, clock)
     app: falcon.App[falcon.Request, falcon.Response] = falcon.App()
     app.add_route("/feed", feed)
     client = testing.TestClient(app)
@@ -369,9 +367,9 @@ def test_hosts_that_a_stranger_makes_up_fill_no_memory(
     assert client.simulate_get("/feed", headers={"Host": f"{'x' * 200}:8000"}).text.count("x" * 200) > DAYS
 
 
-@on_a_file
-def test_a_host_that_is_no_name_stays_text(service: Service) -> None:
-    base = service()
+@sqlite_only
+def test_a_host_that_is_no_name_stays_text(serve: Serve) -> None:
+    base = serve()
     for host in ('"><script>', "a&b", "a\x01b\x0c", "]]>", "é\xff".encode().decode("latin-1")):
         read = feedparser.parse(get(f"{base}/feed.xml", Host=host).content)
         assert (read.bozo, len(read.entries)) == (False, 30), host
