@@ -11,8 +11,8 @@ SHORTEST_SECRET = 32
 FEWEST_CHARACTERS = 10
 """How many different ones a secret has."""
 MOST_DIGITS = 8
-HOW_TO_MAKE_A_SECRET = (  # noqa: S105 it is none
-    "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+HOW_TO_MAKE_A_SECRET = (
+    "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"  # noqa: S105 it is none
 )
 ANY_REGION = "*"
 AWS_REGION = r"[a-z]{2,5}(-[a-z]+)+-\d"
