@@ -1,4 +1,4 @@
-"""The command `quoteapi`."""
+"""The command `quoteapi`: importing a module registers its commands."""
 
 from quoteapi.cli import completion, db, doctor, quotes, serve, sms, subscribers
 from quoteapi.cli.root import main

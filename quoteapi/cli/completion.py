@@ -15,7 +15,7 @@ def completion(shell: str) -> None:
     bash, in ~/.bashrc:  eval "$(quoteapi completion bash)"
     zsh, in ~/.zshrc:    eval "$(quoteapi completion zsh)"
     fish:                quoteapi completion fish | source
-    """  # noqa: D301 the backspace tells click to leave the lines as they are
+    """  # noqa: D301 the backspace makes click keep the line breaks
     completer = get_completion_class(shell)
     assert completer is not None
     click.echo(completer(main, {}, "quoteapi", "_QUOTEAPI_COMPLETE").source())

@@ -1,14 +1,22 @@
 """The command `quoteapi doctor`."""
 
-import json
 import sys
 from pathlib import Path
 
 import click
 
-from quoteapi.cli import service_checks
+from quoteapi.cli.output import print_json
 from quoteapi.cli.root import EXIT_FAILED, as_json, main
+from quoteapi.cli.service_checks import check_service
 from quoteapi.deploy import zappa_settings
+from quoteapi.deploy.check import Check
+from quoteapi.deploy.stage_checks import check_stage
+
+_MARKS = {
+    "ok": click.style("✓", fg="green"),
+    "advice": click.style("!", fg="yellow"),
+    "wrong": click.style("✗", fg="red"),
+}
 
 
 @main.command("doctor")
@@ -23,20 +31,18 @@ def doctor_(stage: str | None, env_file: Path | None, *, as_json: bool) -> None:
     """Look at everything the service needs, and say what to do about what is wrong."""
     if env_file is not None and stage is None:
         raise click.UsageError("--env-file goes with --stage.")
-    checks = (
-        zappa_settings.check_stage(zappa_settings.ZAPPA_SETTINGS, stage, env_file)
-        if stage
-        else service_checks.check_service()
-    )
-    found = []
-    for check in checks:
-        found.append(check)
-        if not as_json:
-            mark, color = {"ok": ("✓", "green"), "advice": ("!", "yellow"), "wrong": ("✗", "red")}[check.state]
-            click.echo(f"{click.style(mark, fg=color)} {check.name:<12} {check.found}")
-            if check.state != "ok" and check.to_do:
-                click.echo(f"  {'':<12} {check.to_do}")
+    checks = []
+    for check in check_stage(zappa_settings.ZAPPA_SETTINGS, stage, env_file) if stage else check_service():
+        checks.append(check)
+        if not as_json:  # each at once, as some take seconds
+            _print_check(check)
     if as_json:
-        click.echo(json.dumps([check._asdict() for check in found], ensure_ascii=False, indent=2))
-    if any(check.state == "wrong" for check in found):
+        print_json([check._asdict() for check in checks])
+    if any(check.state == "wrong" for check in checks):
         sys.exit(EXIT_FAILED)
+
+
+def _print_check(check: Check) -> None:
+    click.echo(f"{_MARKS[check.state]} {check.name:<12} {check.found}")
+    if check.state != "ok" and check.to_do:
+        click.echo(f"  {'':<12} {check.to_do}")

@@ -1,12 +1,10 @@
 """Commands for SMS."""
 
-import json
-
 import click
 
 from quoteapi import clock
-from quoteapi.cli.output import silence_console_gateway
-from quoteapi.cli.root import MOST, CommandFailed, as_json, main, open_container
+from quoteapi.cli.output import print_json, silence_console_gateway
+from quoteapi.cli.root import POSITIVE, CommandFailed, as_json, main, open_container
 from quoteapi.sms import console
 from quoteapi.subscriptions.delivery import DeliveryPreview
 from quoteapi.subscriptions.rate_limits import set_sms_switch
@@ -18,14 +16,14 @@ from quoteapi.subscriptions.rate_limits import set_sms_switch
 @as_json
 def publish(*, dry_run: bool, again: bool, as_json: bool) -> None:
     """Send the quote of the day to everyone who subscribed, unless it was sent today."""
-    with open_container() as service:
+    with open_container() as container:
         if dry_run:
-            _show_draft(service.daily_delivery.preview(), as_json=as_json)
+            _print_preview(container.daily_delivery.preview(), as_json=as_json)
             return
         with silence_console_gateway(silent=as_json):
-            published = service.daily_delivery.publish(again=again)
+            published = container.daily_delivery.publish(again=again)
     if as_json:
-        click.echo(json.dumps({**published._asdict(), "date": published.date.isoformat()}))
+        print_json({**published._asdict(), "date": published.date.isoformat()}, ensure_ascii=True)
     else:
         click.echo(f"The SMS of {published.date} {published.message}.")
 
@@ -36,24 +34,26 @@ def sms() -> None:
 
 
 @sms.command()
-@click.option("--limit", type=click.IntRange(1, MOST), default=20, show_default=True, help="How many, the newest last.")
+@click.option("--limit", type=POSITIVE, default=20, show_default=True, help="How many, the newest last.")
 @as_json
 def inbox(limit: int, *, as_json: bool) -> None:
     """Show the SMS that went to the local inbox, the newest last."""
-    with open_container() as service:
-        kept = console.inbox(limit)
-        if not kept and service.settings.gateway != "console":
+    with open_container() as container:
+        messages = console.inbox(limit)
+        if not messages and container.settings.gateway != "console":
             raise CommandFailed("SMS go out by SNS, not to the inbox. For the inbox set SMS_GATEWAY=console.")
     if as_json:
-        rows = [
-            {"to": row.to, "message": row.message, "sent_at": row.sent_at.isoformat(), "kind": row.kind} for row in kept
-        ]
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        print_json(
+            [
+                {"to": row.to, "message": row.message, "sent_at": row.sent_at.isoformat(), "kind": row.kind}
+                for row in messages
+            ]
+        )
         return
-    for row in kept:
+    for row in messages:
         click.secho(f"{row.sent_at:%Y-%m-%d %H:%M:%S} UTC  {row.kind} to {row.to}", bold=True)
         click.echo(f"{console.format_message_box(row.message)}\n")
-    if not kept:
+    if not messages:
         click.echo("No SMS yet. Subscribe a number, and its code comes here.", err=True)
 
 
@@ -73,23 +73,17 @@ def start() -> None:
     click.echo("SMS are switched on.")
 
 
-def _show_draft(draft: DeliveryPreview, *, as_json: bool) -> None:
+def _print_preview(preview: DeliveryPreview, *, as_json: bool) -> None:
+    message, segments, people = preview.text.message, preview.text.segments, preview.recipients
     if as_json:
-        sent_at = draft.sent_at.isoformat() if draft.sent_at is not None else None
-        shown = {
-            "date": draft.date.isoformat(),
-            "message": draft.text.message,
-            "parts": draft.text.segments,
-            "people": draft.recipients,
-            "sent_at": sent_at,
-        }
-        click.echo(json.dumps(shown, ensure_ascii=False))
+        sent_at = preview.sent_at.isoformat() if preview.sent_at is not None else None
+        shown = {"date": preview.date.isoformat(), "message": message, "parts": segments, "people": people}
+        print_json({**shown, "sent_at": sent_at})
         return
-    click.echo(console.format_message_box(draft.text.message))
-    if draft.sent_at is not None:
-        click.echo(f"\nIt was sent today at {draft.sent_at:%H:%M} UTC.")
-    parts, people = draft.text.segments, draft.recipients
+    click.echo(console.format_message_box(message))
+    if preview.sent_at is not None:
+        click.echo(f"\nIt was sent today at {preview.sent_at:%H:%M} UTC.")
     click.echo(
-        f"\n{len(draft.text.message)} characters in {parts} part{'s' if parts > 1 else ''},"
-        f" to {people} {'person' if people == 1 else 'people'}: {parts * people} SMS to pay for. Nothing was sent."
+        f"\n{len(message)} characters in {segments} part{'s' if segments > 1 else ''},"
+        f" to {people} {'person' if people == 1 else 'people'}: {segments * people} SMS to pay for. Nothing was sent."
     )

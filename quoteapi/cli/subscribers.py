@@ -9,20 +9,17 @@ from typing import Any
 
 import click
 
-from quoteapi.cli.output import (
-    STANDARD_STREAM,
-    count_progress,
-    file_format,
-    format_cell,
-    open_private_file,
-    print_table,
-    progress_bar,
-    silence_console_gateway,
-)
-from quoteapi.cli.root import EXIT_FAILED, CommandFailed, as_json, main, newest_first, open_container
+from quoteapi.cli import output
+from quoteapi.cli.output import STANDARD_STREAM, print_json, progress_bar
+from quoteapi.cli.root import EXIT_FAILED, CommandFailed, as_json, limit_option, main, open_container
 from quoteapi.observability import redaction
 from quoteapi.storage.models import Subscriber
 from quoteapi.subscriptions import phone, queries
+
+_COLUMNS = ("id", "mobile", "state", "asked_at", "asked_from", "confirmed_at", "confirmed_from", "ended_at", "on_topic")
+_LISTED_COLUMNS = ("id", "mobile", "state", "confirmed_at", "ended_at", "on_topic")
+_unmasked = click.option("--unmasked", is_flag=True, help="Show whole numbers.")
+_state = click.option("--state", type=click.Choice(queries.STATES), help="Those in this state only.")
 
 
 @main.group()
@@ -30,17 +27,12 @@ def subscribers() -> None:
     """List, export and remove subscribers."""
 
 
-unmasked = click.option("--unmasked", is_flag=True, help="Show whole numbers.")
-of_state = click.option("--state", type=click.Choice(queries.STATES), help="Those in this state only.")
-
-
-class Mobile(click.ParamType[str]):
-    """A phone number, however it is written."""
+class _Mobile(click.ParamType[str]):
+    """A phone number in any notation, converted to E.164."""
 
     name = "mobile"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Answer the number's E.164 form."""
         try:
             return phone.parse_mobile(value)
         except phone.InvalidMobile as error:
@@ -48,76 +40,75 @@ class Mobile(click.ParamType[str]):
 
 
 @subscribers.command("list")
-@of_state
-@newest_first
-@unmasked
+@_state
+@limit_option
+@_unmasked
 @as_json
 def list_subscribers(state: str | None, limit: int, *, unmasked: bool, as_json: bool) -> None:
     """List subscribers, the newest first; their numbers are masked."""
     with open_container():
-        found = [_shown(row, unmasked=unmasked) for row in queries.newest_subscribers(state, limit)]
+        found = [_as_dict(row, unmasked=unmasked) for row in queries.newest_subscribers(state, limit)]
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        print_json(found, ensure_ascii=True)
     elif found:
-        head = ("id", "mobile", "state", "confirmed_at", "ended_at", "on_topic")
-        print_table(head, [tuple(format_cell(row[name]) for name in head) for row in found])
+        rows = [tuple(output.format_cell(row[name]) for name in _LISTED_COLUMNS) for row in found]
+        output.print_table(_LISTED_COLUMNS, rows)
     else:
         click.echo("No subscribers.", err=True)
 
 
 @subscribers.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-")
-@of_state
+@_state
 @click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="By default as FILE ends, else csv.")
-@unmasked
+@_unmasked
 def export_subscribers(file: Path, state: str | None, form: str | None, *, unmasked: bool) -> None:
     """Write subscribers and their consent to a FILE (by default standard output); numbers are masked.
 
     A file can be read by its owner only.
     """
-    form = form or ("csv" if file == STANDARD_STREAM else file_format(file))
+    form = form or ("csv" if file == STANDARD_STREAM else output.file_format(file))
     if form == "json":
         raise click.UsageError("Subscribers are written as csv or jsonl.")
-    with open_container(), open_private_file(file) as stream:
-        rows = (_shown(row, unmasked=unmasked) for row in queries.iterate_subscribers(state))
-        writer = csv.DictWriter(stream, EXPORTED)
+    with open_container(), output.open_private_file(file) as stream:
+        writer = csv.DictWriter(stream, _COLUMNS)
         if form == "csv":
             writer.writeheader()
-        with progress_bar(
-            f"Writing {file.name}", queries.count_subscribers(state) if file != STANDARD_STREAM else 0
-        ) as bar:
-            for row in count_progress(rows, bar):
+        length = queries.count_subscribers(state) if file != STANDARD_STREAM else 0
+        with progress_bar(f"Writing {file.name}", length) as bar:
+            for subscriber in output.count_progress(queries.iterate_subscribers(state), bar):
+                row = _as_dict(subscriber, unmasked=unmasked)
                 if form == "csv":
                     writer.writerow(row)
                 else:
                     stream.write(f"{json.dumps(row)}\n")
-    masked = "" if unmasked else "; --unmasked writes whole numbers"
     if file != STANDARD_STREAM:
-        click.echo(f"{bar.pos} written to {file}{masked}.", err=True)
+        hint = "" if unmasked else "; --unmasked writes whole numbers"
+        click.echo(f"{bar.pos} written to {file}{hint}.", err=True)
 
 
 @subscribers.command()
-@click.argument("mobile", type=Mobile())
+@click.argument("mobile", type=_Mobile())
 @click.option("--yes", is_flag=True, help="Do not ask whether you are sure.")
 def remove(mobile: str, *, yes: bool) -> None:
     """Take MOBILE off the topic, and leave nothing of the number behind."""
     if not yes:
         click.confirm(f"Remove {mobile}, with the proof of its consent?", abort=True)
-    with open_container() as service:
-        if not service.subscriptions.remove(mobile):
+    with open_container() as container:
+        if not container.subscriptions.remove(mobile):
             raise CommandFailed("There is nothing of this number.")
     click.echo("Removed; nothing of the number is left.")
 
 
 @subscribers.command("opt-in")
-@click.argument("mobile", type=Mobile())
+@click.argument("mobile", type=_Mobile())
 def opt_in(mobile: str) -> None:
     """Let MOBILE, which replied STOP and wants to come back, subscribe again.
 
     AWS does that once in 30 days for a number.
     """
-    with open_container() as service:
-        service.gateway.opt_in(mobile)
+    with open_container() as container:
+        container.gateway.opt_in(mobile)
     click.echo("Done. The number can subscribe again.")
 
 
@@ -127,38 +118,25 @@ def opt_in(mobile: str) -> None:
 def reconcile(*, everyone: bool, as_json: bool) -> None:
     """Make Amazon SNS agree with the database."""
     with (
-        open_container() as service,
+        open_container() as container,
         progress_bar("Reconciling", queries.count_out_of_sync()) as bar,
-        silence_console_gateway(silent=as_json),
+        output.silence_console_gateway(silent=as_json),
     ):
-        done = service.subscriptions.reconcile(progress=bar.update, everyone=everyone)
+        result = container.subscriptions.reconcile(progress=bar.update, everyone=everyone)
     if as_json:
-        click.echo(json.dumps(done._asdict()))
+        print_json(result._asdict())
     else:
         click.echo(
-            f"{done.subscribed} put on the topic, {done.unsubscribed} taken off, {done.stopped} replied STOP,"
-            f" {done.refused} refused, {done.failed} failed, {done.left} left."
+            f"{result.subscribed} put on the topic, {result.unsubscribed} taken off, {result.stopped} replied STOP,"
+            f" {result.refused} refused, {result.failed} failed, {result.left} left."
         )
-    if done.failed or done.left:
+    if result.failed or result.left:
         sys.exit(EXIT_FAILED)
 
 
-EXPORTED = (
-    "id",
-    "mobile",
-    "state",
-    "asked_at",
-    "asked_from",
-    "confirmed_at",
-    "confirmed_from",
-    "ended_at",
-    "on_topic",
-)
-
-
-def _shown(row: Subscriber, *, unmasked: bool) -> dict[str, Any]:
-    """Answer what there is of a subscriber, for JSON and CSV."""
-    shown = {name: getattr(row, name) for name in EXPORTED if name != "on_topic"}
-    shown["mobile"] = row.mobile if unmasked else redaction.mask_number(row.mobile)
-    shown["on_topic"] = row.subscription_arn is not None
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in shown.items()}
+def _as_dict(row: Subscriber, *, unmasked: bool) -> dict[str, Any]:
+    """Return a subscriber as JSON and CSV have it, with times in ISO 8601."""
+    values = {name: getattr(row, name) for name in _COLUMNS if name != "on_topic"}
+    values["mobile"] = row.mobile if unmasked else redaction.mask_number(row.mobile)
+    values["on_topic"] = row.subscription_arn is not None
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""A check and its result."""
+"""The result of one check of `quoteapi doctor`."""
 
 import difflib
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ State = Literal["ok", "advice", "wrong"]
 
 
 class Check(NamedTuple):
-    """What was looked at, how it is, and what to do about it."""
+    """What was checked, the result, what was found, and how to fix it."""
 
     name: str
     state: State
@@ -17,15 +17,15 @@ class Check(NamedTuple):
 
 
 class CheckFailed(Exception):
-    """Something that cannot be looked at any further."""
+    """A check that failed such that those that depend on it cannot run."""
 
-    def __init__(self, check: Check) -> None:
-        super().__init__(check.found)
-        self.check = check
+    def __init__(self, name: str, state: State, found: str, to_do: str = "") -> None:
+        super().__init__(found)
+        self.check = Check(name, state, found, to_do)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Ask whether a name is meant that is nearly the same; answer nothing where none is."""
-    written = {other.casefold(): other for other in known}
-    close = difflib.get_close_matches(name.casefold(), written, 1)
-    return f"Did you mean {written[close[0]]}?" if close else ""
+    """Return a question that suggests the known name closest to a misspelled one, or an empty string."""
+    by_casefold = {other.casefold(): other for other in known}
+    close = difflib.get_close_matches(name.casefold(), by_casefold, 1)
+    return f"Did you mean {by_casefold[close[0]]}?" if close else ""

@@ -1,0 +1,54 @@
+"""Checks of the `events` of a stage. Zappa unschedules all events first, so one bad event loses all schedules."""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from quoteapi.deploy.check import Check
+
+_wrong_event = partial(Check, "event", "wrong")
+_MAX_RULE_NAME_LENGTH = 57
+"""EventBridge allows 64 characters. Zappa prefixes the name with as much of a hash of the stage as fits: without any of
+it, two stages would share a rule."""
+_EXPRESSION = re.compile(r"cron\(\S+( \S+){5}\)|rate\((1 (minute|hour|day)|([2-9]|[1-9]\d+) (minute|hour|day)s)\)")
+"""A schedule expression of EventBridge."""
+
+
+def check_events(events: list[dict[str, Any]]) -> Iterator[Check]:
+    """Yield the problems of schedule expressions and of the rule names that Zappa derives from the events."""
+    event_of_rule: dict[str, int] = {}
+    for number, event in enumerate(events):
+        expressions = [event["expression"]] if event.get("expression") else event.get("expressions") or []
+        if not expressions and not event.get("event_source"):
+            yield _wrong_event(f"events[{number}] never happens", 'Give it an "expression".')
+        for index, expression in enumerate(expressions):
+            if not _EXPRESSION.fullmatch(str(expression)):
+                found = f"events[{number}]: EventBridge does not understand {expression}"
+                to_do = "Write it as in rate(1 hour), rate(5 minutes) or cron(0 2 * * ? *)."
+                yield _wrong_event(found, to_do)
+            name = rule_name(event, index)
+            if (other := event_of_rule.setdefault(name, number)) != number:
+                found = f"events[{number}] has the name of events[{other}]: both would be one, called twice"
+                yield _wrong_event(found, 'Give it a "name" of its own.')
+        if expressions:
+            yield from _check_rule_name(f"events[{number}]", event, rule_name(event, len(expressions) - 1))
+
+
+def rule_name(event: Mapping[str, Any], index: int) -> str:
+    """Return the name that Zappa gives the rule of an event's expression, without the prefix for the stage."""
+    function = str(event.get("function", ""))
+    name = str(event.get("name", function))
+    return f"{index}-" * bool(index) + (name if name == function else f"{name}-{function}")
+
+
+def _check_rule_name(path: str, event: Mapping[str, Any], rule: str) -> Iterator[Check]:
+    if len(rule) > _MAX_RULE_NAME_LENGTH:
+        found = (
+            f"{path}: its name and function are {len(rule)} characters together, and {_MAX_RULE_NAME_LENGTH} the most"
+        )
+        yield _wrong_event(found, "Shorten its name.")
+    if not re.fullmatch(r"[._A-Za-z0-9]*", str(event.get("function", ""))):
+        yield _wrong_event(f"{path}.function has a character that is none of A-Z a-z 0-9 . _", "Rename it.")
+    if not re.fullmatch(r"[-._A-Za-z0-9]+", rule):
+        yield _wrong_event(f"{path}.name has a character that is none of A-Z a-z 0-9 . _ -", "Rename it.")

@@ -1,0 +1,178 @@
+"""Checks of a stage of `zappa_settings.json`: before each deploy, and for `quoteapi doctor --stage`."""
+
+import importlib
+import json
+import re
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from quoteapi.deploy import environment_checks, event_checks, remote_environment, settings_checks, zappa_keys
+from quoteapi.deploy.check import Check, CheckFailed
+from quoteapi.deploy.zappa_settings import PLACEHOLDER, Stage, list_events, nested_object, read_stage
+from quoteapi.settings import AWS_REGION
+
+_wrong_value = partial(Check, "value", "wrong")
+_OBJECTS = ("authorizer", "aws_environment_variables", "callbacks", "environment_variables", "vpc_config")
+_NUMBERS = ("memory_size", "timeout_seconds")
+_BOOLEANS = ("api_key_required", "debug", "iam_authorization", "keep_warm", "xray_tracing")
+_AN_ARN = "an ARN, with the account's 12 digits"
+_FORMATS = {
+    "aws_region": (AWS_REGION, "a region, for example eu-central-1"),
+    "certificate_arn": (r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/\S+", _AN_ARN),
+    "dead_letter_arn": (r"arn:aws[a-z-]*:(sqs|sns):[a-z0-9-]+:\d{12}:\S+", _AN_ARN),
+    "s3_bucket": (r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "small letters, digits, - and ."),
+}
+
+
+def find_problems(path: Path, stage: str) -> list[Check]:
+    """Return what the file alone shows about a stage that is not `ok`; only `wrong` has to stop a deploy."""
+    try:
+        return list(_check_file(read_stage(path, stage)))
+    except CheckFailed as error:
+        return [error.check]
+
+
+def check_stage(path: Path, stage: str, env_file: Path | None = None) -> Iterator[Check]:
+    """Yield all checks of a stage: its file, and its remote environment from S3 or from `env_file`."""
+    try:
+        settings = read_stage(path, stage)
+        yield Check("stage", "ok", f"{stage} of {path.name}")
+        yield from list(_check_file(settings)) or [Check("file", "ok", "no placeholder, no misspelt key")]
+        remote = remote_environment.read_remote_environment(settings, env_file)
+    except CheckFailed as error:
+        yield error.check
+        return
+    filled = sum(1 for value in remote.values() if value)
+    all_well = Check("remote env", "ok", f"{filled} of {len(remote)} settings have a value")
+    yield from list(_check_remote_environment(remote)) or [all_well]
+    # In the order in which Zappa sets them on Lambda: the last one wins.
+    environment = _strings({**nested_object(settings, "aws_environment_variables"), **remote})
+    environment |= _strings(nested_object(settings, "environment_variables"))
+    if all(environment_checks.is_usable(name, value) for name, value in environment.items()):
+        yield from settings_checks.check_settings(settings, environment)
+
+
+def _strings(environment: dict[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if isinstance(value, str)}
+
+
+def _check_file(stage: Stage) -> Iterator[Check]:
+    for key in (*_OBJECTS, "events"):
+        kind, written = (list, "a list, in [ ]") if key == "events" else (dict, "an object, in { }")
+        if not isinstance(stage.get(key, kind()), kind):
+            raise CheckFailed("value", "wrong", f"{key} is not what Zappa reads", f"Write it as {written}.")
+    yield from environment_checks.check_placeholders(stage, "placeholder")
+    yield from zappa_keys.check_keys(stage)
+    yield from _check_values(stage)
+    yield from _check_types_and_formats(stage)
+    yield from _check_domain(stage)
+    yield from _check_authorization(stage)
+    yield from _check_functions(stage)
+    yield from event_checks.check_events(list_events(stage))
+    for place in ("environment_variables", "aws_environment_variables"):
+        yield from environment_checks.check_variables(place, nested_object(stage, place))
+        yield from environment_checks.check_committed_secrets(place, nested_object(stage, place))
+
+
+def _check_remote_environment(remote: dict[str, Any]) -> Iterator[Check]:
+    for check in environment_checks.check_placeholders(_strings(remote), "remote env"):
+        yield check._replace(to_do=f'"" leaves it out. {check.to_do}')
+    for check in environment_checks.check_variables("remote env", remote):
+        yield check._replace(name="remote env")
+
+
+def _check_values(stage: Stage) -> Iterator[Check]:
+    if stage.get("debug", True):
+        yield _wrong_value("debug is on, as where it is not set: strangers see tracebacks", 'Set "debug": false.')
+    if stage.get("log_level", "DEBUG") not in {"WARNING", "ERROR", "CRITICAL"}:
+        found = "log_level lets whole requests into the log, with phone numbers (not set, it is DEBUG)"
+        yield _wrong_value(found, 'Set "log_level": "WARNING".')
+    yield from _check_runtime(stage)
+    if stage.get("apigateway_version", "v1") != "v1":
+        found = "apigateway_version is not v1: with any other, Zappa drops the authorizer, and the API is open"
+        yield _wrong_value(found, "Remove it.")
+    if stage.get("architecture", "x86_64") != "x86_64":
+        found = "architecture is not x86_64: the PostgreSQL driver has no library that such a Lambda can load"
+        yield _wrong_value(found, "Remove it.")
+    if stage.get("cors"):
+        found = "cors answers for all origins, beside what the service itself answers"
+        yield _wrong_value(found, "Remove it, and set CORS_ORIGINS in environment_variables.")
+    if stage.get("cache_cluster_enabled"):
+        yield _wrong_value("cache_cluster_enabled: the cache gives the answer to one query to all others", "Remove it.")
+    if not stage.get("exception_handler"):
+        to_do = 'Set "exception_handler": "quoteapi.aws.error_reports.unhandled_exceptions".'
+        yield Check("value", "advice", "no exception_handler: nobody is told of failures", to_do)
+
+
+def _check_runtime(stage: Stage) -> Iterator[Check]:
+    running = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    if (runtime := stage.get("runtime", running)) != running:
+        is_supported = re.fullmatch(r"python3\.1[1-9]", runtime)
+        install = f", or have {runtime} here: make clean, then PYTHON={runtime} make run" if is_supported else ""
+        found = f"runtime is {runtime}, and this is {running}"
+        yield _wrong_value(found, f'Set "runtime": "{running}"{install}.')
+
+
+def _check_types_and_formats(stage: Stage) -> Iterator[Check]:
+    for key in (*_NUMBERS, *_BOOLEANS):
+        kind, written = (int, "a number, without quotes") if key in _NUMBERS else (bool, "true or false")
+        if key in stage and type(stage[key]) is not kind:
+            yield _wrong_value(f"{key} is {json.dumps(stage[key])}", f"Write {written}.")
+    for key, (pattern, written) in _FORMATS.items():
+        value = str(stage.get(key, ""))
+        if value and not PLACEHOLDER.search(value) and not re.fullmatch(pattern, value):
+            yield _wrong_value(f"{key} is {value}", f"Write {written}.")
+
+
+def _check_domain(stage: Stage) -> Iterator[Check]:
+    domain, certificate = stage.get("domain"), str(stage.get("certificate_arn", ""))
+    if domain and not any(stage.get(key) for key in ("certificate_arn", "certificate", "lets_encrypt_key")):
+        yield Check("domain", "wrong", "domain has no certificate", 'Set "certificate_arn": see docs/deploy.md.')
+    if domain and not PLACEHOLDER.search(domain) and not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", domain):
+        yield Check("domain", "wrong", f"domain is {domain}", environment_checks.how_to_replace("domain"))
+    if certificate and ":acm:us-east-1:" not in certificate and not stage.get("endpoint_configuration"):
+        to_do = "Ask for one in us-east-1: API Gateway takes it from there only."
+        yield Check("domain", "wrong", "certificate_arn is of another region", to_do)
+
+
+def _check_authorization(stage: Stage) -> Iterator[Check]:
+    authorizer = nested_object(stage, "authorizer")
+    if "type" in authorizer:
+        yield _wrong_value("authorizer.type breaks the deploy", "Remove it.")
+    if authorizer and not (authorizer.get("function") or authorizer.get("arn")):
+        yield _wrong_value("authorizer names no function", 'Set "function": "quoteapi.aws.authorizer.authorize".')
+    if authorizer and stage.get("iam_authorization"):
+        yield _wrong_value("authorizer is ignored where iam_authorization is on", "Remove one of them.")
+    if stage.get("api_key") and not stage.get("api_key_required"):
+        yield Check("value", "advice", "api_key: nobody is asked for it", 'Set "api_key_required": true.')
+
+
+def _check_functions(stage: Stage) -> Iterator[Check]:
+    functions = {key: stage[key] for key in ("app_function", "exception_handler") if stage.get(key)}
+    if function := nested_object(stage, "authorizer").get("function"):
+        functions["authorizer.function"] = function
+    functions |= {f"callbacks.{key}": value for key, value in nested_object(stage, "callbacks").items()}
+    functions |= {
+        f"events[{number}].function": event.get("function") for number, event in enumerate(list_events(stage))
+    }
+    for key, value in functions.items():
+        if problem := _import_problem(value):
+            yield Check("function", "wrong", f"{key}: {problem}", "Name it as in package.module.function.")
+
+
+def _import_problem(function: object) -> str:
+    """Return why a function cannot be imported, or an empty string if it can."""
+    if not isinstance(function, str) or "." not in function:
+        return "it names no function"
+    name, _, attribute = function.rpartition(".")
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:  # noqa: BLE001 an import can raise anything
+        return f"{name} cannot be imported ({type(error).__name__}: {error})"
+    # app.py creates `api` on access, in its `__getattr__` (PEP 562); a check must not create it.
+    lazy = getattr(module, "__getattr__", None)
+    lazy_names = lazy.__code__.co_consts if lazy is not None else ()
+    return "" if attribute in vars(module) or attribute in lazy_names else f"{name} has no {attribute}"

@@ -1,0 +1,62 @@
+"""Zappa's callbacks `settings` and `zip`, named in `zappa_settings.json`: check a stage, and trim its package."""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as AwsConnectionError
+
+from quoteapi.deploy.package import environment_for_lambda, trim_package
+from quoteapi.deploy.stage_checks import find_problems
+
+AUTHORIZER_LIBRARIES = ("_cffi_backend", "cffi", "cryptography", "jwt")
+TRACING_LIBRARIES = ("aws_xray_sdk", "wrapt")
+
+
+def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    """Stop a command that cannot succeed, and have Zappa package the environment for Lambda (callback `settings`)."""
+    packages = cli.command in {"deploy", "update", "package"}
+    if packages or cli.command in {"certify", "schedule"}:
+        _check_settings(cli)
+    if cli.command in {"deploy", "update", "certify", "schedule"}:
+        _check_credentials(cli)
+    if packages:
+        os.environ["VIRTUAL_ENV"] = str(environment_for_lambda())
+        warnings.filterwarnings("ignore", module="_distutils_hack")  # Zappa imports pip before setuptools
+
+
+def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    """Trim the zip, and leave out the libraries that this stage does not use (callback `zip`)."""
+    excluded = {
+        *(() if cli.authorizer.get("function") else AUTHORIZER_LIBRARIES),
+        *(() if cli.xray_tracing else TRACING_LIBRARIES),
+    }
+    trim_package(Path(cli.zip_path), excluded)
+
+
+def _check_settings(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    path = Path(cli.vargs.get("settings_file") or "zappa_settings.json")
+    problems = [check for check in find_problems(path, cli.api_stage) if check.state == "wrong"]
+    if cli.command == "package":  # uploads nothing, so it needs no bucket
+        problems = [check for check in problems if check.name != "placeholder"]
+    if problems:
+        listed = "".join(f"\n  {check.found}\n    {check.to_do}" for check in problems)
+        raise click.ClickException(f"`zappa {cli.command} {cli.api_stage}` was stopped:{listed}")
+
+
+def _check_credentials(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    try:
+        cli.zappa.sts_client.get_caller_identity()
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "without a code")
+        message = f"AWS does not take your credentials ({code}): run `aws sso login`, or `aws configure`."
+        raise click.ClickException(message) from None
+    except (AwsConnectionError, HTTPClientError):
+        raise click.ClickException("AWS cannot be reached. Is the network up, and aws_region right?") from None
+    except BotoCoreError as error:
+        kind = type(error).__name__
+        message = f"No AWS credentials can be used ({kind}): run `aws configure`, or `aws sso login`."
+        raise click.ClickException(message) from None

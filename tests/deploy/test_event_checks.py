@@ -1,0 +1,59 @@
+from typing import Any
+
+import pytest
+from zappa.core import Zappa
+
+from quoteapi.deploy.event_checks import rule_name
+from tests.deploy.conftest import ProblemsOf
+
+
+def make_event(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {"function": "quoteapi.aws.schedulers.reconcile_subscriptions", "expression": "rate(1 hour)", **changes}
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([make_event(), make_event()], "events[1] has the name of events[0]"),
+        ([make_event(name="a"), make_event(name="b"), make_event(name="a")], "events[2] has the name of events[0]"),
+        ([make_event(name="a" * 16)], "events[0]: its name and function are 64 characters together"),
+        ([make_event(name="a b")], "events[0].name has a character"),
+        ([make_event(function="quoteapi.re-do")], "events[0].function has a character"),
+        ([make_event(expression="rate(1 hours)")], "events[0]: EventBridge does not understand rate(1 hours)"),
+        ([make_event(expression="cron(0 2 * * *)")], "events[0]: EventBridge does not understand cron(0 2 * * *)"),
+        (
+            [make_event(expression=None, expressions=["rate(1 day)", "daily"])],
+            "events[0]: EventBridge does not understand daily",
+        ),
+        ([make_event(expression=None)], "events[0] never happens"),
+        (["daily"], "events[0] never happens"),
+    ],
+)
+def test_an_event_that_would_lose_schedules_is_reported(
+    problems_of: ProblemsOf, events: list[Any], expected: str
+) -> None:
+    found = [check for check in problems_of(events=events) if check.name == "event"]
+    assert found
+    assert {check.state for check in found} == {"wrong"}
+    assert found[0].found.startswith(expected)
+
+
+def test_valid_events_have_no_problems(problems_of: ProblemsOf) -> None:
+    twice = make_event(name="b", expression=None, expressions=["rate(2 days)", "cron(0 2 ? * MON-FRI *)"])
+    stream = {
+        "function": "quoteapi.aws.schedulers.reconcile_subscriptions",
+        "event_source": {"arn": "arn:aws:sqs:x:1:q"},
+    }
+    assert problems_of(events=[make_event(), make_event(name="a" * 9), twice, stream]) == []
+
+
+@pytest.mark.parametrize("changes", [{}, {"name": "a"}, {"name": "a" * 19}, {"name": "quoteapi.x"}])
+@pytest.mark.parametrize("index", [0, 1, 11])
+def test_a_rule_has_the_name_that_zappa_gives_it(changes: dict[str, str], index: int) -> None:
+    rule = rule_name(make_event(**changes), index)
+    zappa, event = Zappa(load_credentials=False), make_event(**changes)
+    if len(rule) > 63:
+        with pytest.raises(OSError, match="too long"):
+            zappa.get_scheduled_event_name(event, event["function"], "q", index)
+    else:
+        assert zappa.get_scheduled_event_name(event, event["function"], "q", index).endswith(f"-{rule}")

@@ -1,0 +1,122 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quoteapi.deploy.stage_checks import check_stage, find_problems
+from tests.deploy.conftest import REMOTE, STAGES, TOKENS, ProblemsOf, describe, fill_placeholders
+from tests.helpers.processes import python
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stage_of_the_project_is_ok_once_its_placeholders_are_replaced(stage: str, tmp_path: Path) -> None:
+    path, remote = tmp_path / "zappa_settings.json", tmp_path / "remote.json"
+    filled = fill_placeholders(STAGES)
+    path.write_text(json.dumps(filled))
+    remote.write_text(json.dumps(REMOTE | (TOKENS if "authorizer" in filled[stage] else {})))
+    assert [describe(check) for check in check_stage(path, stage, remote) if check.state != "ok"] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"debug": True}, "wrong: debug is on"),
+        ({"log_level": "INFO"}, "wrong: log_level lets whole requests"),
+        ({"log_level": "QUIET"}, "wrong: log_level lets whole requests"),
+        ({"runtime": "python3.8"}, "wrong: runtime is python3.8, and this is"),
+        ({"apigateway_version": "v2"}, "wrong: apigateway_version is not v1"),
+        ({"cache_cluster_enabled": True}, "wrong: cache_cluster_enabled"),
+        ({"exception_handler": None}, "advice: no exception_handler"),
+        ({"api_key": "abc"}, "advice: api_key: nobody is asked for it"),
+        ({"domain": "q.example.org"}, "wrong: domain has no certificate"),
+        ({"certificate_arn": "arn:aws:acm:eu-west-1:1:certificate/1"}, "wrong: certificate_arn is of another region"),
+        ({"domain": "https://q.example.org", "certificate": "x"}, "wrong: domain is https://"),
+        ({"authorizer": {"type": "TOKEN", "arn": "x"}}, "wrong: authorizer.type breaks the deploy"),
+        ({"authorizer": {"result_ttl": 1}}, "wrong: authorizer names no function"),
+        ({"authorizer": {"arn": "x"}, "iam_authorization": True}, "wrong: authorizer is ignored"),
+        ({"events": {}}, "wrong: events is not what Zappa reads Write it as a list"),
+        (
+            {"environment_variables": "A=1"},
+            "wrong: environment_variables is not what Zappa reads Write it as an object",
+        ),
+    ],
+)
+def test_an_unsuitable_value_is_reported(problems_of: ProblemsOf, changes: dict[str, Any], expected: str) -> None:
+    assert [check for check in problems_of(**changes) if describe(check).startswith(expected)]
+    assert not [check for check in problems_of() if describe(check).startswith(expected)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"memory_size": "512"}, 'memory_size is "512" Write a number, without quotes.'),
+        ({"keep_warm": "no"}, 'keep_warm is "no" Write true or false.'),
+        ({"aws_region": "eu-central"}, "aws_region is eu-central Write a region"),
+        ({"s3_bucket": "My_Bucket"}, "s3_bucket is My_Bucket Write small letters"),
+        ({"dead_letter_arn": "arn:aws:sqs:us-east-1:12345:failures"}, "Write an ARN, with the account's 12 digits"),
+        ({"architecture": "arm64"}, "architecture is not x86_64"),
+        ({"cors": True}, "cors answers for all origins"),
+    ],
+)
+def test_a_value_of_a_wrong_type_or_format_is_reported(
+    problems_of: ProblemsOf, changed: dict[str, Any], said: str
+) -> None:
+    (check,) = problems_of(**changed)
+    assert check.state == "wrong"
+    assert said in describe(check)
+
+
+def test_an_unsuitable_default_of_zappa_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "zappa_settings.json"
+    path.write_text('{"dev": {}}')
+    assert [check.found.split()[0] for check in find_problems(path, "dev")] == ["debug", "log_level", "no"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"app_function": "quoteapi.app.app"}, "app_function: quoteapi.app has no app"),
+        ({"app_function": "app"}, "app_function: it names no function"),
+        (
+            {"exception_handler": "quoteapi.aws.error_reports.everything"},
+            "exception_handler: quoteapi.aws.error_reports has no everything",
+        ),
+        (
+            {"authorizer": {"function": "quoteapi.auth.authorize"}},
+            "authorizer.function: quoteapi.auth cannot be imported",
+        ),
+        (
+            {"callbacks": {"zip": "quoteapi.deploy.zappa_callbacks.zap"}},
+            "callbacks.zip: quoteapi.deploy.zappa_callbacks has no zap",
+        ),
+        ({"events": [{"expression": "rate(1 day)"}]}, "events[0].function: it names no function"),
+        ({"exception_handler": "broken.at_once"}, "exception_handler: broken cannot be imported (ZeroDivisionError: "),
+    ],
+)
+def test_a_function_that_cannot_be_imported_is_reported(
+    problems_of: ProblemsOf, changes: dict[str, Any], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    (check,) = [check for check in problems_of(**changes) if check.name == "function"]
+    assert check.state == "wrong"
+    assert check.found.startswith(expected)
+
+
+def test_checking_the_app_function_does_not_create_the_app(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, sys; from quoteapi.deploy.stage_checks import find_problems;"
+        "find_problems(pathlib.Path('zappa_settings.json'), 'dev');"
+        "print('api' in vars(sys.modules['quoteapi.app']))"
+    )
+    ran = python("-c", script)
+    assert ran.stdout == "False\n", ran.stderr
+
+
+def test_importing_the_checks_imports_neither_falcon_nor_boto3_nor_the_models() -> None:
+    script = (
+        "import quoteapi.deploy.stage_checks, sys;"
+        "print(sorted({'falcon', 'boto3', 'quoteapi.storage.models'} & set(sys.modules)))"
+    )
+    assert python("-c", script).stdout == "[]\n"
