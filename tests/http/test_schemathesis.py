@@ -13,7 +13,7 @@ import schemathesis
 from hypothesis import strategies
 
 from quoteapi.settings import ROOT
-from tests.cli.test_serve import GUNICORN, Servers
+from tests.helpers.servers import GUNICORN, Servers
 
 # What a schema cannot say: schemathesis loads this module for it.
 schemathesis.openapi.format("date", strategies.dates(max_value=datetime.now(UTC).date()).map(str))

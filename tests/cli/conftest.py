@@ -1,0 +1,145 @@
+"""Runs the command `quoteapi`, in this process or in a new one, and opens its database beside it."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+from click.testing import CliRunner
+from moto.server import ThreadedMotoServer
+
+from quoteapi import clock
+from quoteapi.cli import main
+from quoteapi.container import Container
+from quoteapi.settings import ROOT, read_settings
+from quoteapi.storage import database
+from quoteapi.storage.models import ConsoleSms, Subscriber
+from quoteapi.subscriptions.phone import MOBILE_HINT
+from tests.conftest import leaks_personal_data
+from tests.helpers.data import latest_otp
+from tests.helpers.servers import Servers
+from tests.helpers.sns_emulator import count_people
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+CLIENT_IP = "192.0.2.7"
+WHOLE_NUMBER = re.compile(r"(?:91|44)\d{10}")
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Return the settings of the command: its own working database, and no AWS credentials."""
+    return {
+        "DATABASE_URL": f"sqlite:///{tmp_path}/working.db",
+        "HOME": str(tmp_path),
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+@pytest.fixture
+def quoteapi(tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run the command in this process, in a thread because database connections belong to threads."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str, given: str | bytes = "", **settings: str) -> subprocess.CompletedProcess[str]:
+        with ThreadPoolExecutor(1) as thread:
+            ran = thread.submit(CliRunner().invoke, main, words, given, environment | settings).result()
+        assert ran.exception is None or isinstance(ran.exception, SystemExit), ran.exception
+        return checked(subprocess.CompletedProcess(words, ran.exit_code, ran.stdout, ran.stderr))
+
+    return run
+
+
+@pytest.fixture
+def quoteapi_process(tmp_path: Path, environment: dict[str, str]) -> Command:
+    """Run the command in a new process, as an operator does."""
+
+    def run(*words: str, given: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+        ran = subprocess.run(
+            [sys.executable, "-m", "quoteapi", *words],
+            input=given,
+            capture_output=True,
+            encoding="utf-8",
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment, **settings},
+            check=False,
+            timeout=60,
+        )
+        return checked(ran)
+
+    return run
+
+
+def checked(ran: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """Check that standard error has neither a traceback nor a whole phone number."""
+    assert "Traceback" not in ran.stderr, ran.stderr
+    assert not WHOLE_NUMBER.search(ran.stderr.replace(MOBILE_HINT, "")), ran.stderr
+    return ran
+
+
+@pytest.fixture
+def working_database(environment: dict[str, str]) -> Iterator[Container]:
+    """Open the command's database in this thread too, as a server beside it does."""
+    settings = read_settings({"DATABASE_URL": environment["DATABASE_URL"]})
+    with database.connect(settings).connection_context():
+        yield Container(settings)
+
+
+@pytest.fixture
+def aws_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """Serve an empty AWS account on loopback, and return the settings that lead to it."""
+    count_people(monkeypatch)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    requests.post(f"http://{host}:{port}/moto-api/reset", timeout=10).raise_for_status()
+    yield sns_settings(f"http://{host}:{port}")
+    server.stop()
+
+
+@pytest.fixture
+def unreachable_sns() -> Iterator[dict[str, str]]:
+    """Return settings that lead to a port where connections are refused."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound, but not listening
+        yield sns_settings(f"http://127.0.0.1:{unused.getsockname()[1]}")
+
+
+def sns_settings(endpoint: str) -> dict[str, str]:
+    credentials = {"aws_access_key_id": "nobody", "aws_secret_access_key": "nothing"}
+    return {"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "IN", "AWS_ENDPOINT_URL": endpoint, **credentials}
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Servers]:
+    """Start servers, stop them at the end, and check that no log line has personal data."""
+    running = Servers(tmp_path)
+    yield running
+    running.stop()
+    log_lines = [line for said in tmp_path.glob("said-*") for line in said.read_text().splitlines() if line[:2] == "20"]
+    assert not [line for line in log_lines if leaks_personal_data(line)]
+
+
+def subscribe(container: Container, *mobiles: str) -> None:
+    """Subscribe numbers as a user does: request an OTP, read it in the SMS, verify it."""
+    for mobile in mobiles:
+        container.subscriptions.request_otp(mobile, "subscribe", CLIENT_IP, container.dispatcher)
+        container.subscriptions.subscribe(mobile, latest_otp(mobile), CLIENT_IP, container.dispatcher)
+
+
+def insert_subscriber(mobile: str, **columns: object) -> None:
+    """Insert a subscriber, active and on the topic unless `columns` say otherwise."""
+    now = clock.now()
+    row = {"mobile": mobile, "state": "active", "topic": "console", "subscription_arn": f"console:{mobile}"}
+    consent = {"asked_at": now, "asked_from": CLIENT_IP, "confirmed_at": now, "confirmed_from": CLIENT_IP}
+    Subscriber.insert({**row, **consent, "welcomed_at": now, **columns}).execute()
+
+
+def recipients_of_the_daily_sms() -> list[str]:
+    return [row.to for row in ConsoleSms.select().where(ConsoleSms.kind == "quote").order_by(ConsoleSms.id)]

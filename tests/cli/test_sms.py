@@ -1,0 +1,174 @@
+import json
+import re
+from datetime import datetime, timedelta
+
+from quoteapi import clock
+from quoteapi.container import Container
+from quoteapi.sms import console
+from quoteapi.storage.models import Delivery
+from tests.cli.conftest import (
+    CLIENT_IP,
+    WHOLE_NUMBER,
+    Command,
+    insert_subscriber,
+    recipients_of_the_daily_sms,
+    subscribe,
+)
+from tests.helpers.data import MIRA, NOOR, OMAR
+
+
+def test_publish_dry_run_prints_the_sms_its_segments_and_its_recipients(
+    quoteapi: Command, working_database: Container
+) -> None:
+    subscribe(working_database, MIRA, NOOR)
+    text = working_database.daily_delivery.preview().text
+    shown = quoteapi("publish", "--dry-run")
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("".join(f"  │ {line}\n" for line in text.message.splitlines()))
+    parts = f"{text.segments} part" if text.segments == 1 else f"{text.segments} parts"
+    to_whom = f"to 2 people: {2 * text.segments} SMS to pay for. Nothing was sent."
+    assert shown.stdout.endswith(f"\n{len(text.message)} characters in {parts}, {to_whom}\n")
+    as_json = json.loads(quoteapi("publish", "--dry-run", "--json").stdout)
+    assert as_json == {
+        "date": f"{clock.now():%Y-%m-%d}",
+        "message": text.message,
+        "parts": text.segments,
+        "people": 2,
+        "sent_at": None,
+    }
+    assert recipients_of_the_daily_sms() == []
+    assert Delivery.select().count() == 0
+
+
+def test_publish_sends_the_daily_sms_to_the_topic_once(quoteapi_process: Command, working_database: Container) -> None:
+    subscribe(working_database, MIRA, NOOR, OMAR)
+    working_database.subscriptions.unsubscribe(NOOR, CLIENT_IP, working_database.dispatcher)
+    sent = quoteapi_process("publish")
+    assert sent.returncode == 0
+    assert sent.stdout.endswith(f"The SMS of {clock.now():%Y-%m-%d} sent to 2.\n")
+    assert not WHOLE_NUMBER.search(sent.stdout)
+    again = quoteapi_process("publish", "--again")
+    assert again.returncode == 0
+    assert re.fullmatch(
+        r"The SMS of \d{4}-\d\d-\d\d was sent at \d\d:\d\d UTC; who .*\.\n",
+        again.stdout,
+    )
+    as_json = json.loads(quoteapi_process("publish", "--json").stdout)
+    assert set(as_json) == {"date", "sent", "message", "message_id"}
+    assert as_json["sent"] is False
+    assert as_json["message"].startswith("was sent at ")
+    assert recipients_of_the_daily_sms() == [MIRA, OMAR]
+
+
+def test_publish_with_json_prints_only_json(quoteapi: Command, working_database: Container) -> None:
+    subscribe(working_database, MIRA)
+    published = json.loads(quoteapi("publish", "--json").stdout)
+    assert published.pop("message_id").startswith("console-")
+    assert published == {"date": f"{clock.now():%Y-%m-%d}", "sent": True, "message": "sent to 1"}
+
+
+def test_a_daily_sms_of_unknown_outcome_is_sent_again_only_with_again(
+    quoteapi: Command, working_database: Container
+) -> None:
+    subscribe(working_database, MIRA)
+    begun = clock.now() - timedelta(minutes=2)
+    Delivery.insert(date=clock.now().date(), topic=console.TOPIC, claimed_at=begun, sending_at=begun).execute()
+    in_doubt = quoteapi("publish")
+    assert (in_doubt.returncode, in_doubt.stdout) == (1, "")
+    assert f"may have gone out at {begun:%H:%M} UTC" in in_doubt.stderr
+    assert "quoteapi publish --again" in in_doubt.stderr
+    doctor = quoteapi("doctor")
+    assert doctor.returncode == 1
+    assert re.search(r"^✗ daily SMS .*\n +.*quoteapi publish --again", doctor.stdout, re.MULTILINE)
+    assert recipients_of_the_daily_sms() == []
+    assert quoteapi("publish", "--again").returncode == 0
+    assert recipients_of_the_daily_sms() == [MIRA]
+    assert quoteapi("doctor").returncode == 0
+
+
+def test_publish_does_not_send_what_another_process_is_sending(quoteapi: Command, working_database: Container) -> None:
+    insert_subscriber(MIRA)
+    now = clock.now()
+    Delivery.insert(date=now.date(), topic=console.TOPIC, claimed_at=now, sending_at=now).execute()
+    left = quoteapi("publish", "--again")
+    assert (left.returncode, left.stdout) == (0, f"The SMS of {now:%Y-%m-%d} is being sent.\n")
+    assert recipients_of_the_daily_sms() == []
+
+
+def test_publish_fails_if_there_are_more_recipients_than_the_daily_cap(
+    quoteapi: Command, working_database: Container
+) -> None:
+    for mobile in (MIRA, NOOR, OMAR):
+        insert_subscriber(mobile)
+    capped = quoteapi("publish", SMS_DAILY_CAP="2")
+    assert (capped.returncode, capped.stdout) == (1, "")
+    assert re.search(r"3 people would get the SMS.*, and SMS_DAILY_CAP is 2\. Set it higher to go on\.", capped.stderr)
+    assert recipients_of_the_daily_sms() == []
+    assert quoteapi("publish", SMS_DAILY_CAP="30").returncode == 0
+    assert len(recipients_of_the_daily_sms()) == 3
+
+
+def test_publish_with_a_daily_cap_of_0_names_the_setting(quoteapi: Command, working_database: Container) -> None:
+    insert_subscriber(MIRA)
+    capped = quoteapi("publish", SMS_DAILY_CAP="0")
+    assert (capped.returncode, capped.stdout) == (1, "")
+    assert "SMS_DAILY_CAP" in capped.stderr
+    doctor = quoteapi("doctor", SMS_DAILY_CAP="0")
+    assert doctor.returncode == 1
+    assert re.search(r"^✗ switch .*SMS_DAILY_CAP is 0", doctor.stdout, re.MULTILINE)
+    assert recipients_of_the_daily_sms() == []
+
+
+def test_inbox_prints_the_sms_newest_last(quoteapi_process: Command, working_database: Container) -> None:
+    subscribe(working_database, MIRA)
+    working_database.daily_delivery.publish()
+    shown = quoteapi_process("sms", "inbox")
+    heads = re.findall(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC  (\w+) to (.+)\n  │ .+", shown.stdout, flags=re.MULTILINE)
+    assert shown.returncode == 0
+    assert heads == [("code", MIRA), ("confirmation", MIRA), ("quote", MIRA)]
+    newest = quoteapi_process("sms", "inbox", "--limit", "1").stdout
+    assert " quote to " in newest
+    assert " code to " not in newest
+    assert quoteapi_process("sms", "inbox", "--limit", "0").returncode == 2
+
+
+def test_inbox_as_json_has_four_fields(quoteapi: Command, working_database: Container) -> None:
+    subscribe(working_database, MIRA)
+    code, confirmation = json.loads(quoteapi("sms", "inbox", "--json").stdout)
+    assert list(code) == ["to", "message", "sent_at", "kind"]
+    assert (code["to"], code["kind"]) == (MIRA, "code")
+    assert re.match(r"\d{6} is your QuoteAPI code", code["message"])
+    assert datetime.fromisoformat(code["sent_at"]).utcoffset() == timedelta()
+    assert (confirmation["to"], confirmation["kind"]) == (MIRA, "confirmation")
+    assert json.loads(quoteapi("sms", "inbox", "--json", "--limit", "1").stdout) == [confirmation]
+
+
+def test_an_empty_inbox_says_how_to_fill_it(quoteapi: Command) -> None:
+    empty = quoteapi("sms", "inbox")
+    assert (empty.returncode, empty.stdout) == (0, "")
+    assert empty.stderr == "No SMS yet. Subscribe a number, and its code comes here.\n"
+    assert json.loads(quoteapi("sms", "inbox", "--json").stdout) == []
+    elsewhere = quoteapi("sms", "inbox", SMS_GATEWAY="sns", SMS_ALLOWED_REGIONS="IN")
+    assert (elsewhere.returncode, elsewhere.stdout) == (1, "")
+    assert "set SMS_GATEWAY=console" in elsewhere.stderr
+
+
+def test_stop_switches_sms_off_until_start(quoteapi: Command, working_database: Container) -> None:
+    insert_subscriber(MIRA)
+    for _ in range(2):
+        off = quoteapi("sms", "stop")
+        assert (off.returncode, off.stdout) == (0, "SMS are switched off. To go on: quoteapi sms start\n")
+    stopped = quoteapi("publish")
+    assert (stopped.returncode, stopped.stdout) == (1, "")
+    assert stopped.stderr == "Error: SMS are switched off; `quoteapi sms start` switches them on.\n"
+    doctor = quoteapi("doctor")
+    assert doctor.returncode == 1
+    assert re.search(
+        r"^✗ switch +SMS were switched off at .* UTC\n +To go on: quoteapi sms start$", doctor.stdout, re.MULTILINE
+    )
+    assert recipients_of_the_daily_sms() == []
+    on = quoteapi("sms", "start")
+    assert (on.returncode, on.stdout) == (0, "SMS are switched on.\n")
+    assert quoteapi("doctor").returncode == 0
+    assert quoteapi("publish").returncode == 0
+    assert recipients_of_the_daily_sms() == [MIRA]

@@ -1,0 +1,61 @@
+"""Real servers: processes that are started as the README says."""
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import requests
+
+from benchmarks.http import free_port
+from quoteapi.settings import ROOT
+
+GUNICORN = ("gunicorn", "--bind", "127.0.0.1:PORT", "quoteapi.app:api")
+"""The command; `PORT` stands for a free port."""
+
+
+class Servers:
+    """Servers that share a working database, and their output."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *words: str, terminal: int | None = None, **settings: str) -> str:
+        """Start a server and wait until it serves requests. Returns its base URL."""
+        port = free_port()
+        command = [
+            str(Path(sys.executable).parent / words[0]),
+            *(word.replace("PORT", str(port)) for word in words[1:]),
+        ]
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PORT": str(port),
+            "DATABASE_URL": f"sqlite:///{self.folder}/working.db",
+            **settings,
+        }
+        with (self.folder / f"said-{len(self.processes)}").open("wb") as said:
+            command = command if terminal is None else ["setsid", "--ctty", *command]
+            process = subprocess.Popen(command, env=environment, cwd=ROOT, stdin=terminal, stdout=said, stderr=said)
+        self.processes.append(process)
+        base = f"http://127.0.0.1:{port}"
+        for _ in range(200):
+            if process.poll() is not None:
+                break
+            with suppress(requests.ConnectionError):
+                requests.get(f"{base}/health", timeout=5)
+                return base
+            time.sleep(0.05)
+        raise AssertionError(self.said())
+
+    def said(self, which: int = -1) -> str:
+        """Return the output of a server, by default of the last one."""
+        return (self.folder / f"said-{range(len(self.processes))[which]}").read_text()
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.wait(20)
