@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
+from operator import methodcaller
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar, cast
 
@@ -25,8 +26,9 @@ _Row = TypeVar("_Row")
 
 
 def print_json(value: object, *, ensure_ascii: bool = False) -> None:
-    """Print a value as JSON: a list indented, anything else on one line."""
-    click.echo(json.dumps(value, ensure_ascii=ensure_ascii, indent=2 if isinstance(value, list) else None))
+    """Print a value as JSON, a list indented, anything else on one line; dates and times in ISO 8601."""
+    indent = 2 if isinstance(value, list) else None
+    click.echo(json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, default=methodcaller("isoformat")))
 
 
 def print_table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:

@@ -4,7 +4,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from io import TextIOWrapper
 from pathlib import Path
@@ -151,16 +150,13 @@ def _print_quotation(quotation: Quotation, *, as_json: bool) -> None:
     click.echo(click.wrap_text(attribution, width, "    ", "      "))
 
 
-@contextmanager
-def _open_seekable(file: Path) -> Iterator[IO[bytes]]:
+def _open_seekable(file: Path) -> IO[bytes]:
     """Open a file that can be read more than once; standard input is copied to a temporary file for that."""
     if file != STANDARD_STREAM:
-        with file.open("rb") as stream:
-            yield stream
-        return
-    with TemporaryFile() as copy:
-        shutil.copyfileobj(sys.stdin.buffer, copy)
-        yield copy
+        return file.open("rb")
+    copy = TemporaryFile()  # noqa: SIM115 the caller closes it
+    shutil.copyfileobj(sys.stdin.buffer, copy)
+    return copy
 
 
 def _read_rows(raw: IO[bytes], form: FileFormat, label: str) -> Iterator[ImportRow]:

@@ -27,29 +27,21 @@ NEAR_LIMIT = 0.8
 
 def check_service(environment: Mapping[str, str] = os.environ) -> Iterator[Check]:
     """Yield the checks of a service; one that depends on a failed one is left out."""
+    container = None
     try:
         settings = load_settings(environment)
         connection = database.connect(settings)
-    except PeeweeException as error:
-        yield _database_error(error)
-        return
-    except SettingsError as error:
-        yield Check("settings", "wrong", str(error), "Mend it, and ask again.")
-        return
-    yield from _check_dotenv(read_dotenv())
-    container = Container(settings)
-    try:
+        yield from _check_dotenv(read_dotenv())
+        container = Container(settings)
         with connection.connection_context():
             yield from _check_database(container)
             yield from _check_sms(container)
     except PeeweeException as error:
-        yield _database_error(error)
+        yield Check("database", "wrong", " ".join(str(error).split()), "Is it running? Is DATABASE_URL right?")
     except SettingsError as error:
-        yield Check("secret key", "wrong", str(error), "Set it, and ask again.")
-
-
-def _database_error(error: PeeweeException) -> Check:
-    return Check("database", "wrong", " ".join(str(error).split()), "Is it running? Is DATABASE_URL right?")
+        # The container reads only one setting itself, and creates it if it can.
+        name, to_do = ("secret key", "Set it") if container is not None else ("settings", "Mend it")
+        yield Check(name, "wrong", str(error), f"{to_do}, and ask again.")
 
 
 def _check_dotenv(environment: Mapping[str, str]) -> Iterator[Check]:

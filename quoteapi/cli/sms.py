@@ -23,7 +23,7 @@ def publish(*, dry_run: bool, again: bool, as_json: bool) -> None:
         with silence_console_gateway(silent=as_json):
             published = container.daily_delivery.publish(again=again)
     if as_json:
-        print_json({**published._asdict(), "date": published.date.isoformat()}, ensure_ascii=True)
+        print_json(published._asdict(), ensure_ascii=True)
     else:
         click.echo(f"The SMS of {published.date} {published.message}.")
 
@@ -43,12 +43,8 @@ def inbox(limit: int, *, as_json: bool) -> None:
         if not messages and container.settings.gateway != "console":
             raise CommandFailed("SMS go out by SNS, not to the inbox. For the inbox set SMS_GATEWAY=console.")
     if as_json:
-        print_json(
-            [
-                {"to": row.to, "message": row.message, "sent_at": row.sent_at.isoformat(), "kind": row.kind}
-                for row in messages
-            ]
-        )
+        fields = ("to", "message", "sent_at", "kind")
+        print_json([{field: getattr(row, field) for field in fields} for row in messages])
         return
     for row in messages:
         click.secho(f"{row.sent_at:%Y-%m-%d %H:%M:%S} UTC  {row.kind} to {row.to}", bold=True)
@@ -76,9 +72,8 @@ def start() -> None:
 def _print_preview(preview: DeliveryPreview, *, as_json: bool) -> None:
     message, segments, people = preview.text.message, preview.text.segments, preview.recipients
     if as_json:
-        sent_at = preview.sent_at.isoformat() if preview.sent_at is not None else None
-        shown = {"date": preview.date.isoformat(), "message": message, "parts": segments, "people": people}
-        print_json({**shown, "sent_at": sent_at})
+        shown = {"date": preview.date, "message": message, "parts": segments, "people": people}
+        print_json({**shown, "sent_at": preview.sent_at})
         return
     click.echo(console.format_message_box(message))
     if preview.sent_at is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from quoteapi.cli import output
-from quoteapi.cli.output import STANDARD_STREAM, print_json, progress_bar
+from quoteapi.cli.output import STANDARD_STREAM, print_json
 from quoteapi.cli.root import EXIT_FAILED, CommandFailed, as_json, limit_option, main, open_container
 from quoteapi.observability import redaction
 from quoteapi.storage.models import Subscriber
@@ -75,13 +75,10 @@ def export_subscribers(file: Path, state: str | None, form: str | None, *, unmas
         if form == "csv":
             writer.writeheader()
         length = queries.count_subscribers(state) if file != STANDARD_STREAM else 0
-        with progress_bar(f"Writing {file.name}", length) as bar:
+        with output.progress_bar(f"Writing {file.name}", length) as bar:
             for subscriber in output.count_progress(queries.iterate_subscribers(state), bar):
                 row = _as_dict(subscriber, unmasked=unmasked)
-                if form == "csv":
-                    writer.writerow(row)
-                else:
-                    stream.write(f"{json.dumps(row)}\n")
+                writer.writerow(row) if form == "csv" else stream.write(f"{json.dumps(row)}\n")
     if file != STANDARD_STREAM:
         hint = "" if unmasked else "; --unmasked writes whole numbers"
         click.echo(f"{bar.pos} written to {file}{hint}.", err=True)
@@ -119,7 +116,7 @@ def reconcile(*, everyone: bool, as_json: bool) -> None:
     """Make Amazon SNS agree with the database."""
     with (
         open_container() as container,
-        progress_bar("Reconciling", queries.count_out_of_sync()) as bar,
+        output.progress_bar("Reconciling", queries.count_out_of_sync()) as bar,
         output.silence_console_gateway(silent=as_json),
     ):
         result = container.subscriptions.reconcile(progress=bar.update, everyone=everyone)

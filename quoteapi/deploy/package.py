@@ -48,12 +48,12 @@ UNUSED_FILES = (
 """Files of the libraries that nothing uses on Lambda. psycopg reads the version in its dist-info, so that stays."""
 AWS_SERVICES = ("dynamodb", "lambda", "s3", "sns", "sts")
 """The AWS services that are called on Lambda, also by Zappa at import; botocore's data of the others is removed."""
-PROJECT_FILES = ("handler.py", "quote_database.db", "quoteapi", "zappa_settings.py")
-"""What is packaged of the project's folder, which may also contain exports of subscribers, or keys."""
-PACKAGE_FILES = re.compile(
-    r".+\.py|rds\.pem|http/(openapi\.json|templates/[a-z]+\.(html|svg|xml)|assets/[a-z]+\.(css|js|svg))"
+PROJECT_FILES = re.compile(
+    r"handler\.py|quote_database\.db|zappa_settings\.py|quoteapi/(.+\.py|rds\.pem|http/openapi\.json"
+    r"|http/templates/[a-z]+\.(html|svg|xml)|http/assets/[a-z]+\.(css|js|svg))"
 )
-"""What is packaged of `quoteapi/`; `rds.pem` has the certificates of Amazon RDS, if an operator puts it there."""
+"""What is packaged of the project's folder, which may also contain exports of subscribers, or keys. An operator may add
+`rds.pem`, the certificates of Amazon RDS. `zappa_settings.py` and `handler.py` are Zappa's."""
 _EARLIEST_DATE = (1980, 1, 1, 0, 0, 0)
 LAMBDA_TASK_ROOT = "/var/task"
 
@@ -141,14 +141,10 @@ def trim_package(package: Path, excluded: Collection[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with ZipFile(package) as zipped:
-            zipped.extractall(folder, [name for name in zipped.namelist() if name in used or _is_project_file(name)])
+            names = [name for name in zipped.namelist() if name in used or PROJECT_FILES.fullmatch(name)]
+            zipped.extractall(folder, names)
         _compile(folder)
         _zip(folder, package)
-
-
-def _is_project_file(path: str) -> bool:
-    top, _, rest = path.partition("/")
-    return top in PROJECT_FILES and (not rest or PACKAGE_FILES.fullmatch(rest) is not None)
 
 
 def _compile(folder: Path, *options: str) -> None:

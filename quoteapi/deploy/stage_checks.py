@@ -5,7 +5,6 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from quoteapi.deploy.check import Check, CheckFailed
 from quoteapi.deploy.zappa_settings import PLACEHOLDER, Stage, list_events, nested_object, read_stage
 from quoteapi.settings import AWS_REGION
 
-_wrong_value = partial(Check, "value", "wrong")
 _OBJECTS = ("authorizer", "aws_environment_variables", "callbacks", "environment_variables", "vpc_config")
 _NUMBERS = ("memory_size", "timeout_seconds")
 _BOOLEANS = ("api_key_required", "debug", "iam_authorization", "keep_warm", "xray_tracing")
@@ -84,6 +82,10 @@ def _check_remote_environment(remote: dict[str, Any]) -> Iterator[Check]:
         yield check._replace(name="remote env")
 
 
+def _wrong_value(found: str, to_do: str = "Remove it.") -> Check:
+    return Check("value", "wrong", found, to_do)
+
+
 def _check_values(stage: Stage) -> Iterator[Check]:
     if stage.get("debug", True):
         yield _wrong_value("debug is on, as where it is not set: strangers see tracebacks", 'Set "debug": false.')
@@ -92,16 +94,18 @@ def _check_values(stage: Stage) -> Iterator[Check]:
         yield _wrong_value(found, 'Set "log_level": "WARNING".')
     yield from _check_runtime(stage)
     if stage.get("apigateway_version", "v1") != "v1":
-        found = "apigateway_version is not v1: with any other, Zappa drops the authorizer, and the API is open"
-        yield _wrong_value(found, "Remove it.")
+        yield _wrong_value(
+            "apigateway_version is not v1: with any other, Zappa drops the authorizer, and the API is open"
+        )
     if stage.get("architecture", "x86_64") != "x86_64":
-        found = "architecture is not x86_64: the PostgreSQL driver has no library that such a Lambda can load"
-        yield _wrong_value(found, "Remove it.")
+        yield _wrong_value(
+            "architecture is not x86_64: the PostgreSQL driver has no library that such a Lambda can load"
+        )
     if stage.get("cors"):
         found = "cors answers for all origins, beside what the service itself answers"
         yield _wrong_value(found, "Remove it, and set CORS_ORIGINS in environment_variables.")
     if stage.get("cache_cluster_enabled"):
-        yield _wrong_value("cache_cluster_enabled: the cache gives the answer to one query to all others", "Remove it.")
+        yield _wrong_value("cache_cluster_enabled: the cache gives the answer to one query to all others")
     if not stage.get("exception_handler"):
         to_do = 'Set "exception_handler": "quoteapi.aws.error_reports.unhandled_exceptions".'
         yield Check("value", "advice", "no exception_handler: nobody is told of failures", to_do)
@@ -141,7 +145,7 @@ def _check_domain(stage: Stage) -> Iterator[Check]:
 def _check_authorization(stage: Stage) -> Iterator[Check]:
     authorizer = nested_object(stage, "authorizer")
     if "type" in authorizer:
-        yield _wrong_value("authorizer.type breaks the deploy", "Remove it.")
+        yield _wrong_value("authorizer.type breaks the deploy")
     if authorizer and not (authorizer.get("function") or authorizer.get("arn")):
         yield _wrong_value("authorizer names no function", 'Set "function": "quoteapi.aws.authorizer.authorize".')
     if authorizer and stage.get("iam_authorization"):
