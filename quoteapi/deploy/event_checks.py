@@ -7,7 +7,7 @@ from typing import Any
 
 from quoteapi.deploy.check import Check
 
-_wrong_event = partial(Check, "event", "wrong")
+_wrong = partial(Check, "event", "wrong")
 _MAX_RULE_NAME_LENGTH = 57
 """EventBridge allows 64 characters. Zappa prefixes the name with as much of a hash of the stage as fits: without any of
 it, two stages would share a rule."""
@@ -21,16 +21,16 @@ def check_events(events: list[dict[str, Any]]) -> Iterator[Check]:
     for number, event in enumerate(events):
         expressions = [event["expression"]] if event.get("expression") else event.get("expressions") or []
         if not expressions and not event.get("event_source"):
-            yield _wrong_event(f"events[{number}] never happens", 'Give it an "expression".')
+            yield _wrong(f"events[{number}] never happens", 'Give it an "expression".')
         for index, expression in enumerate(expressions):
             if not _EXPRESSION.fullmatch(str(expression)):
                 found = f"events[{number}]: EventBridge does not understand {expression}"
                 to_do = "Write it as in rate(1 hour), rate(5 minutes) or cron(0 2 * * ? *)."
-                yield _wrong_event(found, to_do)
+                yield _wrong(found, to_do)
             name = rule_name(event, index)
             if (other := event_of_rule.setdefault(name, number)) != number:
                 found = f"events[{number}] has the name of events[{other}]: both would be one, called twice"
-                yield _wrong_event(found, 'Give it a "name" of its own.')
+                yield _wrong(found, 'Give it a "name" of its own.')
         if expressions:
             yield from _check_rule_name(f"events[{number}]", event, rule_name(event, len(expressions) - 1))
 
@@ -47,8 +47,8 @@ def _check_rule_name(path: str, event: Mapping[str, Any], rule: str) -> Iterator
         found = (
             f"{path}: its name and function are {len(rule)} characters together, and {_MAX_RULE_NAME_LENGTH} the most"
         )
-        yield _wrong_event(found, "Shorten its name.")
+        yield _wrong(found, "Shorten its name.")
     if not re.fullmatch(r"[._A-Za-z0-9]*", str(event.get("function", ""))):
-        yield _wrong_event(f"{path}.function has a character that is none of A-Z a-z 0-9 . _", "Rename it.")
+        yield _wrong(f"{path}.function has a character that is none of A-Z a-z 0-9 . _", "Rename it.")
     if not re.fullmatch(r"[-._A-Za-z0-9]+", rule):
-        yield _wrong_event(f"{path}.name has a character that is none of A-Z a-z 0-9 . _ -", "Rename it.")
+        yield _wrong(f"{path}.name has a character that is none of A-Z a-z 0-9 . _ -", "Rename it.")

@@ -82,30 +82,26 @@ def _check_remote_environment(remote: dict[str, Any]) -> Iterator[Check]:
         yield check._replace(name="remote env")
 
 
-def _wrong_value(found: str, to_do: str = "Remove it.") -> Check:
+def _wrong(found: str, to_do: str = "Remove it.") -> Check:
     return Check("value", "wrong", found, to_do)
 
 
 def _check_values(stage: Stage) -> Iterator[Check]:
     if stage.get("debug", True):
-        yield _wrong_value("debug is on, as where it is not set: strangers see tracebacks", 'Set "debug": false.')
+        yield _wrong("debug is on, as where it is not set: strangers see tracebacks", 'Set "debug": false.')
     if stage.get("log_level", "DEBUG") not in {"WARNING", "ERROR", "CRITICAL"}:
         found = "log_level lets whole requests into the log, with phone numbers (not set, it is DEBUG)"
-        yield _wrong_value(found, 'Set "log_level": "WARNING".')
+        yield _wrong(found, 'Set "log_level": "WARNING".')
     yield from _check_runtime(stage)
     if stage.get("apigateway_version", "v1") != "v1":
-        yield _wrong_value(
-            "apigateway_version is not v1: with any other, Zappa drops the authorizer, and the API is open"
-        )
+        yield _wrong("apigateway_version is not v1: with any other, Zappa drops the authorizer, and the API is open")
     if stage.get("architecture", "x86_64") != "x86_64":
-        yield _wrong_value(
-            "architecture is not x86_64: the PostgreSQL driver has no library that such a Lambda can load"
-        )
+        yield _wrong("architecture is not x86_64: the PostgreSQL driver has no library that such a Lambda can load")
     if stage.get("cors"):
         found = "cors answers for all origins, beside what the service itself answers"
-        yield _wrong_value(found, "Remove it, and set CORS_ORIGINS in environment_variables.")
+        yield _wrong(found, "Remove it, and set CORS_ORIGINS in environment_variables.")
     if stage.get("cache_cluster_enabled"):
-        yield _wrong_value("cache_cluster_enabled: the cache gives the answer to one query to all others")
+        yield _wrong("cache_cluster_enabled: the cache gives the answer to one query to all others")
     if not stage.get("exception_handler"):
         to_do = 'Set "exception_handler": "quoteapi.aws.error_reports.unhandled_exceptions".'
         yield Check("value", "advice", "no exception_handler: nobody is told of failures", to_do)
@@ -117,18 +113,18 @@ def _check_runtime(stage: Stage) -> Iterator[Check]:
         is_supported = re.fullmatch(r"python3\.1[1-9]", runtime)
         install = f", or have {runtime} here: make clean, then PYTHON={runtime} make run" if is_supported else ""
         found = f"runtime is {runtime}, and this is {running}"
-        yield _wrong_value(found, f'Set "runtime": "{running}"{install}.')
+        yield _wrong(found, f'Set "runtime": "{running}"{install}.')
 
 
 def _check_types_and_formats(stage: Stage) -> Iterator[Check]:
     for key in (*_NUMBERS, *_BOOLEANS):
         kind, written = (int, "a number, without quotes") if key in _NUMBERS else (bool, "true or false")
         if key in stage and type(stage[key]) is not kind:
-            yield _wrong_value(f"{key} is {json.dumps(stage[key])}", f"Write {written}.")
+            yield _wrong(f"{key} is {json.dumps(stage[key])}", f"Write {written}.")
     for key, (pattern, written) in _FORMATS.items():
         value = str(stage.get(key, ""))
         if value and not PLACEHOLDER.search(value) and not re.fullmatch(pattern, value):
-            yield _wrong_value(f"{key} is {value}", f"Write {written}.")
+            yield _wrong(f"{key} is {value}", f"Write {written}.")
 
 
 def _check_domain(stage: Stage) -> Iterator[Check]:
@@ -145,11 +141,11 @@ def _check_domain(stage: Stage) -> Iterator[Check]:
 def _check_authorization(stage: Stage) -> Iterator[Check]:
     authorizer = nested_object(stage, "authorizer")
     if "type" in authorizer:
-        yield _wrong_value("authorizer.type breaks the deploy")
+        yield _wrong("authorizer.type breaks the deploy")
     if authorizer and not (authorizer.get("function") or authorizer.get("arn")):
-        yield _wrong_value("authorizer names no function", 'Set "function": "quoteapi.aws.authorizer.authorize".')
+        yield _wrong("authorizer names no function", 'Set "function": "quoteapi.aws.authorizer.authorize".')
     if authorizer and stage.get("iam_authorization"):
-        yield _wrong_value("authorizer is ignored where iam_authorization is on", "Remove one of them.")
+        yield _wrong("authorizer is ignored where iam_authorization is on", "Remove one of them.")
     if stage.get("api_key") and not stage.get("api_key_required"):
         yield Check("value", "advice", "api_key: nobody is asked for it", 'Set "api_key_required": true.')
 

@@ -112,7 +112,7 @@ def unreachable_sns() -> Iterator[dict[str, str]]:
 
 
 def sns_settings(endpoint: str) -> dict[str, str]:
-    credentials = {"aws_access_key_id": "nobody", "aws_secret_access_key": "nothing"}
+    credentials = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
     return {"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "IN", "AWS_ENDPOINT_URL": endpoint, **credentials}
 
 
@@ -122,7 +122,9 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
     running = Servers(tmp_path)
     yield running
     running.stop()
-    log_lines = [line for said in tmp_path.glob("said-*") for line in said.read_text().splitlines() if line[:2] == "20"]
+    log_lines = [
+        line for file in tmp_path.glob("output-*") for line in file.read_text().splitlines() if line[:2] == "20"
+    ]
     assert not [line for line in log_lines if leaks_personal_data(line)]
 
 

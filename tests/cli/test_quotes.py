@@ -98,7 +98,7 @@ def test_strict_import_stores_nothing_if_a_row_is_invalid(quoteapi: Command) -> 
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (b"\xef\xbb\xbfquote,author,category\r\nWith a mark,A,b\r\n", "1 added, 0 there already, 0 bad.\n"),
         (b"quote,author,category\nCaf\xe9,A,b\n", "line 2: quote has characters that are not text\n"),
@@ -107,9 +107,11 @@ def test_strict_import_stores_nothing_if_a_row_is_invalid(quoteapi: Command) -> 
         (b"quote,author,category,mood\nx,A,b,c\n", "Error: -: line 1: unknown columns: mood"),
     ],
 )
-def test_import_of_unusual_files_succeeds_or_fails_with_a_message(quoteapi: Command, given: bytes, said: str) -> None:
+def test_import_of_unusual_files_succeeds_or_fails_with_a_message(
+    quoteapi: Command, given: bytes, message: str
+) -> None:
     imported = quoteapi("quotes", "import", "-", "--format", "csv", given=given)
-    assert said in imported.stdout + imported.stderr
+    assert message in imported.stdout + imported.stderr
     assert "Traceback" not in imported.stderr
 
 

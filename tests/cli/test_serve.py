@@ -23,32 +23,32 @@ def test_the_servers_of_the_readme_serve_requests(servers: Servers, words: tuple
     daily = requests.get(f"{base}/daily", headers={"X-Request-ID": "check-17"}, timeout=5)
     assert daily.status_code == 200
     assert daily.headers["X-Request-ID"] == "check-17"
-    known = requests.get(f"{base}/daily", headers={"If-None-Match": daily.headers["ETag"]}, timeout=5)
-    assert (known.status_code, known.content) == (304, b"")
+    not_modified = requests.get(f"{base}/daily", headers={"If-None-Match": daily.headers["ETag"]}, timeout=5)
+    assert (not_modified.status_code, not_modified.content) == (304, b"")
     assert requests.head(f"{base}/daily", timeout=5).headers["Content-Length"] == str(len(daily.content))
     assert_problem(requests.get(f"{base}/caf%C3%A9?q=%FF", timeout=5), 404, "Not Found")
     assert_problem(requests.post(f"{base}/random", data="x", timeout=5), 405, "Method Not Allowed")
-    identities = {requests.get(f"{base}/random", timeout=5).headers["X-Request-ID"] for _ in range(30)}
-    assert len(identities) == 30, "processes that were forked do not make up the same"
+    request_ids = {requests.get(f"{base}/random", timeout=5).headers["X-Request-ID"] for _ in range(30)}
+    assert len(request_ids) == 30, "forked processes do not generate the same ids"
 
 
 def test_the_commands_of_the_readme_subscribe_and_unsubscribe_a_number(servers: Servers, tmp_path: Path) -> None:
     section = (ROOT / "README.md").read_text().split("### The daily SMS, on your laptop")[1].split("\n## ")[0]
     lines = [line[2:] for line in section.splitlines() if line.startswith("$ ")]
     base = servers.start("quoteapi", "serve")
-    said = []
+    messages = []
     for line in lines:
         if not line.startswith("curl "):
-            said.append(run_quoteapi(shlex.split(line)[1:], tmp_path))
+            messages.append(run_quoteapi(shlex.split(line)[1:], tmp_path))
             continue
-        code = re.search(r"│ (\d{6}) is your QuoteAPI code", servers.said())
+        code = re.search(r"│ (\d{6}) is your QuoteAPI code", servers.output())
         words = shlex.split(line.replace("482913", code[1] if code is not None else "none yet"))
         fields = dict(word.split("=") for word in words if "=" in word)
-        answer = requests.post(words[-1].replace("http://127.0.0.1:8000", base), data=fields, timeout=5)
-        assert answer.status_code == 200, answer.text
-        said.append(answer.json()["message"])
-    asked, subscribed, sent, inbox, unsubscribed = said
-    assert f"Use OTP with this URL pattern {base}/subscribe?mobile=%2B919028000001&otp=xxxxxx." in asked
+        response = requests.post(words[-1].replace("http://127.0.0.1:8000", base), data=fields, timeout=5)
+        assert response.status_code == 200, response.text
+        messages.append(response.json()["message"])
+    requested, subscribed, sent, inbox, unsubscribed = messages
+    assert f"Use OTP with this URL pattern {base}/subscribe?mobile=%2B919028000001&otp=xxxxxx." in requested
     assert subscribed.startswith("Congratulations!!!")
     assert "sent to 1." in sent
     author = requests.get(f"{base}/daily", timeout=5).json()["author"]
@@ -67,32 +67,32 @@ def test_serve_prints_urls_and_logs_each_request(servers: Servers) -> None:
     base = servers.start("quoteapi", "serve")
     requests.get(f"{base}/daily", headers={"X-Request-ID": "check-17"}, timeout=5)
     time.sleep(0.3)
-    said = servers.said()
-    assert f"QuoteAPI is at {base}" in said
+    output = servers.output()
+    assert f"QuoteAPI is at {base}" in output
     for path in ("/daily", "/random", "/health"):
-        assert f"curl {base}{path}" in said
-    assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO GET /daily 200 \[check-17\]$", said, re.MULTILINE)
-    assert "WARNING" not in said
+        assert f"curl {base}{path}" in output
+    assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO GET /daily 200 \[check-17\]$", output, re.MULTILINE)
+    assert "WARNING" not in output
 
 
 def test_unencoded_utf_8_in_a_url_is_understood(servers: Servers) -> None:
     base = servers.start("quoteapi", "serve", "--workers", "1")
     with socket.create_connection(("127.0.0.1", int(base.rpartition(":")[2])), timeout=5) as connection:
         connection.sendall("GET /random?author=Émile+Zolà&x=1 HTTP/1.0\r\n\r\n".encode())
-        answer = b"".join(iter(lambda: connection.recv(4_096), b""))
-    problem = json.loads(answer.partition(b"\r\n\r\n")[2])
+        response = b"".join(iter(lambda: connection.recv(4_096), b""))
+    problem = json.loads(response.partition(b"\r\n\r\n")[2])
     assert problem["detail"].startswith("No quote has author 'Émile Zolà'.")
 
 
 def test_two_servers_serve_one_quote_of_the_day_under_load(servers: Servers) -> None:
     bases = [servers.start("quoteapi", "serve", "--workers", "2"), servers.start(*GUNICORN, "--workers", "2")]
 
-    def ask(number: int) -> str:
+    def get_daily(number: int) -> str:
         return requests.get(f"{bases[number % 2]}/daily", timeout=10).text
 
     with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(ask, range(200)))
-    assert len(set(answers)) == 1
+        bodies = list(pool.map(get_daily, range(200)))
+    assert len(set(bodies)) == 1
 
 
 def test_two_services_without_shared_state_serve_the_same_quotes(servers: Servers, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_two_services_without_shared_state_serve_the_same_quotes(servers: Server
 def test_an_invalid_setting_stops_gunicorn_with_the_message(servers: Servers) -> None:
     with pytest.raises(AssertionError, match="Error: LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR"):
         servers.start(*GUNICORN, LOG_LEVEL="loud")
-    assert "Traceback" not in servers.said()
+    assert "Traceback" not in servers.output()
     assert servers.processes[0].wait(10) == 3
 
 
@@ -125,8 +125,8 @@ def test_many_slow_clients_do_not_block_the_quote_of_the_day(servers: Servers) -
         assert requests.get(f"{base}/daily", timeout=10).status_code == 200
     for connection in slow:
         connection.close()
-    answers: list[int] = []
-    while 200 not in answers and len(answers) < 50:
+    statuses: list[int] = []
+    while 200 not in statuses and len(statuses) < 50:
         time.sleep(0.1)
-        answers.append(requests.post(f"{base}/subscribe", data={"mobile": "+919028000001"}, timeout=10).status_code)
-    assert answers[-1] == 200, "and soon all is well again"
+        statuses.append(requests.post(f"{base}/subscribe", data={"mobile": "+919028000001"}, timeout=10).status_code)
+    assert statuses[-1] == 200, "the server recovers"

@@ -34,8 +34,8 @@ def test_a_signal_stops_the_server_cleanly(servers: Servers, stop: signal.Signal
     (process,) = servers.processes
     process.send_signal(stop)
     assert process.wait(20) == 0
-    assert "Traceback" not in servers.said()
-    assert "[the-last]" in servers.said(), "what was gathered is written at the end"
+    assert "Traceback" not in servers.output()
+    assert "[the-last]" in servers.output(), "buffered log lines are written at the end"
 
 
 def test_ctrl_c_on_a_terminal_stops_the_server(servers: Servers) -> None:

@@ -97,14 +97,14 @@ def test_the_aws_account_is_checked_if_sms_go_out_by_sns(
     insert_subscriber(MIRA, subscription_arn=None, topic=None, welcomed_at=None, unsettled_since=clock.now())
     insert_subscriber(NOOR, subscription_arn=None, topic=None, welcomed_at=None, unsettled_since=clock.now())
     quoteapi("reconcile", **aws_account)
-    leaving = {"PUBLIC_URL": "https://quotes.example.org", "UNSUBSCRIBE_REQUIRES_OTP": "true"}
-    looked = quoteapi("doctor", **aws_account, **leaving)
-    assert (looked.returncode, looked.stderr) == (0, "")
-    assert "✓ gateway      sns in us-east-1, topic DailyQuoteSubscription, 2 on it\n" in looked.stdout
-    assert "! sandbox      not known: " in looked.stdout  # moto does not know of it
-    assert "! spending     $0.00 this month; no limit was set" in looked.stdout
-    assert "✓ daily cap    2 codes and confirmations today, 2 get the daily SMS; at most 1000 each\n" in looked.stdout
-    assert "✓ leaving      https://quotes.example.org/unsubscribe, by a code\n" in looked.stdout
+    unsubscribing = {"PUBLIC_URL": "https://quotes.example.org", "UNSUBSCRIBE_REQUIRES_OTP": "true"}
+    found = quoteapi("doctor", **aws_account, **unsubscribing)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "✓ gateway      sns in us-east-1, topic DailyQuoteSubscription, 2 on it\n" in found.stdout
+    assert "! sandbox      not known: " in found.stdout  # moto does not implement it
+    assert "! spending     $0.00 this month; no limit was set" in found.stdout
+    assert "✓ daily cap    2 codes and confirmations today, 2 get the daily SMS; at most 1000 each\n" in found.stdout
+    assert "✓ leaving      https://quotes.example.org/unsubscribe, by a code\n" in found.stdout
     capped = quoteapi("doctor", "--json", **aws_account, SMS_DAILY_CAP="1")
     states = {check["name"]: check["state"] for check in json.loads(capped.stdout)}
     assert capped.returncode == 1
@@ -112,11 +112,11 @@ def test_the_aws_account_is_checked_if_sms_go_out_by_sns(
 
 
 def test_missing_aws_credentials_are_reported(quoteapi: Command) -> None:
-    nobody = quoteapi("doctor", SMS_GATEWAY="sns", SMS_ALLOWED_REGIONS="IN")
-    assert (nobody.returncode, nobody.stderr) == (1, "")
+    no_credentials = quoteapi("doctor", SMS_GATEWAY="sns", SMS_ALLOWED_REGIONS="IN")
+    assert (no_credentials.returncode, no_credentials.stderr) == (1, "")
     assert re.search(
         r"^✗ gateway +sns in us-east-1: no usable AWS credentials were found .*\n +Set aws_access_key_id",
-        nobody.stdout,
+        no_credentials.stdout,
         re.MULTILINE,
     )
 

@@ -91,8 +91,8 @@ def test_list_as_json_has_the_whole_consent(quoteapi: Command, working_database:
 
 
 def test_list_without_subscribers_says_so(quoteapi: Command) -> None:
-    nobody = quoteapi("subscribers", "list")
-    assert (nobody.returncode, nobody.stdout, nobody.stderr) == (0, "", "No subscribers.\n")
+    empty = quoteapi("subscribers", "list")
+    assert (empty.returncode, empty.stdout, empty.stderr) == (0, "", "No subscribers.\n")
     assert json.loads(quoteapi("subscribers", "list", "--json").stdout) == []
 
 
@@ -153,7 +153,7 @@ def test_remove_asks_for_confirmation(quoteapi: Command, working_database: Conta
     kept = quoteapi("subscribers", "remove", MIRA, given="n\n")
     assert kept.returncode == 1
     assert f"Remove {MIRA}, with the proof of its consent? [y/N]" in kept.stdout
-    assert quoteapi("subscribers", "remove", MIRA).returncode == 1  # nobody is there to answer
+    assert quoteapi("subscribers", "remove", MIRA).returncode == 1  # without an answer
     assert Subscriber.select().count() == 1
     removed = quoteapi("subscribers", "remove", "0091 90280-00001", given="y\n")
     assert removed.returncode == 0

@@ -37,7 +37,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
         if not folder.exists():
             _copy_project(folder)
             ran = make_package(folder, "dev")
-            (folder / "said").write_text(ran.stdout)
+            (folder / "output").write_text(ran.stdout)
             assert ran.returncode == 0, ran.stderr
     return folder
 
@@ -71,7 +71,7 @@ def names(project: Path) -> list[str]:
 
 
 def test_the_package_of_dev_is_small_and_its_ten_largest_parts_are_shown(project: Path) -> None:
-    rows = re.findall(r"^(\S.*?) +([\d.]+) MB +([\d.]+) MB$", (project / "said").read_text(), re.MULTILINE)
+    rows = re.findall(r"^(\S.*?) +([\d.]+) MB +([\d.]+) MB$", (project / "output").read_text(), re.MULTILINE)
     assert len(rows) == 11
     assert rows[0][0] == "psycopg_binary.libs", "the PostgreSQL driver is in it"
     sizes = [float(unzipped) for _, _, unzipped in rows[:10]]
@@ -86,30 +86,30 @@ def test_the_package_has_what_the_service_needs_and_nothing_else_of_the_projects
     tops = {name.partition("/")[0] for name in names}
     packages = {path.name for path in (environment_for_lambda() / "lib" / RUNNING / "site-packages").iterdir()}
     bytecode = {f"{name.removesuffix('.py')}.pyc" for name in packages}
-    ours = {"handler.py", "quote_database.db", "quoteapi", "zappa_settings.py", "__pycache__"}
-    assert tops - packages - bytecode == ours
+    of_project = {"handler.py", "quote_database.db", "quoteapi", "zappa_settings.py", "__pycache__"}
+    assert tops - packages - bytecode == of_project
     assert {"falcon", "peewee.pyc", "psycopg", "boto3", "zappa", "phonenumbers"} <= tops
 
 
 def test_the_package_has_the_templates_the_assets_and_the_openapi_document(project: Path, names: list[str]) -> None:
-    ours = ROOT / "quoteapi/http"
-    made_of = [ours / "openapi.json", *(ours / "assets").iterdir(), *(ours / "templates").glob("*.*")]
-    assert len(made_of) > 10
+    folder = ROOT / "quoteapi/http"
+    files = [folder / "openapi.json", *(folder / "assets").iterdir(), *(folder / "templates").glob("*.*")]
+    assert len(files) > 10
     with ZipFile(project / "build/quoteapi-dev.zip") as built:
-        for path in made_of:
-            assert built.read(f"quoteapi/http/{path.relative_to(ours)}") == path.read_bytes()
+        for path in files:
+            assert built.read(f"quoteapi/http/{path.relative_to(folder)}") == path.read_bytes()
     assert {"jinja2/environment.pyc", "markupsafe/__init__.pyc"} <= set(names)
 
 
 def test_every_media_type_of_a_response_is_text_for_zappa() -> None:
-    contract = json.loads((ROOT / "quoteapi/http/openapi.json").read_text())
-    operations = [one for path in contract["paths"].values() for one in path.values() if isinstance(one, dict)]
-    answers = [contract["components"]["responses"], *(operation["responses"] for operation in operations)]
-    answered = {kind for each in answers for answer in each.values() for kind in answer.get("content", {})}
+    document = json.loads((ROOT / "quoteapi/http/openapi.json").read_text())
+    operations = [item for path in document["paths"].values() for item in path.values() if isinstance(item, dict)]
+    responses = [document["components"]["responses"], *(operation["responses"] for operation in operations)]
+    media_types = {kind for each in responses for response in each.values() for kind in response.get("content", {})}
     settings = json.loads((ROOT / "zappa_settings.json").read_text())["base"]
     text = (*DEFAULT_TEXT_MIMETYPES, *settings["additional_text_mimetypes"])
-    assert {"text/html", "image/svg+xml", "application/atom+xml", "application/feed+json"} <= answered
-    assert [kind for kind in answered if not kind.startswith(text)] == []
+    assert {"text/html", "image/svg+xml", "application/atom+xml", "application/feed+json"} <= media_types
+    assert [kind for kind in media_types if not kind.startswith(text)] == []
     assert [kind for kind in ASSET_TYPES.values() if not kind.startswith(text)] == []
 
 
@@ -138,8 +138,10 @@ def test_every_module_has_bytecode_with_an_unchecked_hash(project: Path, names: 
     tag = sys.implementation.cache_tag
     with ZipFile(project / "build/quoteapi-dev.zip") as built:
         compiled = {name: built.read(name)[:8] for name in names if name.endswith(".pyc")}
-    believed = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")  # by its hash, which nobody checks
-    assert {name for name, start in compiled.items() if start != believed} == set()
+    unchecked_hash = importlib.util.MAGIC_NUMBER + (1).to_bytes(
+        4, "little"
+    )  # PEP 552: bit 0 is hash-based, bit 1 checked
+    assert {name for name, start in compiled.items() if start != unchecked_hash} == set()
     sources = {name for name in names if name.endswith(".py")}
     assert {"quoteapi/app.py", "handler.py", "zappa_settings.py"} <= sources
     for name in sources:
@@ -154,10 +156,10 @@ def test_libraries_are_fetched_with_the_hashes_of_the_lock(tmp_path: Path, monke
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     with pytest.raises(click.ClickException, match="Is the network up"):
         environment_for_lambda()
-    asked = (tmp_path / ".venv-lambda/requirements.txt").read_text()
+    requirements = (tmp_path / ".venv-lambda/requirements.txt").read_text()
     lock = json.loads((ROOT / "Pipfile.lock").read_text())["default"]
-    assert f"falcon{lock['falcon']['version']} --hash={lock['falcon']['hashes'][0]}" in asked.replace(
+    assert f"falcon{lock['falcon']['version']} --hash={lock['falcon']['hashes'][0]}" in requirements.replace(
         f" ; {lock['falcon'].get('markers')}", ""
     )
-    assert "\nclick" not in asked
+    assert "\nclick" not in requirements
     assert not (tmp_path / ".venv-lambda/.ready").exists(), "so that the next try fetches again"

@@ -117,8 +117,8 @@ def test_a_missing_network_and_missing_credentials_are_told_apart(
     assert describe(away).startswith("wrong: not looked at: S3 cannot be reached")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    (nobody,) = checks_of_stage_on_s3()
-    assert describe(nobody).startswith(
+    (no_credentials,) = checks_of_stage_on_s3()
+    assert describe(no_credentials).startswith(
         "wrong: not looked at: no AWS credentials can be used (NoCredentialsError) Run `aws configure`"
     )
-    assert "--env-file" in nobody.to_do
+    assert "--env-file" in no_credentials.to_do

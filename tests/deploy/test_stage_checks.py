@@ -48,7 +48,7 @@ def test_an_unsuitable_value_is_reported(problems_of: ProblemsOf, changes: dict[
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"memory_size": "512"}, 'memory_size is "512" Write a number, without quotes.'),
         ({"keep_warm": "no"}, 'keep_warm is "no" Write true or false.'),
@@ -60,11 +60,11 @@ def test_an_unsuitable_value_is_reported(problems_of: ProblemsOf, changes: dict[
     ],
 )
 def test_a_value_of_a_wrong_type_or_format_is_reported(
-    problems_of: ProblemsOf, changed: dict[str, Any], said: str
+    problems_of: ProblemsOf, changed: dict[str, Any], message: str
 ) -> None:
     (check,) = problems_of(**changed)
     assert check.state == "wrong"
-    assert said in describe(check)
+    assert message in describe(check)
 
 
 def test_an_unsuitable_default_of_zappa_is_reported(tmp_path: Path) -> None:

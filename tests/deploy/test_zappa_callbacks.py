@@ -25,14 +25,14 @@ def zappa_cli(**settings: object) -> SimpleNamespace:
 def zappa_zip(tmp_path: Path) -> Path:
     """Make a small zip such as Zappa makes."""
     path = tmp_path / "package.zip"
-    with ZipFile(path, "w") as made:
-        made.writestr("handler.py", "import quoteapi\n")
-        made.writestr("quoteapi/__init__.py", "")
-        made.writestr("quoteapi/__pycache__/__init__.cpython-311.pyc", b"stale")
+    with ZipFile(path, "w") as package:
+        package.writestr("handler.py", "import quoteapi\n")
+        package.writestr("quoteapi/__init__.py", "")
+        package.writestr("quoteapi/__pycache__/__init__.cpython-311.pyc", b"stale")
         for library in ("aws_xray_sdk", "cryptography", "jwt", "peewee"):
-            made.writestr(f"{library}/__init__.pyc", "")
-            made.writestr(f"{library}/__init__.py", "")
-        made.writestr("secrets.csv", CANARY)
+            package.writestr(f"{library}/__init__.pyc", "")
+            package.writestr(f"{library}/__init__.py", "")
+        package.writestr("secrets.csv", CANARY)
     return path
 
 
@@ -44,11 +44,11 @@ def test_a_package_is_reproducible(zappa_zip: Path) -> None:
     assert zappa_zip.read_bytes() == again.read_bytes()
     with ZipFile(zappa_zip) as trimmed:
         modes = {entry.external_attr >> 16 for entry in trimmed.infolist()}
-    assert modes == {0o644}, "whoever Lambda runs as may read it"
+    assert modes == {0o644}, "any user on Lambda can read it"
 
 
 @pytest.mark.parametrize(
-    ("settings", "brought"),
+    ("settings", "expected"),
     [
         ({}, set()),
         ({"xray_tracing": True}, {"aws_xray_sdk"}),
@@ -57,27 +57,27 @@ def test_a_package_is_reproducible(zappa_zip: Path) -> None:
     ],
 )
 def test_a_package_has_the_libraries_that_only_its_stage_uses(
-    zappa_zip: Path, settings: dict[str, object], brought: set[str]
+    zappa_zip: Path, settings: dict[str, object], expected: set[str]
 ) -> None:
     finish(zappa_cli(zip_path=str(zappa_zip), **settings))
     with ZipFile(zappa_zip) as trimmed:
         tops = {name.partition("/")[0] for name in trimmed.namelist()}
-    assert tops & {"aws_xray_sdk", "cryptography", "jwt", "secrets.csv"} == brought
+    assert tops & {"aws_xray_sdk", "cryptography", "jwt", "secrets.csv"} == expected
 
 
 def test_a_module_that_does_not_compile_stops_the_deploy(zappa_zip: Path) -> None:
-    with ZipFile(zappa_zip, "a") as made:
-        made.writestr("quoteapi/broken.py", "def\n")
+    with ZipFile(zappa_zip, "a") as package:
+        package.writestr("quoteapi/broken.py", "def\n")
     with pytest.raises(click.ClickException, match="cannot be compiled"):
         finish(zappa_cli(zip_path=str(zappa_zip)))
 
 
 def test_other_files_in_the_folder_of_a_library_are_not_packaged(zappa_zip: Path) -> None:
     unwanted = ["falcon/keys.csv", *UNWANTED_FILES]
-    with ZipFile(zappa_zip, "a") as made:
+    with ZipFile(zappa_zip, "a") as package:
         for name in unwanted:
-            made.writestr(name, CANARY)
-        made.writestr("quoteapi/rds.pem", "who vouches for the database")
+            package.writestr(name, CANARY)
+        package.writestr("quoteapi/rds.pem", "certificates of Amazon RDS")
     finish(zappa_cli(zip_path=str(zappa_zip)))
     with ZipFile(zappa_zip) as trimmed:
         assert set(trimmed.namelist()) & {*unwanted, "quoteapi/rds.pem"} == {"quoteapi/rds.pem"}
@@ -112,7 +112,7 @@ def test_advice_does_not_stop_a_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (NoCredentialsError(), r"No AWS credentials can be used \(NoCredentialsError\): run `aws configure`"),
         (EndpointConnectionError(endpoint_url="https://sts"), "AWS cannot be reached. Is the network up"),
@@ -122,13 +122,13 @@ def test_advice_does_not_stop_a_command(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_unusable_credentials_stop_a_deploy_before_the_build(tmp_path: Path, error: Exception, said: str) -> None:
+def test_unusable_credentials_stop_a_deploy_before_the_build(tmp_path: Path, error: Exception, message: str) -> None:
     class Sts:
         def get_caller_identity(self) -> None:
             raise error
 
     aws = SimpleNamespace(sts_client=Sts())
-    with pytest.raises(click.ClickException, match=said):
+    with pytest.raises(click.ClickException, match=message):
         prepare(zappa_cli(zappa=aws, vargs={"settings_file": str(settings_file(tmp_path))}))
 
 

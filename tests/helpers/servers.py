@@ -36,9 +36,9 @@ class Servers:
             "DATABASE_URL": f"sqlite:///{self.folder}/working.db",
             **settings,
         }
-        with (self.folder / f"said-{len(self.processes)}").open("wb") as said:
+        with (self.folder / f"output-{len(self.processes)}").open("wb") as output:
             command = command if terminal is None else ["setsid", "--ctty", *command]
-            process = subprocess.Popen(command, env=environment, cwd=ROOT, stdin=terminal, stdout=said, stderr=said)
+            process = subprocess.Popen(command, env=environment, cwd=ROOT, stdin=terminal, stdout=output, stderr=output)
         self.processes.append(process)
         base = f"http://127.0.0.1:{port}"
         for _ in range(200):
@@ -48,11 +48,11 @@ class Servers:
                 requests.get(f"{base}/health", timeout=5)
                 return base
             time.sleep(0.05)
-        raise AssertionError(self.said())
+        raise AssertionError(self.output())
 
-    def said(self, which: int = -1) -> str:
+    def output(self, which: int = -1) -> str:
         """Return the output of a server, by default of the last one."""
-        return (self.folder / f"said-{range(len(self.processes))[which]}").read_text()
+        return (self.folder / f"output-{range(len(self.processes))[which]}").read_text()
 
     def stop(self) -> None:
         for process in self.processes:
