@@ -32,6 +32,7 @@ class Servers:
         ]
         environment = {
             "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
             "PORT": str(port),
             "DATABASE_URL": f"sqlite:///{self.folder}/working.db",
             **settings,
