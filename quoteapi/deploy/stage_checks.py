@@ -65,7 +65,6 @@ def _check_file(stage: Stage) -> Iterator[Check]:
     yield from environment_checks.check_placeholders(stage, "placeholder")
     yield from zappa_keys.check_keys(stage)
     yield from _check_values(stage)
-    yield from _check_types_and_formats(stage)
     yield from _check_domain(stage)
     yield from _check_authorization(stage)
     yield from _check_functions(stage)
@@ -93,6 +92,7 @@ def _check_values(stage: Stage) -> Iterator[Check]:
         found = "log_level lets whole requests into the log, with phone numbers (not set, it is DEBUG)"
         yield _wrong(found, 'Set "log_level": "WARNING".')
     yield from _check_runtime(stage)
+    yield from _check_types_and_formats(stage)
     if stage.get("apigateway_version", "v1") != "v1":
         yield _wrong("apigateway_version is not v1: with any other, Zappa drops the authorizer, and the API is open")
     if stage.get("architecture", "x86_64") != "x86_64":
