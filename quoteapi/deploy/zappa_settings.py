@@ -41,7 +41,7 @@ SECRETS = {
     *(field.metadata["name"] for field in fields(Settings) if not field.repr and field.name != "jwt_public_key"),
     *OTHER_SECRETS,
 }
-READERS = {field.metadata["name"]: field.metadata["read"] for field in fields(Settings)}
+READERS = {field.metadata["name"]: field.metadata["parse"] for field in fields(Settings)}
 NOT_TO_SET = ("AWS_LAMBDA_FUNCTION_NAME", "STAGE")
 READ_BY_OTHERS = ("AWS_", "LAMBDA_", "PG", "PYTHON", "TZ")
 """How names begin that AWS, libpq and Python read."""
