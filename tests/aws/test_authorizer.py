@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quoteapi.aws.authorizer import NOBODY, authorize
-from quoteapi.observability import logs
+from quoteapi.aws.authorizer import NO_SUBJECT, authorize
+from quoteapi.observability import logging_setup
 from quoteapi.settings import Settings
 from tests.helpers.processes import python
 
@@ -121,8 +121,8 @@ def test_the_policy_covers_every_path_and_method_of_the_stage_and_no_other_stage
 
 
 def test_a_token_without_a_name_is_its_bearers_and_a_long_name_is_cut() -> None:
-    assert asked_with(token(sub=None))["principalId"] == NOBODY
-    assert asked_with(token(sub=""))["principalId"] == NOBODY
+    assert asked_with(token(sub=None))["principalId"] == NO_SUBJECT
+    assert asked_with(token(sub=""))["principalId"] == NO_SUBJECT
     assert asked_with(token(sub="é" * 500))["principalId"] == "é" * 128
 
 
@@ -346,7 +346,7 @@ def test_no_log_line_has_anything_of_a_token(caplog: pytest.LogCaptureFixture) -
 
 
 def test_a_log_line_has_the_id_of_the_invocation(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.configure_logging(Settings(log_level="INFO", lambda_function="quotes"))
+    logging_setup.configure_logging(Settings(log_level="INFO", lambda_function="quotes"))
     with pytest.raises(Exception, match="Unauthorized"):
         authorize(event(token(exp=9)), SimpleNamespace(aws_request_id="8f3a"))
     assert capsys.readouterr().err.endswith(" WARNING A token was refused: it has expired [8f3a]\n")
@@ -356,7 +356,7 @@ def test_a_log_line_has_the_id_of_the_invocation(capsys: pytest.CaptureFixture[s
 
 _ASKED = """
 import json, sys
-from quoteapi.observability import logs
+from quoteapi.observability import logging_setup
 from quoteapi.aws.authorizer import authorize
 from quoteapi.settings import Settings
 before = set(sys.modules)
