@@ -46,11 +46,11 @@ def authorize(event: Any, context: object) -> dict[str, Any]:  # noqa: ANN401 an
     try:
         return _policy(event)
     except TokenRejected as error:
-        _log.warning("A token was refused: %s", error)
+        _log.warning("Token rejected: %s", error)
     except SettingsError as error:
-        _log.error("No token can be read: %s", error)
+        _log.error("Tokens cannot be validated: %s", error)
     except Exception as error:  # noqa: BLE001 its text may contain parts of the token
-        _log.error("A token could not be read: %s", type(error).__name__)
+        _log.error("Token validation failed: %s", type(error).__name__)
     raise Exception("Unauthorized")  # noqa: TRY002 API Gateway needs this class and text
 
 

@@ -20,8 +20,8 @@ class LambdaDispatcher:
 
             async_send_otp(request)
         except Exception as error:  # noqa: BLE001 errors of boto3, which this module does not import
-            _log.exception("Lambda did not take a task")
-            raise GatewayUnavailable(f"Lambda did not take the task ({type(error).__name__})") from None
+            _log.exception("Lambda task not started")
+            raise GatewayUnavailable(f"Lambda did not start the task ({type(error).__name__})") from None
 
     def subscribe(self, subscriber_id: int) -> None:
         """Start a task that adds a subscriber to the topic."""

@@ -79,9 +79,9 @@ def _log_errors() -> Iterator[None]:
     try:
         yield
     except (GatewayError, SettingsError) as error:
-        _log.error("A failure could not be reported: %s", error)
+        _log.error("Error report not sent: %s", error)
     except Exception as error:  # noqa: BLE001 no one could handle it
-        _log.error("A failure could not be reported (%s)", type(error).__name__)
+        _log.error("Error report not sent (%s)", type(error).__name__)
 
 
 def _is_invalid_token(error: BaseException, event: object) -> bool:

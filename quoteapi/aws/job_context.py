@@ -55,7 +55,7 @@ def redact_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 raised again
-        _log.exception("The work failed")
+        _log.exception("Job failed")
         raise RedactedError(_redacted_text(error)) from None
 
 

@@ -40,7 +40,7 @@ def publish_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
         try:
             delivery = container.daily_delivery.publish()
         except (NoSharedState, SmsDisabled) as error:  # the operator's choice, not a failure
-            _log.warning("No SMS of the day: %s", error)
+            _log.warning("Daily SMS not sent: %s", error)
             return {"sent": False, "message": str(error)}
         return {"date": delivery.date.isoformat(), "sent": delivery.sent, "message": delivery.message}
 
@@ -52,7 +52,7 @@ def reconcile_subscriptions(event: object, context: object) -> dict[str, Any]:
         if not container.settings.has_shared_state:
             return {"message": "nobody can subscribe here"}
         result = container.subscriptions.reconcile(_is_timeout_near(context))
-        _log.info("Reconciled: %s", result)
+        _log.info("Subscriptions reconciled: %s", result)
         if result.failed:
             raise ReconcileIncomplete(f"{result.failed} failed: {result}")
         return result._asdict()

@@ -391,7 +391,7 @@ def test_a_report_that_sns_rejects_is_logged_after_one_attempt(
     assert unhandled_exceptions(raised(RuntimeError("broken")), SCHEDULED, CONTEXT) is False
     assert sns_calls.made == ["CreateTopic"]
     (record,) = [record for record in caplog.records if record.name == "quoteapi.aws.error_reports"]
-    assert "A failure could not be reported" in record.getMessage()
+    assert "Error report not sent" in record.getMessage()
     assert record.exc_info is None
     clock.advance(minutes=1)
     sns_calls.becomes = lambda _number, operation: fault if operation == "Publish" else None
@@ -407,7 +407,7 @@ def test_missing_credentials_are_logged(
         monkeypatch.delenv(name)
     monkeypatch.setattr(Session, "get_credentials", lambda _: None)  # as moto has some of its own
     assert unhandled_exceptions(raised(RuntimeError("broken")), TASK, CONTEXT) is False
-    assert "A failure could not be reported (NoCredentialsError)" in caplog.text
+    assert "Error report not sent (NoCredentialsError)" in caplog.text
 
 
 @sqlite_only
@@ -416,7 +416,7 @@ def test_invalid_settings_are_logged(
 ) -> None:
     monkeypatch.setenv("PORT", "none")
     assert unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT) is True
-    assert "A failure could not be reported: PORT must be a port number" in caplog.text
+    assert "Error report not sent: PORT must be a port number" in caplog.text
 
 
 @sqlite_only
