@@ -27,7 +27,7 @@ TOPIC = "UnhandledException"
 REPORT_INTERVAL = timedelta(minutes=1)
 """Each container sends at most one report of the same error in this time."""
 TRACING_MODULE = "quoteapi.aws.xray"
-"""It wraps each outbound call, and is never where an error begins."""
+"""It wraps each outbound call, and is never the place of an error."""
 HTTP_OUTCOME = "Who asked was answered 500."
 ASYNC_OUTCOME = "Lambda tries it twice more, and then hands it to the dead-letter queue, where there is one."
 MAX_SUBJECT_LENGTH = 99
@@ -67,7 +67,7 @@ def unhandled_exceptions(e: BaseException, event: object, context: object) -> bo
 
 
 def report_failed_request(settings: Settings, error: BaseException, route: str, event: object, context: object) -> None:
-    """Report an exception of a request that the app answered with 500. Never raises."""
+    """Report an exception of a request to which the app responds with 500. Never raises."""
     with _log_errors():
         request_ids = f"{_request_ids(event, context)}, in the log {_redact_id(request_id.get())}"
         _reporter.send(settings, ErrorReport(error, route, request_ids, HTTP_OUTCOME))
@@ -80,7 +80,7 @@ def _log_errors() -> Iterator[None]:
         yield
     except (GatewayError, SettingsError) as error:
         _log.error("Error report not sent: %s", error)
-    except Exception as error:  # noqa: BLE001 no one could handle it
+    except Exception as error:  # noqa: BLE001 no caller could handle it
         _log.error("Error report not sent (%s)", type(error).__name__)
 
 

@@ -14,7 +14,7 @@ from quoteapi.settings import Settings
 MAX_REDACTED_BYTES = 128_000, 128_000
 """Of the start and of the end of a text; the middle of a longer one is removed before it is searched."""
 MIN_PHONE_DIGITS = 10
-"""Digit groups with separators are hidden as a phone number if they have so many digits in all."""
+"""Digit groups with separators are hidden as a phone number if they have at least this many digits."""
 MIN_SECRET_LENGTH = 4
 """Shorter secrets are not hidden: too many other words would be."""
 MIN_LENGTH_INSIDE_WORDS = 12

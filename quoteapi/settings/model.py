@@ -28,10 +28,7 @@ class Settings:
         "WORKERS", "worker processes of `serve`; by default one a core", parsers.parse_worker_count
     )
     database_url: str | None = _setting(
-        "DATABASE_URL",
-        "the working database; by default `quoteapi.db` in the project's folder",
-        parsers.parse_database_url,
-        secret=True,
+        "DATABASE_URL", "the working database; by default `quoteapi.db`", parsers.parse_database_url, secret=True
     )
     cors_origins: tuple[str, ...] = _setting(
         "CORS_ORIGINS",
@@ -41,33 +38,25 @@ class Settings:
     )
     log_level: str = _setting("LOG_LEVEL", "`DEBUG`, `INFO`, `WARNING` or `ERROR`", parsers.parse_log_level, "INFO")
     upstream_endpoint: str | None = _setting(
-        "Mashape_API_Endpoint",
-        "the address of an upstream quote API, asked first when set",
-        parsers.parse_http_url,
-        secret=True,
+        "Mashape_API_Endpoint", "the URL of an upstream quote API, asked first", parsers.parse_http_url, secret=True
     )
     upstream_key: str | None = _setting(
         "X_Mashape_Key", "the key of the upstream quote API", parsers.parse_header_value, secret=True
     )
     gateway_name: str | None = _setting(
-        "SMS_GATEWAY",
-        "`console`, an inbox on this machine, or `sns`; by default `sns` on Lambda only",
-        parsers.parse_gateway,
+        "SMS_GATEWAY", "`console` (an inbox) or `sns`; by default `sns` on Lambda only", parsers.parse_gateway
     )
     public_url: str | None = _setting(
-        "PUBLIC_URL", "the service's address as people know it; SMS say how to leave with it", parsers.parse_public_url
+        "PUBLIC_URL", "the public URL of the service, which SMS and feeds link to", parsers.parse_public_url
     )
     unsubscribe_requires_otp: bool = _setting(
         "UNSUBSCRIBE_REQUIRES_OTP", "whether leaving takes a code too", parsers.parse_boolean, default=False
     )
     secret_key: str | None = _setting(
-        "SECRET_KEY", "keys every digest; on a laptop made on first use", parsers.parse_secret, secret=True
+        "SECRET_KEY", "the key of all HMACs; on a laptop made on first use", parsers.parse_secret, secret=True
     )
     sms_allowed_regions: frozenset[str] = _setting(
-        "SMS_ALLOWED_REGIONS",
-        "the countries that SMS go to, as in `IN,US`; `*` for all",
-        parsers.parse_regions,
-        frozenset(),
+        "SMS_ALLOWED_REGIONS", "countries for SMS, as in `IN,US`; `*` for all", parsers.parse_regions, frozenset()
     )
     sms_daily_cap: int = _setting("SMS_DAILY_CAP", "how many SMS may go out in a day", parsers.parse_sms_cap, 1_000)
     codes_per_number: tuple[RateLimit, ...] = _setting(
@@ -77,7 +66,7 @@ class Settings:
         (RateLimit(1, 60), RateLimit(3, 600), RateLimit(5, 86_400)),
     )
     codes_per_client_ip: tuple[RateLimit, ...] = _setting(
-        "CODES_PER_ADDRESS", "codes asked for by one client address", parsers.parse_rate_limits, (RateLimit(10, 3_600),)
+        "CODES_PER_ADDRESS", "codes requested by a client IP", parsers.parse_rate_limits, (RateLimit(10, 3_600),)
     )
     wrong_tries_per_number: RateLimit = _setting(  # noqa: RUF009 RateLimit is immutable
         "WRONG_TRIES_PER_NUMBER",
@@ -86,10 +75,7 @@ class Settings:
         RateLimit(5, 3_600),
     )
     wrong_tries_per_client_ip: tuple[RateLimit, ...] = _setting(
-        "WRONG_TRIES_PER_ADDRESS",
-        "wrong tries by one client address",
-        parsers.parse_rate_limits,
-        (RateLimit(30, 3_600),),
+        "WRONG_TRIES_PER_ADDRESS", "wrong tries by a client IP", parsers.parse_rate_limits, (RateLimit(30, 3_600),)
     )
     read_limit: RateLimit | None = _setting(  # noqa: RUF009 RateLimit is immutable
         "READ_LIMIT",
@@ -105,11 +91,11 @@ class Settings:
     )
     sns_region: str = _setting("SNS_REGION", "its region", parsers.parse_aws_region, "us-east-1")
     aws_access_key_id: str | None = _setting(
-        "aws_access_key_id", "credentials; else boto3 looks where it always does", secret=True
+        "aws_access_key_id", "AWS credentials; by default those that boto3 finds", secret=True
     )
     aws_secret_access_key: str | None = _setting("aws_secret_access_key", "goes with `aws_access_key_id`", secret=True)
     sms_sender_id: str | None = _setting(
-        "SMS_SENDER_ID", "who SMS come from, where the country allows it", parsers.parse_sms_sender_id
+        "SMS_SENDER_ID", "the sender that SMS show, if the country allows it", parsers.parse_sms_sender_id
     )
     sms_max_price: str | None = _setting(
         "SMS_MAX_PRICE", "the most that one SMS may cost, in US dollars", parsers.parse_sms_price
@@ -119,13 +105,13 @@ class Settings:
         "SMS_TEMPLATE_IDS", "the template ids, for India", parsers.parse_template_ids, ()
     )
     jwt_secret: str | None = _setting(
-        "JWT_SECRET", "the secret by which bearer tokens are signed (HS256)", parsers.parse_secret, secret=True
+        "JWT_SECRET", "the secret that signs bearer tokens (HS256)", parsers.parse_secret, secret=True
     )
     jwt_public_key: str | None = _setting(
-        "JWT_PUBLIC_KEY", "instead, the public key of who signs them (RS256)", parsers.parse_public_key, secret=True
+        "JWT_PUBLIC_KEY", "instead, the public key of their issuer (RS256)", parsers.parse_public_key, secret=True
     )
-    jwt_issuer: str | None = _setting("JWT_ISSUER", "who makes bearer tokens: their `iss`")
-    jwt_audience: str | None = _setting("JWT_AUDIENCE", "whom they are for: their `aud`")
+    jwt_issuer: str | None = _setting("JWT_ISSUER", "the issuer of bearer tokens: their `iss`")
+    jwt_audience: str | None = _setting("JWT_AUDIENCE", "the audience of bearer tokens: their `aud`")
     async_failure: bool = _setting(
         "ASYNC_FAILURE", "whether `/async-failure` starts a task that fails", parsers.parse_boolean, default=False
     )

@@ -165,7 +165,7 @@ def test_a_token_with_a_wrong_claim_is_rejected(
 
 
 def test_a_token_of_another_secret_is_rejected(assert_rejected: Callable[..., None]) -> None:
-    forged = jwt.encode(claims(), "of somebody else, 0123456789abcdefghijk", "HS256")
+    forged = jwt.encode(claims(), "of another issuer, 0123456789abcdefghijk", "HS256")
     assert_rejected(event(forged), "not signed by the key")
 
 
@@ -253,14 +253,14 @@ def test_an_event_of_another_source_is_rejected(assert_rejected: Callable[..., N
     assert_rejected(invalid, "Token rejected")
 
 
-ODD = st.recursive(
+ANY_VALUE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
 
 
-@given(header=st.text() | ODD, arn=st.text() | ODD)
+@given(header=st.text() | ANY_VALUE, arn=st.text() | ANY_VALUE)
 def test_an_event_of_any_shape_is_unauthorized(header: object, arn: object) -> None:
     for invalid in (
         {"type": "TOKEN", "authorizationToken": header, "methodArn": arn},
@@ -273,7 +273,11 @@ def test_an_event_of_any_shape_is_unauthorized(header: object, arn: object) -> N
         assert type(raised.value) is Exception
 
 
-@given(head=ODD, body=ODD, more=st.dictionaries(st.sampled_from(["exp", "nbf", "iat", "aud", "iss"]), ODD, min_size=1))
+@given(
+    head=ANY_VALUE,
+    body=ANY_VALUE,
+    more=st.dictionaries(st.sampled_from(["exp", "nbf", "iat", "aud", "iss"]), ANY_VALUE, min_size=1),
+)
 def test_a_token_of_any_shape_is_allowed_or_unauthorized(head: object, body: object, more: dict[str, object]) -> None:
     def text(part: object) -> str:
         return base64.urlsafe_b64encode(json.dumps(part, default=repr).encode()).rstrip(b"=").decode()
@@ -282,12 +286,12 @@ def test_a_token_of_any_shape_is_allowed_or_unauthorized(head: object, body: obj
         unsigned = ".".join(map(text, parts))
         signature = base64.urlsafe_b64encode(hmac.digest(SECRET.encode(), unsigned.encode(), "sha256"))
         try:
-            answer = authorize_token(f"{unsigned}.{signature.rstrip(b'=').decode()}")
+            policy = authorize_token(f"{unsigned}.{signature.rstrip(b'=').decode()}")
         except Exception as error:
             if (type(error), error.args) != (Exception, ("Unauthorized",)):
                 raise
         else:
-            assert answer["principalId"] == "mira"
+            assert policy["principalId"] == "mira"
 
 
 # ---- settings and log

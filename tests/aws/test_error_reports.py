@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
@@ -207,7 +208,7 @@ def test_a_report_names_the_error_the_place_the_time_and_the_request_ids(on_lamb
 
 
 @pytest.mark.parametrize(
-    ("event", "where"),
+    ("event", "operation"),
     [
         (REQUEST, "GET /{proxy+}"),
         (REQUEST_V2, "GET $default"),
@@ -220,11 +221,11 @@ def test_a_report_names_the_error_the_place_the_time_and_the_request_ids(on_lamb
 )
 @sqlite_only
 def test_a_report_names_the_route_or_the_function_and_contains_no_text_of_a_client(
-    on_lambda: Settings, event: dict[str, Any], where: str
+    on_lambda: Settings, event: dict[str, Any], operation: str
 ) -> None:
     unhandled_exceptions(RuntimeError("broken"), event, CONTEXT)
     (message,) = reports()
-    assert f"\nWhere: {where}, in " in message
+    assert f"\nWhere: {operation}, in " in message
     for personal in ("mira", "example.org", "9028000001", "271828"):
         assert personal not in message
 
@@ -299,6 +300,7 @@ def test_an_error_whose_str_fails_is_reported(on_lambda: Settings) -> None:
 
 @sqlite_only
 def test_a_report_names_the_innermost_place_of_this_package(on_lambda: Settings) -> None:
+    assert find_spec(error_reports.TRACING_MODULE) is not None
     with pytest.raises(phonenumbers.NumberParseException) as caught:
         country_of("nonsense")
     assert re.search(
@@ -651,7 +653,7 @@ def test_an_error_in_the_app_itself_is_a_500_and_reported_once(
     (message,) = reports()
     assert message.startswith("RuntimeError: the app itself broke\n")
     assert "mira" not in message
-    assert "Traceback (most recent call last)" in caplog.text, "or nobody saw what was kept back"
+    assert "Traceback (most recent call last)" in caplog.text, "a suppressed report is at least in the log"
 
 
 def test_zappa_raises_a_failed_run_after_one_report(

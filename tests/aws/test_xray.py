@@ -85,23 +85,23 @@ import os
 from wsgiref.util import setup_testing_defaults
 from quoteapi import app
 def ask(path):
-    environ, answers = {"PATH_INFO": path}, []
+    environ, statuses = {"PATH_INFO": path}, []
     setup_testing_defaults(environ)
-    b"".join(app.api(environ, lambda status, *_: answers.append(status)))
-    print(answers[0])
+    b"".join(app.api(environ, lambda status, *_: statuses.append(status)))
+    print(statuses[0])
 """
 
 SEND = """
 import sys
 from quoteapi.aws.job_context import job_context
 from quoteapi.sms.gateway import GatewayError
-mobile, odd = sys.argv[1:]
-with job_context() as service:
-    service.gateway.send_sms(mobile, "654321 is your code.", "code")
-    service.gateway.subscribe(mobile)
-    service.gateway.publish("Hope and keep busy.")
+mobile, invalid_mobile = sys.argv[1:]
+with job_context() as container:
+    container.gateway.send_sms(mobile, "654321 is your code.", "code")
+    container.gateway.subscribe(mobile)
+    container.gateway.publish("Hope and keep busy.")
     try:
-        service.gateway.send_sms(odd, "654321 is your code.", "code")
+        container.gateway.send_sms(invalid_mobile, "654321 is your code.", "code")
     except GatewayError as error:
         print(type(error).__name__)
 """
@@ -223,14 +223,14 @@ def test_a_call_of_sns_is_a_subsegment_without_the_number_and_the_message(
 
 
 @sqlite_only
-@pytest.mark.parametrize("answers", [True, False])
+@pytest.mark.parametrize("is_available", [True, False])
 def test_a_call_of_the_upstream_api_is_a_subsegment_with_the_host_of_the_url_alone(
     settings: Settings,
     daemon: Daemon,
     upstream_api: UpstreamApi,
-    answers: bool,
+    is_available: bool,
 ) -> None:
-    if not answers:
+    if not is_available:
         upstream_api.stop()
     endpoint = f"http://mira:opensesame@{upstream_api.host}/of-a-tenant/quotes?key=opensesame"
     more = {"Mashape_API_Endpoint": endpoint, "X_Mashape_Key": "opensesame"}
@@ -238,7 +238,7 @@ def test_a_call_of_the_upstream_api_is_a_subsegment_with_the_host_of_the_url_alo
     (subsegment,) = (one for one in daemon.received() if "http" in one)
     assert (subsegment["name"], subsegment["namespace"], subsegment["parent_id"]) == ("127.0.0.1", "remote", INVOCATION)
     assert subsegment["http"]["request"] == {"method": "GET"}
-    if answers:
+    if is_available:
         assert subsegment["http"]["response"] == {"status": 200}
     else:
         assert subsegment["fault"]
