@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from quoteapi import clock
 from quoteapi.aws.job_context import RedactedError
-from quoteapi.observability.redaction import OTP, mask_numbers, redact, truncate_middle
+from quoteapi.observability.redaction import OTP_PATTERN, mask_numbers, redact, truncate_middle
 from quoteapi.observability.request_log import request_id
 from quoteapi.settings import Settings, SettingsError, load_settings
 from quoteapi.sms.gateway import GatewayError
@@ -212,4 +212,4 @@ def _request_ids(event: object, context: object) -> str:
 def _redact_id(value: object) -> str:
     """Return an id: whole if it is a UUID; else a client may have sent it, and phone numbers and OTPs are masked."""
     text = str(value)[:128]
-    return text if _UUID.fullmatch(text) else OTP.sub("•", mask_numbers(text))
+    return text if _UUID.fullmatch(text) else OTP_PATTERN.sub("•", mask_numbers(text))

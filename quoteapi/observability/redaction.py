@@ -15,13 +15,13 @@ MAX_REDACTED_BYTES = 128_000, 128_000
 """Of the start and of the end of a text; the middle of a longer one is removed before it is searched."""
 MIN_PHONE_DIGITS = 10
 """Digit groups with separators are hidden as a phone number if they have at least this many digits."""
-MIN_SECRET_LENGTH = 4
+MIN_HIDDEN_LENGTH = 4
 """Shorter secrets are not hidden: too many other words would be."""
 MIN_LENGTH_INSIDE_WORDS = 12
 """Secrets of this length are hidden also inside longer words; shorter ones may be a part of an ordinary word."""
 OTHER_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD")
 """Environment variables besides the settings: the credentials of a Lambda function, and a variable of libpq."""
-OTP = re.compile(r"\d{6,}")
+OTP_PATTERN = re.compile(r"\d{6,}")
 _HIDDEN = "•••"
 _PHONE_NUMBER = re.compile(r"(?i:(?<=\+)\d{7,15}|(?<=%2B)\d{7,15}|(?<![0-9a-z.])\d{8,15})(?![0-9A-Za-z])")
 _DIGIT_GROUPS = re.compile(r"(?<![\d:])(?!\d{4}-\d\d-\d\d)\+?\(?\d{1,5}(?:[\s()._/\u2013-]{1,3}\d{1,6}){1,8}(?!\d)")
@@ -44,7 +44,7 @@ def redact(settings: Settings, text: str) -> str:
     text = secrets.sub(_HIDDEN, truncate_middle(text, *MAX_REDACTED_BYTES))
     for credentials, replacement in _CREDENTIALS:
         text = credentials.sub(replacement, text)
-    return OTP.sub("••••••", mask_numbers(_DIGIT_GROUPS.sub(_hide_phone_number, text)))
+    return OTP_PATTERN.sub("••••••", mask_numbers(_DIGIT_GROUPS.sub(_hide_phone_number, text)))
 
 
 def mask_numbers(text: str) -> str:
@@ -80,7 +80,7 @@ def _secrets_pattern(settings: Settings, *secrets: str | None) -> re.Pattern[str
     """Return a pattern of the secret settings and of other secrets, in each encoding."""
     all_secrets = [*secrets, *(getattr(settings, setting.name) for setting in fields(settings) if not setting.repr)]
     parts = {part for secret in all_secrets if secret for part in _secret_parts(secret)}
-    forms = {form for part in parts for form in _encoded_forms(part) if len(form) >= MIN_SECRET_LENGTH}
+    forms = {form for part in parts for form in _encoded_forms(part) if len(form) >= MIN_HIDDEN_LENGTH}
     longest_first = sorted(forms, key=len, reverse=True)
     return re.compile("|".join(map(_secret_pattern, longest_first)) or r"(?!)")
 
