@@ -1,9 +1,9 @@
-"""A quote service that one person can run: the quote of the day, and random ones, over HTTP."""
+"""A self-hosted quote service: the quote of the day and random quotes, over HTTP and by SMS."""
 
 import sys
 
-# peewee loads the driver of PostgreSQL where it finds one, which takes half as long again as all the rest. It is hidden
-# until `postgresql.py` wants it.
+# peewee imports the PostgreSQL driver if it is installed, which lengthens a start by half. It is hidden here;
+# `quoteapi.storage.postgresql` imports it if it is needed.
 if "psycopg" not in sys.modules:
     sys.modules["psycopg"] = None  # type: ignore[assignment]
     import peewee  # noqa: F401

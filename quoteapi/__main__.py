@@ -1,4 +1,4 @@
-"""`python -m quoteapi` is the command `quoteapi`."""
+"""The command line as a module: `python -m quoteapi` runs the command `quoteapi`."""
 
 from quoteapi.cli.root import main
 

@@ -6,10 +6,11 @@ import random
 import sys
 from typing import TYPE_CHECKING
 
+import falcon
 from peewee import InterfaceError, OperationalError
 
 from quoteapi import clock
-from quoteapi.aws.dispatcher import LambdaDispatcher, report_failed_request, start_failing_task
+from quoteapi.aws.dispatcher import LambdaDispatcher, start_failing_task
 from quoteapi.aws.job_context import configure_observability
 from quoteapi.container import Container
 from quoteapi.http.errors import add_error_handlers
@@ -57,9 +58,17 @@ def create_app(
     daily, another = DailyQuote(quotes, now), RandomQuote(quotes)
     app = App(daily, _Identify(service.randomness), settings, now)
     app.req_options.strip_url_path_trailing_slash = True
-    add_error_handlers(app, settings, report_failed_request)
+    add_error_handlers(app, settings, _report_failed_request)
     _add_routes(app, service, quotes, daily, another)
     return app
+
+
+def _report_failed_request(settings: Settings, req: falcon.Request, error: Exception) -> None:
+    """Report a request that the app answered with 500 to the operator."""
+    from quoteapi.aws.error_reports import report_failed_request  # noqa: PLC0415 most containers never need it
+
+    route = f"{req.method} {req.uri_template or '(no such page)'}"
+    report_failed_request(settings, error, route, req.env.get("lambda.event"), req.env.get("lambda.context"))
 
 
 def _add_routes(

@@ -1,11 +1,10 @@
-"""The composition root: builds the services from the settings."""
+"""The container (composition root): builds the services from the settings."""
 
 import os
 import random
 from functools import cached_property
 
 from quoteapi import clock
-from quoteapi.clock import Clock
 from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway
@@ -18,7 +17,7 @@ from quoteapi.subscriptions.service import Dispatcher, SubscriptionService
 
 
 class Container:
-    """The rooms of the domain, each put together when it is first asked for: a reader of quotes needs no key."""
+    """The services, each built when it is first used: to read quotes, for example, no secret key is needed."""
 
     def __init__(
         self,
@@ -28,71 +27,65 @@ class Container:
         randomness: random.Random | None = None,
         dispatcher: Dispatcher | None = None,
     ) -> None:
-        """Use `dispatcher` or, without one, do the work in this process."""
+        """Use a dispatcher of the caller, or else one that runs work in this process."""
         self.settings = settings
         self.clock = now
-        self.randomness = randomness or _fresh_randomness()
+        self.randomness = randomness or _create_randomness()
         self._dispatcher = dispatcher
 
     @cached_property
     def quotes(self) -> QuoteService:
-        """What answers quotes, with the upstream API of the settings where one is set."""
+        """Reads quotes from the catalogue and, if the settings name one, from an upstream API."""
         settings, upstream = self.settings, None
         if settings.upstream_endpoint is not None:
-            from quoteapi.quotes.mashape import MashapeQuotes  # who has none need not load requests
+            from quoteapi.quotes.mashape import MashapeQuotes  # which imports requests
 
             upstream = MashapeQuotes(settings.upstream_endpoint, settings.upstream_key)
         return QuoteService(self.clock, self.randomness, upstream, has_shared_state=settings.has_shared_state)
 
     @cached_property
     def gateway(self) -> Gateway:
-        """How SMS go out."""
-        return gateway_of(self.settings, self.clock)
+        """Sends SMS. No call and no AWS client is made before it is used."""
+        if self.settings.gateway == "sns":
+            from quoteapi.sms.sns import QuoteSubscription  # which imports boto3
+
+            return QuoteSubscription(self.settings, self.clock)
+        from quoteapi.sms.console import ConsoleGateway
+
+        return ConsoleGateway(self.clock)
 
     @cached_property
     def rate_limits(self) -> RateLimits:
-        """What guards people and the bill."""
-        return RateLimits(self.settings, self._digests, self.clock)
+        """Limits SMS and tries per number, client IP and day."""
+        return RateLimits(self.settings, self._hmac_digest, self.clock)
 
     @cached_property
     def subscriptions(self) -> SubscriptionService:
-        """Who gets the quote of the day."""
-        passwords = OneTimePasswords(self._digests, self.settings.wrong_tries_per_number, self.clock)
+        """Subscribes and unsubscribes phone numbers."""
+        passwords = OneTimePasswords(self._hmac_digest, self.settings.wrong_tries_per_number, self.clock)
         return SubscriptionService(self.settings, self.gateway, self.rate_limits, passwords, self.clock)
 
     @cached_property
     def daily_delivery(self) -> DailyDelivery:
-        """The SMS of the day."""
+        """Sends the daily SMS."""
         return DailyDelivery(self.settings, self.quotes, self.gateway, self.rate_limits, self.clock)
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
-        """Run work outside the request: as given, in a thread if it calls AWS, or inline."""
+        """Runs work as the caller chose; else in threads if it calls AWS, or inline."""
         if self._dispatcher is not None:
             return self._dispatcher
-        return (
-            ThreadPoolDispatcher(self.subscriptions)
-            if self.settings.gateway == "sns"
-            else InlineDispatcher(self.subscriptions)
-        )
+        if self.settings.gateway == "sns":
+            return ThreadPoolDispatcher(self.subscriptions)
+        return InlineDispatcher(self.subscriptions)
 
     @cached_property
-    def _digests(self) -> HmacDigest:
+    def _hmac_digest(self) -> HmacDigest:
         return load_hmac_digest(self.settings)
 
 
-def _fresh_randomness() -> random.Random:
-    randomness = random.Random()  # noqa: S311 it chooses quotes and names requests, nothing secret
+def _create_randomness() -> random.Random:
+    """Return a generator that is seeded again in each forked process."""
+    randomness = random.Random()  # noqa: S311 it chooses quotes and request ids, nothing secret
     os.register_at_fork(after_in_child=randomness.seed)
     return randomness
-
-
-def gateway_of(settings: Settings, now: Clock) -> Gateway:
-    """Make the gateway of the settings. Nothing is called before it is used."""
-    if settings.gateway == "sns":
-        from quoteapi.sms.sns import QuoteSubscription
-
-        return QuoteSubscription(settings, now)
-    from quoteapi.sms.console import ConsoleGateway
-
-    return ConsoleGateway(now)

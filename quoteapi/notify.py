@@ -1,4 +1,4 @@
-"""The name before 0.2 of `quoteapi.aws.error_reports`, for stages whose settings still use it. To be removed in 0.3."""
+"""Deprecated alias of `quoteapi.aws.error_reports`, for Zappa settings from before 0.2. To be removed in 0.3."""
 
 from quoteapi.aws.error_reports import unhandled_exceptions
 

@@ -1,4 +1,4 @@
-"""The name before 0.2 of `quoteapi.aws.schedulers`, for stages whose settings still use it. To be removed in 0.3."""
+"""Deprecated alias of `quoteapi.aws.schedulers`, for Zappa settings from before 0.2. To be removed in 0.3."""
 
 from quoteapi.aws.schedulers import (
     migrate_database,

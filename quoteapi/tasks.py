@@ -1,4 +1,4 @@
-"""The name before 0.2 of `quoteapi.aws.tasks`, for tasks that were queued before an update. To be removed in 0.3."""
+"""Deprecated alias of `quoteapi.aws.tasks`, for tasks that a release before 0.2 queued. To be removed in 0.3."""
 
 from quoteapi.aws.tasks import async_fail, async_publish, async_send_otp, async_subscribe, async_unsubscribe
 

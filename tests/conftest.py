@@ -15,7 +15,7 @@ import pytest
 
 from quoteapi.app import create_app
 from quoteapi.container import Container as Whole
-from quoteapi.observability import logs
+from quoteapi.observability import logging_setup, request_log
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings, model, read_settings
@@ -75,21 +75,21 @@ def _no_number_and_no_code_in_any_log_line(monkeypatch: pytest.MonkeyPatch) -> I
     class Reader(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(record.getMessage())
-            lines.append(logs._Formatter(Settings()).format(record))
+            lines.append(logging_setup.RedactingFormatter(Settings()).format(record))
 
-    def add(writer: logs._Writer, line: str) -> None:
+    def write(writer: request_log.BatchWriter, line: str) -> None:
         lines.append(line)
-        written(writer, line)
+        original_write(writer, line)
 
-    written = logs._Writer.add
-    monkeypatch.setattr(logs._Writer, "add", add)
+    original_write = request_log.BatchWriter.write
+    monkeypatch.setattr(request_log.BatchWriter, "write", write)
     root, reader = logging.getLogger(), Reader(logging.INFO)
     level = root.level
     root.addHandler(reader)
     root.setLevel(logging.INFO)
-    token = logs.request_id.set("-")
+    token = request_log.request_id.set("-")
     yield
-    logs.request_id.reset(token)
+    request_log.request_id.reset(token)
     root.setLevel(level)
     root.removeHandler(reader)
     logging.getLogger("quoteapi").propagate = True

@@ -1,93 +1,93 @@
-"""The door of a stage that asks for bearer tokens: the function that API Gateway asks whom to let in."""
+"""The Lambda authorizer: validates bearer tokens (JWT, RFC 7519) for API Gateway."""
 
 import logging
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from quoteapi.observability import logs
+from quoteapi.observability.request_log import request_id
 from quoteapi.settings import Settings, SettingsError, load_settings
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-
 LEEWAY_SECONDS = 5
-"""How far the clock of who makes tokens may be from ours."""
-LONGEST_PRINCIPAL = 128
-NOBODY = "bearer"
-"""The principal of a token that does not say whose it is."""
-_WHOLE_STAGE = re.compile(r"(arn:aws[a-z-]*:execute-api:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9]+/[A-Za-z0-9_-]+)/")
+"""How far the clock of the token's issuer may differ from ours."""
+MAX_PRINCIPAL_LENGTH = 128
+NO_SUBJECT = "bearer"
+"""The principal of a token without a subject."""
+_STAGE_ARN = re.compile(r"(arn:aws[a-z-]*:execute-api:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9]+/[A-Za-z0-9_-]+)/")
 _REASONS = {
     "ExpiredSignatureError": "it has expired",
-    "ImmatureSignatureError": "it is not valid yet, or the clock of who made it is ahead",
+    "ImmatureSignatureError": "it is not valid yet, or the clock of its issuer is ahead",
     "InvalidAlgorithmError": "it is signed in another way than JWT_SECRET (HS256) or JWT_PUBLIC_KEY (RS256) asks for",
     "InvalidAudienceError": "its aud is not JWT_AUDIENCE",
     "InvalidIssuerError": "its iss is not JWT_ISSUER",
     "InvalidSignatureError": "it is not signed by the key of JWT_SECRET or JWT_PUBLIC_KEY",
     "InvalidSubjectError": "its sub is not text",
 }
-"""What PyJWT's errors say to an operator; their own texts may have something of the token in them."""
+"""Log texts for PyJWT's errors, whose own texts may contain parts of the token."""
 _log = logging.getLogger(__name__)
 
 
 class TokenRejected(Exception):
-    """A token that opens nothing; the message says why, in words without anything of it."""
+    """An invalid token. The message is the reason, without any part of the token."""
 
 
-def authorize(event: Any, context: object) -> dict[str, Any]:  # noqa: ANN401 whatever Lambda was sent
-    """Answer the policy by which API Gateway lets the bearer of a token in, to every path and method of the stage.
+def authorize(event: Any, context: object) -> dict[str, Any]:  # noqa: ANN401 an event may have any shape
+    """Return the policy with which API Gateway admits the bearer of a token to all paths and methods of the stage.
 
-    The whole stage, as API Gateway keeps the policy by the token, and the next path has the same. `event` has
-    `authorizationToken`, as in `Bearer eyJ…`, and the `methodArn` of what is asked for.
+    It covers the whole stage because API Gateway caches it by token, and applies it to requests for other paths.
+    `event` has an `authorizationToken`, for example `Bearer eyJ…`, and the `methodArn` of the request.
 
-    Raises a plain `Exception("Unauthorized")`, whatever is wrong, and logs why: by exactly that text API Gateway knows
-    to answer 401 with `{"message":"Unauthorized"}`. Nothing else gets out: Zappa would run it again for a TypeError.
+    On any failure, logs the reason and raises a plain `Exception("Unauthorized")`: for exactly that text API Gateway
+    responds with 401 and `{"message":"Unauthorized"}`. No other exception gets out; on a TypeError Zappa would run this
+    again.
     """
-    logs.request_id.set(getattr(context, "aws_request_id", "-"))
+    request_id.set(getattr(context, "aws_request_id", "-"))
     try:
-        return _policy_for(event)
-    except TokenRejected as refused:
-        _log.warning("A token was refused: %s", refused)
+        return _policy(event)
+    except TokenRejected as error:
+        _log.warning("Token rejected: %s", error)
     except SettingsError as error:
-        _log.error("No token can be read: %s", error)
-    except Exception as error:  # noqa: BLE001 its text may have something of the token
-        _log.error("A token could not be read: %s", type(error).__name__)
-    raise Exception("Unauthorized")  # noqa: TRY002 its class would be told, too
+        _log.error("Tokens cannot be validated: %s", error)
+    except Exception as error:  # noqa: BLE001 its text may contain parts of the token
+        _log.error("Token validation failed: %s", type(error).__name__)
+    raise Exception("Unauthorized")  # noqa: TRY002 API Gateway needs this class and text
 
 
-def _policy_for(event: Any) -> dict[str, Any]:  # noqa: ANN401
+def _policy(event: Any) -> dict[str, Any]:  # noqa: ANN401
     if not isinstance(event, dict):
         raise TokenRejected("the event is none of API Gateway's")
-    claims = _claims_of(_token_in(event.get("authorizationToken")), load_settings(os.environ))
-    allowed = {"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": _whole_stage(event.get("methodArn"))}
+    claims = _validated_claims(_bearer_token(event.get("authorizationToken")), load_settings(os.environ))
+    resources = _stage_resources(event.get("methodArn"))
+    statement = {"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": resources}
     return {
-        "principalId": (claims.get("sub") or NOBODY)[:LONGEST_PRINCIPAL],
-        "policyDocument": {"Version": "2012-10-17", "Statement": [allowed]},
+        "principalId": (claims.get("sub") or NO_SUBJECT)[:MAX_PRINCIPAL_LENGTH],
+        "policyDocument": {"Version": "2012-10-17", "Statement": [statement]},
     }
 
 
-def _token_in(header: object) -> str:
+def _bearer_token(header: object) -> str:
     scheme, _, token = header.partition(" ") if isinstance(header, str) else ("", "", "")
     if scheme.lower() != "bearer" or not token.isascii():
         raise TokenRejected("the header is not the word Bearer, a space and a JWT")
     return token.strip()
 
 
-def _whole_stage(method_arn: object) -> str:
-    found = _WHOLE_STAGE.match(method_arn) if isinstance(method_arn, str) else None
+def _stage_resources(method_arn: object) -> str:
+    """Return the ARN pattern of all methods of the stage that an ARN of one method belongs to."""
+    found = _STAGE_ARN.match(method_arn) if isinstance(method_arn, str) else None
     if found is None:
         raise TokenRejected("the event names no method of API Gateway")
     return f"{found[1]}/*"
 
 
-def _claims_of(token: str, settings: Settings) -> dict[str, Any]:
-    """Answer what a token says that is signed as the settings ask for, never as it asks for itself."""
+def _validated_claims(token: str, settings: Settings) -> dict[str, Any]:
+    """Return the claims of a token; the settings and not the token decide its algorithm (RFC 8725, section 3.1)."""
     if settings.jwt_secret is not None:
-        _load_without_cryptography()
-    import jwt  # noqa: PLC0415 most stages have no tokens
+        _import_jwt_without_cryptography()
+    import jwt  # noqa: PLC0415 most stages have no authorizer
 
-    key, algorithm = _key_of(settings)
+    key, algorithm = _verification_key(settings)
     try:
         return jwt.decode(
             token,
@@ -103,11 +103,14 @@ def _claims_of(token: str, settings: Settings) -> dict[str, Any]:
     except jwt.InvalidTokenError as error:
         raise TokenRejected(_REASONS.get(type(error).__name__, "it is not a JWT, or broken")) from None
     except jwt.InvalidKeyError:
-        raise SettingsError("JWT_SECRET must not be a PEM, nor JWT_PUBLIC_KEY shorter than 2048 bits.") from None
+        raise SettingsError(
+            "JWT_PUBLIC_KEY must be an RSA public key in PEM, as openssl rsa -pubout writes it, and not be shorter than"
+            " 2048 bits; JWT_SECRET must not be a PEM."
+        ) from None
 
 
-def _load_without_cryptography() -> None:
-    """Load PyJWT for HS256, half of whose time would go to a package that only RS256 needs."""
+def _import_jwt_without_cryptography() -> None:
+    """Import PyJWT without `cryptography`, which only RS256 needs and which takes half of the import time."""
     if not {"jwt", "cryptography"} & sys.modules.keys():
         sys.modules["cryptography"] = None  # type: ignore[assignment]
         import jwt  # noqa: F401, PLC0415
@@ -115,25 +118,12 @@ def _load_without_cryptography() -> None:
         del sys.modules["cryptography"]
 
 
-def _key_of(settings: Settings) -> "tuple[str | RSAPublicKey, str]":
+def _verification_key(settings: Settings) -> tuple[str, str]:
+    """Return the key and the algorithm of the settings. Raises `SettingsError`."""
     if settings.jwt_secret is not None:
         return settings.jwt_secret, "HS256"
     if settings.jwt_public_key is not None:
-        return _rsa_key(settings.jwt_public_key), "RS256"
+        return settings.jwt_public_key, "RS256"
     raise SettingsError(
         "Set JWT_ISSUER, JWT_AUDIENCE, and JWT_SECRET (HS256) or JWT_PUBLIC_KEY (RS256) for a stage with an authorizer."
     )
-
-
-def _rsa_key(pem: str) -> "RSAPublicKey":
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey  # noqa: PLC0415
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
-
-    try:
-        key = load_pem_public_key(pem.encode())
-    except (ValueError, UnsupportedAlgorithm):
-        key = None
-    if not isinstance(key, RSAPublicKey):
-        raise SettingsError("JWT_PUBLIC_KEY must be an RSA public key in PEM, as openssl rsa -pubout writes it.")
-    return key

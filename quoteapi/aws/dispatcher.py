@@ -1,51 +1,43 @@
-"""The dispatcher that runs work in another Lambda invocation."""
+"""The Lambda dispatcher: runs work in another Lambda invocation.
+
+Each method imports `quoteapi.aws.tasks` when it is called: Zappa makes four AWS clients in that import.
+"""
 
 import logging
 
-import falcon
-
-from quoteapi.settings import Settings
 from quoteapi.sms.gateway import GatewayUnavailable
 
 _log = logging.getLogger(__name__)
 
 
 class LambdaDispatcher:
-    """Hands work on to other invocations. Their module is loaded with the first one: it makes four clients of AWS."""
+    """Starts an asynchronous Lambda task for each unit of work."""
 
     def send_otp(self, request: str) -> None:
-        """Have the code of a request made and sent. Raises `sms.Unavailable`."""
+        """Start a task that generates and sends the OTP of a request. Raises `GatewayUnavailable`."""
         try:
             from quoteapi.aws.tasks import async_send_otp
 
             async_send_otp(request)
-        except Exception as error:  # noqa: BLE001 boto3 is not known here
-            _log.exception("Lambda did not take a task")
-            raise GatewayUnavailable(f"Lambda did not take the task ({type(error).__name__})") from None
+        except Exception as error:  # noqa: BLE001 errors of boto3, which this module does not import
+            _log.exception("Lambda task not started")
+            raise GatewayUnavailable(f"Lambda did not start the task ({type(error).__name__})") from None
 
     def subscribe(self, subscriber_id: int) -> None:
-        """Have somebody put on the topic."""
+        """Start a task that adds a subscriber to the topic."""
         from quoteapi.aws.tasks import async_subscribe
 
         async_subscribe(subscriber_id)
 
     def unsubscribe(self, subscriber_id: int) -> None:
-        """Have somebody taken off the topic."""
+        """Start a task that removes a subscriber from the topic."""
         from quoteapi.aws.tasks import async_unsubscribe
 
         async_unsubscribe(subscriber_id)
 
 
 def start_failing_task() -> None:
-    """Start a Lambda task that fails, so that the operator sees where failures go."""
+    """Start a task that fails, to show the operator where failures are reported."""
     from quoteapi.aws.tasks import async_fail
 
     async_fail()
-
-
-def report_failed_request(settings: Settings, req: falcon.Request, error: Exception) -> None:
-    """Report a request that the app answered with 500."""
-    from quoteapi.aws.error_reports import report_failed_request
-
-    route = f"{req.method} {req.uri_template or '(no such page)'}"
-    report_failed_request(settings, error, route, req.env.get("lambda.event"), req.env.get("lambda.context"))

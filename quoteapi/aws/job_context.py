@@ -1,4 +1,4 @@
-"""The job context of one Lambda task or schedule."""
+"""The job context: opens the database and the container for one Lambda task or schedule."""
 
 import logging
 import os
@@ -8,22 +8,20 @@ from functools import lru_cache
 
 from quoteapi import clock
 from quoteapi.container import Container
-from quoteapi.observability import logs
+from quoteapi.observability import logging_setup
 from quoteapi.settings import Settings, SettingsError, load_settings
 from quoteapi.storage import database
 
 _log = logging.getLogger(__name__)
 
 
-@lru_cache(maxsize=1)
-def _cached_container(settings: Settings, now: clock.Clock) -> Container:
-    """Put the service together once a process: its clients of AWS cost more than most work does."""
-    return Container(settings, now=now)
+class RedactedError(Exception):
+    """The failure of a task or a scheduled run, with a text that may be logged: it has no phone number and secret."""
 
 
 def configure_observability(settings: Settings) -> None:
-    """Have log lines written and, where it is asked for, calls out traced."""
-    logs.configure_logging(settings)
+    """Start logging and, if the settings ask for it, tracing."""
+    logging_setup.configure_logging(settings)
     if settings.xray_tracing:
         from quoteapi.aws import xray
 
@@ -32,10 +30,7 @@ def configure_observability(settings: Settings) -> None:
 
 @contextmanager
 def job_context() -> Iterator[Container]:
-    """Put the service together from the environment, with its database open, for one piece of work of Lambda's.
-
-    Raises `RedactedError`, whatever goes wrong.
-    """
+    """Yield the container of the environment's settings, with its database open. Raises `RedactedError`."""
     with redact_errors():
         settings = load_settings(os.environ)
         if settings.on_lambda:
@@ -44,21 +39,23 @@ def job_context() -> Iterator[Container]:
             yield _cached_container(settings, clock.now)
 
 
-class RedactedError(Exception):
-    """A task or a scheduled run that failed, in words without a number or a secret: they may be logged."""
+@lru_cache(maxsize=1)
+def _cached_container(settings: Settings, now: clock.Clock) -> Container:
+    """Return one container per process: it takes longer to make its AWS clients than to do most jobs."""
+    return Container(settings, now=now)
 
 
 @contextmanager
 def redact_errors() -> Iterator[None]:
-    """Let failures out as `RedactedError`, so that Lambda tries again and then gives up for all to see.
+    """Raise any exception again as `RedactedError`, so that Lambda sees the failure, retries, and then dead-letters it.
 
-    Lambda logs what gets out, and the text of an error may have a number in it. Nor must a TypeError get out, which
-    Zappa would take for a wrong signature and run the work again.
+    Lambda logs the text of the exception. And it must not be a `TypeError`: Zappa takes that for a wrong signature,
+    and runs the function again.
     """
     try:
         yield
-    except Exception as error:  # noqa: BLE001 raised again, in other words
-        _log.exception("The work failed")
+    except Exception as error:  # noqa: BLE001 raised again
+        _log.exception("Job failed")
         raise RedactedError(_redacted_text(error)) from None
 
 

@@ -1,6 +1,6 @@
-"""What EventBridge has done at set times: handlers of `(event, context)` that answer what they did, for the log.
+"""Scheduled functions: handlers of `(event, context)` that Amazon EventBridge invokes.
 
-A run that fails raises `RedactedError`, so that Lambda tries it again.
+Each returns what it did, for the log. A run that fails raises `RedactedError`, so that Lambda retries it.
 """
 
 import logging
@@ -9,67 +9,66 @@ from collections.abc import Callable
 from typing import Any
 
 from quoteapi.aws.job_context import job_context, redact_errors
-from quoteapi.observability import logs
+from quoteapi.observability.request_log import request_id
 from quoteapi.settings import load_settings
 from quoteapi.storage import database
 from quoteapi.subscriptions.rate_limits import SmsDisabled
 from quoteapi.subscriptions.service import NoSharedState
 
-SPARE_MILLISECONDS = 10_000
-"""How long before its time-out a run begins nothing new."""
+MIN_REMAINING_MILLISECONDS = 10_000
+"""With less time than this before Lambda's timeout, a run starts no more work."""
 _log = logging.getLogger(__name__)
 
 
 class ReconcileIncomplete(Exception):
-    """A reconciliation that has to be tried again."""
+    """A reconciliation in which some subscribers failed; Lambda should retry it."""
 
 
 def set_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
-    """Decide the quote of the day that begins, and store it."""
-    _name(context)
-    with job_context() as service:
-        today = service.clock().date()
-        quotation = service.quotes.quote_of_date(today)
+    """Decide the quote of the current date, and store it."""
+    _set_request_id(context)
+    with job_context() as container:
+        today = container.clock().date()
+        quotation = container.quotes.quote_of_date(today)
         return {"date": today.isoformat(), "quote": quotation.quote, "author": quotation.author}
 
 
 def publish_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
-    """Send the quote that `/daily` answers to everyone on the topic, once a date, however often this is called."""
-    _name(context)
-    with job_context() as service:
+    """Send the quote of `/daily` to all subscribers of the topic. Idempotent: once a date."""
+    _set_request_id(context)
+    with job_context() as container:
         try:
-            published = service.daily_delivery.publish()
-        except (NoSharedState, SmsDisabled) as error:  # as the operator has it, and no failure
-            _log.warning("No SMS of the day: %s", error)
+            delivery = container.daily_delivery.publish()
+        except (NoSharedState, SmsDisabled) as error:  # the operator's choice, not a failure
+            _log.warning("Daily SMS not sent: %s", error)
             return {"sent": False, "message": str(error)}
-        return {"date": published.date.isoformat(), "sent": published.sent, "message": published.message}
+        return {"date": delivery.date.isoformat(), "sent": delivery.sent, "message": delivery.message}
 
 
 def reconcile_subscriptions(event: object, context: object) -> dict[str, Any]:
-    """Make SNS agree with the database, as far as the time allows."""
-    _name(context)
-    with job_context() as service:
-        if not service.settings.has_shared_state:
+    """Make the SNS topic match the database, until Lambda's timeout is near."""
+    _set_request_id(context)
+    with job_context() as container:
+        if not container.settings.has_shared_state:
             return {"message": "nobody can subscribe here"}
-        done = service.subscriptions.reconcile(_time_is_up(context))
-        _log.info("Reconciled: %s", done)
-        if done.failed:
-            raise ReconcileIncomplete(f"{done.failed} failed: {done}")
-        return done._asdict()
+        result = container.subscriptions.reconcile(_is_timeout_near(context))
+        _log.info("Subscriptions reconciled: %s", result)
+        if result.failed:
+            raise ReconcileIncomplete(f"{result.failed} failed: {result}")
+        return result._asdict()
 
 
 def migrate_database(event: object, context: object) -> dict[str, Any]:
-    """Apply the migrations that are missing, for `zappa invoke STAGE quoteapi.aws.schedulers.migrate_database`."""
-    _name(context)
+    """Apply the missing migrations, for `zappa invoke STAGE quoteapi.aws.schedulers.migrate_database`."""
+    _set_request_id(context)
     with redact_errors():
-        settings = load_settings(os.environ)
-        return {"applied": database.migrate_database(settings)}
+        return {"applied": database.migrate_database(load_settings(os.environ))}
 
 
-def _name(context: object) -> None:
-    logs.request_id.set(getattr(context, "aws_request_id", "-"))
+def _set_request_id(context: object) -> None:
+    request_id.set(getattr(context, "aws_request_id", "-"))
 
 
-def _time_is_up(context: object) -> Callable[[], bool]:
+def _is_timeout_near(context: object) -> Callable[[], bool]:
     remaining = getattr(context, "get_remaining_time_in_millis", None)
-    return lambda: remaining is not None and remaining() < SPARE_MILLISECONDS
+    return lambda: remaining is not None and remaining() < MIN_REMAINING_MILLISECONDS

@@ -1,7 +1,7 @@
-"""Work that Lambda does in another invocation than the request; elsewhere these are plain calls.
+"""Asynchronous tasks: on Lambda, a call runs in another invocation; elsewhere it is a plain call.
 
-Loading this module makes four clients of AWS (Zappa does), so it is loaded when a task is first handed on. What a task
-is told has neither numbers nor codes: it goes through queues and logs.
+Task payloads pass through queues and logs, so they contain no phone numbers and OTPs. All tasks raise `RedactedError`.
+Importing Zappa's module makes four clients of AWS, so import this one only to start a task.
 """
 
 from zappa import asynchronous
@@ -11,48 +11,47 @@ from quoteapi.aws.job_context import job_context, redact_errors
 from quoteapi.sms.sns import client_config
 
 INVOKE_ATTEMPTS = 2
-"""At handing work on, which may be done twice."""
+"""Starting a task is retried once; a task that was started twice does no harm."""
 
-
-if hasattr(asynchronous, "LAMBDA_CLIENT"):  # not where no region is set, as on a laptop
-    # Zappa's own waits for a minute; whoever hands work on has somebody waiting.
+if hasattr(asynchronous, "LAMBDA_CLIENT"):  # not without a region, as on a laptop
+    # Zappa's own client waits for a minute, and the client of a request with it.
     asynchronous.LAMBDA_CLIENT = asynchronous.aws_session.client("lambda", config=client_config(INVOKE_ATTEMPTS))
 
 
 class DeliberateFailure(Exception):
-    """What a task raises that is there to fail: it shows the way of a failure to the dead-letter queue."""
+    """The failure that `/async-failure` asks for."""
 
 
 @task
 def async_send_otp(request: str) -> str:
-    """Make the code that was asked for by `request` and send it. Raises `RedactedError`."""
-    with job_context() as service:
-        return service.subscriptions.send_otp(request)
+    """Generate and send the OTP of a request."""
+    with job_context() as container:
+        return container.subscriptions.send_otp(request)
 
 
 @task
 def async_subscribe(subscriber_id: int) -> str:
-    """Put a subscriber on the topic. Raises `RedactedError`."""
-    with job_context() as service:
-        return service.subscriptions.sync(subscriber_id)
+    """Add a subscriber to the topic."""
+    with job_context() as container:
+        return container.subscriptions.sync(subscriber_id)
 
 
 @task
 def async_unsubscribe(subscriber_id: int) -> str:
-    """Take a subscriber off the topic. Raises `RedactedError`."""
-    with job_context() as service:
-        return service.subscriptions.sync(subscriber_id)
+    """Remove a subscriber from the topic."""
+    with job_context() as container:
+        return container.subscriptions.sync(subscriber_id)
 
 
 @task
 def async_fail() -> None:
-    """Fail, as `/async-failure` asks for. Raises `RedactedError`."""
+    """Fail, so that the operator sees how a failure is retried, reported and dead-lettered."""
     with redact_errors():
         raise DeliberateFailure("somebody called /async-failure")
 
 
 @task
 def async_publish() -> str:
-    """Send the quote of the day to everyone on the topic, unless it was sent. Raises `RedactedError`."""
-    with job_context() as service:
-        return service.daily_delivery.publish().message
+    """Send the quote of the day to all subscribers of the topic, unless it was sent."""
+    with job_context() as container:
+        return container.daily_delivery.publish().message

@@ -1,6 +1,6 @@
-"""AWS X-Ray: what Lambda's trace of a request shows of calls to AWS, over HTTP and to the database.
+"""Tracing with AWS X-Ray: a subsegment for each call of AWS, each HTTP request and each database statement.
 
-Loaded only where it is asked for, as a cold start pays for it.
+Import it only if tracing is enabled: a cold start pays for it.
 """
 
 import logging
@@ -15,50 +15,52 @@ from aws_xray_sdk.core import patch, xray_recorder  # type: ignore[import-untype
 from aws_xray_sdk.core.emitters.udp_emitter import UDPEmitter  # type: ignore[import-untyped]
 from peewee import Database
 
-CALLS_OF_PEEWEE = (
+TRACED_PEEWEE_METHODS = (
     "Database.execute_sql",
     "Database.commit",
     "Database.rollback",
-    *(f"{kind}Database.{call}" for kind in ("Postgresql", "Sqlite") for call in ("_connect", "begin")),
+    *(f"{kind}Database.{method}" for kind in ("Postgresql", "Sqlite") for method in ("_connect", "begin")),
 )
 _WORD = re.compile("[A-Za-z]+")
 
 
 @cache
 def enable_tracing() -> None:
-    """Have each call out be a subsegment from now on, for this process; a second time does nothing.
+    """Trace all outbound calls of this process. Idempotent.
 
-    Lambda itself makes the segment and decides which requests are traced. What is traced goes to Lambda's daemon by
-    UDP, which nobody waits for. No subsegment has a number, a code, a key, SQL or the address of a page in it.
+    Lambda makes the segment, and decides which requests are sampled. Subsegments go to Lambda's daemon by UDP, without
+    waiting for it. They contain no phone number, OTP, key, SQL beyond its first word, or URL beyond its host.
     """
     logging.getLogger("aws_xray_sdk").setLevel(logging.ERROR)  # it warns of each call before the first request
-    xray_recorder.configure(emitter=_Discreet())
+    xray_recorder.configure(emitter=_RedactingEmitter())
     patch(("botocore",))
-    # Who has no upstream API need not load requests.
+    # Importing `requests` here would slow down each service without an upstream API.
     wrapt.register_post_import_hook(lambda _: patch(("requests",)), "requests")
-    # The SDK's own patch is for psycopg.connect and its pool, which peewee does not call.
-    for call in CALLS_OF_PEEWEE:
-        wrapt.wrap_function_wrapper("peewee", call, _traced)
+    # The SDK can patch psycopg.connect and its pool, but peewee calls neither.
+    for method in TRACED_PEEWEE_METHODS:
+        wrapt.wrap_function_wrapper("peewee", method, _trace_database_call)
 
 
-class _Discreet(UDPEmitter):  # type: ignore[misc]
-    """Sends neither what errors say nor the addresses of pages: numbers and keys may be in them."""
+class _RedactingEmitter(UDPEmitter):  # type: ignore[misc]
+    """Sends subsegments without URLs and the texts of exceptions, which may contain phone numbers and keys."""
 
     def send_entity(self, entity: Any) -> None:  # noqa: ANN401
         """Send a subsegment to the daemon."""
-        entity.http.get("request", {}).pop("url", None)  # the host is the subsegment's name
-        if isinstance(entity.cause, dict):  # else it is the id of an error that was sent before
-            for error in entity.cause.get("exceptions", ()):
-                error.message = None
+        entity.http.get("request", {}).pop("url", None)  # the name of the subsegment is the host
+        if isinstance(entity.cause, dict):  # else it is the id of an exception that was sent before
+            for exception in entity.cause.get("exceptions", ()):
+                exception.message = None
         super().send_entity(entity)
 
 
-def _traced(wrapped: Callable[..., Any], instance: Database, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
-    name = _name_of(instance)
-    return xray_recorder.record_subsegment(wrapped, instance, args, kwargs, name, "remote", _note_statement)
+def _trace_database_call(
+    wrapped: Callable[..., Any], database: Database, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:  # noqa: ANN401
+    name = _database_name(database)
+    return xray_recorder.record_subsegment(wrapped, database, args, kwargs, name, "remote", _add_statement)
 
 
-def _note_statement(
+def _add_statement(
     *,
     wrapped: Callable[..., Any],
     args: tuple[Any, ...],
@@ -67,7 +69,7 @@ def _note_statement(
     stack: Any,  # noqa: ANN401
     **_: object,
 ) -> None:
-    """Note the first word of a statement, and nothing else of it."""
+    """Add the first word of a statement, such as SELECT, to its subsegment."""
     statement = args[0] if args and wrapped.__name__ == "execute_sql" else wrapped.__name__
     word = _WORD.search(statement)
     subsegment.set_sql({"sanitized_query": word[0].upper() if word else "?"})
@@ -75,7 +77,7 @@ def _note_statement(
         subsegment.add_exception(exception, stack)
 
 
-def _name_of(database: Database) -> str:
-    """Answer a server and its database, or the path of a file, without who asks it and by what password."""
-    parts = urlsplit(database.database or "")
-    return f"{parts.netloc.rpartition('@')[2]}{parts.path}" or "database"
+def _database_name(database: Database) -> str:
+    """Return the host and name of a database, or the path of its file, without user name and password."""
+    url = urlsplit(database.database or "")
+    return f"{url.netloc.rpartition('@')[2]}{url.path}" or "database"

@@ -81,7 +81,7 @@ def _invalid_setting(name: str, value: str) -> str:
     if name not in _SETTINGS or not value.strip() or PLACEHOLDER.search(value):
         return ""
     try:
-        _SETTINGS[name].metadata["read"](value.strip())
+        _SETTINGS[name].metadata["parse"](value.strip())
     except ValueError as error:
         return f"{name} must be {error}"
     return ""

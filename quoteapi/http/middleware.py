@@ -14,7 +14,7 @@ from quoteapi import clock
 from quoteapi.http.client_ip import client_ip_from_environ
 from quoteapi.http.rate_limit import ReadRateLimit, ReadRateLimitMiddleware
 from quoteapi.http.resources.quotes import DailyQuote
-from quoteapi.observability import logs
+from quoteapi.observability import request_log
 from quoteapi.settings import Settings
 from quoteapi.storage import models
 
@@ -62,7 +62,7 @@ class App(falcon.App[falcon.Request, falcon.Response]):
             and (allowance := self._allowance(env, now)) is not None
         ):
             identity = self._identify(env)
-            logs.log_request("GET", "/daily", 200)
+            request_log.log_request("GET", "/daily", 200)
             headers = [("x-request-id", identity), *answer.headers, *allowance, *self._headers_of_all]
             start_response("200 OK", headers)
             return (answer.body,)
@@ -93,9 +93,9 @@ class _Identify:
         identity: str | None = env.get("HTTP_X_REQUEST_ID")
         if identity is None or not self._DECENT.fullmatch(identity):
             identity = f"{self._randomness.getrandbits(128):032x}"
-            logs.request_id.set(identity)
+            request_log.request_id.set(identity)
         else:
-            logs.request_id.set(self._LONG_NUMBER.sub("•", identity))
+            request_log.request_id.set(self._LONG_NUMBER.sub("•", identity))
         return identity
 
 
@@ -112,7 +112,7 @@ class _RequestLog:
     ) -> None:
         # The route and not the path; neither that nor the method is what a stranger wrote.
         method = req.method if req.method in falcon.HTTP_METHODS else "(no such method)"
-        logs.log_request(method, req.uri_template or _nowhere(resp), resp.status_code)
+        request_log.log_request(method, req.uri_template or _nowhere(resp), resp.status_code)
 
 
 def _nowhere(resp: falcon.Response) -> str:

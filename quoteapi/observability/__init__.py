@@ -1,1 +1,1 @@
-"""Logs and redaction."""
+"""Request log, logging set-up and redaction."""

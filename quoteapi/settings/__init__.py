@@ -1,4 +1,4 @@
-"""The settings: read once from the environment, typed, and refused with a clear message if invalid."""
+"""The settings: read once from the environment, typed, and rejected with a clear message if invalid."""
 
 from quoteapi.settings.loader import SettingsError, load_settings, read_dotenv, read_settings, settings_for_database
 from quoteapi.settings.model import SETTING_NAMES, Settings, local_url

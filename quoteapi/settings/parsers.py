@@ -1,46 +1,118 @@
-"""Parsers of the settings, from text to typed values. Each raises ValueError, whose text says what to write."""
+"""Parsers of settings: each turns a text into a typed value, or raises `ValueError` with the expected form as its text.
+
+The text of a `ValueError` completes the sentence "NAME must be …".
+"""
 
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
-SHORTEST_SECRET = 32
-FEWEST_CHARACTERS = 10
-"""How many different ones a secret has."""
-MOST_DIGITS = 8
-HOW_TO_MAKE_A_SECRET = (
-    "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"  # noqa: S105 it is none
-)
+MIN_SECRET_LENGTH = 32
+MIN_DISTINCT_CHARACTERS = 10
+HOW_TO_MAKE_A_SECRET = "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"  # noqa: S105 a command, not a secret
 ANY_REGION = "*"
 AWS_REGION = r"[a-z]{2,5}(-[a-z]+)+-\d"
+SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_UNSAFE_IN_URL = re.compile(r"[#\s]|%(?![0-9A-Fa-f]{2})|%00")
+_PEM = re.compile(r"-----BEGIN PUBLIC KEY-----([\w+/=\s]+)-----END PUBLIC KEY-----\s*", re.ASCII)
+_Value = TypeVar("_Value")
 
 
 class RateLimit(NamedTuple):
-    """At most so many in any stretch of so many seconds."""
+    """At most `limit` events in any period of `seconds`."""
 
     limit: int
     seconds: int
 
 
-def _port(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and len(value) <= MOST_DIGITS and 1 <= int(value) <= 65_535):
-        raise ValueError("a port number from 1 to 65535, for example 8000")
-    return int(value)
+def pattern_parser(pattern: str, expected: str) -> Callable[[str], str]:
+    """Return a parser of texts that match a regular expression as a whole."""
+
+    def parse_text(value: str) -> str:
+        if not re.fullmatch(pattern, value, re.ASCII):
+            raise ValueError(expected)
+        return value
+
+    return parse_text
 
 
-def _count(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and len(value) <= MOST_DIGITS and 1 <= int(value) <= 1_024):
-        raise ValueError("a whole number from 1 to 1024, for example 2")
-    return int(value)
+def integer_parser(minimum: int, maximum: int, expected: str) -> Callable[[str], int]:
+    """Return a parser of whole numbers from `minimum` to `maximum`, of at most 8 ASCII digits."""
+
+    def parse_integer(value: str) -> int:
+        if not (re.fullmatch(r"\d{1,8}", value, re.ASCII) and minimum <= int(value) <= maximum):
+            raise ValueError(expected)
+        return int(value)
+
+    return parse_integer
 
 
-def _database_url(value: str) -> str:
+def choice_parser(choices: Mapping[str, _Value], expected: str) -> Callable[[str], _Value]:
+    """Return a parser of words, in any case; `choices` maps each word, in lower case, to its value."""
+
+    def parse_choice(value: str) -> _Value:
+        if value.lower() not in choices:
+            raise ValueError(expected)
+        return choices[value.lower()]
+
+    return parse_choice
+
+
+parse_port = integer_parser(1, 65_535, "a port number from 1 to 65535, for example 8000")
+parse_worker_count = integer_parser(1, 1_024, "a whole number from 1 to 1024, for example 2")
+parse_sms_cap = integer_parser(0, 99_999_999, "a whole number from 0 to 99999999, for example 1000")
+parse_log_level = choice_parser(
+    {level.lower(): level for level in ("DEBUG", "INFO", "WARNING", "ERROR")}, "one of DEBUG, INFO, WARNING, ERROR"
+)
+parse_gateway = choice_parser({"console": "console", "sns": "sns"}, "console or sns")
+parse_boolean = choice_parser(
+    dict.fromkeys(("true", "yes", "1", "on"), True) | dict.fromkeys(("false", "no", "0", "off"), False), "true or false"
+)
+parse_header_value = pattern_parser(
+    "[ -~]*", "the key as the upstream API gave it: letters, digits and punctuation only"
+)
+parse_sns_topic = pattern_parser("[A-Za-z0-9_-]{1,256}", "a topic's name: letters, digits, - and _")
+parse_aws_region = pattern_parser(AWS_REGION, "an AWS region, for example us-east-1")
+parse_sms_sender_id = pattern_parser(
+    "(?=.*[A-Za-z])[A-Za-z0-9]{1,11}", "1 to 11 letters and digits, with a letter among them"
+)
+parse_sms_price = pattern_parser(r"\d{1,2}(\.\d{1,5})?", "US dollars, for example 0.05")
+parse_sms_entity_id = pattern_parser(r"\d{1,50}", "the number of the entity")
+
+
+def parse_rate_limits(value: str) -> tuple[RateLimit, ...]:
+    """Parse rate limits with commas between, for example `1/1m,3/10m,5/1d`."""
+    expected = "1 to 999 in 1 to 9999 s, m, h or d, with commas between, for example 1/1m,3/10m,5/1d"
+    return tuple(_parse_rate_limit(part.strip(), 3, expected) for part in value.split(","))
+
+
+def parse_rate_limit(value: str) -> RateLimit:
+    """Parse one rate limit, for example `5/1h`."""
+    return _parse_rate_limit(value, 3, "1 to 999 in 1 to 9999 s, m, h or d, for example 5/1h")
+
+
+def parse_read_limit(value: str) -> RateLimit | None:
+    """Parse one rate limit with a limit of up to 9 digits; `off` is None."""
+    if value.lower() == "off":
+        return None
+    return _parse_rate_limit(value, 9, "off, or 1 to 999999999 in 1 to 9999 s, m, h or d, for example 600/1m")
+
+
+def _parse_rate_limit(value: str, max_digits: int, expected: str) -> RateLimit:
+    found = re.fullmatch(r"([1-9]\d*)/([1-9]\d{0,3})([smhd])", value, re.ASCII)
+    if found is None or len(found[1]) > max_digits:
+        raise ValueError(expected)
+    return RateLimit(int(found[1]), int(found[2]) * SECONDS_PER_UNIT[found[3]])
+
+
+def parse_database_url(value: str) -> str:
+    """Parse the URL of an SQLite file or of a PostgreSQL database; `postgres://` becomes `postgresql://`."""
     scheme, _, rest = value.partition("://")
     if scheme in {"postgresql", "postgres"}:
-        return _postgresql_url(f"postgresql://{rest}")
+        return _parse_postgresql_url(f"postgresql://{rest}")
     if scheme != "sqlite" or not rest.startswith("/") or rest[1:2] in {"", ":"}:
         raise ValueError(
             "sqlite:/// and the path of a file, for example sqlite:////var/lib/quoteapi/quotes.db, or the address of a"
@@ -49,24 +121,16 @@ def _database_url(value: str) -> str:
     return value
 
 
-_TO_ENCODE = re.compile(r"[#\s]|%(?![0-9A-Fa-f]{2})|%00")
-
-
-def _postgresql_url(value: str) -> str:
-    host = value.removeprefix("postgresql://").partition("/")[0]
-    to_encode = (
-        value.count("@") > host.count("@")
-        or host.count("@") > 1
-        or "?" in host.rpartition("@")[0]
-        or _TO_ENCODE.search(value)
-    )
+def _parse_postgresql_url(value: str) -> str:
+    user, _, _ = (host := value.removeprefix("postgresql://").partition("/")[0]).rpartition("@")
+    needs_encoding = value.count("@") > ("@" in host) or "?" in user or _UNSAFE_IN_URL.search(value)
     try:
         parts = urlsplit(value)
-        named = bool(parts.path.strip("/")) or "dbname=" in parts.query
+        names_database = bool(parts.path.strip("/")) or "dbname=" in parts.query
         unquote(value, errors="strict")
-    except ValueError:  # a bracket that is none of an address
-        named = False
-    if to_encode or not named or not value.isprintable():
+    except ValueError:  # brackets that enclose no IPv6 address, or bytes that are not UTF-8
+        names_database = False
+    if needs_encoding or not names_database or not value.isprintable():
         raise ValueError(
             "an address that names a database, for example postgresql://user:password@host:5432/quoteapi, with %40 for"
             " @, %2F for /, %3F for ?, %23 for #, %25 for %, %5B for [ and %20 for a space in its password"
@@ -74,30 +138,26 @@ def _postgresql_url(value: str) -> str:
     return value
 
 
-def _is_http(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # an address of brackets, or a port that is none
-        return False
-
-
-def _http_url(value: str) -> str:
-    if not (_is_http(value) and value.isascii() and value.isprintable() and " " not in value):
+def parse_http_url(value: str) -> str:
+    """Parse an http or https URL of visible ASCII characters."""
+    if not (_is_http_url(value) and re.fullmatch("[!-~]+", value)):
         raise ValueError("an address that starts with https:// (or http://), for example https://example.org/quotes")
     return value
 
 
-def _header_value(value: str) -> str:
-    if not (value.isascii() and value.isprintable()):
-        raise ValueError("the key as the upstream API gave it: letters, digits and punctuation only")
-    return value
+def parse_public_url(value: str) -> str:
+    """Parse an http or https URL without a query and fragment; a final slash is removed."""
+    url = parse_http_url(value)
+    if "?" in url or "#" in url:
+        raise ValueError("an address without ? and #, for example https://quotes.example.org")
+    return url.rstrip("/")
 
 
-def _origins(value: str) -> tuple[str, ...]:
-    origins = tuple(part.strip().rstrip("/").lower() for part in value.split(",") if part.strip())
+def parse_origins(value: str) -> tuple[str, ...]:
+    """Parse web origins (RFC 6454) with commas between, or `*` alone."""
+    origins = tuple(origin.rstrip("/").lower() for origin in _split(value))
     for origin in origins:
-        is_origin = _is_http(origin) and origin.endswith(f"://{urlsplit(origin).netloc}")
+        is_origin = _is_http_url(origin) and origin.endswith(f"://{urlsplit(origin).netloc}")
         if not is_origin and origins != ("*",):
             raise ValueError(
                 "* alone, or origins with commas between, for example https://example.org,http://localhost:3000"
@@ -105,117 +165,58 @@ def _origins(value: str) -> tuple[str, ...]:
     return origins
 
 
-def _log_level(value: str) -> str:
-    if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
-        raise ValueError("one of DEBUG, INFO, WARNING, ERROR")
-    return value.upper()
+def _is_http_url(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that enclose no IPv6 address, or an invalid port
+        return False
 
 
-def _yes_or_no(value: str) -> bool:
-    known = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
-    if value.lower() not in known:
-        raise ValueError("true or false")
-    return known[value.lower()]
-
-
-_WINDOW = re.compile(r"([1-9]\d{0,2})/([1-9]\d{0,3})([smhd])", re.ASCII)
-
-
-def _windows(value: str) -> tuple[RateLimit, ...]:
-    windows = []
-    for part in value.split(","):
-        found = _WINDOW.fullmatch(part.strip())
-        if found is None:
-            raise ValueError("1 to 999 in 1 to 9999 s, m, h or d, with commas between, for example 1/1m,3/10m,5/1d")
-        windows.append(RateLimit(int(found[1]), int(found[2]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[3]]))
-    return tuple(windows)
-
-
-def _window(value: str) -> RateLimit:
-    if "," in value or not _WINDOW.fullmatch(value):
-        raise ValueError("1 to 999 in 1 to 9999 s, m, h or d, for example 5/1h")
-    return _windows(value)[0]
-
-
-_MANY = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,3}[smhd])", re.ASCII)
-
-
-def _many_or_off(value: str) -> RateLimit | None:
-    if value.lower() == "off":
-        return None
-    found = _MANY.fullmatch(value)
-    if found is None:
-        raise ValueError("off, or 1 to 999999999 in 1 to 9999 s, m, h or d, for example 600/1m")
-    return _window(f"1/{found[2]}")._replace(limit=int(found[1]))
-
-
-def _cap(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and len(value) <= MOST_DIGITS):
-        raise ValueError("a whole number from 0 to 99999999, for example 1000")
-    return int(value)
-
-
-def _regions(value: str) -> frozenset[str]:
-    regions = frozenset(part.strip().upper() for part in value.split(",") if part.strip())
-    # Whether there is such a country, the doctor knows: a cold start need not load the numbering plans.
+def parse_regions(value: str) -> frozenset[str]:
+    """Parse ISO 3166 country codes with commas between, or `*` alone. Only the `doctor` knows which countries exist."""
+    regions = frozenset(_split(value.upper()))
     if not regions or not (regions == {ANY_REGION} or all(re.fullmatch("[A-Z]{2}", region) for region in regions)):
         raise ValueError("* alone, or countries by their two letters with commas between, for example IN,US")
     return regions
 
 
-def _networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
+def parse_networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Parse IP addresses and networks with commas between; a network of all addresses is invalid."""
     try:
-        networks = tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+        networks = tuple(map(ip_network, _split(value)))
     except ValueError:
         networks = ()
-    if not networks or any(network.prefixlen == 0 for network in networks):  # which would be everybody
+    if not networks or any(network.prefixlen == 0 for network in networks):
         raise ValueError("addresses or networks with commas between, for example 127.0.0.1,10.0.0.0/8")
     return networks
 
 
-def _gateway(value: str) -> str:
-    if value.lower() not in {"console", "sns"}:
-        raise ValueError("console or sns")
-    return value.lower()
+def parse_template_ids(value: str) -> tuple[tuple[str, str], ...]:
+    """Parse pairs of an SMS kind and its template id, for example `code:1107,quote:1108`."""
+    pairs = _split(value)
+    if not all(re.fullmatch(r"(code|confirmation|quote):\d+", pair, re.ASCII) for pair in pairs):
+        raise ValueError("a number for code, confirmation and quote, for example code:1107160000000000001")
+    return tuple((kind, number) for kind, _, number in (pair.partition(":") for pair in pairs))
 
 
-def _secret(value: str) -> str:
-    if len(value) < SHORTEST_SECRET or len(set(value)) < FEWEST_CHARACTERS or not value.isprintable():
-        raise ValueError(f"text of at least {SHORTEST_SECRET} characters that nobody can guess; {HOW_TO_MAKE_A_SECRET}")
+def _split(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def parse_secret(value: str) -> str:
+    """Parse a secret that is long and varied enough to be hard to guess."""
+    if len(value) < MIN_SECRET_LENGTH or len(set(value)) < MIN_DISTINCT_CHARACTERS or not value.isprintable():
+        raise ValueError(
+            f"text of at least {MIN_SECRET_LENGTH} characters that nobody can guess; {HOW_TO_MAKE_A_SECRET}"
+        )
     return value
 
 
-def _public_url(value: str) -> str:
-    url = _http_url(value)
-    if "?" in url or "#" in url:
-        raise ValueError("an address without ? and #, for example https://quotes.example.org")
-    return url.rstrip("/")
-
-
-def _public_key(value: str) -> str:
-    # An environment often has it with \\n for the ends of its lines, or with none.
-    found = re.fullmatch(
-        r"-----BEGIN PUBLIC KEY-----([\w+/=\s]+)-----END PUBLIC KEY-----\s*", value.replace("\\n", "\n"), re.ASCII
-    )
+def parse_public_key(value: str) -> str:
+    r"""Parse a public key in PEM (RFC 7468). Its lines may end with `\n` in two characters, or be joined by spaces."""
+    found = _PEM.fullmatch(value.replace("\\n", "\n"))
     if found is None:
         raise ValueError("a public key in PEM, as `openssl rsa -pubout` writes it, with \\n for the ends of its lines")
     lines = textwrap.wrap("".join(found[1].split()), 64)
     return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
-
-
-def _matching(form: str, meaning: str) -> Callable[[str], str]:
-    def read(value: str) -> str:
-        if not re.fullmatch(form, value, re.ASCII):
-            raise ValueError(meaning)
-        return value
-
-    return read
-
-
-def _template_ids(value: str) -> tuple[tuple[str, str], ...]:
-    pairs = [part.strip().partition(":") for part in value.split(",") if part.strip()]
-    if not all(
-        kind in {"code", "confirmation", "quote"} and number.isascii() and number.isdigit() for kind, _, number in pairs
-    ):
-        raise ValueError("a number for code, confirmation and quote, for example code:1107160000000000001")
-    return tuple((kind, number) for kind, _, number in pairs)

@@ -1,11 +1,9 @@
-"""The files and folders that the service knows by their place."""
+"""Paths of the project's files and folders."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The project's folder."""
 BUNDLED_CATALOGUE = ROOT / "quote_database.db"
-"""The catalogue that comes with the project. It is only ever read."""
+"""The catalogue that comes with the project; it is never written to."""
 DOTENV = ROOT / ".env"
-LAMBDA_FOLDER = Path("/tmp")  # noqa: S108 there is no other on Lambda
-"""The folder that each container of AWS Lambda has for itself."""
+LAMBDA_FOLDER = Path("/tmp")  # noqa: S108 the only folder that a Lambda container can write to

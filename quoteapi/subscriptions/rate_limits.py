@@ -16,8 +16,6 @@ from quoteapi.subscriptions.hmac_digest import HmacDigest
 from quoteapi.subscriptions.phone import country_of
 
 SMS_SWITCH = "sms"
-REPORTS = RateLimit(1, 60)
-"""Of one failure, in all containers together; no setting, as nobody wants to read more of them."""
 
 
 class RateLimitStatus(NamedTuple):
@@ -123,10 +121,6 @@ class RateLimits:
                 f"{people} people would get the SMS{in_parts}, and SMS_DAILY_CAP is {cap}. Set it higher to go on."
             )
             raise RateLimited(message, seconds_until_midnight(self._clock()))
-
-    def reports(self, failure: str) -> CountedEvent:
-        """Count a report of a failure, which is given back where it could not be sent. Raises `RateLimited`."""
-        return self._take("reports", failure, (REPORTS,), "This failure was reported a moment ago.")
 
     def delete_number(self, mobile: str) -> bool:
         """Remove what was counted for a number. Answer whether there was something."""

@@ -5,7 +5,7 @@ import requests
 
 from quoteapi.aws import schedulers
 from quoteapi.aws.job_context import RedactedError
-from quoteapi.container import Container as Whole
+from quoteapi.container import Container
 from quoteapi.quotes.daily_schedule import scheduled_quote_id
 from quoteapi.settings import Settings
 from quoteapi.storage.models import DailyQuote, Delivery
@@ -17,65 +17,71 @@ from tests.helpers.dispatcher import RecordingDispatcher
 from tests.helpers.sns_emulator import SETTINGS, SnsCalls, backend, published, sent_to, subscribed_numbers
 
 CONTEXT = SimpleNamespace(aws_request_id="1-2-3", get_remaining_time_in_millis=lambda: 60_000)
-NO_TIME = SimpleNamespace(aws_request_id="1-2-3", get_remaining_time_in_millis=lambda: 5_000)
+TIMEOUT_IS_NEAR = SimpleNamespace(aws_request_id="1-2-3", get_remaining_time_in_millis=lambda: 5_000)
 
 
 @pytest.fixture
-def awake(settings: Settings, open_database: None, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set the environment that a scheduled run reads, on a database that exists."""
+def scheduled_environment(
+    settings: Settings, open_database: None, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Set the environment of a scheduled run, with a database that exists."""
     for name, value in environment(settings).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("quoteapi.clock.now", clock)
 
 
 @pytest.fixture
-def on_sns(awake: None, sns_container: Whole, monkeypatch: pytest.MonkeyPatch) -> Whole:
+def sns_environment(
+    scheduled_environment: None, sns_container: Container, monkeypatch: pytest.MonkeyPatch
+) -> Container:
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
     return sns_container
 
 
-def test_the_quote_of_the_day_is_decided_and_stored(awake: None) -> None:
-    answered = schedulers.set_quote_of_the_day({}, CONTEXT)
+def test_the_quote_of_the_day_is_decided_and_stored(scheduled_environment: None) -> None:
+    result = schedulers.set_quote_of_the_day({}, CONTEXT)
     stored = DailyQuote.get()
     assert stored.quote.id == scheduled_quote_id(stored.date)
-    assert answered == {
+    assert result == {
         "date": stored.date.isoformat(),
         "quote": stored.quote.quote,
         "author": stored.quote.author,
     }
-    assert schedulers.set_quote_of_the_day({}, CONTEXT) == answered
+    assert schedulers.set_quote_of_the_day({}, CONTEXT) == result
 
 
-def test_the_sms_is_the_quote_that_daily_answers_and_goes_out_once(on_sns: Whole, serve: Serve) -> None:
+def test_the_daily_sms_is_the_quote_of_daily_and_is_sent_once(sns_environment: Container, serve: Serve) -> None:
     assert schedulers.publish_quote_of_the_day({}, CONTEXT)["sent"]
     again = schedulers.publish_quote_of_the_day({}, CONTEXT)
     assert not again["sent"]
     assert "was sent at" in again["message"]
     (message,) = published()
-    answered = requests.get(f"{serve()}/daily", timeout=5).json()
-    assert answered["author"] in message
+    daily = requests.get(f"{serve()}/daily", timeout=5).json()
+    assert daily["author"] in message
     assert DailyQuote.get().date == Delivery.get().date == NOON.date()
 
 
-def test_while_sms_are_switched_off_nothing_goes_out_and_nothing_failed(on_sns: Whole) -> None:
+def test_while_sms_are_switched_off_nothing_is_sent_and_nothing_fails(sns_environment: Container) -> None:
     set_sms_switch(NOON, off=True)
     assert not schedulers.publish_quote_of_the_day({}, CONTEXT)["sent"]
     assert published() == []
 
 
 @sqlite_only
-def test_without_a_shared_database_nothing_goes_out(awake: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_shared_database_nothing_is_sent(
+    scheduled_environment: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "quotes")
     monkeypatch.setenv("SECRET_KEY", "0123456789abcdef" * 2)
     monkeypatch.setenv("SMS_ALLOWED_REGIONS", "IN")
-    answered = schedulers.publish_quote_of_the_day({}, CONTEXT)
-    assert not answered["sent"]
-    assert "set DATABASE_URL" in answered["message"]
+    result = schedulers.publish_quote_of_the_day({}, CONTEXT)
+    assert not result["sent"]
+    assert "set DATABASE_URL" in result["message"]
     assert "message" in schedulers.reconcile_subscriptions({}, CONTEXT)
 
 
-def test_a_failure_gets_out_without_a_number_in_it(on_sns: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_run_raises_a_redacted_error(sns_environment: Container, monkeypatch: pytest.MonkeyPatch) -> None:
     sns_calls = SnsCalls()
     sns_calls.watch(monkeypatch)
     sns_calls.becomes = lambda _, operation: "refused" if operation == "Publish" else None
@@ -92,34 +98,38 @@ def test_a_failure_gets_out_without_a_number_in_it(on_sns: Whole, monkeypatch: p
         schedulers.reconcile_subscriptions,
     ],
 )
-def test_a_wrong_setting_is_a_failure(handler: object, awake: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_setting_is_a_failure(
+    handler: object, scheduled_environment: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PORT", "none")
     assert callable(handler)
     with pytest.raises(RedactedError, match="SettingsError: PORT must be a port number"):
         handler({}, CONTEXT)
 
 
-def test_zappa_does_not_run_again_what_failed_with_a_type_error(awake: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zappa_does_not_repeat_a_run_that_failed_with_a_type_error(
+    scheduled_environment: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from zappa.handler import LambdaHandler  # noqa: PLC0415 it is slow to load
 
     runs: list[object] = []
 
-    def broken(serve: Whole) -> None:
-        runs.append(serve)
+    def fail(container: Container) -> None:
+        runs.append(container)
         raise TypeError("unsupported operand")
 
-    monkeypatch.setattr(Whole, "quotes", property(broken))
+    monkeypatch.setattr(Container, "quotes", property(fail))
     with pytest.raises(RedactedError, match="TypeError: unsupported operand"):
         LambdaHandler.run_function(schedulers.set_quote_of_the_day, {}, CONTEXT)
     assert len(runs) == 1
 
 
-def test_the_reconciler_mends_what_tasks_left_and_answers_numbers(on_sns: Whole) -> None:
-    hand = RecordingDispatcher()
-    on_sns.subscriptions.request_otp(MIRA, "subscribe", "192.0.2.1", on_sns.dispatcher)
-    on_sns.subscriptions.subscribe(MIRA, sent_to(MIRA)[0][:6], "192.0.2.1", hand)
+def test_the_reconciler_syncs_what_no_task_did_and_returns_counts(sns_environment: Container) -> None:
+    dispatcher = RecordingDispatcher()
+    sns_environment.subscriptions.request_otp(MIRA, "subscribe", "192.0.2.1", sns_environment.dispatcher)
+    sns_environment.subscriptions.subscribe(MIRA, sent_to(MIRA)[0][:6], "192.0.2.1", dispatcher)
     assert subscribed_numbers() == []
-    assert schedulers.reconcile_subscriptions({}, NO_TIME)["left"] == 1
+    assert schedulers.reconcile_subscriptions({}, TIMEOUT_IS_NEAR)["left"] == 1
     assert schedulers.reconcile_subscriptions({}, CONTEXT) == {
         "subscribed": 1,
         "unsubscribed": 0,
@@ -131,11 +141,9 @@ def test_the_reconciler_mends_what_tasks_left_and_answers_numbers(on_sns: Whole)
     assert subscribed_numbers() == [MIRA]
 
 
-def test_a_reconciliation_that_has_to_be_tried_again_is_seen_as_failed(
-    on_sns: Whole, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    on_sns.subscriptions.request_otp(MIRA, "subscribe", "192.0.2.1", on_sns.dispatcher)
-    on_sns.subscriptions.subscribe(MIRA, sent_to(MIRA)[0][:6], "192.0.2.1", RecordingDispatcher())
+def test_an_incomplete_reconciliation_is_a_failure(sns_environment: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    sns_environment.subscriptions.request_otp(MIRA, "subscribe", "192.0.2.1", sns_environment.dispatcher)
+    sns_environment.subscriptions.subscribe(MIRA, sent_to(MIRA)[0][:6], "192.0.2.1", RecordingDispatcher())
     sns_calls = SnsCalls()
     sns_calls.watch(monkeypatch)
     sns_calls.becomes = lambda _, operation: "timed out" if operation == "Subscribe" else None

@@ -23,7 +23,7 @@ Subsegment = dict[str, Any]
 
 
 class Daemon:
-    """X-Ray's daemon, as Lambda has it: it takes what comes, and never answers."""
+    """The X-Ray daemon of Lambda: receives subsegments by UDP, and never responds."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -34,8 +34,8 @@ class Daemon:
     def close(self) -> None:
         self._socket.close()
 
-    def got(self) -> list[Subsegment]:
-        """Answer what came; whoever sent it has ended."""
+    def received(self) -> list[Subsegment]:
+        """Return the subsegments that were received from processes that have ended."""
         documents = []
         try:
             while True:
@@ -52,8 +52,8 @@ def daemon() -> Iterator[Daemon]:
         yield daemon
 
 
-def on_lambda(settings: Settings, daemon: str, **more: str) -> dict[str, str]:
-    """Answer the environment of a function of Lambda that traces, in the middle of an invocation."""
+def lambda_environment(settings: Settings, daemon: str, **more: str) -> dict[str, str]:
+    """Return the environment of a traced Lambda function during an invocation."""
     return {
         "AWS_LAMBDA_FUNCTION_NAME": "quoteapi-dev-xray",
         "LAMBDA_TASK_ROOT": "/var/task",
@@ -72,7 +72,7 @@ def on_lambda(settings: Settings, daemon: str, **more: str) -> dict[str, str]:
 
 
 def run(script: str, *words: str, **settings: str) -> str:
-    """Run a script in a process of its own. Answer what it printed, which wrote no log line but our own."""
+    """Run a script in another process and return its output; assert that only we wrote log lines."""
     done = python("-c", script, *words, **settings)
     assert done.returncode == 0, done.stderr
     for line in done.stderr.splitlines():
@@ -85,23 +85,23 @@ import os
 from wsgiref.util import setup_testing_defaults
 from quoteapi import app
 def ask(path):
-    environ, answers = {"PATH_INFO": path}, []
+    environ, statuses = {"PATH_INFO": path}, []
     setup_testing_defaults(environ)
-    b"".join(app.api(environ, lambda status, *_: answers.append(status)))
-    print(answers[0])
+    b"".join(app.api(environ, lambda status, *_: statuses.append(status)))
+    print(statuses[0])
 """
 
 SEND = """
 import sys
 from quoteapi.aws.job_context import job_context
 from quoteapi.sms.gateway import GatewayError
-mobile, odd = sys.argv[1:]
-with job_context() as service:
-    service.gateway.send_sms(mobile, "654321 is your code.", "code")
-    service.gateway.subscribe(mobile)
-    service.gateway.publish("Hope and keep busy.")
+mobile, invalid_mobile = sys.argv[1:]
+with job_context() as container:
+    container.gateway.send_sms(mobile, "654321 is your code.", "code")
+    container.gateway.subscribe(mobile)
+    container.gateway.publish("Hope and keep busy.")
     try:
-        service.gateway.send_sms(odd, "654321 is your code.", "code")
+        container.gateway.send_sms(invalid_mobile, "654321 is your code.", "code")
     except GatewayError as error:
         print(type(error).__name__)
 """
@@ -127,33 +127,33 @@ with job_context():
 """
 
 
-def assert_discreet(got: list[Subsegment], *secrets: str) -> None:
-    """Assert that nothing was told that could not be in a log."""
-    for text in texts_of(got):
+def assert_redacted(subsegments: list[Subsegment], *secrets: str) -> None:
+    """Assert that no subsegment contains personal data, SQL, a message or a secret."""
+    for text in texts_of(subsegments):
         assert not leaks_personal_data(text)
         assert not any(secret in text for secret in (*secrets, SECRET_KEY, "is your code", "Hope", "?", "192.0.2"))
         assert not re.search(r"\b(FROM|WHERE|VALUES)\b|=|:/", text)
 
 
-def texts_of(told: object) -> Iterator[str]:
-    if isinstance(told, dict):
-        for name, value in told.items():
+def texts_of(document: object) -> Iterator[str]:
+    if isinstance(document, dict):
+        for name, value in document.items():
             if name not in {"id", "parent_id", "trace_id", "request_id", "topic_arn", "working_directory"}:
                 yield from texts_of(value)
-    elif isinstance(told, list):
-        for value in told:
+    elif isinstance(document, list):
+        for value in document:
             yield from texts_of(value)
-    elif isinstance(told, str):
-        yield told
+    elif isinstance(document, str):
+        yield document
 
 
-def words(got: list[Subsegment]) -> list[str]:
-    return [one["sql"]["sanitized_query"] for one in got if "sql" in one]
+def words(subsegments: list[Subsegment]) -> list[str]:
+    return [one["sql"]["sanitized_query"] for one in subsegments if "sql" in one]
 
 
 @pytest.fixture
 def aws(tmp_path: Path) -> Iterator[str]:
-    """Serve an AWS of moto's. Answers its address."""
+    """Serve moto's AWS; return its URL."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     yield "http://{}:{}".format(*server.get_host_and_port())
@@ -161,161 +161,167 @@ def aws(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("open_database")
-def test_each_statement_is_a_subsegment_with_its_first_word_and_the_name_of_the_database(
+def test_a_statement_is_a_subsegment_with_its_first_word_and_the_name_of_the_database(
     settings: Settings, daemon: Daemon
 ) -> None:
-    assert run(f"{ASK}\nask('/random')", **on_lambda(settings, daemon.address)) == "200 OK\n"
-    got = daemon.got()
-    assert words(got) == ["CONNECT", "SELECT"]
-    for one in got:
+    assert run(f"{ASK}\nask('/random')", **lambda_environment(settings, daemon.address)) == "200 OK\n"
+    subsegments = daemon.received()
+    assert words(subsegments) == ["CONNECT", "SELECT"]
+    for one in subsegments:
         assert (one["trace_id"], one["type"], one["namespace"]) == (TRACE, "subsegment", "remote")
         assert len(one["name"]) > 5
         assert (settings.database_url or "").partition("?")[0].endswith(one["name"])
         assert one["end_time"] >= one["start_time"]
-    assert got[-1]["parent_id"] == INVOCATION
-    assert_discreet(got)
+    assert subsegments[-1]["parent_id"] == INVOCATION
+    assert_redacted(subsegments)
 
 
 @pytest.mark.usefixtures("open_database")
 @pytest.mark.parametrize(("end", "word"), [("pass", "COMMIT"), ("transaction.rollback()", "ROLLBACK")])
-def test_a_transaction_shows_how_it_begins_and_ends(settings: Settings, daemon: Daemon, end: str, word: str) -> None:
-    run(TRANSACTION.format(end=end), **on_lambda(settings, daemon.address))
-    got = daemon.got()
-    assert [word for word in words(got) if word != "CONNECT"][:3] == ["BEGIN", "SELECT", word]
-    assert {one["parent_id"] for one in got} == {INVOCATION}
-    assert_discreet(got)
+def test_the_begin_and_the_end_of_a_transaction_are_subsegments(
+    settings: Settings, daemon: Daemon, end: str, word: str
+) -> None:
+    run(TRANSACTION.format(end=end), **lambda_environment(settings, daemon.address))
+    subsegments = daemon.received()
+    assert [word for word in words(subsegments) if word != "CONNECT"][:3] == ["BEGIN", "SELECT", word]
+    assert {one["parent_id"] for one in subsegments} == {INVOCATION}
+    assert_redacted(subsegments)
 
 
 @pytest.mark.usefixtures("open_database")
-def test_a_statement_that_fails_is_a_fault_without_what_the_error_says(settings: Settings, daemon: Daemon) -> None:
-    told = run(INCOMPLETE, MIRA, **on_lambda(settings, daemon.address))
-    assert told == f"refused {settings.database_path is None}\n"  # SQLite's error has no number to tell
-    got = daemon.got()
-    failed = [one for one in got if one.get("fault")]
+def test_a_failed_statement_is_a_fault_without_the_text_of_the_error(settings: Settings, daemon: Daemon) -> None:
+    output = run(INCOMPLETE, MIRA, **lambda_environment(settings, daemon.address))
+    assert output == f"refused {settings.database_path is None}\n"  # SQLite's error contains no number
+    subsegments = daemon.received()
+    failed = [one for one in subsegments if one.get("fault")]
     assert words(failed) == ["INSERT"]
     assert [error["type"] for error in failed[0]["cause"]["exceptions"]] == ["IntegrityError"]
     assert "message" not in failed[0]["cause"]["exceptions"][0]
-    assert_discreet(got, MIRA)
+    assert_redacted(subsegments, MIRA)
 
 
 @sqlite_only
-def test_each_call_to_sns_is_a_subsegment_without_the_number_and_the_message(
+def test_a_call_of_sns_is_a_subsegment_without_the_number_and_the_message(
     settings: Settings, daemon: Daemon, aws: str
 ) -> None:
-    odd = "+91-90280-00001-000001"
-    assert run(SEND, MIRA, odd, **on_lambda(settings, daemon.address, AWS_ENDPOINT_URL=aws)) == "NumberRejected\n"
-    got = [one for one in daemon.got() if one["namespace"] == "aws"]
-    assert [(one["name"], one["aws"]["operation"], one["http"]["response"]["status"]) for one in got] == [
+    invalid_mobile = "+91-90280-00001-000001"
+    assert (
+        run(SEND, MIRA, invalid_mobile, **lambda_environment(settings, daemon.address, AWS_ENDPOINT_URL=aws))
+        == "NumberRejected\n"
+    )
+    subsegments = [one for one in daemon.received() if one["namespace"] == "aws"]
+    assert [(one["name"], one["aws"]["operation"], one["http"]["response"]["status"]) for one in subsegments] == [
         ("sns", "Publish", 200),
         ("sns", "CreateTopic", 200),
         ("sns", "Subscribe", 200),
         ("sns", "Publish", 200),
         ("sns", "Publish", 400),
     ]
-    assert got[-1]["cause"]["exceptions"][0]["type"] == "InvalidParameterException"
-    assert {one["trace_id"] for one in got} == {TRACE}
-    assert_discreet(got, MIRA, odd)
+    assert subsegments[-1]["cause"]["exceptions"][0]["type"] == "InvalidParameterException"
+    assert {one["trace_id"] for one in subsegments} == {TRACE}
+    assert_redacted(subsegments, MIRA, invalid_mobile)
 
 
 @sqlite_only
-@pytest.mark.parametrize("answers", [True, False])
-def test_a_call_of_the_upstream_api_is_a_subsegment_with_its_host_and_nothing_else_of_its_address(
+@pytest.mark.parametrize("is_available", [True, False])
+def test_a_call_of_the_upstream_api_is_a_subsegment_with_the_host_of_the_url_alone(
     settings: Settings,
     daemon: Daemon,
     upstream_api: UpstreamApi,
-    answers: bool,
+    is_available: bool,
 ) -> None:
-    if not answers:
+    if not is_available:
         upstream_api.stop()
     endpoint = f"http://mira:opensesame@{upstream_api.host}/of-a-tenant/quotes?key=opensesame"
     more = {"Mashape_API_Endpoint": endpoint, "X_Mashape_Key": "opensesame"}
-    assert run(f"{ASK}\nask('/random')", **on_lambda(settings, daemon.address, **more)) == "200 OK\n"
-    (got,) = (one for one in daemon.got() if "http" in one)
-    assert (got["name"], got["namespace"], got["parent_id"]) == ("127.0.0.1", "remote", INVOCATION)
-    assert got["http"]["request"] == {"method": "GET"}
-    if answers:
-        assert got["http"]["response"] == {"status": 200}
+    assert run(f"{ASK}\nask('/random')", **lambda_environment(settings, daemon.address, **more)) == "200 OK\n"
+    (subsegment,) = (one for one in daemon.received() if "http" in one)
+    assert (subsegment["name"], subsegment["namespace"], subsegment["parent_id"]) == ("127.0.0.1", "remote", INVOCATION)
+    assert subsegment["http"]["request"] == {"method": "GET"}
+    if is_available:
+        assert subsegment["http"]["response"] == {"status": 200}
     else:
-        assert got["fault"]
-        assert [error["type"] for error in got["cause"]["exceptions"]] == ["ConnectionError"]
-    assert_discreet([got], "opensesame", "of-a-tenant")
+        assert subsegment["fault"]
+        assert [error["type"] for error in subsegment["cause"]["exceptions"]] == ["ConnectionError"]
+    assert_redacted([subsegment], "opensesame", "of-a-tenant")
 
 
 @sqlite_only
-def test_an_error_that_comes_out_of_two_subsegments_is_told_once(settings: Settings, daemon: Daemon) -> None:
+def test_an_error_of_two_nested_subsegments_is_sent_once(settings: Settings, daemon: Daemon) -> None:
     script = INCOMPLETE.replace("    try:", "    try:\n      with xray_recorder.in_subsegment('outer'):", 1)
-    run(f"from aws_xray_sdk.core import xray_recorder\n{script}", MIRA, **on_lambda(settings, daemon.address))
-    *_, inner, outer = daemon.got()
+    run(f"from aws_xray_sdk.core import xray_recorder\n{script}", MIRA, **lambda_environment(settings, daemon.address))
+    *_, inner, outer = daemon.received()
     assert outer["cause"] == inner["cause"]["exceptions"][0]["id"]
 
 
 @sqlite_only
-def test_a_database_that_is_away_is_a_fault_without_what_the_error_says(settings: Settings, daemon: Daemon) -> None:
+def test_an_unavailable_database_is_a_fault_without_the_text_of_the_error(settings: Settings, daemon: Daemon) -> None:
     address = "postgresql://mira:opensesame@127.0.0.1:1/quotes"
-    told = on_lambda(settings, daemon.address, DATABASE_URL=address)
-    assert run(f"{ASK}\nask('/quotes')", **told) == "503 Service Unavailable\n"
-    got = daemon.got()
-    assert {one["name"] for one in got} == {"127.0.0.1:1/quotes"}
-    assert words(got)[:2] == ["CONNECT", "SELECT"]
-    assert all(one["fault"] for one in got)
-    assert_discreet(got, "opensesame", "mira", "refused")
+    environment = lambda_environment(settings, daemon.address, DATABASE_URL=address)
+    assert run(f"{ASK}\nask('/quotes')", **environment) == "503 Service Unavailable\n"
+    subsegments = daemon.received()
+    assert {one["name"] for one in subsegments} == {"127.0.0.1:1/quotes"}
+    assert words(subsegments)[:2] == ["CONNECT", "SELECT"]
+    assert all(one["fault"] for one in subsegments)
+    assert_redacted(subsegments, "opensesame", "mira", "refused")
 
 
 @sqlite_only
-def test_what_comes_before_the_first_request_is_not_told_and_the_next_one_is(
-    settings: Settings, daemon: Daemon
-) -> None:
+def test_calls_before_the_first_request_are_not_traced(settings: Settings, daemon: Daemon) -> None:
     script = f"{ASK}\nask('/random')\nos.environ['_X_AMZN_TRACE_ID'] = {HEADER!r}\nask('/health')\nask('/quotes')"
-    environment = on_lambda(settings, daemon.address)
+    environment = lambda_environment(settings, daemon.address)
     del environment["_X_AMZN_TRACE_ID"]
     run(script, **environment)
-    assert {one["trace_id"] for one in daemon.got()} == {TRACE}
+    assert {one["trace_id"] for one in daemon.received()} == {TRACE}
 
 
 @sqlite_only
 @pytest.mark.parametrize("header", [f"Root={TRACE};Parent={INVOCATION};Sampled=0", "nonsense", "Root=;;=;Sampled=7"])
-def test_a_request_that_lambda_does_not_trace_is_not_told(settings: Settings, daemon: Daemon, header: str) -> None:
-    run(f"{ASK}\nask('/random')", **on_lambda(settings, daemon.address, _X_AMZN_TRACE_ID=header))
-    assert daemon.got() == []
+def test_a_request_that_is_not_sampled_is_not_traced(settings: Settings, daemon: Daemon, header: str) -> None:
+    run(f"{ASK}\nask('/random')", **lambda_environment(settings, daemon.address, _X_AMZN_TRACE_ID=header))
+    assert daemon.received() == []
 
 
 @sqlite_only
-def test_a_daemon_that_is_not_there_changes_nothing(settings: Settings) -> None:
-    with closing(Daemon()) as gone:
+def test_requests_succeed_without_a_daemon(settings: Settings) -> None:
+    with closing(Daemon()) as stopped:
         pass
-    assert run(f"{ASK}\nask('/random')\nask('/quotes')", **on_lambda(settings, gone.address)) == "200 OK\n200 OK\n"
+    assert (
+        run(f"{ASK}\nask('/random')\nask('/quotes')", **lambda_environment(settings, stopped.address))
+        == "200 OK\n200 OK\n"
+    )
 
 
 @sqlite_only
-def test_starting_twice_tells_each_call_once(settings: Settings, daemon: Daemon) -> None:
+def test_tracing_enabled_twice_makes_one_subsegment_per_call(settings: Settings, daemon: Daemon) -> None:
     work = "from quoteapi.aws import job_context\nwith job_context.job_context(): pass"
     script = f"{ASK}\nask('/random')\n{work}\nask('/quotes/1')"
-    run(script, **on_lambda(settings, daemon.address))
-    assert words(daemon.got()).count("SELECT") == 2
+    run(script, **lambda_environment(settings, daemon.address))
+    assert words(daemon.received()).count("SELECT") == 2
 
 
 @sqlite_only
-def test_where_it_is_not_asked_for_nothing_of_it_is_loaded(settings: Settings, daemon: Daemon) -> None:
-    environment = on_lambda(settings, daemon.address)
+def test_without_the_setting_the_sdk_is_not_imported(settings: Settings, daemon: Daemon) -> None:
+    environment = lambda_environment(settings, daemon.address)
     del environment["XRAY_TRACING"]
     script = f"{ASK}\nask('/random')\nimport sys; print({{'aws_xray_sdk', 'wrapt'}} & sys.modules.keys())"
     assert run(script, **environment) == "200 OK\nset()\n"
-    assert daemon.got() == []
+    assert daemon.received() == []
 
 
 @sqlite_only
-def test_requests_is_loaded_only_where_there_is_an_upstream_api(settings: Settings, daemon: Daemon) -> None:
+def test_requests_is_not_imported_without_an_upstream_api(settings: Settings, daemon: Daemon) -> None:
     script = f"{ASK}\nask('/random')\nimport sys; print('aws_xray_sdk' in sys.modules, 'requests' in sys.modules)"
-    assert run(script, **on_lambda(settings, daemon.address)) == "200 OK\nTrue False\n"
+    assert run(script, **lambda_environment(settings, daemon.address)) == "200 OK\nTrue False\n"
 
 
-def test_a_database_is_named_without_who_asks_and_by_what_password() -> None:
+def test_the_name_of_a_database_contains_no_user_and_no_password() -> None:
     names = {
         "postgresql://mira:p%40ss@db.example.org:5432/quotes?sslmode=require": "db.example.org:5432/quotes",
         "postgresql:///quotes?host=/var/run": "/quotes",
         "postgresql://?dbname=quotes&password=p": "database",
         "file:///srv/quoteapi.db?mode=rw": "/srv/quoteapi.db",
     }
-    script = "import sys; from quoteapi.aws.xray import _name_of; from peewee import Database"
-    told = run(f"{script}; print(*(_name_of(Database(one)) for one in sys.argv[1:]))", *names)
-    assert told.split() == list(names.values())
+    script = "import sys; from quoteapi.aws.xray import _database_name; from peewee import Database"
+    output = run(f"{script}; print(*(_database_name(Database(one)) for one in sys.argv[1:]))", *names)
+    assert output.split() == list(names.values())

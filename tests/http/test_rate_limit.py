@@ -13,7 +13,7 @@ from falcon.testing import TestClient
 from quoteapi.app import create_app
 from quoteapi.http import rate_limit
 from quoteapi.http.rate_limit import ReadRateLimit
-from quoteapi.observability import logs
+from quoteapi.observability import logging_setup, request_log
 from quoteapi.settings import RateLimit, Settings, read_settings
 from tests.conftest import Serve
 from tests.helpers.clock import FakeClock
@@ -254,10 +254,10 @@ def test_the_log_says_that_it_was_too_much_and_not_that_there_is_no_such_page(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = serve(READ_LIMIT="1/1m")
-    monkeypatch.setattr(logs, "_writer", None)
+    monkeypatch.setattr(request_log, "_writer", None)
     package = logging.getLogger("quoteapi")
     level = package.level
-    logs.configure_logging(Settings(log_level="INFO", lambda_function="quotes"))
+    logging_setup.configure_logging(Settings(log_level="INFO", lambda_function="quotes"))
     try:
         for _ in range(2):
             get(f"{base}/random", X_Request_ID="check-17")

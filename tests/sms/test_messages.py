@@ -3,7 +3,7 @@ import sys
 import boto3
 import pytest
 
-from quoteapi.container import gateway_of
+from quoteapi.container import Container
 from quoteapi.quotes.bundled_catalogue import read_catalogue
 from quoteapi.quotes.quotation import MAX_NAME_LENGTH, MAX_QUOTE_LENGTH, Quotation
 from quoteapi.settings import read_settings
@@ -153,7 +153,7 @@ def test_a_laptop_has_the_console_and_never_loads_the_other_gateway(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "quoteapi.sms.sns", None)
-    assert isinstance(gateway_of(read_settings({}), clock), ConsoleGateway)
+    assert isinstance(Container(read_settings({}), now=clock).gateway, ConsoleGateway)
 
 
 def test_the_gateway_of_aws_is_made_without_a_client_or_a_call(
@@ -164,8 +164,7 @@ def test_the_gateway_of_aws_is_made_without_a_client_or_a_call(
 
     monkeypatch.setattr(boto3, "Session", refuse)
     monkeypatch.setattr(boto3, "client", refuse)
-    gateway = gateway_of(
-        read_settings({"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "IN", "SNS_TOPIC": "of-the-tests"}), clock
-    )
+    settings = read_settings({"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "IN", "SNS_TOPIC": "of-the-tests"})
+    gateway = Container(settings, now=clock).gateway
     assert isinstance(gateway, QuoteSubscription)
     assert gateway.topic == "us-east-1:of-the-tests"

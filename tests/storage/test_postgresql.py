@@ -17,7 +17,7 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from quoteapi.app import create_app
 from quoteapi.aws.job_context import job_context
-from quoteapi.observability import logs
+from quoteapi.observability import logging_setup
 from quoteapi.quotes import fallback
 from quoteapi.quotes.fallback import AGAIN
 from quoteapi.quotes.quotation import Quotation
@@ -168,7 +168,7 @@ def test_the_password_is_shown_nowhere(
     said += [one.stdout + one.stderr for one in ran]
     said += [
         caplog.text,
-        *(logs._Formatter(Settings()).format(record) for record in caplog.records),
+        *(logging_setup.RedactingFormatter(Settings()).format(record) for record in caplog.records),
         *capsys.readouterr(),
     ]
     assert "connection failed" in caplog.text
@@ -298,7 +298,9 @@ def test_lambda_keeps_one_connection_between_invocations_and_tries_it_first(
 ) -> None:
     for name, value in environment(settings, AWS_LAMBDA_FUNCTION_NAME="quotes", SMS_ALLOWED_REGIONS="IN").items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(logs, "configure_logging", lambda _, **__: None)  # whose handlers would outlive the test
+    monkeypatch.setattr(
+        logging_setup, "configure_logging", lambda _, **__: None
+    )  # whose handlers would outlive the test
 
     def invoked() -> int:
         with job_context():

@@ -1,0 +1,47 @@
+"""Logging set-up: sends the package's log records to standard error, redacted, in the format of the request log."""
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from quoteapi.observability.request_log import BatchWriter, format_timestamp, request_id, start_request_log
+
+if TYPE_CHECKING:
+    from quoteapi.settings import Settings
+
+
+def configure_logging(settings: "Settings") -> None:
+    """Log to standard error from the level of the settings on, and start the request log.
+
+    Lambda freezes a container after each response, so there each line is written at once.
+    """
+    writer = BatchWriter(sys.stderr, unbuffered=settings.on_lambda)
+    start_request_log(writer)
+    handler = logging.StreamHandler(writer)  # which flushes after each record, so that records are written at once
+    handler.setFormatter(RedactingFormatter(settings))
+    package_logger = logging.getLogger("quoteapi")
+    package_logger.handlers = [handler]
+    package_logger.setLevel(settings.log_level)
+    # The root handler of Lambda would log each record again, not redacted. And `zappa.wsgi` logs URLs with their query
+    # strings, which may contain phone numbers and one-time passwords.
+    package_logger.propagate = False
+    logging.getLogger("zappa.wsgi").setLevel(logging.WARNING)
+
+
+class RedactingFormatter(logging.Formatter):
+    """Formats log records without phone numbers, one-time passwords and secrets, also in tracebacks."""
+
+    def __init__(self, settings: "Settings") -> None:
+        super().__init__()
+        self._settings = settings
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record, and the traceback below it. Never raises: a log line must not fail a request."""
+        from quoteapi.observability.redaction import redact  # noqa: PLC0415 not needed for a start without log records
+
+        try:
+            message = redact(self._settings, record.getMessage())
+            trace = f"\n{redact(self._settings, self.formatException(record.exc_info))}" if record.exc_info else ""
+        except Exception as error:  # noqa: BLE001
+            message, trace = f"A line could not be written ({type(error).__name__})", ""
+        return f"{format_timestamp(int(record.created))} {record.levelname} {message} [{request_id.get()}]{trace}"

@@ -1,0 +1,98 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from quoteapi.aws.job_context import RedactedError
+from quoteapi.container import Container
+from quoteapi.settings import ROOT
+from quoteapi.storage.models import OneTimePassword, Subscriber
+from quoteapi.storage.models import database as bound
+from tests.conftest import Serve
+from tests.helpers.data import MIRA
+from tests.helpers.http import assert_problem
+from tests.helpers.sns_emulator import sent_to, subscribed_numbers
+
+
+def run_task(payload: dict[str, Any]) -> object:
+    """Run a task as another invocation does."""
+    from zappa.asynchronous import route_lambda_task  # noqa: PLC0415 it makes clients of AWS
+
+    return route_lambda_task(payload, None)
+
+
+def test_on_lambda_tasks_run_in_other_invocations_whose_payloads_contain_no_number_and_no_otp(
+    lambda_url: str, payloads: list[dict[str, Any]]
+) -> None:
+    response = requests.get(f"{lambda_url}/subscribe", params={"mobile": MIRA}, timeout=10)
+    assert response.status_code == 200
+    assert sent_to(MIRA) == [], "the request itself sends nothing"
+    (payload,) = payloads
+    assert payload["task_path"] == "quoteapi.aws.tasks.async_send_otp"
+    assert payload["args"] == [OneTimePassword.get().request]
+    assert OneTimePassword.get().digest is None, "the task generates the OTP"
+    run_task(payload)
+    (message,) = sent_to(MIRA)
+    confirmed = requests.get(f"{lambda_url}/subscribe", params={"mobile": MIRA, "otp": message[:6]}, timeout=10)
+    assert confirmed.status_code == 200
+    assert Subscriber.get().state == "active"
+    assert subscribed_numbers() == []
+    assert payloads[1]["args"] == [Subscriber.get().id]
+    run_task(payloads[1])
+    assert subscribed_numbers() == [MIRA]
+    assert requests.get(f"{lambda_url}/unsubscribe", params={"mobile": MIRA}, timeout=10).status_code == 200
+    run_task(payloads[2])
+    assert subscribed_numbers() == []
+    assert "9028000001" not in json.dumps(payloads)
+    assert message[:6] not in json.dumps(payloads)
+
+
+def test_if_lambda_takes_no_task_an_otp_is_503_and_a_subscription_stands(
+    lambda_url: str, payloads: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests.get(f"{lambda_url}/subscribe", params={"mobile": MIRA}, timeout=10)
+    run_task(payloads[0])
+    monkeypatch.setattr(sys.modules["zappa.asynchronous"], "LAMBDA_CLIENT", None)
+    otp = sent_to(MIRA)[0][:6]
+    confirmed = requests.get(f"{lambda_url}/subscribe", params={"mobile": MIRA, "otp": otp}, timeout=10)
+    assert confirmed.status_code == 200
+    assert Subscriber.get().unsettled_since is not None, "so that the reconciler syncs it"
+    bound.close()  # a container has one connection, and one thread
+    failed = requests.get(f"{lambda_url}/subscribe", params={"mobile": "+919028000002"}, timeout=10)
+    assert_problem(failed, 503, "SMS not available", "could not be sent just now")
+
+
+def test_async_failure_starts_a_task_that_fails(
+    serve: Serve, sns_container: Container, payloads: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "quotes-dev")
+    base = serve(AWS_LAMBDA_FUNCTION_NAME="quotes-dev", DATABASE_URL="", ASYNC_FAILURE="true")
+    started = requests.post(f"{base}/async-failure", timeout=10)
+    assert (started.status_code, started.headers["Cache-Control"]) == (202, "no-store")
+    assert "Lambda tries it twice more" in started.json()["message"]
+    (payload,) = payloads
+    with pytest.raises(RedactedError, match="DeliberateFailure: somebody called /async-failure"):
+        run_task(payload)
+    with_get = requests.get(f"{base}/async-failure", timeout=10)
+    assert_problem(with_get, 405, "Method Not Allowed", "POST")
+    assert_problem(requests.post(f"{serve()}/async-failure", timeout=10), 404, "Not Found", "Nothing is here")
+
+
+def test_reading_quotes_imports_no_tasks_no_boto3_and_no_numbering_plans(tmp_path: Path) -> None:
+    code = """
+import sys
+from quoteapi.app import api
+from falcon.testing import simulate_get
+assert simulate_get(api, "/daily").status_code == 200
+assert simulate_get(api, "/random").status_code == 200
+loaded = {"boto3", "botocore", "zappa", "phonenumbers", "quoteapi.aws.tasks", "quoteapi.sms.sns"} & set(sys.modules)
+assert not loaded, loaded
+"""
+    environment = {"DATABASE_URL": f"sqlite:///{tmp_path}/working.db", "AWS_LAMBDA_FUNCTION_NAME": "quotes-dev"}
+    environment |= {"SMS_ALLOWED_REGIONS": "IN,US", "SECRET_KEY": "0123456789abcdef" * 2}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, check=False)
+    assert ran.returncode == 0, ran.stderr.decode()
