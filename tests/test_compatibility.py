@@ -7,7 +7,7 @@ MODULES = {
     "quoteapi.tasks": "quoteapi.aws.tasks",
     "quoteapi.notify": "quoteapi.aws.error_reports",
     "quoteapi.authorizer": "quoteapi.aws.authorizer",
-    "quoteapi.package": "quoteapi.deploy.package",
+    "quoteapi.package": "quoteapi.deploy.zappa_callbacks",
 }
 
 
