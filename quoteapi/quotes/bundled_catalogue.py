@@ -88,8 +88,8 @@ class _LineValidator:
         if not fields["checked_in"].strip():
             raise InvalidQuotation("checked_in is empty: name the text in which the words were found")
         self._validate_origin(quotation)
-        quote_id = self._validate_id(fields["id"])
-        return {"id": quote_id, **quote_row(quotation, start_of_day(self._validate_added(fields["added"])))}
+        quote_id, added = self._validate_order(fields["id"], fields["added"])
+        return {"id": quote_id, **quote_row(quotation, start_of_day(added))}
 
     def _validate_origin(self, quotation: Quotation) -> None:
         if not _YEAR.search(quotation.source):
@@ -100,28 +100,19 @@ class _LineValidator:
         if died > LAST_YEAR_OF_DEATH:
             raise InvalidQuotation(f"{quotation.author} died in {died}, not before {LAST_YEAR_OF_DEATH + 1}")
 
-    def _validate_id(self, text: str) -> int:
-        if text != str(self._last_id + 1):
+    def _validate_order(self, quote_id: str, added_on: str) -> tuple[int, date]:
+        if quote_id != str(self._last_id + 1):
             raise InvalidQuotation(f"id must be {self._last_id + 1}, one more than on the line above")
         self._last_id += 1
-        return self._last_id
-
-    def _validate_added(self, text: str) -> date:
-        added = date.fromisoformat(text)
+        added = date.fromisoformat(added_on)
         if added < self._last_added:
             raise InvalidQuotation(f"added must not be earlier than on the line above ({self._last_added})")
         self._last_added = added
-        return added
-
-
-def _main() -> int:
-    try:
-        print(f"{build()} quotes in {BUNDLED_CATALOGUE.name}")
-    except InvalidCatalogue as error:
-        print(f"The catalogue was not built. In {CATALOGUE.name}/quotes.csv:\n{error}", file=sys.stderr)
-        return 1
-    return 0
+        return self._last_id, added
 
 
 if __name__ == "__main__":
-    sys.exit(_main())
+    try:
+        print(f"{build()} quotes in {BUNDLED_CATALOGUE.name}")
+    except InvalidCatalogue as error:
+        sys.exit(f"The catalogue was not built. In {CATALOGUE.name}/quotes.csv:\n{error}")

@@ -8,21 +8,11 @@ with the same catalogue agree without shared state.
 import hashlib
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
-from typing import NamedTuple
 
 from quoteapi.clock import start_of_day
 from quoteapi.quotes.errors import EMPTY_CATALOGUE, QuoteNotFound
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.storage.catalogue import catalogue_size_before, first_created_at, quote_at_or_after, quotes_with_ids
-
-
-class _Rounds(NamedTuple):
-    """Consecutive rounds of the same size."""
-
-    start: date
-    size: int
-    days: int
-    """How many days they last at least."""
 
 
 def permute(place: int, size: int) -> int:
@@ -49,13 +39,13 @@ def scheduled_quote_id(day: date) -> int:
 
 def scheduled_quote_ids(days: Iterable[date]) -> dict[date, int]:
     """Return `scheduled_quote_id` of ascending dates, with as many SQL statements as for the last one alone."""
-    all_rounds = _iterate_rounds()
-    rounds = next(all_rounds)
+    rounds = _iterate_rounds()
+    start, size, known_days = next(rounds)
     ids = {}
     for day in days:
-        while (day - rounds.start).days >= rounds.days:
-            rounds = next(all_rounds)
-        ids[day] = permute((day - rounds.start).days % rounds.size, rounds.size) + 1
+        while (day - start).days >= known_days:
+            start, size, known_days = next(rounds)
+        ids[day] = permute((day - start).days % size, size) + 1
     return ids
 
 
@@ -77,18 +67,21 @@ def quotation_with_id(quote_id: int) -> Quotation:
     return Quotation(*row)
 
 
-def _iterate_rounds() -> Iterator[_Rounds]:
-    """Yield the rounds from the first quote on: first the one round that is certain, then all of its size."""
+def _iterate_rounds() -> Iterator[tuple[date, int, int]]:
+    """Yield when rounds start, their size, and for how many days they are known to have it.
+
+    The first round of a size is yielded before the next growth of the catalogue is looked up, which costs a statement.
+    """
     first = first_created_at()
     if first is None:
         raise QuoteNotFound(EMPTY_CATALOGUE)
     start, counted_before = first.date(), first + timedelta(microseconds=1)
     while True:
         size = catalogue_size_before(counted_before)
-        yield _Rounds(start, size, size)
+        yield start, size, size
         next_added = first_created_at(counted_before)
         last_start = date.max if next_added is None else next_added.date()
         days = size * ((last_start - start).days // size + 1)
-        yield _Rounds(start, size, days)
+        yield start, size, days
         start += timedelta(days=days)
         counted_before = start_of_day(start)

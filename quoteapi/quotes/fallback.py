@@ -17,7 +17,7 @@ from quoteapi.storage.database import DATABASE_ERRORS, PROGRAMMING_ERRORS, state
 from quoteapi.storage.full_text_search import Filters
 
 SLOW_SECONDS = 0.5
-"""While a thread waits longer for the database, others do not query it."""
+"""While a query takes longer, other threads use the fallback catalogue."""
 AGAIN = timedelta(seconds=10)
 """How long the database is not queried after an error."""
 log = logging.getLogger(__name__)

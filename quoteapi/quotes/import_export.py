@@ -15,7 +15,7 @@ FileFormat = Literal["csv", "json", "jsonl"]
 REQUIRED_COLUMNS = ("quote", "author", "category")
 COLUMNS = (*REQUIRED_COLUMNS, "source")
 KNOWN_COLUMNS = (*COLUMNS, "id", "checked_in", "added")
-"""Some are accepted only to be ignored, so that `catalogue/quotes.csv` can be imported."""
+"""Those that are not stored are ignored: `catalogue/quotes.csv`, which has them, can be imported."""
 BATCH_SIZE = 500
 
 
@@ -72,7 +72,7 @@ def write_quotations(quotations: Iterable[Quotation], stream: IO[str], form: Fil
 
 
 def import_rows(rows: Iterable[ImportRow], clock: Clock) -> ImportResult:
-    """Store the good rows in batches, so that other writers do not wait long."""
+    """Store the good rows in batches, between which other writers get their turn."""
     result = ImportResult()
     rows = iter(rows)
     while batch := list(islice(rows, BATCH_SIZE)):

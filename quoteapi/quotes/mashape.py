@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class UnusableResponse(Exception):
-    """A response of the upstream API that is not a quote; the message says why."""
+    """The upstream API sent no usable response; the message says why."""
 
 
 class MashapeQuotes:
@@ -64,15 +64,14 @@ class MashapeQuotes:
         """Fetch a quote; None if the upstream API is unavailable, sends no quote, or the circuit breaker is open."""
         if not self._breaker.allows_request():
             return None
+        quotation = None
         try:
             quotation = parse_response(self._get_within_timeout())
         except (requests.RequestException, HTTPError, UnusableResponse) as error:
             # The text of a transport error contains the URL, which may contain a key.
             reason = str(error) if isinstance(error, UnusableResponse) else type(error).__name__
             log.warning("No quote from the upstream API at %s: %s", self._host, reason)
-            self._breaker.record_failure()
-            return None
-        self._breaker.record_success()
+        self._breaker.record(success=quotation is not None)
         return quotation
 
     def _get_within_timeout(self) -> bytes:
@@ -106,8 +105,8 @@ class MashapeQuotes:
                 body += chunk
                 if len(body) > MAX_RESPONSE_BYTES:
                     raise UnusableResponse(f"its response is over {MAX_RESPONSE_BYTES} bytes")
-                if self._monotonic() > deadline:  # ends the thread, for which nobody waits any more
-                    raise UnusableResponse(f"its response took over {TOTAL_TIMEOUT_SECONDS:.0f} seconds")
+                if self._monotonic() > deadline:
+                    raise TimeoutError  # or this thread would go on after its caller timed out
             return body
 
 
@@ -138,7 +137,7 @@ def parse_response(body: bytes) -> Quotation:
 
 
 class CircuitBreaker:
-    """Opens after `FAILURE_THRESHOLD` failures in a row; then allows one request every `RECOVERY_SECONDS`."""
+    """Opens after `FAILURE_THRESHOLD` failures in a row; then allows one trial request every `RECOVERY_SECONDS`."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -147,24 +146,20 @@ class CircuitBreaker:
         self._open_until = 0.0
 
     def allows_request(self) -> bool:
-        """Whether to send a request now. Only one caller gets the trial request after the breaker was open."""
-        if self._failures < FAILURE_THRESHOLD:
-            return True
+        """Whether to send a request now. When a trial request is due, only one caller may send it."""
         with self._lock:
+            if self._failures < FAILURE_THRESHOLD:
+                return True
             now = self._monotonic()
             if now < self._open_until:
                 return False
             self._open_until = now + RECOVERY_SECONDS
             return True
 
-    def record_success(self) -> None:
-        """Close the breaker."""
-        self._failures = 0
-
-    def record_failure(self) -> None:
-        """Count a failure, and open the breaker after too many."""
+    def record(self, *, success: bool) -> None:
+        """Record the outcome of a request."""
         with self._lock:
-            self._failures += 1
+            self._failures = 0 if success else self._failures + 1
             if self._failures >= FAILURE_THRESHOLD:
                 self._open_until = self._monotonic() + RECOVERY_SECONDS
                 log.warning("No request to the upstream API for %.0f seconds", RECOVERY_SECONDS)

@@ -44,21 +44,18 @@ class RandomPools:
         return self.prefetched_quote(filters) or self._refill(filters)
 
     def _refill(self, filters: Filters) -> Quotation:
-        """Fetch a new pool, while other threads go on with the old one if there is one, and return a quote of it."""
+        """Fetch a new pool and return a quote of it; meanwhile other threads use the old one, if any."""
         with self._lock:
-            old = self._pools.get(filters)
-            if old is not None:
-                old.is_refilling = True
+            old = self._pools.get(filters) or _RandomPool([], self._clock(), last=None)
+            old.is_refilling = True
         try:
             rows = random_quotes(filters, self._random.getrandbits(63), BATCH_SIZE)
         finally:
-            if old is not None:
-                old.is_refilling = False
+            old.is_refilling = False
         if not rows:
             raise QuoteNotFound(_not_found_message(filters))
         with self._lock:
-            last = old.last if old is not None else None
-            pool = self._pools[filters] = _RandomPool([Quotation(*row) for row in rows], self._clock(), last)
+            pool = self._pools[filters] = _RandomPool([Quotation(*row) for row in rows], self._clock(), old.last)
             self._pools.move_to_end(filters)
             if len(self._pools) > MAX_POOLS:
                 self._pools.popitem(last=False)

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Sequence
 from datetime import date, timedelta
 from random import Random
 from typing import Protocol
@@ -49,7 +50,7 @@ class QuoteService:
 
         Raises `FutureDate` for a date after today, `QuoteNotFound` if the catalogue is empty.
         """
-        if (stored := _stored_quotation(day)) is not None:
+        if (stored := _stored_quotations([day]).get(day)) is not None:
             return stored
         today = self._clock().date()
         if day > today:
@@ -59,7 +60,7 @@ class QuoteService:
         if not self._daily_lock.acquire(timeout=DAILY_LOCK_TIMEOUT_SECONDS):
             raise DatabaseBusy("another thread has not finished choosing today's quote")
         try:
-            return _stored_quotation(day) or self._choose_quote(day)
+            return _stored_quotations([day]).get(day) or self._choose_quote(day)
         finally:
             self._daily_lock.release()
 
@@ -69,7 +70,7 @@ class QuoteService:
         Each is that of `quote_of_date`. Raises as `quote_of_date` does.
         """
         days = [last - timedelta(days=n) for n in range(count)]
-        quotations = {day: Quotation(*row) for day, row in stored_daily_quotes(days).items()}
+        quotations = _stored_quotations(days)
         if last not in quotations and last >= self._clock().date():
             quotations[last] = self.quote_of_date(last)
         if missing := [day for day in reversed(days) if day not in quotations]:
@@ -89,7 +90,7 @@ class QuoteService:
                 raise
             log.warning("The quote of %s is not stored, only worked out: %s", day, error)
             return quotation
-        return _stored_quotation(day) or quotation
+        return _stored_quotations([day]).get(day) or quotation
 
     def _upstream_quote_id(self, day: date) -> int | None:
         """Store a quote of the upstream API. Return its id; None if there is none, or it was a daily quote before."""
@@ -102,7 +103,7 @@ class QuoteService:
     def random_quote(self, filters: Filters) -> Quotation:
         """Return another quote each time. Raises `QuoteNotFound` if none matches.
 
-        Without filters, which the upstream API does not support, it is asked first.
+        The upstream API comes first, unless there are filters, which it does not support.
         """
         if self._upstream is not None and filters == Filters() and (quotation := self._upstream.fetch()) is not None:
             if self._has_shared_state:
@@ -117,6 +118,5 @@ class QuoteService:
         return self._random_pools.prefetched_quote(filters)
 
 
-def _stored_quotation(day: date) -> Quotation | None:
-    row = stored_daily_quotes([day]).get(day)
-    return Quotation(*row) if row is not None else None
+def _stored_quotations(days: Sequence[date]) -> dict[date, Quotation]:
+    return {day: Quotation(*row) for day, row in stored_daily_quotes(days).items()}

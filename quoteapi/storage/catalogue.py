@@ -60,13 +60,12 @@ def count_quotes(filters: Filters) -> Total:
     if not names:
         return Total(catalogue_size(), is_exact=True)
     if database.is_sqlite() and filters.min_length is None and filters.max_length is None:  # needs no other table
-        return count_up_to(search_index.select(search_index.rowid).where(fts5_match(filters)).bind(bound))
-    return count_up_to(filter_quotes(Quote.select(Quote.id), filters)[0])
+        return count_up_to(search_index.select(search_index.rowid).where(fts5_match(filters)).bind(bound), COUNT_LIMIT)
+    return count_up_to(filter_quotes(Quote.select(Quote.id), filters)[0], COUNT_LIMIT)
 
 
-def count_up_to(rows: Any, limit: int | None = None) -> Total:  # noqa: ANN401 queries of models and tables differ in type
-    """Count the rows of a query exactly up to `limit` (by default `COUNT_LIMIT`)."""
-    limit = limit or COUNT_LIMIT
+def count_up_to(rows: Any, limit: int) -> Total:  # noqa: ANN401 queries of models and tables differ in type
+    """Count the rows of a query, exactly up to `limit`."""
     counted = rows.limit(limit + 1).count()
     return Total(min(counted, limit), counted <= limit)
 
@@ -150,12 +149,9 @@ def is_daily_quote(quote_id: int) -> bool:
 def quote_row(quotation: QuotationRow, created_at: datetime) -> dict[str, Any]:
     """Return the columns of a quotation as `Quote` stores them, except the id."""
     digest = _fingerprint(quotation)
-    quote, author, category, source = quotation
+    quote, author, category, _ = quotation
     return {
-        "quote": quote,
-        "author": author,
-        "category": category,
-        "source": source,
+        **dict(zip(("quote", "author", "category", "source"), quotation, strict=True)),
         "created_at": created_at,
         "fingerprint": digest.hex(),
         "shuffle": int.from_bytes(digest[:8]) >> 1,

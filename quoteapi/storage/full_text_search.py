@@ -43,7 +43,7 @@ FIELD_SEPARATOR = "="
 NO_WORD = "=="
 """Matches nothing."""
 _ACCENTS = frozenset((1, *range(10, 256)))
-"""Canonical combining classes of accents that people leave out; vowel signs, viramas and voicing marks have others."""
+"""Canonical combining classes of accents that users leave out; vowel signs, viramas and voicing marks have others."""
 _VARIATION_SELECTORS = frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 _TERM = re.compile(r'"([^"]*)"(\*?)')
 _TYPED_CHARACTERS = str.maketrans({"_": " ", **dict.fromkeys("“”„‟«»\uff02", '"')})
@@ -93,7 +93,7 @@ def search_tokens(quote: str, author: str, category: str, source: str) -> str:
         tokens += [word[:MAX_TOKEN_LENGTH] for word in tokenize(text)]
         tokens.append(FIELD_SEPARATOR)
     tokens += [_name_token("a", author), _name_token("c", category)]
-    tokens += [_length_token(level, len(quote) >> level) for level in range(LENGTH_LEVELS)]
+    tokens += [f"{level}={len(quote) >> level}" for level in range(LENGTH_LEVELS)]
     return " ".join(tokens)
 
 
@@ -104,14 +104,10 @@ def _name_token(kind: str, name: str) -> str:
     return f"{kind}={key}"
 
 
-def _length_token(level: int, interval: int) -> str:
-    return f"{level}={interval}"
-
-
 def _length_tokens(low: int, high: int) -> list[str]:
     """Return up to `MAX_LENGTH_TOKENS` tokens, of one level, that cover all lengths `low` to `high` and few others."""
     level = next(level for level in range(LENGTH_LEVELS) if (high >> level) - (low >> level) < MAX_LENGTH_TOKENS)
-    return [_length_token(level, interval) for interval in range(low >> level, (high >> level) + 1)]
+    return [f"{level}={interval}" for interval in range(low >> level, (high >> level) + 1)]
 
 
 def filter_quotes(query: "ModelSelect[Quote]", filters: Filters) -> tuple["ModelSelect[Quote]", Any]:
@@ -148,19 +144,13 @@ def _filter_by_length(query: "ModelSelect[Quote]", filters: Filters) -> "ModelSe
 
 def fts5_match(filters: Filters) -> SQL:
     """Return the condition of FTS5 for filters, of which at least one is set."""
-    return SQL("quote_search MATCH ?", (" AND ".join((*_name_terms(filters), *_word_and_length_terms(filters))),))
-
-
-def _name_terms(filters: Filters) -> Iterator[str]:
-    """Yield terms in the syntax of FTS5 for author and category."""
-    if filters.author is not None:
-        yield f'"{_name_token("a", filters.author)}"'
-    if filters.category is not None:
-        yield f'"{_name_token("c", filters.category)}"'
+    names = (("a", filters.author), ("c", filters.category))
+    name_terms = [f'"{_name_token(kind, name)}"' for kind, name in names if name is not None]
+    return SQL("quote_search MATCH ?", (" AND ".join([*name_terms, *_word_and_length_terms(filters)]),))
 
 
 def _word_and_length_terms(filters: Filters) -> Iterator[str]:
-    """Yield terms in the syntax of FTS5 for the other filters."""
+    """Yield the terms for all filters but names in the syntax of FTS5."""
     if filters.words is not None:
         yield f"({_parse_search(filters.words)})"
     if filters.min_length is not None or filters.max_length is not None:

@@ -36,7 +36,7 @@ def test_a_few_more_quotes_change_the_order_of_few_others() -> None:
     before = {permute(place, 597): place for place in range(597)}
     after = {permute(place, 607): place for place in range(607)}
     moved = sum(after[quote] != place for quote, place in before.items())
-    assert moved < 20, "so that a quote does not come back soon in a round that is longer than the last"
+    assert moved < 20, "or a quote may come back soon in a round that is longer than the last"
 
 
 def test_the_order_never_changes_from_release_to_release() -> None:
@@ -88,10 +88,10 @@ def test_past_days_keep_their_quotes_and_rounds_are_complete_however_the_catalog
     rolled_back: RolledBack, growth: list[tuple[int, int]], start: int
 ) -> None:
     def ids(first: int, days: int) -> list[int]:
-        asked = [NOON.date() + (first + n) * DAY for n in range(days)]
-        scheduled = scheduled_quote_ids(asked)
-        assert scheduled_quote_id(asked[-1]) == scheduled[asked[-1]]
-        return [scheduled[day] for day in asked]
+        dates = [NOON.date() + (first + n) * DAY for n in range(days)]
+        scheduled = scheduled_quote_ids(dates)
+        assert scheduled_quote_id(dates[-1]) == scheduled[dates[-1]]
+        return [scheduled[day] for day in dates]
 
     size_from = {0: start}  # days after the first, and how many quotes there are from the next day on
     with rolled_back():

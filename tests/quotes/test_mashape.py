@@ -223,7 +223,7 @@ def test_a_success_resets_the_count_of_failures(upstream_api: UpstreamApi) -> No
 def test_only_one_of_many_threads_gets_the_trial_request(clock: FakeClock) -> None:
     breaker = CircuitBreaker(clock.monotonic)
     for _ in range(3):
-        breaker.record_failure()
+        breaker.record(success=False)
     clock.advance(seconds=60)
     allowed: list[bool] = []
     threads = [threading.Thread(target=lambda: allowed.append(breaker.allows_request())) for _ in range(20)]
