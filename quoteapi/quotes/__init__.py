@@ -1,1 +1,1 @@
-"""The domain of quotes."""
+"""Quotations: validation, daily schedule, random pool, fallback, import and export, and the upstream API."""

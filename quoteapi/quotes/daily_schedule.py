@@ -1,19 +1,25 @@
-"""The daily schedule: which quote a date gets."""
+"""The daily schedule: which quote a date gets.
+
+The catalogue is used up in rounds. A round is a permutation of the quotes that were added before it began, one quote a
+day; quotes that are added later wait for the next round. So a date keeps its quote when quotes are added, and machines
+with the same catalogue agree without shared state.
+"""
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 from quoteapi.clock import start_of_day
 from quoteapi.quotes.errors import EMPTY_CATALOGUE, QuoteNotFound
-from quoteapi.storage.models import Quote
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.storage.catalogue import catalogue_size_before, first_created_at, quote_at_or_after, quotes_with_ids
 
 
 def permute(place: int, size: int) -> int:
-    """Answer where `place` (0 to `size` - 1) goes in a fixed shuffling of `size` things.
+    """Return the image of `place` (0 to `size` - 1) in a fixed permutation of `size` places.
 
-    A Feistel network over the next power of four, walked until it is inside: every place once, in constant memory. A
-    few things more leave nearly all of the others where they were.
+    A Feistel network over the next power of four, repeated until the result is smaller than `size` (cycle walking), in
+    constant memory. In a slightly larger permutation nearly all places have the same image.
     """
     half = max(1, (size - 1).bit_length() + 1 >> 1)
     while True:
@@ -27,46 +33,55 @@ def permute(place: int, size: int) -> int:
 
 
 def scheduled_quote_id(day: date) -> int:
-    """Answer the id of the quote that the catalogue gives a date, whatever was stored for it.
-
-    The catalogue is used up in rounds: a round is a shuffling of the quotes that were there before it began, one
-    a day; a quote added meanwhile waits for the next. So the answer for a date never changes when quotes are added,
-    and machines with the same catalogue agree without talking. Raises `QuoteNotFound` where the catalogue is empty.
-    """
+    """Return the id of the quote that the schedule gives a date. Raises `QuoteNotFound` if the catalogue is empty."""
     return scheduled_quote_ids([day])[day]
 
 
 def scheduled_quote_ids(days: Iterable[date]) -> dict[date, int]:
-    """Answer `scheduled_quote_id` of dates, the earliest first, in no more SQL statements than for the last of them."""
-    sizes = _rounds()
-    start, size, holds = next(sizes)
+    """Return `scheduled_quote_id` of ascending dates, with as many SQL statements as for the last one alone."""
+    rounds = _iterate_rounds()
+    start, size, known_days = next(rounds)
     ids = {}
     for day in days:
-        while (day - start).days >= holds:
-            start, size, holds = next(sizes)
+        while (day - start).days >= known_days:
+            start, size, known_days = next(rounds)
         ids[day] = permute((day - start).days % size, size) + 1
     return ids
 
 
-def _rounds() -> Iterator[tuple[date, int, int]]:
-    """Answer from which date on rounds have what size, and for how many days that is known to hold, ever further."""
-    first = Quote.select(Quote.created_at).order_by(Quote.created_at).limit(1).scalar()
+def scheduled_quotations(days: Iterable[date]) -> dict[date, Quotation]:
+    """Return the quotations that the schedule gives ascending dates, as `quotation_with_id` finds them."""
+    ids = scheduled_quote_ids(days)
+    rows = quotes_with_ids(ids.values())
+    return {
+        day: Quotation(*rows[quote_id]) if quote_id in rows else quotation_with_id(quote_id)
+        for day, quote_id in ids.items()
+    }
+
+
+def quotation_with_id(quote_id: int) -> Quotation:
+    """Return the quotation with an id; if an operator deleted it, the next one. Raises `QuoteNotFound`."""
+    row = quote_at_or_after(quote_id)
+    if row is None:
+        raise QuoteNotFound(EMPTY_CATALOGUE)
+    return Quotation(*row)
+
+
+def _iterate_rounds() -> Iterator[tuple[date, int, int]]:
+    """Yield when rounds start, their size, and for how many days they are known to have it.
+
+    The first round of a size is yielded before the next growth of the catalogue is looked up, which costs a statement.
+    """
+    first = first_created_at()
     if first is None:
         raise QuoteNotFound(EMPTY_CATALOGUE)
-    start, counted_to = first.date(), first + timedelta(microseconds=1)
+    start, counted_before = first.date(), first + timedelta(microseconds=1)
     while True:
-        size = _size_before(counted_to)
+        size = catalogue_size_before(counted_before)
         yield start, size, size
-        later = Quote.select(Quote.created_at).where(Quote.created_at >= counted_to)
-        growth = later.order_by(Quote.created_at).limit(1).scalar()
-        last_start = date.max if growth is None else growth.date()
-        holds = size * ((last_start - start).days // size + 1)
-        yield start, size, holds
-        start += timedelta(days=holds)
-        counted_to = start_of_day(start)
-
-
-def _size_before(moment: datetime) -> int:
-    """Answer how many quotes there were at a moment: ids and moments are given in order, ids without gaps."""
-    earlier = Quote.select(Quote.id).where(Quote.created_at < moment)
-    return int(earlier.order_by(Quote.created_at.desc(), Quote.id.desc()).limit(1).scalar())
+        next_added = first_created_at(counted_before)
+        last_start = date.max if next_added is None else next_added.date()
+        days = size * ((last_start - start).days // size + 1)
+        yield start, size, days
+        start += timedelta(days=days)
+        counted_before = start_of_day(start)

@@ -4,8 +4,8 @@ EMPTY_CATALOGUE = "The catalogue has no quotes."
 
 
 class QuoteNotFound(Exception):
-    """No quote of the catalogue fits what was asked for."""
+    """No quote matches the filters, or the catalogue is empty; the message says which."""
 
 
 class FutureDate(Exception):
-    """A date whose quote is not decided yet."""
+    """The quote of a date after today is not decided yet; the message is the date."""

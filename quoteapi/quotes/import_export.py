@@ -1,4 +1,4 @@
-"""Quotes as files: reading and writing CSV, JSON and JSON lines."""
+"""Import and export of quotes as CSV, JSON and JSON lines."""
 
 import csv
 import json
@@ -8,31 +8,23 @@ from itertools import islice
 from typing import IO, Literal, NamedTuple
 
 from quoteapi.clock import Clock
-from quoteapi.quotes.quotation import (
-    QUOTATION_COLUMNS,
-    InvalidQuotation,
-    Quotation,
-    quotation_from_row,
-    validate_quotation,
-)
-from quoteapi.storage.catalogue import store_quotations
-from quoteapi.storage.database import iterate_in_batches
-from quoteapi.storage.models import Quote
+from quoteapi.quotes.quotation import InvalidQuotation, Quotation, quotation_from_row, validate_quotation
+from quoteapi.storage.catalogue import iterate_quotes, store_quotations
 
 FileFormat = Literal["csv", "json", "jsonl"]
-REQUIRED = ("quote", "author", "category")
-COLUMNS = (*REQUIRED, "source")
-IGNORED = ("id", "checked_in", "added")
-"""What an import does not read but does not refuse either, so that the catalogue's own file can be imported."""
-BATCH = 500
+REQUIRED_COLUMNS = ("quote", "author", "category")
+COLUMNS = (*REQUIRED_COLUMNS, "source")
+KNOWN_COLUMNS = (*COLUMNS, "id", "checked_in", "added")
+"""Those that are not stored are ignored: `catalogue/quotes.csv`, which has them, can be imported."""
+BATCH_SIZE = 500
 
 
 class UnreadableFile(Exception):
-    """A file that is not of its format, or whose columns are others; the message says which."""
+    """A file that is not of its format or has the wrong columns; the message says which."""
 
 
 class ImportRow(NamedTuple):
-    """What a line of a file holds: a quotation, or why it is none."""
+    """A row of a file: a quotation, or why it is not one."""
 
     line: int
     quotation: Quotation | InvalidQuotation
@@ -40,25 +32,25 @@ class ImportRow(NamedTuple):
 
 @dataclass(slots=True)
 class ImportResult:
-    """What became of the rows of a file."""
+    """What an import did with the rows of a file."""
 
     new: int = 0
     known: int = 0
     bad: list[tuple[int, str]] = field(default_factory=list)
     """Line and reason."""
     refused: bool = False
-    """Whether nothing was stored because something was bad."""
+    """Whether nothing was stored because a row was bad."""
 
 
 def read_quotations(stream: IO[str], form: FileFormat) -> Iterator[ImportRow]:
-    """Read quotations one by one; a bad one does not stop the others. Of JSON, elements are counted, not lines.
+    """Yield the rows of a file one by one, bad ones too. The `line` of JSON is the number of the element.
 
-    Raises `UnreadableFile` where the file as a whole cannot be understood.
+    Raises `UnreadableFile` if the file as a whole cannot be read.
     """
-    readers = {"csv": _read_csv, "json": _read_json, "jsonl": _read_json_lines}
+    readers = {"csv": read_csv, "json": _read_json, "jsonl": _read_json_lines}
     for line, fields in readers[form](stream):
         try:
-            yield ImportRow(line, _quotation(fields))
+            yield ImportRow(line, _validate_fields(fields))
         except InvalidQuotation as error:
             yield ImportRow(line, error)
 
@@ -70,50 +62,56 @@ def write_quotations(quotations: Iterable[Quotation], stream: IO[str], form: Fil
         writer.writerow(COLUMNS)
         writer.writerows(quotations)
     elif form == "jsonl":
-        stream.writelines(f"{_json(quotation)}\n" for quotation in quotations)
+        stream.writelines(f"{_to_json(quotation)}\n" for quotation in quotations)
     else:
-        before = "[\n"
+        separator = "[\n"
         for quotation in quotations:
-            stream.write(before + _json(quotation))
-            before = ",\n"
-        stream.write("[]\n" if before == "[\n" else "\n]\n")
+            stream.write(separator + _to_json(quotation))
+            separator = ",\n"
+        stream.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
 def import_rows(rows: Iterable[ImportRow], clock: Clock) -> ImportResult:
-    """Store what is good of `rows`, a batch at a time, so that no other writer waits long."""
-    imported = ImportResult()
+    """Store the good rows in batches, between which other writers get their turn."""
+    result = ImportResult()
     rows = iter(rows)
-    while batch := list(islice(rows, BATCH)):
-        imported.bad += invalid_rows(batch)
-        good = [row.quotation for row in batch if isinstance(row.quotation, Quotation)]
-        new = store_quotations(good, clock())
-        imported.new += new
-        imported.known += len(good) - new
-    return imported
+    while batch := list(islice(rows, BATCH_SIZE)):
+        result.bad += invalid_rows(batch)
+        quotations = [row.quotation for row in batch if isinstance(row.quotation, Quotation)]
+        new = store_quotations(quotations, clock())
+        result.new += new
+        result.known += len(quotations) - new
+    return result
 
 
 def invalid_rows(rows: Iterable[ImportRow]) -> list[tuple[int, str]]:
-    """Answer line and reason of the rows that hold no quotation."""
+    """Return line and reason of the bad rows."""
     return [(row.line, str(row.quotation)) for row in rows if isinstance(row.quotation, InvalidQuotation)]
 
 
-def _json(quotation: Quotation) -> str:
+def iterate_quotations() -> Iterator[Quotation]:
+    """Yield all stored quotations in the order of their ids, in constant memory."""
+    return map(quotation_from_row, iterate_quotes())
+
+
+def _to_json(quotation: Quotation) -> str:
     return json.dumps(quotation._asdict(), ensure_ascii=False)
 
 
-def _quotation(fields: object) -> Quotation:
+def _validate_fields(fields: object) -> Quotation:
     if isinstance(fields, InvalidQuotation):
         raise fields
     if not isinstance(fields, Mapping):
         raise InvalidQuotation("not an object with quote, author and category")
-    if unknown := sorted(str(name) for name in fields if name not in COLUMNS + IGNORED):
+    if unknown := sorted(str(name) for name in fields if name not in KNOWN_COLUMNS):
         raise InvalidQuotation(f"unknown: {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
     return validate_quotation(fields)
 
 
-def _read_csv(
-    stream: IO[str], required: tuple[str, ...] = REQUIRED, known: tuple[str, ...] = COLUMNS + IGNORED
+def read_csv(
+    stream: IO[str], required: tuple[str, ...] = REQUIRED_COLUMNS, known: tuple[str, ...] = KNOWN_COLUMNS
 ) -> Iterator[tuple[int, object]]:
+    """Yield the first line of each row, and its fields or `InvalidQuotation`. Raises `UnreadableFile`."""
     reader = csv.reader(stream, strict=True)
     header = [name.strip() for name in next(reader, [])]
     if unknown := [name for name in header if name not in known]:
@@ -152,9 +150,3 @@ def _read_json_lines(stream: IO[str]) -> Iterator[tuple[int, object]]:
                 yield line, json.loads(text)
             except (ValueError, RecursionError) as error:
                 yield line, InvalidQuotation(f"not JSON: {error}")
-
-
-def iterate_quotations() -> Iterator[Quotation]:
-    """Answer every quote in order, one by one and in constant memory."""
-    for row in iterate_in_batches(Quote.select(Quote.id, *QUOTATION_COLUMNS), Quote.id):
-        yield quotation_from_row(row)

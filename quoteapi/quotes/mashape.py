@@ -1,4 +1,4 @@
-"""The upstream quote API (once of Mashape, now of RapidAPI and others). The only room that knows `requests`."""
+"""The upstream quote API (once of Mashape, now of RapidAPI and others). The only module that uses `requests`."""
 
 import json
 import logging
@@ -17,37 +17,39 @@ from urllib3.util import Retry
 
 from quoteapi.quotes.quotation import InvalidQuotation, Quotation, validate_quotation
 
-CONNECT_SECONDS = 2.0
-READ_SECONDS = 3.0
-WHOLE_SECONDS = 5.0
-"""For all of it: the try and the second one, and an answer that comes in drops."""
-MOST_AT_ONCE = 4
-"""Requests under way in a process, those that were given up but have not ended included."""
-MAX_ANSWER_BYTES = 64 * 1024
-FAILURES_TO_OPEN = 3
-"""Failures in a row after which the upstream API is left alone."""
-OPEN_SECONDS = 60.0
-"""How long it is left alone."""
-UNNAMED_CATEGORY = "general"
-"""The category of a quote that comes without one."""
+CONNECT_TIMEOUT_SECONDS = 2.0
+READ_TIMEOUT_SECONDS = 3.0
+"""Between two packets of a response."""
+TOTAL_TIMEOUT_SECONDS = 5.0
+"""For a whole request with its retry."""
+MAX_CONCURRENT_REQUESTS = 4
+"""Of a process, with those that timed out but have not ended."""
+MAX_RESPONSE_BYTES = 64 * 1024
+FAILURE_THRESHOLD = 3
+"""After so many failures in a row the circuit breaker opens."""
+RECOVERY_SECONDS = 60.0
+"""How long the circuit breaker stays open."""
+DEFAULT_CATEGORY = "general"
+KEY_HEADERS = ("X-Mashape-Key", "X-RapidAPI-Key", "X-Api-Key")
+"""The headers in which the known market places expect the key."""
 log = logging.getLogger(__name__)
 
 
 class UnusableResponse(Exception):
-    """The upstream API answered something that is not a quote; the message says what."""
+    """The upstream API sent no usable response; the message says why."""
 
 
 class MashapeQuotes:
-    """Fetches quotes from an upstream API, and leaves it alone for a while when it keeps failing."""
+    """Fetches quotes from an upstream API, with timeouts and a circuit breaker."""
 
     def __init__(self, endpoint: str, key: str | None, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Ask `endpoint`, an http(s) address, with `key` in the headers that the known market places read."""
+        """Fetch from `endpoint`, an http(s) URL, and send it `key` if given."""
         self._endpoint = endpoint
         self._host = urlsplit(endpoint).netloc.rpartition("@")[2]
         self._monotonic = monotonic
         self._breaker = CircuitBreaker(monotonic)
-        self._free = BoundedSemaphore(MOST_AT_ONCE)
-        # urllib3's warnings have the whole address, and an address may hold a key.
+        self._slots = BoundedSemaphore(MAX_CONCURRENT_REQUESTS)
+        # urllib3's warnings contain the whole URL, which may contain a key.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         self._session = requests.Session()
         retry = Retry(total=1, redirect=0, status_forcelist=(500, 502, 503, 504), respect_retry_after_header=False)
@@ -56,119 +58,108 @@ class MashapeQuotes:
         self._session.headers["Accept"] = "application/json"
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         if key is not None:
-            names = ("X-Mashape-Key", "X-RapidAPI-Key", "X-Api-Key")
-            self._session.headers.update(dict.fromkeys(names, key) | {"X-RapidAPI-Host": self._host})
+            self._session.headers.update(dict.fromkeys(KEY_HEADERS, key) | {"X-RapidAPI-Host": self._host})
 
     def fetch(self) -> Quotation | None:
-        """Fetch a quote. None where the upstream API is down, answers nonsense, or is being left alone."""
-        if not self._breaker.lets_through():
+        """Fetch a quote; None if the upstream API is unavailable, sends no quote, or the circuit breaker is open."""
+        if not self._breaker.allows_request():
             return None
+        quotation = None
         try:
-            quotation = parse_response(self._asked_in_time())
+            quotation = parse_response(self._get_within_timeout())
         except (requests.RequestException, HTTPError, UnusableResponse) as error:
-            # The class of a transport's error says enough; its text has the address, which may hold a key.
+            # The text of a transport error contains the URL, which may contain a key.
             reason = str(error) if isinstance(error, UnusableResponse) else type(error).__name__
             log.warning("No quote from the upstream API at %s: %s", self._host, reason)
-            self._breaker.failed()
-            return None
-        self._breaker.succeeded()
+        self._breaker.record(success=quotation is not None)
         return quotation
 
-    def _asked_in_time(self) -> bytes:
-        """Ask in a thread of its own, and give it up when it takes too long: no socket has a time-out for the whole."""
-        if not self._free.acquire(blocking=False):
-            raise UnusableResponse(f"{MOST_AT_ONCE} requests are under way")
-        answer: Future[bytes] = Future()
-
-        def ask() -> None:
-            try:
-                answer.set_result(self._ask())
-            except Exception as error:  # noqa: BLE001 it is raised where it is waited for
-                answer.set_exception(error)
-            finally:
-                self._free.release()
-
-        Thread(target=ask, daemon=True).start()
+    def _get_within_timeout(self) -> bytes:
+        """Return the body of a response. A thread sends the request, as no timeout of sockets limits all of it."""
+        if not self._slots.acquire(blocking=False):
+            raise UnusableResponse(f"{MAX_CONCURRENT_REQUESTS} requests are in progress")
+        body: Future[bytes] = Future()
+        Thread(target=self._get_in_thread, args=(body,), daemon=True).start()
         try:
-            return answer.result(WHOLE_SECONDS)
+            return body.result(TOTAL_TIMEOUT_SECONDS)
         except TimeoutError as error:
-            raise UnusableResponse(f"its answer took over {WHOLE_SECONDS:.0f} seconds") from error
+            raise UnusableResponse(f"its response took over {TOTAL_TIMEOUT_SECONDS:.0f} seconds") from error
 
-    def _ask(self) -> bytes:
-        deadline = self._monotonic() + WHOLE_SECONDS
-        timeouts = (CONNECT_SECONDS, READ_SECONDS)
-        # Redirects are not followed: the key is for this host alone.
+    def _get_in_thread(self, body: "Future[bytes]") -> None:
+        try:
+            body.set_result(self._get())
+        except Exception as error:  # noqa: BLE001 it is raised by `result`
+            body.set_exception(error)
+        finally:
+            self._slots.release()
+
+    def _get(self) -> bytes:
+        deadline = self._monotonic() + TOTAL_TIMEOUT_SECONDS
+        timeouts = (CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS)
+        # Redirects are not followed, because the key is for this host only.
         with self._session.get(self._endpoint, timeout=timeouts, stream=True, allow_redirects=False) as response:
             if response.status_code != requests.codes.ok:
-                raise UnusableResponse(f"it answered {response.status_code}")
-            answer = b""
-            while piece := response.raw.read1(4_096, decode_content=True):
-                answer += piece
-                if len(answer) > MAX_ANSWER_BYTES:
-                    raise UnusableResponse(f"its answer is over {MAX_ANSWER_BYTES} bytes")
+                raise UnusableResponse(f"its status is {response.status_code}")
+            body = b""
+            while chunk := response.raw.read1(4_096, decode_content=True):
+                body += chunk
+                if len(body) > MAX_RESPONSE_BYTES:
+                    raise UnusableResponse(f"its response is over {MAX_RESPONSE_BYTES} bytes")
                 if self._monotonic() > deadline:
-                    raise UnusableResponse(f"its answer took over {WHOLE_SECONDS:.0f} seconds")
-            return answer
+                    raise TimeoutError  # or this thread would go on after its caller timed out
+            return body
 
 
-def parse_response(answer: bytes) -> Quotation:
-    """Read a quote out of a JSON answer: an object, or a list whose first element is one.
+def parse_response(body: bytes) -> Quotation:
+    """Return the quote of a JSON response: of an object, or of a list whose first element is one.
 
-    Understands `quote`, `author` and `category` (Mashape's market place, API Ninjas), the `categories` of API Ninjas'
-    second version, and the `q` and `a` of ZenQuotes. Raises `UnusableResponse`.
+    Supports `quote`, `author` and `category` (Mashape, API Ninjas), `categories` (version 2 of API Ninjas), and `q` and
+    `a` (ZenQuotes). Raises `UnusableResponse`.
     """
     try:
-        parsed = json.loads(answer)
+        parsed = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise UnusableResponse("its answer is not JSON") from error
+        raise UnusableResponse("its response is not JSON") from error
     item: Any = parsed[0] if isinstance(parsed, list) and parsed else parsed
     if not isinstance(item, dict):
-        raise UnusableResponse("its answer is neither an object nor a list of one")
+        raise UnusableResponse("its response is neither an object nor a list of one")
     categories = item.get("categories")
     first_category = categories[0] if isinstance(categories, list) and categories else None
     author = item.get("author", item.get("a"))
-    if author == "zenquotes.io":  # its complaint about too many requests comes dressed as a quote
+    if author == "zenquotes.io":  # its rate limit error has the form of a quote
         raise UnusableResponse("it asks to be asked less often")
+    quote = item.get("quote", item.get("q"))
+    category = item.get("category") or first_category or DEFAULT_CATEGORY
     try:
-        return validate_quotation(
-            {
-                "quote": item.get("quote", item.get("q")),
-                "author": author,
-                "category": item.get("category") or first_category or UNNAMED_CATEGORY,
-            }
-        )
+        return validate_quotation({"quote": quote, "author": author, "category": category})
     except InvalidQuotation as error:
-        raise UnusableResponse(f"in its answer, {error}") from error
+        raise UnusableResponse(f"in its response, {error}") from error
 
 
 class CircuitBreaker:
-    """Lets calls through until `FAILURES_TO_OPEN` in a row failed; then one try every `OPEN_SECONDS`."""
+    """Opens after `FAILURE_THRESHOLD` failures in a row; then allows one trial request every `RECOVERY_SECONDS`."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._lock = Lock()
         self._failures = 0
-        self._closed_from = 0.0
+        self._open_until = 0.0
 
-    def lets_through(self) -> bool:
-        """Whether to call now; the one try after a pause is given to one caller only."""
-        if self._failures < FAILURES_TO_OPEN:
-            return True
+    def allows_request(self) -> bool:
+        """Whether to send a request now. When a trial request is due, only one caller may send it."""
         with self._lock:
+            if self._failures < FAILURE_THRESHOLD:
+                return True
             now = self._monotonic()
-            if now < self._closed_from:
+            if now < self._open_until:
                 return False
-            self._closed_from = now + OPEN_SECONDS
+            self._open_until = now + RECOVERY_SECONDS
             return True
 
-    def succeeded(self) -> None:
-        """Note a call that went well."""
-        self._failures = 0
-
-    def failed(self) -> None:
-        """Note a call that failed."""
+    def record(self, *, success: bool) -> None:
+        """Record the outcome of a request."""
         with self._lock:
-            self._failures += 1
-            if self._failures >= FAILURES_TO_OPEN:
-                self._closed_from = self._monotonic() + OPEN_SECONDS
-                log.warning("The upstream API is left alone for %.0f seconds", OPEN_SECONDS)
+            self._failures = 0 if success else self._failures + 1
+            if self._failures >= FAILURE_THRESHOLD:
+                self._open_until = self._monotonic() + RECOVERY_SECONDS
+                log.warning("No request to the upstream API for %.0f seconds", RECOVERY_SECONDS)

@@ -1,65 +1,97 @@
 """The random pool: prefetched random quotes per filter."""
 
+import threading
+from collections import OrderedDict
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any
 
-from peewee import Select, fn
+from quoteapi.clock import Clock
+from quoteapi.quotes.errors import EMPTY_CATALOGUE, QuoteNotFound
+from quoteapi.quotes.quotation import Quotation
+from quoteapi.storage.catalogue import random_quotes
+from quoteapi.storage.full_text_search import Filters
 
-from quoteapi.quotes.quotation import QUOTATION_COLUMNS, Quotation
-from quoteapi.storage.full_text_search import Filters, filter_by_name, filter_quotes
-from quoteapi.storage.models import Quote, database
-
-BLOCK = 256
-"""How many random quotes one SQL statement fetches for the requests to come."""
-POOL_LIFE = timedelta(seconds=60)
-"""How long fetched quotes are given out before the catalogue is asked again, so that new ones show."""
-POOL_REUSE = timedelta(seconds=1)
-"""How long those that were all given out are given out again: no load asks the database more often than this."""
-POOLS = 32
-"""How many different filters keep fetched quotes at a time."""
+BATCH_SIZE = 256
+"""How many random quotes one SQL statement fetches."""
+MAX_POOL_AGE = timedelta(seconds=60)
+"""When the rest of a pool is dropped, so that new quotes are served."""
+MIN_REFILL_INTERVAL = timedelta(seconds=1)
+"""A pool that is used up sooner is reused: under any load, a filter costs at most one SQL statement in this time."""
+MAX_POOLS = 32
+"""How many filters have a pool; the pool used least recently is evicted."""
 
 
-class RandomPool:
-    """Quotes that were drawn at random, given out one after another, in a new order each time round."""
+class RandomPools:
+    """The random pools of a process, one per filter; threads may share them."""
 
-    def __init__(self, quotations: list[Quotation], drawn_at: datetime, last: Quotation | None) -> None:
-        self.quotations = quotations
+    def __init__(self, clock: Clock, random: Random) -> None:
+        self._clock = clock
+        self._random = random
+        self._lock = threading.Lock()
+        self._pools: OrderedDict[Filters, _RandomPool] = OrderedDict()
+
+    def prefetched_quote(self, filters: Filters) -> Quotation | None:
+        """Return another quote each time without an SQL statement; None if the pool has to be refilled."""
+        with self._lock:
+            pool = self._pools.get(filters)
+            if pool is None or not (pool.is_refilling or pool.is_fresh(self._clock())):
+                return None
+            self._pools.move_to_end(filters)
+            return pool.next_quote(self._random)
+
+    def random_quote(self, filters: Filters) -> Quotation:
+        """Return another quote each time, after refilling the pool if necessary. Raises `QuoteNotFound`."""
+        return self.prefetched_quote(filters) or self._refill(filters)
+
+    def _refill(self, filters: Filters) -> Quotation:
+        """Fetch a new pool and return a quote of it; meanwhile other threads use the old one, if any."""
+        with self._lock:
+            old = self._pools.get(filters) or _RandomPool([], self._clock(), last=None)
+            old.is_refilling = True
+        try:
+            rows = random_quotes(filters, self._random.getrandbits(63), BATCH_SIZE)
+        finally:
+            old.is_refilling = False
+        if not rows:
+            raise QuoteNotFound(_not_found_message(filters))
+        with self._lock:
+            pool = self._pools[filters] = _RandomPool([Quotation(*row) for row in rows], self._clock(), old.last)
+            self._pools.move_to_end(filters)
+            if len(self._pools) > MAX_POOLS:
+                self._pools.popitem(last=False)
+            return pool.next_quote(self._random)
+
+
+class _RandomPool:
+    """Random quotes that are returned one after another, in a new order each time all were returned."""
+
+    def __init__(self, quotations: list[Quotation], fetched_at: datetime, last: Quotation | None) -> None:
         self.last = last
-        self.is_being_renewed = False
-        self._drawn_at = drawn_at
-        self._rest: list[Quotation] = []
+        self.is_refilling = False
+        self._quotations = quotations
+        self._unused: list[Quotation] = []
+        self._fetched_at = fetched_at
+        self._reusable_until = fetched_at + MIN_REFILL_INTERVAL
+        self._expires_at = fetched_at + MAX_POOL_AGE
 
-    def is_good(self, now: datetime) -> bool:
-        """Whether to give out of it, and not to draw anew."""
-        return timedelta(0) <= now - self._drawn_at < (POOL_LIFE if self._rest else POOL_REUSE)
+    def is_fresh(self, now: datetime) -> bool:
+        """Whether to return quotes of this pool and not of a new one."""
+        return self._fetched_at <= now < (self._expires_at if self._unused else self._reusable_until)
 
-    def give(self, random: Random) -> Quotation:
-        """Give the next one, which is never the one before if there are two."""
-        if not self._rest:
-            self._rest = self.quotations.copy()
-            random.shuffle(self._rest)
-            if self._rest[-1] == self.last:
-                self._rest.reverse()
-        self.last = self._rest.pop()
+    def next_quote(self, random: Random) -> Quotation:
+        """Return the next quote, which differs from the last one if there are two."""
+        if not self._unused:
+            self._unused = self._quotations.copy()
+            random.shuffle(self._unused)
+            if self._unused[-1] == self.last:
+                self._unused.reverse()
+        self.last = self._unused.pop()
         return self.last
 
 
-def draw_random_quotes(filters: Filters, pivot: int) -> list[Quotation]:
-    """Draw up to `BLOCK` quotes that fit, from a random place on and round the end, in one statement.
-
-    An index is walked from one point, so the cost does not grow with the catalogue. It is that of the shuffled order
-    or, where length counts, that of the search, which has the order of ids.
-    """
-    place: Any = pivot
-    if filters.max_length is None:
-        query, key = filter_by_name(Quote.select(*QUOTATION_COLUMNS), filters), Quote.shuffle
-    else:
-        query, key = filter_quotes(Quote.select(*QUOTATION_COLUMNS), filters)
-        place = Quote.select(fn.COALESCE(fn.MAX(Quote.id).cast("BIGINT"), 0) * (pivot >> 32) / 2**31)
-    after, before = (
-        Select([walked], [getattr(walked.c, column.name) for column in QUOTATION_COLUMNS])
-        for side in (key >= place, key < place)
-        for walked in [query.where(side).order_by(key).limit(BLOCK).alias("walked")]
-    )
-    return [Quotation(*row) for row in database.execute((after + before).limit(BLOCK)).fetchall()]
+def _not_found_message(filters: Filters) -> str:
+    conditions = [f"{name} {value!r}" for name, value in filters._asdict().items() if value is not None]
+    if not conditions:
+        return EMPTY_CATALOGUE
+    hint = "Authors are whole names, as in 'Jane Austen'." if filters.author is not None else "Ask for something wider."
+    return f"No quote has {' and '.join(conditions)}. {hint}"

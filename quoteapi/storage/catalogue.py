@@ -1,143 +1,212 @@
-"""Queries of the catalogue: quotes, authors and categories."""
+"""Queries of the catalogue: quotes, authors and categories, and of the daily quotes that are stored."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple, cast
 
-from peewee import EXCLUDED
+from peewee import EXCLUDED, Select, fn
 
-from quoteapi.quotes.quotation import Quotation
 from quoteapi.storage import database
-from quoteapi.storage.database import table_lock
-from quoteapi.storage.full_text_search import Filters, _index, _matching, comparison_key, filter_quotes, search_tokens
-from quoteapi.storage.models import Author, Category, Quote
+from quoteapi.storage.database import iterate_in_batches, table_lock
+from quoteapi.storage.full_text_search import (
+    Filters,
+    comparison_key,
+    filter_by_name,
+    filter_quotes,
+    fts5_match,
+    search_index,
+    search_tokens,
+)
+from quoteapi.storage.models import Author, Category, DailyQuote, Quote
 from quoteapi.storage.models import database as bound
 
 COUNT_LIMIT = 100
-"""Up to so many are counted exactly; to count on would cost the more, the more there are."""
-_COLUMNS = (Quote.id, Quote.quote, Quote.author, Quote.category, Quote.source)
+"""Quotes are counted exactly up to this number, which bounds the cost of counting."""
+QuotationRow = tuple[str, str, str, str]
+"""Quote, author, category and source."""
+_COLUMNS = (Quote.quote, Quote.author, Quote.category, Quote.source)
 
 
 class Total(NamedTuple):
-    """How many there are."""
+    """A number of rows."""
 
     value: int
     is_exact: bool
-    """Where it is not, there are more than `value`."""
+    """If false, there are more than `value`."""
 
 
 def list_quotes(filters: Filters, limit: int, before: int | None = None) -> list[Quote]:
-    """Answer up to `limit` quotes that fit, the newest first, of those whose ids are smaller than `before`."""
-    rows, key = filter_quotes(Quote.select(*_COLUMNS), filters)
+    """Return up to `limit` quotes that match, the newest first, with ids smaller than `before`."""
+    rows, key = filter_quotes(Quote.select(Quote.id, *_COLUMNS), filters)
     if before is not None:
         rows = rows.where(key < before)
     return list(rows.order_by(key.desc()).limit(limit))
 
 
+def iterate_quotes() -> Iterator[Quote]:
+    """Yield all quotes in the order of their ids, in constant memory."""
+    return iterate_in_batches(Quote.select(Quote.id, *_COLUMNS), Quote.id)
+
+
 def count_quotes(filters: Filters) -> Total:
-    """Count the quotes that fit."""
-    asked = {name for name, value in filters._asdict().items() if value is not None}
-    if asked == {"author"}:
-        return Total(_counted(Author, filters.author), is_exact=True)
-    if asked == {"category"}:
-        return Total(_counted(Category, filters.category), is_exact=True)
-    if not asked:
+    """Count the quotes that match."""
+    names = {name for name, value in filters._asdict().items() if value is not None}
+    if names == {"author"}:
+        return Total(_quotes_of_name(Author, filters.author), is_exact=True)
+    if names == {"category"}:
+        return Total(_quotes_of_name(Category, filters.category), is_exact=True)
+    if not names:
         return Total(catalogue_size(), is_exact=True)
-    if database.is_sqlite() and filters.min_length is None and filters.max_length is None:  # the index alone will do
-        return count_up_to(_index.select(_index.rowid).where(_matching(filters)).bind(bound))
-    return count_up_to(filter_quotes(Quote.select(Quote.id), filters)[0])
+    if database.is_sqlite() and filters.min_length is None and filters.max_length is None:  # needs no other table
+        return count_up_to(search_index.select(search_index.rowid).where(fts5_match(filters)).bind(bound), COUNT_LIMIT)
+    return count_up_to(filter_quotes(Quote.select(Quote.id), filters)[0], COUNT_LIMIT)
 
 
-def count_up_to(rows: Any, most: int | None = None) -> Total:  # noqa: ANN401 queries of models and tables are no kin
-    """Count rows, as far as is worth it."""
-    most = most or COUNT_LIMIT
-    counted = rows.limit(most + 1).count()
-    return Total(min(counted, most), counted <= most)
+def count_up_to(rows: Any, limit: int) -> Total:  # noqa: ANN401 queries of models and tables differ in type
+    """Count the rows of a query, exactly up to `limit`."""
+    counted = rows.limit(limit + 1).count()
+    return Total(min(counted, limit), counted <= limit)
 
 
 def catalogue_size() -> int:
-    """Answer how many quotes there are: the highest id, since ids are given in order and quotes are not taken out."""
+    """Return the number of quotes: the highest id, as ids have no gaps and quotes are not deleted."""
     return Quote.select(Quote.id).order_by(Quote.id.desc()).limit(1).scalar() or 0
 
 
+def catalogue_size_before(moment: datetime) -> int:
+    """Return how many quotes were added before a moment, one at least: ids and `created_at` have the same order."""
+    earlier = Quote.select(Quote.id).where(Quote.created_at < moment)
+    return int(earlier.order_by(Quote.created_at.desc(), Quote.id.desc()).limit(1).scalar())
+
+
+def first_created_at(since: datetime | None = None) -> datetime | None:
+    """Return when the first quote (since a moment) was added; None if there is none."""
+    rows = Quote.select(Quote.created_at)
+    if since is not None:
+        rows = rows.where(Quote.created_at >= since)
+    return cast("datetime | None", rows.order_by(Quote.created_at).limit(1).scalar())
+
+
 def list_names(table: type[Author | Category], limit: int, after: str = "") -> list[Author | Category]:
-    """Answer up to `limit` authors or categories with their quotes, in the order of their keys, from `after` on."""
+    """Return up to `limit` authors or categories with keys greater than `after`, in the order of their keys."""
     return list(table.select().where(table.key > after).order_by(table.key).limit(limit))
 
 
-def _counted(table: type[Author | Category], name: str | None) -> int:
+def _quotes_of_name(table: type[Author | Category], name: str | None) -> int:
     return table.select(table.quotes).where(table.key == comparison_key(name or "")).scalar() or 0
 
 
-def quote_row(quotation: Quotation, created_at: datetime) -> dict[str, Any]:
-    """Answer the columns of a quotation as `Quote` stores it."""
+def quotes_with_ids(ids: Iterable[int]) -> dict[int, QuotationRow]:
+    """Return the quotes with these ids, without those that do not exist."""
+    rows: Any = Quote.select(Quote.id, *_COLUMNS).where(Quote.id.in_(set(ids))).tuples()
+    return {quote_id: columns for quote_id, *columns in rows}
+
+
+def quote_at_or_after(quote_id: int) -> QuotationRow | None:
+    """Return the quote with an id; if it was deleted, the next one, or the first after the last one."""
+    rows: Any = Quote.select(*_COLUMNS).order_by(Quote.id).limit(1).tuples()
+    return cast("QuotationRow | None", rows.where(Quote.id >= quote_id).first() or rows.first())
+
+
+def random_quotes(filters: Filters, pivot: int, limit: int) -> list[QuotationRow]:
+    """Return up to `limit` quotes that match, from a random place on and then from the beginning, in one statement.
+
+    `pivot` is a random number of 63 bits. An index is read from one place on, so the cost does not grow with the
+    catalogue. It is the index of `shuffle` or, with `max_length`, the search index, which is in the order of ids.
+    """
+    place: Any = pivot
+    if filters.max_length is None:
+        matching, key = filter_by_name(Quote.select(*_COLUMNS), filters), Quote.shuffle
+    else:
+        matching, key = filter_quotes(Quote.select(*_COLUMNS), filters)
+        place = Quote.select(fn.COALESCE(fn.MAX(Quote.id).cast("BIGINT"), 0) * (pivot >> 32) / 2**31)
+    after, before = (
+        Select([part], [getattr(part.c, column.name) for column in _COLUMNS])
+        for condition in (key >= place, key < place)
+        for part in [matching.where(condition).order_by(key).limit(limit).alias("part")]
+    )
+    return list(bound.execute((after + before).limit(limit)).fetchall())
+
+
+def stored_daily_quotes(days: Sequence[date]) -> dict[date, QuotationRow]:
+    """Return the quotes of those dates for which one is stored."""
+    rows: Any = DailyQuote.select(DailyQuote.date, *_COLUMNS).join(Quote).where(DailyQuote.date.in_(days)).tuples()
+    return {day: columns for day, *columns in rows}
+
+
+def store_daily_quote(day: date, quote_id: int) -> None:
+    """Store the quote of a date unless one is stored. Raises `WRITE_ERRORS`."""
+    DailyQuote.insert(date=day, quote=quote_id).on_conflict_ignore().execute()
+
+
+def is_daily_quote(quote_id: int) -> bool:
+    """Whether a quote is stored as that of any date."""
+    return DailyQuote.select().where(DailyQuote.quote == quote_id).exists()
+
+
+def quote_row(quotation: QuotationRow, created_at: datetime) -> dict[str, Any]:
+    """Return the columns of a quotation as `Quote` stores them, except the id."""
     digest = _fingerprint(quotation)
+    quote, author, category, _ = quotation
     return {
-        **quotation._asdict(),
+        **dict(zip(("quote", "author", "category", "source"), quotation, strict=True)),
         "created_at": created_at,
         "fingerprint": digest.hex(),
         "shuffle": int.from_bytes(digest[:8]) >> 1,
-        "length": len(quotation.quote),
-        "author_key": comparison_key(quotation.author),
-        "category_key": comparison_key(quotation.category),
-        "words": search_tokens(quotation),
+        "length": len(quote),
+        "author_key": comparison_key(author),
+        "category_key": comparison_key(category),
+        "words": search_tokens(*quotation),
     }
 
 
-def _fingerprint(quotation: Quotation) -> bytes:
-    """Answer what tells quotations apart: text and author."""
-    told = f"{comparison_key(quotation.quote)}|{comparison_key(quotation.author)}"
-    return hashlib.blake2b(told.encode(), digest_size=16).digest()
+def _fingerprint(quotation: QuotationRow) -> bytes:
+    """Return a digest of text and author, by which duplicates are found."""
+    quote, author, *_ = quotation
+    identity = f"{comparison_key(quote)}|{comparison_key(author)}"
+    return hashlib.blake2b(identity.encode(), digest_size=16).digest()
 
 
-def find_quote_id(quotation: Quotation) -> int | None:
-    """Answer the id under which a quotation is stored; None where it is not."""
-    known = Quote.select(Quote.id).where(Quote.fingerprint == _fingerprint(quotation).hex())
-    return cast("int | None", known.scalar())
+def find_quote_id(quotation: QuotationRow) -> int | None:
+    """Return the id of a stored quotation; None if it is not stored."""
+    stored = Quote.select(Quote.id).where(Quote.fingerprint == _fingerprint(quotation).hex())
+    return cast("int | None", stored.scalar())
 
 
-def store_quotation(quotation: Quotation, now: datetime) -> tuple[int, bool]:
-    """Store a quotation once. Answer its id, and whether it is new."""
-    if (known := find_quote_id(quotation)) is not None:
-        return known, False
-    row = quote_row(quotation, now)
-    new = _store({row["fingerprint"]: row}) == 1
-    return cast("int", find_quote_id(quotation)), new
+def store_quotation(quotation: QuotationRow, now: datetime) -> tuple[int, bool]:
+    """Store a quotation unless it is stored. Return its id, and whether it is new."""
+    if (stored_id := find_quote_id(quotation)) is not None:
+        return stored_id, False
+    is_new = store_quotations([quotation], now) == 1
+    return cast("int", find_quote_id(quotation)), is_new
 
 
-def store_quotations(quotations: Iterable[Quotation], now: datetime) -> int:
-    """Store quotations, those that are there already aside, in the order given. Answer how many are new."""
+def store_quotations(quotations: Iterable[QuotationRow], now: datetime) -> int:
+    """Store quotations in the order given, without duplicates. Return how many are new."""
     rows: dict[str, dict[str, Any]] = {}
     for row in (quote_row(quotation, now) for quotation in quotations):
         rows.setdefault(row["fingerprint"], row)
-    return _store(rows)
-
-
-def _store(rows: dict[str, dict[str, Any]]) -> int:
-    """Store rows by their fingerprints. Answer how many are new."""
     with table_lock(Quote):
-        for known in Quote.select(Quote.fingerprint).where(Quote.fingerprint.in_(list(rows))):
-            del rows[known.fingerprint]
+        for stored in Quote.select(Quote.fingerprint).where(Quote.fingerprint.in_(list(rows))):
+            del rows[stored.fingerprint]
         if not rows:
             return 0
-        # A clock that is set back must not put a quote among those that earlier days were chosen from.
+        # If the clock was set back, a quote must not get among those from which earlier days were chosen.
         newest = Quote.select(Quote.created_at).order_by(Quote.created_at.desc()).limit(1).scalar()
-        for quote_id, row in enumerate(rows.values(), catalogue_size() + 1):
-            row["id"] = quote_id
-            if newest is not None and row["created_at"] <= newest:
-                row["created_at"] = newest + timedelta(microseconds=1)
-        insert_quotes(list(rows.values()))
-        return len(rows)
+        created_at = now if newest is None else max(now, newest + timedelta(microseconds=1))
+        numbered = enumerate(rows.values(), catalogue_size() + 1)
+        insert_quotes([{**row, "id": quote_id, "created_at": created_at} for quote_id, row in numbered])
+    return len(rows)
 
 
 def insert_quotes(rows: list[dict[str, Any]]) -> None:
-    """Insert rows that are new, with their ids, and count them. Whoever calls is alone with the table."""
+    """Insert new quotes with their ids, and count them by author and category. The caller has locked the table."""
     Quote.insert_many(rows).execute()
     for table, key, name in ((Author, "author_key", "author"), (Category, "category_key", "category")):
         counts = Counter(row[key] for row in rows)
         names = {row[key]: row[name] for row in reversed(rows)}
-        counted = table.insert_many([{"key": key, "name": names[key], "quotes": counts[key]} for key in counts])
-        added = {"quotes": table.quotes + EXCLUDED.quotes}
-        counted.on_conflict(conflict_target=[table.key], update=added).execute()
+        inserted = table.insert_many([{"key": key, "name": names[key], "quotes": counts[key]} for key in counts])
+        increment = {"quotes": table.quotes + EXCLUDED.quotes}
+        inserted.on_conflict(conflict_target=[table.key], update=increment).execute()

@@ -15,6 +15,8 @@ from peewee import (
     DatabaseError,
     DataError,
     IntegrityError,
+    InterfaceError,
+    InternalError,
     Model,
     OperationalError,
     ProgrammingError,
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 
     from quoteapi.storage.postgresql import Connection
 
+DATABASE_ERRORS = (DatabaseError, InterfaceError)
+"""All errors that a database raises."""
+WRITE_ERRORS = (OperationalError, InternalError)
+"""Errors of a database that is locked, unavailable or read-only."""
 PROGRAMMING_ERRORS = (DataError, IntegrityError, ProgrammingError)
 """Errors of a database that is there: the fault is in what it was told."""
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -56,6 +62,10 @@ ONE = 1
 KEEP_NONE = 0
 LOCK_NUMBER = 5_960_119
 """Names our advisory lock among those of a PostgreSQL database."""
+
+
+class DatabaseBusy(OperationalError):
+    """Another thread or process has used the database for too long."""
 
 
 def connect(settings: Settings) -> Database:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from quoteapi.container import Container as TheService
+from quoteapi.container import Container
 from quoteapi.quotes import mashape
 from quoteapi.quotes.mashape import CircuitBreaker, MashapeQuotes, UnusableResponse, parse_response
 from quoteapi.quotes.quotation import Quotation
@@ -25,15 +25,15 @@ KEY = "the-key-of-the-market-place"
 FRESH = Quotation("A quote that nobody has yet.", "Somebody New", "general")
 
 
-def quotes_of(api: UpstreamApi, clock: FakeClock | None = None) -> MashapeQuotes:
+def client_of(api: UpstreamApi, clock: FakeClock | None = None) -> MashapeQuotes:
     return MashapeQuotes(api.address, KEY, (clock or FakeClock()).monotonic)
 
 
-# ---- what an answer may look like
+# ---- responses
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         {"quote": "A quote that nobody has yet.", "author": "Somebody New", "category": "general"},
         [{"quote": "A quote that nobody has yet.", "author": "Somebody New", "category": "general"}],
@@ -43,12 +43,12 @@ def quotes_of(api: UpstreamApi, clock: FakeClock | None = None) -> MashapeQuotes
     ],
     ids=["object", "list of one", "ZenQuotes", "API Ninjas", "untidy"],
 )
-def test_each_known_shape_is_understood(answer: Any) -> None:  # noqa: ANN401
-    assert parse_response(json.dumps(answer).encode()) == FRESH
+def test_each_known_format_is_supported(response: Any) -> None:  # noqa: ANN401
+    assert parse_response(json.dumps(response).encode()) == FRESH
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("response", "reason"),
     [
         (b"", "not JSON"),
         (b"<html>", "not JSON"),
@@ -69,54 +69,54 @@ def test_each_known_shape_is_understood(answer: Any) -> None:  # noqa: ANN401
         (b'[{"q": "Too many requests.", "a": "zenquotes.io"}]', "asked less often"),
     ],
 )
-def test_what_is_no_quote_is_refused(answer: bytes, reason: str) -> None:
+def test_a_response_without_a_quote_is_refused(response: bytes, reason: str) -> None:
     with pytest.raises(UnusableResponse, match=reason):
-        parse_response(answer)
+        parse_response(response)
 
 
-# ---- asking
+# ---- requests
 
 
-def test_the_key_goes_in_the_headers_that_the_market_places_read(upstream_api: UpstreamApi) -> None:
-    assert quotes_of(upstream_api).fetch() == Quotation(*ALCOTT[:3])
+def test_the_key_is_sent_in_the_headers_that_market_places_expect(upstream_api: UpstreamApi) -> None:
+    assert client_of(upstream_api).fetch() == Quotation(*ALCOTT[:3])
     (headers,) = upstream_api.asked
     assert headers["X-Mashape-Key"] == headers["X-RapidAPI-Key"] == headers["X-Api-Key"] == KEY
     assert headers["X-RapidAPI-Host"] == upstream_api.host
 
 
-def test_without_a_key_none_is_sent(upstream_api: UpstreamApi) -> None:
+def test_without_a_key_no_key_header_is_sent(upstream_api: UpstreamApi) -> None:
     MashapeQuotes(upstream_api.address, None).fetch()
     assert not [name for name in upstream_api.asked[0] if "key" in name.lower()]
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_a_failing_upstream_is_asked_once_more(upstream_api: UpstreamApi, status: int) -> None:
+def test_a_server_error_is_retried_once(upstream_api: UpstreamApi, status: int) -> None:
     upstream_api.answer = UpstreamApi.with_bytes(b"", status, {"Retry-After": "3600"})
-    assert quotes_of(upstream_api).fetch() is None
+    assert client_of(upstream_api).fetch() is None
     assert len(upstream_api.asked) == 2
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 429])
-def test_a_refusing_upstream_is_not_asked_again(upstream_api: UpstreamApi, status: int) -> None:
+def test_other_statuses_are_not_retried(upstream_api: UpstreamApi, status: int) -> None:
     upstream_api.answer = UpstreamApi.with_bytes(b"[]", status, {"Location": upstream_api.address})
-    assert quotes_of(upstream_api).fetch() is None
-    assert len(upstream_api.asked) == 1, "nor is a redirect followed: the key is for this host alone"
+    assert client_of(upstream_api).fetch() is None
+    assert len(upstream_api.asked) == 1, "nor is a redirect followed: the key is for this host only"
 
 
-def test_a_silent_upstream_is_given_up(upstream_api: UpstreamApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mashape, "READ_SECONDS", 0.05)
+def test_a_silent_upstream_times_out(upstream_api: UpstreamApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mashape, "READ_TIMEOUT_SECONDS", 0.05)
     upstream_api.answer = UpstreamApi.that_waits(0.5)
     began = time.monotonic()
-    assert quotes_of(upstream_api).fetch() is None
+    assert client_of(upstream_api).fetch() is None
     assert time.monotonic() - began < 0.45
     assert len(upstream_api.asked) == 2
 
 
-def test_an_upstream_that_is_not_there_is_none() -> None:
+def test_an_unreachable_upstream_gives_no_quote() -> None:
     assert MashapeQuotes("http://127.0.0.1:9/quotes", KEY).fetch() is None
 
 
-def test_an_answer_in_drops_is_given_up(upstream_api: UpstreamApi, clock: FakeClock) -> None:
+def test_a_slow_response_ends_at_the_deadline(upstream_api: UpstreamApi, clock: FakeClock) -> None:
     def drip(request: BaseHTTPRequestHandler) -> None:
         request.send_response(200)
         request.end_headers()
@@ -126,11 +126,11 @@ def test_an_answer_in_drops_is_given_up(upstream_api: UpstreamApi, clock: FakeCl
             request.wfile.flush()
 
     upstream_api.answer = drip
-    assert quotes_of(upstream_api, clock).fetch() is None
+    assert client_of(upstream_api, clock).fetch() is None
 
 
 @pytest.mark.parametrize("part", ["headers", "body"])
-def test_whatever_comes_in_drops_the_whole_has_a_time(
+def test_a_request_times_out_however_slowly_bytes_arrive(
     upstream_api: UpstreamApi, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     def drip(request: BaseHTTPRequestHandler) -> None:
@@ -139,7 +139,7 @@ def test_whatever_comes_in_drops_the_whole_has_a_time(
             request.wfile.write(b"X-A: b\r\n" if part == "headers" else b" ")
             time.sleep(0.02)
 
-    monkeypatch.setattr(mashape, "WHOLE_SECONDS", 0.2)
+    monkeypatch.setattr(mashape, "TOTAL_TIMEOUT_SECONDS", 0.2)
     upstream_api.answer = drip
     api = MashapeQuotes(upstream_api.address, KEY)
     began = time.monotonic()
@@ -147,34 +147,36 @@ def test_whatever_comes_in_drops_the_whole_has_a_time(
     assert time.monotonic() - began < 0.8
 
 
-def test_requests_that_do_not_end_do_not_pile_up(upstream_api: UpstreamApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mashape, "WHOLE_SECONDS", 0.01)
-    monkeypatch.setattr(mashape, "FAILURES_TO_OPEN", 100)
+def test_the_number_of_concurrent_requests_is_limited(
+    upstream_api: UpstreamApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mashape, "TOTAL_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(mashape, "FAILURE_THRESHOLD", 100)
     upstream_api.answer = UpstreamApi.that_waits(0.5)
     api = MashapeQuotes(upstream_api.address, KEY)
     for _ in range(10):
         assert api.fetch() is None
     time.sleep(0.1)
-    assert len(upstream_api.asked) == mashape.MOST_AT_ONCE
+    assert len(upstream_api.asked) == mashape.MAX_CONCURRENT_REQUESTS
 
 
-def test_it_leaves_no_cookies(upstream_api: UpstreamApi) -> None:
+def test_cookies_are_not_kept(upstream_api: UpstreamApi) -> None:
     upstream_api.answer = UpstreamApi.with_bytes(b"[]", headers={"Set-Cookie": "a=b; Max-Age=3600"})
-    api = quotes_of(upstream_api)
+    api = client_of(upstream_api)
     api.fetch()
     api.fetch()
     assert "Cookie" not in upstream_api.asked[1]
 
 
 @pytest.mark.parametrize("encoding", [None, "gzip"])
-def test_an_answer_without_end_is_given_up(upstream_api: UpstreamApi, encoding: str | None) -> None:
+def test_a_response_that_is_too_large_is_refused(upstream_api: UpstreamApi, encoding: str | None) -> None:
     body = b'["' + b"x" * 5_000_000
     headers = {"Content-Encoding": encoding} if encoding else {}
     upstream_api.answer = UpstreamApi.with_bytes(gzip.compress(body) if encoding else body, headers=headers)
-    assert quotes_of(upstream_api).fetch() is None
+    assert client_of(upstream_api).fetch() is None
 
 
-def test_neither_key_nor_address_is_in_the_log(upstream_api: UpstreamApi, caplog: pytest.LogCaptureFixture) -> None:
+def test_neither_key_nor_url_is_logged(upstream_api: UpstreamApi, caplog: pytest.LogCaptureFixture) -> None:
     api = MashapeQuotes(f"{upstream_api.address}?api_key=a-secret-in-the-address", KEY)
     upstream_api.answer = UpstreamApi.with_bytes(b"", 500)
     api.fetch()
@@ -185,11 +187,13 @@ def test_neither_key_nor_address_is_in_the_log(upstream_api: UpstreamApi, caplog
     assert "a-secret-in-the-address" not in caplog.text
 
 
-# ---- the breaker
+# ---- the circuit breaker
 
 
-def test_after_repeated_failures_it_is_left_alone_for_a_while(upstream_api: UpstreamApi, clock: FakeClock) -> None:
-    api = quotes_of(upstream_api, clock)
+def test_the_breaker_opens_after_repeated_failures_and_closes_after_a_success(
+    upstream_api: UpstreamApi, clock: FakeClock
+) -> None:
+    api = client_of(upstream_api, clock)
     upstream_api.answer = UpstreamApi.with_bytes(b"nonsense")
     for _ in range(10):
         assert api.fetch() is None
@@ -198,7 +202,7 @@ def test_after_repeated_failures_it_is_left_alone_for_a_while(upstream_api: Upst
     clock.advance(seconds=60)
     assert api.fetch() is None
     assert api.fetch() is None
-    assert len(upstream_api.asked) == 4, "one try, and again a while of nothing"
+    assert len(upstream_api.asked) == 4, "one trial request, and then none for another minute"
 
     clock.advance(seconds=60)
     upstream_api.answer = UpstreamApi.with_json(FRESH._asdict())
@@ -206,8 +210,8 @@ def test_after_repeated_failures_it_is_left_alone_for_a_while(upstream_api: Upst
     assert api.fetch() == FRESH
 
 
-def test_a_success_in_between_starts_the_count_again(upstream_api: UpstreamApi) -> None:
-    api = quotes_of(upstream_api)
+def test_a_success_resets_the_count_of_failures(upstream_api: UpstreamApi) -> None:
+    api = client_of(upstream_api)
     for _ in range(4):
         upstream_api.answer = UpstreamApi.with_bytes(b"nonsense")
         api.fetch()
@@ -216,29 +220,29 @@ def test_a_success_in_between_starts_the_count_again(upstream_api: UpstreamApi) 
         assert api.fetch() == FRESH
 
 
-def test_of_many_threads_one_gets_the_try(clock: FakeClock) -> None:
+def test_only_one_of_many_threads_gets_the_trial_request(clock: FakeClock) -> None:
     breaker = CircuitBreaker(clock.monotonic)
     for _ in range(3):
-        breaker.failed()
+        breaker.record(success=False)
     clock.advance(seconds=60)
-    through: list[bool] = []
-    threads = [threading.Thread(target=lambda: through.append(breaker.lets_through())) for _ in range(20)]
+    allowed: list[bool] = []
+    threads = [threading.Thread(target=lambda: allowed.append(breaker.allows_request())) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(through) == [False] * 19 + [True]
+    assert sorted(allowed) == [False] * 19 + [True]
 
 
-# ---- in the service
+# ---- the service with an upstream API
 
 
-def configured(serve: Serve, api: UpstreamApi, **more: str) -> str:
+def serve_with_upstream(serve: Serve, api: UpstreamApi, **more: str) -> str:
     return serve(Mashape_API_Endpoint=api.address, X_Mashape_Key=KEY, **more)
 
 
-def test_random_asks_it_first_and_keeps_what_it_gives(serve: Serve, upstream_api: UpstreamApi) -> None:
-    base = configured(serve, upstream_api)
+def test_random_asks_the_upstream_first_and_stores_its_quotes(serve: Serve, upstream_api: UpstreamApi) -> None:
+    base = serve_with_upstream(serve, upstream_api)
     upstream_api.answer = UpstreamApi.with_json([FRESH._asdict()])
     for _ in range(2):
         assert requests.get(f"{base}/random", timeout=5).json()["quote"] == FRESH.quote
@@ -249,26 +253,26 @@ def test_random_asks_it_first_and_keeps_what_it_gives(serve: Serve, upstream_api
     assert len(seen) == 4
 
 
-def test_random_with_filters_does_not_ask_it(serve: Serve, upstream_api: UpstreamApi) -> None:
-    base = configured(serve, upstream_api)
+def test_random_with_filters_does_not_ask_the_upstream(serve: Serve, upstream_api: UpstreamApi) -> None:
+    base = serve_with_upstream(serve, upstream_api)
     assert requests.get(f"{base}/random?author=jane+austen", timeout=5).json()["quote"] == AUSTEN.quote
     assert upstream_api.asked == []
 
 
-def test_the_quote_of_a_new_date_comes_from_it_once(serve: Serve, upstream_api: UpstreamApi) -> None:
-    base = configured(serve, upstream_api)
+def test_todays_quote_comes_from_the_upstream_once(serve: Serve, upstream_api: UpstreamApi) -> None:
+    base = serve_with_upstream(serve, upstream_api)
     upstream_api.answer = UpstreamApi.with_json([FRESH._asdict()])
     assert requests.get(f"{base}/daily", timeout=5).json()["quote"] == FRESH.quote
     upstream_api.answer = UpstreamApi.with_json([AUSTEN._asdict()])
     assert requests.get(f"{base}/daily", timeout=5).json()["quote"] == FRESH.quote
-    assert requests.get(f"{configured(serve, upstream_api)}/daily", timeout=5).json()["quote"] == FRESH.quote
+    assert requests.get(f"{serve_with_upstream(serve, upstream_api)}/daily", timeout=5).json()["quote"] == FRESH.quote
     assert len(upstream_api.asked) == 1
 
 
-def test_a_quote_that_had_its_day_does_not_get_another_from_it(
+def test_a_quote_of_the_upstream_is_daily_quote_only_once(
     serve: Serve, upstream_api: UpstreamApi, clock: FakeClock
 ) -> None:
-    base = configured(serve, upstream_api)
+    base = serve_with_upstream(serve, upstream_api)
     upstream_api.answer = UpstreamApi.with_json([FRESH._asdict()])
     requests.get(f"{base}/daily", timeout=5)
     clock.advance(days=1)
@@ -276,26 +280,26 @@ def test_a_quote_that_had_its_day_does_not_get_another_from_it(
     assert len(upstream_api.asked) == 2
 
 
-def test_when_it_is_down_the_catalogue_answers(serve: Serve, upstream_api: UpstreamApi) -> None:
-    base = configured(serve, upstream_api)
+def test_while_the_upstream_is_down_quotes_come_from_the_catalogue(serve: Serve, upstream_api: UpstreamApi) -> None:
+    base = serve_with_upstream(serve, upstream_api)
     upstream_api.answer = UpstreamApi.with_bytes(b"", 503)
     without = requests.get(f"{serve()}/daily?date=2026-11-22", timeout=5).json()
     assert requests.get(f"{base}/daily", timeout=5).json() == without
     assert requests.get(f"{base}/random", timeout=5).status_code == 200
 
 
-def test_past_dates_do_not_ask_it(serve: Serve, upstream_api: UpstreamApi) -> None:
-    requests.get(f"{configured(serve, upstream_api)}/daily?date=2026-11-01", timeout=5)
+def test_past_dates_do_not_ask_the_upstream(serve: Serve, upstream_api: UpstreamApi) -> None:
+    requests.get(f"{serve_with_upstream(serve, upstream_api)}/daily?date=2026-11-01", timeout=5)
     assert upstream_api.asked == []
 
 
-def test_on_lambda_without_a_shared_database_the_day_is_the_catalogues(
+def test_without_shared_state_the_daily_quote_comes_from_the_catalogue(
     open_database: None, upstream_api: UpstreamApi, clock: FakeClock
 ) -> None:
-    container = read_settings({"AWS_LAMBDA_FUNCTION_NAME": "quotes", "Mashape_API_Endpoint": upstream_api.address})
+    settings = read_settings({"AWS_LAMBDA_FUNCTION_NAME": "quotes", "Mashape_API_Endpoint": upstream_api.address})
     upstream_api.answer = UpstreamApi.with_json([FRESH._asdict()])
-    quotes = TheService(container, now=clock, randomness=random.Random(1)).quotes
+    quotes = Container(settings, now=clock, randomness=random.Random(1)).quotes
     assert quotes.quote_of_date(clock().date()).quote != FRESH.quote
     assert quotes.random_quote(Filters()) == FRESH
-    assert Quote.select().count() == 3, "what one container keeps the others could not know of"
+    assert Quote.select().count() == 3, "other containers could not know of stored quotes"
     assert DailyQuote.select().count() == 0

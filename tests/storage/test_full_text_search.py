@@ -33,7 +33,7 @@ from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, SECRET_KEY, ZOLA, nu
 PARACELSUS = "Philippus Aureolus Theophrastus Bombastus von Hohenheim, called Paracelsus"
 DISH = "Lopadotemachoselachogaleokranioleipsanodrimhypotrimmatosilphiokarabomelitokatakechymenokichlepi…"
 
-SAID = {
+QUOTATIONS = {
     "alcott": ALCOTT,
     "austen": AUSTEN,
     "zola": ZOLA,
@@ -45,25 +45,25 @@ SAID = {
     "younger": Quotation("Nothing is without poison.", f"{PARACELSUS} the Younger", "science"),
     "shakespeare": Quotation("To be, or not to be: to be, to BE!", "William Shakespeare", "fate", "After Hamlet"),
 }
-MEASURED = [Quotation("m" * length, "Homer", "lengths") for length in range(1, 321)]
-ALL = [*SAID.values(), *numbered_quotations(40), *MEASURED]
-NAMES = [*SAID, *(f"number {n}" for n in range(1, 41)), *(f"length {n}" for n in range(1, 321))]
+OF_EACH_LENGTH = [Quotation("m" * length, "Homer", "lengths") for length in range(1, 321)]
+ALL = [*QUOTATIONS.values(), *numbered_quotations(40), *OF_EACH_LENGTH]
+NAMES = [*QUOTATIONS, *(f"number {n}" for n in range(1, 41)), *(f"length {n}" for n in range(1, 321))]
 
 
 @contextmanager
-def a_file_and_a_server(folder: Path) -> Iterator[dict[str, Database]]:
-    """Open a database of each kind, with nothing in it."""
-    with postgresql_server.a_database() as on_a_server, ExitStack() as stack:
-        addresses = f"sqlite:///{folder}/a.db", on_a_server
-        settings = [Settings(database_url=address, secret_key=SECRET_KEY) for address in addresses]
+def open_sqlite_and_postgresql(folder: Path) -> Iterator[dict[str, Database]]:
+    """Open an empty database of each engine."""
+    with postgresql_server.a_database() as postgresql_url, ExitStack() as stack:
+        urls = f"sqlite:///{folder}/a.db", postgresql_url
+        settings = [Settings(database_url=url, secret_key=SECRET_KEY) for url in urls]
         opened = [stack.enter_context(database.open_copy_target(one)) for one in settings]
-        yield dict(zip(addresses, opened, strict=True))
+        yield dict(zip(urls, opened, strict=True))
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Database]]:
-    """Answer a file and a server that have the same quotes."""
-    with a_file_and_a_server(tmp_path_factory.mktemp("search")) as opened:
+    """Open an SQLite and a PostgreSQL database with the same quotes."""
+    with open_sqlite_and_postgresql(tmp_path_factory.mktemp("search")) as opened:
         for one in opened.values():
             with bound.override(one):
                 store_quotations(ALL, NOON)
@@ -71,23 +71,23 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Database]]:
         yield list(opened.values())
 
 
-def of_each(both: list[Database], ask: Callable[[], Any]) -> Any:  # noqa: ANN401
-    """Ask both. Answer what they say, which has to be the same."""
-    answers = []
+def same_result(both: list[Database], query: Callable[[], Any]) -> Any:  # noqa: ANN401
+    """Return the result of a query, which must be the same on both databases."""
+    results = []
     for opened in both:
         with bound.override(opened):
-            answers.append(ask())
-    assert answers[0] == answers[1]
-    return answers[0]
+            results.append(query())
+    assert results[0] == results[1]
+    return results[0]
 
 
 def find(both: list[Database], filters: Filters) -> tuple[list[str], Total]:
-    """Answer what both find, the newest first, and how many they say it is."""
-    rows, counted = of_each(both, lambda: ([row.id for row in list_quotes(filters, 500)], count_quotes(filters)))
-    return [NAMES[quote_id - 1] for quote_id in rows], counted
+    """Return the names of the quotes that both find, the newest first, and their total."""
+    ids, total = same_result(both, lambda: ([row.id for row in list_quotes(filters, 500)], count_quotes(filters)))
+    return [NAMES[quote_id - 1] for quote_id in ids], total
 
 
-# ---- words
+# ---- tokens
 
 
 @pytest.mark.parametrize(
@@ -105,27 +105,47 @@ def find(both: list[Database], filters: Filters) -> tuple[list[str], Total]:
         ("1️⃣ 2 ≠ 3", "1 2 3"),
     ],
 )
-def test_words_are_letters_and_digits_without_case_and_accents(text: str, expected: str) -> None:
+def test_text_is_split_into_letters_and_digits_without_case_and_accents(text: str, expected: str) -> None:
     assert tokenize(text) == expected.split()
     assert comparison_key(text) == expected.replace(" ", "")
 
 
+@pytest.mark.parametrize(
+    ("one", "another"),
+    [
+        ("Don’t!", "dont"),
+        ("ÉMILE  Zola", "Emile Zola"),
+        ("straße", "STRASSE"),
+        ("ﬁne", "fine"),
+        ("Å", "A\u030a"),
+        ("क़लम", "क\u093cलम"),
+    ],
+)
+def test_case_accents_punctuation_and_spaces_do_not_change_the_comparison_key(one: str, another: str) -> None:
+    assert comparison_key(one) == comparison_key(another)
+
+
+@pytest.mark.parametrize(("one", "another"), [("कि", "की"), ("が", "か"), ("cat", "car"), ("१", "२")])
+def test_letters_and_vowel_signs_change_the_comparison_key(one: str, another: str) -> None:
+    assert comparison_key(one) != comparison_key(another)
+
+
 @given(st.text())
-def test_what_a_text_is_compared_by_can_be_sent_and_asked_for(text: str) -> None:
-    once = comparison_key(text)
-    assert once.isprintable(), "or a cursor that has it is refused"
+def test_comparison_keys_are_valid_in_cursors_and_in_index_expressions(text: str) -> None:
+    key = comparison_key(text)
+    assert key.isprintable(), "or a cursor that contains it is refused"
     assert tokenize(" ".join(tokenize(text))) == tokenize(text)
-    assert not set("= '\"\\") & set(once), "which would mean something to an index"
+    assert not set("= '\"\\") & set(key), "which have a meaning in expressions"
 
 
-def test_a_quote_is_found_by_its_words_its_names_and_its_length() -> None:
+def test_a_quote_is_indexed_by_its_words_names_and_length() -> None:
     licht = Quotation("Mehr\nLicht …!", "Johann Wolfgang von Goethe", "Letzte Worte")
     names = "johann wolfgang von goethe = = a=johannwolfgangvongoethe c=letzteworte"
-    assert search_tokens(licht) == f"mehr licht = {names} 0=13 1=6 2=3 3=1 4=0 5=0 6=0"
-    assert max(map(len, search_tokens(SAID["dish"]).split())) == 60
+    assert search_tokens(*licht) == f"mehr licht = {names} 0=13 1=6 2=3 3=1 4=0 5=0 6=0"
+    assert max(map(len, search_tokens(*QUOTATIONS["dish"]).split())) == 60
 
 
-# ---- what is found
+# ---- matches
 
 
 @pytest.mark.parametrize(
@@ -157,7 +177,7 @@ def test_a_quote_is_found_by_its_words_its_names_and_its_length() -> None:
         ("", ""),
     ],
 )
-def test_words_find_quotes_as_people_type_them(both: list[Database], typed: str, expected: str) -> None:
+def test_searches_as_users_type_them_find_quotes(both: list[Database], typed: str, expected: str) -> None:
     names = expected.split()
     assert find(both, Filters(words=typed)) == (names, Total(len(names), is_exact=True))
 
@@ -175,38 +195,40 @@ def test_words_find_quotes_as_people_type_them(both: list[Database], typed: str,
         (Filters(words="poison", author=PARACELSUS, min_length=27), []),
     ],
 )
-def test_filters_narrow_together(both: list[Database], filters: Filters, expected: list[str]) -> None:
+def test_filters_are_combined_with_and(both: list[Database], filters: Filters, expected: list[str]) -> None:
     assert find(both, filters) == (expected, Total(len(expected), is_exact=True))
 
 
 @given(st.none() | st.integers(1, 330), st.none() | st.integers(1, 330))
-def test_any_range_of_lengths_is_found_exactly(both: list[Database], low: int | None, high: int | None) -> None:
-    fits = [(low or 0) <= len(quotation.quote) <= (high or 999) for quotation in ALL]
-    expected = [name for name, does in zip(NAMES, fits, strict=True) if does]
+def test_any_range_of_lengths_matches_exactly(both: list[Database], low: int | None, high: int | None) -> None:
+    matches = [(low or 0) <= len(quotation.quote) <= (high or 999) for quotation in ALL]
+    expected = [name for name, match in zip(NAMES, matches, strict=True) if match]
     assert find(both, Filters(min_length=low, max_length=high))[0] == expected[::-1]
 
 
-# ---- whatever anyone types
+# ---- any input
 
-PIECES = sorted({piece for quotation in SAID.values() for piece in f"{quotation.quote} {quotation.author}".split()})
-PHRASES = [" ".join(quotation.quote.split()[start : start + 3]) for quotation in SAID.values() for start in (0, 2, 4)]
+WORDS = sorted({word for quotation in QUOTATIONS.values() for word in f"{quotation.quote} {quotation.author}".split()})
+PHRASES = [
+    " ".join(quotation.quote.split()[start : start + 3]) for quotation in QUOTATIONS.values() for start in (0, 2, 4)
+]
 terms = st.one_of(
-    st.sampled_from([*PIECES, "hope", "is", "the", "poison", "to", "be"]),
+    st.sampled_from([*WORDS, "hope", "is", "the", "poison", "to", "be"]),
     st.sampled_from(PHRASES).map('"{}"'.format),
-    st.sampled_from(PIECES).map(lambda piece: f"{piece[:4]}*"),
+    st.sampled_from(WORDS).map(lambda word: f"{word[:4]}*"),
     st.text(max_size=6),
 )
 
 
-def combined(parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    between = st.sampled_from([" ", " OR ", " AND ", " NOT ", " -"])
-    return st.tuples(parts, between, parts).map("".join) | parts.map("({})".format) | parts.map("-{}".format)
+def combine(parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    operators = st.sampled_from([" ", " OR ", " AND ", " NOT ", " -"])
+    return st.tuples(parts, operators, parts).map("".join) | parts.map("({})".format) | parts.map("-{}".format)
 
 
-@given(st.recursive(terms, combined, max_leaves=8))
-def test_both_engines_find_the_same_for_whatever_was_typed(both: list[Database], typed: str) -> None:
-    names, counted = find(both, Filters(words=typed))
-    assert counted == Total(len(names), is_exact=True)
+@given(st.recursive(terms, combine, max_leaves=8))
+def test_both_engines_find_the_same_for_any_search(both: list[Database], typed: str) -> None:
+    names, total = find(both, Filters(words=typed))
+    assert total == Total(len(names), is_exact=True)
 
 
 @given(st.text() | st.text("\"'()*-:{}^+=\\&|!<>_ \t\r\n\x1a\x7faORNTD", max_size=200))
@@ -222,18 +244,20 @@ def test_any_text_is_a_valid_search(both: list[Database], typed: str) -> None:
 # ---- pages and totals
 
 
-def test_pages_follow_one_another_the_newest_first(both: list[Database]) -> None:
-    for filters, many in ((Filters(), 370), (Filters(words="number"), 40), (Filters(max_length=99), 149)):
+def page_of_ids(filters: Filters, before: int | None) -> list[int]:
+    return [row.id for row in list_quotes(filters, 17, before)]
+
+
+def test_pages_are_consecutive_and_the_newest_quotes_come_first(both: list[Database]) -> None:
+    for filters, expected in ((Filters(), 370), (Filters(words="number"), 40), (Filters(max_length=99), 149)):
         seen: list[int] = []
-        while batch := of_each(both, lambda: [row.id for row in list_quotes(filters, 17, seen[-1] if seen else None)]):  # noqa: B023
+        while batch := same_result(both, partial(page_of_ids, filters, seen[-1] if seen else None)):
             seen += batch
-        assert len(seen) == many
+        assert len(seen) == expected
         assert seen == sorted(set(seen), reverse=True)
 
 
-def test_totals_are_exact_up_to_where_counting_on_is_not_worth_it(
-    both: list[Database], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_totals_are_exact_up_to_the_count_limit(both: list[Database], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "COUNT_LIMIT", 3)
     for filters, *expected in (
         (Filters(words="hope"), 3, True),
@@ -244,16 +268,16 @@ def test_totals_are_exact_up_to_where_counting_on_is_not_worth_it(
         (Filters(author="nobody"), 0, True),
         (Filters(), 370, True),
     ):
-        assert of_each(both, partial(count_quotes, filters)) == tuple(expected), filters
+        assert same_result(both, partial(count_quotes, filters)) == tuple(expected), filters
 
 
-# ---- how the index is used
+# ---- query plans
 
 
-def plan_of(
+def query_plan(
     opened: Database, explain: str, filters: Filters, before: int | None, caplog: pytest.LogCaptureFixture
 ) -> list[str]:
-    """Answer how a database goes about a page."""
+    """Return how a database executes the query of a page."""
     with caplog.at_level(logging.DEBUG, "peewee"), bound.override(opened):
         list_quotes(filters, 20, before)
         statement, values = cast("tuple[str, object]", caplog.records[-1].msg)
@@ -271,34 +295,34 @@ def plan_of(
         Filters("lengths", "Homer", 90, 3, "hope"),
     ],
 )
-def test_on_a_file_a_page_comes_from_the_index_in_order(
+def test_on_sqlite_a_page_is_read_from_the_index_in_order(
     both: list[Database], filters: Filters, caplog: pytest.LogCaptureFixture
 ) -> None:
     for before in (None, 300):
-        how = plan_of(both[0], "EXPLAIN QUERY PLAN", filters, before, caplog)
-        assert "VIRTUAL TABLE INDEX" in how[0]
-        assert how[1:] == ["SEARCH t1 USING INTEGER PRIMARY KEY (rowid=?)"], "neither a scan nor a sort"
-    without = plan_of(both[0], "EXPLAIN QUERY PLAN", Filters(), 300, caplog)
-    assert without == ["SEARCH t1 USING INTEGER PRIMARY KEY (rowid<?)"]
+        plan = query_plan(both[0], "EXPLAIN QUERY PLAN", filters, before, caplog)
+        assert "VIRTUAL TABLE INDEX" in plan[0]
+        assert plan[1:] == ["SEARCH t1 USING INTEGER PRIMARY KEY (rowid=?)"], "neither a scan nor a sort"
+    without_filters = query_plan(both[0], "EXPLAIN QUERY PLAN", Filters(), 300, caplog)
+    assert without_filters == ["SEARCH t1 USING INTEGER PRIMARY KEY (rowid<?)"]
 
 
 @pytest.mark.parametrize("typed", ["feathers", '"keep busy"', "poison OR feath*", "feathers -hope"])
-def test_on_a_server_the_index_can_answer_it(
+def test_on_postgresql_a_search_can_use_the_index(
     both: list[Database], typed: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with both[1].atomic() as transaction:
-        for way in ("seqscan", "indexscan"):  # which are cheaper while there are so few
-            both[1].execute_sql(f"SET LOCAL enable_{way} = off")  # type: ignore[no-untyped-call]
-        how = plan_of(both[1], "EXPLAIN", Filters(words=typed), None, caplog)
+        for plan_type in ("seqscan", "indexscan"):  # which are cheaper for so few quotes
+            both[1].execute_sql(f"SET LOCAL enable_{plan_type} = off")  # type: ignore[no-untyped-call]
+        plan = query_plan(both[1], "EXPLAIN", Filters(words=typed), None, caplog)
         transaction.rollback()
-    assert any("Bitmap Index Scan on quote_search" in step for step in how), how
+    assert any("Bitmap Index Scan on quote_search" in step for step in plan), plan
 
 
-# ---- how the index is kept
+# ---- updates of the index
 
 
-def assert_right() -> None:
-    """Assert that ids have no gaps, and that counts and index are what the quotes say."""
+def assert_consistent() -> None:
+    """Assert that ids have no gaps, and that counts and index agree with the quotes."""
     columns = Quote.select(Quote.id, Quote.author_key, Quote.category_key).order_by(Quote.id)
     ids, authors, categories = zip(*cast("Any", columns.tuples()), strict=True)
     assert ids == tuple(range(1, catalogue_size() + 1))
@@ -310,66 +334,68 @@ def assert_right() -> None:
     assert list_quotes(Filters(words=f'"{newest.quote}"', author=newest.author), 1) == [newest]
 
 
-SOME = [
+DUPLICATES = [
     Quotation(quote, author, category)
     for quote, author in (("Panta rhei.", "Heraclitus"), ("Panta, rhei!", "HERACLITUS"), ("Cogito.", "Descartes"))
     for category in ("change", "Thought")
 ]
 
 
-def key_of(quotation: Quotation) -> tuple[str, str]:
+def identity(quotation: Quotation) -> tuple[str, str]:
     return comparison_key(quotation.quote), comparison_key(quotation.author)
 
 
-KEYS = {key_of(quotation) for quotation in ALL}
+IDENTITIES = {identity(quotation) for quotation in ALL}
 
 
-@given(st.lists(st.lists(st.sampled_from([*SOME, ALCOTT, *numbered_quotations(4, 39)]), max_size=5), max_size=6))
-def test_however_quotes_come_they_are_counted_and_indexed(both: list[Database], batches: list[list[Quotation]]) -> None:
-    def keep_each() -> int:
+@given(st.lists(st.lists(st.sampled_from([*DUPLICATES, ALCOTT, *numbered_quotations(4, 39)]), max_size=5), max_size=6))
+def test_quotes_are_counted_and_indexed_however_they_are_stored(
+    both: list[Database], batches: list[list[Quotation]]
+) -> None:
+    def store_batches() -> int:
         with bound.atomic() as transaction:
             for batch in batches:
                 _ = store_quotation(batch[0], NOON) if len(batch) == 1 else store_quotations(batch, NOON)
-            assert_right()
+            assert_consistent()
             size = catalogue_size()
             transaction.rollback()
             return size
 
-    added = {key_of(one) for batch in batches for one in batch}
-    assert of_each(both, keep_each) == len(KEYS | added)
+    added = {identity(one) for batch in batches for one in batch}
+    assert same_result(both, store_batches) == len(IDENTITIES | added)
 
 
-def test_a_quote_that_is_changed_or_taken_out_by_hand_is_so_in_the_index(both: list[Database]) -> None:
+def test_manual_updates_and_deletions_reach_the_index(both: list[Database]) -> None:
     def change() -> list[list[str]]:
         with bound.atomic() as transaction:
-            Quote.update(words=search_tokens(AUSTEN)).where(Quote.id == 1).execute()
+            Quote.update(words=search_tokens(*AUSTEN)).where(Quote.id == 1).execute()
             Quote.delete().where(Quote.id == 5).execute()
             found = [[NAMES[row.id - 1] for row in list_quotes(Filters(words=typed), 9)] for typed in ("hope", "rocks")]
             transaction.rollback()
         return found
 
-    assert of_each(both, change) == [["bacon"], ["austen", "alcott"]]
+    assert same_result(both, change) == [["bacon"], ["austen", "alcott"]]
 
 
-def add(url: str, first: int) -> int:
-    """Keep quotes in another process: some one by one, some together, half of them what others keep too."""
+def store_in_process(url: str, first: int) -> int:
+    """Store quotes, some one by one and some together; other processes store half of them as well."""
     opened = database.connect(read_settings({"DATABASE_URL": url, "SECRET_KEY": SECRET_KEY}))
     with opened.connection_context():
         new = sum(store_quotation(quotation, NOON)[1] for quotation in numbered_quotations(5, first))
         return new + store_quotations(numbered_quotations(10, first + 5), NOON)
 
 
-def test_quotes_that_many_add_at_once_are_numbered_counted_and_indexed(tmp_path: Path) -> None:
-    with a_file_and_a_server(tmp_path) as opened, get_context("spawn").Pool(3) as processes:
+def test_quotes_stored_by_concurrent_processes_are_numbered_counted_and_indexed(tmp_path: Path) -> None:
+    with open_sqlite_and_postgresql(tmp_path) as opened, get_context("spawn").Pool(3) as processes:
         for url, one in opened.items():
             with bound.override(one):
                 store_quotation(KABIR, NOON)
-                added = processes.starmap(add, [(url, 1 + 5 * part) for part in range(12)], chunksize=1)
+                added = processes.starmap(store_in_process, [(url, 1 + 5 * part) for part in range(12)], chunksize=1)
                 assert (sum(added), catalogue_size()) == (70, 71)
-                assert_right()
+                assert_consistent()
 
 
-def test_names_that_begin_alike_for_long_are_told_apart(open_database: None) -> None:
+def test_long_names_with_the_same_beginning_are_distinguished(open_database: None) -> None:
     names = ["Author of many words " * 4 + ending for ending in ("one", "another")]
     for name in names:
         store_quotation(Quotation(f"By {name[-7:]}.", name, "wit"), NOON)

@@ -48,7 +48,7 @@ def up(migrator: object, db: Any) -> None:  # noqa: ANN401
     last = 0
     while rows := list(Quote.select().where(Quote.id > last).order_by(Quote.id).limit(BATCH)):
         for row in rows:
-            row.words = search_tokens(row)
+            row.words = search_tokens(row.quote, row.author, row.category, row.source)
         Quote.bulk_update(rows, [Quote.words])  # type: ignore[no-untyped-call]
         last = rows[-1].id
 
