@@ -25,8 +25,10 @@ from quoteapi.observability.redaction import CODE, mask_numbers, redact, truncat
 from quoteapi.settings import Settings, SettingsError, load_settings
 from quoteapi.sms.gateway import GatewayError
 from quoteapi.storage import database
+from quoteapi.subscriptions.errors import RateLimited
 from quoteapi.subscriptions.hmac_digest import load_hmac_digest
-from quoteapi.subscriptions.rate_limits import REPORTS, CountedEvent, RateLimited, RateLimits
+from quoteapi.subscriptions.rate_limits import REPORTS, RateLimits
+from quoteapi.subscriptions.sliding_window import CountedEvent
 
 TOPIC = "UnhandledException"
 ONCE_IN = timedelta(seconds=REPORTS.seconds)

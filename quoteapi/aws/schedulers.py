@@ -12,8 +12,7 @@ from quoteapi.aws.job_context import job_context, redact_errors
 from quoteapi.observability import logs
 from quoteapi.settings import load_settings
 from quoteapi.storage import database
-from quoteapi.subscriptions.rate_limits import SmsDisabled
-from quoteapi.subscriptions.service import NoSharedState
+from quoteapi.subscriptions.errors import NoSharedState, SmsDisabled
 
 SPARE_MILLISECONDS = 10_000
 """How long before its time-out a run begins nothing new."""
@@ -51,7 +50,7 @@ def reconcile_subscriptions(event: object, context: object) -> dict[str, Any]:
     with job_context() as service:
         if not service.settings.has_shared_state:
             return {"message": "nobody can subscribe here"}
-        done = service.subscriptions.reconcile(_time_is_up(context))
+        done = service.topic_sync.reconcile(_time_is_up(context))
         _log.info("Reconciled: %s", done)
         if done.failed:
             raise ReconcileIncomplete(f"{done.failed} failed: {done}")

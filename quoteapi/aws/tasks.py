@@ -34,14 +34,14 @@ def async_send_otp(request: str) -> str:
 def async_subscribe(subscriber_id: int) -> str:
     """Put a subscriber on the topic. Raises `RedactedError`."""
     with job_context() as service:
-        return service.subscriptions.sync(subscriber_id)
+        return service.topic_sync.sync(subscriber_id)
 
 
 @task
 def async_unsubscribe(subscriber_id: int) -> str:
     """Take a subscriber off the topic. Raises `RedactedError`."""
     with job_context() as service:
-        return service.subscriptions.sync(subscriber_id)
+        return service.topic_sync.sync(subscriber_id)
 
 
 @task

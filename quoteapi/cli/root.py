@@ -23,8 +23,7 @@ from quoteapi.settings import SettingsError, load_settings
 from quoteapi.sms.gateway import GatewayError
 from quoteapi.storage import database
 from quoteapi.storage.database_copy import CannotCopy
-from quoteapi.subscriptions import service
-from quoteapi.subscriptions.rate_limits import RateLimited, SmsDisabled
+from quoteapi.subscriptions.errors import NoSharedState, RateLimited, SmsDisabled
 
 EXIT_FAILED = 1
 EXIT_SETTINGS = 3
@@ -53,7 +52,7 @@ class _Commands(click.Group):
             raise CommandFailed(str(error), EXIT_SETTINGS) from error
         except (PeeweeException, sqlite3.Error) as error:
             raise CommandFailed(f"The database cannot be used: {one_line(error)}", EXIT_SETTINGS) from error
-        except (CannotCopy, GatewayError, RateLimited, SmsDisabled, service.NoSharedState, QuoteNotFound) as error:
+        except (CannotCopy, GatewayError, RateLimited, SmsDisabled, NoSharedState, QuoteNotFound) as error:
             said = f"{error}".rstrip(".")
             raise CommandFailed(f"{said[:1].upper()}{said[1:]}.") from error
         except (OSError, UnicodeError) as error:

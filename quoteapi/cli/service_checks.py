@@ -76,7 +76,7 @@ def _store(service: Container) -> Iterator[Check]:
         yield Check("catalogue", "wrong", "no quotes", "Import some: quoteapi quotes import catalogue/quotes.csv")
     _ = service.rate_limits  # which reads or makes the key
     yield Check("secret key", "ok", "set" if settings.secret_key else "kept beside the database")
-    behind = Subscriber.select().where(Subscriber.unsettled_since < service.clock() - BEHIND).count()
+    behind = Subscriber.select().where(Subscriber.sync_needed_since < service.clock() - BEHIND).count()
     if behind:
         yield Check(
             "subscribers",
@@ -115,7 +115,7 @@ def _sns(service: Container) -> Iterator[Check]:
         yield Check("gateway", "wrong", f"sns in {settings.sns_region}: {error}", to_do)
         return
     yield Check("gateway", "ok", f"sns in {settings.sns_region}, topic {settings.sns_topic}, {people} on it")
-    settled = (Subscriber.state == ACTIVE) & Subscriber.unsettled_since.is_null()
+    settled = (Subscriber.state == ACTIVE) & Subscriber.sync_needed_since.is_null()
     expected = Subscriber.select().where(settled).count()
     if people < expected:
         found = f"SNS has {people} on the topic, the database {expected} who should be"
@@ -130,7 +130,7 @@ def _sns(service: Container) -> Iterator[Check]:
 def _switch(settings: Settings) -> Check:
     thrown = SmsSwitch.get_or_none(SmsSwitch.name == SMS_SWITCH)
     if thrown is not None:
-        found = f"SMS were switched off at {thrown.thrown_at:%Y-%m-%d %H:%M} UTC"
+        found = f"SMS were switched off at {thrown.disabled_at:%Y-%m-%d %H:%M} UTC"
         return Check("switch", "wrong", found, "To go on: quoteapi sms start")
     if settings.sms_daily_cap == 0:
         return Check("switch", "wrong", "SMS_DAILY_CAP is 0: no SMS goes out", "Set it to how many may.")

@@ -131,7 +131,7 @@ def reconcile(*, everyone: bool, as_json: bool) -> None:
         progress_bar("Reconciling", queries.count_out_of_sync()) as bar,
         silence_console_gateway(silent=as_json),
     ):
-        done = service.subscriptions.reconcile(progress=bar.update, everyone=everyone)
+        done = service.topic_sync.reconcile(progress=bar.update, everyone=everyone)
     if as_json:
         click.echo(json.dumps(done._asdict()))
     else:
@@ -158,7 +158,8 @@ EXPORTED = (
 
 def _shown(row: Subscriber, *, unmasked: bool) -> dict[str, Any]:
     """Answer what there is of a subscriber, for JSON and CSV."""
-    shown = {name: getattr(row, name) for name in EXPORTED if name != "on_topic"}
+    attributes = {"asked_at": "requested_at", "asked_from": "requested_from"}
+    shown = {name: getattr(row, attributes.get(name, name)) for name in EXPORTED if name != "on_topic"}
     shown["mobile"] = row.mobile if unmasked else redaction.mask_number(row.mobile)
     shown["on_topic"] = row.subscription_arn is not None
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in shown.items()}

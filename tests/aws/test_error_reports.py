@@ -495,7 +495,7 @@ def test_an_sns_that_does_not_answer_is_not_waited_for(
         for name, value in environment(settings, **ON_LAMBDA).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("AWS_ENDPOINT_URL_SNS", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        assert sns.REPORT_SECONDS == 2
+        assert sns.REPORT_TIMEOUT_SECONDS == 2
         monkeypatch.setattr(sns, "REPORT_SECONDS", 0.2)
         began = time.perf_counter()
         assert unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT) is True

@@ -94,7 +94,7 @@ def test_on_lambda_they_are_other_invocations_that_are_told_no_number_and_no_cod
     assert sent_to(MIRA) == [], "the request itself sends nothing"
     (payload,) = invoked
     assert payload["task_path"] == "quoteapi.aws.tasks.async_send_otp"
-    assert payload["args"] == [OneTimePassword.get().request]
+    assert payload["args"] == [OneTimePassword.get().request_id]
     assert OneTimePassword.get().digest is None, "nor is there a code before the task makes it"
     run(payload)
     (message,) = sent_to(MIRA)
@@ -122,7 +122,7 @@ def test_where_lambda_takes_no_task_the_code_is_503_and_the_subscription_stands(
     otp = sent_to(MIRA)[0][:6]
     confirmed = requests.get(f"{on_lambda}/subscribe", params={"mobile": MIRA, "otp": otp}, timeout=10)
     assert confirmed.status_code == 200
-    assert Subscriber.get().unsettled_since is not None, "which the reconciler sees"
+    assert Subscriber.get().sync_needed_since is not None, "which the reconciler sees"
     bound.close()  # a container has one connection, and one thread
     refused = requests.get(f"{on_lambda}/subscribe", params={"mobile": "+919028000002"}, timeout=10)
     assert_problem(refused, 503, "SMS not available", "could not be sent just now")

@@ -125,8 +125,8 @@ def insert(mobile: str, **columns: object) -> None:
     """Insert a subscriber who is active and on the topic, where nothing else is said."""
     now = clock.now()
     row = {"mobile": mobile, "state": "active", "topic": "console", "subscription_arn": f"console:{mobile}"}
-    consent = {"asked_at": now, "asked_from": ADDRESS, "confirmed_at": now, "confirmed_from": ADDRESS}
-    Subscriber.insert({**row, **consent, "welcomed_at": now, **columns}).execute()
+    consent = {"requested_at": now, "requested_from": ADDRESS, "confirmed_at": now, "confirmed_from": ADDRESS}
+    Subscriber.insert({**row, **consent, "confirmation_sent_at": now, **columns}).execute()
 
 
 def quotes_sent_to() -> list[str]:
@@ -544,8 +544,8 @@ def test_what_is_switched_off_sends_nothing_until_it_is_switched_on(quoteapi: Co
 
 def test_reconciling_says_how_many_were_put_on_and_taken_off(quoteapi: Command, working: Container) -> None:
     a_while_ago = clock.now() - timedelta(hours=1)
-    insert(MIRA, subscription_arn=None, topic=None, unsettled_since=a_while_ago)
-    insert(NOOR, state="unsubscribed", unsettled_since=a_while_ago)
+    insert(MIRA, subscription_arn=None, topic=None, sync_needed_since=a_while_ago)
+    insert(NOOR, state="unsubscribed", sync_needed_since=a_while_ago)
     insert(OMAR)
     reconciled = quoteapi("reconcile")
     assert (reconciled.returncode, reconciled.stderr) == (0, "")
@@ -557,13 +557,13 @@ def test_reconciling_says_how_many_were_put_on_and_taken_off(quoteapi: Command, 
 
 
 def test_reconciling_says_in_nothing_but_json_what_it_did(quoteapi: Command, working: Container) -> None:
-    insert(MIRA, subscription_arn=None, topic=None, welcomed_at=None, unsettled_since=clock.now())
+    insert(MIRA, subscription_arn=None, topic=None, confirmation_sent_at=None, sync_needed_since=clock.now())
     reconciled = quoteapi("reconcile", "--json")
     assert json.loads(reconciled.stdout) == {**NOBODY_RECONCILED, "subscribed": 1}
 
 
 def test_whom_somebody_else_is_settling_is_left(quoteapi: Command, working: Container) -> None:
-    insert(MIRA, subscription_arn=None, topic=None, unsettled_since=clock.now(), settling_since=clock.now())
+    insert(MIRA, subscription_arn=None, topic=None, sync_needed_since=clock.now(), lease_acquired_at=clock.now())
     left = quoteapi("reconcile")
     assert left.returncode == 1
     assert left.stdout.endswith("0 failed, 1 left.\n")
@@ -572,9 +572,9 @@ def test_whom_somebody_else_is_settling_is_left(quoteapi: Command, working: Cont
 def test_who_replied_stop_is_noted_and_taken_off_the_topic(
     quoteapi: Command, working: Container, aws_account: dict[str, str]
 ) -> None:
-    insert(LATA, subscription_arn=None, topic=None, unsettled_since=clock.now())
-    insert(MIRA, subscription_arn=None, topic=None, welcomed_at=None, unsettled_since=clock.now())
-    insert(NOOR, subscription_arn=None, topic=None, welcomed_at=None, unsettled_since=clock.now())
+    insert(LATA, subscription_arn=None, topic=None, sync_needed_since=clock.now())
+    insert(MIRA, subscription_arn=None, topic=None, confirmation_sent_at=None, sync_needed_since=clock.now())
+    insert(NOOR, subscription_arn=None, topic=None, confirmation_sent_at=None, sync_needed_since=clock.now())
     reconciled = quoteapi("reconcile", "--json", **aws_account, SMS_DAILY_CAP="1")
     assert reconciled.returncode == 0
     assert json.loads(reconciled.stdout) == {**NOBODY_RECONCILED, "subscribed": 2, "unsubscribed": 1, "stopped": 1}
@@ -586,7 +586,7 @@ def test_who_replied_stop_is_noted_and_taken_off_the_topic(
 def test_reconciling_fails_while_sns_is_out_of_reach(
     quoteapi: Command, working: Container, sns_out_of_reach: dict[str, str]
 ) -> None:
-    insert(MIRA, subscription_arn=None, topic=None, unsettled_since=clock.now())
+    insert(MIRA, subscription_arn=None, topic=None, sync_needed_since=clock.now())
     failed = quoteapi("reconcile", "--json", **sns_out_of_reach)
     assert failed.returncode == 1
     done = json.loads(failed.stdout)
@@ -596,7 +596,7 @@ def test_reconciling_fails_while_sns_is_out_of_reach(
 
 
 def test_reconciling_fails_where_nobody_may_ask_sns_at_all(quoteapi: Command, working: Container) -> None:
-    insert(MIRA, subscription_arn=None, topic=None, unsettled_since=clock.now())
+    insert(MIRA, subscription_arn=None, topic=None, sync_needed_since=clock.now())
     failed = quoteapi("reconcile", SMS_GATEWAY="sns", SMS_ALLOWED_REGIONS="IN")
     assert "no usable AWS credentials were found" in failed.stderr
     assert failed.returncode == 1
@@ -646,8 +646,8 @@ def test_the_doctor_finds_an_empty_catalogue_and_what_fills_it(quoteapi: Command
 
 
 def test_the_doctor_finds_who_waits_for_hours_and_what_helps(quoteapi: Command, working: Container) -> None:
-    insert(MIRA, subscription_arn=None, topic=None, unsettled_since=clock.now() - timedelta(hours=3))
-    insert(NOOR, subscription_arn=None, topic=None, unsettled_since=clock.now() - timedelta(minutes=30))
+    insert(MIRA, subscription_arn=None, topic=None, sync_needed_since=clock.now() - timedelta(hours=3))
+    insert(NOOR, subscription_arn=None, topic=None, sync_needed_since=clock.now() - timedelta(minutes=30))
     waiting = quoteapi("doctor")
     assert waiting.returncode == 1
     assert re.search(r"^✗ subscribers +1 for hours .*\n +Run: quoteapi reconcile\. .*$", waiting.stdout, re.MULTILINE)
@@ -684,8 +684,8 @@ def test_the_doctor_finds_a_database_that_is_damaged_inside(quoteapi: Command, t
 def test_the_doctor_looks_at_the_account_where_sms_go_by_sns(
     quoteapi: Command, working: Container, aws_account: dict[str, str]
 ) -> None:
-    insert(MIRA, subscription_arn=None, topic=None, welcomed_at=None, unsettled_since=clock.now())
-    insert(NOOR, subscription_arn=None, topic=None, welcomed_at=None, unsettled_since=clock.now())
+    insert(MIRA, subscription_arn=None, topic=None, confirmation_sent_at=None, sync_needed_since=clock.now())
+    insert(NOOR, subscription_arn=None, topic=None, confirmation_sent_at=None, sync_needed_since=clock.now())
     quoteapi("reconcile", **aws_account)
     leaving = {"PUBLIC_URL": "https://quotes.example.org", "UNSUBSCRIBE_REQUIRES_OTP": "true"}
     looked = quoteapi("doctor", **aws_account, **leaving)

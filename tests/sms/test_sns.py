@@ -71,7 +71,7 @@ def attributes_sent(gateway: QuoteSubscription, send: Callable[[], object]) -> d
     def note(params: dict[str, dict[str, dict[str, str]]], **_: object) -> None:
         sent.append({name: value["StringValue"] for name, value in params["MessageAttributes"].items()})
 
-    gateway._sending.meta.events.register("provide-client-params.sns.Publish", note)
+    gateway._sending_client.meta.events.register("provide-client-params.sns.Publish", note)
     send()
     return sent[0]
 
@@ -218,4 +218,4 @@ def test_where_sns_cannot_be_reached_nothing_went_out(clock: FakeClock, monkeypa
 
 def test_nothing_is_called_before_it_is_needed(clock: FakeClock) -> None:
     gateway = QuoteSubscription(read_settings(SETTINGS), clock)
-    assert not {"_session", "_client", "_sending"} & set(vars(gateway))
+    assert not {"_session", "_client", "_sending_client"} & set(vars(gateway))

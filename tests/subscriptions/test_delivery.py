@@ -8,8 +8,8 @@ from quoteapi.sms.gateway import GatewayError, GatewayMisconfigured, GatewayUnav
 from quoteapi.sms.messages import daily_text
 from quoteapi.storage.models import ConsoleSms, Delivery, Subscriber
 from quoteapi.subscriptions.delivery import DailyDelivery, DeliveryResult
-from quoteapi.subscriptions.rate_limits import RateLimited, SmsDisabled, set_sms_switch
-from quoteapi.subscriptions.service import NoSharedState
+from quoteapi.subscriptions.errors import NoSharedState, RateLimited, SmsDisabled
+from quoteapi.subscriptions.rate_limits import set_sms_switch
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import ALCOTT, AUSTEN, MIRA, NOON, NOOR, ZOLA, add_subscribers, environment
 from tests.helpers.sns_emulator import Fault, SnsCalls, backend, published

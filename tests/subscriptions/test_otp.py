@@ -5,9 +5,9 @@ import pytest
 from quoteapi.settings import RateLimit
 from quoteapi.sms.messages import Purpose
 from quoteapi.storage.models import OneTimePassword
+from quoteapi.subscriptions.errors import NoOtpRequested, OtpExpired, RateLimited, WrongOtp
 from quoteapi.subscriptions.hmac_digest import HmacDigest
-from quoteapi.subscriptions.otp import GeneratedOtp, NoOtpRequested, OneTimePasswords, OtpExpired, OtpRequest, WrongOtp
-from quoteapi.subscriptions.rate_limits import RateLimited
+from quoteapi.subscriptions.otp import GeneratedOtp, OneTimePasswords, OtpRequest
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, NOON, NOOR, wrong_otp
 from tests.helpers.sql import record_sql
@@ -66,7 +66,7 @@ def test_a_code_is_for_one_number_and_one_purpose(passwords: OneTimePasswords) -
         passwords.verify(NOOR, "subscribe", code)
     with pytest.raises(NoOtpRequested):
         passwords.verify(MIRA, "unsubscribe", code)
-    assert passwords.verify(MIRA, "subscribe", code).asked_from == ADDRESS
+    assert passwords.verify(MIRA, "subscribe", code).requested_from == ADDRESS
 
 
 def test_a_new_code_takes_the_place_of_the_old_one(open_database: None, clock: FakeClock) -> None:
@@ -75,7 +75,7 @@ def test_a_new_code_takes_the_place_of_the_old_one(open_database: None, clock: F
     old, new = made(passwords).code, made(passwords).code
     with pytest.raises(WrongOtp):
         passwords.verify(MIRA, "subscribe", old)
-    assert passwords.verify(MIRA, "subscribe", new).asked_from == ADDRESS
+    assert passwords.verify(MIRA, "subscribe", new).requested_from == ADDRESS
 
 
 def test_while_a_code_is_being_sent_the_old_one_is_none(passwords: OneTimePasswords) -> None:

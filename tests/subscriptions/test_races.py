@@ -74,7 +74,7 @@ def confirm(url: str, code: str) -> str:
 def settle(url: str, subscriber_id: int, environment: dict[str, str]) -> str:
     os.environ["AWS_ENDPOINT_URL"] = environment["AWS_ENDPOINT_URL"]
     with _service(url, **SETTINGS) as serve:
-        return _outcome(lambda: serve.subscriptions.sync(subscriber_id))
+        return _outcome(lambda: serve.topic_sync.sync(subscriber_id))
 
 
 def publish(environment: dict[str, str]) -> bool:
@@ -174,4 +174,4 @@ def test_subscribing_and_leaving_at_once_ends_as_the_database_says(
         after = processes.starmap(settle, [(url, hand.subscribers[0], sns_of_all)] * 2, chunksize=1)
         assert {*started.get(), *after} <= {"subscribed", "unsubscribed", "nothing to do"}
     assert subscribed_numbers() == []
-    assert Subscriber.select().where(Subscriber.unsettled_since.is_null(is_null=False)).count() == 0
+    assert Subscriber.select().where(Subscriber.sync_needed_since.is_null(is_null=False)).count() == 0

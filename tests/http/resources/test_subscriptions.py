@@ -48,10 +48,10 @@ def test_a_number_is_subscribed_by_the_code_that_it_was_sent(serve: Serve) -> No
     confirmed = requests.get(f"{base}/subscribe?mobile=919028000001&otp={latest_otp(MIRA)}", timeout=5)
     assert (confirmed.status_code, confirmed.json()) == (200, SUBSCRIBED)
     row = Subscriber.get()
-    assert (row.mobile, row.state, row.asked_at, row.confirmed_at) == (MIRA, "active", NOON, NOON)
-    assert (row.asked_from, row.confirmed_from) == ("127.0.0.1", "127.0.0.1")
+    assert (row.mobile, row.state, row.requested_at, row.confirmed_at) == (MIRA, "active", NOON, NOON)
+    assert (row.requested_from, row.confirmed_from) == ("127.0.0.1", "127.0.0.1")
     assert row.subscription_arn is not None
-    assert row.unsettled_since is None
+    assert row.sync_needed_since is None
     code, confirmation = ConsoleSms.select().order_by(ConsoleSms.id)
     assert (code.to, code.kind) == (confirmation.to, "code") == (MIRA, "code")
     assert "you agreed to get the quote of the day" in confirmation.message
@@ -268,7 +268,7 @@ def test_a_country_that_is_not_served_is_refused_before_anything_is_counted(serv
 def test_while_sms_are_switched_off_nobody_can_subscribe_but_everybody_can_leave(serve: Serve) -> None:
     base = serve()
     subscribe(base)
-    SmsSwitch.create(name="sms", thrown_at=NOON)
+    SmsSwitch.create(name="sms", disabled_at=NOON)
     refused = get(base, "/subscribe", mobile=NOOR)
     assert_problem(refused, 503, "SMS not available", "has switched SMS off for now")
     assert get(base, "/unsubscribe", mobile=MIRA).json() == UNSUBSCRIBED
@@ -377,7 +377,7 @@ def test_a_trusted_proxy_says_who_the_client_is(serve: Serve) -> None:
         headers = {"X-Forwarded-For": forwarded, "X-Forwarded-Proto": "https", "X-Forwarded-Host": "quotes.example"}
         answer = requests.get(f"{base}/subscribe", params={"mobile": number}, headers=headers, timeout=5)
         assert "URL pattern https://quotes.example/subscribe?" in answer.json()["message"]
-        return str(OneTimePassword.get().asked_from)
+        return str(OneTimePassword.get().requested_from)
 
     assert asked_from("192.0.2.7") == "192.0.2.7"
     assert asked_from("203.0.113.9, 192.0.2.7, 10.1.2.3") == "192.0.2.7", "what stands before is the client's word"
