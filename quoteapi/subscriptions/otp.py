@@ -22,13 +22,6 @@ DIGITS = 6
 LIFETIME = timedelta(minutes=CODE_MINUTES)
 
 
-class OtpRequest(NamedTuple):
-    """When and from which client IP an OTP was requested."""
-
-    requested_at: datetime
-    requested_from: str
-
-
 class GeneratedOtp(NamedTuple):
     """An OTP to send."""
 
@@ -93,8 +86,8 @@ class OneTimePasswords:
         row = OneTimePassword.select().where(OneTimePassword.request_id == request_id).first()
         return row is not None and row.claimed_at is not None and row.sent_at is None
 
-    def verify(self, mobile: str, purpose: Purpose, code: str) -> OtpRequest:
-        """Compare a code with the OTP of a number: the right one is used up, a wrong one costs a try.
+    def verify(self, mobile: str, purpose: Purpose, code: str) -> OneTimePassword:
+        """Compare a code with the OTP of a number: the right one is used up, and returned; a wrong one costs a try.
 
         One statement counts, compares and uses up, so that parallel tries never exceed the limit and only one succeeds.
         Raises `WrongOtp`, `NoOtpRequested`, `OtpExpired`, `RateLimited`; the caller must commit in spite of them.
@@ -112,11 +105,12 @@ class OneTimePasswords:
             & (table.expires_at > now)
             & (table.tries_left > 0)
         )
-        for row in tried.returning(table).execute():
-            if row.digest is not None:
-                raise WrongOtp(row.tries_left)
-            return OtpRequest(row.requested_at, row.requested_from)
-        raise self._rejection(mobile, purpose)
+        row: OneTimePassword | None = next(iter(tried.returning(table).execute()), None)
+        if row is None:
+            raise self._rejection(mobile, purpose)
+        if row.digest is not None:
+            raise WrongOtp(row.tries_left)
+        return row
 
     def delete(self, mobile: str) -> bool:
         """Delete the OTP of a number. Return whether there was one."""

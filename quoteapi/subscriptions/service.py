@@ -15,10 +15,10 @@ from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayUnavailable, OutcomeUnknown
 from quoteapi.sms.messages import Purpose, code_text
 from quoteapi.storage.database import secure_delete
-from quoteapi.storage.models import ACTIVE, UNSUBSCRIBED, ConsoleSms, Subscriber, database
+from quoteapi.storage.models import ACTIVE, UNSUBSCRIBED, ConsoleSms, OneTimePassword, Subscriber, database
 from quoteapi.subscriptions.dispatcher import Dispatcher
 from quoteapi.subscriptions.errors import NoSharedState, OptedOut, OtpNotSent, OtpRejected, RateLimited, SmsDisabled
-from quoteapi.subscriptions.otp import GeneratedOtp, OneTimePasswords, OtpRequest
+from quoteapi.subscriptions.otp import GeneratedOtp, OneTimePasswords
 from quoteapi.subscriptions.rate_limits import RateLimits
 from quoteapi.subscriptions.sliding_window import RateLimitStatuses
 from quoteapi.subscriptions.topic_sync import TopicSync
@@ -147,28 +147,27 @@ class SubscriptionService:
             return False
 
     def _verify_otp(self, mobile: str, purpose: Purpose, code: str, client_ip: str) -> int | None:
-        """Verify an OTP, then activate or deactivate the subscription. Return the subscriber's id if that changed it."""
+        """Verify an OTP and activate or deactivate the subscription. Return the subscriber's id if that changed it."""
         self._require_shared_state()
         with database.atomic():
             counted = self.limits.count_try_by_client_ip(client_ip)
             try:
-                request = self.passwords.verify(mobile, purpose, code)
+                otp = self.passwords.verify(mobile, purpose, code)
             except (OtpRejected, RateLimited) as error:
                 if isinstance(error, OtpRejected):
                     error.rate_limits = counted.rate_limits
                 rejection = error  # raised after the transaction, which must keep the counts
             else:
                 counted.undo()
-                return (
-                    self._deactivate(mobile) if purpose == "unsubscribe" else self._activate(mobile, request, client_ip)
-                )
+                return self._activate(otp, client_ip) if purpose == "subscribe" else self._deactivate(mobile)
         raise rejection
 
-    def _activate(self, mobile: str, request: OtpRequest, client_ip: str) -> int | None:
+    def _activate(self, otp: OneTimePassword, client_ip: str) -> int | None:
         now = self.clock()
-        columns = {"state": ACTIVE, "confirmed_at": now, "confirmed_from": client_ip, "sync_needed_since": now}
-        columns |= {**request._asdict(), "ended_at": None, "confirmation_sent_at": None}
-        upsert = Subscriber.insert(mobile=mobile, **columns).on_conflict(
+        columns = {"requested_at": otp.requested_at, "requested_from": otp.requested_from, "confirmed_at": now}
+        columns |= {"confirmed_from": client_ip, "state": ACTIVE, "sync_needed_since": now}
+        columns |= {"ended_at": None, "confirmation_sent_at": None}
+        upsert = Subscriber.insert(mobile=otp.mobile, **columns).on_conflict(
             conflict_target=[Subscriber.mobile], update=columns, where=Subscriber.state != ACTIVE
         )
         return next((row.id for row in upsert.returning(Subscriber.id).execute()), None)

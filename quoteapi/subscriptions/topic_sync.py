@@ -62,7 +62,7 @@ class TopicSync:
             try:
                 arn = self._update_topic(row)
             except Exception:
-                self._release_lease(row)
+                self._release_lease(row, row.subscription_arn)
                 raise
             self._store_result(row, arn)
             done = "unsubscribed" if arn is None else "subscribed"
@@ -80,7 +80,7 @@ class TopicSync:
         The cost grows with the subscribers out of sync and the numbers that opted out, not with all subscribers. Stops
         early once `is_time_up`. With `everyone`, also adds all active subscribers to the topic, which may be new.
         """
-        opted_out, is_complete = self._mark_opted_out()
+        stopped, failed = self._mark_opted_out()
         if everyone:
             self._mark_all_out_of_sync()
         count = Counter[str]()
@@ -91,14 +91,9 @@ class TopicSync:
             progress(1)
         self.passwords.delete_expired()
         self.limits.delete_expired()
-        return ReconcileResult(
-            count["subscribed"],
-            count["unsubscribed"],
-            opted_out,
-            count["refused"],
-            count["failed"] + (not is_complete),
-            max(0, count_out_of_sync() - count["refused"] - count["failed"]),
-        )
+        left = max(0, count_out_of_sync() - count["refused"] - count["failed"])
+        failed += count["failed"]
+        return ReconcileResult(count["subscribed"], count["unsubscribed"], stopped, count["refused"], failed, left)
 
     def _acquire_lease(self, subscriber_id: int) -> Subscriber | None:
         """Acquire the lease of a subscriber; None if it is in sync or another process holds the lease.
@@ -162,15 +157,12 @@ class TopicSync:
         if arn is None:  # unsubscribing twice is harmless, but forgetting a subscription that another added is not
             columns = {name: _null_if(is_unchanged, name) for name in columns}
         columns["sync_needed_since"] = _null_if(is_unchanged, "sync_needed_since")
-        if not Subscriber.update(lease_acquired_at=None, **columns).where(_holds_lease(row)).execute():
-            self._sync_again(row, arn)
+        self._release_lease(row, arn, **columns)
 
-    def _release_lease(self, row: Subscriber) -> None:
-        if not Subscriber.update(lease_acquired_at=None).where(_holds_lease(row)).execute():
-            self._sync_again(row, row.subscription_arn)
-
-    def _sync_again(self, row: Subscriber, arn: str | None) -> None:
-        """Mark a subscriber out of sync whose lease was lost: which gateway call came last is not known."""
+    def _release_lease(self, row: Subscriber, arn: str | None, **columns: object) -> None:
+        """Release a lease and store columns; if it was lost, sync again, as the last gateway call is not known."""
+        if Subscriber.update(lease_acquired_at=None, **columns).where(_holds_lease(row)).execute():
+            return
         columns = {"topic": self.gateway.topic, "subscription_arn": arn} if row.state == ACTIVE else {}
         update = Subscriber.update(sync_needed_since=self.clock(), **columns).where(Subscriber.mobile == row.mobile)
         if not update.execute() and (arn is not None or row.state == ACTIVE):  # the number was removed meanwhile
@@ -183,8 +175,8 @@ class TopicSync:
             batch = Subscriber.id.between(first_id, first_id + BATCH_SIZE - 1) & (Subscriber.state == ACTIVE)
             Subscriber.update(sync_needed_since=self.clock()).where(batch).execute()
 
-    def _mark_opted_out(self) -> tuple[int, bool]:
-        """Store which numbers opted out. Return how many are new, and whether the gateway listed all."""
+    def _mark_opted_out(self) -> tuple[int, int]:
+        """Store which numbers opted out. Return how many are new, and how many gateway calls failed."""
         count, now = 0, self.clock()
         try:
             for mobiles in self.gateway.list_opted_out():
@@ -192,8 +184,8 @@ class TopicSync:
                 count += update.where(Subscriber.mobile.in_(mobiles) & (Subscriber.state == ACTIVE)).execute()
         except GatewayError as error:
             log.warning("Cannot list the numbers that opted out: %s", error)
-            return count, False
-        return count, True
+            return count, 1
+        return count, 0
 
     def _try_sync(self, subscriber_id: int) -> str:
         """Sync a subscriber. Return what was done, "refused" or "failed"."""
