@@ -11,24 +11,20 @@ from tests.helpers.subscribing import CLIENT_IP
 
 
 def test_a_thread_pool_lets_no_request_wait_for_sns(sns_container: Container) -> None:
-    dispatcher, asked, go_on = (
-        ThreadPoolDispatcher(sns_container.subscriptions.send_otp, sns_container.topic_sync.sync),
-        Event(),
-        Event(),
-    )
-    send = sns_container.gateway.send_sms
+    dispatcher = ThreadPoolDispatcher(sns_container.subscriptions.send_otp, sns_container.topic_sync.sync)
+    send_sms, has_started, may_finish = sns_container.gateway.send_sms, Event(), Event()
 
-    def slowly(mobile: str, message: str, kind: Literal["code", "confirmation", "quote"]) -> str:
-        asked.set()
-        assert go_on.wait(10)
-        return send(mobile, message, kind)
+    def send_slowly(mobile: str, message: str, kind: Literal["code", "confirmation", "quote"]) -> str:
+        has_started.set()
+        assert may_finish.wait(10)
+        return send_sms(mobile, message, kind)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sns_container.gateway, "send_sms", slowly)
+        patch.setattr(sns_container.gateway, "send_sms", send_slowly)
         sns_container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, dispatcher)
-        assert asked.wait(10)
+        assert has_started.wait(10)
         assert sent_to(MIRA) == []
-        go_on.set()
+        may_finish.set()
         dispatcher._executor.shutdown()
     assert len(sent_to(MIRA)) == 1
 

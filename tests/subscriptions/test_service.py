@@ -63,11 +63,11 @@ def test_unsubscribing_costs_one_call_to_sns(sns_container: Container, sns_calls
 def test_a_task_payload_has_neither_a_number_nor_an_otp(container: Container) -> None:
     dispatcher = RecordingDispatcher()
     container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, dispatcher)
-    (request,) = dispatcher.requests
-    assert len(request) == 32
-    assert int(request, 16)
-    container.subscriptions.send_otp(request)
-    assert latest_otp(MIRA) not in request
+    (request_id,) = dispatcher.requests
+    assert len(request_id) == 32
+    assert int(request_id, 16)
+    container.subscriptions.send_otp(request_id)
+    assert latest_otp(MIRA) not in request_id
 
 
 def test_a_task_that_is_delivered_twice_sends_one_otp(container: Container) -> None:
@@ -180,12 +180,12 @@ def test_otps_to_unsubscribe_count_only_if_an_sms_is_sent(container: Container, 
 
 
 def test_a_subscription_is_kept_if_its_task_cannot_be_dispatched(container: Container) -> None:
-    class Broken(RecordingDispatcher):
+    class FailingDispatcher(RecordingDispatcher):
         def subscribe(self, subscriber_id: int) -> None:
-            raise RuntimeError("Lambda takes no more")
+            raise RuntimeError("Lambda throttles")
 
     container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, container.dispatcher)
-    container.subscriptions.subscribe(MIRA, latest_otp(MIRA), CLIENT_IP, Broken())
+    container.subscriptions.subscribe(MIRA, latest_otp(MIRA), CLIENT_IP, FailingDispatcher())
     assert Subscriber.get().sync_needed_since is not None
     assert container.topic_sync.reconcile() == ReconcileResult(subscribed=1)
     assert Subscriber.get().subscription_arn is not None
@@ -203,9 +203,9 @@ def test_a_subscriber_can_unsubscribe_whatever_countries_are_served(container: C
     subscribe(container)
     clock.advance(minutes=1)
     settings = environment(container.settings, SMS_ALLOWED_REGIONS="US")
-    run_in_thread = Container(read_settings(settings), now=clock)
-    run_in_thread.subscriptions.request_otp(MIRA, "unsubscribe", CLIENT_IP, run_in_thread.dispatcher)
-    run_in_thread.subscriptions.unsubscribe(MIRA, CLIENT_IP, run_in_thread.dispatcher, latest_otp(MIRA))
+    for_us = Container(read_settings(settings), now=clock)
+    for_us.subscriptions.request_otp(MIRA, "unsubscribe", CLIENT_IP, for_us.dispatcher)
+    for_us.subscriptions.unsubscribe(MIRA, CLIENT_IP, for_us.dispatcher, latest_otp(MIRA))
     assert Subscriber.get().state == "unsubscribed"
 
 
@@ -221,7 +221,7 @@ def test_removing_a_number_deletes_all_its_data(sns_container: Container, clock:
     assert sns_container.subscriptions.remove(MIRA)
     assert subscribed_numbers() == []
     assert Subscriber.select().count() == OneTimePassword.select().count() == 0
-    assert RateLimitLog.select().count() == before - 1, "what was counted for others stays"
+    assert RateLimitLog.select().count() == before - 1, "logs of others are kept"
     if sns_container.settings.database_path is not None:
         files = sns_container.settings.database_path.parent.glob("working.db*")
         assert not any(MIRA.encode() in file.read_bytes() for file in files)
@@ -251,17 +251,17 @@ def test_a_number_that_subscribes_again_during_its_removal_is_not_deleted(
     sns_container: Container, clock: FakeClock
 ) -> None:
     subscribe(sns_container)
-    unsubscribe_ = sns_container.gateway.unsubscribe
+    unsubscribe = sns_container.gateway.unsubscribe
     clock.advance(minutes=2)
 
-    def and_comes_back(arn: str) -> None:
+    def unsubscribe_and_subscribe_again(arn: str) -> None:
         patch.undo()
-        unsubscribe_(arn)
+        unsubscribe(arn)
         clock.advance(seconds=1)
         run_in_thread(subscribe, sns_container)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sns_container.gateway, "unsubscribe", and_comes_back)
+        patch.setattr(sns_container.gateway, "unsubscribe", unsubscribe_and_subscribe_again)
         with pytest.raises(GatewayUnavailable):
             sns_container.subscriptions.remove(MIRA)
     assert (subscribed_numbers(), Subscriber.get().state) == ([MIRA], "active")

@@ -7,7 +7,6 @@ import pytest
 
 from quoteapi.container import Container
 from quoteapi.sms.gateway import GatewayError, GatewayMisconfigured, OutcomeUnknown
-from quoteapi.sms.sns import QuoteSubscription
 from quoteapi.storage.models import ConsoleSms, OneTimePassword, SmsUsage, Subscriber, database
 from quoteapi.subscriptions.errors import NoOtpRequested, OtpExpired
 from quoteapi.subscriptions.rate_limits import set_sms_switch
@@ -52,14 +51,12 @@ def test_while_sms_are_switched_off_a_subscriber_gets_no_confirmation(container:
 
 
 def test_a_confirmation_that_was_not_sent_does_not_count(sns_container: Container, sns_calls: SnsCalls) -> None:
-    dispatcher = RecordingDispatcher()
-    sns_container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, sns_container.dispatcher)
-    sns_container.subscriptions.subscribe(MIRA, sent_to(MIRA)[-1][:6], CLIENT_IP, dispatcher)
+    subscriber_id = subscribe_without_sync(sns_container)
     before = SmsUsage.get().count
     sns_calls.becomes = lambda _, operation: "forbidden" if operation == "Publish" else None
     for _ in range(3):
         with pytest.raises(GatewayMisconfigured):
-            sns_container.topic_sync.sync(dispatcher.subscribers[0])
+            sns_container.topic_sync.sync(subscriber_id)
     assert SmsUsage.get().count == before
 
 
@@ -102,22 +99,22 @@ FAULTS: tuple[Fault, ...] = ("throttled", "refused", "forbidden", "error 500", "
 
 
 def run_subscriptions(sns_container: Container, clock: FakeClock) -> dict[str, int]:
-    """Let Mira subscribe and stay, Noor subscribe and leave, Omar ask and do no more. Answer how often each asked."""
+    """Subscribe Mira; subscribe and unsubscribe Noor; request an OTP for Omar. Return how many requests each took."""
     dispatcher = RetryingDispatcher(sns_container)
-    asked = {MIRA: 0, NOOR: 0, OMAR: 0}
-    for mobile in asked:
-        for _ in range(3):  # who got no code asks again
+    requests = {MIRA: 0, NOOR: 0, OMAR: 0}
+    for mobile in requests:
+        for _ in range(3):  # until an OTP arrives
             clock.advance(minutes=11)
             before = len(sent_to(mobile))
             sns_container.subscriptions.request_otp(mobile, "subscribe", CLIENT_IP, dispatcher)
-            asked[mobile] += 1
-            assert len(sent_to(mobile)) - before <= 1, "one code for one request"
+            requests[mobile] += 1
+            assert len(sent_to(mobile)) - before <= 1, "at most one OTP for a request"
             if sent_to(mobile):
                 break
         if mobile != OMAR:
             sns_container.subscriptions.subscribe(mobile, sent_to(mobile)[-1][:6], CLIENT_IP, dispatcher)
     sns_container.subscriptions.unsubscribe(NOOR, CLIENT_IP, dispatcher)
-    return asked
+    return requests
 
 
 @pytest.mark.parametrize("times", [1, 3])
@@ -125,9 +122,9 @@ def run_subscriptions(sns_container: Container, clock: FakeClock) -> dict[str, i
 def test_whichever_calls_fail_the_topic_matches_in_the_end_and_no_request_sent_two_otps(
     sns_container: Container, sns_calls: SnsCalls, clock: FakeClock, fault: Fault, times: int
 ) -> None:
-    number_of_calls = 40
+    max_calls = 40
     failed = set()
-    for first in range(number_of_calls):
+    for first in range(max_calls):
         for table in (Subscriber, OneTimePassword, SmsUsage):
             table.delete().execute()
         backend().sms_messages.clear()
@@ -141,7 +138,7 @@ def test_whichever_calls_fail_the_topic_matches_in_the_end_and_no_request_sent_t
             return None
 
         sns_calls.becomes = becomes
-        asked = run_subscriptions(sns_container, clock)
+        requests = run_subscriptions(sns_container, clock)
         clock.advance(minutes=6)
         sns_container.topic_sync.reconcile()
         sns_calls.becomes = lambda _number, _operation: None
@@ -152,23 +149,21 @@ def test_whichever_calls_fail_the_topic_matches_in_the_end_and_no_request_sent_t
             MIRA: ("active", None),
             NOOR: ("unsubscribed", None),
         }
-        for mobile, times_asked in asked.items():
-            codes = [message for message in sent_to(mobile) if "is your QuoteAPI code" in message]
-            assert len(codes) <= times_asked
-            assert len(sent_to(mobile)) - len(codes) <= 1, "one confirmation"
+        for mobile, count in requests.items():
+            otps = [message for message in sent_to(mobile) if "is your QuoteAPI code" in message]
+            assert len(otps) <= count
+            assert len(sent_to(mobile)) - len(otps) <= 1, "at most one confirmation"
         if len(sns_calls.made) <= first:
             break
         clock.advance(days=2)
     else:
-        pytest.fail("there were more calls than were made to fail")
+        pytest.fail(f"there were more than {max_calls} calls")
     assert failed >= {"CheckIfPhoneNumberIsOptedOut", "Publish", "Subscribe", "Unsubscribe", "ListPhoneNumbersOptedOut"}
 
 
 def test_a_rejected_number_does_not_stop_the_others(sns_container: Container, sns_calls: SnsCalls) -> None:
-    dispatcher = RecordingDispatcher()
     for mobile in (MIRA, NOOR, OMAR):
-        sns_container.subscriptions.request_otp(mobile, "subscribe", CLIENT_IP, sns_container.dispatcher)
-        sns_container.subscriptions.subscribe(mobile, sent_to(mobile)[-1][:6], CLIENT_IP, dispatcher)
+        subscribe_without_sync(sns_container, mobile)
     subscribes = 0
 
     def becomes(_: int, operation: str) -> Fault | None:
@@ -183,10 +178,9 @@ def test_a_rejected_number_does_not_stop_the_others(sns_container: Container, sn
 
 def test_reconciling_stops_when_time_is_up_and_counts_what_is_left(container: Container) -> None:
     for mobile in (MIRA, NOOR, OMAR):
-        container.subscriptions.request_otp(mobile, "subscribe", CLIENT_IP, container.dispatcher)
-        container.subscriptions.subscribe(mobile, latest_otp(mobile), CLIENT_IP, RecordingDispatcher())
-    seen: list[int] = []
-    assert container.topic_sync.reconcile(lambda: len(seen) == 2, seen.append) == ReconcileResult(subscribed=2, left=1)
+        subscribe_without_sync(container, mobile)
+    done: list[int] = []
+    assert container.topic_sync.reconcile(lambda: len(done) == 2, done.append) == ReconcileResult(subscribed=2, left=1)
     assert container.topic_sync.reconcile() == ReconcileResult(subscribed=1)
 
 
@@ -231,21 +225,16 @@ def test_an_expired_lease_is_acquired_by_another_process(container: Container, c
 
 
 def test_unsubscribing_during_the_sync_removes_the_subscription(sns_container: Container, sns_calls: SnsCalls) -> None:
-    """Noor leaves in the moment between SNS's taking the number and our knowing of it."""
-    dispatcher = RecordingDispatcher()
-    sns_container.subscriptions.request_otp(NOOR, "subscribe", CLIENT_IP, sns_container.dispatcher)
-    sns_container.subscriptions.subscribe(NOOR, sent_to(NOOR)[-1][:6], CLIENT_IP, dispatcher)
-    assert isinstance(sns_container.gateway, QuoteSubscription)
-    subscribed = sns_container.gateway.subscribe
+    subscriber_id, subscribe_ = subscribe_without_sync(sns_container), sns_container.gateway.subscribe
 
-    def and_leaves(mobile: str) -> str:
-        arn = subscribed(mobile)
+    def subscribe_and_unsubscribe(mobile: str) -> str:
+        arn = subscribe_(mobile)
         run_in_thread(sns_container.subscriptions.unsubscribe, mobile, CLIENT_IP, sns_container.dispatcher)
         return arn
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sns_container.gateway, "subscribe", and_leaves)
-        assert sns_container.topic_sync.sync(dispatcher.subscribers[0]) == "unsubscribed"
+        patch.setattr(sns_container.gateway, "subscribe", subscribe_and_unsubscribe)
+        assert sns_container.topic_sync.sync(subscriber_id) == "unsubscribed"
     assert subscribed_numbers() == []
     assert Subscriber.get().sync_needed_since is None
 
@@ -255,17 +244,16 @@ def test_unsubscribing_and_subscribing_during_the_sync_keeps_the_subscription(
 ) -> None:
     subscriber_id, subscribe_ = subscribe_without_sync(sns_container), sns_container.gateway.subscribe
 
-    def and_changes_their_mind_twice(mobile: str) -> str:
+    def subscribe_unsubscribe_and_subscribe(mobile: str) -> str:
         arn = subscribe_(mobile)
         patch.undo()
         clock.advance(minutes=1)
         sns_container.subscriptions.unsubscribe(mobile, CLIENT_IP, sns_container.dispatcher)
-        sns_container.subscriptions.request_otp(mobile, "subscribe", CLIENT_IP, sns_container.dispatcher)
-        sns_container.subscriptions.subscribe(mobile, sent_to(mobile)[-1][:6], CLIENT_IP, sns_container.dispatcher)
+        subscribe(sns_container, mobile)
         return arn
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sns_container.gateway, "subscribe", and_changes_their_mind_twice)
+        patch.setattr(sns_container.gateway, "subscribe", subscribe_unsubscribe_and_subscribe)
         assert sns_container.topic_sync.sync(subscriber_id) == "subscribed"
     assert subscribed_numbers() == [MIRA]
     assert Subscriber.get().sync_needed_since is None
@@ -275,10 +263,10 @@ def test_unsubscribing_and_subscribing_during_the_sync_keeps_the_subscription(
 def test_a_process_that_lost_its_lease_leaves_no_unsubscribed_number_on_the_topic(
     sns_container: Container, sns_calls: SnsCalls, clock: FakeClock, fault: Fault | None
 ) -> None:
-    """One stalls before calling SNS; meanwhile Mira leaves, and another settles that."""
+    """The process stalls before it calls SNS; meanwhile Mira unsubscribes, and another process syncs that."""
     subscriber_id, subscribe_ = subscribe_without_sync(sns_container), sns_container.gateway.subscribe
 
-    def stalled(mobile: str) -> str:
+    def subscribe_late(mobile: str) -> str:
         patch.undo()
         clock.advance(minutes=6)
         run_in_thread(sns_container.subscriptions.unsubscribe, mobile, CLIENT_IP, sns_container.dispatcher)
@@ -287,7 +275,7 @@ def test_a_process_that_lost_its_lease_leaves_no_unsubscribed_number_on_the_topi
         return subscribe_(mobile)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sns_container.gateway, "subscribe", stalled)
+        patch.setattr(sns_container.gateway, "subscribe", subscribe_late)
         with suppress(OutcomeUnknown):
             sns_container.topic_sync.sync(subscriber_id)
     sns_calls.becomes = lambda _number, _operation: None
@@ -297,17 +285,17 @@ def test_a_process_that_lost_its_lease_leaves_no_unsubscribed_number_on_the_topi
 
 
 def sync_after_a_stall(sns_container: Container, clock: FakeClock, meanwhile: Callable[[], None]) -> None:
-    """Have somebody stall before putting Mira on the topic until others did what they did."""
+    """Sync Mira by a process that loses its lease before it calls SNS; call `meanwhile` then."""
     subscriber_id, subscribe_ = subscribe_without_sync(sns_container), sns_container.gateway.subscribe
 
-    def stalled(mobile: str) -> str:
+    def subscribe_late(mobile: str) -> str:
         patch.undo()
         clock.advance(minutes=6)
         meanwhile()
         return subscribe_(mobile)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sns_container.gateway, "subscribe", stalled)
+        patch.setattr(sns_container.gateway, "subscribe", subscribe_late)
         with suppress(OutcomeUnknown):
             sns_container.topic_sync.sync(subscriber_id)
 
@@ -316,12 +304,12 @@ def sync_after_a_stall(sns_container: Container, clock: FakeClock, meanwhile: Ca
 def test_a_process_that_lost_its_lease_unsubscribes_a_removed_number(
     sns_container: Container, sns_calls: SnsCalls, clock: FakeClock, fault: Fault | None
 ) -> None:
-    def removed() -> None:
+    def remove() -> None:
         run_in_thread(sns_container.subscriptions.remove, MIRA)
-        failing = iter([fault] * 3)  # as often as boto3 tries
+        failing = iter([fault] * 3)  # for all attempts of boto3
         sns_calls.becomes = lambda _, operation: next(failing, None) if operation == "Subscribe" else None
 
-    sync_after_a_stall(sns_container, clock, removed)
+    sync_after_a_stall(sns_container, clock, remove)
     assert Subscriber.select().count() == 0
     assert subscribed_numbers() == []
 
@@ -329,13 +317,13 @@ def test_a_process_that_lost_its_lease_unsubscribes_a_removed_number(
 def test_a_process_that_lost_its_lease_keeps_a_number_that_was_removed_and_subscribed_again(
     sns_container: Container, clock: FakeClock
 ) -> None:
-    def removed_and_back() -> None:
+    def remove_and_subscribe() -> None:
         run_in_thread(sns_container.subscriptions.remove, MIRA)
-        run_in_thread(subscribe, sns_container, NOOR)  # who may get the row's id
+        run_in_thread(subscribe, sns_container, NOOR)  # which may get the same row id
         clock.advance(minutes=2)
         run_in_thread(subscribe, sns_container, MIRA)
 
-    sync_after_a_stall(sns_container, clock, removed_and_back)
+    sync_after_a_stall(sns_container, clock, remove_and_subscribe)
     sns_container.topic_sync.reconcile()
     assert subscribed_numbers() == [MIRA, NOOR]
     assert not Subscriber.select().where(Subscriber.sync_needed_since.is_null(is_null=False)).exists()
@@ -344,30 +332,30 @@ def test_a_process_that_lost_its_lease_keeps_a_number_that_was_removed_and_subsc
 def test_a_process_with_the_lease_syncs_again_after_a_call_of_the_one_that_lost_it(
     sns_container: Container, clock: FakeClock
 ) -> None:
-    """Another is at taking Mira off while the one who stalled puts her on."""
+    """The process that lost its lease subscribes Mira while the one that has it unsubscribes her."""
     subscriber_id, subscribe_, unsubscribe_ = (
         subscribe_without_sync(sns_container),
         sns_container.gateway.subscribe,
         sns_container.gateway.unsubscribe,
     )
-    has_unsubscribed, go_on = Event(), Event()
+    has_unsubscribed, may_finish = Event(), Event()
 
     def unsubscribe_and_wait(arn: str) -> None:
         unsubscribe_(arn)
         has_unsubscribed.set()
-        assert go_on.wait(10)
+        assert may_finish.wait(10)
 
-    def leave() -> None:
+    def unsubscribe() -> None:
         with database.connection_context():
             sns_container.subscriptions.unsubscribe(MIRA, CLIENT_IP, sns_container.dispatcher)
 
-    leaving = Thread(target=leave)
+    unsubscribing = Thread(target=unsubscribe)
 
-    def stalled(mobile: str) -> str:
+    def subscribe_late(mobile: str) -> str:
         patch.undo()
         clock.advance(minutes=6)
         waiting.setattr(sns_container.gateway, "unsubscribe", unsubscribe_and_wait)
-        leaving.start()
+        unsubscribing.start()
         assert has_unsubscribed.wait(10)
         arn = subscribe_(mobile)
         clock.advance(seconds=1)
@@ -375,11 +363,11 @@ def test_a_process_with_the_lease_syncs_again_after_a_call_of_the_one_that_lost_
 
     with pytest.MonkeyPatch.context() as waiting:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sns_container.gateway, "subscribe", stalled)
+            patch.setattr(sns_container.gateway, "subscribe", subscribe_late)
             sns_container.topic_sync.sync(subscriber_id)
         waiting.undo()
-        go_on.set()
-        leaving.join()
+        may_finish.set()
+        unsubscribing.join()
     assert subscribed_numbers() == []
     assert Subscriber.get().sync_needed_since is None
 
@@ -401,25 +389,21 @@ def test_the_arn_of_an_earlier_subscription_is_not_used(sns_container: Container
 def test_a_number_that_unsubscribes_before_its_first_sync_costs_no_call(
     sns_container: Container, sns_calls: SnsCalls
 ) -> None:
-    dispatcher = RecordingDispatcher()
-    sns_container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, sns_container.dispatcher)
-    sns_container.subscriptions.subscribe(MIRA, sent_to(MIRA)[-1][:6], CLIENT_IP, dispatcher)
-    sns_container.subscriptions.unsubscribe(MIRA, CLIENT_IP, dispatcher)
+    subscribe_without_sync(sns_container)
+    sns_container.subscriptions.unsubscribe(MIRA, CLIENT_IP, RecordingDispatcher())
     sns_calls.made.clear()
     sns_calls.becomes = lambda _, operation: None if operation.startswith("List") else "error 500"
     assert sns_container.topic_sync.reconcile() == ReconcileResult(unsubscribed=1)
-    assert sns_calls.made == ["ListPhoneNumbersOptedOut"], "nobody asks for the ARN of what was never there"
+    assert sns_calls.made == ["ListPhoneNumbersOptedOut"], "no call for the ARN of a subscription that never existed"
 
 
 def unsubscribe_after_a_lost_response(sns_container: Container, sns_calls: SnsCalls) -> None:
-    """Have Mira put on the topic without our knowing, and leave."""
-    dispatcher = RecordingDispatcher()
-    sns_container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, sns_container.dispatcher)
-    sns_container.subscriptions.subscribe(MIRA, sent_to(MIRA)[-1][:6], CLIENT_IP, dispatcher)
+    """Subscribe Mira, but lose the response with the ARN; then unsubscribe her without a sync."""
+    subscriber_id = subscribe_without_sync(sns_container)
     sns_calls.becomes = lambda _, operation: "answer lost" if operation == "Subscribe" else None
     with pytest.raises(OutcomeUnknown):
-        sns_container.topic_sync.sync(dispatcher.subscribers[0])
-    sns_container.subscriptions.unsubscribe(MIRA, CLIENT_IP, dispatcher)
+        sns_container.topic_sync.sync(subscriber_id)
+    sns_container.subscriptions.unsubscribe(MIRA, CLIENT_IP, RecordingDispatcher())
     assert subscribed_numbers() == [MIRA]
 
 
@@ -456,7 +440,7 @@ def test_reconciling_everyone_fills_a_lost_topic_without_new_confirmations(sns_c
     assert sns_container.topic_sync.reconcile() == ReconcileResult()
     assert sns_container.topic_sync.reconcile(everyone=True) == ReconcileResult(subscribed=2)
     assert subscribed_numbers() == [MIRA, NOOR]
-    assert len(sent_to(MIRA)) == 2, "the code and the confirmation of then"
+    assert len(sent_to(MIRA)) == 2, "the OTP and the first confirmation"
 
 
 def test_reconciling_everyone_moves_console_subscribers_to_sns(container: Container, sns_container: Container) -> None:
