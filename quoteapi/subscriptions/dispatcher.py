@@ -33,7 +33,7 @@ class InlineDispatcher:
 
 
 class ThreadPoolDispatcher:
-    """Runs work in threads: no client waits for SNS, or can tell from the time it takes what was done."""
+    """Runs work in threads: a response neither waits for SNS nor shows by its time what SNS did."""
 
     def __init__(self, send_otp: Callable[[str], object], sync: Callable[[int], object]) -> None:
         self._executor = ThreadPoolExecutor(MAX_THREADS)

@@ -11,7 +11,7 @@ _GROUP_AND_OTHERS = 0o077
 
 
 class HmacDigest:
-    """Computes HMAC-SHA256 digests, which nobody can compute or guess back without the key."""
+    """Computes HMAC-SHA256 digests: without the key, they can be neither computed nor reversed by guessing."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key

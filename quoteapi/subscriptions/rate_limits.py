@@ -23,13 +23,13 @@ USAGE_RETENTION = timedelta(days=400)
 
 @dataclass
 class RateLimits:
-    """The limits of the settings. Methods raise if a limit is reached; `count_` methods also count."""
+    """The limits of the settings. Methods raise if a limit is reached; `count_` and `consume_` methods also count."""
 
     settings: Settings
     digests: HmacDigest
     clock: Clock
 
-    def count_code_to_number(self, mobile: str) -> None:
+    def count_otp_to_number(self, mobile: str) -> None:
         """Count an OTP to a number. Raises `RateLimited`."""
         self._count("codes to number", mobile, self.settings.codes_per_number, "Too many codes for this number.")
 
@@ -56,8 +56,8 @@ class RateLimits:
         if SmsSwitch.select().where(SmsSwitch.name == SMS_SWITCH).exists():
             raise SmsDisabled("SMS are switched off; `quoteapi sms start` switches them on")
 
-    def count_sms(self) -> None:
-        """Count an SMS to one number against the SMS quota of the day. Raises `RateLimited`."""
+    def consume_sms_quota(self) -> None:
+        """Take one SMS from the SMS quota of the day. Raises `RateLimited`."""
         now, quota = self.clock(), self.settings.sms_daily_cap
         counted = SmsUsage.insert(date=now.date(), count=1).on_conflict(
             conflict_target=[SmsUsage.date],
@@ -67,8 +67,8 @@ class RateLimits:
         if quota < 1 or not counted.as_rowcount().execute():
             raise RateLimited("The service has sent as many SMS as it may today.", seconds_until_midnight(now))
 
-    def uncount_sms(self) -> None:
-        """Return an SMS that was not sent to the SMS quota of the day."""
+    def release_sms_quota(self) -> None:
+        """Give back to the SMS quota an SMS that was not sent."""
         today = SmsUsage.date == self.clock().date()
         SmsUsage.update(count=SmsUsage.count - 1).where(today & (SmsUsage.count > 0)).execute()
 

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class SubscriptionService:
-    """What clients and the operator do with subscriptions."""
+    """The use cases of clients and of the operator."""
 
     settings: Settings
     gateway: Gateway
@@ -40,7 +40,7 @@ class SubscriptionService:
     def request_otp(self, mobile: str, purpose: Purpose, client_ip: str, dispatcher: Dispatcher) -> RateLimitStatuses:
         """Send an OTP to a number. Return what the rate limits leave to the client IP.
 
-        A number that is not subscribed gets no OTP to unsubscribe, but the caller sees no difference, so that nobody
+        A number that is not subscribed gets no OTP to unsubscribe, but the caller sees no difference, so that no client
         can find out which numbers are subscribed. Raises `NoSharedState`, `SmsDisabled`, `CountryNotServed`,
         `RateLimited`, `OptedOut`, `OtpNotSent`.
         """
@@ -51,9 +51,9 @@ class SubscriptionService:
         rate_limits = self.limits.count_request_by_client_ip(client_ip).rate_limits
         with database.atomic():
             request_id = self.passwords.request(mobile, purpose, client_ip)
-            self.limits.count_code_to_number(mobile)
+            self.limits.count_otp_to_number(mobile)
             if purpose == "subscribe":  # else `send_otp` counts, which knows whether an SMS is sent
-                self.limits.count_sms()
+                self.limits.consume_sms_quota()
         if purpose == "subscribe" and self._is_opted_out(mobile):
             raise OptedOut(rate_limits=rate_limits)
         try:
@@ -75,9 +75,9 @@ class SubscriptionService:
     def unsubscribe(
         self, mobile: str, client_ip: str, dispatcher: Dispatcher, code: str | None = None
     ) -> RateLimitStatuses:
-        """Unsubscribe a number if it is subscribed, and if its OTP is right if there is a code.
+        """Unsubscribe a number, if it is subscribed; with a `code`, only if that is the OTP.
 
-        Return what the rate limits leave to the client IP; nothing with a code, which does not count if it is right.
+        Return what the rate limits leave to the client IP; nothing with a `code`, as a right OTP does not count.
         Raises `NoSharedState`, `RateLimited`, `OtpRejected`.
         """
         rate_limits: RateLimitStatuses = ()
@@ -94,7 +94,7 @@ class SubscriptionService:
     def send_otp(self, request_id: str) -> str:
         """Generate the OTP of a request and send it, once. Return what was done.
 
-        Raises `GatewayError`; a retry then sends another OTP, except after `OutcomeUnknown`: nobody should get two.
+        Raises `GatewayError`; a retry then sends another OTP, except after `OutcomeUnknown`: a number must not get two.
         """
         try:
             self.limits.check_sms_switch()
@@ -107,7 +107,7 @@ class SubscriptionService:
                 if not Subscriber.select().where(_is_active(otp.mobile)).exists():
                     self.passwords.mark_sent(request_id)
                     return "nobody to send it to"
-                self.limits.count_sms()
+                self.limits.consume_sms_quota()
         except (SmsDisabled, RateLimited) as error:
             return f"not sent: {error}"
         self._send_sms(request_id, otp)

@@ -68,12 +68,9 @@ def count_event(key: str, windows: Windows, now: datetime, policy: str | None = 
 def seconds_to_wait(log: str, windows: Windows, now: datetime) -> int:
     """Return the seconds until every window allows an event; 0 if they do now."""
     now_ms, timestamps = _parse_log(log, windows, now)
-    waits = [
-        timestamps[-window.limit] + window.seconds * 1_000 - now_ms
-        for window in windows
-        if len(timestamps) >= window.limit
-    ]
-    return max(0, ceil(max(waits, default=0) / 1_000))
+    full = [window for window in windows if len(timestamps) >= window.limit]
+    allowed_at = [timestamps[-window.limit] + window.seconds * 1_000 for window in full]
+    return max(0, ceil((max(allowed_at, default=now_ms) - now_ms) / 1_000))
 
 
 def add_timestamp(log: str, windows: Windows, now: datetime) -> str:

@@ -137,12 +137,12 @@ class TopicSync:
         text = confirmation_text(self.settings.unsubscribe_url)
         try:
             self.limits.check_sms_switch()
-            self.limits.count_sms()
+            self.limits.consume_sms_quota()
             self.gateway.send_sms(row.mobile, text.message, "confirmation")
         except (NumberRejected, OutcomeUnknown, SmsDisabled, RateLimited) as error:
             log.warning("No confirmation SMS to %s: %s", mask_number(row.mobile), str(error) or type(error).__name__)
         except GatewayError:
-            self.limits.uncount_sms()
+            self.limits.release_sms_quota()
             Subscriber.update(confirmation_sent_at=None).where(Subscriber.id == row.id).execute()
             raise
 

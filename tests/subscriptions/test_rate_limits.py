@@ -25,7 +25,7 @@ def limits_from(clock: FakeClock, **environment: str) -> RateLimits:
 def seconds_to_wait(limits: RateLimits, mobile: str = MIRA) -> int:
     """Count an OTP to a number, and return how many seconds to wait; 0 if it is allowed."""
     try:
-        limits.count_code_to_number(mobile)
+        limits.count_otp_to_number(mobile)
     except RateLimited as error:
         return error.retry_after
     return 0
@@ -85,7 +85,7 @@ def test_a_right_otp_does_not_count_for_the_client_ip(limits: RateLimits) -> Non
 
 
 def test_the_table_has_neither_numbers_nor_client_ips(limits: RateLimits) -> None:
-    limits.count_code_to_number(MIRA)
+    limits.count_otp_to_number(MIRA)
     limits.count_request_by_client_ip("192.0.2.1")
     assert all(len(row.key) == 32 and int(row.key, 16) for row in RateLimitLog.select())
     assert RateLimitLog.select().count() == 2
@@ -93,7 +93,7 @@ def test_the_table_has_neither_numbers_nor_client_ips(limits: RateLimits) -> Non
 
 def test_counting_costs_two_statements(limits: RateLimits) -> None:
     with record_sql() as statements:
-        limits.count_code_to_number(MIRA)
+        limits.count_otp_to_number(MIRA)
     assert len(statements) == 2
     with record_sql() as statements:
         assert limits.count_request_by_client_ip("192.0.2.1").rate_limits == (
@@ -128,13 +128,13 @@ def test_the_sms_quota_is_for_all_numbers_together_and_renews_at_midnight(
 ) -> None:
     limits = limits_from(clock, SMS_DAILY_CAP="3")
     for _ in range(3):
-        limits.count_sms()
+        limits.consume_sms_quota()
     with pytest.raises(RateLimited, match="as many SMS as it may today") as refused:
-        limits.count_sms()
+        limits.consume_sms_quota()
     assert refused.value.retry_after == 12 * 3_600, "it is noon"
     assert SmsUsage.get_by_id(NOON.date()).count == 3
     clock.advance(hours=12)
-    limits.count_sms()
+    limits.consume_sms_quota()
 
 
 def test_the_daily_sms_may_have_as_many_segments_as_the_sms_quota(open_database: None, clock: FakeClock) -> None:
@@ -161,14 +161,14 @@ def test_a_quota_of_zero_switches_sms_off(open_database: None, clock: FakeClock)
     with pytest.raises(SmsDisabled):
         limits.check_sms_switch()
     with pytest.raises(RateLimited):
-        limits.count_sms()
+        limits.consume_sms_quota()
 
 
 def test_logs_older_than_every_window_and_old_counts_are_deleted(limits: RateLimits, clock: FakeClock) -> None:
-    limits.count_code_to_number(MIRA)
-    limits.count_sms()
+    limits.count_otp_to_number(MIRA)
+    limits.consume_sms_quota()
     clock.advance(hours=23)
-    limits.count_code_to_number(NOOR)
+    limits.count_otp_to_number(NOOR)
     clock.advance(hours=2)
     limits.delete_expired()
     assert RateLimitLog.select().count() == 1

@@ -214,7 +214,7 @@ def test_a_subscriber_can_unsubscribe_whatever_countries_are_served(container: C
 
 def test_removing_a_number_deletes_all_its_data(sns_container: Container, clock: FakeClock) -> None:
     subscribe(sns_container)
-    sns_container.rate_limits.count_code_to_number(OMAR)
+    sns_container.rate_limits.count_otp_to_number(OMAR)
     clock.advance(minutes=1)
     sns_container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, sns_container.dispatcher)
     before = RateLimitLog.select().count()

@@ -9,6 +9,8 @@ from falcon.testing import create_environ
 
 from quoteapi.http.client_ip import client_ip
 from quoteapi.settings import read_settings
+from quoteapi.sms.console import ConsoleGateway
+from quoteapi.sms.gateway import GatewayUnavailable
 from quoteapi.storage.models import ConsoleSms, OneTimePassword, SmsSwitch, Subscriber
 from tests.conftest import Serve
 from tests.helpers.clock import FakeClock
@@ -253,6 +255,23 @@ def test_every_otp_request_counts_for_the_client_ip_and_sent_otps_for_the_number
     assert get(base, "/subscribe", mobile="+919028000003").status_code == 200, (
         "the refused request did not count for the number"
     )
+
+
+def test_a_request_that_sends_no_otp_still_says_what_the_client_ip_has_left(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> str:
+        raise GatewayUnavailable("SNS cannot be reached")
+
+    base = serve()
+    monkeypatch.setattr(ConsoleGateway, "send_sms", fail)
+    not_sent = get(base, "/subscribe", mobile=MIRA)
+    assert_problem(not_sent, 503, "SMS not available")
+    assert '"codes";r=9;t=3600' in not_sent.headers["RateLimit"]
+    monkeypatch.setattr(ConsoleGateway, "is_opted_out", lambda *_: True)
+    opted_out = get(base, "/subscribe", mobile=NOOR)
+    assert_problem(opted_out, 409, "Number replied STOP")
+    assert '"codes";r=8;t=3600' in opted_out.headers["RateLimit"]
 
 
 def test_the_sms_quota_holds_for_all_numbers(serve: Serve) -> None:
