@@ -578,7 +578,7 @@ def test_who_replied_stop_is_noted_and_taken_off_the_topic(
     reconciled = quoteapi("reconcile", "--json", **aws_account, SMS_DAILY_CAP="1")
     assert reconciled.returncode == 0
     assert json.loads(reconciled.stdout) == {**NOBODY_RECONCILED, "subscribed": 2, "unsubscribed": 1, "stopped": 1}
-    assert "No confirming SMS to +91••••••0002" in reconciled.stderr
+    assert "No confirmation SMS to +91••••••0002" in reconciled.stderr
     stopped = quoteapi("subscribers", "list", "--state", "stopped").stdout.splitlines()
     assert [line.split()[1] for line in stopped[1:]] == ["+44••••••0600"]
 
