@@ -496,7 +496,7 @@ def test_an_sns_that_does_not_answer_is_not_waited_for(
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("AWS_ENDPOINT_URL_SNS", f"http://127.0.0.1:{silent.getsockname()[1]}")
         assert sns.REPORT_TIMEOUT_SECONDS == 2
-        monkeypatch.setattr(sns, "REPORT_SECONDS", 0.2)
+        monkeypatch.setattr(sns, "REPORT_TIMEOUT_SECONDS", 0.2)
         began = time.perf_counter()
         assert unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT) is True
         assert time.perf_counter() - began < 1.5
@@ -756,7 +756,7 @@ def test_a_reconciliation_that_has_to_be_tried_again_is_reported(
 ) -> None:
     monkeypatch.setattr(Settings, "has_shared_state", property(lambda _: True))
     reconciled = SimpleNamespace(failed=2)
-    monkeypatch.setattr("quoteapi.subscriptions.service.SubscriptionService.reconcile", lambda *_: reconciled)
+    monkeypatch.setattr("quoteapi.subscriptions.topic_sync.TopicSync.reconcile", lambda *_: reconciled)
     with pytest.raises(RedactedError) as failed:
         schedulers.reconcile_subscriptions(SCHEDULED, CONTEXT)
     unhandled_exceptions(failed.value, SCHEDULED, CONTEXT)
