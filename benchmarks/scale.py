@@ -197,7 +197,8 @@ class Bench:
     def someone_who_asked(self) -> tuple[str, str, str]:
         """Answer a number, the code that was sent to it, and an address."""
         mobile, address = self.someone()
-        self.subscriptions.request_otp(mobile, "subscribe", address, InlineDispatcher(self.subscriptions))
+        inline = InlineDispatcher(self.subscriptions.send_otp, self.service.topic_sync.sync)
+        self.subscriptions.request_otp(mobile, "subscribe", address, inline)
         return mobile, self.gateway.said[:6], address
 
     def deliveries(self) -> DailyDelivery:
@@ -298,8 +299,8 @@ def leaving(bench: Bench) -> Callable[[], object]:
 def reconciling(bench: Bench) -> Callable[[], object]:
     """Put a hundred out of step."""
     some = bench.chance.sample(range(1, bench.size + 1), 100)
-    Subscriber.update(unsettled_since=now()).where(Subscriber.id.in_(some)).execute()
-    return bench.subscriptions.reconcile
+    Subscriber.update(sync_needed_since=now()).where(Subscriber.id.in_(some)).execute()
+    return bench.service.topic_sync.reconcile
 
 
 WORDS = vocabulary()[0]

@@ -9,11 +9,12 @@ from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway
 from quoteapi.subscriptions.delivery import DailyDelivery
-from quoteapi.subscriptions.dispatcher import InlineDispatcher, ThreadPoolDispatcher
+from quoteapi.subscriptions.dispatcher import Dispatcher, InlineDispatcher, ThreadPoolDispatcher
 from quoteapi.subscriptions.hmac_digest import HmacDigest, load_hmac_digest
 from quoteapi.subscriptions.otp import OneTimePasswords
 from quoteapi.subscriptions.rate_limits import RateLimits
-from quoteapi.subscriptions.service import Dispatcher, SubscriptionService
+from quoteapi.subscriptions.service import SubscriptionService
+from quoteapi.subscriptions.topic_sync import TopicSync
 
 
 class Container:
@@ -61,9 +62,15 @@ class Container:
 
     @cached_property
     def subscriptions(self) -> SubscriptionService:
-        """Subscribes and unsubscribes phone numbers."""
-        passwords = OneTimePasswords(self._hmac_digest, self.settings.wrong_tries_per_number, self.clock)
-        return SubscriptionService(self.settings, self.gateway, self.rate_limits, passwords, self.clock)
+        """The use cases of subscriptions."""
+        return SubscriptionService(
+            self.settings, self.gateway, self.rate_limits, self._passwords, self.topic_sync, self.clock
+        )
+
+    @cached_property
+    def topic_sync(self) -> TopicSync:
+        """What makes the topic match the database."""
+        return TopicSync(self.settings, self.gateway, self.rate_limits, self._passwords, self.clock)
 
     @cached_property
     def daily_delivery(self) -> DailyDelivery:
@@ -75,9 +82,12 @@ class Container:
         """Runs work as the caller chose; else in threads if it calls AWS, or inline."""
         if self._dispatcher is not None:
             return self._dispatcher
-        if self.settings.gateway == "sns":
-            return ThreadPoolDispatcher(self.subscriptions)
-        return InlineDispatcher(self.subscriptions)
+        make = ThreadPoolDispatcher if self.settings.gateway == "sns" else InlineDispatcher
+        return make(self.subscriptions.send_otp, self.topic_sync.sync)
+
+    @cached_property
+    def _passwords(self) -> OneTimePasswords:
+        return OneTimePasswords(self._hmac_digest, self.settings.wrong_tries_per_number, self.clock)
 
     @cached_property
     def _hmac_digest(self) -> HmacDigest:

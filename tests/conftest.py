@@ -168,7 +168,7 @@ def sns_container(
     with mock_aws():
         container = Whole(read_settings(environment(settings, **SETTINGS)), now=clock)
         container.dispatcher = InlineDispatcher(
-            container.subscriptions
+            container.subscriptions.send_otp, container.topic_sync.sync
         )  # what is handed on is done before a test looks
         yield container
 

@@ -12,8 +12,7 @@ from quoteapi.aws.job_context import job_context, redact_errors
 from quoteapi.observability.request_log import request_id
 from quoteapi.settings import load_settings
 from quoteapi.storage import database
-from quoteapi.subscriptions.rate_limits import SmsDisabled
-from quoteapi.subscriptions.service import NoSharedState
+from quoteapi.subscriptions.errors import NoSharedState, SmsDisabled
 
 MIN_REMAINING_MILLISECONDS = 10_000
 """With less time than this before Lambda's timeout, a run starts no more work."""
@@ -51,7 +50,7 @@ def reconcile_subscriptions(event: object, context: object) -> dict[str, Any]:
     with job_context() as container:
         if not container.settings.has_shared_state:
             return {"message": "nobody can subscribe here"}
-        result = container.subscriptions.reconcile(_is_timeout_near(context))
+        result = container.topic_sync.reconcile(_is_timeout_near(context))
         _log.info("Subscriptions reconciled: %s", result)
         if result.failed:
             raise ReconcileIncomplete(f"{result.failed} failed: {result}")

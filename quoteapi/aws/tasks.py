@@ -33,14 +33,14 @@ def async_send_otp(request: str) -> str:
 def async_subscribe(subscriber_id: int) -> str:
     """Add a subscriber to the topic."""
     with job_context() as container:
-        return container.subscriptions.sync(subscriber_id)
+        return container.topic_sync.sync(subscriber_id)
 
 
 @task
 def async_unsubscribe(subscriber_id: int) -> str:
     """Remove a subscriber from the topic."""
     with job_context() as container:
-        return container.subscriptions.sync(subscriber_id)
+        return container.topic_sync.sync(subscriber_id)
 
 
 @task

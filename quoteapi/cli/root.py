@@ -22,8 +22,7 @@ from quoteapi.settings import SettingsError, load_settings
 from quoteapi.sms.gateway import GatewayError
 from quoteapi.storage import database
 from quoteapi.storage.database_copy import CannotCopy
-from quoteapi.subscriptions.rate_limits import RateLimited, SmsDisabled
-from quoteapi.subscriptions.service import NoSharedState
+from quoteapi.subscriptions.errors import NoSharedState, RateLimited, SmsDisabled
 
 EXIT_FAILED = 1
 EXIT_SETTINGS = 3

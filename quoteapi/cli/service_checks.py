@@ -65,7 +65,7 @@ def _check_database(container: Container) -> Iterator[Check]:
         yield Check("catalogue", "wrong", "no quotes", "Import some: quoteapi quotes import catalogue/quotes.csv")
     _ = container.rate_limits  # reads the secret key, or creates it
     yield Check("secret key", "ok", "set" if container.settings.secret_key else "kept beside the database")
-    overdue = Subscriber.unsettled_since < container.clock() - MAX_SYNC_DELAY
+    overdue = Subscriber.sync_needed_since < container.clock() - MAX_SYNC_DELAY
     if count := Subscriber.select().where(overdue).count():
         to_do = "Run: quoteapi reconcile. It tells whom SNS refuses."
         yield Check("subscribers", "wrong", f"{count} for hours not as they want it on the topic", to_do)
@@ -91,7 +91,7 @@ def _check_sms(container: Container) -> Iterator[Check]:
 def _check_switch(settings: Settings) -> Check:
     switch = SmsSwitch.get_or_none(SmsSwitch.name == SMS_SWITCH)
     if switch is not None:
-        found = f"SMS were switched off at {switch.thrown_at:%Y-%m-%d %H:%M} UTC"
+        found = f"SMS were switched off at {switch.disabled_at:%Y-%m-%d %H:%M} UTC"
         return Check("switch", "wrong", found, "To go on: quoteapi sms start")
     if settings.sms_daily_cap == 0:
         return Check("switch", "wrong", "SMS_DAILY_CAP is 0: no SMS goes out", "Set it to how many may.")
@@ -135,7 +135,7 @@ def _check_sns(container: Container) -> Iterator[Check]:
         yield Check("gateway", "wrong", f"sns in {settings.sns_region}: {error}", to_do)
         return
     yield Check("gateway", "ok", f"sns in {settings.sns_region}, topic {settings.sns_topic}, {people} on it")
-    in_sync = (Subscriber.state == ACTIVE) & Subscriber.unsettled_since.is_null()
+    in_sync = (Subscriber.state == ACTIVE) & Subscriber.sync_needed_since.is_null()
     expected = Subscriber.select().where(in_sync).count()
     if people < expected:
         found = f"SNS has {people} on the topic, the database {expected} who should be"

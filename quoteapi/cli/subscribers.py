@@ -119,7 +119,7 @@ def reconcile(*, everyone: bool, as_json: bool) -> None:
         output.progress_bar("Reconciling", queries.count_out_of_sync()) as bar,
         output.silence_console_gateway(silent=as_json),
     ):
-        result = container.subscriptions.reconcile(progress=bar.update, everyone=everyone)
+        result = container.topic_sync.reconcile(progress=bar.update, everyone=everyone)
     if as_json:
         print_json(result._asdict())
     else:
@@ -133,7 +133,8 @@ def reconcile(*, everyone: bool, as_json: bool) -> None:
 
 def _as_dict(row: Subscriber, *, unmasked: bool) -> dict[str, Any]:
     """Return a subscriber as JSON and CSV have it, with times in ISO 8601."""
-    values = {name: getattr(row, name) for name in _COLUMNS if name != "on_topic"}
+    attributes = {"asked_at": "requested_at", "asked_from": "requested_from"}
+    values = {name: getattr(row, attributes.get(name, name)) for name in _COLUMNS if name != "on_topic"}
     values["mobile"] = row.mobile if unmasked else redaction.mask_number(row.mobile)
     values["on_topic"] = row.subscription_arn is not None
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}

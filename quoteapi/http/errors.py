@@ -15,9 +15,17 @@ from quoteapi.http.subscription_form import NEW_CODE, WHERE_QUOTES_ARE, respond_
 from quoteapi.quotes.errors import FutureDate, QuoteNotFound
 from quoteapi.settings import Settings
 from quoteapi.storage.database import PROGRAMMING_ERRORS
-from quoteapi.subscriptions.otp import NoOtpRequested, OtpExpired, WrongOtp
-from quoteapi.subscriptions.rate_limits import CountryNotServed, RateLimited, SmsDisabled
-from quoteapi.subscriptions.service import NoSharedState, OptedOut, OtpNotSent
+from quoteapi.subscriptions.errors import (
+    CountryNotServed,
+    NoSharedState,
+    OptedOut,
+    OtpExpired,
+    OtpNotSent,
+    OtpRejected,
+    RateLimited,
+    SmsDisabled,
+    WrongOtp,
+)
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_SECONDS = 30
@@ -35,7 +43,7 @@ def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]", setti
     app.add_error_handler(RateLimited, _too_many)
     app.add_error_handler(CountryNotServed, _region_not_served)
     app.add_error_handler(OptedOut, _replied_stop)
-    app.add_error_handler((WrongOtp, OtpExpired, NoOtpRequested), _not_the_code)
+    app.add_error_handler(OtpRejected, _not_the_code)
     app.add_error_handler((NoSharedState, SmsDisabled, OtpNotSent), _no_sms)
     app.add_error_handler((DatabaseError, InterfaceError, sqlite3.Error), _database_away)
     unforeseen = partial(_unforeseen, settings, report)
@@ -75,7 +83,7 @@ def _no_quote_found(req: falcon.Request, resp: falcon.Response, error: QuoteNotF
 
 
 def _too_many(req: falcon.Request, resp: falcon.Response, error: RateLimited, params: object) -> None:
-    set_rate_limit_headers(resp, error.left)
+    set_rate_limit_headers(resp, error.rate_limits)
     minutes = -(-error.retry_after // 60)
     wait = f"{error.retry_after} seconds" if minutes == 1 else f"{minutes} minutes"
     raise falcon.HTTPTooManyRequests(
@@ -88,6 +96,7 @@ def _region_not_served(req: falcon.Request, resp: falcon.Response, error: Countr
 
 
 def _replied_stop(req: falcon.Request, resp: falcon.Response, error: OptedOut, params: object) -> None:
+    set_rate_limit_headers(resp, error.rate_limits)
     raise falcon.HTTPConflict(
         title="Number replied STOP",
         description=(
@@ -98,7 +107,8 @@ def _replied_stop(req: falcon.Request, resp: falcon.Response, error: OptedOut, p
     ) from error
 
 
-def _not_the_code(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
+def _not_the_code(req: falcon.Request, resp: falcon.Response, error: OtpRejected, params: object) -> None:
+    set_rate_limit_headers(resp, error.rate_limits)
     if isinstance(error, WrongOtp):
         tries = f"{error.tries_left} {'try' if error.tries_left == 1 else 'tries'} left"
         locked = "" if error.tries_left else ", and the number is locked for a while"
@@ -119,6 +129,8 @@ def _no_sms(req: falcon.Request, resp: falcon.Response, error: Exception, params
     elif isinstance(error, SmsDisabled):
         detail = "The operator of this service has switched SMS off for now."
     else:
+        assert isinstance(error, OtpNotSent)
+        set_rate_limit_headers(resp, error.rate_limits)
         detail = "The SMS could not be sent just now, or may be late. If none comes, try again in a minute."
         log.error("A code was not sent: %s", error.__cause__)
     raise falcon.HTTPServiceUnavailable(

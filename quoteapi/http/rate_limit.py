@@ -14,7 +14,8 @@ import falcon
 from quoteapi.clock import Clock
 from quoteapi.http.client_ip import client_ip_from_environ
 from quoteapi.settings import RateLimit, Settings
-from quoteapi.subscriptions.rate_limits import RateLimited, RateLimitStatus
+from quoteapi.subscriptions.errors import RateLimited
+from quoteapi.subscriptions.sliding_window import RateLimitStatus
 
 MOST_ADDRESSES = 20_000
 """How many addresses a process remembers: some megabytes. A stranger with more gains little by having all forgotten."""

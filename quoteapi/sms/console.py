@@ -1,4 +1,4 @@
-"""The gateway of a laptop: an SMS is printed in the terminal and kept in an inbox. No account, no cost."""
+"""The console gateway: prints SMS and stores them in an inbox. It needs no account and costs nothing."""
 
 import sys
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _ON_TOPIC = (Subscriber.topic == TOPIC) & (Subscriber.state == ACTIVE)
 
 
 class ConsoleGateway:
-    """Sends SMS to the terminal and the inbox. Whoever is active and was put there is on its topic."""
+    """Sends SMS to the terminal and the inbox. The topic is the active rows of the table of subscribers."""
 
     topic = TOPIC
 
@@ -22,57 +22,57 @@ class ConsoleGateway:
         self._now = now
 
     def send_sms(self, mobile: str, message: str, kind: Kind) -> str:
-        """Print an SMS and keep it. Answer its number in the inbox."""
-        number = ConsoleSms.insert(to=mobile, message=message, kind=kind, sent_at=self._now()).execute()
+        """Print and store an SMS. Return its message id."""
+        row_id = ConsoleSms.insert(to=mobile, message=message, kind=kind, sent_at=self._now()).execute()
         _print(f"SMS to {mobile} ({kind}):", message)
-        return f"console-{number}"
+        return f"console-{row_id}"
 
     def subscribe(self, mobile: str) -> str:
-        """Answer the subscription's ARN; there is no more to it."""
+        """Return a subscription ARN; the row of the subscriber is the subscription."""
         return f"{TOPIC}:{mobile}"
 
     def unsubscribe(self, subscription_arn: str) -> None:
-        """Do nothing, as who has no ARN is not on the topic. Raises `GatewayMisconfigured` for what is on Amazon SNS."""
+        """Do nothing: the row of the subscriber decides. Raises `GatewayMisconfigured` for subscriptions of SNS."""
         if not subscription_arn.startswith(f"{TOPIC}:"):
             raise GatewayMisconfigured(
                 "the number is on a topic of Amazon SNS, and SMS_GATEWAY is console here: set it to sns"
             )
 
     def publish(self, message: str) -> str:
-        """Keep an SMS for everyone on the topic, all or none, and print it once."""
+        """Store an SMS for all numbers on the topic, in one statement, and print it once. Return its message id."""
         now = self._now()
-        mobile, rest = Subscriber.mobile, (Value(message), Value("quote"), ConsoleSms.sent_at.to_value(now))
+        values = Value(message), Value("quote"), ConsoleSms.sent_at.to_value(now)
         columns = [ConsoleSms.to, ConsoleSms.message, ConsoleSms.kind, ConsoleSms.sent_at]
-        kept = ConsoleSms.insert_from(Subscriber.select(mobile, *rest).where(_ON_TOPIC), columns)
-        _print(f"SMS to {kept.as_rowcount().execute()} on the topic (quote):", message)
+        stored = ConsoleSms.insert_from(Subscriber.select(Subscriber.mobile, *values).where(_ON_TOPIC), columns)
+        _print(f"SMS to {stored.as_rowcount().execute()} on the topic (quote):", message)
         return f"console-{now:%Y%m%dT%H%M%S}"
 
     def count_subscriptions(self) -> int:
-        """Answer how many are on the topic."""
+        """Return the number of active subscribers on the topic."""
         return Subscriber.select().where(_ON_TOPIC).count()
 
     def is_opted_out(self, mobile: str) -> bool:
-        """Answer no: an inbox on a laptop cannot reply."""
+        """Return False: the inbox cannot reply STOP."""
         return False
 
     def list_opted_out(self) -> Iterator[list[str]]:
-        """Answer nobody."""
+        """Return no numbers."""
         return iter(())
 
     def opt_in(self, mobile: str) -> None:
-        """Do nothing: nobody was shut out."""
+        """Do nothing: no number is opted out."""
 
 
 def inbox(limit: int) -> list[ConsoleSms]:
-    """Answer the newest SMS, the oldest of them first."""
+    """Return the newest SMS, oldest first."""
     return list(ConsoleSms.select().order_by(ConsoleSms.id.desc()).limit(limit))[::-1]
 
 
 def format_message_box(message: str) -> str:
-    """Answer a message as it is shown in a terminal, set off from what else is said there."""
+    """Return a message with a line at its left, which sets it off in a terminal."""
     return "\n".join(f"  │ {line}" for line in message.splitlines())
 
 
-def _print(head: str, message: str) -> None:
-    sys.stdout.write(f"\n{head}\n{format_message_box(message)}\n\n")
+def _print(heading: str, message: str) -> None:
+    sys.stdout.write(f"\n{heading}\n{format_message_box(message)}\n\n")
     sys.stdout.flush()

@@ -1,53 +1,51 @@
-"""SMS encoding and segments: GSM-7 and UCS-2."""
+"""SMS encodings and segments: GSM-7 and UCS-2 (3GPP TS 23.038 and 23.040)."""
 
 import unicodedata
 from typing import NamedTuple
 
-_BASIC = frozenset(
+_GSM_7 = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
     "abcdefghijklmnopqrstuvwxyzäöñüà"
 )
-_EXTENDED = frozenset("\f^{}\\[~]|€")
-"""Characters of GSM-7 that take the place of two."""
-_PLAINER = str.maketrans(
+_GSM_7_EXTENSION = frozenset("\f^{}\\[~]|€")
+"""Characters that take two septets."""
+_TO_PLAIN_PUNCTUATION = str.maketrans(
     {
-        **dict.fromkeys("‘’‚‛′`´", "'"),
+        **dict.fromkeys("‘’‚‛′`´‹›", "'"),
         **dict.fromkeys("“”„‟″«»", '"'),
-        **dict.fromkeys("‹›", "'"),
-        **dict.fromkeys("‐‑‒–—―−", "-"),
+        **dict.fromkeys("‐‑‒–—―−•·", "-"),
         **dict.fromkeys("\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}\N{HAIR SPACE}\t", " "),
         **dict.fromkeys("\N{SOFT HYPHEN}\N{ZERO WIDTH SPACE}", ""),
         "…": "...",
-        "•": "-",
-        "·": "-",
     }
 )
 
 
 class SmsText(NamedTuple):
-    """A message as it goes out, and the parts that it is sent and billed in."""
+    """The text of an SMS as it is sent, and its number of segments, each of which is billed."""
 
     message: str
     segments: int
 
 
 def encode_sms(message: str) -> SmsText:
-    """Write a message in GSM-7 where no letter would be lost; else leave it as it is, in UCS-2."""
+    """Return the text of an SMS, with plain punctuation if that makes it fit GSM-7; else unchanged, for UCS-2."""
     message = unicodedata.normalize("NFC", message)
-    plainer = message.translate(_PLAINER)
-    if all(character in _BASIC or character in _EXTENDED for character in plainer):
-        units = [2 if character in _EXTENDED else 1 for character in plainer]
-        return SmsText(plainer, _count_segments(units, 160, 153))
-    return SmsText(message, _count_segments([len(character.encode("utf-16-le")) // 2 for character in message], 70, 67))
+    plain = message.translate(_TO_PLAIN_PUNCTUATION)
+    if set(plain) <= _GSM_7 | _GSM_7_EXTENSION:
+        septets = [2 if character in _GSM_7_EXTENSION else 1 for character in plain]
+        return SmsText(plain, _count_segments(septets, 160, 153))
+    code_units = [len(character.encode("utf-16-le")) // 2 for character in message]
+    return SmsText(message, _count_segments(code_units, 70, 67))
 
 
-def _count_segments(units: list[int], alone: int, together: int) -> int:
-    """Answer how many parts characters of so many units each take; none is torn in two."""
-    if sum(units) <= alone:
+def _count_segments(sizes: list[int], single: int, concatenated: int) -> int:
+    """Return the number of segments for characters of these sizes, none of which is split between two."""
+    if sum(sizes) <= single:
         return 1
-    parts, free = 1, together
-    for unit in units:
-        if unit > free:
-            parts, free = parts + 1, together
-        free -= unit
-    return parts
+    segments, free = 1, concatenated
+    for size in sizes:
+        if size > free:
+            segments, free = segments + 1, concatenated
+        free -= size
+    return segments

@@ -1,7 +1,7 @@
-"""The gateway on AWS: Amazon SNS. The only room that knows boto3.
+"""The gateway on AWS: Amazon SNS, the only module that calls it with boto3.
 
-What goes out is attempted once: after a time-out it may have gone out already. The rest is tried up to three times by
-boto3 itself. Errors become those of `sms.py`, without the cause in their chain: it may have the number in its text.
+Sending is attempted once, since an SMS may have gone out before a timeout; boto3 retries everything else. Errors of
+boto3 become those of `gateway.py`, without a cause: its text may have the phone number.
 """
 
 import threading
@@ -12,22 +12,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import boto3
+from botocore import exceptions as boto_errors
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    CredentialRetrievalError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    NoRegionError,
-    ParamValidationError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    ProxyConnectionError,
-    SSOError,
-    TokenRetrievalError,
-)
+from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
 from quoteapi.clock import Clock
@@ -46,81 +33,85 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sns.type_defs import MessageAttributeValueTypeDef
 
-CONNECT_SECONDS = 3
-READ_SECONDS = 5
-REPORT_SECONDS = 2
-"""How long a report waits to be connected, and again for its answer: who was failed waits for it too."""
-ATTEMPTS = 3
-FORBIDDEN = 403
-CLIENT_ERROR = range(400, 500)
+CONNECT_TIMEOUT_SECONDS = 3
+READ_TIMEOUT_SECONDS = 5
+REPORT_TIMEOUT_SECONDS = 2
+"""For an error report, both to connect and to read: the client of the failed request waits for it."""
+MAX_ATTEMPTS = 3
+HTTP_FORBIDDEN = 403
+HTTP_CLIENT_ERRORS = range(400, 500)
 TRANSACTIONAL = frozenset({"code", "confirmation"})
-LATER = frozenset({"Throttled", "Throttling", "ThrottledException", "ThrottlingException", "RequestLimitExceeded"})
-"""Codes of refusals that time mends."""
-GONE = frozenset({"NotFound", "NotFoundException"})
-"""Codes of what somebody deleted."""
-CREDENTIALS = (
-    CredentialRetrievalError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    SSOError,
-    TokenRetrievalError,
+NOT_FOUND = frozenset({"NotFound", "NotFoundException"})
+"""Error codes for a topic or subscription that was deleted."""
+TRANSIENT = NOT_FOUND | {"Throttled", "Throttling", "ThrottledException", "ThrottlingException", "RequestLimitExceeded"}
+"""Error codes after which a later try may succeed; a deleted topic is created again."""
+CREDENTIAL_ERRORS = (
+    boto_errors.CredentialRetrievalError,
+    boto_errors.NoCredentialsError,
+    boto_errors.NoRegionError,
+    boto_errors.PartialCredentialsError,
+    boto_errors.ProfileNotFound,
+    boto_errors.SSOError,
+    boto_errors.TokenRetrievalError,
+)
+CONNECTION_ERRORS = (
+    boto_errors.EndpointConnectionError,
+    boto_errors.ConnectTimeoutError,
+    boto_errors.ProxyConnectionError,
 )
 
 
 class QuoteSubscription:
-    """The topic of the daily SMS, and SMS to single numbers."""
+    """The SNS topic of the daily SMS, and SMS to single numbers. Implements `Gateway`."""
 
     def __init__(self, settings: Settings, now: Clock) -> None:
-        """Prepare; nothing is called, and no client made, before the first use."""
+        """Create no client and call nothing before the first use."""
         self.topic = f"{settings.sns_region}:{settings.sns_topic}"
         self._settings = settings
         self._now = now
         self._lock = threading.RLock()
         self._topic_arn: str | None = None
 
-    # ---- the gateway, as `sms.Gateway` has it
-
     def send_sms(self, mobile: str, message: str, kind: Kind) -> str:
-        """Send one SMS, in one attempt. Answer SNS's message id."""
-        attributes = self._attributes(kind)
+        """Send one SMS, in one attempt. Return its SNS message id."""
+        attributes = self._message_attributes(kind)
         with self._translated_errors():
-            sent = self._sending.publish(PhoneNumber=mobile, Message=message, MessageAttributes=attributes)
+            sent = self._sending_client.publish(PhoneNumber=mobile, Message=message, MessageAttributes=attributes)
             return sent["MessageId"]
 
     def subscribe(self, mobile: str) -> str:
-        """Put a number on the topic. Answer the subscription's ARN, the same for a number that is there already."""
+        """Add a number to the topic. Return the subscription ARN, the same if the number is on it already."""
         with self._translated_errors():
-            subscribed = self._client.subscribe(TopicArn=self._topic(), Protocol="sms", Endpoint=mobile)
+            subscribed = self._client.subscribe(TopicArn=self._get_topic_arn(), Protocol="sms", Endpoint=mobile)
             return subscribed["SubscriptionArn"]
 
     def unsubscribe(self, subscription_arn: str) -> None:
-        """Take a subscription off the topic, in one call; one that is gone already will do."""
-        if subscription_arn.startswith("arn:"):  # else it is of the console, and nothing is on SNS
+        """Delete a subscription, in one call, unless it is deleted already."""
+        if subscription_arn.startswith("arn:"):  # else the console gateway made it, and SNS has none
             with self._translated_errors(), suppress(self._client.exceptions.NotFoundException):
                 self._client.unsubscribe(SubscriptionArn=subscription_arn)
 
     def publish(self, message: str) -> str:
-        """Send a quote to everyone on the topic, in one attempt. Answer SNS's message id."""
-        attributes = self._attributes("quote")
+        """Send a quote to the topic, in one attempt. Return its SNS message id."""
+        attributes = self._message_attributes("quote")
         with self._translated_errors():
-            sent = self._sending.publish(TopicArn=self._topic(), Message=message, MessageAttributes=attributes)
+            topic = self._get_topic_arn()
+            sent = self._sending_client.publish(TopicArn=topic, Message=message, MessageAttributes=attributes)
             return sent["MessageId"]
 
     def count_subscriptions(self) -> int:
-        """Answer how many are on the topic, as SNS counts them, some seconds late."""
+        """Return the subscriber count of the topic, which SNS updates with some seconds' delay."""
         with self._translated_errors():
-            found = self._client.get_topic_attributes(TopicArn=self._topic())
-            return int(found["Attributes"]["SubscriptionsConfirmed"])
+            topic = self._client.get_topic_attributes(TopicArn=self._get_topic_arn())
+            return int(topic["Attributes"]["SubscriptionsConfirmed"])
 
     def is_opted_out(self, mobile: str) -> bool:
-        """Whether the number replied STOP to the account; asked once, as somebody waits for the answer."""
+        """Whether the number opted out of SMS of the account; in one attempt, since a client waits."""
         with self._translated_errors():
-            return self._sending.check_if_phone_number_is_opted_out(phoneNumber=mobile)["isOptedOut"]
+            return self._sending_client.check_if_phone_number_is_opted_out(phoneNumber=mobile)["isOptedOut"]
 
     def list_opted_out(self) -> Iterator[list[str]]:
-        """Answer the numbers that replied STOP, a hundred at a time."""
+        """Return the numbers that opted out, in pages of a hundred."""
         token: str | None = ""
         while token is not None:
             with self._translated_errors():
@@ -129,23 +120,21 @@ class QuoteSubscription:
             yield mobiles
 
     def opt_in(self, mobile: str) -> None:
-        """Take a number off the list of those that replied STOP; AWS does that once in 30 days."""
+        """Opt a number in again, which AWS allows once in 30 days."""
         with self._translated_errors():
             self._client.opt_in_phone_number(phoneNumber=mobile)
 
-    # ---- what the doctor asks
-
     def spend_limit(self) -> str | None:
-        """Answer the account's monthly limit for SMS, in US dollars; None where the account never set one."""
+        """Return the account's monthly SMS spending limit in US dollars; None if none was set."""
         with self._translated_errors():
             found = self._client.get_sms_attributes(attributes=["MonthlySpendLimit"])
             return found["attributes"].get("MonthlySpendLimit")
 
     def spent(self) -> float:
-        """Answer what SMS cost the account this month, in US dollars, as CloudWatch has it."""
+        """Return the account's SMS spending of this month in US dollars, from CloudWatch."""
         now = self._now()
         with self._translated_errors():
-            found = self._metrics.get_metric_statistics(
+            found = self._cloudwatch.get_metric_statistics(
                 Namespace="AWS/SNS",
                 MetricName="SMSMonthToDateSpentUSD",
                 StartTime=now - timedelta(days=1),
@@ -156,109 +145,100 @@ class QuoteSubscription:
             return max((point["Maximum"] for point in found["Datapoints"]), default=0.0)
 
     def is_in_sandbox(self) -> bool:
-        """Whether the account may only send to numbers that it verified."""
+        """Whether the account is in the SMS sandbox, and can send only to verified numbers."""
         with self._translated_errors():
             return self._client.get_sms_sandbox_account_status()["IsInSandbox"]
 
-    # ---- how it is called
-
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
-        """Turn what boto3 raises, and what comes of an answer without its fields, into the errors of `sms.py`."""
+        """Raise errors of boto3, and those of reading an unexpected response, as `GatewayError`."""
         try:
             yield
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") in GONE:
-                self._topic_arn = None  # somebody deleted the topic: the next call makes it anew
-            raise _refusal(error) from None
-        except ParamValidationError:
+            if error.response.get("Error", {}).get("Code") in NOT_FOUND:
+                self._topic_arn = None  # the topic was deleted: the next call creates it
+            raise _gateway_error(error) from None
+        except boto_errors.ParamValidationError:
             raise NumberRejected("boto3 will not send such a request to SNS") from None
-        except CREDENTIALS as error:
+        except CREDENTIAL_ERRORS as error:
             raise GatewayMisconfigured(f"no usable AWS credentials were found ({type(error).__name__})") from None
-        except (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError) as error:
+        except CONNECTION_ERRORS as error:
             raise GatewayUnavailable(f"SNS cannot be reached ({type(error).__name__})") from None
-        except (BotoCoreError, ResponseParserError, KeyError, TypeError, ValueError) as error:
+        except (boto_errors.BotoCoreError, ResponseParserError, KeyError, TypeError, ValueError) as error:
             raise OutcomeUnknown(f"no answer from SNS that can be read ({type(error).__name__})") from None
+
+    # Threads may share a client, but must not make clients of one session at the same time.
 
     @cached_property
     def _session(self) -> boto3.Session:
-        return _session_of(self._settings)
-
-    # A session must not make two clients at a time; clients themselves may be shared by threads.
+        return _make_session(self._settings)
 
     @cached_property
     def _client(self) -> "SNSClient":
         with self._lock:
-            return self._session.client("sns", config=client_config(ATTEMPTS))
+            return self._session.client("sns", config=client_config(MAX_ATTEMPTS))
 
     @cached_property
-    def _sending(self) -> "SNSClient":
+    def _sending_client(self) -> "SNSClient":
         with self._lock:
             return self._session.client("sns", config=client_config(1))
 
     @cached_property
-    def _metrics(self) -> "CloudWatchClient":
+    def _cloudwatch(self) -> "CloudWatchClient":
         with self._lock:
-            return self._session.client("cloudwatch", config=client_config(ATTEMPTS))
+            return self._session.client("cloudwatch", config=client_config(MAX_ATTEMPTS))
 
-    def _topic(self) -> str:
-        """Answer the topic's ARN; the topic is made if there is none, and asked for once a process."""
+    def _get_topic_arn(self) -> str:
+        """Return the ARN of the topic, which is created if it does not exist; one call a process."""
         with self._lock:
             if self._topic_arn is None:
                 self._topic_arn = self._client.create_topic(Name=self._settings.sns_topic)["TopicArn"]
             return self._topic_arn
 
-    def _attributes(self, kind: Kind) -> "dict[str, MessageAttributeValueTypeDef]":
+    def _message_attributes(self, kind: Kind) -> "dict[str, MessageAttributeValueTypeDef]":
         settings = self._settings
-        values = {
-            "AWS.SNS.SMS.SMSType": "Transactional" if kind in TRANSACTIONAL else "Promotional",
-            "AWS.SNS.SMS.SenderID": settings.sms_sender_id,
-            "AWS.MM.SMS.EntityId": settings.sms_entity_id,
-            "AWS.MM.SMS.TemplateId": dict(settings.sms_template_ids).get(kind),
+        attributes = [
+            ("AWS.SNS.SMS.SMSType", "String", "Transactional" if kind in TRANSACTIONAL else "Promotional"),
+            ("AWS.SNS.SMS.SenderID", "String", settings.sms_sender_id),
+            ("AWS.SNS.SMS.MaxPrice", "Number", settings.sms_max_price),
+            ("AWS.MM.SMS.EntityId", "String", settings.sms_entity_id),
+            ("AWS.MM.SMS.TemplateId", "String", dict(settings.sms_template_ids).get(kind)),
+        ]
+        return {
+            name: {"DataType": type_, "StringValue": value} for name, type_, value in attributes if value is not None
         }
-        attributes: dict[str, MessageAttributeValueTypeDef] = {
-            name: {"DataType": "String", "StringValue": value} for name, value in values.items() if value is not None
-        }
-        if settings.sms_max_price is not None:
-            attributes["AWS.SNS.SMS.MaxPrice"] = {"DataType": "Number", "StringValue": settings.sms_max_price}
-        return attributes
 
 
 def publish_report(settings: Settings, topic: str, subject: str, message: str) -> None:
-    """Publish to a topic, which is made if there is none, in one attempt. Raises `sms.GatewayError` or boto3's own."""
-    client = _session_of(settings).client("sns", config=client_config(1, REPORT_SECONDS, REPORT_SECONDS))
+    """Publish to a topic, which is created if it does not exist. Raises `GatewayError` or an error of boto3."""
+    config = client_config(1, REPORT_TIMEOUT_SECONDS, REPORT_TIMEOUT_SECONDS)
+    client = _make_session(settings).client("sns", config=config)
     try:
         arn = client.create_topic(Name=topic)["TopicArn"]
         client.publish(TopicArn=arn, Subject=subject, Message=message)
     except ClientError as error:
-        raise _refusal(error) from None
+        raise _gateway_error(error) from None
 
 
-def _session_of(settings: Settings) -> boto3.Session:
-    return boto3.Session(
-        aws_access_key_id=settings.aws_access_key_id,
-        aws_secret_access_key=settings.aws_secret_access_key,
-        region_name=settings.sns_region,
-    )
+def _make_session(settings: Settings) -> boto3.Session:
+    return boto3.Session(settings.aws_access_key_id, settings.aws_secret_access_key, region_name=settings.sns_region)
 
 
-def client_config(attempts: int, connect: int = CONNECT_SECONDS, read: int = READ_SECONDS) -> Config:
-    """Have a client of AWS give up after so many attempts, and seconds."""
+def client_config(attempts: int, connect: int = CONNECT_TIMEOUT_SECONDS, read: int = READ_TIMEOUT_SECONDS) -> Config:
+    """Return a client configuration with a number of attempts, and timeouts in seconds."""
     return Config(
-        connect_timeout=connect,
-        read_timeout=read,
-        retries={"total_max_attempts": attempts, "mode": "standard"},
+        connect_timeout=connect, read_timeout=read, retries={"total_max_attempts": attempts, "mode": "standard"}
     )
 
 
-def _refusal(error: ClientError) -> GatewayError:
-    """Say whether trying again can help: SNS answered, but not with success."""
+def _gateway_error(error: ClientError) -> GatewayError:
+    """Return the error for an error response of SNS, by whether another try can succeed."""
     code = error.response.get("Error", {}).get("Code", "without a code")
-    meta = error.response.get("ResponseMetadata", {})
-    status = meta.get("HTTPStatusCode", 0)
-    said = f"SNS answered {status} {code} to {error.operation_name} (request {meta.get('RequestId', 'unknown')})"
-    if code in LATER or code in GONE:
-        return GatewayUnavailable(said)
-    if status == FORBIDDEN:
-        return GatewayMisconfigured(said)
-    return NumberRejected(said) if status in CLIENT_ERROR else OutcomeUnknown(said)
+    metadata = error.response.get("ResponseMetadata", {})
+    status, request_id = metadata.get("HTTPStatusCode", 0), metadata.get("RequestId", "unknown")
+    message = f"SNS answered {status} {code} to {error.operation_name} (request {request_id})"
+    if code in TRANSIENT:
+        return GatewayUnavailable(message)
+    if status == HTTP_FORBIDDEN:
+        return GatewayMisconfigured(message)
+    return NumberRejected(message) if status in HTTP_CLIENT_ERRORS else OutcomeUnknown(message)

@@ -1,4 +1,4 @@
-"""What the service stores, as peewee models. The rules that must hold are unique indexes here."""
+"""The tables as peewee models. Uniqueness rules are unique indexes here."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,84 +22,88 @@ from peewee import (
 
 
 class DatabaseBinding(DatabaseProxy):
-    """The database that the models are bound to; for a while, and for one thread, that may be another."""
+    """The database that the models are bound to; one thread may override it for a while."""
 
-    __setattr__ = object.__setattr__  # type: ignore[assignment] # peewee's own lets nothing be added
+    __setattr__ = object.__setattr__  # type: ignore[assignment] # peewee's own allows no new attributes
 
     def __init__(self) -> None:
-        self._for_now: ContextVar[Database | None] = ContextVar("for_now", default=None)
-        self._working: Database | None = None
+        self._override: ContextVar[Database | None] = ContextVar("database_override", default=None)
+        self._bound: Database | None = None
         self.name: str | None = None
-        """What it is, so that nobody binds it twice."""
+        """The name of the bound database, which tells whether it is bound already."""
         super().__init__()
 
     @property
     def obj(self) -> Database:
-        """The database itself."""
-        return self._for_now.get() or self._working  # type: ignore[return-value]
+        """The database that this thread uses."""
+        return self._override.get() or self._bound  # type: ignore[return-value]
 
     @obj.setter
     def obj(self, opened: Database | None) -> None:
-        self._working = opened
+        self._bound = opened
 
     def bind(self, name: str, opened: Database) -> None:
-        """Bind the models, for all threads."""
+        """Bind the models to a database, for all threads."""
         self.initialize(opened)
         self.name = name
 
     @contextmanager
     def override(self, opened: Database) -> Iterator[None]:
-        """Have this thread use another database."""
-        token = self._for_now.set(opened)
+        """Use another database in this thread."""
+        token = self._override.set(opened)
         try:
             yield
         finally:
-            self._for_now.reset(token)
+            self._override.reset(token)
 
 
 database = DatabaseBinding()
-ACTIVE, UNSUBSCRIBED, STOPPED = "active", "unsubscribed", "stopped"
+ACTIVE, UNSUBSCRIBED, OPTED_OUT = "active", "unsubscribed", "stopped"
 """The states of a subscriber."""
 
 
 class UtcDateTimeField(DateTimeField):
-    """A moment: aware, in UTC, on both sides; stored without its zone, which every database can compare."""
+    """An aware datetime in UTC, stored as a naive one, which every database can compare."""
 
     def db_value(self, value: datetime | None) -> datetime | None:
-        """Turn an aware moment into a naive one in UTC."""
+        """Convert an aware datetime to a naive one in UTC."""
         return value.astimezone(UTC).replace(tzinfo=None) if value is not None else None
 
     def python_value(self, value: str | datetime | None) -> datetime | None:
-        """Turn what is stored into an aware moment in UTC."""
-        moment: datetime | None = super().python_value(value)  # type: ignore[no-untyped-call]
-        return moment.replace(tzinfo=UTC) if moment is not None else None
+        """Convert a stored value to an aware datetime in UTC."""
+        naive: datetime | None = super().python_value(value)  # type: ignore[no-untyped-call]
+        return naive.replace(tzinfo=UTC) if naive is not None else None
 
 
-class Quote(Model):
-    """A quote. Its `id` is its place in the catalogue: 1 for the first, and so on."""
+class _BoundModel(Model):
+    class Meta:
+        database = database
+
+
+class Quote(_BoundModel):
+    """A quote. Its `id` is its position in the catalogue, from 1."""
 
     id = IntegerField(primary_key=True)
-    """Given where it is stored, without gaps, which no sequence of a database promises."""
+    """Assigned by the application without gaps, which no database sequence guarantees."""
     quote = TextField()
     author = CharField()
     category = CharField()
     source = CharField(default="")
-    """The work and its year, or the speech and its date; empty where it is not known."""
+    """The work and its year, or the speech and its date; empty if unknown."""
     created_at = UtcDateTimeField()
 
     fingerprint = CharField(32, unique=True)
-    """Digest of text and author; the same text by the same author is stored once."""
+    """Digest of text and author: the same text by the same author is stored once."""
     shuffle = BigIntegerField(index=True)
-    """A number made of the fingerprint, from 0 to 2**63 - 1: its order is no order at all."""
+    """A number from 0 to 2**63 - 1 derived from the fingerprint: sorting by it gives a random order."""
     length = IntegerField()
-    """Characters of `quote`."""
+    """Characters in `quote`."""
     author_key = TextField()
     category_key = TextField()
     words = TextField()
-    """What it is found by, as `search.search_tokens` says."""
+    """The search tokens of the quote, from `full_text_search.search_tokens`."""
 
     class Meta:
-        database = database
         indexes = (
             (("author_key", "shuffle"), False),
             (("category_key", "shuffle"), False),
@@ -107,156 +111,139 @@ class Quote(Model):
         )
 
 
-class _Counted(Model):
+class _QuoteCount(_BoundModel):
     key = TextField(primary_key=True)
     name = CharField()
     quotes = IntegerField()
 
-    class Meta:
-        database = database
+
+class Author(_QuoteCount):
+    """The number of quotes of an author."""
 
 
-class Author(_Counted):
-    """How many quotes an author has."""
+class Category(_QuoteCount):
+    """The number of quotes in a category."""
 
 
-class Category(_Counted):
-    """How many quotes a category has."""
-
-
-class DailyQuote(Model):
-    """The quote of a date: one a date, the first writer wins and everyone reads again."""
+class DailyQuote(_BoundModel):
+    """The quote of a date. The first writer wins, and the others read what it wrote."""
 
     date = DateField(primary_key=True)
     quote = ForeignKeyField(Quote)
 
-    class Meta:
-        database = database
 
-
-class Subscriber(Model):
-    """Somebody who confirmed their number: one row a number, kept when they leave, as the proof of what they wanted."""
+class Subscriber(_BoundModel):
+    """A confirmed phone number and its consent: one row a number, kept after it unsubscribes as proof of consent."""
 
     id = AutoField()
     mobile = CharField(16, unique=True)
     """E.164."""
     state = CharField(16)
-    """`ACTIVE`, `UNSUBSCRIBED`, or `STOPPED` by a reply to an SMS."""
-    asked_at = UtcDateTimeField()
-    asked_from = CharField(45)
+    """`ACTIVE`, `UNSUBSCRIBED`, or `OPTED_OUT` by a STOP reply."""
+    requested_at = UtcDateTimeField(column_name="asked_at")
+    requested_from = CharField(45, column_name="asked_from")
+    """The client IP of the request for the OTP."""
     confirmed_at = UtcDateTimeField()
     confirmed_from = CharField(45)
-    """The client's address."""
+    """The client IP of the request that had the OTP."""
     ended_at = UtcDateTimeField(null=True)
 
     topic = TextField(null=True)
-    """Where the number was put, as `sms.Gateway.topic` says; null where nobody knows of such a place."""
+    """The topic (`Gateway.topic`) that the number was or may have been added to; null if it is on none."""
     subscription_arn = TextField(null=True)
-    """On the topic; null as well."""
-    welcomed_at = UtcDateTimeField(null=True)
-    """When the confirming SMS was about to go out."""
-    unsettled_since = UtcDateTimeField(null=True)
-    """Since when the topic may not agree with `state`; null where it does."""
-    settling_since = UtcDateTimeField(null=True)
-    """Since when somebody is at making it agree."""
+    """The subscription to the topic; null if there is none or its ARN is not known."""
+    confirmation_sent_at = UtcDateTimeField(null=True, column_name="welcomed_at")
+    """Set before the confirmation SMS is sent, so that it is sent once."""
+    sync_needed_since = UtcDateTimeField(null=True, column_name="unsettled_since")
+    """Since when the topic may differ from `state`; null if it is in sync."""
+    lease_acquired_at = UtcDateTimeField(null=True, column_name="settling_since")
+    """When a process acquired the lease to sync this row; null if none holds it."""
 
     class Meta:
-        database = database
         indexes = ((("state", "topic"), False),)
 
 
-_unsettled = Subscriber.unsettled_since.is_null(is_null=False)
+_out_of_sync = Subscriber.sync_needed_since.is_null(is_null=False)
+Subscriber.add_index(Subscriber.index(Subscriber.id, name="subscriber_unsettled", where=_out_of_sync))
 
 
-Subscriber.add_index(Subscriber.index(Subscriber.id, name="subscriber_unsettled", where=_unsettled))
-
-
-class OneTimePassword(Model):
-    """A code that was asked for: one live code a number."""
+class OneTimePassword(_BoundModel):
+    """A requested OTP. A number has at most one."""
 
     mobile = CharField(16, primary_key=True)
     purpose = CharField(16)
     """`subscribe` or `unsubscribe`."""
-    request = CharField(32, unique=True)
-    """What a task is told instead of the number."""
+    request_id = CharField(32, unique=True, column_name="request")
+    """Names the request in task payloads, which must not have the number."""
     digest = CharField(32, null=True)
-    """Null before the code is made and after it was used."""
+    """HMAC of the OTP; null until the OTP is generated and after it was used."""
     expires_at = UtcDateTimeField(null=True)
     tries_left = IntegerField()
-    tried_at = UtcDateTimeField(null=True)
-    asked_at = UtcDateTimeField(index=True)
-    asked_from = CharField(45)
+    last_wrong_try_at = UtcDateTimeField(null=True, column_name="tried_at")
+    requested_at = UtcDateTimeField(index=True, column_name="asked_at")
+    requested_from = CharField(45, column_name="asked_from")
+    """The client IP of the request."""
     claimed_at = UtcDateTimeField(null=True)
-    """When somebody began to send it."""
+    """When a process claimed the right to send it."""
     sent_at = UtcDateTimeField(null=True)
 
-    class Meta:
-        database = database
 
-
-class RateLimitLog(Model):
-    """When tokens of a limit were taken; each comes back a while later."""
+class RateLimitLog(_BoundModel):
+    """The sliding-window log of one key of a rate limit."""
 
     key = CharField(32, primary_key=True)
-    """A keyed digest."""
-    taken = TextField()
-    """Milliseconds since 1970, the oldest first, with spaces between."""
+    """HMAC of the limit's name and a number or client IP."""
+    timestamps = TextField(column_name="taken")
+    """Unix times of recent events in milliseconds, oldest first, separated by spaces."""
     updated_at = UtcDateTimeField(index=True)
 
     class Meta:
-        database = database
         table_name = "tokenbucket"
 
 
-class SmsUsage(Model):
-    """How many SMS went out on a date, the quote of the day aside."""
+class SmsUsage(_BoundModel):
+    """SMS sent to single numbers (OTPs and confirmations) on a date."""
 
     date = DateField(primary_key=True)
     count = IntegerField()
 
     class Meta:
-        database = database
         table_name = "smscount"
 
 
-class SmsSwitch(Model):
-    """A switch that the operator threw; none is there while it is not."""
+class SmsSwitch(_BoundModel):
+    """The operator's emergency stop: a row exists while SMS are switched off."""
 
     name = CharField(16, primary_key=True)
-    thrown_at = UtcDateTimeField()
+    disabled_at = UtcDateTimeField(column_name="thrown_at")
 
     class Meta:
-        database = database
         table_name = "switch"
 
 
-class Delivery(Model):
-    """The SMS of a date to a topic: claimed before it is sent, so that nobody gets it twice."""
+class Delivery(_BoundModel):
+    """The daily SMS of a date to a topic, claimed before it is sent, so that it is sent once."""
 
     date = DateField()
     topic = TextField()
     claimed_at = UtcDateTimeField()
     sending_at = UtcDateTimeField(null=True)
-    """When the gateway was about to be called: from then on it may have gone out."""
+    """Set just before the gateway is called: from then on, the SMS may have gone out."""
     sent_at = UtcDateTimeField(null=True)
     message_id = TextField(null=True)
 
     class Meta:
-        database = database
         primary_key = CompositeKey("date", "topic")
 
 
-class ConsoleSms(Model):
-    """An SMS in the inbox of a laptop."""
+class ConsoleSms(_BoundModel):
+    """An SMS in the inbox of the console gateway."""
 
     id = AutoField()
     to = CharField(16, index=True)
     message = TextField()
     kind = CharField(16)
     sent_at = UtcDateTimeField()
-
-    class Meta:
-        database = database
 
 
 MODELS = (
@@ -272,4 +259,4 @@ MODELS = (
     Delivery,
     ConsoleSms,
 )
-"""All of them, so that each comes after what it refers to."""
+"""All models, each after those that it refers to."""

@@ -1,1 +1,1 @@
-"""The domain of subscriptions: who gets the daily SMS."""
+"""Subscriptions to the daily SMS."""

@@ -1,13 +1,14 @@
-"""Deliveries: the quote of the day to everyone on the topic, once a date, however often it is asked for.
+"""The daily SMS: the quote of the day to all subscribers on the topic, one delivery a date and topic.
 
-A delivery is claimed before it is sent. A claim whose holder died before calling the gateway is taken over after a
-while; once the gateway was being called, the SMS may be out, and nobody sends it again without being told to.
+A delivery is claimed before it is sent. If the claim's holder dies before it calls the gateway, another process takes
+the claim over. From the gateway call on, the SMS may have gone out: it is not sent again unless the operator says so.
 """
 
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-from peewee import DateTimeField, Expression
+from peewee import Expression
 
 from quoteapi.clock import Clock
 from quoteapi.quotes.service import QuoteService
@@ -16,29 +17,27 @@ from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured, Ou
 from quoteapi.sms.messages import daily_text
 from quoteapi.sms.segments import SmsText
 from quoteapi.storage.models import Delivery, Subscriber
+from quoteapi.subscriptions.errors import NoSharedState
 from quoteapi.subscriptions.queries import on_another_topic
 from quoteapi.subscriptions.rate_limits import RateLimits
-from quoteapi.subscriptions.service import NoSharedState
 
 CLAIM_TIMEOUT = timedelta(minutes=2)
-"""After so long, a claim's holder is taken for dead: in time for the tries that Lambda makes after a failed one."""
+"""After this, the holder of a claim counts as dead; short enough for Lambda's retries of the same event."""
 SEND_TIMEOUT = timedelta(seconds=45)
-"""After so long without an answer, nobody will ever know; far longer than the gateway's time-outs."""
+"""After this, a gateway call has no known outcome; far longer than the timeouts of the gateway."""
 
 
 class DeliveryResult(NamedTuple):
-    """What became of the SMS of a date."""
+    """The state of the daily SMS of a date: `sent` if this call sent it; `message` is the state in words."""
 
     date: date
     sent: bool
-    """By this call."""
     message: str
-    """What was done, in words."""
     message_id: str | None = None
 
 
 class DeliveryPreview(NamedTuple):
-    """What would be sent, and to how many; and when it was sent, if it was."""
+    """The daily SMS of a date, its number of recipients, and when it was sent, if it was."""
 
     date: date
     text: SmsText
@@ -46,130 +45,120 @@ class DeliveryPreview(NamedTuple):
     sent_at: datetime | None
 
 
-class DailyDelivery:
-    """Sends the SMS of the day."""
+class _Claim(NamedTuple):
+    """The right to send the daily SMS of a date to a topic."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        quotes: QuoteService,
-        gateway: Gateway,
-        limits: RateLimits,
-        clock: Clock,
-    ) -> None:
-        self._settings = settings
-        self._quotes = quotes
-        self._gateway = gateway
-        self._limits = limits
-        self._clock = clock
+    date: date
+    topic: str
+    claimed_at: datetime
+    maybe_sent_at: datetime | None = None
+    """When an earlier holder called the gateway, with an unknown outcome."""
+
+
+@dataclass
+class DailyDelivery:
+    """Sends the daily SMS."""
+
+    settings: Settings
+    quotes: QuoteService
+    gateway: Gateway
+    limits: RateLimits
+    clock: Clock
 
     def preview(self, day: date | None = None) -> DeliveryPreview:
-        """Answer what would be sent on a date, today if none is named, and to how many.
-
-        Raises `GatewayError`, `quotes.QuoteNotFound`.
-        """
-        day = day or self._clock().date()
-        text = daily_text(self._quotes.quote_of_date(day), self._settings.unsubscribe_url)
-        sent = Delivery.select(Delivery.sent_at).where(_of(day, self._gateway.topic)).scalar()
-        return DeliveryPreview(day, text, self._gateway.count_subscriptions(), sent)
+        """Return the daily SMS of a date (default: today). Raises `GatewayError`, `QuoteNotFound`."""
+        day = day or self.clock().date()
+        text = daily_text(self.quotes.quote_of_date(day), self.settings.unsubscribe_url)
+        sent_at = Delivery.select(Delivery.sent_at).where(_is_of(day, self.gateway.topic)).scalar()
+        return DeliveryPreview(day, text, self.gateway.count_subscriptions(), sent_at)
 
     def publish(self, *, again: bool = False) -> DeliveryResult:
-        """Send the quote that `/daily` answers today to everyone on the topic, unless it was sent or is being sent.
+        """Send the daily SMS of today to the topic, unless it was sent or is being sent.
 
-        With `again`, also where nobody knows whether it went out. Raises `NoSharedState`, `SmsDisabled`, `RateLimited`,
-        `GatewayError`, `quotes.QuoteNotFound`; then it did not go out, unless it is `OutcomeUnknown`.
+        With `again`, send it also if an earlier attempt has an unknown outcome. Raises `NoSharedState`, `SmsDisabled`,
+        `RateLimited`, `GatewayError`, `QuoteNotFound`: then no SMS was sent, except after `OutcomeUnknown`.
         """
-        if not self._settings.has_shared_state:
+        if not self.settings.has_shared_state:
             raise NoSharedState
-        self._limits.check_sms_switch()
-        claim = self._claim(self._clock().date(), again=again)
-        if isinstance(claim, DeliveryResult):
-            return claim
+        self.limits.check_sms_switch()
+        claim = self._claim(self.clock().date(), again=again)
+        return self._deliver(claim) if isinstance(claim, _Claim) else claim
+
+    def _claim(self, day: date, *, again: bool) -> _Claim | DeliveryResult:
+        """Claim the delivery of a date, or return its state if it cannot be claimed. Raises `OutcomeUnknown`."""
+        now, topic = self.clock(), self.gateway.topic
+        if Delivery.insert(date=day, topic=topic, claimed_at=now).on_conflict_ignore().as_rowcount().execute():
+            return _Claim(day, topic, now)
+        claimable = Delivery.sending_at.is_null() & (Delivery.claimed_at <= now - CLAIM_TIMEOUT)
+        if again:
+            claimable |= Delivery.sending_at <= now - SEND_TIMEOUT
+        delivery = _is_of(day, topic)
+        take_over = Delivery.update(claimed_at=now).where(delivery & Delivery.sent_at.is_null() & claimable)
+        for row in take_over.returning(Delivery).execute():
+            return _Claim(day, topic, now, row.sending_at)
+        return _state(day, Delivery.get_or_none(delivery), now)
+
+    def _deliver(self, claim: _Claim) -> DeliveryResult:
+        """Send the SMS of a claimed delivery. Release the claim if it was certainly not sent."""
         try:
-            _need_one_topic(self._gateway.topic)
-            draft = self.preview(claim.date)  # and not of the present date: midnight may have passed
-            self._limits.check_daily_sms_quota(draft.recipients, draft.text.segments)
+            _require_single_topic(self.gateway.topic)
+            preview = self.preview(claim.date)  # not of today: midnight may have passed
+            self.limits.check_daily_sms_quota(preview.recipients, preview.text.segments)
         except Exception:
-            _give_up(claim)
+            _release(claim)
             raise
-        if not _note(claim, _same(Delivery.sending_at, claim.doubt), sending_at=self._clock()):
+        if not _update(claim, Delivery.sending_at == claim.maybe_sent_at, sending_at=self.clock()):
             return DeliveryResult(claim.date, sent=False, message="somebody else took over")
         try:
-            message_id = self._gateway.publish(draft.text.message)
+            message_id = self.gateway.publish(preview.text.message)
         except OutcomeUnknown:
             raise
         except GatewayError:
-            _give_up(claim)
+            _release(claim)
             raise
-        _note(claim, sent_at=self._clock(), message_id=message_id)
-        return DeliveryResult(claim.date, sent=True, message=f"sent to {draft.recipients}", message_id=message_id)
-
-    def _claim(self, day: date, *, again: bool) -> "_Claim | DeliveryResult":
-        """Claim the delivery of a date, or answer what became of it. Raises `OutcomeUnknown`."""
-        now, topic = self._clock(), self._gateway.topic
-        claim = _Claim(day, topic, now, None)
-        if Delivery.insert(date=day, topic=topic, claimed_at=now).on_conflict_ignore().as_rowcount().execute():
-            return claim
-        free = Delivery.sending_at.is_null() & (Delivery.claimed_at <= now - CLAIM_TIMEOUT)
-        if again:
-            free |= Delivery.sending_at <= now - SEND_TIMEOUT
-        of_this_date = _of(day, topic)
-        taken_over = Delivery.update(claimed_at=now).where(of_this_date & Delivery.sent_at.is_null() & free)
-        for row in taken_over.returning(Delivery).execute():
-            return claim._replace(doubt=row.sending_at)
-        row = Delivery.get_or_none(of_this_date)
-        if row is not None and row.sent_at is not None:
-            said = f"was sent at {row.sent_at:%H:%M} UTC; who subscribed since gets the next one"
-            return DeliveryResult(day, sent=False, message=said, message_id=row.message_id)
-        if row is not None and row.sending_at is not None and row.sending_at <= now - SEND_TIMEOUT:
-            raise OutcomeUnknown(
-                f"the SMS of {day} may have gone out at {row.sending_at:%H:%M} UTC; nobody got an answer."
-                " `quoteapi publish --again` sends it once more"
-            )
-        return DeliveryResult(day, sent=False, message="is being sent")
+        _update(claim, sent_at=self.clock(), message_id=message_id)
+        return DeliveryResult(claim.date, sent=True, message=f"sent to {preview.recipients}", message_id=message_id)
 
 
-def _need_one_topic(topic: str) -> None:
-    """Raise `GatewayMisconfigured` where subscribers are on another topic: they would get nothing, and nobody would know."""
-    found = Subscriber.select(Subscriber.topic).where(on_another_topic(topic)).limit(1).scalar()
-    if found is not None:
+def _state(day: date, row: Delivery | None, now: datetime) -> DeliveryResult:
+    """Return the state of a delivery that another process claimed. Raises `OutcomeUnknown`."""
+    if row is not None and row.sent_at is not None:
+        message = f"was sent at {row.sent_at:%H:%M} UTC; who subscribed since gets the next one"
+        return DeliveryResult(day, sent=False, message=message, message_id=row.message_id)
+    if row is not None and row.sending_at is not None and row.sending_at <= now - SEND_TIMEOUT:
+        raise OutcomeUnknown(
+            f"the SMS of {day} may have gone out at {row.sending_at:%H:%M} UTC; nobody got an answer."
+            " `quoteapi publish --again` sends it once more"
+        )
+    return DeliveryResult(day, sent=False, message="is being sent")
+
+
+def _require_single_topic(topic: str) -> None:
+    """Raise `GatewayMisconfigured` if subscribers are on another topic, where they would get no SMS."""
+    other = Subscriber.select(Subscriber.topic).where(on_another_topic(topic)).limit(1).scalar()
+    if other is not None:
         raise GatewayMisconfigured(
-            f"subscribers are on the topic {found}, and the settings say {topic}. If these are right, move them there:"
+            f"subscribers are on the topic {other}, and the settings say {topic}. If these are right, move them there:"
             " quoteapi reconcile --all"
         )
 
 
-class _Claim(NamedTuple):
-    date: date
-    topic: str
-    claimed_at: datetime
-    doubt: datetime | None
-    """When somebody before may have sent it."""
-
-
-def _of(day: date, topic: str) -> Expression:
+def _is_of(day: date, topic: str) -> Expression:
     return (Delivery.date == day) & (Delivery.topic == topic)
 
 
-def _same(column: DateTimeField, moment: datetime | None) -> Expression:
-    return column.is_null() if moment is None else column == moment
-
-
 def _is_held(claim: _Claim) -> Expression:
-    """Whether a claim was not taken over."""
-    return _of(claim.date, claim.topic) & (Delivery.claimed_at == claim.claimed_at)
+    """Return the condition that no other process took the claim over."""
+    return _is_of(claim.date, claim.topic) & (Delivery.claimed_at == claim.claimed_at)
 
 
-def _note(claim: _Claim, *conditions: Expression, **columns: object) -> bool:
+def _update(claim: _Claim, *conditions: object, **columns: object) -> bool:
     return bool(Delivery.update(**columns).where(_is_held(claim), *conditions).execute())
 
 
-def _give_up(claim: _Claim) -> None:
-    """Drop a claim on what did not go out, so that the next event, or the same one tried again, sends it.
-
-    Where it may have gone out before, that stays in doubt.
-    """
-    if claim.doubt is None:
+def _release(claim: _Claim) -> None:
+    """Release a claim, so that the next event or retry sends the SMS; keep that an earlier one may have."""
+    if claim.maybe_sent_at is None:
         Delivery.delete().where(_is_held(claim)).execute()
     else:
-        _note(claim, sending_at=claim.doubt)
+        _update(claim, sending_at=claim.maybe_sent_at)

@@ -1,61 +1,53 @@
-"""Dispatchers run work now or in a thread."""
+"""Dispatchers run work of a request: at once, or in a thread. `quoteapi.aws.dispatcher` runs it on Lambda."""
 
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
-from quoteapi.storage import models
-from quoteapi.subscriptions.service import SubscriptionService
+from quoteapi.storage.models import database
 
+MAX_THREADS = 2
 _log = logging.getLogger(__name__)
-THREADS = 2
-"""How many at a time do what is handed on."""
+
+
+class Dispatcher(Protocol):
+    """Runs the work that a response need not wait for."""
+
+    def send_otp(self, request_id: str, /) -> object:
+        """Generate and send the OTP of a request."""
+
+    def subscribe(self, subscriber_id: int, /) -> object:
+        """Add a subscriber to the topic."""
+
+    def unsubscribe(self, subscriber_id: int, /) -> object:
+        """Remove a subscriber from the topic."""
 
 
 class InlineDispatcher:
-    """Does the work that is handed on, before it returns."""
+    """Runs work before it returns."""
 
-    def __init__(self, subscriptions: SubscriptionService) -> None:
-        self._subscriptions = subscriptions
-
-    def send_otp(self, request: str) -> None:
-        """Make and send the code of a request."""
-        self._subscriptions.send_otp(request)
-
-    def subscribe(self, subscriber_id: int) -> None:
-        """Put somebody on the topic."""
-        self._subscriptions.sync(subscriber_id)
-
-    def unsubscribe(self, subscriber_id: int) -> None:
-        """Take somebody off the topic."""
-        self._subscriptions.sync(subscriber_id)
+    def __init__(self, send_otp: Callable[[str], object], sync: Callable[[int], object]) -> None:
+        self.send_otp = send_otp
+        self.subscribe = self.unsubscribe = sync
 
 
 class ThreadPoolDispatcher:
-    """Does the work that is handed on in other threads: nobody waits for SNS, or learns from how long it takes."""
+    """Runs work in threads: a response neither waits for SNS nor shows by its time what SNS did."""
 
-    def __init__(self, subscriptions: SubscriptionService) -> None:
-        self._at_once = InlineDispatcher(subscriptions)
-        self._threads = ThreadPoolExecutor(THREADS)
+    def __init__(self, send_otp: Callable[[str], object], sync: Callable[[int], object]) -> None:
+        self._executor = ThreadPoolExecutor(MAX_THREADS)
+        self.send_otp = self._in_thread(send_otp)
+        self.subscribe = self.unsubscribe = self._in_thread(sync)
 
-    def send_otp(self, request: str) -> None:
-        """Have the code of a request made and sent."""
-        self._threads.submit(_done, self._at_once.send_otp, request)
-
-    def subscribe(self, subscriber_id: int) -> None:
-        """Have somebody put on the topic."""
-        self._threads.submit(_done, self._at_once.subscribe, subscriber_id)
-
-    def unsubscribe(self, subscriber_id: int) -> None:
-        """Have somebody taken off the topic."""
-        self._threads.submit(_done, self._at_once.unsubscribe, subscriber_id)
+    def _in_thread(self, work: Callable[[Any], object]) -> Callable[[Any], object]:
+        return lambda argument: self._executor.submit(_run, work, argument)
 
 
-def _done(work: Callable[[Any], None], what: str | int) -> None:
-    """Do work in a thread, where nobody hears what fails."""
+def _run(work: Callable[[Any], object], argument: str | int) -> None:
+    """Run work in a thread with its own database connection, and log what fails."""
     try:
-        with models.database.connection_context():
-            work(what)
-    except Exception:  # noqa: BLE001 it ends here, in the log
-        _log.exception("Work that was handed on failed")
+        with database.connection_context():
+            work(argument)
+    except Exception:  # noqa: BLE001 no caller would see it
+        _log.exception("Background work failed")

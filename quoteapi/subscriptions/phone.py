@@ -1,6 +1,6 @@
-"""Phone numbers: read once, at the edge, and from then on in the form of E.164, as in +919028000001.
+"""Phone numbers: parsed at the edge, and in E.164 form (as in +919028000001) everywhere else.
 
-Numbering plans are those of `phonenumberslite`, which is loaded with the first number: nothing for a cold start.
+The numbering plans are those of `phonenumberslite`, loaded with the first number to keep cold starts short.
 """
 
 import re
@@ -8,34 +8,34 @@ import unicodedata
 
 MOBILE_HINT = "Send mobile as an international number, for example +919028000001."
 _MAX_LENGTH = 64
-_WRITTEN = re.compile(r"[ (]*\+?[\d ().\-/]+")
+_PHONE_NUMBER = re.compile(r"[ (]*\+?[\d ().\-/]+")
 
 
 class InvalidMobile(Exception):
-    """Not the number of a mobile phone; the message says what is wrong, and never has the number."""
+    """Not the number of a mobile phone; the message says why, and never has the number."""
 
 
 def parse_mobile(text: str) -> str:
-    """Read the number of a mobile phone, however it is written: answer its E.164 form.
+    """Return the E.164 form of a mobile number in any notation. Raises `InvalidMobile`.
 
-    The country code is needed; `+` or `00` in front of it is not. Raises `InvalidMobile`.
+    The country code is required; `+` or `00` before it is not.
     """
     if not text.strip():
         raise InvalidMobile("The mobile number is missing.")
-    written = _plain(text)
-    if not _WRITTEN.fullmatch(written) or sum(map(str.isdigit, written)) == 0:
+    normalized = _to_ascii(text)
+    if not _PHONE_NUMBER.fullmatch(normalized) or not any(map(str.isdigit, normalized)):
         raise InvalidMobile("This is not a phone number.")
     import phonenumbers  # noqa: PLC0415
 
-    international = "+" + re.sub(r"\D", "", written).removeprefix("00")
+    international = "+" + re.sub(r"\D", "", normalized).removeprefix("00")
     try:
         number = phonenumbers.parse(international)
     except phonenumbers.NumberParseException as error:
         raise InvalidMobile("This is not an international phone number.") from error
     if not phonenumbers.is_possible_number(number):
         raise InvalidMobile("No phone number of its country has this length. Is the country code missing?")
-    mobile = phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE_OR_MOBILE
-    if phonenumbers.number_type(number) not in mobile:
+    mobile_types = phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE_OR_MOBILE
+    if phonenumbers.number_type(number) not in mobile_types:
         raise InvalidMobile("This is not the number of a mobile phone in its country.")
     if phonenumbers.region_code_for_number(number) == "001":
         raise InvalidMobile("No SMS go to numbers that belong to no country, such as those of satellite phones.")
@@ -43,21 +43,21 @@ def parse_mobile(text: str) -> str:
 
 
 def country_of(mobile: str) -> str:
-    """Answer the country of a number that `parse_mobile` answered, as in IN or US."""
+    """Return the ISO 3166 country code of an E.164 number; ZZ if it has none."""
     import phonenumbers  # noqa: PLC0415
 
     return phonenumbers.region_code_for_number(phonenumbers.parse(mobile)) or "ZZ"
 
 
 def all_countries() -> frozenset[str]:
-    """Answer the countries that have phone numbers, as in IN or US."""
+    """Return the ISO 3166 codes of all countries that have phone numbers."""
     import phonenumbers  # noqa: PLC0415
 
     return frozenset(phonenumbers.SUPPORTED_REGIONS)
 
 
 def format_international(text: str) -> str:
-    """Answer a number as people of its country write it, as in +91 90280 00001; what is none, as it is."""
+    """Return a number in its country's notation, as in +91 90280 00001; other text unchanged."""
     import phonenumbers  # noqa: PLC0415
 
     try:
@@ -66,17 +66,17 @@ def format_international(text: str) -> str:
         return text
 
 
-def _plain(text: str) -> str:
-    """Answer a number as written, with digits, spaces and dashes of every script as those of ASCII."""
+def _to_ascii(text: str) -> str:
+    """Return text with the digits, spaces and dashes of all scripts as ASCII; "" if it is too long to be a number."""
     if len(text) > _MAX_LENGTH:
         return ""
-    plain = []
+    characters = []
     for character in unicodedata.normalize("NFKC", text):
-        kind = unicodedata.category(character)
-        if kind == "Nd":
-            plain.append(str(unicodedata.decimal(character)))
-        elif kind == "Pd" or character == "\N{MINUS SIGN}":
-            plain.append("-")
-        elif kind != "Cf":  # the marks of writing direction that come with a copied number
-            plain.append(" " if character.isspace() else character)
-    return "".join(plain).strip()
+        category = unicodedata.category(character)
+        if category == "Nd":
+            characters.append(str(unicodedata.decimal(character)))
+        elif category == "Pd" or character == "\N{MINUS SIGN}":
+            characters.append("-")
+        elif category != "Cf":  # such as the direction marks that come with a copied number
+            characters.append(" " if character.isspace() else character)
+    return "".join(characters).strip()

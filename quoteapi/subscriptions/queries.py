@@ -1,33 +1,32 @@
 """Queries of subscribers."""
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from peewee import Expression
 
-from quoteapi.storage import database
-from quoteapi.storage.models import ACTIVE, STOPPED, UNSUBSCRIBED, Subscriber
+from quoteapi.storage.database import iterate_in_batches
+from quoteapi.storage.models import ACTIVE, OPTED_OUT, UNSUBSCRIBED, Subscriber
 
 if TYPE_CHECKING:
     from peewee import ModelSelect
 
-STATES = (ACTIVE, UNSUBSCRIBED, STOPPED)
-BATCH = 100
-OUT_OF_SYNC = Subscriber.unsettled_since.is_null(is_null=False)
+STATES = (ACTIVE, UNSUBSCRIBED, OPTED_OUT)
+OUT_OF_SYNC = Subscriber.sync_needed_since.is_null(is_null=False)
 
 
 def newest_subscribers(state: str | None, limit: int) -> list[Subscriber]:
-    """Answer subscribers, in one state if one is named, the newest first."""
+    """Return subscribers, newest first; `state` selects those in one state."""
     return list(_in_state(state).order_by(Subscriber.id.desc()).limit(limit))
 
 
 def iterate_subscribers(state: str | None) -> Iterator[Subscriber]:
-    """Answer subscribers in the order in which they first came, in constant memory."""
-    yield from database.iterate_in_batches(_in_state(state), Subscriber.id)
+    """Return subscribers, oldest first, in constant memory; `state` selects those in one state."""
+    return iterate_in_batches(_in_state(state), Subscriber.id)
 
 
 def count_subscribers(state: str | None) -> int:
-    """Answer how many subscribers there are."""
+    """Return the number of subscribers; `state` counts those in one state."""
     return _in_state(state).count()
 
 
@@ -37,36 +36,18 @@ def _in_state(state: str | None) -> "ModelSelect[Subscriber]":
 
 
 def on_another_topic(topic: str) -> Expression:
-    """Whether a subscriber is active, but was put on another topic than this one."""
-    # Not as "is another", which no index can answer: as two stretches of one.
-    before = (Subscriber.state == ACTIVE) & (Subscriber.topic < topic)
-    return before | ((Subscriber.state == ACTIVE) & (Subscriber.topic > topic))
+    """Return the condition for active subscribers on another topic than this one."""
+    # `<` and `>`, since `!=` could not use the index.
+    active = Subscriber.state == ACTIVE
+    return (active & (Subscriber.topic < topic)) | (active & (Subscriber.topic > topic))
 
 
 def count_out_of_sync() -> int:
-    """Answer with how many the topic may not agree."""
+    """Return the number of subscribers whose state may differ from the topic."""
     return Subscriber.select().where(OUT_OF_SYNC).count()
 
 
 def iterate_out_of_sync() -> Iterator[int]:
-    """Answer the ids of those with whom the topic may not agree, each once."""
-    last = 0
-    while True:
-        behind = OUT_OF_SYNC & (Subscriber.id > last)
-        ids = [row.id for row in Subscriber.select(Subscriber.id).where(behind).order_by(Subscriber.id).limit(BATCH)]
-        yield from ids
-        if len(ids) < BATCH:
-            return
-        last = ids[-1]
-
-
-def is_active(mobile: str) -> bool:
-    return Subscriber.select().where((Subscriber.mobile == mobile) & (Subscriber.state == ACTIVE)).exists()
-
-
-def holds_lease(row: Subscriber) -> Expression:
-    return cast("Expression", (Subscriber.id == row.id) & (Subscriber.settling_since == row.settling_since))
-
-
-def first_id(rows: Iterable[Subscriber]) -> int | None:
-    return next((row.id for row in rows), None)
+    """Return the ids of subscribers whose state may differ from the topic, each once."""
+    rows = iterate_in_batches(Subscriber.select(Subscriber.id).where(OUT_OF_SYNC), Subscriber.id)
+    return (row.id for row in rows)

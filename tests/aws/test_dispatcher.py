@@ -33,7 +33,7 @@ def test_on_lambda_tasks_run_in_other_invocations_whose_payloads_contain_no_numb
     assert sent_to(MIRA) == [], "the request itself sends nothing"
     (payload,) = payloads
     assert payload["task_path"] == "quoteapi.aws.tasks.async_send_otp"
-    assert payload["args"] == [OneTimePassword.get().request]
+    assert payload["args"] == [OneTimePassword.get().request_id]
     assert OneTimePassword.get().digest is None, "the task generates the OTP"
     run_task(payload)
     (message,) = sent_to(MIRA)
@@ -60,7 +60,7 @@ def test_if_lambda_takes_no_task_an_otp_is_503_and_a_subscription_stands(
     otp = sent_to(MIRA)[0][:6]
     confirmed = requests.get(f"{lambda_url}/subscribe", params={"mobile": MIRA, "otp": otp}, timeout=10)
     assert confirmed.status_code == 200
-    assert Subscriber.get().unsettled_since is not None, "so that the reconciler syncs it"
+    assert Subscriber.get().sync_needed_since is not None, "so that the reconciler syncs it"
     bound.close()  # a container has one connection, and one thread
     failed = requests.get(f"{lambda_url}/subscribe", params={"mobile": "+919028000002"}, timeout=10)
     assert_problem(failed, 503, "SMS not available", "could not be sent just now")

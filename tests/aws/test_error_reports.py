@@ -429,8 +429,8 @@ def test_a_report_times_out_when_sns_does_not_answer(
         for name, value in environment(settings, **ON_LAMBDA).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("AWS_ENDPOINT_URL_SNS", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        assert sns.REPORT_SECONDS == 2
-        monkeypatch.setattr(sns, "REPORT_SECONDS", 0.2)
+        assert sns.REPORT_TIMEOUT_SECONDS == 2
+        monkeypatch.setattr(sns, "REPORT_TIMEOUT_SECONDS", 0.2)
         began = time.perf_counter()
         assert unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT) is True
         assert time.perf_counter() - began < 1.5
@@ -613,7 +613,7 @@ def test_a_failed_scheduled_run_is_reported_with_its_original_error(
 def test_an_incomplete_reconciliation_is_reported(on_lambda: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Settings, "has_shared_state", property(lambda _: True))
     reconciled = SimpleNamespace(failed=2)
-    monkeypatch.setattr("quoteapi.subscriptions.service.SubscriptionService.reconcile", lambda *_: reconciled)
+    monkeypatch.setattr("quoteapi.subscriptions.topic_sync.TopicSync.reconcile", lambda *_: reconciled)
     with pytest.raises(RedactedError) as failed:
         schedulers.reconcile_subscriptions(SCHEDULED, CONTEXT)
     unhandled_exceptions(failed.value, SCHEDULED, CONTEXT)

@@ -34,8 +34,8 @@ def add_subscribers(*mobiles: str, state: str = "active") -> None:
         Subscriber.create(
             mobile=mobile,
             state=state,
-            asked_at=NOON,
-            asked_from="192.0.2.1",
+            requested_at=NOON,
+            requested_from="192.0.2.1",
             confirmed_at=NOON,
             confirmed_from="192.0.2.1",
             topic="console",

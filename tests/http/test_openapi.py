@@ -23,12 +23,18 @@ import quoteapi
 from quoteapi.app import create_app
 from quoteapi.http.bulkhead import bulkhead
 from quoteapi.http.errors import add_error_handlers
-from quoteapi.http.resources.subscriptions import MOST_BYTES
+from quoteapi.http.resources.subscriptions import MAX_BODY_BYTES
 from quoteapi.settings import ROOT, Settings, read_settings
 from quoteapi.storage.models import database as bound
-from quoteapi.subscriptions.otp import OtpExpired
-from quoteapi.subscriptions.rate_limits import CountryNotServed, RateLimited, SmsDisabled
-from quoteapi.subscriptions.service import NoSharedState, OptedOut, OtpNotSent
+from quoteapi.subscriptions.errors import (
+    CountryNotServed,
+    NoSharedState,
+    OptedOut,
+    OtpExpired,
+    OtpNotSent,
+    RateLimited,
+    SmsDisabled,
+)
 from tests.conftest import Serve
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, SECRET_KEY, environment, latest_otp, sqlite_only, wrong_otp
@@ -271,7 +277,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 POSTED = [
     (post({"Content-Type": "application/json"}, "[]"), "WrongNumberOrCode", "a body that is none"),
     (post({"Content-Type": "text/x"}, "x"), "NeitherFormNorJson", "neither form nor JSON"),
-    (post(FORM, "x" * (MOST_BYTES + 1)), "TooLarge", "too large"),
+    (post(FORM, "x" * (MAX_BODY_BYTES + 1)), "TooLarge", "too large"),
     (post(FORM | {"Sec-Fetch-Site": "cross-site"}, "mobile=919028000001"), "AnotherSite", "another site"),
     (with_another_code, "WrongNumberOrCode", "another code"),
     (twice_at_once, "TooManyCodes", "too many for this number"),

@@ -12,20 +12,20 @@ def console(open_database: None, clock: FakeClock) -> ConsoleGateway:
     return ConsoleGateway(clock)
 
 
-def test_an_sms_is_printed_and_kept(console: ConsoleGateway, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_sms_is_printed_and_stored(console: ConsoleGateway, capsys: pytest.CaptureFixture[str]) -> None:
     console.send_sms(MIRA, "Hope and\nkeep busy.", "code")
     assert capsys.readouterr().out == "\nSMS to +919028000001 (code):\n  │ Hope and\n  │ keep busy.\n\n"
-    (kept,) = inbox(10)
-    assert (kept.to, kept.message, kept.kind, kept.sent_at) == (MIRA, "Hope and\nkeep busy.", "code", NOON)
+    (stored,) = inbox(10)
+    assert (stored.to, stored.message, stored.kind, stored.sent_at) == (MIRA, "Hope and\nkeep busy.", "code", NOON)
 
 
-def test_the_inbox_ends_with_the_newest(console: ConsoleGateway) -> None:
+def test_the_inbox_ends_with_the_newest_sms(console: ConsoleGateway) -> None:
     for number in range(5):
         console.send_sms(MIRA, f"{number}", "code")
     assert [sms.message for sms in inbox(3)] == ["2", "3", "4"]
 
 
-def test_a_quote_goes_to_all_on_the_topic_who_did_not_leave_in_one_statement(
+def test_a_quote_is_sent_to_active_subscribers_in_one_statement(
     console: ConsoleGateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
     add_subscribers(MIRA, NOOR)
@@ -41,6 +41,6 @@ def test_a_quote_goes_to_all_on_the_topic_who_did_not_leave_in_one_statement(
     ]
 
 
-def test_nobody_replies_stop_to_a_laptop(console: ConsoleGateway) -> None:
+def test_no_number_opts_out_of_the_console_gateway(console: ConsoleGateway) -> None:
     assert not console.is_opted_out(MIRA)
     assert list(console.list_opted_out()) == []

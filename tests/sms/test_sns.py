@@ -26,37 +26,37 @@ def gateway(sns_container: Container) -> QuoteSubscription:
     return sns_container.gateway
 
 
-def test_a_number_is_put_on_the_topic_and_taken_off_it(gateway: QuoteSubscription) -> None:
+def test_subscribe_and_unsubscribe_a_number(gateway: QuoteSubscription) -> None:
     arn = gateway.subscribe(MIRA)
     assert arn.startswith("arn:aws:sns:us-east-1:123456789012:DailyQuoteSubscription:")
-    assert gateway.subscribe(MIRA) == arn, "which does not put it there twice"
+    assert gateway.subscribe(MIRA) == arn, "the number has one subscription"
     assert subscribed_numbers() == [MIRA]
     assert gateway.count_subscriptions() == 1
     gateway.unsubscribe(arn)
     assert subscribed_numbers() == []
 
 
-def test_taking_off_what_is_gone_will_do(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
+def test_unsubscribing_twice_raises_no_error(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
     arn = gateway.subscribe(MIRA)
     gateway.unsubscribe(arn)
     gateway.unsubscribe(arn)
 
 
-def test_the_topic_is_asked_for_once_a_process(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
+def test_the_topic_arn_is_requested_once_a_process(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
     gateway.subscribe(MIRA)
     gateway.subscribe(NOOR)
     gateway.publish("Hope and keep busy.")
     assert sns_calls.made == ["CreateTopic", "Subscribe", "Subscribe", "Publish"]
 
 
-def test_threads_that_begin_at_once_share_clients_and_topic(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
+def test_threads_that_start_at_once_share_clients_and_topic(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
     with ThreadPoolExecutor(8) as threads:
         arns = set(threads.map(gateway.subscribe, [MIRA] * 16))
     assert len(arns) == 1
     assert sns_calls.made.count("CreateTopic") == 1
 
 
-def test_with_250_on_the_topic_taking_one_off_is_one_call(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
+def test_unsubscribing_one_of_250_is_one_call(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
     arns = [gateway.subscribe(f"+9190280{n:05}") for n in range(250)]
     sns_calls.made.clear()
     gateway.unsubscribe(arns[125])
@@ -65,19 +65,19 @@ def test_with_250_on_the_topic_taking_one_off_is_one_call(gateway: QuoteSubscrip
 
 
 def attributes_sent(gateway: QuoteSubscription, send: Callable[[], object]) -> dict[str, str]:
-    """Answer the attributes of a message that `send` sends."""
+    """Return the attributes of the message that `send` sends."""
     sent: list[dict[str, str]] = []
 
-    def note(params: dict[str, dict[str, dict[str, str]]], **_: object) -> None:
+    def record(params: dict[str, dict[str, dict[str, str]]], **_: object) -> None:
         sent.append({name: value["StringValue"] for name, value in params["MessageAttributes"].items()})
 
-    gateway._sending.meta.events.register("provide-client-params.sns.Publish", note)
+    gateway._sending_client.meta.events.register("provide-client-params.sns.Publish", record)
     send()
     return sent[0]
 
 
 @pytest.mark.parametrize(("kind", "type_"), [("code", "Transactional"), ("confirmation", "Transactional")])
-def test_codes_are_transactional(gateway: QuoteSubscription, kind: str, type_: str) -> None:
+def test_otps_and_confirmations_are_transactional(gateway: QuoteSubscription, kind: str, type_: str) -> None:
     sent = attributes_sent(gateway, lambda: gateway.send_sms(MIRA, "Hello.", kind))  # type: ignore[arg-type]
     assert sent == {"AWS.SNS.SMS.SMSType": type_}
     assert sent_to(MIRA) == ["Hello."]
@@ -88,7 +88,7 @@ def test_quotes_are_promotional(gateway: QuoteSubscription) -> None:
     assert published() == ["Hope."]
 
 
-def test_sender_price_and_the_indian_ids_go_with_each_sms(sns_container: Container, clock: FakeClock) -> None:
+def test_sender_id_price_and_indian_ids_are_sent_with_each_sms(sns_container: Container, clock: FakeClock) -> None:
     settings = read_settings(
         {
             **SETTINGS,
@@ -116,14 +116,14 @@ def test_sender_price_and_the_indian_ids_go_with_each_sms(sns_container: Contain
     }
 
 
-def test_topic_and_region_are_settings(sns_container: Container, clock: FakeClock) -> None:
+def test_topic_and_region_come_from_the_settings(sns_container: Container, clock: FakeClock) -> None:
     settings = read_settings({**SETTINGS, "SNS_TOPIC": "Quotes", "SNS_REGION": "ap-south-1"})
     arn = QuoteSubscription(settings, clock).subscribe(MIRA)
     assert arn.startswith("arn:aws:sns:ap-south-1:123456789012:Quotes:")
 
 
-def test_who_replied_stop(gateway: QuoteSubscription) -> None:
-    assert gateway.is_opted_out("+919028000099"), "as moto has it, those that end in 99"
+def test_opted_out_numbers_are_listed_and_can_opt_in(gateway: QuoteSubscription) -> None:
+    assert gateway.is_opted_out("+919028000099"), "moto counts numbers that end in 99 as opted out"
     assert not gateway.is_opted_out(MIRA)
     backend().opt_out_numbers[:] = [MIRA, NOOR]
     assert list(gateway.list_opted_out()) == [[MIRA, NOOR]]
@@ -131,14 +131,14 @@ def test_who_replied_stop(gateway: QuoteSubscription) -> None:
     assert list(gateway.list_opted_out()) == [[NOOR]]
 
 
-def test_the_doctors_questions(gateway: QuoteSubscription) -> None:
+def test_spending_and_its_limit(gateway: QuoteSubscription) -> None:
     assert gateway.spend_limit() is None
     gateway._client.set_sms_attributes(attributes={"MonthlySpendLimit": "25"})
     assert gateway.spend_limit() == "25"
     assert gateway.spent() == 0.0
 
 
-# ---- how it fails
+# ---- failures
 
 ACTIONS: dict[str, Callable[[Gateway], object]] = {
     "SendSms": lambda gateway: gateway.send_sms(MIRA, "Hello.", "code"),
@@ -150,7 +150,7 @@ ACTIONS: dict[str, Callable[[Gateway], object]] = {
     "ListPhoneNumbersOptedOut": lambda gateway: list(gateway.list_opted_out()),
     "OptInPhoneNumber": lambda gateway: gateway.opt_in(MIRA),
 }
-MEANINGS: dict[Fault, type[GatewayError]] = {
+ERRORS: dict[Fault, type[GatewayError]] = {
     "throttled": GatewayUnavailable,
     "refused": NumberRejected,
     "forbidden": GatewayMisconfigured,
@@ -160,21 +160,21 @@ MEANINGS: dict[Fault, type[GatewayError]] = {
 
 
 @sqlite_only
-@pytest.mark.parametrize("fault", MEANINGS)
+@pytest.mark.parametrize("fault", ERRORS)
 @pytest.mark.parametrize("action", ACTIONS)
-def test_each_failure_says_whether_trying_again_can_help(
+def test_the_class_of_an_error_says_whether_a_later_try_can_succeed(
     gateway: QuoteSubscription, sns_calls: SnsCalls, action: str, fault: Fault
 ) -> None:
     gateway.count_subscriptions()
     sns_calls.becomes = lambda _number, _operation: fault
     with pytest.raises(GatewayError) as failed:
         ACTIONS[action](gateway)
-    assert type(failed.value) is MEANINGS[fault]
-    assert "9028000001" not in "".join(traceback.format_exception(failed.value)), "not even in its chain"
+    assert type(failed.value) is ERRORS[fault]
+    assert "9028000001" not in "".join(traceback.format_exception(failed.value)), "nor does its chain"
 
 
 @pytest.mark.parametrize("fault", ["error 500", "timed out", "answer lost"])
-def test_what_goes_out_is_attempted_once(gateway: QuoteSubscription, sns_calls: SnsCalls, fault: Fault) -> None:
+def test_sending_is_attempted_once(gateway: QuoteSubscription, sns_calls: SnsCalls, fault: Fault) -> None:
     gateway.count_subscriptions()
     for action in ("SendSms", "Publish"):
         sns_calls.made.clear()
@@ -185,7 +185,7 @@ def test_what_goes_out_is_attempted_once(gateway: QuoteSubscription, sns_calls: 
 
 
 @pytest.mark.parametrize("fault", ["error 500", "timed out", "answer lost"])
-def test_the_rest_is_tried_again(gateway: QuoteSubscription, sns_calls: SnsCalls, fault: Fault) -> None:
+def test_other_calls_are_retried(gateway: QuoteSubscription, sns_calls: SnsCalls, fault: Fault) -> None:
     sns_calls.becomes = lambda number, _operation: fault if number in {0, 1, 3} else None
     gateway.subscribe(MIRA)
     assert sns_calls.made == ["CreateTopic"] * 3 + ["Subscribe"] * 2
@@ -194,7 +194,7 @@ def test_the_rest_is_tried_again(gateway: QuoteSubscription, sns_calls: SnsCalls
 
 @sqlite_only
 @pytest.mark.parametrize("action", sorted(set(ACTIONS) - {"Unsubscribe", "OptInPhoneNumber"}))
-def test_an_answer_that_cannot_be_read_is_no_answer(
+def test_an_unreadable_response_is_an_unknown_outcome(
     gateway: QuoteSubscription, sns_calls: SnsCalls, action: str
 ) -> None:
     gateway.count_subscriptions()
@@ -203,19 +203,19 @@ def test_an_answer_that_cannot_be_read_is_no_answer(
         ACTIONS[action](gateway)
 
 
-def test_without_credentials_nothing_is_sent_and_it_says_so(clock: FakeClock) -> None:
+def test_missing_credentials_are_a_misconfiguration(clock: FakeClock) -> None:
     gateway = QuoteSubscription(read_settings({"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "IN"}), clock)
     with pytest.raises(GatewayMisconfigured, match="no usable AWS credentials"):
         gateway.send_sms(MIRA, "Hello.", "code")
 
 
-def test_where_sns_cannot_be_reached_nothing_went_out(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_sns_is_unavailable(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     gateway = QuoteSubscription(read_settings(SETTINGS), clock)
     with pytest.raises(GatewayUnavailable, match="SNS cannot be reached"):
         gateway.send_sms(MIRA, "Hello.", "code")
 
 
-def test_nothing_is_called_before_it_is_needed(clock: FakeClock) -> None:
+def test_no_client_is_created_before_the_first_call(clock: FakeClock) -> None:
     gateway = QuoteSubscription(read_settings(SETTINGS), clock)
-    assert not {"_session", "_client", "_sending"} & set(vars(gateway))
+    assert not {"_session", "_client", "_sending_client"} & set(vars(gateway))

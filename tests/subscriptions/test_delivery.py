@@ -8,8 +8,8 @@ from quoteapi.sms.gateway import GatewayError, GatewayMisconfigured, GatewayUnav
 from quoteapi.sms.messages import daily_text
 from quoteapi.storage.models import ConsoleSms, Delivery, Subscriber
 from quoteapi.subscriptions.delivery import DailyDelivery, DeliveryResult
-from quoteapi.subscriptions.rate_limits import RateLimited, SmsDisabled, set_sms_switch
-from quoteapi.subscriptions.service import NoSharedState
+from quoteapi.subscriptions.errors import NoSharedState, RateLimited, SmsDisabled
+from quoteapi.subscriptions.rate_limits import set_sms_switch
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import ALCOTT, AUSTEN, MIRA, NOON, NOOR, ZOLA, add_subscribers, environment
 from tests.helpers.sns_emulator import Fault, SnsCalls, backend, published
@@ -22,7 +22,7 @@ def not_sent(message: str, message_id: str | None = None) -> DeliveryResult:
     return DeliveryResult(TODAY, sent=False, message=message, message_id=message_id)
 
 
-def test_everyone_on_the_topic_gets_the_quote_that_daily_answers(container: Container) -> None:
+def test_every_active_subscriber_gets_the_quote_of_daily(container: Container) -> None:
     add_subscribers(MIRA, NOOR)
     Subscriber.update(topic=None, subscription_arn=None, state="unsubscribed").where(
         Subscriber.mobile == NOOR
@@ -49,18 +49,18 @@ def test_a_date_is_published_once_and_the_next_date_again(sns_container: Contain
     assert len(published()) == 2
 
 
-def test_a_draft_sends_nothing_and_claims_nothing(sns_container: Container) -> None:
+def test_a_preview_sends_nothing_and_claims_nothing(sns_container: Container) -> None:
     sns_container.gateway.subscribe(MIRA)
-    draft = sns_container.daily_delivery.preview()
-    assert (draft.date, draft.recipients) == (TODAY, 1)
-    assert draft.text.message.endswith("\nTo leave, reply STOP.")
+    preview = sns_container.daily_delivery.preview()
+    assert (preview.date, preview.recipients) == (TODAY, 1)
+    assert preview.text.message.endswith("\nTo leave, reply STOP.")
     assert published() == []
     assert Delivery.select().count() == 0
     assert sns_container.daily_delivery.publish().sent
-    assert published() == [draft.text.message]
+    assert published() == [preview.text.message]
 
 
-def test_publishing_costs_the_same_for_all_sizes_of_topic(sns_container: Container, sns_calls: SnsCalls) -> None:
+def test_publishing_costs_three_calls_and_four_writes(sns_container: Container, sns_calls: SnsCalls) -> None:
     with record_sql() as statements:
         sns_container.daily_delivery.publish()
     assert sns_calls.made == ["CreateTopic", "GetTopicAttributes", "Publish"]
@@ -68,50 +68,50 @@ def test_publishing_costs_the_same_for_all_sizes_of_topic(sns_container: Contain
     assert len(writes) == 4, "the quote of the day, the claim, that it is being sent, that it was"
 
 
-def test_more_people_than_the_cap_get_nothing_and_it_says_what_to_set(container: Container, clock: FakeClock) -> None:
+def test_more_recipients_than_the_sms_quota_get_nothing(container: Container, clock: FakeClock) -> None:
     add_subscribers(MIRA, NOOR)
     settings = read_settings(environment(container.settings, SMS_DAILY_CAP="1"))
     capped = Container(settings, now=clock)
     with pytest.raises(RateLimited, match="2 people would get the SMS, and SMS_DAILY_CAP is 1"):
         capped.daily_delivery.publish()
     assert ConsoleSms.select().count() == 0
-    assert container.daily_delivery.publish().sent, "as soon as the cap is higher"
+    assert container.daily_delivery.publish().sent, "with a higher quota"
 
 
-def test_the_switch_and_a_database_of_ones_own_stop_it(container: Container, clock: FakeClock) -> None:
+def test_nothing_is_sent_with_sms_switched_off_or_without_shared_state(container: Container, clock: FakeClock) -> None:
     set_sms_switch(NOON, off=True)
     with pytest.raises(SmsDisabled):
         container.daily_delivery.publish()
-    alone = read_settings({"AWS_LAMBDA_FUNCTION_NAME": "quotes"})
+    without_shared_state = read_settings({"AWS_LAMBDA_FUNCTION_NAME": "quotes"})
     with pytest.raises(NoSharedState):
-        DailyDelivery(alone, container.quotes, container.gateway, container.rate_limits, clock).publish()
+        DailyDelivery(without_shared_state, container.quotes, container.gateway, container.rate_limits, clock).publish()
     assert Delivery.select().count() == 0
 
 
-def test_the_sms_is_that_of_the_date_it_was_claimed_for(
+def test_the_sms_has_the_quote_of_the_claimed_date(
     sns_container: Container, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock.moment = NOON.replace(hour=23, minute=59, second=59)
     expected = daily_text(sns_container.quotes.quote_of_date(TODAY), None).message
     claim = sns_container.daily_delivery._claim
 
-    def and_midnight_passes(day: date, *, again: bool) -> object:
+    def claim_before_midnight(day: date, *, again: bool) -> object:
         claimed = claim(day, again=again)
         clock.advance(seconds=2)
         return claimed
 
-    monkeypatch.setattr(sns_container.daily_delivery, "_claim", and_midnight_passes)
+    monkeypatch.setattr(sns_container.daily_delivery, "_claim", claim_before_midnight)
     assert sns_container.daily_delivery.publish().date == TODAY
     assert published() == [expected]
     assert Delivery.get(Delivery.date == TODAY).sent_at.date() == TODAY + timedelta(days=1)
 
 
-def test_two_topics_have_deliveries_of_their_own(sns_container: Container) -> None:
+def test_each_topic_has_its_own_delivery(sns_container: Container) -> None:
     Delivery.create(date=TODAY, topic="eu-west-1:Another", claimed_at=NOON, sending_at=NOON, sent_at=NOON)
     assert sns_container.daily_delivery.publish().sent
 
 
-def test_a_topic_that_somebody_deleted_is_made_anew(sns_container: Container) -> None:
+def test_a_deleted_topic_is_created_again(sns_container: Container) -> None:
     sns_container.gateway.subscribe(MIRA)
     backend().topics.clear()
     with pytest.raises(GatewayUnavailable, match="404 NotFound"):
@@ -124,7 +124,7 @@ def test_a_topic_that_somebody_deleted_is_made_anew(sns_container: Container) ->
 
 @pytest.mark.parametrize("fault", ["throttled", "refused", "error 500", "timed out", "answer lost"])
 @pytest.mark.parametrize("failing", ["CreateTopic", "GetTopicAttributes"])
-def test_what_failed_before_sending_is_sent_by_the_next_event(
+def test_a_failure_before_sending_leaves_the_sms_to_the_next_event(
     sns_container: Container, sns_calls: SnsCalls, fault: Fault, failing: str
 ) -> None:
     sns_calls.becomes = lambda _, operation: fault if operation == failing else None
@@ -139,7 +139,7 @@ def test_what_failed_before_sending_is_sent_by_the_next_event(
     ("fault", "error"),
     [("throttled", GatewayUnavailable), ("refused", NumberRejected), ("forbidden", GatewayMisconfigured)],
 )
-def test_what_sns_did_not_take_is_sent_by_the_next_event(
+def test_an_sms_that_sns_rejected_is_sent_by_the_next_event(
     sns_container: Container, sns_calls: SnsCalls, fault: Fault, error: type[GatewayError]
 ) -> None:
     sns_calls.becomes = lambda _, operation: fault if operation == "Publish" else None
@@ -150,7 +150,7 @@ def test_what_sns_did_not_take_is_sent_by_the_next_event(
 
 
 @pytest.mark.parametrize("fault", ["error 500", "timed out", "answer lost"])
-def test_what_may_have_gone_out_is_not_sent_again_unless_somebody_says_so(
+def test_an_sms_with_an_unknown_outcome_is_sent_again_only_on_demand(
     sns_container: Container, sns_calls: SnsCalls, clock: FakeClock, fault: Fault
 ) -> None:
     sns_calls.becomes = lambda _, operation: fault if operation == "Publish" else None
@@ -158,17 +158,19 @@ def test_what_may_have_gone_out_is_not_sent_again_unless_somebody_says_so(
         sns_container.daily_delivery.publish()
     sns_calls.becomes = lambda _number, _operation: None
     clock.advance(seconds=30)
-    assert sns_container.daily_delivery.publish().message == "is being sent", "for all that others know"
+    assert sns_container.daily_delivery.publish().message == "is being sent", "the outcome may still become known"
     clock.advance(hours=1)
     with pytest.raises(OutcomeUnknown, match=r"may have gone out at 12:00 UTC.*quoteapi publish --again"):
         sns_container.daily_delivery.publish()
     assert sns_calls.made.count("Publish") == 1
     assert sns_container.daily_delivery.publish(again=True).sent
     assert sns_calls.made.count("Publish") == 2
-    assert not sns_container.daily_delivery.publish(again=True).sent, "what is known to be sent is never sent again"
+    assert not sns_container.daily_delivery.publish(again=True).sent, "an SMS that was sent is never sent again"
 
 
-def test_a_doubt_stays_if_sending_again_fails(sns_container: Container, sns_calls: SnsCalls, clock: FakeClock) -> None:
+def test_an_unknown_outcome_stays_unknown_if_sending_again_fails(
+    sns_container: Container, sns_calls: SnsCalls, clock: FakeClock
+) -> None:
     sns_calls.becomes = lambda _, operation: "answer lost" if operation == "Publish" else None
     with pytest.raises(OutcomeUnknown):
         sns_container.daily_delivery.publish()
@@ -188,12 +190,10 @@ def test_a_doubt_stays_if_sending_again_fails(sns_container: Container, sns_call
     assert len(published()) == 1
 
 
-# ---- two at once
+# ---- races
 
 
-def test_a_claim_whose_holder_died_before_sending_is_taken_over_after_a_while(
-    sns_container: Container, clock: FakeClock
-) -> None:
+def test_a_claim_whose_holder_died_is_taken_over_after_its_timeout(sns_container: Container, clock: FakeClock) -> None:
     Delivery.create(date=TODAY, topic="us-east-1:DailyQuoteSubscription", claimed_at=NOON)
     clock.advance(seconds=119)
     assert sns_container.daily_delivery.publish() == not_sent("is being sent")
@@ -202,17 +202,17 @@ def test_a_claim_whose_holder_died_before_sending_is_taken_over_after_a_while(
     assert len(published()) == 1
 
 
-def test_who_wakes_up_after_another_took_over_sends_nothing(
+def test_a_process_whose_claim_was_taken_over_sends_nothing(
     sns_container: Container, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    people = sns_container.gateway.count_subscriptions
+    count_subscriptions = sns_container.gateway.count_subscriptions
 
-    def asleep() -> int:
-        monkeypatch.setattr(sns_container.gateway, "count_subscriptions", people)
+    def stall() -> int:
+        monkeypatch.setattr(sns_container.gateway, "count_subscriptions", count_subscriptions)
         clock.moment += timedelta(minutes=20)
         assert sns_container.daily_delivery.publish().sent
-        return people()
+        return count_subscriptions()
 
-    monkeypatch.setattr(sns_container.gateway, "count_subscriptions", asleep)
+    monkeypatch.setattr(sns_container.gateway, "count_subscriptions", stall)
     assert sns_container.daily_delivery.publish() == not_sent("somebody else took over")
     assert len(published()) == 1

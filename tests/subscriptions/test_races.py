@@ -1,4 +1,4 @@
-"""Many processes at once, on one database: what the database decides."""
+"""Races between processes that share one database."""
 
 import logging
 import os
@@ -18,13 +18,14 @@ from quoteapi.container import Container
 from quoteapi.settings import Settings, read_settings
 from quoteapi.storage import database
 from quoteapi.storage.models import Delivery, SmsUsage, Subscriber
+from tests.helpers import subscribing
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, SECRET_KEY, latest_otp, wrong_otp
 from tests.helpers.dispatcher import RecordingDispatcher
 from tests.helpers.sns_emulator import SETTINGS, backend, published, subscribed_numbers
+from tests.helpers.subscribing import CLIENT_IP
 
 PROCESSES = 4
-ADDRESS = "192.0.2.1"
 
 
 @pytest.fixture(scope="module")
@@ -34,47 +35,49 @@ def processes() -> Iterator[Pool]:
 
 
 @contextmanager
-def _service(url: str, **more: str) -> Iterator[Container]:
-    """Put the service together in another process."""
+def _open_container(url: str, **more: str) -> Iterator[Container]:
+    """Build the container in this process."""
     settings = read_settings({"DATABASE_URL": url, "SECRET_KEY": SECRET_KEY, **more})
     with database.connect(settings).connection_context():
         yield Container(settings, now=FakeClock())
 
 
-def _outcome(do: Callable[[], object]) -> str:
-    """Do something. Answer its outcome, or the name of the error."""
+def _outcome(call: Callable[[], object]) -> str:
+    """Return what a call returns, or the name of its error."""
     try:
-        return str(do())
-    except Exception as error:  # noqa: BLE001 its name is what the test looks at
+        return str(call())
+    except Exception as error:  # noqa: BLE001 the test checks its name
         return type(error).__name__
 
 
-def ask(url: str, mobile: str, address: str, cap: str) -> str:
-    with _service(url, SMS_DAILY_CAP=cap) as serve:
-        return _outcome(lambda: serve.subscriptions.request_otp(mobile, "subscribe", address, RecordingDispatcher()))
+def request_otp(url: str, mobile: str, client_ip: str, sms_quota: str) -> str:
+    with _open_container(url, SMS_DAILY_CAP=sms_quota) as container:
+        request = partial(container.subscriptions.request_otp, mobile, "subscribe", client_ip, RecordingDispatcher())
+        return _outcome(lambda: "requested" if request() else "no status")
 
 
-def guess(url: str, code: str, first: int, many: int) -> Counter[str]:
-    """Guess the same, `many` times, each time from another address."""
+def guess(url: str, code: str, first: int, count: int) -> Counter[str]:
+    """Try the same wrong code `count` times, each time from another client IP."""
     outcomes = Counter[str]()
-    with _service(url) as serve:
-        for n in range(first, first + many):
-            address = f"10.0.{n // 250}.{n % 250}"
-            outcomes[_outcome(partial(serve.subscriptions.subscribe, MIRA, code, address, RecordingDispatcher()))] += 1
+    with _open_container(url) as container:
+        for n in range(first, first + count):
+            client_ip = f"10.0.{n // 250}.{n % 250}"
+            subscribe = partial(container.subscriptions.subscribe, MIRA, code, client_ip, RecordingDispatcher())
+            outcomes[_outcome(subscribe)] += 1
     return outcomes
 
 
-def confirm(url: str, code: str) -> str:
-    hand = RecordingDispatcher()
-    with _service(url) as serve:
-        failed = _outcome(lambda: serve.subscriptions.subscribe(MIRA, code, ADDRESS, hand))
-    return f"{failed}, {len(hand.subscribers)} handed on"
+def subscribe(url: str, code: str) -> str:
+    dispatcher = RecordingDispatcher()
+    with _open_container(url) as container:
+        outcome = _outcome(lambda: container.subscriptions.subscribe(MIRA, code, CLIENT_IP, dispatcher))
+    return f"{outcome}, {len(dispatcher.subscribers)} dispatched"
 
 
-def settle(url: str, subscriber_id: int, environment: dict[str, str]) -> str:
+def sync(url: str, subscriber_id: int, environment: dict[str, str]) -> str:
     os.environ["AWS_ENDPOINT_URL"] = environment["AWS_ENDPOINT_URL"]
-    with _service(url, **SETTINGS) as serve:
-        return _outcome(lambda: serve.subscriptions.sync(subscriber_id))
+    with _open_container(url, **SETTINGS) as container:
+        return _outcome(lambda: container.topic_sync.sync(subscriber_id))
 
 
 def publish(environment: dict[str, str]) -> bool:
@@ -88,15 +91,14 @@ def url(settings: Settings, open_database: None) -> str:
 
 
 @pytest.fixture
-def a_code(container: Container) -> str:
-    """Have a code sent to Mira."""
-    container.subscriptions.request_otp(MIRA, "subscribe", ADDRESS, container.dispatcher)
-    return latest_otp(MIRA)
+def otp(container: Container) -> str:
+    """Request an OTP, and return it."""
+    return subscribing.request_otp(container)
 
 
 @pytest.fixture
-def sns_of_all(url: str) -> Iterator[dict[str, str]]:
-    """Answer the environment of processes that share one SNS."""
+def shared_sns(url: str) -> Iterator[dict[str, str]]:
+    """Return the environment of processes that share one SNS."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     backend().reset()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
@@ -107,71 +109,69 @@ def sns_of_all(url: str) -> Iterator[dict[str, str]]:
     backend().reset()
 
 
-def test_of_thousands_of_guesses_at_a_code_five_are_compared(processes: Pool, url: str, a_code: str) -> None:
-    parts = 40
-    on_a_file = url.startswith("sqlite")
-    many = (10_000 if on_a_file else 2_000) // parts  # on a server each waits for the others at the same row
-    guesses = [(url, wrong_otp(a_code), part * many, many) for part in range(parts)]
-    outcomes = sum(processes.starmap(guess, guesses, chunksize=1), Counter[str]())
+def test_of_a_thousand_guesses_five_are_compared_with_the_otp(processes: Pool, url: str, otp: str) -> None:
+    guesses, batch = 1_000, 25
+    work = [(url, wrong_otp(otp), first, batch) for first in range(0, guesses, batch)]
+    outcomes = sum(processes.starmap(guess, work, chunksize=1), Counter[str]())
     assert outcomes["WrongOtp"] == 5
-    # Where four at once never pause, SQLite may let one wait until it gives up; a 503, which compares nothing.
-    gave_up = outcomes["OperationalError"] if on_a_file else 0
-    assert outcomes["RateLimited"] + gave_up == many * parts - 5
-    assert confirm(url, a_code) == "RateLimited, 0 handed on", "nor is the right one, once it is locked"
+    # Four busy writers may starve one until SQLite's busy timeout: a 503, which compares nothing.
+    timeouts = outcomes["OperationalError"] if url.startswith("sqlite") else 0
+    assert outcomes["RateLimited"] + timeouts == guesses - 5
+    assert subscribe(url, otp) == "RateLimited, 0 dispatched", "the right OTP is not accepted once it is locked"
 
 
-def test_of_right_answers_at_once_one_subscribes(processes: Pool, url: str, a_code: str) -> None:
-    outcomes = Counter(processes.starmap(confirm, [(url, a_code)] * 16, chunksize=1))
-    assert outcomes == {"None, 1 handed on": 1, "NoOtpRequested, 0 handed on": 15}
+def test_of_right_otps_at_once_one_subscribes(processes: Pool, url: str, otp: str) -> None:
+    outcomes = Counter(processes.starmap(subscribe, [(url, otp)] * 16, chunksize=1))
+    assert outcomes == {"(), 1 dispatched": 1, "NoOtpRequested, 0 dispatched": 15}
     assert Subscriber.select().count() == 1
 
 
-def test_a_number_that_is_asked_for_at_once_gets_one_code(processes: Pool, url: str) -> None:
-    asked = [(url, MIRA, f"10.0.0.{n}", "100") for n in range(16)]
-    assert Counter(processes.starmap(ask, asked, chunksize=1)) == {"None": 1, "RateLimited": 15}
+def test_parallel_requests_for_a_number_send_one_otp(processes: Pool, url: str) -> None:
+    requests = [(url, MIRA, f"10.0.0.{n}", "100") for n in range(16)]
+    assert Counter(processes.starmap(request_otp, requests, chunksize=1)) == {"requested": 1, "RateLimited": 15}
 
 
-def test_an_address_that_asks_at_once_gets_as_many_as_it_may(processes: Pool, url: str) -> None:
-    asked = [(url, f"+9190280{n:05}", ADDRESS, "100") for n in range(40)]
-    assert Counter(processes.starmap(ask, asked, chunksize=1)) == {"None": 10, "RateLimited": 30}
+def test_parallel_requests_of_a_client_ip_get_as_many_otps_as_its_limit(processes: Pool, url: str) -> None:
+    requests = [(url, f"+9190280{n:05}", CLIENT_IP, "100") for n in range(40)]
+    assert Counter(processes.starmap(request_otp, requests, chunksize=1)) == {"requested": 10, "RateLimited": 30}
 
 
-def test_the_days_cap_holds_for_those_who_ask_at_once(processes: Pool, url: str) -> None:
-    asked = [(url, f"+9190280{n:05}", f"10.0.0.{n}", "7") for n in range(40)]
-    assert Counter(processes.starmap(ask, asked, chunksize=1)) == {"None": 7, "RateLimited": 33}
+def test_parallel_requests_get_as_many_otps_as_the_sms_quota(processes: Pool, url: str) -> None:
+    requests = [(url, f"+9190280{n:05}", f"10.0.0.{n}", "7") for n in range(40)]
+    assert Counter(processes.starmap(request_otp, requests, chunksize=1)) == {"requested": 7, "RateLimited": 33}
     assert SmsUsage.get().count == 7
 
 
-def test_a_hundred_events_at_once_make_one_publish(processes: Pool, sns_of_all: dict[str, str]) -> None:
-    sent = processes.map(publish, [sns_of_all] * 100, chunksize=1)
+def test_a_hundred_events_at_once_publish_once(processes: Pool, shared_sns: dict[str, str]) -> None:
+    sent = processes.map(publish, [shared_sns] * 100, chunksize=1)
     assert Counter(sent) == {True: 1, False: 99}
     assert len(published()) == 1
     assert Delivery.get().sent_at is not None
 
 
-def test_who_is_settled_by_many_at_once_is_on_the_topic_and_told_once(
-    processes: Pool, sns_of_all: dict[str, str], url: str, container: Container, a_code: str
+def test_parallel_syncs_of_a_subscriber_subscribe_and_confirm_once(
+    processes: Pool, shared_sns: dict[str, str], url: str, container: Container, otp: str
 ) -> None:
-    hand = RecordingDispatcher()
-    container.subscriptions.subscribe(MIRA, a_code, ADDRESS, hand)
-    work = [(url, hand.subscribers[0], sns_of_all)] * 16
-    outcomes = Counter(processes.starmap(settle, work, chunksize=1))
+    dispatcher = RecordingDispatcher()
+    container.subscriptions.subscribe(MIRA, otp, CLIENT_IP, dispatcher)
+    work = [(url, dispatcher.subscribers[0], shared_sns)] * 16
+    outcomes = Counter(processes.starmap(sync, work, chunksize=1))
     assert outcomes == {"subscribed": 1, "nothing to do": 15}
     assert subscribed_numbers() == [MIRA]
     assert len(backend().sms_messages) == 1, "the confirmation"
 
 
-def test_subscribing_and_leaving_at_once_ends_as_the_database_says(
-    processes: Pool, sns_of_all: dict[str, str], url: str, container: Container, tmp_path: Path
+def test_after_parallel_syncs_the_topic_matches_the_database(
+    processes: Pool, shared_sns: dict[str, str], url: str, container: Container, tmp_path: Path
 ) -> None:
     for n in range(10):
-        mobile, hand = f"+9190280{n:05}", RecordingDispatcher()
+        mobile, dispatcher = f"+9190280{n:05}", RecordingDispatcher()
         container.rate_limits.delete_number(mobile)
         container.subscriptions.request_otp(mobile, "subscribe", f"10.0.0.{n}", container.dispatcher)
-        container.subscriptions.subscribe(mobile, latest_otp(mobile), f"10.0.0.{n}", hand)
-        started = processes.starmap_async(settle, [(url, hand.subscribers[0], sns_of_all)] * 2, chunksize=1)
-        container.subscriptions.unsubscribe(mobile, f"10.0.0.{n}", hand)
-        after = processes.starmap(settle, [(url, hand.subscribers[0], sns_of_all)] * 2, chunksize=1)
+        container.subscriptions.subscribe(mobile, latest_otp(mobile), f"10.0.0.{n}", dispatcher)
+        started = processes.starmap_async(sync, [(url, dispatcher.subscribers[0], shared_sns)] * 2, chunksize=1)
+        container.subscriptions.unsubscribe(mobile, f"10.0.0.{n}", dispatcher)
+        after = processes.starmap(sync, [(url, dispatcher.subscribers[0], shared_sns)] * 2, chunksize=1)
         assert {*started.get(), *after} <= {"subscribed", "unsubscribed", "nothing to do"}
     assert subscribed_numbers() == []
-    assert Subscriber.select().where(Subscriber.unsettled_since.is_null(is_null=False)).count() == 0
+    assert Subscriber.select().where(Subscriber.sync_needed_since.is_null(is_null=False)).count() == 0

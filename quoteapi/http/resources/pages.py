@@ -10,7 +10,7 @@ from quoteapi.clock import Clock, seconds_until_midnight
 from quoteapi.http.html import PAGE_SECONDS, prefers_html, respond_with_page
 from quoteapi.http.parameters import parse_date
 from quoteapi.http.resources.quotes import RandomQuote
-from quoteapi.http.subscription_form import SubscriptionForm, _of_form
+from quoteapi.http.subscription_form import SubscriptionForm, form_values
 from quoteapi.http.urls import link_prefix, public_base_url
 from quoteapi.quotes.errors import FutureDate
 from quoteapi.quotes.fallback import QuotesWithFallback
@@ -154,7 +154,7 @@ def respond_with_quote_page(  # noqa: PLR0913, PLR0917 what such a page consists
         base=base if base.startswith("http") else None,
         path=path,
         **about,
-        **_of_form(settings, SubscriptionForm("subscribe")),
+        **form_values(settings, SubscriptionForm("subscribe")),
     )
 
 

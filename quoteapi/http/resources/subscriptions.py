@@ -2,7 +2,6 @@
 
 import json
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
@@ -19,195 +18,148 @@ from quoteapi.subscriptions.otp import DIGITS
 from quoteapi.subscriptions.phone import MOBILE_HINT, InvalidMobile, parse_mobile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from quoteapi.container import Container
-    from quoteapi.settings import Settings
     from quoteapi.sms.messages import Purpose
+    from quoteapi.subscriptions.sliding_window import RateLimitStatus
 
-SUBSCRIBED = "Congratulations!!! You have successfully subscribed for daily famous quote."
-UNSUBSCRIBED = "You have successfully unsubscribed from daily famous quote. See you again."
-MOST_BYTES = 4_096
+MAX_BODY_BYTES = 4_096
 EXAMPLE_BODY = '{"mobile": "+919028000001"}'
 
 
-class Subscribe:
-    """A code to a number first; with the code, the number is subscribed."""
+class _SubscriptionResource:
+    purpose: "Purpose"
+    goal: str
+    if_subscribed = ""
+    done_message: str
 
     def __init__(self, service: "Container") -> None:
         self._service = service
+        self._settings = service.settings
+        self._requires_otp = True
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Do as with POST; who would rather have a page gets the form."""
-        _show_form_or(self.on_post, req, resp, self._service.settings, "subscribe")
+        """Do what POST does, but show browsers the form: a link must neither send an SMS nor unsubscribe."""
+        if not prefers_html(req, resp):
+            self.on_post(req, resp)
+            return
+        mobile, otp = (_text(dict(req.params), name) or "" for name in ("mobile", "otp"))
+        step: Literal["mobile", "code"] = "mobile"
+        if otp:
+            with suppress(InvalidMobile):  # the page must not say that an OTP was sent to what is no number
+                mobile, step = parse_mobile(mobile), "code"
+        respond_with_form(req, resp, self._settings, SubscriptionForm(self.purpose, step, mobile, otp))
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Send a code to `mobile` or, with its `otp`, subscribe it."""
-        service, settings = self._service, self._service.settings
+        """Send an OTP to `mobile` or, with its `otp`, subscribe or unsubscribe it."""
         with bulkhead():
-            mobile, otp = _said(req, settings, "subscribe")
-            address = client_ip(req, settings)
-            if otp is None:
-                service.subscriptions.request_otp(
-                    mobile, "subscribe", address, service.dispatcher, partial(set_rate_limit_headers, resp)
-                )
-                _answer(
-                    req,
-                    resp,
-                    settings,
-                    _sent(settings.public_url or request_base_url(req, settings), mobile, "subscribe"),
-                    "code",
-                )
+            check_csrf(req, self._settings)
+            mobile, otp = _parse_request(req, self.purpose)
+            ip = client_ip(req, self._settings)
+            is_done = otp is not None or not self._requires_otp
+            if is_done:
+                rate_limits = self._complete(mobile, otp, ip)
             else:
-                service.subscriptions.subscribe(
-                    mobile, otp, address, service.dispatcher, partial(set_rate_limit_headers, resp)
-                )
-                _answer(req, resp, settings, SUBSCRIBED, "done")
+                service = self._service
+                rate_limits = service.subscriptions.request_otp(mobile, self.purpose, ip, service.dispatcher)
+            set_rate_limit_headers(resp, rate_limits)
+            if prefers_html(req, resp):
+                form = req.context.form._replace(step="done" if is_done else "code")
+                respond_with_form(req, resp, self._settings, form)
+            else:
+                message = self.done_message if is_done else self._otp_sent_message(req, mobile)
+                resp.text = f"{json.dumps({'message': message})}\n"
+                resp.set_header("Cache-Control", "no-store")
+
+    def _complete(self, mobile: str, otp: str | None, ip: str) -> "tuple[RateLimitStatus, ...]":
+        raise NotImplementedError
+
+    def _otp_sent_message(self, req: falcon.Request, mobile: str) -> str:
+        base = self._settings.public_url or request_base_url(req, self._settings)
+        link = f"{base}/{self.purpose}?mobile={quote(mobile, safe='')}&otp=xxxxxx"
+        return (
+            f"An OTP verification has been sent on mobile {mobile}{self.if_subscribed}."
+            f" To complete the {self.goal}, Use OTP with this URL pattern {link}."
+        )
 
 
-class Unsubscribe:
-    """Leaving: at once or, where the operator wants it so, by a code too."""
+class Subscribe(_SubscriptionResource):
+    """Subscribes a number: the first request sends an OTP, the second has it."""
+
+    purpose, goal = "subscribe", "subscription"
+    done_message = "Congratulations!!! You have successfully subscribed for daily famous quote."
+
+    def _complete(self, mobile: str, otp: str | None, ip: str) -> "tuple[RateLimitStatus, ...]":
+        assert otp is not None, "subscribing requires an OTP"
+        return self._service.subscriptions.subscribe(mobile, otp, ip, self._service.dispatcher)
+
+
+class Unsubscribe(_SubscriptionResource):
+    """Unsubscribes a number: at once, or by an OTP if the settings require one."""
+
+    purpose, goal = "unsubscribe", "unsubscription"
+    if_subscribed = ", if it is subscribed"
+    done_message = "You have successfully unsubscribed from daily famous quote. See you again."
 
     def __init__(self, service: "Container") -> None:
-        self._service = service
+        super().__init__(service)
+        self._requires_otp = service.settings.unsubscribe_requires_otp
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Do as with POST; who would rather have a page gets the form."""
-        _show_form_or(self.on_post, req, resp, self._service.settings, "unsubscribe")
-
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Unsubscribe `mobile` or, where leaving takes a code, send one first."""
-        service, settings = self._service, self._service.settings
-        takes_code = settings.unsubscribe_requires_otp
-        with bulkhead():
-            mobile, otp = _said(req, settings, "unsubscribe")
-            address = client_ip(req, settings)
-            if takes_code and otp is None:
-                service.subscriptions.request_otp(
-                    mobile, "unsubscribe", address, service.dispatcher, partial(set_rate_limit_headers, resp)
-                )
-                _answer(
-                    req,
-                    resp,
-                    settings,
-                    _sent(settings.public_url or request_base_url(req, settings), mobile, "unsubscribe"),
-                    "code",
-                )
-            else:
-                code = otp if takes_code else None
-                service.subscriptions.unsubscribe(
-                    mobile, address, service.dispatcher, code, partial(set_rate_limit_headers, resp)
-                )
-                _answer(req, resp, settings, UNSUBSCRIBED, "done")
+    def _complete(self, mobile: str, otp: str | None, ip: str) -> "tuple[RateLimitStatus, ...]":
+        code = otp if self._requires_otp else None
+        return self._service.subscriptions.unsubscribe(mobile, ip, self._service.dispatcher, code)
 
 
-def _show_form_or(
-    act: "Callable[[falcon.Request, falcon.Response], None]",
-    req: falcon.Request,
-    resp: falcon.Response,
-    settings: "Settings",
-    purpose: "Purpose",
-) -> None:
-    """Show a browser the form with what its address says filled in: a link must not send an SMS, nor end anything."""
-    if not prefers_html(req, resp):
-        act(req, resp)
-        return
-    mobile, otp = (_text(dict(req.params), name) or "" for name in ("mobile", "otp"))
-    step: Literal["mobile", "code"] = "mobile"
-    if otp:
-        with suppress(InvalidMobile):  # of nothing but a number does a page say that a code was sent there
-            mobile, step = parse_mobile(mobile), "code"
-    respond_with_form(req, resp, settings, SubscriptionForm(purpose, step, mobile, otp))
-
-
-def _said(req: falcon.Request, settings: "Settings", purpose: "Purpose") -> tuple[str, str | None]:
-    """Read the number and the code, as a request of our own page or of a program says them.
-
-    What was read is kept for the page of an error, which shows it again.
-    """
-    check_csrf(req, settings)
-    fields = _fields(req)
+def _parse_request(req: falcon.Request, purpose: "Purpose") -> tuple[str, str | None]:
+    """Return the number and the OTP of a request. Keep the form for an error page, which shows it again."""
+    fields = _read_fields(req)
     req.context.form = SubscriptionForm(purpose, "mobile", _text(fields, "mobile") or "")
-    mobile = _mobile(fields)
-    has_a_code = fields.get("otp") is not None or "again" in fields
-    step: Literal["mobile", "code"] = "code" if has_a_code else "mobile"
+    try:
+        mobile = parse_mobile(_text(fields, "mobile") or "")
+    except InvalidMobile as error:
+        raise falcon.HTTPBadRequest(title="Invalid mobile", description=f"{error} {MOBILE_HINT}") from None
+    step: Literal["mobile", "code"] = "code" if fields.get("otp") is not None or "again" in fields else "mobile"
     req.context.form = SubscriptionForm(purpose, step, mobile, _text(fields, "otp") or "")
-    return mobile, _otp(fields)
+    return mobile, _parse_otp(fields)
 
 
-def _fields(req: falcon.Request) -> dict[str, Any]:
-    """Answer what was sent: the query and, with POST, a JSON object or a form, which wins."""
+def _read_fields(req: falcon.Request) -> dict[str, Any]:
+    """Return the query parameters and, with POST, the fields of a JSON object or form, which win."""
     fields: dict[str, Any] = dict(req.params)
-    if req.method == "POST" and req.content_length:
-        if req.content_length > MOST_BYTES:
-            raise falcon.HTTPContentTooLarge(description=f"Send at most {MOST_BYTES} bytes: {EXAMPLE_BODY}")
-        try:
-            sent = req.get_media()
-        except (falcon.MediaMalformedError, RecursionError):  # lists in lists in lists
-            sent = None
-        if not isinstance(sent, dict) or any(name.lstrip().startswith("{") for name in sent):
-            raise falcon.HTTPBadRequest(
-                title="Invalid body",
-                description=f"Send a form, or JSON with Content-Type: application/json, for example {EXAMPLE_BODY}",
-            )
-        fields.update(sent)
-    return fields
+    if req.method != "POST" or not req.content_length:
+        return fields
+    if req.content_length > MAX_BODY_BYTES:
+        raise falcon.HTTPContentTooLarge(description=f"Send at most {MAX_BODY_BYTES} bytes: {EXAMPLE_BODY}")
+    try:
+        body = req.get_media()
+    except (falcon.MediaMalformedError, RecursionError):  # too deeply nested JSON
+        body = None
+    if not isinstance(body, dict) or any(name.lstrip().startswith("{") for name in body):
+        raise falcon.HTTPBadRequest(
+            title="Invalid body",
+            description=f"Send a form, or JSON with Content-Type: application/json, for example {EXAMPLE_BODY}",
+        )
+    return fields | body
 
 
 def _text(fields: dict[str, Any], name: str) -> str | None:
-    """Answer a field as text; of one that was sent more than once, the last."""
+    """Return a field as text, the last if it was sent more than once; "" if it is no text."""
     value = fields.get(name)
     if isinstance(value, list):
         value = value[-1] if value else None
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, str):
-        return value.encode(errors="replace").decode()  # JSON may have halves of characters, which no page can show
+        return value.encode(errors="replace").decode()  # JSON may have lone surrogates, which UTF-8 cannot encode
     return None if value is None else ""
 
 
-def _mobile(fields: dict[str, Any]) -> str:
-    try:
-        return parse_mobile(_text(fields, "mobile") or "")
-    except InvalidMobile as error:
-        raise falcon.HTTPBadRequest(
-            title="Invalid mobile",
-            description=f"{error} {MOBILE_HINT}",
-        ) from None
-
-
-def _otp(fields: dict[str, Any]) -> str | None:
-    """Answer the code that was sent, None where none was; an empty one is wrong, and brings no new SMS."""
+def _parse_otp(fields: dict[str, Any]) -> str | None:
+    """Return the OTP of a request; None if it has none. An empty one is invalid, and sends no new SMS."""
     if fields.get("otp") is None:
         return None
     digits = "".join((_text(fields, "otp") or "").split())
     if digits and isinstance(fields["otp"], int):
-        digits = digits.zfill(DIGITS)  # a number of JSON has no zeros in front
+        digits = digits.zfill(DIGITS)  # a JSON number has no leading zeros
     if not (digits.isdecimal() and len(digits) == DIGITS):
         raise falcon.HTTPBadRequest(title="Invalid otp", description=SIX_DIGITS)
     return f"{int(digits):0{DIGITS}}"
-
-
-def _sent(base: str, mobile: str, purpose: "Purpose") -> str:
-    if_subscribed = ", if it is subscribed" if purpose == "unsubscribe" else ""
-    goal = {"subscribe": "subscription", "unsubscribe": "unsubscription"}[purpose]
-    link = f"{base}/{purpose}?mobile={quote(mobile, safe='')}&otp=xxxxxx"
-    return (
-        f"An OTP verification has been sent on mobile {mobile}{if_subscribed}."
-        f" To complete the {goal}, Use OTP with this URL pattern {link}."
-    )
-
-
-def _answer(
-    req: falcon.Request,
-    resp: falcon.Response,
-    settings: "Settings",
-    message: str,
-    step: Literal["code", "done"],
-) -> None:
-    """Say what was done: to a program by a message, to a browser by the page of the next step."""
-    if prefers_html(req, resp):
-        respond_with_form(req, resp, settings, req.context.form._replace(step=step))
-        return
-    resp.text = f"{json.dumps({'message': message})}\n"
-    resp.set_header("Cache-Control", "no-store")

@@ -13,7 +13,7 @@ from falcon.testing import TestClient
 
 from quoteapi.app import create_app
 from quoteapi.http.html import ASSET_TYPES, ASSETS
-from quoteapi.http.subscription_form import IN_OTHER_WORDS
+from quoteapi.http.subscription_form import PAGE_TEXTS
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.settings import ROOT, Settings, read_settings
 from quoteapi.storage.catalogue import store_quotation
@@ -385,7 +385,7 @@ def test_what_is_wrong_with_a_code_is_said_in_words_for_people(serve: Serve, clo
     late = send(f"{base}/subscribe", {"mobile": MIRA, "otp": latest_otp(MIRA)})
     assert "The code has expired. Send another code." in text_of(late)
     for page in (tried, odd, late):
-        assert not any(sentence.strip() in page.text for sentence in IN_OTHER_WORDS)
+        assert not any(sentence.strip() in page.text for sentence in PAGE_TEXTS)
         assert 'name="otp"' in page.text
 
 
@@ -401,7 +401,7 @@ def test_a_limit_is_said_on_the_page_with_how_long_to_wait(serve: Serve) -> None
 @sqlite_only
 def test_while_sms_are_switched_off_the_page_says_so(serve: Serve) -> None:
     base = serve()
-    SmsSwitch.create(name="sms", thrown_at=NOON)
+    SmsSwitch.create(name="sms", disabled_at=NOON)
     page = send(f"{base}/subscribe", {"mobile": MIRA})
     assert (page.status_code, "switched SMS off for now" in text_of(page)) == (503, True)
 

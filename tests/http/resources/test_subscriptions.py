@@ -9,6 +9,8 @@ from falcon.testing import create_environ
 
 from quoteapi.http.client_ip import client_ip
 from quoteapi.settings import read_settings
+from quoteapi.sms.console import ConsoleGateway
+from quoteapi.sms.gateway import GatewayUnavailable
 from quoteapi.storage.models import ConsoleSms, OneTimePassword, SmsSwitch, Subscriber
 from tests.conftest import Serve
 from tests.helpers.clock import FakeClock
@@ -32,42 +34,42 @@ def states() -> dict[str, str]:
     return {row.mobile: row.state for row in Subscriber.select()}
 
 
-# ---- the life of a subscription
+# ---- subscribing and unsubscribing
 
 
-def test_a_number_is_subscribed_by_the_code_that_it_was_sent(serve: Serve) -> None:
+def test_a_number_is_subscribed_with_the_otp_that_it_was_sent(serve: Serve) -> None:
     base = serve()
-    asked = requests.get(f"{base}/subscribe?mobile=919028000001", timeout=5)
-    assert asked.json() == {
+    requested = requests.get(f"{base}/subscribe?mobile=919028000001", timeout=5)
+    assert requested.json() == {
         "message": "An OTP verification has been sent on mobile +919028000001. To complete the subscription, "
         f"Use OTP with this URL pattern {base}/subscribe?mobile=%2B919028000001&otp=xxxxxx."
     }
-    assert asked.headers["Content-Type"] == "application/json"
-    assert asked.headers["Cache-Control"] == "no-store"
-    assert states() == {}, "nobody is subscribed by being asked"
+    assert requested.headers["Content-Type"] == "application/json"
+    assert requested.headers["Cache-Control"] == "no-store"
+    assert states() == {}, "a request alone subscribes no number"
     confirmed = requests.get(f"{base}/subscribe?mobile=919028000001&otp={latest_otp(MIRA)}", timeout=5)
     assert (confirmed.status_code, confirmed.json()) == (200, SUBSCRIBED)
     row = Subscriber.get()
-    assert (row.mobile, row.state, row.asked_at, row.confirmed_at) == (MIRA, "active", NOON, NOON)
-    assert (row.asked_from, row.confirmed_from) == ("127.0.0.1", "127.0.0.1")
+    assert (row.mobile, row.state, row.requested_at, row.confirmed_at) == (MIRA, "active", NOON, NOON)
+    assert (row.requested_from, row.confirmed_from) == ("127.0.0.1", "127.0.0.1")
     assert row.subscription_arn is not None
-    assert row.unsettled_since is None
+    assert row.sync_needed_since is None
     code, confirmation = ConsoleSms.select().order_by(ConsoleSms.id)
     assert (code.to, code.kind) == (confirmation.to, "code") == (MIRA, "code")
     assert "you agreed to get the quote of the day" in confirmation.message
     assert "To leave: http://127.0.0.1:8000/unsubscribe" in confirmation.message
 
 
-def test_leaving_takes_one_request(serve: Serve) -> None:
+def test_unsubscribing_takes_one_request(serve: Serve) -> None:
     base = serve()
     subscribe(base)
-    left = get(base, "/unsubscribe", mobile=MIRA)
-    assert (left.status_code, left.json()) == (200, UNSUBSCRIBED)
+    response = get(base, "/unsubscribe", mobile=MIRA)
+    assert (response.status_code, response.json()) == (200, UNSUBSCRIBED)
     assert states() == {MIRA: "unsubscribed"}
     assert Subscriber.get().subscription_arn is None
 
 
-def test_who_left_can_come_back_and_is_told_again(serve: Serve, clock: FakeClock) -> None:
+def test_an_unsubscribed_number_can_subscribe_again_with_a_new_confirmation(serve: Serve, clock: FakeClock) -> None:
     base = serve()
     subscribe(base)
     get(base, "/unsubscribe", mobile=MIRA)
@@ -78,7 +80,7 @@ def test_who_left_can_come_back_and_is_told_again(serve: Serve, clock: FakeClock
     assert ConsoleSms.select().where(ConsoleSms.kind == "confirmation").count() == 2
 
 
-def test_who_confirms_twice_is_subscribed_once_and_told_once(serve: Serve, clock: FakeClock) -> None:
+def test_a_number_that_subscribes_twice_gets_one_confirmation(serve: Serve, clock: FakeClock) -> None:
     base = serve()
     subscribe(base)
     clock.advance(minutes=1)
@@ -88,7 +90,7 @@ def test_who_confirms_twice_is_subscribed_once_and_told_once(serve: Serve, clock
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_post_does_the_same_with_json_or_a_form(serve: Serve, as_json: bool) -> None:
+def test_post_accepts_json_and_forms(serve: Serve, as_json: bool) -> None:
     base = serve()
 
     def post(path: str, fields: dict[str, Any]) -> requests.Response:
@@ -100,21 +102,21 @@ def test_post_does_the_same_with_json_or_a_form(serve: Serve, as_json: bool) -> 
     assert post("/unsubscribe", {"mobile": MIRA}).json() == UNSUBSCRIBED
 
 
-def test_json_may_have_numbers_and_a_form_may_stand_in_the_query(serve: Serve) -> None:
+def test_json_may_have_numbers_and_post_may_have_a_query(serve: Serve) -> None:
     base = serve()
     assert requests.post(f"{base}/subscribe?mobile={MIRA[1:]}", timeout=5).status_code == 200
     numbers = {"mobile": int(MIRA[1:]), "otp": int(latest_otp(MIRA))}
     assert requests.post(f"{base}/subscribe", json=numbers, timeout=5).json() == SUBSCRIBED
 
 
-def test_a_code_may_have_spaces_and_the_digits_of_any_script(serve: Serve) -> None:
+def test_an_otp_may_have_spaces_and_digits_of_any_script(serve: Serve) -> None:
     base = serve()
     get(base, "/subscribe", mobile=MIRA)
     code = latest_otp(MIRA).translate(str.maketrans("0123456789", "०१२३४५६७८९"))
     assert get(base, "/subscribe", mobile=MIRA, otp=f" {code[:3]} {code[3:]}").json() == SUBSCRIBED
 
 
-# ---- what is wrong
+# ---- invalid requests and limits
 
 
 @sqlite_only
@@ -131,15 +133,15 @@ def test_a_code_may_have_spaces_and_the_digits_of_any_script(serve: Serve) -> No
     ],
 )
 @pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe"])
-def test_what_is_no_mobile_number_is_refused_with_the_right_form(serve: Serve, path: str, query: str) -> None:
+def test_an_invalid_number_is_refused_with_an_example(serve: Serve, path: str, query: str) -> None:
     refused = requests.get(f"{serve()}{path}{query}", timeout=5)
     assert_problem(refused, 400, "Invalid mobile", "Send mobile as an international number, for example +919028000001.")
     assert ConsoleSms.select().count() == 0
 
 
-def test_a_plus_that_a_client_did_not_encode_is_no_matter(serve: Serve) -> None:
-    answer = requests.get(f"{serve()}/subscribe?mobile=+91%20(90280)-00001", timeout=5)
-    assert "on mobile +919028000001." in answer.json()["message"]
+def test_a_plus_sign_need_not_be_percent_encoded(serve: Serve) -> None:
+    response = requests.get(f"{serve()}/subscribe?mobile=+91%20(90280)-00001", timeout=5)
+    assert "on mobile +919028000001." in response.json()["message"]
 
 
 @sqlite_only
@@ -161,9 +163,9 @@ def test_a_plus_that_a_client_did_not_encode_is_no_matter(serve: Serve) -> None:
         (b'{"mobile": ' + b"9" * 4_000 + b"}", "application/json", "Invalid mobile"),
     ],
 )
-def test_a_body_that_cannot_be_read_is_refused(serve: Serve, body: bytes, kind: str, title: str) -> None:
-    answer = requests.post(f"{serve()}/subscribe", data=body, headers={"Content-Type": kind}, timeout=5)
-    assert_problem(answer, 400, title)
+def test_an_unreadable_body_is_refused(serve: Serve, body: bytes, kind: str, title: str) -> None:
+    response = requests.post(f"{serve()}/subscribe", data=body, headers={"Content-Type": kind}, timeout=5)
+    assert_problem(response, 400, title)
 
 
 @sqlite_only
@@ -174,12 +176,12 @@ def test_a_body_that_is_too_large_is_not_read(serve: Serve) -> None:
 
 
 @sqlite_only
-def test_a_body_of_another_kind_is_refused(serve: Serve) -> None:
+def test_a_body_of_another_media_type_is_refused(serve: Serve) -> None:
     sent = requests.post(f"{serve()}/subscribe", data="<a/>", headers={"Content-Type": "text/xml"}, timeout=5)
     assert_problem(sent, 415, "Unsupported Media Type")
 
 
-def test_a_wrong_code_says_how_many_tries_are_left_and_sends_nothing(serve: Serve) -> None:
+def test_a_wrong_otp_says_how_many_tries_are_left_and_sends_nothing(serve: Serve) -> None:
     base = serve()
     get(base, "/subscribe", mobile=MIRA)
     guess = wrong_otp(latest_otp(MIRA))
@@ -192,7 +194,7 @@ def test_a_wrong_code_says_how_many_tries_are_left_and_sends_nothing(serve: Serv
     assert states() == {}
 
 
-def test_an_expired_and_a_used_code_say_so(serve: Serve, clock: FakeClock) -> None:
+def test_expired_used_and_unrequested_otps_are_refused(serve: Serve, clock: FakeClock) -> None:
     base = serve()
     assert_problem(get(base, "/subscribe", mobile=MIRA, otp="123456"), 400, "No OTP asked for", "No code was asked for")
     subscribe(base)
@@ -207,16 +209,16 @@ def test_an_expired_and_a_used_code_say_so(serve: Serve, clock: FakeClock) -> No
 
 @sqlite_only
 @pytest.mark.parametrize("otp", ["", "12345", "1234567", "abcdef", "12345x", "-12345"])
-def test_what_cannot_be_a_code_is_refused_and_brings_no_sms(serve: Serve, otp: str) -> None:
+def test_an_invalid_otp_is_refused_without_a_new_sms(serve: Serve, otp: str) -> None:
     base = serve()
     get(base, "/subscribe", mobile=MIRA)
     refused = get(base, "/subscribe", mobile=MIRA, otp=otp)
     assert_problem(refused, 400, "Invalid otp", "Send otp as the six digits of the SMS.")
     assert ConsoleSms.select().count() == 1
-    assert OneTimePassword.get().tries_left == 5, "nor does it cost a try"
+    assert OneTimePassword.get().tries_left == 5, "it costs no try"
 
 
-def test_too_many_codes_are_refused_with_when_to_come_back(serve: Serve, clock: FakeClock) -> None:
+def test_too_many_otps_are_refused_with_retry_after(serve: Serve, clock: FakeClock) -> None:
     base = serve()
     get(base, "/subscribe", mobile=MIRA)
     clock.advance(seconds=20)
@@ -226,11 +228,11 @@ def test_too_many_codes_are_refused_with_when_to_come_back(serve: Serve, clock: 
     assert ConsoleSms.select().count() == 1
 
 
-def test_every_code_that_is_not_right_counts_for_the_address(serve: Serve, clock: FakeClock) -> None:
+def test_every_rejected_otp_counts_for_the_client_ip(serve: Serve, clock: FakeClock) -> None:
     base = serve(WRONG_TRIES_PER_ADDRESS="4/1h")
     get(base, "/subscribe", mobile=MIRA)
     code = latest_otp(MIRA)
-    get(base, "/subscribe", mobile=NOOR, otp="000000")  # none was asked for
+    get(base, "/subscribe", mobile=NOOR, otp="000000")  # none was requested
     get(base, "/subscribe", mobile=MIRA, otp=wrong_otp(code))
     assert get(base, "/subscribe", mobile=MIRA, otp=code).json() == SUBSCRIBED
     get(base, "/subscribe", mobile=MIRA, otp=code)  # it was used
@@ -242,7 +244,7 @@ def test_every_code_that_is_not_right_counts_for_the_address(serve: Serve, clock
     assert_problem(fifth, 429, "Too many requests", "Too many wrong codes from your address. Try again in 49 minutes.")
 
 
-def test_every_request_for_a_code_counts_for_the_address_and_those_sent_for_the_number(
+def test_every_otp_request_counts_for_the_client_ip_and_sent_otps_for_the_number(
     serve: Serve, clock: FakeClock
 ) -> None:
     base = serve(CODES_PER_ADDRESS="2/1h")
@@ -250,32 +252,51 @@ def test_every_request_for_a_code_counts_for_the_address_and_those_sent_for_the_
     third = get(base, "/subscribe", mobile="+919028000003")
     assert_problem(third, 429, "Too many requests", "from your address")
     clock.advance(hours=1)
-    assert get(base, "/subscribe", mobile="+919028000003").status_code == 200, "which was not counted for the number"
+    assert get(base, "/subscribe", mobile="+919028000003").status_code == 200, (
+        "the refused request did not count for the number"
+    )
 
 
-def test_the_days_cap_holds_for_all_numbers(serve: Serve) -> None:
+def test_a_request_that_sends_no_otp_still_says_what_the_client_ip_has_left(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> str:
+        raise GatewayUnavailable("SNS cannot be reached")
+
+    base = serve()
+    monkeypatch.setattr(ConsoleGateway, "send_sms", fail)
+    not_sent = get(base, "/subscribe", mobile=MIRA)
+    assert_problem(not_sent, 503, "SMS not available")
+    assert '"codes";r=9;t=3600' in not_sent.headers["RateLimit"]
+    monkeypatch.setattr(ConsoleGateway, "is_opted_out", lambda *_: True)
+    opted_out = get(base, "/subscribe", mobile=NOOR)
+    assert_problem(opted_out, 409, "Number replied STOP")
+    assert '"codes";r=8;t=3600' in opted_out.headers["RateLimit"]
+
+
+def test_the_sms_quota_holds_for_all_numbers(serve: Serve) -> None:
     base = serve(SMS_DAILY_CAP="2")
     assert [get(base, "/subscribe", mobile=f"+91902800000{n}").status_code for n in range(3)] == [200, 200, 429]
 
 
-def test_a_country_that_is_not_served_is_refused_before_anything_is_counted(serve: Serve) -> None:
+def test_a_country_that_is_not_served_is_refused_before_the_request_counts(serve: Serve) -> None:
     base = serve(SMS_ALLOWED_REGIONS="IN")
     refused = get(base, "/subscribe", mobile="+12015550123")
     assert_problem(refused, 400, "Country not served", "SMS go to numbers of IN only.")
     assert OneTimePassword.select().count() == 0
 
 
-def test_while_sms_are_switched_off_nobody_can_subscribe_but_everybody_can_leave(serve: Serve) -> None:
+def test_with_sms_switched_off_numbers_can_unsubscribe_but_not_subscribe(serve: Serve) -> None:
     base = serve()
     subscribe(base)
-    SmsSwitch.create(name="sms", thrown_at=NOON)
+    SmsSwitch.create(name="sms", disabled_at=NOON)
     refused = get(base, "/subscribe", mobile=NOOR)
     assert_problem(refused, 503, "SMS not available", "has switched SMS off for now")
     assert get(base, "/unsubscribe", mobile=MIRA).json() == UNSUBSCRIBED
 
 
 @sqlite_only
-def test_on_lambda_without_a_shared_database_nobody_can_subscribe(
+def test_on_lambda_without_a_shared_database_no_number_can_subscribe(
     serve: Serve,
 ) -> None:
     base = serve(AWS_LAMBDA_FUNCTION_NAME="quotes", SECRET_KEY="0123456789abcdef" * 2, SMS_ALLOWED_REGIONS="IN")
@@ -286,15 +307,15 @@ def test_on_lambda_without_a_shared_database_nobody_can_subscribe(
     assert get(base, "/daily").status_code == 200
 
 
-# ---- leaving by a code
+# ---- unsubscribing with an OTP
 
 
-def test_leaving_by_a_code(serve: Serve, clock: FakeClock) -> None:
+def test_unsubscribing_with_an_otp(serve: Serve, clock: FakeClock) -> None:
     base = serve(UNSUBSCRIBE_REQUIRES_OTP="true")
     subscribe(base)
     clock.advance(minutes=1)
-    asked = get(base, "/unsubscribe", mobile=MIRA)
-    assert asked.json() == {
+    requested = get(base, "/unsubscribe", mobile=MIRA)
+    assert requested.json() == {
         "message": "An OTP verification has been sent on mobile +919028000001, if it is subscribed. To complete the "
         f"unsubscription, Use OTP with this URL pattern {base}/unsubscribe?mobile=%2B919028000001&otp=xxxxxx."
     }
@@ -306,7 +327,7 @@ def test_leaving_by_a_code(serve: Serve, clock: FakeClock) -> None:
     assert states() == {MIRA: "unsubscribed"}
 
 
-def test_a_code_to_subscribe_does_not_unsubscribe(serve: Serve, clock: FakeClock) -> None:
+def test_an_otp_to_subscribe_does_not_unsubscribe(serve: Serve, clock: FakeClock) -> None:
     base = serve(UNSUBSCRIBE_REQUIRES_OTP="true")
     subscribe(base)
     clock.advance(minutes=1)
@@ -316,28 +337,30 @@ def test_a_code_to_subscribe_does_not_unsubscribe(serve: Serve, clock: FakeClock
 
 
 @pytest.mark.parametrize("takes_code", ["false", "true"])
-def test_no_answer_tells_whether_a_number_is_subscribed(serve: Serve, clock: FakeClock, takes_code: str) -> None:
+def test_no_response_shows_whether_a_number_is_subscribed(serve: Serve, clock: FakeClock, takes_code: str) -> None:
     base = serve(UNSUBSCRIBE_REQUIRES_OTP=takes_code, CODES_PER_ADDRESS="100/1h", WRONG_TRIES_PER_ADDRESS="100/1h")
     subscribe(base, MIRA)
     clock.advance(hours=1)
 
-    def told(mobile: str) -> list[tuple[int, str]]:
-        answers = [get(base, "/unsubscribe", mobile=mobile) for _ in range(2)]
-        answers += [get(base, "/unsubscribe", mobile=mobile, otp="000000") for _ in range(6)]
+    def responses_for(mobile: str) -> list[tuple[int, str]]:
+        responses = [get(base, "/unsubscribe", mobile=mobile) for _ in range(2)]
+        responses += [get(base, "/unsubscribe", mobile=mobile, otp="000000") for _ in range(6)]
         clock.advance(minutes=11)
-        answers += [get(base, "/unsubscribe", mobile=mobile, otp="000000")]
-        return [(answer.status_code, answer.text.replace(mobile[1:], "")) for answer in answers]
+        responses += [get(base, "/unsubscribe", mobile=mobile, otp="000000")]
+        return [(response.status_code, response.text.replace(mobile[1:], "")) for response in responses]
 
-    subscribed, stranger = told(MIRA), told(NOOR)
-    assert subscribed == stranger
-    assert ConsoleSms.select().where(ConsoleSms.to == NOOR).count() == 0, "and strangers get no SMS about leaving"
+    subscribed, not_subscribed = responses_for(MIRA), responses_for(NOOR)
+    assert subscribed == not_subscribed
+    assert ConsoleSms.select().where(ConsoleSms.to == NOOR).count() == 0, (
+        "and a number that is not subscribed gets no SMS"
+    )
 
 
-# ---- who asks
+# ---- client IP and base URL
 
 
 @pytest.mark.parametrize(
-    ("event", "known_as"),
+    ("event", "ip"),
     [
         ({"requestContext": {"identity": {"sourceIp": "192.0.2.7"}}}, "192.0.2.7"),
         ({"requestContext": {"identity": {"sourceIp": "2001:db8:1:2:3:4:5:6"}}}, "2001:db8:1:2::/64"),
@@ -349,57 +372,57 @@ def test_no_answer_tells_whether_a_number_is_subscribed(serve: Serve, clock: Fak
         ({}, "unknown"),
     ],
 )
-def test_on_lambda_api_gateway_says_who_the_client_is(event: dict[str, Any], known_as: str) -> None:
+def test_on_lambda_the_client_ip_comes_from_api_gateway(event: dict[str, Any], ip: str) -> None:
     forged = {"X-Forwarded-For": "203.0.113.9, 203.0.113.8"}
     environ = create_environ(headers=forged, remote_addr="127.0.0.1") | {"lambda.event": event}
     settings = read_settings({"TRUSTED_PROXIES": "127.0.0.1"})
-    assert client_ip(falcon.Request(environ), settings) == known_as
+    assert client_ip(falcon.Request(environ), settings) == ip
 
 
-def test_the_client_cannot_choose_its_address(serve: Serve) -> None:
+def test_a_client_cannot_forge_its_ip(serve: Serve) -> None:
     base = serve(CODES_PER_ADDRESS="1/1h")
     forged = [{"X-Forwarded-For": f"192.0.2.{n}", "Forwarded": f"for=192.0.2.{n}"} for n in range(2)]
-    answers = [
+    responses = [
         requests.get(f"{base}/subscribe", params={"mobile": mobile}, headers=headers, timeout=5).status_code
         for mobile, headers in zip((MIRA, NOOR), forged, strict=True)
     ]
-    assert answers == [200, 429]
+    assert responses == [200, 429]
 
 
-def test_a_trusted_proxy_says_who_the_client_is(serve: Serve) -> None:
+def test_a_trusted_proxy_forwards_the_client_ip(serve: Serve) -> None:
     base = serve(TRUSTED_PROXIES="127.0.0.0/8,10.0.0.0/8")
 
     numbers = (f"+9190280{number:05}" for number in count(1))
 
-    def asked_from(forwarded: str) -> str:
+    def client_ip_of(forwarded: str) -> str:
         OneTimePassword.delete().execute()
         number = next(numbers)
         headers = {"X-Forwarded-For": forwarded, "X-Forwarded-Proto": "https", "X-Forwarded-Host": "quotes.example"}
-        answer = requests.get(f"{base}/subscribe", params={"mobile": number}, headers=headers, timeout=5)
-        assert "URL pattern https://quotes.example/subscribe?" in answer.json()["message"]
-        return str(OneTimePassword.get().asked_from)
+        response = requests.get(f"{base}/subscribe", params={"mobile": number}, headers=headers, timeout=5)
+        assert "URL pattern https://quotes.example/subscribe?" in response.json()["message"]
+        return str(OneTimePassword.get().requested_from)
 
-    assert asked_from("192.0.2.7") == "192.0.2.7"
-    assert asked_from("203.0.113.9, 192.0.2.7, 10.1.2.3") == "192.0.2.7", "what stands before is the client's word"
-    assert asked_from("2001:db8:1:2:3:4:5:6") == "2001:db8:1:2::/64"
-    assert asked_from("::ffff:192.0.2.7") == "192.0.2.7"
-    assert asked_from("192.0.2.7:44311") == asked_from("203.0.113.9:1, 192.0.2.7:2, 10.1.2.3:3") == "192.0.2.7"
-    assert asked_from("[2001:db8:1:2::9]:44311") == asked_from("[2001:db8:1:2::9]") == "2001:db8:1:2::/64"
-    assert asked_from("nonsense") == "unknown"
-    assert asked_from("") == "127.0.0.1"
+    assert client_ip_of("192.0.2.7") == "192.0.2.7"
+    assert client_ip_of("203.0.113.9, 192.0.2.7, 10.1.2.3") == "192.0.2.7", "a client may forge the addresses before it"
+    assert client_ip_of("2001:db8:1:2:3:4:5:6") == "2001:db8:1:2::/64"
+    assert client_ip_of("::ffff:192.0.2.7") == "192.0.2.7"
+    assert client_ip_of("192.0.2.7:44311") == client_ip_of("203.0.113.9:1, 192.0.2.7:2, 10.1.2.3:3") == "192.0.2.7"
+    assert client_ip_of("[2001:db8:1:2::9]:44311") == client_ip_of("[2001:db8:1:2::9]") == "2001:db8:1:2::/64"
+    assert client_ip_of("nonsense") == "unknown"
+    assert client_ip_of("") == "127.0.0.1"
 
 
-def test_the_answer_names_the_address_that_the_client_used(serve: Serve) -> None:
-    answer = requests.get(
+def test_the_response_has_the_base_url_that_the_client_used(serve: Serve) -> None:
+    response = requests.get(
         f"{serve()}/subscribe",
         params={"mobile": MIRA},
         headers={"Host": "localhost:8000", "X-Forwarded-Host": "evil.example"},
         timeout=5,
     )
-    assert "URL pattern http://localhost:8000/subscribe?" in answer.json()["message"]
+    assert "URL pattern http://localhost:8000/subscribe?" in response.json()["message"]
 
 
-def test_a_problem_never_has_the_number(serve: Serve) -> None:
+def test_a_problem_document_never_has_the_number(serve: Serve) -> None:
     base = serve()
     for query in ({"mobile": NOOR, "otp": "000000"}, {"mobile": f"{NOOR}0000"}, {"mobile": NOOR, "otp": "x"}):
         assert "9028000002" not in json.dumps(get(base, "/subscribe", **query).json())
@@ -407,7 +430,7 @@ def test_a_problem_never_has_the_number(serve: Serve) -> None:
 
 @sqlite_only
 @pytest.mark.parametrize("otp", [True, False, -12345, [], [None], {}, 1234567])
-def test_what_is_no_code_in_json_is_refused_and_brings_no_sms(serve: Serve, otp: object) -> None:
+def test_an_invalid_otp_in_json_is_refused_without_a_new_sms(serve: Serve, otp: object) -> None:
     base = serve()
     get(base, "/subscribe", mobile=MIRA)
     sent = requests.post(f"{base}/subscribe", json={"mobile": MIRA, "otp": otp}, timeout=5)

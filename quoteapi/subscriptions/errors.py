@@ -1,0 +1,64 @@
+"""Errors of subscriptions, by fact. `quoteapi.http.errors` maps them to HTTP responses."""
+
+from math import ceil
+
+from quoteapi.subscriptions.sliding_window import RateLimitStatuses
+
+
+class NoSharedState(Exception):
+    """The machines share no database, so subscriptions cannot be stored."""
+
+    def __init__(self) -> None:
+        super().__init__("the machines share no database, so nobody can subscribe: set DATABASE_URL")
+
+
+class CountryNotServed(Exception):
+    """The country of a number gets no SMS; the message lists those that do."""
+
+
+class SmsDisabled(Exception):
+    """SMS are switched off; the message says how to switch them on."""
+
+
+class CountedRequestError(Exception):
+    """A request that counts toward rate limits failed; `rate_limits` is what they leave to the client IP."""
+
+    def __init__(self, message: object = "", rate_limits: RateLimitStatuses = ()) -> None:
+        super().__init__(message)
+        self.rate_limits = rate_limits
+
+
+class RateLimited(CountedRequestError):
+    """A rate limit is reached; the message says which. `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: float, rate_limits: RateLimitStatuses = ()) -> None:
+        super().__init__(message, rate_limits)
+        self.retry_after = max(1, ceil(retry_after))
+
+
+class OptedOut(CountedRequestError):
+    """The number replied STOP, so SNS sends it no SMS."""
+
+
+class OtpNotSent(CountedRequestError):
+    """The SMS with the OTP was not sent, or may not have been."""
+
+
+class OtpRejected(CountedRequestError):
+    """An OTP is not accepted."""
+
+
+class WrongOtp(OtpRejected):
+    """The OTP differs from the one that was sent."""
+
+    def __init__(self, tries_left: int) -> None:
+        super().__init__(tries_left)
+        self.tries_left = tries_left
+
+
+class OtpExpired(OtpRejected):
+    """The OTP expired."""
+
+
+class NoOtpRequested(OtpRejected):
+    """No OTP was requested, or it was used."""

@@ -1,0 +1,107 @@
+"""Sliding-window log: the timestamps of recent events of a key, updated by compare-and-swap.
+
+A window of N events in S seconds holds for any S seconds, whenever they begin, and for all processes together. A log
+is stored as text: Unix times in milliseconds, oldest first, separated by spaces.
+"""
+
+from datetime import datetime
+from math import ceil
+from typing import NamedTuple
+
+from peewee import Expression
+
+from quoteapi.settings import RateLimit
+from quoteapi.storage.models import RateLimitLog
+
+
+class RateLimitStatus(NamedTuple):
+    """What a rate limit leaves to a client IP: `remaining` events now, and one more in `seconds`."""
+
+    policy: str
+    limit: RateLimit
+    remaining: int
+    seconds: int
+
+
+Windows = tuple[RateLimit, ...]
+RateLimitStatuses = tuple[RateLimitStatus, ...]
+
+
+class WindowFull(Exception):
+    """A window allows no event now, but one in `retry_after` seconds."""
+
+    def __init__(self, retry_after: int, rate_limits: RateLimitStatuses) -> None:
+        super().__init__(retry_after)
+        self.retry_after, self.rate_limits = retry_after, rate_limits
+
+
+class CountedEvent(NamedTuple):
+    """An event that was added to the log of a key, and what it leaves."""
+
+    key: str
+    log_before: str
+    log: str
+    rate_limits: RateLimitStatuses
+
+    def undo(self) -> None:
+        """Remove the event, unless another was added since; none can be in the same transaction."""
+        RateLimitLog.update(timestamps=self.log_before).where(_is_stored(self.key, self.log)).execute()
+
+
+def count_event(key: str, windows: Windows, now: datetime, policy: str | None = None) -> CountedEvent:
+    """Add an event to the log of a key. Raises `WindowFull`. Without a `policy`, no `rate_limits` are disclosed."""
+    while True:  # until no other process changes the log between the read and the write
+        stored: str | None = RateLimitLog.select(RateLimitLog.timestamps).where(RateLimitLog.key == key).scalar()
+        before = stored or ""
+        if wait := seconds_to_wait(before, windows, now):
+            raise WindowFull(wait, rate_limit_statuses(policy, before, windows, now))
+        log = add_timestamp(before, windows, now)
+        row = {"timestamps": log, "updated_at": now}
+        if stored is None:
+            changed = RateLimitLog.insert(key=key, **row).on_conflict_ignore().as_rowcount().execute()
+        else:
+            changed = RateLimitLog.update(row).where(_is_stored(key, stored)).execute()
+        if changed:
+            return CountedEvent(key, before, log, rate_limit_statuses(policy, log, windows, now))
+
+
+def seconds_to_wait(log: str, windows: Windows, now: datetime) -> int:
+    """Return the seconds until every window allows an event; 0 if they do now."""
+    now_ms, timestamps = _parse_log(log, windows, now)
+    full = [window for window in windows if len(timestamps) >= window.limit]
+    allowed_at = [timestamps[-window.limit] + window.seconds * 1_000 for window in full]
+    return max(0, ceil((max(allowed_at, default=now_ms) - now_ms) / 1_000))
+
+
+def add_timestamp(log: str, windows: Windows, now: datetime) -> str:
+    """Return a log with an event at `now`, and as many earlier ones as the windows need."""
+    now_ms, timestamps = _parse_log(log, windows, now)
+    return " ".join(map(str, [*timestamps, now_ms][-max(window.limit for window in windows) :]))
+
+
+def rate_limit_statuses(policy: str | None, log: str, windows: Windows, now: datetime) -> RateLimitStatuses:
+    """Return what each window leaves, under the names `policy`, `policy-2` …; nothing without a policy."""
+    if policy is None:
+        return ()
+    now_ms, timestamps = _parse_log(log, windows, now)
+    statuses = []
+    for number, window in enumerate(windows, 1):
+        inside = [timestamp for timestamp in timestamps if timestamp > now_ms - window.seconds * 1_000]
+        oldest = [*inside[-window.limit :], now_ms][0]
+        name = policy if number == 1 else f"{policy}-{number}"
+        seconds = ceil((oldest + window.seconds * 1_000 - now_ms) / 1_000)
+        statuses.append(RateLimitStatus(name, window, max(0, window.limit - len(inside)), seconds))
+    return tuple(statuses)
+
+
+def _parse_log(log: str, windows: Windows, now: datetime) -> tuple[int, list[int]]:
+    """Return `now` and the timestamps of a log, in milliseconds."""
+    now_ms = round(now.timestamp() * 1_000)
+    longest_ms = max(window.seconds for window in windows) * 1_000
+    # A timestamp further ahead than the longest window is from a clock that was wrong.
+    return now_ms, [timestamp for timestamp in map(int, log.split()) if timestamp <= now_ms + longest_ms]
+
+
+def _is_stored(key: str, log: str) -> Expression:
+    """Return the condition of the compare-and-swap: no other process has changed the log."""
+    return (RateLimitLog.key == key) & (RateLimitLog.timestamps == log)

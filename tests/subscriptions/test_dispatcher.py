@@ -1,0 +1,39 @@
+from threading import Event
+from typing import Literal
+
+import pytest
+
+from quoteapi.container import Container
+from quoteapi.subscriptions.dispatcher import ThreadPoolDispatcher
+from tests.helpers.data import MIRA
+from tests.helpers.sns_emulator import SnsCalls, sent_to
+from tests.helpers.subscribing import CLIENT_IP
+
+
+def test_a_thread_pool_lets_no_request_wait_for_sns(sns_container: Container) -> None:
+    dispatcher = ThreadPoolDispatcher(sns_container.subscriptions.send_otp, sns_container.topic_sync.sync)
+    send_sms, has_started, may_finish = sns_container.gateway.send_sms, Event(), Event()
+
+    def send_slowly(mobile: str, message: str, kind: Literal["code", "confirmation", "quote"]) -> str:
+        has_started.set()
+        assert may_finish.wait(10)
+        return send_sms(mobile, message, kind)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sns_container.gateway, "send_sms", send_slowly)
+        sns_container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, dispatcher)
+        assert has_started.wait(10)
+        assert sent_to(MIRA) == []
+        may_finish.set()
+        dispatcher._executor.shutdown()
+    assert len(sent_to(MIRA)) == 1
+
+
+def test_a_failure_in_a_thread_is_logged(
+    sns_container: Container, sns_calls: SnsCalls, caplog: pytest.LogCaptureFixture
+) -> None:
+    sns_calls.becomes = lambda _, operation: "throttled" if operation == "Publish" else None
+    dispatcher = ThreadPoolDispatcher(sns_container.subscriptions.send_otp, sns_container.topic_sync.sync)
+    sns_container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, dispatcher)
+    dispatcher._executor.shutdown()
+    assert "Background work failed" in caplog.text
