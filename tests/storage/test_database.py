@@ -5,21 +5,18 @@ import stat
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from threading import Timer
 
 import pytest
 from peewee import OperationalError
 
 from quoteapi.quotes.quotation import Quotation
-from quoteapi.settings import BUNDLED_CATALOGUE, ROOT, Settings, SettingsError, read_settings
+from quoteapi.settings import BUNDLED_CATALOGUE, Settings, SettingsError, read_settings
 from quoteapi.storage import database
-from quoteapi.storage.catalogue import list_quotes, quote_row, store_quotation
+from quoteapi.storage.catalogue import list_quotes, store_quotation
 from quoteapi.storage.full_text_search import Filters
-from quoteapi.storage.models import Author, Category, ConsoleSms, Quote
-from quoteapi.storage.models import database as bound
+from quoteapi.storage.models import Author, Category, Quote
 from tests.helpers.data import ALCOTT, KABIR, NOON, database_file, sqlite_only
-
-DATA = ROOT / "tests/data"
+from tests.helpers.databases import create_file_of_release
 
 
 @sqlite_only
@@ -67,13 +64,6 @@ def test_a_file_system_without_links_will_do(settings: Settings, monkeypatch: py
         assert Quote.select().count() == 3
 
 
-@sqlite_only
-def test_it_is_in_wal_mode_and_waits_for_writers(open_database: None) -> None:
-    connection = bound.connection()
-    pragmas = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "busy_timeout")}
-    assert pragmas == {"journal_mode": "wal", "busy_timeout": 5_000}
-
-
 def test_the_shipped_catalogue_cannot_be_the_working_one(bundled_catalogue: Callable[[list[Quotation]], Path]) -> None:
     catalogue = bundled_catalogue([ALCOTT])
     link = catalogue.with_name("link.db")
@@ -102,14 +92,6 @@ def test_a_database_that_was_deleted_is_made_anew_at_the_next_start(settings: Se
     open_database.close()
     with database.connect(settings):
         assert Quote.select().count() == 3
-
-
-@sqlite_only
-def test_a_writer_waits_for_its_turn(open_database: None, settings: Settings) -> None:
-    with closing(sqlite3.connect(database_file(settings), check_same_thread=False)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        Timer(0.3, other.rollback).start()
-        assert store_quotation(KABIR, NOON) == (4, True)
 
 
 @sqlite_only
@@ -147,18 +129,6 @@ def test_others_on_the_machine_cannot_read_it(settings: Settings) -> None:
     assert stat.S_IMODE(database_file(settings).stat().st_mode) == 0o600
 
 
-def made_by_an_earlier_release(schema: int, path: Path) -> None:
-    """Make a working database as the release with this schema left it, with a quote in it."""
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript((DATA / f"schema_{schema}.sql").read_text())
-        row = quote_row(ALCOTT, NOON.replace(tzinfo=None))
-        del row["words"]
-        names, places = ", ".join(row), ", ".join("?" * len(row))
-        connection.execute(f"INSERT INTO quote (id, {names}) VALUES (1, {places})", list(row.values()))  # noqa: S608
-        connection.execute("PRAGMA journal_mode = wal")
-        connection.commit()
-
-
 def _opened(url: str) -> list[str]:
     with database.connect(read_settings({"DATABASE_URL": url})):
         return [row.quote for row in list_quotes(Filters(words="busy", author=ALCOTT.author), 10)]
@@ -169,7 +139,7 @@ def test_a_database_of_an_earlier_release_is_brought_up_to_date_and_keeps_its_qu
     tmp_path: Path, schema: int
 ) -> None:
     path = tmp_path / "working.db"
-    made_by_an_earlier_release(schema, path)
+    create_file_of_release(schema, path)
     url = f"sqlite:///{path}"
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         assert pool.map(_opened, [url] * 8, chunksize=1) == [[ALCOTT.quote]] * 8, "however many do so at once"
@@ -177,29 +147,3 @@ def test_a_database_of_an_earlier_release_is_brought_up_to_date_and_keeps_its_qu
     assert {migration.state for migration in database.list_migrations(settings)} == {"applied"}
     with database.connect(settings):
         assert [row.quotes for row in (*Author.select(), *Category.select())] == [1, 1]
-
-
-@sqlite_only
-def test_what_was_deleted_is_in_no_file_of_the_database(settings: Settings) -> None:
-    files = database_file(settings).parent.glob("working.db*")
-    with database.connect(settings).connection_context():
-        for number in range(500):
-            ConsoleSms.create(to=f"+91{9_028_000_000 + number * 7919 % 500}", message="x", kind="code", sent_at=NOON)
-        ConsoleSms.delete().where(ConsoleSms.to == "+919028000123").execute()
-        assert database.secure_delete()
-        assert not any(b"+919028000123" in file.read_bytes() for file in files)
-
-
-@sqlite_only
-def test_while_somebody_reads_old_pages_it_says_that_they_are_there(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
-    with database.connect(settings).connection_context(), closing(sqlite3.connect(database_file(settings))) as reader:
-        ConsoleSms.create(to="+919028000123", message="x", kind="code", sent_at=NOON)
-        reader.execute("BEGIN")
-        reader.execute("SELECT * FROM consolesms").fetchall()
-        ConsoleSms.delete().execute()
-        assert not database.secure_delete()
-        reader.rollback()
-        assert database.secure_delete()

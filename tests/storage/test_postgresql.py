@@ -61,10 +61,10 @@ def settings(proxy: Proxy) -> Settings:
 @pytest.fixture
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have everything give up sooner."""
-    monkeypatch.setitem(postgresql._PATIENCE, "connect_timeout", "2")  # the driver knows no less
-    monkeypatch.setattr(postgresql, "TRY_SECONDS", 0.2)
-    monkeypatch.setattr(postgresql, "CANCEL_SECONDS", 0.2)
-    monkeypatch.setattr(postgresql.Connection, "patience", 0.5)
+    monkeypatch.setitem(postgresql._CONNECTION_DEFAULTS, "connect_timeout", "2")  # the driver knows no less
+    monkeypatch.setattr(postgresql, "PING_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(postgresql, "CANCEL_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(postgresql.Connection, "timeout_seconds", 0.5)
 
 
 def _asked(sql: str) -> Any:  # noqa: ANN401
@@ -258,8 +258,8 @@ def test_connections_that_died_while_idle_hurt_nobody(proxy: Proxy, settings: Se
 def test_however_many_threads_there_are_they_share_so_many_connections(
     settings: Settings, direct: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "POOL", 3)
-    monkeypatch.setattr(postgresql, "WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(database, "POOL_SIZE", 3)
+    monkeypatch.setattr(postgresql, "POOL_TIMEOUT_SECONDS", 0.5)
     database.connect(settings)
     ours = "datname = current_database() AND application_name = 'quoteapi'"
     count = f"SELECT count(*) FROM pg_stat_activity WHERE {ours}"  # noqa: S608
@@ -364,7 +364,7 @@ def test_the_driver_is_not_loaded_for_a_file_but_can_be(database_url: str) -> No
 
 def _stored_for_tomorrow(direct: str) -> None:
     """Store what no schedule would answer, as another machine may do."""
-    with database.open_copy_target(settings_for_database(direct)) as opened, bound.override(opened):
+    with database.open_database(settings_for_database(direct)) as opened, bound.override(opened):
         DailyQuote.create(date=NOON.date().replace(day=NOON.day + 1), quote=store_quotation(KABIR, NOON)[0])
 
 
@@ -379,7 +379,7 @@ def _subscribe(base: str) -> requests.Response:
 
 
 def _assert_that_all_is_well(base: str, clock: FakeClock) -> None:
-    time.sleep(postgresql.AWAY_SECONDS)
+    time.sleep(postgresql.RETRY_DELAY_SECONDS)
     clock.advance(seconds=AGAIN.total_seconds())
     assert _daily(base)[0] == KABIR.quote, "as it is stored"
     assert int(_daily(base)[1].rpartition("=")[2]) > 40_000
@@ -482,7 +482,7 @@ def test_while_the_database_is_away_it_is_tried_once_in_ten_seconds(
         tries.append("")
         return connect(*args, **said)
 
-    monkeypatch.setattr(postgresql, "AWAY_SECONDS", 0)
+    monkeypatch.setattr(postgresql, "RETRY_DELAY_SECONDS", 0)
     with serve_app(create_app(settings, now=clock)) as base:
         postgresql_server.let_go()
         proxy.refuse()
@@ -499,7 +499,7 @@ def test_while_the_database_is_away_it_is_tried_once_in_ten_seconds(
 def test_a_server_that_can_only_be_read_answers_the_quote_of_its_own_catalogue(
     settings: Settings, direct: str, clock: FakeClock
 ) -> None:
-    with database.open_copy_target(settings_for_database(direct)) as opened, bound.override(opened):
+    with database.open_database(settings_for_database(direct)) as opened, bound.override(opened):
         store_quotation(KABIR, NOON)
     with psycopg.connect(direct, autocommit=True) as connection:
         name = Identifier(str(conninfo_to_dict(direct)["dbname"]))
@@ -514,7 +514,7 @@ def test_a_server_that_was_away_at_the_start_gets_its_tables_when_it_comes(
     bundled_catalogue: Callable[[list[Quotation]], Path], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundled_catalogue([ALCOTT])
-    monkeypatch.setattr(postgresql, "AWAY_SECONDS", 0)
+    monkeypatch.setattr(postgresql, "RETRY_DELAY_SECONDS", 0)
     with postgresql_server.a_database(with_tables=False) as empty, a_proxy(empty) as proxy:
         proxy.refuse()
         settings = read_settings({"DATABASE_URL": proxy.address(), "SECRET_KEY": SECRET_KEY})
@@ -526,7 +526,7 @@ def test_a_server_that_was_away_at_the_start_gets_its_tables_when_it_comes(
 
 
 def test_a_container_of_lambda_has_one_connection_and_no_more(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgresql, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(postgresql, "POOL_TIMEOUT_SECONDS", 0.1)
     monkeypatch.setattr(bound, "name", None)
     said = {"AWS_LAMBDA_FUNCTION_NAME": "quotes", "SMS_ALLOWED_REGIONS": "IN", "SECRET_KEY": SECRET_KEY}
     database.connect(read_settings({"DATABASE_URL": proxy.address(), **said}))
