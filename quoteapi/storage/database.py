@@ -9,30 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-from peewee import (
-    Database,
-    DatabaseError,
-    DataError,
-    IntegrityError,
-    Model,
-    OperationalError,
-    ProgrammingError,
-    Tuple,
-    chunked,
-)
+from peewee import Database, DatabaseError, DataError, IntegrityError, Model, OperationalError, ProgrammingError, Tuple
 
 from quoteapi.settings import BUNDLED_CATALOGUE, Settings, SettingsError
-from quoteapi.storage import models
+from quoteapi.storage import migrate, models
 from quoteapi.storage.atomic_file import create_atomically
-from quoteapi.storage.migrate import (
-    HISTORY_TABLE,
-    MIGRATION_TIMEOUT_SECONDS,
-    Migration,
-    applied_migrations,
-    apply_migrations,
-    migration_states,
-    missing_migrations,
-)
 from quoteapi.storage.sqlite import SqliteFile
 
 if TYPE_CHECKING:
@@ -74,7 +55,7 @@ def connect(settings: Settings) -> Database:
     try:
         if not path.exists():
             _create_working_copy(path)
-        if missing_migrations(_check_file(path)):
+        if migrate.missing_migrations(_check_file(path)):
             migrate_database(settings)
     except (OSError, DatabaseError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
@@ -102,10 +83,10 @@ def _check_migrations(settings: Settings, connection: "Connection") -> None:
 
     Except on Lambda they are applied first: the server may have been unavailable when the service started.
     """
-    missing = missing_migrations(connection.applied_migrations())
+    missing = migrate.missing_migrations(connection.applied_migrations())
     if missing and not settings.on_lambda:
         migrate_database(settings)
-        missing = missing_migrations(connection.applied_migrations())
+        missing = migrate.missing_migrations(connection.applied_migrations())
     if missing:
         raise OperationalError(
             f"the database lacks the migration {', '.join(missing)}. Run `quoteapi db migrate` or, on Lambda,"
@@ -117,9 +98,7 @@ def _check_file(path: Path) -> set[str]:
     """Return the migrations applied to a file, without changing it. Raises `SettingsError` if it is not ours."""
     if BUNDLED_CATALOGUE.exists() and path.samefile(BUNDLED_CATALOGUE):
         raise SettingsError(f"{path} is the shipped catalogue, which is never written to. Name another file.")
-    unchanged = SqliteFile(path, pragmas={})
-    with unchanged.connection_context():
-        applied = applied_migrations(unchanged)
+    applied = SqliteFile(path).applied_migrations()
     if not applied:
         raise SettingsError(
             f"{path} is not a database of QuoteAPI. Set DATABASE_URL to another file, or move this one (with its -wal"
@@ -134,7 +113,7 @@ def open_database(settings: Settings) -> Iterator["Engine"]:
     path = settings.database_path
     if path is not None:
         _check_file(path)
-    engine = _server(settings) if path is None else SqliteFile(path)
+    engine = _server(settings) if path is None else SqliteFile(path, busy_timeout=migrate.MIGRATION_TIMEOUT_SECONDS)
     with engine.connection_context():
         yield engine
 
@@ -147,10 +126,10 @@ def describe_database(settings: Settings) -> str:
     return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def list_migrations(settings: Settings) -> list[Migration]:
+def list_migrations(settings: Settings) -> list[migrate.Migration]:
     """Return all migrations and their states, in order. Raises `PeeweeException` if the database is unavailable."""
     with open_database(settings) as engine:
-        return migration_states(applied_migrations(engine))
+        return migrate.migration_states(engine.applied_migrations())
 
 
 def migrate_database(settings: Settings, *, fill: bool = True) -> list[str]:
@@ -159,11 +138,10 @@ def migrate_database(settings: Settings, *, fill: bool = True) -> list[str]:
     If another process is doing so, wait for it. Raises `SettingsError` if the database is not one of QuoteAPI.
     """
     with open_database(settings) as engine, models.database.override(engine):
-        if not missing_migrations(applied_migrations(engine)) and not (fill and _is_empty()):
+        if not migrate.missing_migrations(engine.applied_migrations()) and not (fill and _is_empty()):
             return []
-        engine.set_timeout(MIGRATION_TIMEOUT_SECONDS)
-        with engine.atomic():
-            names = apply_migrations(engine)
+        with engine.statement_timeout(migrate.MIGRATION_TIMEOUT_SECONDS), engine.atomic():
+            names = migrate.apply_migrations(engine)
             if fill and _is_empty():
                 _add_bundled_quotes()
             return names
@@ -177,8 +155,8 @@ def _add_bundled_quotes() -> None:
     for model in CATALOGUE_MODELS:
         with use_bundled_catalogue():
             rows = list(model.select().dicts())
-        for batch in chunked(rows, BATCH_SIZE):
-            model.insert_many(batch).execute()
+        for start in range(0, len(rows), BATCH_SIZE):
+            model.insert_many(rows[start : start + BATCH_SIZE]).execute()
 
 
 @contextmanager
@@ -208,9 +186,9 @@ def create_database_file(path: Path) -> Iterator[SqliteFile]:
     engine: Any = SqliteFile(path, "mode=rwc", pragmas={"journal_mode": "delete"})
     with closing(engine):
         with models.database.override(engine), engine.atomic():
-            apply_migrations(engine)
+            migrate.apply_migrations(engine)
             # The same rows make the same bytes, whenever the file is created.
-            engine.execute_sql(f"UPDATE {HISTORY_TABLE} SET applied = '1970-01-01'")  # noqa: S608
+            engine.execute_sql(f"UPDATE {migrate.HISTORY_TABLE} SET applied = '1970-01-01'")  # noqa: S608
             yield engine
         engine.execute_sql("VACUUM")
 

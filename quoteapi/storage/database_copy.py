@@ -15,7 +15,7 @@ from peewee import CompositeKey, Field, IntegrityError, Model, chunked
 from quoteapi.settings import Settings, SettingsError
 from quoteapi.storage import database
 from quoteapi.storage.atomic_file import create_atomically
-from quoteapi.storage.migrate import MIGRATION_TIMEOUT_SECONDS, applied_migrations, apply_migrations, missing_migrations
+from quoteapi.storage.migrate import MIGRATION_TIMEOUT_SECONDS, apply_migrations, missing_migrations
 from quoteapi.storage.models import MODELS, Quote
 from quoteapi.storage.models import database as bound
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PROGRESS_TABLE = "copiedsofar"
 """Versions before this one copied in several transactions, and left this table in an incomplete target."""
+CHANGED_MEANWHILE = "somebody writes to one of the two. Stop the service, and say it again"
 Progress = Callable[[int], object]
 """Called with the number of rows that were processed since the last call."""
 
@@ -61,25 +62,21 @@ def copy(source: Settings, target: Settings, progress: Progress = lambda _: None
             for model in MODELS:
                 _copy_table(model, ours, progress)
         except IntegrityError as error:  # a row that was copied has another key by now
-            raise _changed_meanwhile("a row has another key by now") from error
+            raise CannotCopy(f"a row has another key by now: {CHANGED_MEANWHILE}") from error
         copied = [_compare_table(model, ours, theirs, progress) for model in MODELS]
-        for model in MODELS:
-            theirs.reset_sequence(model)
-        theirs.analyze()
+        theirs.finish_bulk_insert(*MODELS)
         return copied
 
 
 @contextmanager
 def _open_source(settings: Settings) -> Iterator["Engine"]:
     """Open a database that has all migrations. Raises `SettingsError`."""
-    with database.open_database(settings) as engine:
-        _refuse_incomplete_copy(engine, settings)
-        if missing := missing_migrations(applied_migrations(engine)):
+    with _open_complete(settings) as engine:
+        if missing := missing_migrations(engine.applied_migrations()):
             raise SettingsError(
                 f"{database.describe_database(settings)} lacks {', '.join(missing)}. Is it the right one? Then run"
                 " `quoteapi db migrate` on it."
             )
-        engine.set_timeout(MIGRATION_TIMEOUT_SECONDS)
         yield engine
 
 
@@ -88,28 +85,29 @@ def _open_target(settings: Settings) -> Iterator["Engine"]:
     """Open a database in a transaction, with migrations and models bound. A new file appears when the block ends."""
     path = settings.database_path
     with ExitStack() as stack:
-        if path is not None and not path.exists():
+        if path is None or path.exists():
+            engine = stack.enter_context(_open_complete(settings))
+            stack.enter_context(bound.override(engine))
+            stack.enter_context(engine.atomic())
+            apply_migrations(engine)
+        else:
             try:
                 new = stack.enter_context(create_atomically(path, exclusive=True))
             except OSError as error:
                 raise SettingsError(f"The database {path} cannot be made ({error.strerror}).") from error
-            yield stack.enter_context(database.create_database_file(new))
-            return
-        engine = stack.enter_context(database.open_database(settings))
-        _refuse_incomplete_copy(engine, settings)
-        engine.set_timeout(MIGRATION_TIMEOUT_SECONDS)
-        stack.enter_context(bound.override(engine))
-        stack.enter_context(engine.atomic())
-        apply_migrations(engine)
+            engine = stack.enter_context(database.create_database_file(new))
         yield engine
 
 
-def _refuse_incomplete_copy(engine: "Engine", settings: Settings) -> None:
-    if engine.table_exists(PROGRESS_TABLE):
-        raise SettingsError(
-            f"{database.describe_database(settings)} is the half of a copy that an earlier version left. Make a new"
-            " database, and copy the whole one to it."
-        )
+@contextmanager
+def _open_complete(settings: Settings) -> Iterator["Engine"]:
+    with database.open_database(settings) as engine, engine.statement_timeout(MIGRATION_TIMEOUT_SECONDS):
+        if engine.table_exists(PROGRESS_TABLE):
+            raise SettingsError(
+                f"{database.describe_database(settings)} is the half of a copy that an earlier version left. Make a new"
+                " database, and copy the whole one to it."
+            )
+        yield engine
 
 
 def _check_target(ours: "Engine", theirs: "Engine") -> None:
@@ -137,12 +135,9 @@ def _compare_table(model: type[Model], ours: "Engine", theirs: "Engine", progres
     """Return what a table has in both databases. Raises `CannotCopy` if it differs."""
     here, there = _summarize(model, ours, progress), _summarize(model, theirs, lambda _: None)
     if here != there:
-        raise _changed_meanwhile(f"{here.table} has {here.rows} rows, and {there.rows} there, or a row is another")
+        change = f"{here.table} has {here.rows} rows, and {there.rows} there, or a row is another"
+        raise CannotCopy(f"{change}: {CHANGED_MEANWHILE}")
     return here
-
-
-def _changed_meanwhile(change: str) -> CannotCopy:
-    return CannotCopy(f"{change}: somebody writes to one of the two. Stop the service, and say it again")
 
 
 def _summarize(model: type[Model], engine: "Engine", progress: Progress) -> CopiedTable:

@@ -45,13 +45,6 @@ def migration_states(applied: set[str]) -> list[Migration]:
     ]
 
 
-def applied_migrations(engine: "Engine") -> set[str]:
-    """Return the names of the applied migrations: none if the database is empty or not of QuoteAPI."""
-    if not engine.table_exists(HISTORY_TABLE):
-        return set(engine.early_migrations())
-    return {name for (name,) in engine.execute_sql(f"SELECT name FROM {HISTORY_TABLE}").fetchall()}  # noqa: S608
-
-
 def apply_migrations(engine: "Engine") -> list[str]:
     """Apply the missing migrations, within a transaction of the caller's. Return their names.
 
@@ -59,8 +52,6 @@ def apply_migrations(engine: "Engine") -> list[str]:
     """
     from playhouse.migrations import Runner  # noqa: PLC0415 most processes have nothing to migrate
 
-    engine.lock_migrations()
     runner = Runner(engine, str(MIGRATIONS), HISTORY_TABLE)
-    if early := engine.early_migrations():
-        runner.fake(early[-1])
+    engine.prepare_migrations(runner)
     return cast("list[str]", runner.up())

@@ -43,7 +43,7 @@ _CONNECTION_DEFAULTS = {
 }
 """libpq parameters that the URL may override."""
 _statement_timeout: ContextVar[float | None] = ContextVar("_statement_timeout", default=None)
-"""The timeout of this thread's statements, if it is not the connection's."""
+"""The timeout of this thread's statements, if it is not `STATEMENT_TIMEOUT_SECONDS`."""
 
 
 class Connection(psycopg.Connection[Any]):
@@ -53,11 +53,9 @@ class Connection(psycopg.Connection[Any]):
     (RDS Proxy, PgBouncer) cannot share a session.
     """
 
-    timeout_seconds: float = STATEMENT_TIMEOUT_SECONDS
-
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401
         """Wait for the server. After the timeout, cancel the statement and raise `psycopg.OperationalError`."""
-        seconds = _statement_timeout.get() or self.timeout_seconds
+        seconds = _statement_timeout.get() or STATEMENT_TIMEOUT_SECONDS
         try:
             return super().wait(gen, interval, seconds if timeout is None else timeout)
         except psycopg.OperationalError as error:
@@ -123,9 +121,8 @@ class PostgresqlServer(PooledPostgresqlDatabase):  # type: ignore[misc] # playho
 
     def _is_closed(self, conn: Connection) -> bool:
         """Ping an idle connection. If it is dead, close all idle ones: pinging each would take long."""
-        timeout, conn.timeout_seconds = conn.timeout_seconds, PING_TIMEOUT_SECONDS
-        is_closed = bool(super()._is_closed(conn))
-        conn.timeout_seconds = timeout
+        with self.statement_timeout(PING_TIMEOUT_SECONDS):
+            is_closed = bool(super()._is_closed(conn))
         if is_closed:
             self.close_idle()
         return is_closed
@@ -147,22 +144,18 @@ class PostgresqlServer(PooledPostgresqlDatabase):  # type: ignore[misc] # playho
         self._pool_available = threading.Condition(self._pool_lock)
         self.dispose()
 
-    def early_migrations(self) -> tuple[str, ...]:
-        """Return nothing: on a server, all migrations are in the table."""
-        return ()
+    def applied_migrations(self) -> set[str]:
+        """Return the names of the applied migrations. Must not be called in a transaction."""
+        return cast("Connection", self.connection()).applied_migrations()
 
-    def lock_migrations(self) -> None:
-        """Wait for another process that is migrating, and make others wait, until the transaction ends."""
+    def prepare_migrations(self, runner: object) -> None:
+        """Wait for another process that is migrating, and make others wait until the transaction ends."""
         self.execute_sql("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK_ID,))
-
-    def set_timeout(self, seconds: float) -> None:
-        """Set the statement timeout of this thread's connection, until it is closed."""
-        self.connection().timeout_seconds = seconds
 
     @contextmanager
     def statement_timeout(self, seconds: float) -> Iterator[None]:
-        """Set another timeout for this thread's statements within a block."""
-        token = _statement_timeout.set(seconds)
+        """Set the timeout of this thread's statements within a block, which an inner block can only make shorter."""
+        token = _statement_timeout.set(min(seconds, _statement_timeout.get() or seconds))
         try:
             yield
         finally:
@@ -185,15 +178,11 @@ class PostgresqlServer(PooledPostgresqlDatabase):  # type: ignore[misc] # playho
         (is_free,) = other.execute_sql("SELECT pg_try_advisory_xact_lock(%s)", (key,)).fetchone()
         return not is_free
 
-    def reset_sequence(self, model: type[Model]) -> None:
-        """Continue the ids of a table after the highest one, for rows that were inserted with their ids."""
-        if isinstance(model._meta.primary_key, AutoField):
-            table = model._meta.table_name
+    def finish_bulk_insert(self, *models: type[Model]) -> None:
+        """Set the sequence of each table to its highest id, and collect the statistics of the planner (ANALYZE)."""
+        for table in (model._meta.table_name for model in models if isinstance(model._meta.primary_key, AutoField)):
             next_id = f'SELECT coalesce(max(id), 0) + 1 FROM "{table}"'  # noqa: S608
             self.execute_sql(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), ({next_id}), false)")
-
-    def analyze(self) -> None:
-        """Collect the statistics that the query planner needs."""
         self.execute_sql("ANALYZE")
 
     def secure_delete(self) -> bool:

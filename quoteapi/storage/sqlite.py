@@ -1,11 +1,17 @@
 """SQLite: a database file. `PostgresqlServer` in `postgresql.py` has the same methods, for what differs."""
 
+import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peewee import Model, SqliteDatabase
+
+from quoteapi.storage.migrate import HISTORY_TABLE
+
+if TYPE_CHECKING:
+    from playhouse.migrations import Runner
 
 BUSY_TIMEOUT_SECONDS = 5
 """How long a writer waits for another writer."""
@@ -22,27 +28,36 @@ EARLY_MIGRATIONS = {1: ("0001_quotes",), 2: ("0001_quotes", "0002_daily_sms")}
 class SqliteFile(SqliteDatabase):
     """An SQLite file. Each thread opens its own connection when it first needs one."""
 
-    def __init__(self, path: Path, mode: str = "mode=rw", pragmas: Mapping[str, object] = WORKING_PRAGMAS) -> None:
-        """Name a file and a mode (https://sqlite.org/uri.html); with `rw`, a missing file is an error."""
+    def __init__(
+        self,
+        path: Path,
+        mode: str = "mode=rw",
+        pragmas: Mapping[str, object] = WORKING_PRAGMAS,
+        busy_timeout: float | None = None,
+    ) -> None:
+        """Name a file and a mode (https://sqlite.org/uri.html): with `rw`, a missing file is an error."""
         super().__init__(
             f"{path.absolute().as_uri()}?{mode}",
             uri=True,
-            timeout=BUSY_TIMEOUT_SECONDS,
+            timeout=busy_timeout or BUSY_TIMEOUT_SECONDS,
             lock_type="immediate",  # a deferred transaction that reads and then writes can fail instead of waiting
             pragmas=pragmas,
         )
         self.path = path
 
-    def early_migrations(self) -> tuple[str, ...]:
-        """Return the migrations that `PRAGMA user_version` says are applied, in order."""
-        return EARLY_MIGRATIONS.get(self.user_version, ())
+    def applied_migrations(self) -> set[str]:
+        """Return the names of the applied migrations: none if the file, which is not changed, is not of QuoteAPI."""
+        uri = f"{self.path.as_uri()}?mode=rw"
+        with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as connection:
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (HISTORY_TABLE,)).fetchone():
+                return {name for (name,) in connection.execute(f"SELECT name FROM {HISTORY_TABLE}")}  # noqa: S608
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+        return set(EARLY_MIGRATIONS.get(version, ()))
 
-    def lock_migrations(self) -> None:
-        """Do nothing: a transaction is the only writer from its beginning."""
-
-    def set_timeout(self, seconds: float) -> None:
-        """Set how long this thread's connection waits for other writers."""
-        self.timeout = seconds
+    def prepare_migrations(self, runner: "Runner") -> None:
+        """Record the migrations of early releases. No lock is needed: a transaction is the only writer."""
+        if early := EARLY_MIGRATIONS.get(self.user_version):
+            runner.fake(early[-1])
 
     def statement_timeout(self, seconds: float) -> AbstractContextManager[None]:
         """Do nothing: a read waits for nothing."""
@@ -58,11 +73,8 @@ class SqliteFile(SqliteDatabase):
         """Return whether the other one is the same file."""
         return isinstance(other, SqliteFile) and self.path.samefile(other.path)
 
-    def reset_sequence(self, model: type[Model]) -> None:
-        """Do nothing: the next id is one more than the highest."""
-
-    def analyze(self) -> None:
-        """Do nothing: the queries need no statistics."""
+    def finish_bulk_insert(self, *models: type[Model]) -> None:
+        """Do nothing: the next id is one more than the highest, and the queries need no statistics."""
 
     def secure_delete(self) -> bool:
         """Remove what deleted rows left in the file and its write-ahead log. Return False if a reader prevents it.

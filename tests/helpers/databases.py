@@ -70,7 +70,7 @@ def fill_all_tables(settings: Settings) -> None:
                 fields = model._meta.sorted_fields
                 rows = [{field.name: _value(field, n) for field in fields} for n in range(1, ROWS + 1)]
                 model.insert_many(rows).execute()
-                opened.reset_sequence(model)
+        opened.finish_bulk_insert(*MODELS)
 
 
 def rows_by_table(settings: Settings) -> dict[str, list[dict[str, Any]]]:

@@ -64,7 +64,7 @@ def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(postgresql._CONNECTION_DEFAULTS, "connect_timeout", "2")  # the driver knows no less
     monkeypatch.setattr(postgresql, "PING_TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr(postgresql, "CANCEL_TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr(postgresql.Connection, "timeout_seconds", 0.5)
+    monkeypatch.setattr(postgresql, "STATEMENT_TIMEOUT_SECONDS", 0.5)
 
 
 def _asked(sql: str) -> Any:  # noqa: ANN401
