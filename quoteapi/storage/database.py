@@ -113,7 +113,7 @@ def open_database(settings: Settings) -> Iterator["Engine"]:
     path = settings.database_path
     if path is not None:
         _check_file(path)
-    engine = _server(settings) if path is None else SqliteFile(path, busy_timeout=migrate.MIGRATION_TIMEOUT_SECONDS)
+    engine = _server(settings) if path is None else SqliteFile(path, timeout=migrate.MIGRATION_TIMEOUT_SECONDS)
     with engine.connection_context():
         yield engine
 
@@ -220,7 +220,7 @@ def statement_timeout(seconds: float = READ_TIMEOUT_SECONDS) -> AbstractContextM
     return _engine().statement_timeout(seconds)
 
 
-def table_lock(model: type[Model]) -> AbstractContextManager[None]:
+def table_lock(model: type[Model]) -> AbstractContextManager[object]:
     """Run a block as a transaction that is the only writer to a table."""
     return _engine().table_lock(model)
 

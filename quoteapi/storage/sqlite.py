@@ -1,8 +1,7 @@
 """SQLite: a database file. `PostgresqlServer` in `postgresql.py` has the same methods, for what differs."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +14,7 @@ if TYPE_CHECKING:
 
 BUSY_TIMEOUT_SECONDS = 5
 """How long a writer waits for another writer."""
-WORKING_PRAGMAS: Mapping[str, object] = {
-    "journal_mode": "wal",
-    "synchronous": "normal",
-    "foreign_keys": 1,
-    "secure_delete": 1,
-}
+WORKING_PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1, "secure_delete": 1}
 EARLY_MIGRATIONS = {1: ("0001_quotes",), 2: ("0001_quotes", "0002_daily_sms")}
 """What `PRAGMA user_version` says in files of early releases, which had no table of migrations."""
 
@@ -28,22 +22,12 @@ EARLY_MIGRATIONS = {1: ("0001_quotes",), 2: ("0001_quotes", "0002_daily_sms")}
 class SqliteFile(SqliteDatabase):
     """An SQLite file. Each thread opens its own connection when it first needs one."""
 
-    def __init__(
-        self,
-        path: Path,
-        mode: str = "mode=rw",
-        pragmas: Mapping[str, object] = WORKING_PRAGMAS,
-        busy_timeout: float | None = None,
-    ) -> None:
+    def __init__(self, path: Path, mode: str = "mode=rw", **options: Any) -> None:  # noqa: ANN401
         """Name a file and a mode (https://sqlite.org/uri.html): with `rw`, a missing file is an error."""
-        super().__init__(
-            f"{path.absolute().as_uri()}?{mode}",
-            uri=True,
-            timeout=busy_timeout or BUSY_TIMEOUT_SECONDS,
-            lock_type="immediate",  # a deferred transaction that reads and then writes can fail instead of waiting
-            pragmas=pragmas,
-        )
-        self.path = path
+        self.path = path.absolute()
+        # "immediate": a transaction that reads and then writes waits for other writers instead of failing.
+        defaults = {"timeout": BUSY_TIMEOUT_SECONDS, "lock_type": "immediate", "pragmas": WORKING_PRAGMAS}
+        super().__init__(f"{self.path.as_uri()}?{mode}", uri=True, **{**defaults, **options})
 
     def applied_migrations(self) -> set[str]:
         """Return the names of the applied migrations: none if the file, which is not changed, is not of QuoteAPI."""
@@ -63,11 +47,9 @@ class SqliteFile(SqliteDatabase):
         """Do nothing: a read waits for nothing."""
         return nullcontext()
 
-    @contextmanager
-    def table_lock(self, *models: type[Model]) -> Iterator[None]:
+    def table_lock(self, *models: type[Model]) -> AbstractContextManager[object]:
         """Run a block as a transaction, which is the only writer of the file."""
-        with self.atomic():
-            yield
+        return self.atomic()
 
     def is_same_database(self, other: object) -> bool:
         """Return whether the other one is the same file."""
