@@ -195,15 +195,13 @@ def create_database_file(path: Path) -> Iterator[SqliteFile]:
 
 def iterate_in_batches(rows: "ModelSelect[_Row]", *key: Any) -> Iterator[_Row]:  # noqa: ANN401 peewee's fields have no type
     """Iterate over rows in the order of a unique key, by keyset pagination: a driver would fetch all rows at once."""
-    batch: list[_Row] = []
-    while True:
-        if batch:
-            last = [field.to_value(getattr(batch[-1], field.name)) for field in key]
-        after = rows.where(Tuple(*key) > Tuple(*last)) if batch else rows
-        batch = list(after.order_by(*key).limit(BATCH_SIZE))
+    after = rows
+    while batch := list(after.order_by(*key).limit(BATCH_SIZE)):
         yield from batch
         if len(batch) < BATCH_SIZE:
             return
+        last: Any = getattr(batch[-1], "__data__", batch[-1])  # a row is a model or a dictionary
+        after = rows.where(Tuple(*key) > Tuple(*(field.to_value(last[field.name]) for field in key)))
 
 
 def _engine() -> "Engine":

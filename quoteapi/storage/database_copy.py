@@ -119,15 +119,14 @@ def _check_target(ours: "Engine", theirs: "Engine") -> None:
         raise CannotCopy("the target has data of its own (or a copy that was finished); name a database that is new")
 
 
-def _are_known(quotes: list[Quote], ours: "Engine") -> bool:
-    fingerprints = [quote.fingerprint for quote in quotes]
-    known = Quote.select().where(Quote.fingerprint.in_(fingerprints)).bind(ours)
-    return known.count() == len(quotes)
+def _are_known(quotes: list[dict[str, Any]], ours: "Engine") -> bool:
+    fingerprints = [quote["fingerprint"] for quote in quotes]
+    return Quote.select().where(Quote.fingerprint.in_(fingerprints)).bind(ours).count() == len(quotes)
 
 
 def _copy_table(model: type[Model], ours: "Engine", progress: Progress) -> None:
     for batch in _batches(model, ours):
-        model.insert_many([row.__data__ for row in batch]).execute()
+        model.insert_many(batch).execute()
         progress(len(batch))
 
 
@@ -144,16 +143,17 @@ def _summarize(model: type[Model], engine: "Engine", progress: Progress) -> Copi
     rows = total = 0
     for batch in _batches(model, engine):
         for row in batch:
-            text = json.dumps(row.__data__, default=str, sort_keys=True)
+            text = json.dumps(row, default=str, sort_keys=True)
             total += int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest())
         rows += len(batch)
         progress(len(batch))
     return CopiedTable(model._meta.table_name, rows, f"{total % 2**128:032x}")
 
 
-def _batches(model: type[Model], engine: "Engine") -> Iterator[list[Any]]:
+def _batches(model: type[Model], engine: "Engine") -> Iterator[list[dict[str, Any]]]:
     """Iterate over all rows of a table in the order of its primary key."""
-    return chunked(database.iterate_in_batches(model.select().bind(engine), *_key(model)), database.BATCH_SIZE)
+    rows: Any = model.select().dicts().bind(engine)
+    return chunked(database.iterate_in_batches(rows, *_key(model)), database.BATCH_SIZE)
 
 
 def _key(model: type[Model]) -> list[Field]:
