@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from peewee import SqliteDatabase
 
 from quoteapi.quotes.daily_schedule import permute, scheduled_quote_id
 from quoteapi.quotes.errors import FutureDate, QuoteNotFound
@@ -23,6 +22,7 @@ from quoteapi.storage.catalogue import find_quote_id, store_quotation, store_quo
 from quoteapi.storage.full_text_search import Filters, comparison_key
 from quoteapi.storage.models import DailyQuote, Quote
 from quoteapi.storage.models import database as bound
+from quoteapi.storage.sqlite import SqliteFile
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import (
     ALCOTT,
@@ -122,7 +122,7 @@ def test_however_the_catalogue_grows_answered_days_stay_and_rounds_are_whole(
 ) -> None:
     path = make_catalogue(tmp_path_factory.mktemp("growing") / "growing.db", numbered_quotations(start, first=0), NOON)
     size_from = {0: start}  # days after the first, and how many quotes there are from the next day on
-    opened = SqliteDatabase(str(path))
+    opened = SqliteFile(path)
     with bound.override(opened), opened:
         for days, more in growth:
             last_day, size = max(size_from.items())
@@ -242,7 +242,7 @@ def test_many_days_have_the_quotes_that_each_has(  # noqa: PLR0913, PLR0917 what
     count: int,
 ) -> None:
     path = make_catalogue(tmp_path_factory.mktemp("days") / "days.db", numbered_quotations(start, first=0), NOON)
-    opened, clock = SqliteDatabase(str(path)), FakeClock(NOON + today * DAY)
+    opened, clock = SqliteFile(path), FakeClock(NOON + today * DAY)
     quotes, last = QuoteService(clock, random.Random(1)), clock().date()
     with bound.override(opened), opened:
         grown = NOON
