@@ -1,4 +1,4 @@
-"""Commands for the database."""
+"""`quoteapi db`: show, apply and copy what is in the database."""
 
 import json
 import os
@@ -22,14 +22,14 @@ def db() -> None:
 def status(*, as_json: bool) -> None:
     """Show the migrations, and which are missing; then the exit code is 1."""
     settings = load_settings(os.environ)
-    _make_file(settings)
-    found = database.list_migrations(settings)
+    _create_file(settings)
+    migrations = database.list_migrations(settings)
     if as_json:
-        click.echo(json.dumps([migration._asdict() for migration in found], indent=2))
+        click.echo(json.dumps([migration._asdict() for migration in migrations], indent=2))
     else:
         click.echo(f"{database.describe_database(settings)}\n")
-        print_table(("migration", "state"), [tuple(migration) for migration in found])
-    if any(migration.state == "missing" for migration in found):
+        print_table(("migration", "state"), [tuple(migration) for migration in migrations])
+    if any(migration.state == "missing" for migration in migrations):
         sys.exit(EXIT_FAILED)
 
 
@@ -38,7 +38,7 @@ def status(*, as_json: bool) -> None:
 def migrate(*, as_json: bool) -> None:
     """Apply the migrations that are missing; fill a new database with the catalogue."""
     settings = load_settings(os.environ)
-    _make_file(settings)
+    _create_file(settings)
     applied = database.migrate_database(settings)
     if as_json:
         click.echo(json.dumps({"applied": applied}))
@@ -53,17 +53,17 @@ def migrate(*, as_json: bool) -> None:
 def copy(source: str, target: str, *, as_json: bool) -> None:
     """Copy the database FROM, all of it, to TO, which is new; both are written as DATABASE_URL is.
 
-    Stop the service meanwhile. A copy that was broken off goes on where it was. Passwords are best left out: the driver
+    Stop the service meanwhile. If the copy is interrupted, TO stays as it was. Passwords are best left out: the driver
     looks for them in PGPASSWORD and in ~/.pgpass.
     """
     ours, theirs = settings_for_database(source), settings_for_database(target)
     if ours.database_path is not None and not ours.database_path.exists():
         raise CommandFailed(f"There is no database {ours.database_path}.")
     try:
-        with progress_bar("Copying and comparing", 2 * database_copy.rows_of(ours)) as bar:
+        with progress_bar("Copying and comparing", 2 * database_copy.count_rows(ours)) as bar:
             copied = database_copy.copy(ours, theirs, bar.update)
     except KeyboardInterrupt:
-        raise CommandFailed("Broken off. Nothing is lost: say the same again, and it goes on from there.") from None
+        raise CommandFailed("Interrupted. Nothing was copied.") from None
     if as_json:
         click.echo(json.dumps([table._asdict() for table in copied], indent=2))
         return
@@ -78,7 +78,7 @@ def copy(source: str, target: str, *, as_json: bool) -> None:
     )
 
 
-def _make_file(settings: Settings) -> None:
-    """Make the working database, where it is a file that is not there yet."""
+def _create_file(settings: Settings) -> None:
+    """Create the working database if it is a file that does not exist yet."""
     if settings.database_path is not None and not settings.database_path.exists():
         database.connect(settings)

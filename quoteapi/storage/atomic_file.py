@@ -1,4 +1,4 @@
-"""Files that several processes may want to make at once."""
+"""Atomic file creation: a file is written under a temporary name, then linked to its own."""
 
 import os
 import tempfile
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 @contextmanager
-def create_atomically(path: Path) -> Iterator[Path]:
-    """Answer an empty file, for its owner alone, that becomes `path` when it is filled: whole, or not at all.
+def create_atomically(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
+    """Yield an empty file with mode 0600, which becomes `path` when the block ends without an error.
 
-    Where two do so at once, one wins, and the other's is dropped.
+    If another process creates `path` meanwhile, keep that file, or raise `FileExistsError` if `exclusive`.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
     os.close(handle)
@@ -21,7 +21,8 @@ def create_atomically(path: Path) -> Iterator[Path]:
         try:
             path.hardlink_to(new)
         except FileExistsError:
-            pass  # another process was faster
+            if exclusive:
+                raise
         except OSError:
             new.replace(path)  # a file system without links
     finally:

@@ -1,83 +1,93 @@
-"""PostgreSQL: connections to it, how long they wait, and how they are shared.
+"""PostgreSQL: the connection pool, its timeouts, and what is done differently than in SQLite.
 
-Loaded where a database is on a server, and only there: the driver is large.
+Imported only if the database is on a server: the driver is large.
 """
 
 import os
+import random
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, cast
 from weakref import WeakSet
 
 import psycopg
-from peewee import OperationalError, Psycopg3Adapter
+from peewee import AutoField, Model, OperationalError, Psycopg3Adapter
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import UndefinedTable
 from psycopg.pq import TransactionStatus
 
-CONNECT_SECONDS = 3
-STATEMENT_SECONDS = 10
-CANCEL_SECONDS = 1
-HURRY: ContextVar[float | None] = ContextVar("HURRY", default=None)
-"""How many seconds a thread has for a statement, where that is fewer than usual."""
-TRY_SECONDS = 1
-"""How long an idle connection may take to show that it is alive."""
-AWAY_SECONDS = 1
-"""After a connection failed, nobody tries another for so long: each would wait, and all others for it."""
-WAIT_SECONDS = 3
-"""How long a thread waits for another one's connection."""
-RENEW_SECONDS = 600
-"""A connection is not used again after so long: behind a name there may be another server by then."""
-_PATIENCE = {
-    "connect_timeout": str(CONNECT_SECONDS),
-    "tcp_user_timeout": str(STATEMENT_SECONDS * 1_000),
+from quoteapi.storage.migrate import HISTORY_TABLE
+
+CONNECT_TIMEOUT_SECONDS = 3
+STATEMENT_TIMEOUT_SECONDS = 10
+CANCEL_TIMEOUT_SECONDS = 1
+PING_TIMEOUT_SECONDS = 1
+"""For checking that an idle connection is alive."""
+RETRY_DELAY_SECONDS = 1
+"""After a failed connection, no other is tried for so long: each would block all threads that wait for the pool."""
+POOL_TIMEOUT_SECONDS = 3
+"""How long a thread waits for a connection of the pool."""
+MAX_CONNECTION_AGE_SECONDS = 600
+"""An older connection is not used again: its host name may lead to another server by now."""
+MIGRATION_LOCK_ID = 5_960_119
+"""The key of our advisory lock."""
+_CONNECTION_DEFAULTS = {
+    "connect_timeout": str(CONNECT_TIMEOUT_SECONDS),
+    "tcp_user_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1_000),
     "client_encoding": "UTF8",
     "fallback_application_name": "quoteapi",
 }
-"""What holds where the address says nothing else."""
+"""libpq parameters that the URL may override."""
+_statement_timeout: ContextVar[float | None] = ContextVar("_statement_timeout", default=None)
+"""The timeout of this thread's statements, if it is not `STATEMENT_TIMEOUT_SECONDS`."""
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection that waits so long for an answer, and then breaks.
+    """A connection that is closed when a statement exceeds its timeout.
 
-    The time is taken on this side of the network. A time-out that the server is told about would be part of a session,
-    and poolers in front of a server (RDS Proxy, PgBouncer) cannot share what has one.
+    The client measures the time: a `statement_timeout` on the server is session state, with which connection poolers
+    (RDS Proxy, PgBouncer) cannot share a session.
     """
 
-    patience: float | None = STATEMENT_SECONDS
-    """In seconds; None for work that takes as long as it takes."""
-
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401
-        """Wait for what the server has to say. Raises `psycopg.OperationalError`, and is closed then."""
-        patience = HURRY.get() or self.patience
+        """Wait for the server. After the timeout, cancel the statement and raise `psycopg.OperationalError`."""
+        seconds = _statement_timeout.get() or STATEMENT_TIMEOUT_SECONDS
         try:
-            return super().wait(gen, interval, patience if timeout is None else timeout)
+            return super().wait(gen, interval, seconds if timeout is None else timeout)
         except psycopg.OperationalError as error:
             if self.closed or self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise
             with suppress(psycopg.Error):
-                self.cancel_safe(timeout=CANCEL_SECONDS)
+                self.cancel_safe(timeout=CANCEL_TIMEOUT_SECONDS)
             self.close()
-            raise psycopg.OperationalError(f"the database did not answer in {patience} seconds") from error
+            raise psycopg.OperationalError(f"the database did not answer in {seconds} seconds") from error
+
+    def applied_migrations(self) -> set[str]:
+        """Return the names of the applied migrations, in one round trip. Must not be called in a transaction."""
+        try:
+            return {name for (name,) in self.execute(f"SELECT name FROM {HISTORY_TABLE}")}  # noqa: S608
+        except UndefinedTable:
+            return set()
 
 
 class _Adapter(Psycopg3Adapter):
-    """What peewee knows of its driver; it looked for that when it was loaded, and then the driver was not."""
+    """peewee's adapter of the driver, which was not loaded yet when peewee looked for it."""
 
     txn_idle, txn_inerror, txn_unknown = TransactionStatus.IDLE, TransactionStatus.INERROR, TransactionStatus.UNKNOWN
 
     def check_driver(self) -> None:
-        """Do nothing: it is there."""
+        """Do nothing: the driver is imported above."""
 
     def connect(self, db: "PostgresqlServer", **params: Any) -> Connection:  # noqa: ANN401
-        """Connect to the server. No statement is prepared there: poolers would have to keep them for one client."""
-        said: dict[str, Any] = {**_PATIENCE, **conninfo_to_dict(db.database)}
-        connection = Connection.connect(**said, autocommit=True, prepare_threshold=None)
+        """Open a connection without prepared statements, which poolers would have to keep for one client."""
+        parameters: dict[str, Any] = {**_CONNECTION_DEFAULTS, **conninfo_to_dict(db.database)}
+        connection = Connection.connect(**parameters, autocommit=True, prepare_threshold=None)
         try:
-            db.look_at(connection)
+            db.check_connection(connection)
         except BaseException:
             connection.close()
             raise
@@ -85,60 +95,107 @@ class _Adapter(Psycopg3Adapter):
 
 
 class PostgresqlServer(PooledPostgresqlDatabase):  # type: ignore[misc] # playhouse has no types
-    """A database on a server. A connection is tried before it is used again: one that died meanwhile hurts nobody."""
+    """A PostgreSQL database behind a connection pool, which pings an idle connection before it is used again."""
 
     psycopg2_adapter = psycopg3_adapter = _Adapter
 
-    def __init__(self, url: str, connections: int, look_at: Callable[[Connection], None]) -> None:
-        """Share so many connections among all threads, 0 to keep none; `look_at` is called with each new one."""
-        super().__init__(url, max_connections=connections, timeout=WAIT_SECONDS, stale_timeout=RENEW_SECONDS)
-        self.look_at = look_at
-        self._connections_at_most = connections
-        self._away_until = 0.0
+    def __init__(
+        self, url: str, pool_size: int = 0, check_connection: Callable[[Connection], None] = lambda _: None
+    ) -> None:
+        """Share up to `pool_size` connections among all threads (0: keep none), each checked when it is opened."""
+        super().__init__(
+            url, max_connections=pool_size, timeout=POOL_TIMEOUT_SECONDS, stale_timeout=MAX_CONNECTION_AGE_SECONDS
+        )
+        self.check_connection = check_connection
+        self._retry_at = 0.0
         _servers.add(self)
 
     def _connect(self) -> Connection:
-        if time.monotonic() < self._away_until:
+        if time.monotonic() < self._retry_at:
             raise OperationalError("the database was away a moment ago")
         try:
             return cast("Connection", super()._connect())
         except psycopg.OperationalError:
-            self._away_until = time.monotonic() + AWAY_SECONDS
+            self._retry_at = time.monotonic() + RETRY_DELAY_SECONDS
             raise
 
     def _is_closed(self, conn: Connection) -> bool:
-        """Try an idle connection. Where it is dead, the others are taken for dead too: to try each would take long."""
-        patience, conn.patience = conn.patience, TRY_SECONDS
-        is_closed = bool(super()._is_closed(conn))
-        conn.patience = patience
+        """Ping an idle connection. If it is dead, close all idle ones: pinging each would take long."""
+        with self.statement_timeout(PING_TIMEOUT_SECONDS):
+            is_closed = bool(super()._is_closed(conn))
         if is_closed:
             self.close_idle()
         return is_closed
 
     def _can_reuse(self, conn: Connection) -> bool:
-        return self._connections_at_most > 0 and bool(super()._can_reuse(conn))
+        return self._max_connections > 0 and bool(super()._can_reuse(conn))
 
     def connect(self, reuse_if_open: bool = False) -> bool:  # noqa: FBT002 its signature
         """Take a connection for this thread. Raises `peewee.OperationalError`."""
         try:
             return bool(super().connect(reuse_if_open))
         except MaxConnectionsExceeded as error:
-            raise OperationalError(f"all {self._connections_at_most} connections were in use for too long") from error
+            raise OperationalError(f"all {self._max_connections} connections were in use for too long") from error
 
-    def leave_to_parent(self) -> None:
-        """Forget all connections, in a child process: they are the parent's."""
-        # Another thread of the parent may have held these; it is not here to let go of them.
+    def forget_connections(self) -> None:
+        """Drop all connections without closing them: after a fork, they are the parent process's."""
+        # A thread of the parent may have held these locks; in the child it does not exist and cannot release them.
         self._lock, self._pool_lock = threading.RLock(), threading.RLock()
         self._pool_available = threading.Condition(self._pool_lock)
         self.dispose()
+
+    def applied_migrations(self) -> set[str]:
+        """Return the names of the applied migrations. Must not be called in a transaction."""
+        return cast("Connection", self.connection()).applied_migrations()
+
+    def prepare_migrations(self, runner: object) -> None:
+        """Wait for another process that is migrating, and make others wait until the transaction ends."""
+        self.execute_sql("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK_ID,))
+
+    @contextmanager
+    def statement_timeout(self, seconds: float) -> Iterator[None]:
+        """Set the timeout of this thread's statements within a block, which an inner block can only make shorter."""
+        token = _statement_timeout.set(min(seconds, _statement_timeout.get() or seconds))
+        try:
+            yield
+        finally:
+            _statement_timeout.reset(token)
+
+    @contextmanager
+    def table_lock(self, *models: type[Model]) -> Iterator[None]:
+        """Run a block as a transaction that is the only writer to some tables; others can read them."""
+        with self.atomic():
+            tables = ", ".join(f'"{model._meta.table_name}"' for model in models)
+            self.execute_sql(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE")
+            yield
+
+    def is_same_database(self, other: object) -> bool:
+        """Return whether the other one is the same database, however its URL is written; within a transaction."""
+        if not isinstance(other, PostgresqlServer):
+            return False
+        key = random.getrandbits(63)  # advisory locks are per database: only in the same one, it is taken now
+        self.execute_sql("SELECT pg_advisory_xact_lock(%s)", (key,))
+        (is_free,) = other.execute_sql("SELECT pg_try_advisory_xact_lock(%s)", (key,)).fetchone()
+        return not is_free
+
+    def finish_bulk_insert(self, *models: type[Model]) -> None:
+        """Set the sequence of each table to its highest id, and collect the statistics of the planner (ANALYZE)."""
+        for table in (model._meta.table_name for model in models if isinstance(model._meta.primary_key, AutoField)):
+            next_id = f'SELECT coalesce(max(id), 0) + 1 FROM "{table}"'  # noqa: S608
+            self.execute_sql(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), ({next_id}), false)")
+        self.execute_sql("ANALYZE")
+
+    def secure_delete(self) -> bool:
+        """Return True: the files of a server are up to its administrator."""
+        return True
 
 
 _servers: WeakSet[PostgresqlServer] = WeakSet()
 
 
-def _leave_connections_to_the_parent() -> None:
+def _forget_connections() -> None:
     for server in _servers:
-        server.leave_to_parent()
+        server.forget_connections()
 
 
-os.register_at_fork(after_in_child=_leave_connections_to_the_parent)
+os.register_at_fork(after_in_child=_forget_connections)

@@ -270,7 +270,9 @@ def test_reconcile_with_json_prints_only_json(quoteapi: Command, working_databas
 def test_reconcile_leaves_a_subscriber_whose_lease_another_process_holds(
     quoteapi: Command, working_database: Container
 ) -> None:
-    insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_needed_since=clock.now(), lease_acquired_at=clock.now())
+    insert_subscriber(
+        MIRA, subscription_arn=None, topic=None, sync_needed_since=clock.now(), lease_acquired_at=clock.now()
+    )
     left = quoteapi("reconcile")
     assert left.returncode == 1
     assert left.stdout.endswith("0 failed, 1 left.\n")
@@ -285,7 +287,7 @@ def test_reconcile_takes_numbers_that_replied_stop_off_the_topic(
     reconciled = quoteapi_process("reconcile", "--json", **aws_account, SMS_DAILY_CAP="1")
     assert reconciled.returncode == 0
     assert json.loads(reconciled.stdout) == {**NOTHING_RECONCILED, "subscribed": 2, "unsubscribed": 1, "stopped": 1}
-    assert "No confirming SMS to +91••••••0002" in reconciled.stderr
+    assert "No confirmation SMS to +91••••••0002" in reconciled.stderr
     stopped = quoteapi_process("subscribers", "list", "--state", "stopped").stdout.splitlines()
     assert [line.split()[1] for line in stopped[1:]] == ["+44••••••0600"]
 

@@ -5,11 +5,11 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 
 import pytest
-from peewee import SqliteDatabase
 
 from quoteapi.storage.catalogue import store_quotations
 from quoteapi.storage.models import Quote
 from quoteapi.storage.models import database as bound
+from quoteapi.storage.sqlite import SqliteFile
 from tests.helpers.data import make_catalogue, numbered_quotations
 
 RolledBack = Callable[[], AbstractContextManager[None]]
@@ -29,7 +29,7 @@ def empty_catalogue(open_database: None) -> None:
 @pytest.fixture(scope="module")
 def rolled_back(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RolledBack]:
     """Use an empty SQLite database whose changes are undone after each block: to create one takes long."""
-    opened = SqliteDatabase(str(make_catalogue(tmp_path_factory.mktemp("empty") / "empty.db", [])))
+    opened = SqliteFile(make_catalogue(tmp_path_factory.mktemp("empty") / "empty.db", []))
 
     @contextmanager
     def block() -> Iterator[None]:

@@ -5,60 +5,57 @@ import stat
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from threading import Timer
 
 import pytest
 from peewee import OperationalError
 
 from quoteapi.quotes.quotation import Quotation
-from quoteapi.settings import BUNDLED_CATALOGUE, ROOT, Settings, SettingsError, read_settings
+from quoteapi.settings import BUNDLED_CATALOGUE, Settings, SettingsError, read_settings
 from quoteapi.storage import database
-from quoteapi.storage.catalogue import list_quotes, quote_row, store_quotation
+from quoteapi.storage.catalogue import list_quotes, store_quotation
 from quoteapi.storage.full_text_search import Filters
-from quoteapi.storage.models import Author, Category, ConsoleSms, Quote
-from quoteapi.storage.models import database as bound
+from quoteapi.storage.models import Author, Category, Quote
 from tests.helpers.data import ALCOTT, KABIR, NOON, database_file, sqlite_only
-
-DATA = ROOT / "tests/data"
+from tests.helpers.databases import create_file_of_release
 
 
 @sqlite_only
-def test_the_working_database_is_made_of_the_shipped_one_on_first_use(settings: Settings) -> None:
+def test_the_working_database_is_a_copy_of_the_bundled_catalogue_on_first_use(settings: Settings) -> None:
     assert not database_file(settings).exists()
     with database.connect(settings):
         assert Quote.select().count() == 3
         store_quotation(KABIR, NOON)
     with database.connect(settings):
-        assert Quote.select().count() == 4, "and is kept from then on"
+        assert Quote.select().count() == 4, "and keeps what was added"
     assert {path.name for path in database_file(settings).parent.iterdir()} == {"shipped.db", "working.db"}
 
 
-def test_the_shipped_catalogue_is_never_written_to(tmp_path: Path) -> None:
+def test_the_bundled_catalogue_is_never_written_to(tmp_path: Path) -> None:
     before = hashlib.sha256(BUNDLED_CATALOGUE.read_bytes()).digest()
     with database.connect(read_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/working.db"})):
         store_quotation(KABIR, NOON)
     assert hashlib.sha256(BUNDLED_CATALOGUE.read_bytes()).digest() == before
 
 
-def _use(url: str, bundled_catalogue: Path) -> int:
+def _add_a_quote(url: str, bundled_catalogue: Path) -> int:
     vars(database)["BUNDLED_CATALOGUE"] = bundled_catalogue
     with database.connect(read_settings({"DATABASE_URL": url})):
         store_quotation(KABIR, NOON)
         return int(Quote.select().count())
 
 
-def test_many_processes_that_start_at_once_make_one_working_database(
+def test_many_processes_that_start_at_once_create_one_working_database(
     bundled_catalogue: Callable[[list[Quotation]], Path], tmp_path: Path
 ) -> None:
     catalogue = bundled_catalogue([ALCOTT])
     url = f"sqlite:///{tmp_path}/at once.db"
     with multiprocessing.get_context("spawn").Pool(6) as pool:
-        counts = pool.starmap(_use, [(url, catalogue)] * 12)
+        counts = pool.starmap(_add_a_quote, [(url, catalogue)] * 12)
     assert counts == [2] * 12
-    assert not list(tmp_path.glob("at once.db.*")), "no half-made copies are left"
+    assert not list(tmp_path.glob("at once.db.*")), "no temporary files are left"
 
 
-def test_a_file_system_without_links_will_do(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_hard_links_is_supported(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Path, target: Path) -> None:
         raise PermissionError
 
@@ -67,14 +64,9 @@ def test_a_file_system_without_links_will_do(settings: Settings, monkeypatch: py
         assert Quote.select().count() == 3
 
 
-@sqlite_only
-def test_it_is_in_wal_mode_and_waits_for_writers(open_database: None) -> None:
-    connection = bound.connection()
-    pragmas = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "busy_timeout")}
-    assert pragmas == {"journal_mode": "wal", "busy_timeout": 5_000}
-
-
-def test_the_shipped_catalogue_cannot_be_the_working_one(bundled_catalogue: Callable[[list[Quotation]], Path]) -> None:
+def test_the_bundled_catalogue_cannot_be_the_working_database(
+    bundled_catalogue: Callable[[list[Quotation]], Path],
+) -> None:
     catalogue = bundled_catalogue([ALCOTT])
     link = catalogue.with_name("link.db")
     link.symlink_to(catalogue)
@@ -84,7 +76,7 @@ def test_the_shipped_catalogue_cannot_be_the_working_one(bundled_catalogue: Call
 
 
 @sqlite_only
-def test_what_a_database_that_is_gone_left_does_not_spoil_a_new_one(settings: Settings) -> None:
+def test_a_write_ahead_log_of_a_deleted_database_is_refused(settings: Settings) -> None:
     left = database_file(settings).with_name("working.db-wal")
     left.write_bytes(b"of another database")
     with pytest.raises(SettingsError, match=r"working\.db-wal was left by a database that is gone.*Move it away"):
@@ -92,29 +84,21 @@ def test_what_a_database_that_is_gone_left_does_not_spoil_a_new_one(settings: Se
 
 
 @sqlite_only
-def test_a_database_that_was_deleted_is_made_anew_at_the_next_start(settings: Settings) -> None:
+def test_a_deleted_database_is_created_again_at_the_next_start(settings: Settings) -> None:
     open_database = database.connect(settings)
     for file in database_file(settings).parent.glob("working.db*"):
         file.unlink()
     with pytest.raises(OperationalError):
         Quote.select().count()
-    assert not database_file(settings).exists(), "and not as an empty one by whoever reads"
+    assert not database_file(settings).exists(), "a read does not create an empty file"
     open_database.close()
     with database.connect(settings):
         assert Quote.select().count() == 3
 
 
 @sqlite_only
-def test_a_writer_waits_for_its_turn(open_database: None, settings: Settings) -> None:
-    with closing(sqlite3.connect(database_file(settings), check_same_thread=False)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        Timer(0.3, other.rollback).start()
-        assert store_quotation(KABIR, NOON) == (4, True)
-
-
-@sqlite_only
 @pytest.mark.parametrize("content", [b"", b"not a database at all" * 100])
-def test_another_file_is_refused_and_left_alone(settings: Settings, content: bytes) -> None:
+def test_a_file_that_is_no_database_is_refused_and_not_changed(settings: Settings, content: bytes) -> None:
     database_file(settings).write_bytes(content)
     with pytest.raises(SettingsError, match=r"working\.db"):
         database.connect(settings)
@@ -122,84 +106,46 @@ def test_another_file_is_refused_and_left_alone(settings: Settings, content: byt
 
 
 @sqlite_only
-def test_a_database_of_another_version_is_refused_with_what_to_do(settings: Settings) -> None:
+def test_a_database_of_an_unknown_version_is_refused_with_what_to_do(settings: Settings) -> None:
     with closing(sqlite3.connect(database_file(settings))) as connection:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(SettingsError, match=r"is not a database of QuoteAPI.*Set DATABASE_URL to another file"):
         database.connect(settings)
 
 
-def test_a_folder_that_is_not_there_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="Set DATABASE_URL to a file that can be written"):
         database.connect(read_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/none/working.db"}))
 
 
 @sqlite_only
-def test_without_the_shipped_catalogue_it_says_how_to_build_it(settings: Settings, tmp_path: Path) -> None:
+def test_without_the_bundled_catalogue_the_error_says_how_to_build_it(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "shipped.db").unlink()
     with pytest.raises(SettingsError, match="make catalogue"):
         database.connect(settings)
 
 
 @sqlite_only
-def test_others_on_the_machine_cannot_read_it(settings: Settings) -> None:
+def test_only_the_owner_can_read_the_working_database(settings: Settings) -> None:
     database.connect(settings).close()
     assert stat.S_IMODE(database_file(settings).stat().st_mode) == 0o600
 
 
-def made_by_an_earlier_release(schema: int, path: Path) -> None:
-    """Make a working database as the release with this schema left it, with a quote in it."""
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript((DATA / f"schema_{schema}.sql").read_text())
-        row = quote_row(ALCOTT, NOON.replace(tzinfo=None))
-        del row["words"]
-        names, places = ", ".join(row), ", ".join("?" * len(row))
-        connection.execute(f"INSERT INTO quote (id, {names}) VALUES (1, {places})", list(row.values()))  # noqa: S608
-        connection.execute("PRAGMA journal_mode = wal")
-        connection.commit()
-
-
-def _opened(url: str) -> list[str]:
+def _find_busy(url: str) -> list[str]:
     with database.connect(read_settings({"DATABASE_URL": url})):
         return [row.quote for row in list_quotes(Filters(words="busy", author=ALCOTT.author), 10)]
 
 
 @pytest.mark.parametrize("schema", [1, 2])
-def test_a_database_of_an_earlier_release_is_brought_up_to_date_and_keeps_its_quotes(
-    tmp_path: Path, schema: int
-) -> None:
+def test_a_database_of_an_earlier_release_is_migrated_and_keeps_its_quotes(tmp_path: Path, schema: int) -> None:
     path = tmp_path / "working.db"
-    made_by_an_earlier_release(schema, path)
+    create_file_of_release(schema, path)
     url = f"sqlite:///{path}"
     with multiprocessing.get_context("spawn").Pool(4) as pool:
-        assert pool.map(_opened, [url] * 8, chunksize=1) == [[ALCOTT.quote]] * 8, "however many do so at once"
+        assert pool.map(_find_busy, [url] * 8, chunksize=1) == [[ALCOTT.quote]] * 8, (
+            "also when many processes do so at once"
+        )
     settings = read_settings({"DATABASE_URL": url})
     assert {migration.state for migration in database.list_migrations(settings)} == {"applied"}
     with database.connect(settings):
         assert [row.quotes for row in (*Author.select(), *Category.select())] == [1, 1]
-
-
-@sqlite_only
-def test_what_was_deleted_is_in_no_file_of_the_database(settings: Settings) -> None:
-    files = database_file(settings).parent.glob("working.db*")
-    with database.connect(settings).connection_context():
-        for number in range(500):
-            ConsoleSms.create(to=f"+91{9_028_000_000 + number * 7919 % 500}", message="x", kind="code", sent_at=NOON)
-        ConsoleSms.delete().where(ConsoleSms.to == "+919028000123").execute()
-        assert database.secure_delete()
-        assert not any(b"+919028000123" in file.read_bytes() for file in files)
-
-
-@sqlite_only
-def test_while_somebody_reads_old_pages_it_says_that_they_are_there(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
-    with database.connect(settings).connection_context(), closing(sqlite3.connect(database_file(settings))) as reader:
-        ConsoleSms.create(to="+919028000123", message="x", kind="code", sent_at=NOON)
-        reader.execute("BEGIN")
-        reader.execute("SELECT * FROM consolesms").fetchall()
-        ConsoleSms.delete().execute()
-        assert not database.secure_delete()
-        reader.rollback()
-        assert database.secure_delete()

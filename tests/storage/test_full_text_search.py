@@ -28,7 +28,7 @@ from quoteapi.storage.full_text_search import Filters, comparison_key, search_to
 from quoteapi.storage.models import Author, Category, Quote
 from quoteapi.storage.models import database as bound
 from tests.helpers import postgresql_server
-from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, SECRET_KEY, ZOLA, numbered_quotations
+from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, SECRET_KEY, ZOLA, make_catalogue, numbered_quotations
 
 PARACELSUS = "Philippus Aureolus Theophrastus Bombastus von Hohenheim, called Paracelsus"
 DISH = "Lopadotemachoselachogaleokranioleipsanodrimhypotrimmatosilphiokarabomelitokatakechymenokichlepi…"
@@ -52,12 +52,13 @@ NAMES = [*QUOTATIONS, *(f"number {n}" for n in range(1, 41)), *(f"length {n}" fo
 
 @contextmanager
 def open_sqlite_and_postgresql(folder: Path) -> Iterator[dict[str, Database]]:
-    """Open an empty database of each engine."""
-    with postgresql_server.a_database() as postgresql_url, ExitStack() as stack:
-        urls = f"sqlite:///{folder}/a.db", postgresql_url
-        settings = [Settings(database_url=url, secret_key=SECRET_KEY) for url in urls]
-        opened = [stack.enter_context(database.open_copy_target(one)) for one in settings]
-        yield dict(zip(urls, opened, strict=True))
+    """Open a database of each kind, with nothing in it."""
+    with postgresql_server.a_database() as on_a_server, ExitStack() as stack:
+        addresses = f"sqlite:///{folder}/a.db", on_a_server
+        make_catalogue(folder / "a.db", [])
+        settings = [Settings(database_url=address, secret_key=SECRET_KEY) for address in addresses]
+        opened = [stack.enter_context(database.open_database(one)) for one in settings]
+        yield dict(zip(addresses, opened, strict=True))
 
 
 @pytest.fixture(scope="module")

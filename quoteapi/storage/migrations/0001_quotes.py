@@ -1,23 +1,18 @@
-"""The catalogue, and the quote of a date. On SQLite this was schema 1."""
+"""Quotes, and the quote of a date. SQLite files of early releases call it schema 1."""
 
 from typing import Any
 
-from peewee import (
-    BigIntegerField,
-    CharField,
-    DateField,
-    DateTimeField,
-    ForeignKeyField,
-    IntegerField,
-    Model,
-    TextField,
-)
+from peewee import BigIntegerField, CharField, DateField, DateTimeField, ForeignKeyField, IntegerField, Model, TextField
 
 
 def up(migrator: object, db: Any) -> None:  # noqa: ANN401
-    """Make the tables."""
+    """Create the tables."""
 
-    class Quote(Model):
+    class Table(Model):
+        class Meta:
+            database = db
+
+    class Quote(Table):
         id = IntegerField(primary_key=True)
         quote = TextField()
         author = CharField()
@@ -31,18 +26,14 @@ def up(migrator: object, db: Any) -> None:  # noqa: ANN401
         category_key = TextField()
 
         class Meta:
-            database = db
             indexes = (
                 (("author_key", "shuffle"), False),
                 (("category_key", "shuffle"), False),
                 (("created_at", "id"), False),
             )
 
-    class DailyQuote(Model):
+    class DailyQuote(Table):
         date = DateField(primary_key=True)
         quote = ForeignKeyField(Quote)
-
-        class Meta:
-            database = db
 
     db.create_tables([Quote, DailyQuote])

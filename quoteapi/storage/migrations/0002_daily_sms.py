@@ -1,23 +1,18 @@
-"""Subscribers, codes, limits and deliveries. On SQLite this was schema 2."""
+"""Subscribers, one-time passwords, limits and deliveries. SQLite files of early releases call it schema 2."""
 
 from typing import Any
 
-from peewee import (
-    AutoField,
-    CharField,
-    CompositeKey,
-    DateField,
-    DateTimeField,
-    IntegerField,
-    Model,
-    TextField,
-)
+from peewee import AutoField, CharField, CompositeKey, DateField, DateTimeField, IntegerField, Model, TextField
 
 
 def up(migrator: object, db: Any) -> None:  # noqa: ANN401
-    """Make the tables."""
+    """Create the tables."""
 
-    class Subscriber(Model):
+    class Table(Model):
+        class Meta:
+            database = db
+
+    class Subscriber(Table):
         id = AutoField()
         mobile = CharField(16, unique=True)
         state = CharField(16, index=True)
@@ -32,10 +27,7 @@ def up(migrator: object, db: Any) -> None:  # noqa: ANN401
         unsettled_since = DateTimeField(null=True, index=True)
         settling_since = DateTimeField(null=True)
 
-        class Meta:
-            database = db
-
-    class OneTimePassword(Model):
+    class OneTimePassword(Table):
         mobile = CharField(16, primary_key=True)
         purpose = CharField(16)
         request = CharField(32, unique=True)
@@ -48,32 +40,20 @@ def up(migrator: object, db: Any) -> None:  # noqa: ANN401
         claimed_at = DateTimeField(null=True)
         sent_at = DateTimeField(null=True)
 
-        class Meta:
-            database = db
-
-    class TokenBucket(Model):
+    class TokenBucket(Table):
         key = CharField(32, primary_key=True)
         taken = TextField()
         updated_at = DateTimeField(index=True)
 
-        class Meta:
-            database = db
-
-    class SmsCount(Model):
+    class SmsCount(Table):
         date = DateField(primary_key=True)
         count = IntegerField()
 
-        class Meta:
-            database = db
-
-    class Switch(Model):
+    class Switch(Table):
         name = CharField(16, primary_key=True)
         thrown_at = DateTimeField()
 
-        class Meta:
-            database = db
-
-    class Delivery(Model):
+    class Delivery(Table):
         date = DateField()
         topic = TextField()
         claimed_at = DateTimeField()
@@ -82,17 +62,13 @@ def up(migrator: object, db: Any) -> None:  # noqa: ANN401
         message_id = TextField(null=True)
 
         class Meta:
-            database = db
             primary_key = CompositeKey("date", "topic")
 
-    class ConsoleSms(Model):
+    class ConsoleSms(Table):
         id = AutoField()
         to = CharField(16, index=True)
         message = TextField()
         kind = CharField(16)
         sent_at = DateTimeField()
-
-        class Meta:
-            database = db
 
     db.create_tables([Subscriber, OneTimePassword, TokenBucket, SmsCount, Switch, Delivery, ConsoleSms])

@@ -1,9 +1,9 @@
-"""Indexes by which the cost of reconciling and publishing does not grow with the subscribers."""
+"""Indexes with which the cost of topic sync and publishing does not grow with the number of subscribers."""
 
 from typing import Any
 
-# Those who are not settled are few: an index of them alone, in the order in which they are settled.
 STATEMENTS = (
+    # A partial index: few subscribers wait for topic sync.
     'CREATE INDEX "subscriber_unsettled" ON "subscriber" ("id") WHERE "unsettled_since" IS NOT NULL',
     'CREATE INDEX "subscriber_state_topic" ON "subscriber" ("state", "topic")',
     'DROP INDEX "subscriber_unsettled_since"',
@@ -13,6 +13,6 @@ STATEMENTS = (
 
 
 def up(migrator: object, db: Any) -> None:  # noqa: ANN401
-    """Make the indexes in the place of others."""
+    """Replace the indexes."""
     for statement in STATEMENTS:
         db.execute_sql(statement)
