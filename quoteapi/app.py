@@ -1,10 +1,10 @@
-"""The HTTP application: `create_app` builds it, and `api` is what the servers load (`quoteapi.app:api`)."""
+"""The HTTP application: `create_app` builds it, and `api` is what servers load (`quoteapi.app:api`)."""
 
 import logging
 import os
 import random
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peewee import InterfaceError, OperationalError
 
@@ -13,7 +13,7 @@ from quoteapi.aws.dispatcher import LambdaDispatcher, report_failed_request, sta
 from quoteapi.aws.job_context import configure_observability
 from quoteapi.container import Container
 from quoteapi.http.errors import add_error_handlers
-from quoteapi.http.middleware import App, _Identify
+from quoteapi.http.middleware import App
 from quoteapi.http.resources.api_reference import ApiReference, OpenApiDocument
 from quoteapi.http.resources.assets import Assets
 from quoteapi.http.resources.cards import DailyCard, QuoteCard
@@ -29,9 +29,9 @@ from quoteapi.storage import database
 from quoteapi.storage.models import Author, Category
 
 if TYPE_CHECKING:
-    api: "App"
+    api: App
 BOOT_FAILED = 3
-"""The exit code from which gunicorn knows that starting another worker would not help."""
+"""The exit code that tells gunicorn that starting another worker would not help (its `WORKER_BOOT_ERROR`)."""
 
 
 def create_app(
@@ -39,8 +39,8 @@ def create_app(
     *,
     now: clock.Clock = clock.now,
     randomness: random.Random | None = None,
-) -> "App":
-    """Build the app on the working database of the settings, which is made where there is none.
+) -> App:
+    """Return the WSGI application on the working database, which is created if it is missing.
 
     Raises `SettingsError`.
     """
@@ -48,50 +48,59 @@ def create_app(
         database.connect(settings)
     except (OperationalError, InterfaceError) as error:  # it may come back, and quotes need not wait for it
         logging.getLogger(__name__).error("The database is away: %s", error)  # noqa: TRY400
-    service = Container(
+    container = Container(
         settings, now=now, randomness=randomness, dispatcher=LambdaDispatcher() if settings.on_lambda else None
     )
     if not settings.on_lambda:
-        _ = service.dispatcher  # what is wrong with it should be told now; a cold start need not load it
-    quotes = QuotesWithFallback(service.quotes, now, service.randomness)
-    daily, another = DailyQuote(quotes, now), RandomQuote(quotes)
-    app = App(daily, _Identify(service.randomness), settings, now)
+        _ = container.dispatcher  # raises now if its settings are wrong; a cold start on Lambda need not load it
+    quotes = QuotesWithFallback(container.quotes, now, container.randomness)
+    daily, another = DailyQuote(quotes, now), RandomQuote(quotes, container.quotes.prefetched_quote)
+    app = App({"/daily": daily.ready_response, "/random": another.ready_response}, settings, now, container.randomness)
     app.req_options.strip_url_path_trailing_slash = True
     add_error_handlers(app, settings, report_failed_request)
-    _add_routes(app, service, quotes, daily, another)
+    for path, resource in _routes(container, quotes, daily, another).items():
+        _add_head(resource)
+        app.add_route(path, resource)
     return app
 
 
-def _add_routes(
-    app: "App", service: Container, quotes: QuotesWithFallback, daily: DailyQuote, another: RandomQuote
-) -> None:
-    settings, now = service.settings, service.clock
-    app.add_route("/", HomePage(quotes, another, settings, now))
-    app.add_route("/days/{day}", DayPage(quotes, settings, now))
-    app.add_route("/another", AnotherQuote(quotes, settings))
-    app.add_route("/daily", daily)
-    app.add_route("/random", another)
-    app.add_route("/quote", QuoteByType(daily, another))
-    app.add_route("/quotes", QuoteList(settings))
-    app.add_route("/quotes/{quote_id}", QuoteById(settings))
-    app.add_route("/daily.svg", DailyCard(quotes, now))
-    app.add_route("/quotes/{quote_id}.svg", QuoteCard(now))
-    app.add_route("/authors", NameList(settings, Author, "author", "authors"))
-    app.add_route("/categories", NameList(settings, Category, "category", "categories"))
-    app.add_route("/subscribe", Subscribe(service))
-    app.add_route("/unsubscribe", Unsubscribe(service))
-    app.add_route("/feed.xml", Feed(ATOM, quotes, settings, now))
-    app.add_route("/feed.json", Feed(JSON_FEED, quotes, settings, now))
-    app.add_route("/assets/{name}", Assets())
-    app.add_route("/openapi.json", OpenApiDocument())
-    app.add_route("/docs", ApiReference(settings))
-    app.add_route("/health", Health())
-    if settings.async_failure:
-        app.add_route("/async-failure", AsyncFailure(start_failing_task))
+def _routes(
+    container: Container, quotes: QuotesWithFallback, daily: DailyQuote, another: RandomQuote
+) -> dict[str, Any]:
+    settings, now = container.settings, container.clock
+    return {
+        "/": HomePage(quotes, another, settings, now),
+        "/days/{day}": DayPage(quotes, settings, now),
+        "/another": AnotherQuote(quotes, settings),
+        "/daily": daily,
+        "/random": another,
+        "/quote": QuoteByType(daily, another),
+        "/quotes": QuoteList(settings),
+        "/quotes/{quote_id}": QuoteById(settings),
+        "/daily.svg": DailyCard(quotes, now),
+        "/quotes/{quote_id}.svg": QuoteCard(now),
+        "/authors": NameList(settings, Author, "author", "authors"),
+        "/categories": NameList(settings, Category, "category", "categories"),
+        "/subscribe": Subscribe(container),
+        "/unsubscribe": Unsubscribe(container),
+        "/feed.xml": Feed(ATOM, quotes, settings, now),
+        "/feed.json": Feed(JSON_FEED, quotes, settings, now),
+        "/assets/{name}": Assets(),
+        "/openapi.json": OpenApiDocument(),
+        "/docs": ApiReference(settings),
+        "/health": Health(),
+        **({"/async-failure": AsyncFailure(start_failing_task)} if settings.async_failure else {}),
+    }
 
 
-def __getattr__(name: str) -> "App":
-    """Build `api` when it is first asked for, so that importing this module does nothing."""
+def _add_head(resource: Any) -> None:  # noqa: ANN401 Falcon resources share no class
+    """Have a resource handle HEAD as GET: Falcon leaves out the body. Not if it accepts POST, as its GET may act."""
+    if hasattr(resource, "on_get") and not hasattr(resource, "on_post"):
+        resource.on_head = resource.on_get
+
+
+def __getattr__(name: str) -> App:
+    """Build `api` when a server loads it, so that importing this module does nothing."""
     if name != "api":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -7,18 +7,7 @@ import falcon
 from quoteapi.http.html import respond_with_page
 from quoteapi.settings import Settings
 from quoteapi.sms.messages import Purpose
-from quoteapi.subscriptions.phone import MOBILE_HINT, format_international
-
-NEW_CODE = "Send mobile without otp to get a new one."
-WHERE_QUOTES_ARE = " GET /daily answers the quote of the day, /random another one each time, /quotes all."
-SIX_DIGITS = "Send otp as the six digits of the SMS."
-IN_OTHER_WORDS = {
-    f" {MOBILE_HINT}": " Begin with the country code, as in +91 90280 00001.",
-    NEW_CODE: "Send another code.",
-    SIX_DIGITS: "The code is the six digits of the SMS.",
-    WHERE_QUOTES_ARE: "",
-}
-"""What programs are told to send, and what is said to people instead."""
+from quoteapi.subscriptions.phone import format_international
 
 
 class SubscriptionForm(NamedTuple):
@@ -46,8 +35,6 @@ def respond_with_problem_page(
 ) -> None:
     """Answer the page of an error: where a form was sent, that form again, which says what is wrong with it."""
     form: SubscriptionForm | None = getattr(req.context, "form", None)
-    for sentence, for_people in IN_OTHER_WORDS.items():
-        detail = detail and detail.replace(sentence, for_people)
     if form is not None:
         respond_with_form(req, resp, settings, form._replace(error=detail or title))
     else:

@@ -191,11 +191,11 @@ def test_a_window_ends_as_soon_as_was_told() -> None:
 
 
 def test_the_addresses_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limit, "MOST_ADDRESSES", 100)
+    monkeypatch.setattr(rate_limit, "MAX_CLIENT_IPS", 100)
     limit = ReadRateLimit(RateLimit(5, 86_400))
     for number in range(1_050):
         limit.count(f"2001:db8:0:{number:x}::/64", NOON)
-        assert len(limit._this_second[3]) <= 100
+        assert len(limit._window[2]) <= 100
     assert limit.count("2001:db8:0:419::/64", NOON) == (3, 86_400), "those who came last are"
 
 
@@ -204,7 +204,7 @@ def test_the_counts_of_a_window_go_with_it() -> None:
     for number in range(50):
         limit.count(str(number), NOON)
     limit.count("a", NOON + timedelta(seconds=60))
-    assert len(limit._this_second[3]) == 1
+    assert len(limit._window[2]) == 1
 
 
 def test_however_many_threads_ask_at_once_each_request_is_counted_once() -> None:
