@@ -14,15 +14,7 @@ from quoteapi.aws.job_context import configure_observability
 from quoteapi.container import Container
 from quoteapi.http.errors import add_error_handlers
 from quoteapi.http.middleware import App
-from quoteapi.http.resources.api_reference import ApiReference, OpenApiDocument
-from quoteapi.http.resources.assets import Assets
-from quoteapi.http.resources.cards import DailyCard, QuoteCard
-from quoteapi.http.resources.catalogue import NameList, QuoteById, QuoteList
-from quoteapi.http.resources.feeds import ATOM, JSON_FEED, Feed
-from quoteapi.http.resources.health import AsyncFailure, Health
-from quoteapi.http.resources.pages import AnotherQuote, DayPage, HomePage
-from quoteapi.http.resources.quotes import DailyQuote, QuoteByType, RandomQuote
-from quoteapi.http.resources.subscriptions import Subscribe, Unsubscribe
+from quoteapi.http.resources import api_reference, assets, cards, catalogue, feeds, health, pages, quotes, subscriptions
 from quoteapi.quotes.fallback import QuotesWithFallback
 from quoteapi.settings import Settings, SettingsError, load_settings
 from quoteapi.storage import database
@@ -34,12 +26,7 @@ BOOT_FAILED = 3
 """The exit code that tells gunicorn that starting another worker would not help (its `WORKER_BOOT_ERROR`)."""
 
 
-def create_app(
-    settings: Settings,
-    *,
-    now: clock.Clock = clock.now,
-    randomness: random.Random | None = None,
-) -> App:
+def create_app(settings: Settings, *, now: clock.Clock = clock.now, randomness: random.Random | None = None) -> App:
     """Return the WSGI application on the working database, which is created if it is missing.
 
     Raises `SettingsError`.
@@ -53,50 +40,45 @@ def create_app(
     )
     if not settings.on_lambda:
         _ = container.dispatcher  # raises now if its settings are wrong; a cold start on Lambda need not load it
-    quotes = QuotesWithFallback(container.quotes, now, container.randomness)
-    daily, another = DailyQuote(quotes, now), RandomQuote(quotes, container.quotes.prefetched_quote)
+    source = QuotesWithFallback(container.quotes, now, container.randomness)
+    daily, another = quotes.DailyQuote(source, now), quotes.RandomQuote(source, container.quotes.prefetched_quote)
     app = App({"/daily": daily.ready_response, "/random": another.ready_response}, settings, now, container.randomness)
     app.req_options.strip_url_path_trailing_slash = True
     add_error_handlers(app, settings, report_failed_request)
-    for path, resource in _routes(container, quotes, daily, another).items():
-        _add_head(resource)
+    for path, resource in _routes(container, source, daily, another).items():
+        if not hasattr(resource, "on_post"):  # the GET of those that accept POST may act, and HEAD must not (RFC 9110)
+            resource.on_head = resource.on_get  # Falcon leaves out the body
         app.add_route(path, resource)
     return app
 
 
 def _routes(
-    container: Container, quotes: QuotesWithFallback, daily: DailyQuote, another: RandomQuote
+    container: Container, source: QuotesWithFallback, daily: quotes.DailyQuote, another: quotes.RandomQuote
 ) -> dict[str, Any]:
     settings, now = container.settings, container.clock
     return {
-        "/": HomePage(quotes, another, settings, now),
-        "/days/{day}": DayPage(quotes, settings, now),
-        "/another": AnotherQuote(quotes, settings),
+        "/": pages.HomePage(source, another, settings, now),
+        "/days/{day}": pages.DayPage(source, settings, now),
+        "/another": pages.AnotherQuote(source, settings),
         "/daily": daily,
         "/random": another,
-        "/quote": QuoteByType(daily, another),
-        "/quotes": QuoteList(settings),
-        "/quotes/{quote_id}": QuoteById(settings),
-        "/daily.svg": DailyCard(quotes, now),
-        "/quotes/{quote_id}.svg": QuoteCard(now),
-        "/authors": NameList(settings, Author, "author", "authors"),
-        "/categories": NameList(settings, Category, "category", "categories"),
-        "/subscribe": Subscribe(container),
-        "/unsubscribe": Unsubscribe(container),
-        "/feed.xml": Feed(ATOM, quotes, settings, now),
-        "/feed.json": Feed(JSON_FEED, quotes, settings, now),
-        "/assets/{name}": Assets(),
-        "/openapi.json": OpenApiDocument(),
-        "/docs": ApiReference(settings),
-        "/health": Health(),
-        **({"/async-failure": AsyncFailure(start_failing_task)} if settings.async_failure else {}),
+        "/quote": quotes.QuoteByType(daily, another),
+        "/quotes": catalogue.QuoteList(settings),
+        "/quotes/{quote_id}": catalogue.QuoteById(settings),
+        "/daily.svg": cards.DailyCard(source, now),
+        "/quotes/{quote_id}.svg": cards.QuoteCard(now),
+        "/authors": catalogue.NameList(settings, Author, "author", "authors"),
+        "/categories": catalogue.NameList(settings, Category, "category", "categories"),
+        "/subscribe": subscriptions.Subscribe(container),
+        "/unsubscribe": subscriptions.Unsubscribe(container),
+        "/feed.xml": feeds.Feed(feeds.ATOM, source, settings, now),
+        "/feed.json": feeds.Feed(feeds.JSON_FEED, source, settings, now),
+        "/assets/{name}": assets.Assets(),
+        "/openapi.json": api_reference.OpenApiDocument(),
+        "/docs": api_reference.ApiReference(settings),
+        "/health": health.Health(),
+        **({"/async-failure": health.AsyncFailure(start_failing_task)} if settings.async_failure else {}),
     }
-
-
-def _add_head(resource: Any) -> None:  # noqa: ANN401 Falcon resources share no class
-    """Have a resource handle HEAD as GET: Falcon leaves out the body. Not if it accepts POST, as its GET may act."""
-    if hasattr(resource, "on_get") and not hasattr(resource, "on_post"):
-        resource.on_head = resource.on_get
 
 
 def __getattr__(name: str) -> App:

@@ -3,7 +3,7 @@
 import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import falcon
 
@@ -35,34 +35,29 @@ def client_ip_from_environ(env: "WSGIEnvironment", settings: Settings) -> str:
     if event is not None:
         context = event.get("requestContext") or {}
         identity = context.get("identity") or context.get("http") or {}  # of a REST API, or of an HTTP API
-        return _parse(str(identity.get("sourceIp")), ()).client_ip
-    peer = _parse(env.get("REMOTE_ADDR", ""), settings.trusted_proxies)
-    if peer.is_trusted_proxy:
+        return _parse(str(identity.get("sourceIp")), ())[0]
+    ip, is_proxy = _parse(env.get("REMOTE_ADDR", ""), settings.trusted_proxies)
+    if is_proxy:
         forwarded = [entry.strip() for entry in env.get("HTTP_X_FORWARDED_FOR", "").split(",") if entry.strip()]
-        while forwarded and peer.is_trusted_proxy:
-            peer = _parse(_IP_WITH_PORT.sub(r"\1\2", forwarded.pop()[:MAX_ADDRESS_LENGTH]), settings.trusted_proxies)
-    return peer.client_ip
+        while forwarded and is_proxy:
+            address = _IP_WITH_PORT.sub(r"\1\2", forwarded.pop()[:MAX_ADDRESS_LENGTH])
+            ip, is_proxy = _parse(address, settings.trusted_proxies)
+    return ip
 
 
 def is_from_trusted_proxy(req: falcon.Request, settings: Settings) -> bool:
     """Whether a trusted proxy sent the request, such that its `X-Forwarded-…` headers count."""
-    return "lambda.event" not in req.env and (
-        _parse(req.env.get("REMOTE_ADDR", ""), settings.trusted_proxies).is_trusted_proxy
-    )
-
-
-class _Peer(NamedTuple):
-    client_ip: str
-    is_trusted_proxy: bool
+    return "lambda.event" not in req.env and _parse(req.env.get("REMOTE_ADDR", ""), settings.trusted_proxies)[1]
 
 
 @lru_cache(CACHE_SIZE)
-def _parse(address: str, proxies: tuple[IPv4Network | IPv6Network, ...]) -> _Peer:
+def _parse(address: str, proxies: tuple[IPv4Network | IPv6Network, ...]) -> tuple[str, bool]:
+    """Return an address as a client IP, and whether it is one of the proxies."""
     try:
         ip: IPv4Address | IPv6Address = ip_address(address)
     except ValueError:
-        return _Peer(UNKNOWN_IP, is_trusted_proxy=False)
+        return UNKNOWN_IP, False
     if isinstance(ip, IPv6Address):
         ip = ip.ipv4_mapped or ip
     name = str(ip_network((int(ip), 64), strict=False)) if isinstance(ip, IPv6Address) else str(ip)
-    return _Peer(name, any(ip in proxy for proxy in proxies))
+    return name, any(ip in proxy for proxy in proxies)

@@ -23,6 +23,7 @@ from quoteapi.subscriptions.service import NoSharedState, OptedOut, OtpNotSent
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_SECONDS = 30
+SECONDS_PER_MINUTE = 60
 DATABASE_ERRORS = (DatabaseError, InterfaceError, sqlite3.Error)
 
 Report = Callable[[Settings, falcon.Request, Exception], None]
@@ -41,27 +42,24 @@ class Problem(falcon.HTTPError):
         self.page_detail = page_detail or detail
 
 
+_bad_request = partial(Problem, falcon.HTTP_400)
+_sms_unavailable = partial(Problem, falcon.HTTP_503, "SMS not available", retry_after=2 * RETRY_SECONDS)
+
+
 def _wrong_otp(error: WrongOtp) -> Problem:
     tries = f"{error.tries_left} {'try' if error.tries_left == 1 else 'tries'} left"
     locked = "" if error.tries_left else ", and the number is locked for a while"
-    detail = f"This is not the code of the newest SMS; {tries}{locked}. No new SMS was sent."
-    return Problem(falcon.HTTP_400, "Wrong OTP", detail)
+    return _bad_request("Wrong OTP", f"This is not the code of the newest SMS; {tries}{locked}. No new SMS was sent.")
 
 
 def _no_valid_otp(title: str, reason: str) -> Problem:
-    detail, page_detail = f"{reason} Send mobile without otp to get a new one.", f"{reason} Send another code."
-    return Problem(falcon.HTTP_400, title, detail, page_detail)
+    return _bad_request(title, f"{reason} Send mobile without otp to get a new one.", f"{reason} Send another code.")
 
 
 def _rate_limited(error: RateLimited) -> Problem:
-    minutes = ceil(error.retry_after / 60)
-    wait = f"{error.retry_after} seconds" if minutes == 1 else f"{minutes} minutes"
-    detail = f"{error} Try again in {wait}."
-    return Problem(falcon.HTTP_429, "Too many requests", detail, retry_after=error.retry_after)
-
-
-def _sms_unavailable(detail: str) -> Problem:
-    return Problem(falcon.HTTP_503, "SMS not available", detail, retry_after=2 * RETRY_SECONDS)
+    seconds = error.retry_after
+    wait = f"{seconds} seconds" if seconds <= SECONDS_PER_MINUTE else f"{ceil(seconds / SECONDS_PER_MINUTE)} minutes"
+    return Problem(falcon.HTTP_429, "Too many requests", f"{error} Try again in {wait}.", retry_after=seconds)
 
 
 def _database_unavailable(_: Exception) -> Problem:
@@ -70,14 +68,12 @@ def _database_unavailable(_: Exception) -> Problem:
 
 
 PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
-    FutureDate: lambda error: Problem(
-        falcon.HTTP_400,
-        "Invalid date",
-        f"The quote of {error} is not decided yet. Send a date up to today; days begin at midnight UTC.",
+    FutureDate: lambda error: _bad_request(
+        "Invalid date", f"The quote of {error} is not decided yet. Send a date up to today; days begin at midnight UTC."
     ),
     QuoteNotFound: lambda error: Problem(falcon.HTTP_404, "No quote found", str(error)),
     RateLimited: _rate_limited,
-    CountryNotServed: lambda error: Problem(falcon.HTTP_400, "Country not served", str(error)),
+    CountryNotServed: lambda error: _bad_request("Country not served", str(error)),
     OptedOut: lambda _: Problem(
         falcon.HTTP_409,
         "Number replied STOP",
@@ -102,11 +98,17 @@ PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
 
 def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]", settings: Settings, report: Report) -> None:
     """Have an app respond to every exception with a problem document or a page; on Lambda, report unexpected ones."""
+
+    def handle_unexpected(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
+        log.error("%s %s failed", req.method, req.uri_template, exc_info=error)
+        if settings.on_lambda:  # elsewhere the operator sees the log
+            report(settings, req, error)
+        detail = "The fault is ours, and it was noted. Try again in a while."
+        raise falcon.HTTPInternalServerError(description=detail) from error
+
     app.set_error_serializer(partial(_serialize, settings))
     app.add_error_handler(PROBLEMS, _raise_problem)
-    unexpected = partial(_handle_unexpected, settings, report)
-    app.add_error_handler(PROGRAMMING_ERRORS, unexpected)
-    app.add_error_handler(Exception, unexpected)
+    app.add_error_handler((*PROGRAMMING_ERRORS, Exception), handle_unexpected)
 
 
 def _serialize(settings: Settings, req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
@@ -123,9 +125,7 @@ def _serialize(settings: Settings, req: falcon.Request, resp: falcon.Response, e
     if prefers_html(req, resp):
         respond_with_problem_page(req, resp, settings, title, page_detail)
         return
-    document: dict[str, object] = {"title": title, "status": error.status_code}
-    if detail is not None:
-        document["detail"] = detail
+    document = {"title": title, "status": error.status_code} | ({"detail": detail} if detail is not None else {})
     resp.data = f"{json.dumps(document, ensure_ascii=False)}\n".encode()
     resp.content_type = PROBLEM_JSON
     resp.set_header("Cache-Control", "no-store")
@@ -137,19 +137,3 @@ def _raise_problem(req: falcon.Request, resp: falcon.Response, error: Exception,
     if isinstance(error, (OtpNotSent, *DATABASE_ERRORS)):  # other problems are the client's, or intended
         log.error("%s: %s", problem.title, str(error) or error.__cause__)
     raise problem from error
-
-
-def _handle_unexpected(  # noqa: PLR0913, PLR0917 Falcon passes the last four
-    settings: Settings,
-    report: Report,
-    req: falcon.Request,
-    resp: falcon.Response,
-    error: Exception,
-    params: object,
-) -> None:
-    log.error("%s %s failed", req.method, req.uri_template, exc_info=error)
-    if settings.on_lambda:  # elsewhere the operator sees the log
-        report(settings, req, error)
-    raise falcon.HTTPInternalServerError(
-        description="The fault is ours, and it was noted. Try again in a while."
-    ) from error

@@ -38,7 +38,7 @@ def respond_until_midnight(  # noqa: PLR0913
 
     The scope `private` keeps it out of shared caches.
     """
-    resp.set_headers(caching_headers(cached, now, scope))
+    resp.set_headers(caching_headers(cached, seconds_until_midnight(now), scope))
     if cached.etag.strip('"') in (known := req.if_none_match or ()) or "*" in known:
         resp.status = falcon.HTTP_304
     else:
@@ -46,9 +46,8 @@ def respond_until_midnight(  # noqa: PLR0913
         resp.content_type = media_type
 
 
-def caching_headers(cached: CachedBody, now: datetime, scope: str = "public") -> list[tuple[str, str]]:
-    """Return the `ETag` and `Cache-Control` of a body."""
-    max_age = seconds_until_midnight(now)
+def caching_headers(cached: CachedBody, max_age: int, scope: str = "public") -> list[tuple[str, str]]:
+    """Return the `ETag` and `Cache-Control` of a body. `max_age` is in seconds."""
     if not cached.is_authoritative:
         max_age = min(FALLBACK_MAX_AGE, max_age)
     return [("etag", cached.etag), ("cache-control", f"{scope}, max-age={max_age}")]

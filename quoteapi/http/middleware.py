@@ -1,4 +1,4 @@
-"""The WSGI application: request ids, read rate limit, common headers, request log, and a fast path for `/daily`."""
+"""The WSGI application: request ids, read rate limit, common headers, request log, and fast paths."""
 
 import random
 import re
@@ -27,28 +27,27 @@ VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 LONG_NUMBER = re.compile(r"\d{9,}")
 """May be a phone number, which must not get into the log."""
 UNCOUNTED_PATHS = {"/health", "/health/"}
-ReadyResponses = Callable[[datetime], ReadyResponse | None]
-"""Returns the response to a GET at a time, or None if Falcon has to make it."""
+FastPath = Callable[[datetime], ReadyResponse | None]
+"""Returns the response to a GET without a query at a time, or None if Falcon has to create it."""
 _BEGUN = "quoteapi.begun"
 """The key of the WSGI environment under which `App` passes what it did for a request to `_FalconMiddleware`."""
 
 
 class App(falcon.App[falcon.Request, falcon.Response]):
-    """Falcon's app behind a wrapper that every request passes.
+    """Falcon's app behind a wrapper that every request passes, with fast paths for responses that are ready to be sent.
 
-    It has a fast path for responses that are ready to be sent: the same that Falcon would send, but Falcon's request
-    and response objects take longer to create than all the rest.
+    They are what Falcon would send, but its request and response objects take longer to create than all the rest.
     """
 
     def __init__(
-        self, ready_responses: Mapping[str, ReadyResponses], settings: Settings, clock: Clock, randomness: random.Random
+        self, fast_paths: Mapping[str, FastPath], settings: Settings, clock: Clock, randomness: random.Random
     ) -> None:
         origins = settings.cors_origins
         middleware: list[Any] = [_FalconMiddleware()]
         if origins:
             middleware.append(falcon.CORSMiddleware("*" if origins == ("*",) else origins, EXPOSED_HEADERS))
         super().__init__(middleware=middleware)
-        self._ready_responses = ready_responses
+        self._fast_paths = fast_paths
         self._clock = clock
         self._randomness = randomness
         self._settings = settings
@@ -61,13 +60,13 @@ class App(falcon.App[falcon.Request, falcon.Response]):
         rate_limit_headers, rate_limited = self._count_read(env, now)
         headers = [("x-request-id", self._request_id(env)), *rate_limit_headers, *self._common_headers]
         if (
-            (ready_responses := self._ready_responses.get(path := env["PATH_INFO"])) is not None
+            (fast_path := self._fast_paths.get(path := env["PATH_INFO"])) is not None
             and env["REQUEST_METHOD"] == "GET"
             and not env.get("QUERY_STRING")
             and "HTTP_IF_NONE_MATCH" not in env
             and "HTTP_ORIGIN" not in env
             and rate_limited is None
-            and (ready := ready_responses(now)) is not None
+            and (ready := fast_path(now)) is not None
         ):
             logs.log_request("GET", path, 200)
             start_response("200 OK", headers + ready.headers)
@@ -111,20 +110,15 @@ class _FalconMiddleware:
         if rate_limited is not None:
             raise rate_limited
 
-    def process_response(
-        self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
-    ) -> None:
+    def process_response(self, req: falcon.Request, resp: falcon.Response, resource: object, ok: bool) -> None:
         """Close the connection that the request may have opened, and write the request's log line."""
         opened = models.database.obj  # its proxy takes ten times as long
         if not opened.is_closed():
             opened.close()
         # The method if it is a known one and the route instead of the path: both are free of what a client wrote.
         method = req.method if req.method in falcon.HTTP_METHODS else "(no such method)"
-        logs.log_request(method, req.uri_template or _missing_route(resp), resp.status_code)
-
-
-def _missing_route(resp: falcon.Response) -> str:
-    return "(too many requests)" if resp.status == falcon.HTTP_429 else "(no such page)"
+        without_route = "(too many requests)" if resp.status == falcon.HTTP_429 else "(no such page)"
+        logs.log_request(method, req.uri_template or without_route, resp.status_code)
 
 
 def _cors_headers(origins: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -16,12 +16,13 @@ _ID = re.compile(rf"[1-9]\d{{0,{MAX_DIGITS - 1}}}", re.ASCII)
 
 def parse_filters(req: falcon.Request, *names: str) -> Filters:
     """Return those filters of a query that a resource supports. Raises `falcon.HTTPBadRequest`."""
+    search_hint = f"Send at most {LONGEST_SEARCH} characters, for example ?q=rocks+mountains."
     return Filters(
         category=_parse_name(req, "category") if "category" in names else None,
         author=_parse_name(req, "author") if "author" in names else None,
         max_length=parse_positive_integer(req, "max_length") if "max_length" in names else None,
         min_length=parse_positive_integer(req, "min_length") if "min_length" in names else None,
-        words=_parse_search(req) if "q" in names else None,
+        words=_parse_text(req, "q", LONGEST_SEARCH, search_hint) if "q" in names else None,
     )
 
 
@@ -57,17 +58,14 @@ def parse_id(text: str) -> int | None:
 
 
 def _parse_name(req: falcon.Request, name: str) -> str | None:
-    value = req.get_param(name) or None
-    if value is not None and len(value) > 2 * MAX_NAME_LENGTH:
-        raise _invalid(name, f"No {name} has more than {MAX_NAME_LENGTH} characters.")
-    return value
+    return _parse_text(req, name, 2 * MAX_NAME_LENGTH, f"No {name} has more than {MAX_NAME_LENGTH} characters.")
 
 
-def _parse_search(req: falcon.Request) -> str | None:
-    value = req.get_param("q") or None
-    if value is not None and len(value) > LONGEST_SEARCH:
-        raise _invalid("q", f"Send at most {LONGEST_SEARCH} characters, for example ?q=rocks+mountains.")
-    return value
+def _parse_text(req: falcon.Request, name: str, max_length: int, description: str) -> str | None:
+    text = req.get_param(name) or None
+    if text is not None and len(text) > max_length:
+        raise _invalid(name, description)
+    return text
 
 
 def _invalid(name: str, description: str) -> falcon.HTTPBadRequest:

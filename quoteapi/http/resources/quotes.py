@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
 import falcon
 
-from quoteapi.clock import Clock
+from quoteapi.clock import Clock, seconds_until_midnight
 from quoteapi.http.http_cache import CachedBody, caching_headers, respond_until_midnight
 from quoteapi.http.parameters import parse_date_parameter, parse_filters, parse_id
 from quoteapi.quotes.errors import QuoteNotFound
@@ -18,11 +18,8 @@ from quoteapi.storage.full_text_search import Filters
 from quoteapi.storage.models import Quote
 
 DATE_CACHE_SIZE = 64
-BODY_CACHE_SIZE = 1_024
+RANDOM_CACHE_SIZE = 1_024
 NO_FILTERS = Filters()
-_encode = json.JSONEncoder(ensure_ascii=False).encode
-_SECOND = timedelta(seconds=1)
-_NEVER = datetime.min.replace(tzinfo=UTC), None
 
 
 class ReadyResponse(NamedTuple):
@@ -39,7 +36,6 @@ class DailyQuote:
         self._quotes = quotes
         self._clock = clock
         self._bodies: dict[date, CachedBody] = {}
-        self._this_second: tuple[datetime, ReadyResponse | None] = _NEVER
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Return the quote of today or of `?date=`, which caches may keep until midnight UTC."""
@@ -47,16 +43,9 @@ class DailyQuote:
         respond_until_midnight(req, resp, self._body(parse_date_parameter(req) or now.date()), now)
 
     def ready_response(self, now: datetime) -> ReadyResponse | None:
-        """Return the response with today's quote if `on_get` has cached the quote.
-
-        It is kept for a second, the unit of its `max-age`.
-        """
-        second, response = self._this_second
-        if not second <= now < second + _SECOND:
-            cached = self._bodies.get(now.date())
-            response = _response(cached, now) if cached is not None else None
-            self._this_second = now.replace(microsecond=0), response
-        return response
+        """Return the response with today's quote if `on_get` has cached the quote."""
+        cached = self._bodies.get(now.date())
+        return _daily_response(cached, seconds_until_midnight(now)) if cached is not None else None
 
     def _body(self, day: date) -> CachedBody:
         cached = self._bodies.get(day)
@@ -67,7 +56,6 @@ class DailyQuote:
                 if len(self._bodies) >= DATE_CACHE_SIZE:
                     self._bodies.clear()
                 self._bodies[day] = cached
-                self._this_second = _NEVER
         return cached
 
 
@@ -81,7 +69,7 @@ class RandomQuote:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Return a random quote, filtered by `?category=`, `?author=` and `?max_length=`."""
         filters = parse_filters(req, "category", "author", "max_length") if req.query_string else NO_FILTERS
-        resp.data = _encode_quotation(self._quotes.random_quote(filters))
+        resp.data = _random_response(self._quotes.random_quote(filters)).body
         resp.set_header("Cache-Control", "no-store")
 
     def ready_response(self, now: datetime) -> ReadyResponse | None:
@@ -90,10 +78,7 @@ class RandomQuote:
             quotation = self._prefetched_quote(NO_FILTERS)
         except QuoteNotFound:  # which `on_get` reports
             return None
-        if quotation is None:
-            return None
-        body = _encode_quotation(quotation)
-        return ReadyResponse(body, [("cache-control", "no-store"), *_content_headers(body)])
+        return _random_response(quotation) if quotation is not None else None
 
 
 class QuoteByType:
@@ -123,15 +108,21 @@ def get_quote(quote_id: str) -> Quote:
     return row
 
 
-def _response(cached: CachedBody, now: datetime) -> ReadyResponse:
-    return ReadyResponse(cached.body, caching_headers(cached, now) + _content_headers(cached.body))
+@lru_cache(maxsize=1)  # for a second
+def _daily_response(cached: CachedBody, max_age: int) -> ReadyResponse:
+    return ReadyResponse(cached.body, caching_headers(cached, max_age) + _content_headers(cached.body))
+
+
+@lru_cache(RANDOM_CACHE_SIZE)
+def _random_response(quotation: Quotation) -> ReadyResponse:
+    body = _encode_quotation(quotation)
+    return ReadyResponse(body, [("cache-control", "no-store"), *_content_headers(body)])
 
 
 def _content_headers(body: bytes) -> list[tuple[str, str]]:
     return [("content-length", str(len(body))), ("content-type", falcon.MEDIA_JSON)]
 
 
-@lru_cache(BODY_CACHE_SIZE)
 def _encode_quotation(quotation: Quotation) -> bytes:
     fields = {"quote": quotation.quote, "author": quotation.author, "category": quotation.category}
-    return f"{_encode(fields)}\n".encode()
+    return f"{json.dumps(fields, ensure_ascii=False)}\n".encode()
