@@ -1,10 +1,10 @@
-"""The HTTP application: `create_app` builds it, and `api` is what the servers load (`quoteapi.app:api`)."""
+"""The HTTP application: `create_app` builds it, and `api` is what servers load (`quoteapi.app:api`)."""
 
 import logging
 import os
 import random
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import falcon
 from peewee import InterfaceError, OperationalError
@@ -14,34 +14,21 @@ from quoteapi.aws.dispatcher import LambdaDispatcher, start_failing_task
 from quoteapi.aws.job_context import configure_observability
 from quoteapi.container import Container
 from quoteapi.http.errors import add_error_handlers
-from quoteapi.http.middleware import App, _Identify
-from quoteapi.http.resources.api_reference import ApiReference, OpenApiDocument
-from quoteapi.http.resources.assets import Assets
-from quoteapi.http.resources.cards import DailyCard, QuoteCard
-from quoteapi.http.resources.catalogue import NameList, QuoteById, QuoteList
-from quoteapi.http.resources.feeds import ATOM, JSON_FEED, Feed
-from quoteapi.http.resources.health import AsyncFailure, Health
-from quoteapi.http.resources.pages import AnotherQuote, DayPage, HomePage
-from quoteapi.http.resources.quotes import DailyQuote, QuoteByType, RandomQuote
-from quoteapi.http.resources.subscriptions import Subscribe, Unsubscribe
+from quoteapi.http.middleware import App
+from quoteapi.http.resources import api_reference, assets, cards, catalogue, feeds, health, pages, quotes, subscriptions
 from quoteapi.quotes.fallback import QuotesWithFallback
 from quoteapi.settings import Settings, SettingsError, load_settings
 from quoteapi.storage import database
 from quoteapi.storage.models import Author, Category
 
 if TYPE_CHECKING:
-    api: "App"
+    api: App
 BOOT_FAILED = 3
-"""The exit code from which gunicorn knows that starting another worker would not help."""
+"""The exit code that tells gunicorn that starting another worker would not help (its `WORKER_BOOT_ERROR`)."""
 
 
-def create_app(
-    settings: Settings,
-    *,
-    now: clock.Clock = clock.now,
-    randomness: random.Random | None = None,
-) -> "App":
-    """Build the app on the working database of the settings, which is made where there is none.
+def create_app(settings: Settings, *, now: clock.Clock = clock.now, randomness: random.Random | None = None) -> App:
+    """Return the WSGI application on the working database, which is created if it is missing.
 
     Raises `SettingsError`.
     """
@@ -49,17 +36,20 @@ def create_app(
         database.connect(settings)
     except (OperationalError, InterfaceError) as error:  # it may come back, and quotes need not wait for it
         logging.getLogger(__name__).error("The database is away: %s", error)  # noqa: TRY400
-    service = Container(
+    container = Container(
         settings, now=now, randomness=randomness, dispatcher=LambdaDispatcher() if settings.on_lambda else None
     )
     if not settings.on_lambda:
-        _ = service.dispatcher  # what is wrong with it should be told now; a cold start need not load it
-    quotes = QuotesWithFallback(service.quotes, now, service.randomness)
-    daily, another = DailyQuote(quotes, now), RandomQuote(quotes)
-    app = App(daily, _Identify(service.randomness), settings, now)
+        _ = container.dispatcher  # raises now if its settings are wrong; a cold start on Lambda need not load it
+    source = QuotesWithFallback(container.quotes, now, container.randomness)
+    daily, another = quotes.DailyQuote(source, now), quotes.RandomQuote(source, container.quotes.prefetched_quote)
+    app = App({"/daily": daily.ready_response, "/random": another.ready_response}, settings, now, container.randomness)
     app.req_options.strip_url_path_trailing_slash = True
     add_error_handlers(app, settings, _report_failed_request)
-    _add_routes(app, service, quotes, daily, another)
+    for path, resource in _routes(container, source, daily, another).items():
+        if not hasattr(resource, "on_post"):  # the GET of those that accept POST may act, and HEAD must not (RFC 9110)
+            resource.on_head = resource.on_get  # Falcon leaves out the body
+        app.add_route(path, resource)
     return app
 
 
@@ -71,36 +61,37 @@ def _report_failed_request(settings: Settings, req: falcon.Request, error: Excep
     report_failed_request(settings, error, route, req.env.get("lambda.event"), req.env.get("lambda.context"))
 
 
-def _add_routes(
-    app: "App", service: Container, quotes: QuotesWithFallback, daily: DailyQuote, another: RandomQuote
-) -> None:
-    settings, now = service.settings, service.clock
-    app.add_route("/", HomePage(quotes, another, settings, now))
-    app.add_route("/days/{day}", DayPage(quotes, settings, now))
-    app.add_route("/another", AnotherQuote(quotes, settings))
-    app.add_route("/daily", daily)
-    app.add_route("/random", another)
-    app.add_route("/quote", QuoteByType(daily, another))
-    app.add_route("/quotes", QuoteList(settings))
-    app.add_route("/quotes/{quote_id}", QuoteById(settings))
-    app.add_route("/daily.svg", DailyCard(quotes, now))
-    app.add_route("/quotes/{quote_id}.svg", QuoteCard(now))
-    app.add_route("/authors", NameList(settings, Author, "author", "authors"))
-    app.add_route("/categories", NameList(settings, Category, "category", "categories"))
-    app.add_route("/subscribe", Subscribe(service))
-    app.add_route("/unsubscribe", Unsubscribe(service))
-    app.add_route("/feed.xml", Feed(ATOM, quotes, settings, now))
-    app.add_route("/feed.json", Feed(JSON_FEED, quotes, settings, now))
-    app.add_route("/assets/{name}", Assets())
-    app.add_route("/openapi.json", OpenApiDocument())
-    app.add_route("/docs", ApiReference(settings))
-    app.add_route("/health", Health())
-    if settings.async_failure:
-        app.add_route("/async-failure", AsyncFailure(start_failing_task))
+def _routes(
+    container: Container, source: QuotesWithFallback, daily: quotes.DailyQuote, another: quotes.RandomQuote
+) -> dict[str, Any]:
+    settings, now = container.settings, container.clock
+    return {
+        "/": pages.HomePage(source, another, settings, now),
+        "/days/{day}": pages.DayPage(source, settings, now),
+        "/another": pages.AnotherQuote(source, settings),
+        "/daily": daily,
+        "/random": another,
+        "/quote": quotes.QuoteByType(daily, another),
+        "/quotes": catalogue.QuoteList(settings),
+        "/quotes/{quote_id}": catalogue.QuoteById(settings),
+        "/daily.svg": cards.DailyCard(source, now),
+        "/quotes/{quote_id}.svg": cards.QuoteCard(now),
+        "/authors": catalogue.NameList(settings, Author, "author", "authors"),
+        "/categories": catalogue.NameList(settings, Category, "category", "categories"),
+        "/subscribe": subscriptions.Subscribe(container),
+        "/unsubscribe": subscriptions.Unsubscribe(container),
+        "/feed.xml": feeds.Feed(feeds.ATOM, source, settings, now),
+        "/feed.json": feeds.Feed(feeds.JSON_FEED, source, settings, now),
+        "/assets/{name}": assets.Assets(),
+        "/openapi.json": api_reference.OpenApiDocument(),
+        "/docs": api_reference.ApiReference(settings),
+        "/health": health.Health(),
+        **({"/async-failure": health.AsyncFailure(start_failing_task)} if settings.async_failure else {}),
+    }
 
 
-def __getattr__(name: str) -> "App":
-    """Build `api` when it is first asked for, so that importing this module does nothing."""
+def __getattr__(name: str) -> App:
+    """Build `api` when a server loads it, so that importing this module does nothing."""
     if name != "api":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -1,4 +1,4 @@
-"""Who is let in at a time, where an answer may take long."""
+"""The bulkhead: bounds concurrent slow requests, so that threads stay free for fast ones."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,27 +6,27 @@ from threading import BoundedSemaphore, Event
 
 import falcon
 
-AT_ONCE = 3
-"""How many requests of a process are answered here at a time; `serve` has five threads or more for all."""
+MAX_CONCURRENT = 3
+"""Slow requests that a process handles at a time; `quoteapi serve` has at least five threads."""
 WAIT_SECONDS = 0.5
-_free = BoundedSemaphore(AT_ONCE)
-_stuck = Event()
-"""Set while somebody waited in vain: then nobody waits, which would take a thread each."""
+_slots = BoundedSemaphore(MAX_CONCURRENT)
+_is_full = Event()
+"""Set after a wait that timed out. Until a slot is released, requests are rejected at once: a wait takes a thread."""
 
 
 @contextmanager
 def bulkhead() -> Iterator[None]:
-    """Keep threads free for those who read quotes, however slowly a client sends, SNS answers, or a search goes.
+    """Take one of the few slots for requests that may be slow: by a client's upload, by SNS, or by a search.
 
-    Who has to wait long is told to come back.
+    Raises `falcon.HTTPServiceUnavailable` if none is released in time.
     """
-    if not _free.acquire(timeout=0 if _stuck.is_set() else WAIT_SECONDS):
-        _stuck.set()
+    if not _slots.acquire(timeout=0 if _is_full.is_set() else WAIT_SECONDS):
+        _is_full.set()
         raise falcon.HTTPServiceUnavailable(
             title="Too busy", description="Too many ask at this moment. Try again in a second.", retry_after=1
         )
     try:
         yield
     finally:
-        _stuck.clear()
-        _free.release()
+        _is_full.clear()
+        _slots.release()

@@ -1,9 +1,9 @@
-"""The client IP: the address a request came from, proxies considered."""
+"""The client IP: the address that a request came from, proxies considered."""
 
 import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import falcon
 
@@ -12,59 +12,52 @@ from quoteapi.settings import Settings
 if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
 
-NOBODY = "unknown"
-REMEMBERED = 4_096
-LONGEST = 64
-"""An address has no more characters. Others are cut: clients write some, and they are remembered."""
-_PORT = re.compile(r"^(?:\[(.+)\](?::\d+)?|([\d.]+):\d+)$", re.ASCII)
-"""Some proxies write the port, too."""
+UNKNOWN_IP = "unknown"
+CACHE_SIZE = 4_096
+MAX_ADDRESS_LENGTH = 64
+"""In characters; an IP address is shorter. Clients can send longer ones in `X-Forwarded-For`, which fill the cache."""
+_IP_WITH_PORT = re.compile(r"^(?:\[(.+)\](?::\d+)?|([\d.]+):\d+)$", re.ASCII)
+"""An entry of `X-Forwarded-For` to which a proxy added the port."""
 
 
 def client_ip(req: falcon.Request, settings: Settings) -> str:
-    """Answer who asks, as `client_ip_from_environ` knows them."""
+    """Return the client IP of a request, as `client_ip_from_environ` does."""
     return client_ip_from_environ(req.env, settings)
 
 
 def client_ip_from_environ(env: "WSGIEnvironment", settings: Settings) -> str:
-    """Answer who asks: an IPv4 address, or the /64 of an IPv6 one, which is what one customer gets.
+    """Return an IPv4 address, or the /64 network of an IPv6 address, which is what one customer gets.
 
-    API Gateway says who it is in its event. Elsewhere it is who connected or, if that is a trusted proxy, the last
-    address in `X-Forwarded-For` that is none: what stands before it, the client may have written.
+    API Gateway names it in its event. Elsewhere it is the peer of the connection or, if that is a trusted proxy, the
+    last address in `X-Forwarded-For` that is not a trusted proxy: the client may have written those before it.
     """
     event = env.get("lambda.event")
     if event is not None:
         context = event.get("requestContext") or {}
-        said_by = context.get("identity") or context.get("http") or {}  # of a REST API, or of an HTTP API
-        return _read(str(said_by.get("sourceIp")), ()).known_as
-    asking = _read(env.get("REMOTE_ADDR", ""), settings.trusted_proxies)
-    if asking.is_trusted:
-        forwarded = [part.strip() for part in env.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
-        while forwarded and asking.is_trusted:
-            asking = _read(_PORT.sub(r"\1\2", forwarded.pop()[:LONGEST]), settings.trusted_proxies)
-    return asking.known_as
+        identity = context.get("identity") or context.get("http") or {}  # of a REST API, or of an HTTP API
+        return _parse(str(identity.get("sourceIp")), ())[0]
+    ip, is_proxy = _parse(env.get("REMOTE_ADDR", ""), settings.trusted_proxies)
+    if is_proxy:
+        forwarded = [entry.strip() for entry in env.get("HTTP_X_FORWARDED_FOR", "").split(",") if entry.strip()]
+        while forwarded and is_proxy:
+            address = _IP_WITH_PORT.sub(r"\1\2", forwarded.pop()[:MAX_ADDRESS_LENGTH])
+            ip, is_proxy = _parse(address, settings.trusted_proxies)
+    return ip
 
 
-class _Asking(NamedTuple):
-    known_as: str
-    is_trusted: bool
+def is_from_trusted_proxy(req: falcon.Request, settings: Settings) -> bool:
+    """Whether a trusted proxy sent the request, such that its `X-Forwarded-…` headers count."""
+    return "lambda.event" not in req.env and _parse(req.env.get("REMOTE_ADDR", ""), settings.trusted_proxies)[1]
 
 
-@lru_cache(REMEMBERED)
-def _read(address: str, proxies: tuple[IPv4Network | IPv6Network, ...]) -> _Asking:
-    """Read an address as it is written. Most requests come from one that was read before."""
-    parsed = _parsed(address)
-    return _Asking(_known_by(parsed), parsed is not None and any(parsed in proxy for proxy in proxies))
-
-
-def _parsed(address: str) -> IPv4Address | IPv6Address | None:
+@lru_cache(CACHE_SIZE)
+def _parse(address: str, proxies: tuple[IPv4Network | IPv6Network, ...]) -> tuple[str, bool]:
+    """Return an address as a client IP, and whether it is one of the proxies."""
     try:
-        parsed = ip_address(address)
+        ip: IPv4Address | IPv6Address = ip_address(address)
     except ValueError:
-        return None
-    return (parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed
-
-
-def _known_by(address: IPv4Address | IPv6Address | None) -> str:
-    if isinstance(address, IPv6Address):
-        return str(ip_network((int(address), 64), strict=False))
-    return str(address) if address is not None else NOBODY
+        return UNKNOWN_IP, False
+    if isinstance(ip, IPv6Address):
+        ip = ip.ipv4_mapped or ip
+    name = str(ip_network((int(ip), 64), strict=False)) if isinstance(ip, IPv6Address) else str(ip)
+    return name, any(ip in proxy for proxy in proxies)

@@ -1,4 +1,7 @@
-"""CSRF protection: rejects cross-site browser requests."""
+"""CSRF protection: rejects cross-site browser requests by `Sec-Fetch-Site`, then by `Origin`.
+
+See Filippo Valsorda, "Cross-Site Request Forgery", https://words.filippo.io/csrf/.
+"""
 
 from urllib.parse import urlsplit
 
@@ -8,29 +11,28 @@ from quoteapi.settings import Settings
 
 
 def check_csrf(req: falcon.Request, settings: Settings) -> None:
-    """Let pass what a program sends, or a page of ours, or one that `CORS_ORIGINS` names; nothing else in a browser.
+    """Raise `falcon.HTTPForbidden` if a page of another site, which `CORS_ORIGINS` does not name, sent the request.
 
-    Else any page on the web could have its readers ask for codes, from their addresses and not its own. Browsers tell
-    by `Sec-Fetch-Site`, if they are old or there is no TLS by `Origin`, and of an image by neither. Raises
-    `falcon.HTTPForbidden`.
+    Otherwise any page on the web could have its readers request codes, each from another client IP. Old browsers, and
+    all without TLS, send no `Sec-Fetch-Site`; for an image they do not send `Origin` either, but a GET and their name.
     """
-    origin, site = (req.get_header("Origin") or "").lower(), req.get_header("Sec-Fetch-Site")
+    origin, fetch_site = (req.get_header("Origin") or "").lower(), req.get_header("Sec-Fetch-Site")
     if origin and origin in settings.cors_origins:
         return
-    if site is not None:
-        ours = site in {"same-origin", "none"}
+    if fetch_site is not None:
+        is_allowed = fetch_site in {"same-origin", "none"}
     elif origin:
-        ours = origin in _origins_of(req, settings)
+        is_allowed = origin in _own_origins(req, settings)
     else:
-        ours = req.method != "GET" or not (req.user_agent or "").startswith("Mozilla/")
-    if not ours:
+        is_allowed = req.method != "GET" or not (req.user_agent or "").startswith("Mozilla/")
+    if not is_allowed:
         raise falcon.HTTPForbidden(
             title="Sent by another site",
             description="A page of another site may have sent this. Use the form of this service, or POST.",
         )
 
 
-def _origins_of(req: falcon.Request, settings: Settings) -> set[str]:
+def _own_origins(req: falcon.Request, settings: Settings) -> set[str]:
     origins = {f"{req.scheme}://{req.netloc}", f"{req.forwarded_scheme}://{req.forwarded_host}"}
     if settings.public_url is not None:
         public = urlsplit(settings.public_url.lower())

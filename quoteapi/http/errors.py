@@ -1,27 +1,28 @@
-"""Errors as HTTP answers: the one place where a domain's error becomes a status and a problem document (RFC 9457)."""
+"""Errors as HTTP responses: the one place that maps domain exceptions to statuses and problem documents (RFC 9457)."""
 
 import json
 import logging
 import sqlite3
 from collections.abc import Callable
 from functools import partial
+from math import ceil
+from typing import Any
 
 import falcon
-from peewee import DatabaseError, InterfaceError
 
 from quoteapi.http.html import prefers_html
 from quoteapi.http.rate_limit import set_rate_limit_headers
-from quoteapi.http.subscription_form import NEW_CODE, WHERE_QUOTES_ARE, respond_with_problem_page
+from quoteapi.http.subscription_form import respond_with_problem_page
 from quoteapi.quotes.errors import FutureDate, QuoteNotFound
 from quoteapi.settings import Settings
-from quoteapi.storage.database import PROGRAMMING_ERRORS
+from quoteapi.storage.database import DATABASE_ERRORS, PROGRAMMING_ERRORS
 from quoteapi.subscriptions.errors import (
     CountryNotServed,
+    NoOtpRequested,
     NoSharedState,
     OptedOut,
     OtpExpired,
     OtpNotSent,
-    OtpRejected,
     RateLimited,
     SmsDisabled,
     WrongOtp,
@@ -29,135 +30,117 @@ from quoteapi.subscriptions.errors import (
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_SECONDS = 30
+SECONDS_PER_MINUTE = 60
+STORAGE_ERRORS = (*DATABASE_ERRORS, sqlite3.Error)
 
 Report = Callable[[Settings, falcon.Request, Exception], None]
 """Reports an unhandled exception to the operator."""
 log = logging.getLogger(__name__)
 
 
+class Problem(falcon.HTTPError):
+    """An HTTP error whose detail tells programs what to send; pages may say it in other words."""
+
+    def __init__(
+        self, status: str, title: str, detail: str, page_detail: str | None = None, retry_after: int | None = None
+    ) -> None:
+        headers = {"Retry-After": str(retry_after)} if retry_after is not None else None
+        super().__init__(status, title=title, description=detail, headers=headers)
+        self.page_detail = page_detail or detail
+
+
+_bad_request = partial(Problem, falcon.HTTP_400)
+_sms_unavailable = partial(Problem, falcon.HTTP_503, "SMS not available", retry_after=2 * RETRY_SECONDS)
+
+
+def _wrong_otp(error: WrongOtp) -> Problem:
+    tries = f"{error.tries_left} {'try' if error.tries_left == 1 else 'tries'} left"
+    locked = "" if error.tries_left else ", and the number is locked for a while"
+    return _bad_request("Wrong OTP", f"This is not the code of the newest SMS; {tries}{locked}. No new SMS was sent.")
+
+
+def _no_valid_otp(title: str, reason: str) -> Problem:
+    return _bad_request(title, f"{reason} Send mobile without otp to get a new one.", f"{reason} Send another code.")
+
+
+def _rate_limited(error: RateLimited) -> Problem:
+    seconds = error.retry_after
+    wait = f"{seconds} seconds" if seconds <= SECONDS_PER_MINUTE else f"{ceil(seconds / SECONDS_PER_MINUTE)} minutes"
+    return Problem(falcon.HTTP_429, "Too many requests", f"{error} Try again in {wait}.", retry_after=seconds)
+
+
+def _database_unavailable(_: Exception) -> Problem:
+    detail = "The service cannot reach its database just now. Try again in a while."
+    return Problem(falcon.HTTP_503, "Database not available", detail, retry_after=RETRY_SECONDS)
+
+
+PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
+    FutureDate: lambda error: _bad_request(
+        "Invalid date", f"The quote of {error} is not decided yet. Send a date up to today; days begin at midnight UTC."
+    ),
+    QuoteNotFound: lambda error: Problem(falcon.HTTP_404, "No quote found", str(error)),
+    RateLimited: _rate_limited,
+    CountryNotServed: lambda error: _bad_request("Country not served", str(error)),
+    OptedOut: lambda _: Problem(
+        falcon.HTTP_409,
+        "Number replied STOP",
+        "This number replied STOP to an SMS, so none reaches it any more. To come back, reply START to the same sender;"
+        " where that does not help, ask whoever runs this service to let the number back in. Then subscribe again.",
+    ),
+    WrongOtp: _wrong_otp,
+    OtpExpired: lambda _: _no_valid_otp("OTP expired", "The code has expired."),
+    NoOtpRequested: lambda _: _no_valid_otp("No OTP asked for", "No code was asked for, or it was used."),
+    NoSharedState: lambda _: _sms_unavailable(
+        "Subscribing is not possible here: this service has no database that its machines share, and an SQLite file is"
+        " none. Its operator has to set DATABASE_URL."
+    ),
+    SmsDisabled: lambda _: _sms_unavailable("The operator of this service has switched SMS off for now."),
+    OtpNotSent: lambda _: _sms_unavailable(
+        "The SMS could not be sent just now, or may be late. If none comes, try again in a minute."
+    ),
+    **dict.fromkeys(STORAGE_ERRORS, _database_unavailable),
+}
+"""The HTTP error for each domain exception and its subclasses."""
+
+
 def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]", settings: Settings, report: Report) -> None:
-    """Make every error of an app a problem document; on Lambda, report those that are faults of ours."""
-    app.set_error_serializer(partial(_write, settings))
-    app.add_error_handler(FutureDate, _date_to_come)
-    app.add_error_handler(QuoteNotFound, _no_quote_found)
-    app.add_error_handler(RateLimited, _too_many)
-    app.add_error_handler(CountryNotServed, _region_not_served)
-    app.add_error_handler(OptedOut, _replied_stop)
-    app.add_error_handler(OtpRejected, _not_the_code)
-    app.add_error_handler((NoSharedState, SmsDisabled, OtpNotSent), _no_sms)
-    app.add_error_handler((DatabaseError, InterfaceError, sqlite3.Error), _database_away)
-    unforeseen = partial(_unforeseen, settings, report)
-    app.add_error_handler(PROGRAMMING_ERRORS, unforeseen)
-    app.add_error_handler(Exception, unforeseen)
+    """Have an app respond to every exception with a problem document or a page; on Lambda, report unexpected ones."""
+
+    def handle_unexpected(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
+        log.error("%s %s failed", req.method, req.uri_template, exc_info=error)
+        if settings.on_lambda:  # elsewhere the operator sees the log
+            report(settings, req, error)
+        detail = "The fault is ours, and it was noted. Try again in a while."
+        raise falcon.HTTPInternalServerError(description=detail) from error
+
+    app.set_error_serializer(partial(_serialize, settings))
+    app.add_error_handler(PROBLEMS, _raise_problem)
+    app.add_error_handler((*PROGRAMMING_ERRORS, Exception), handle_unexpected)
 
 
-def _write(settings: Settings, req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
-    """Write an error as the client would have it: as a problem document or, for people, as a page."""
+def _serialize(settings: Settings, req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
+    """Write an error as a problem document or, if the client prefers HTML, as a page."""
     detail = error.description
+    page_detail = error.page_detail if isinstance(error, Problem) else detail
     if isinstance(error, falcon.HTTPRouteNotFound):
-        detail = f"Nothing is here.{WHERE_QUOTES_ARE}"
+        page_detail = "Nothing is here."
+        detail = f"{page_detail} GET /daily answers the quote of the day, /random another one each time, /quotes all."
     elif isinstance(error, falcon.HTTPMethodNotAllowed):
-        detail = f"{req.method} does not work here. Send one of: {resp.get_header('Allow')}."
+        detail = page_detail = f"{req.method} does not work here. Send one of: {resp.get_header('Allow')}."
     # Falcon's own titles repeat the number, as in "404 Not Found".
     title = str(error.title or error.status).removeprefix(f"{error.status_code} ")
     if prefers_html(req, resp):
-        respond_with_problem_page(req, resp, settings, title, detail)
+        respond_with_problem_page(req, resp, settings, title, page_detail)
         return
-    document: dict[str, object] = {"title": title, "status": error.status_code}
-    if detail is not None:
-        document["detail"] = detail
+    document = {"title": title, "status": error.status_code} | ({"detail": detail} if detail is not None else {})
     resp.data = f"{json.dumps(document, ensure_ascii=False)}\n".encode()
     resp.content_type = PROBLEM_JSON
     resp.set_header("Cache-Control", "no-store")
 
 
-def _date_to_come(req: falcon.Request, resp: falcon.Response, error: FutureDate, params: object) -> None:
-    raise falcon.HTTPBadRequest(
-        title="Invalid date",
-        description=f"The quote of {error} is not decided yet. Send a date up to today; days begin at midnight UTC.",
-    ) from error
-
-
-def _no_quote_found(req: falcon.Request, resp: falcon.Response, error: QuoteNotFound, params: object) -> None:
-    raise falcon.HTTPNotFound(title="No quote found", description=str(error)) from error
-
-
-def _too_many(req: falcon.Request, resp: falcon.Response, error: RateLimited, params: object) -> None:
-    set_rate_limit_headers(resp, error.rate_limits)
-    minutes = -(-error.retry_after // 60)
-    wait = f"{error.retry_after} seconds" if minutes == 1 else f"{minutes} minutes"
-    raise falcon.HTTPTooManyRequests(
-        title="Too many requests", description=f"{error} Try again in {wait}.", retry_after=error.retry_after
-    ) from error
-
-
-def _region_not_served(req: falcon.Request, resp: falcon.Response, error: CountryNotServed, params: object) -> None:
-    raise falcon.HTTPBadRequest(title="Country not served", description=str(error)) from error
-
-
-def _replied_stop(req: falcon.Request, resp: falcon.Response, error: OptedOut, params: object) -> None:
-    set_rate_limit_headers(resp, error.rate_limits)
-    raise falcon.HTTPConflict(
-        title="Number replied STOP",
-        description=(
-            "This number replied STOP to an SMS, so none reaches it any more. To come back, reply START to the same"
-            " sender; where that does not help, ask whoever runs this service to let the number back in. Then subscribe"
-            " again."
-        ),
-    ) from error
-
-
-def _not_the_code(req: falcon.Request, resp: falcon.Response, error: OtpRejected, params: object) -> None:
-    set_rate_limit_headers(resp, error.rate_limits)
-    if isinstance(error, WrongOtp):
-        tries = f"{error.tries_left} {'try' if error.tries_left == 1 else 'tries'} left"
-        locked = "" if error.tries_left else ", and the number is locked for a while"
-        title, detail = "Wrong OTP", f"This is not the code of the newest SMS; {tries}{locked}. No new SMS was sent."
-    elif isinstance(error, OtpExpired):
-        title, detail = "OTP expired", f"The code has expired. {NEW_CODE}"
-    else:
-        title, detail = "No OTP asked for", f"No code was asked for, or it was used. {NEW_CODE}"
-    raise falcon.HTTPBadRequest(title=title, description=detail) from error
-
-
-def _no_sms(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
-    if isinstance(error, NoSharedState):
-        detail = (
-            "Subscribing is not possible here: this service has no database that its machines share, and an SQLite"
-            " file is none. Its operator has to set DATABASE_URL."
-        )
-    elif isinstance(error, SmsDisabled):
-        detail = "The operator of this service has switched SMS off for now."
-    else:
-        assert isinstance(error, OtpNotSent)
-        set_rate_limit_headers(resp, error.rate_limits)
-        detail = "The SMS could not be sent just now, or may be late. If none comes, try again in a minute."
-        log.error("A code was not sent: %s", error.__cause__)
-    raise falcon.HTTPServiceUnavailable(
-        title="SMS not available", description=detail, retry_after=RETRY_SECONDS * 2
-    ) from error
-
-
-def _database_away(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
-    log.error("The database did not answer: %s", error)
-    raise falcon.HTTPServiceUnavailable(
-        title="Database not available",
-        description="The service cannot reach its database just now. Try again in a while.",
-        retry_after=RETRY_SECONDS,
-    ) from error
-
-
-def _unforeseen(  # noqa: PLR0913, PLR0917 Falcon passes the last four
-    settings: Settings,
-    report: Report,
-    req: falcon.Request,
-    resp: falcon.Response,
-    error: Exception,
-    params: object,
-) -> None:
-    log.error("%s %s failed", req.method, req.uri_template, exc_info=error)
-    if settings.on_lambda:  # elsewhere who runs it sees the log
-        report(settings, req, error)
-    raise falcon.HTTPInternalServerError(
-        description="The fault is ours, and it was noted. Try again in a while."
-    ) from error
+def _raise_problem(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
+    problem = next(PROBLEMS[kind](error) for kind in type(error).__mro__ if kind in PROBLEMS)
+    set_rate_limit_headers(resp, getattr(error, "rate_limits", ()))
+    if isinstance(error, (OtpNotSent, *STORAGE_ERRORS)):  # other problems are the client's, or intended
+        log.error("%s: %s", problem.title, str(error) or error.__cause__)
+    raise problem from error

@@ -1,4 +1,4 @@
-"""HTTP caching: ETag and Cache-Control."""
+"""HTTP caching: `ETag` and `Cache-Control`."""
 
 import hashlib
 from datetime import datetime
@@ -8,51 +8,46 @@ import falcon
 
 from quoteapi.clock import seconds_until_midnight
 
-UNSURE_SECONDS = 10
-"""How long caches keep what was answered while the database was away."""
+FALLBACK_MAX_AGE = 10
+"""How many seconds caches keep what was made while the database was unavailable."""
 
 
 class CachedBody(NamedTuple):
-    """What is answered all day; where it is not sure, the database was away."""
+    """A body that stays the same all day, if it is authoritative: not made while the database was unavailable."""
 
     body: bytes
     etag: str
     is_authoritative: bool
 
     @classmethod
-    def of(cls, body: bytes, is_sure: bool) -> "CachedBody":
-        """Make one of a body."""
-        return cls(body, f'"{hashlib.blake2b(body, digest_size=8).hexdigest()}"', is_sure)
+    def of(cls, body: bytes, is_authoritative: bool) -> "CachedBody":
+        """Return a body with its `ETag`."""
+        return cls(body, f'"{hashlib.blake2b(body, digest_size=8).hexdigest()}"', is_authoritative)
 
 
 def respond_until_midnight(  # noqa: PLR0913
     req: falcon.Request,
     resp: falcon.Response,
-    rendered: CachedBody,
+    cached: CachedBody,
     now: datetime,
     *,
     media_type: str = falcon.MEDIA_JSON,
     scope: str = "public",
 ) -> None:
-    """Answer what caches may keep until midnight UTC, or that it is what the client has.
+    """Send a body that caches may keep until midnight UTC, or 304 if the client has it.
 
-    A `scope` of `private` leaves it to the client's own cache.
+    The scope `private` keeps it out of shared caches.
     """
-    resp.set_headers(_caching(rendered, now, scope))
-    if _is_known(req, rendered.etag):
+    resp.set_headers(caching_headers(cached, seconds_until_midnight(now), scope))
+    if cached.etag.strip('"') in (known := req.if_none_match or ()) or "*" in known:
         resp.status = falcon.HTTP_304
     else:
-        resp.data = rendered.body
+        resp.data = cached.body
         resp.content_type = media_type
 
 
-def _caching(rendered: CachedBody, now: datetime, scope: str = "public") -> list[tuple[str, str]]:
-    seconds = (
-        seconds_until_midnight(now) if rendered.is_authoritative else min(UNSURE_SECONDS, seconds_until_midnight(now))
-    )
-    return [("etag", rendered.etag), ("cache-control", f"{scope}, max-age={seconds}")]
-
-
-def _is_known(req: falcon.Request, etag: str) -> bool:
-    asked = req.if_none_match
-    return asked is not None and any(known in {"*", etag.strip('"')} for known in asked)
+def caching_headers(cached: CachedBody, max_age: int, scope: str = "public") -> list[tuple[str, str]]:
+    """Return the `ETag` and `Cache-Control` of a body. `max_age` is in seconds."""
+    if not cached.is_authoritative:
+        max_age = min(FALLBACK_MAX_AGE, max_age)
+    return [("etag", cached.etag), ("cache-control", f"{scope}, max-age={max_age}")]

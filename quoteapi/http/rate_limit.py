@@ -1,102 +1,75 @@
-"""How many requests a client may send: counted in the process, by its address, and told by `RateLimit` headers.
+"""The read rate limit: requests per client IP, counted per process in fixed windows; and the `RateLimit` headers.
 
-Their form is that of draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` says what is granted, `RateLimit` what
-is left of it, and for how many seconds.
+The headers are those of draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` is the quota, `RateLimit` what is
+left of it, and for how many seconds.
 """
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from math import ceil
 from threading import Lock
 
 import falcon
 
-from quoteapi.clock import Clock
-from quoteapi.http.client_ip import client_ip_from_environ
-from quoteapi.settings import RateLimit, Settings
-from quoteapi.subscriptions.errors import RateLimited
+from quoteapi.settings import RateLimit
 from quoteapi.subscriptions.sliding_window import RateLimitStatus
 
-MOST_ADDRESSES = 20_000
-"""How many addresses a process remembers: some megabytes. A stranger with more gains little by having all forgotten."""
-_SECOND = timedelta(seconds=1)
-_NEVER = datetime.min.replace(tzinfo=UTC)
+MAX_CLIENT_IPS = 20_000
+"""How many client IPs a process counts, some megabytes. One more resets all counts, which helps an attacker little."""
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class _Counts(dict[str, "count[int]"]):
-    """What each address has sent: the next step of its count. No other thread can come between one."""
+    """An iterator over 1, 2, 3, … for each client IP: `next` counts atomically, so that threads need no lock."""
 
-    def __missing__(self, address: str) -> "count[int]":
-        if len(self) >= MOST_ADDRESSES:
+    def __missing__(self, client_ip: str) -> "count[int]":
+        if len(self) >= MAX_CLIENT_IPS:
             self.clear()
-        return self.setdefault(address, count(1))
+        return self.setdefault(client_ip, count(1))
 
 
 class ReadRateLimit:
-    """So many requests of an address in a window. The next window begins with the first request after it.
+    """A fixed-window rate limit. A window is the same for all clients, and opens with the first request after the last.
 
-    All addresses share the window: the answers of a second have the same time left, and old counts go all at once.
+    It begins at a whole second, so that whole seconds can say when it ends.
     """
 
-    def __init__(self, window: RateLimit) -> None:
-        self._most = window.limit
-        self._length = timedelta(seconds=window.seconds)
-        self._policy = ("ratelimit-policy", _policy("reads", window))
-        self._window = _NEVER, _NEVER
-        self._this_second = _NEVER, _NEVER, 0, _Counts()  # a tuple, so that threads see all of it or nothing
-        self._beginning = Lock()
-
-    def count(self, address: str, now: datetime) -> tuple[int, int]:
-        """Count a request. Answer how many are left, less than none if it is one too many, and for how many seconds."""
-        begins, ends, seconds, counts = self._this_second
-        if not begins <= now < ends:
-            with self._beginning:
-                seconds, counts = self._begin(now)
-        return self._most - next(counts[address]), seconds
-
-    def headers(self, left: int, seconds: int) -> list[tuple[str, str]]:
-        """Answer the headers that tell what `count` answered."""
-        return [self._policy, ("ratelimit", f'"reads";r={left};t={seconds}')]
-
-    def _begin(self, now: datetime) -> tuple[int, _Counts]:
-        """Begin a second and, where no window is open, one. Answer the seconds that are left of it, and its counts."""
-        begins, counts = now.replace(microsecond=0), self._this_second[3]
-        if not self._window[0] <= now < self._window[1]:
-            self._window, counts = (begins, begins + self._length), _Counts()
-        seconds = round((self._window[1] - begins).total_seconds())
-        self._this_second = begins, begins + _SECOND, seconds, counts
-        return seconds, counts
-
-
-class ReadRateLimitMiddleware:
-    """Counts every request but those for `/health`, which machines ask, and OPTIONS, which browsers add."""
-
-    def __init__(self, limit: ReadRateLimit, settings: Settings, now: Clock) -> None:
+    def __init__(self, limit: RateLimit) -> None:
         self._limit = limit
-        self._settings = settings
-        self._now = now
+        self._policy_header = "ratelimit-policy", _policy("reads", limit)
+        self._window = _EPOCH, _EPOCH, _Counts()  # a tuple, so that threads see all of it or nothing
+        self._opening = Lock()
 
-    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Tell what is left. Raises `RateLimited`."""
-        if req.method == "OPTIONS" or req.path == "/health":
-            return
-        left, seconds = self._limit.count(client_ip_from_environ(req.env, self._settings), self._now())
-        for name, value in self._limit.headers(max(0, left), seconds):
-            resp.set_header(name, value)
-        if left < 0:
-            raise RateLimited("Too many requests from your address.", seconds)
+    def count(self, client_ip: str, now: datetime) -> tuple[int, int]:
+        """Count a request. Return how many are left, negative if it is over the limit, and for how many seconds."""
+        begin, end, counts = self._window
+        if not begin <= now < end:
+            begin, end, counts = self._open_window(now)
+        return self._limit.limit - next(counts[client_ip]), ceil((end - now).total_seconds())
 
+    def headers(self, remaining: int, seconds: int) -> list[tuple[str, str]]:
+        """Return the `RateLimit` headers for what `count` returned, if it is not negative."""
+        return [self._policy_header, ("ratelimit", _status("reads", remaining, seconds))]
 
-def set_rate_limit_headers(resp: falcon.Response, lefts: Iterable[RateLimitStatus]) -> None:
-    """Tell what other limits leave to a client, besides what is told already."""
-    for left in lefts:
-        resp.append_header("RateLimit-Policy", _policy(left.policy, left.limit))
-        resp.append_header("RateLimit", _left(left.policy, left.remaining, left.seconds))
-
-
-def _policy(name: str, window: RateLimit) -> str:
-    return f'"{name}";q={window.limit};w={window.seconds}'
+    def _open_window(self, now: datetime) -> tuple[datetime, datetime, _Counts]:
+        with self._opening:
+            if not self._window[0] <= now < self._window[1]:  # else another thread has just opened it
+                begin = now.replace(microsecond=0)
+                self._window = begin, begin + timedelta(seconds=self._limit.seconds), _Counts()
+            return self._window
 
 
-def _left(name: str, left: int, seconds: int) -> str:
-    return f'"{name}";r={left};t={seconds}'
+def set_rate_limit_headers(resp: falcon.Response, statuses: Iterable[RateLimitStatus]) -> None:
+    """Add other rate limits to the `RateLimit` headers of a response."""
+    for status in statuses:
+        resp.append_header("RateLimit-Policy", _policy(status.policy, status.limit))
+        resp.append_header("RateLimit", _status(status.policy, status.remaining, status.seconds))
+
+
+def _policy(name: str, limit: RateLimit) -> str:
+    return f'"{name}";q={limit.limit};w={limit.seconds}'
+
+
+def _status(name: str, remaining: int, seconds: int) -> str:
+    return f'"{name}";r={remaining};t={seconds}'

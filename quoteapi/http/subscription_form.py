@@ -7,18 +7,7 @@ import falcon
 from quoteapi.http.html import respond_with_page
 from quoteapi.settings import Settings
 from quoteapi.sms.messages import Purpose
-from quoteapi.subscriptions.phone import MOBILE_HINT, format_international
-
-NEW_CODE = "Send mobile without otp to get a new one."
-WHERE_QUOTES_ARE = " GET /daily answers the quote of the day, /random another one each time, /quotes all."
-SIX_DIGITS = "Send otp as the six digits of the SMS."
-PAGE_TEXTS = {
-    f" {MOBILE_HINT}": " Begin with the country code, as in +91 90280 00001.",
-    NEW_CODE: "Send another code.",
-    SIX_DIGITS: "The code is the six digits of the SMS.",
-    WHERE_QUOTES_ARE: "",
-}
-"""Sentences of problem documents, and what pages say instead."""
+from quoteapi.subscriptions.phone import format_international
 
 
 class SubscriptionForm(NamedTuple):
@@ -46,8 +35,6 @@ def respond_with_problem_page(
 ) -> None:
     """Send the page of an error: the form that was sent, with the error in it, or else a page for it."""
     form: SubscriptionForm | None = getattr(req.context, "form", None)
-    for sentence, page_text in PAGE_TEXTS.items():
-        detail = detail and detail.replace(sentence, page_text)
     if form is not None:
         respond_with_form(req, resp, settings, form._replace(error=detail or title))
     else:

@@ -4,22 +4,20 @@ from urllib.parse import urlsplit
 
 import falcon
 
-from quoteapi.http.client_ip import _read
+from quoteapi.http.client_ip import is_from_trusted_proxy
 from quoteapi.settings import Settings
 
 
 def request_base_url(req: falcon.Request, settings: Settings) -> str:
-    """Answer the address at which the client found the service, stage prefix included; a trusted proxy knows it."""
-    if "lambda.event" not in req.env and _read(req.env.get("REMOTE_ADDR", ""), settings.trusted_proxies).is_trusted:
-        return req.forwarded_prefix
-    return req.prefix
+    """Return the URL at which the client reached the service, with its stage; a trusted proxy's headers count."""
+    return req.forwarded_prefix if is_from_trusted_proxy(req, settings) else req.prefix
 
 
 def public_base_url(req: falcon.Request, settings: Settings) -> str:
-    """Answer the service's address as links name it, which caches keep for everybody, without a slash at the end.
+    """Return what links in responses that caches share begin with, without a slash at the end.
 
-    Where a proxy is trusted and `PUBLIC_URL` is not set, only what its path begins with: proxies may hand on a host
-    that a client made up.
+    It is `PUBLIC_URL`, else the URL of the request. Behind a trusted proxy it is only the path prefix: proxies may
+    forward a `Host` that the client made up.
     """
     if settings.public_url is not None:
         return settings.public_url
@@ -27,7 +25,7 @@ def public_base_url(req: falcon.Request, settings: Settings) -> str:
 
 
 def link_prefix(req: falcon.Request, settings: Settings) -> str:
-    """Answer what the path of every link begins with: nothing, a stage as in /dev, or the path of `PUBLIC_URL`."""
+    """Return what the path of every link begins with: nothing, a stage such as /dev, or the path of `PUBLIC_URL`."""
     if req.root_path or settings.public_url is None:
         return req.root_path
     return urlsplit(settings.public_url).path

@@ -13,13 +13,18 @@ import requests
 from quoteapi.http.middleware import App
 
 
-def assert_problem(answer: requests.Response, status: int, title: str, detail_with: str = "") -> None:
-    """Assert the one shape that every error has."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    assert answer.headers["Cache-Control"] == "no-store"
-    assert answer.headers["X-Request-ID"]
-    problem = answer.json()
+def get(url: str, **headers: str) -> requests.Response:
+    """Send a GET request with headers, whose names have underscores here."""
+    return requests.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()}, timeout=5)
+
+
+def assert_problem(response: requests.Response, status: int, title: str, detail_with: str = "") -> None:
+    """Assert that a response is a problem document of the form that all errors have."""
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Request-ID"]
+    problem = response.json()
     assert set(problem) == {"title", "status", "detail"}
     assert problem["title"] == title
     assert problem["status"] == status
@@ -37,7 +42,7 @@ class _Quiet(WSGIRequestHandler):
 
 @contextmanager
 def serve_app(app: App) -> Iterator[str]:
-    """Serve an app over real HTTP, with a check of WSGI's rules. Answer its address."""
+    """Serve an app over HTTP, and check that it follows the rules of WSGI. Yields its base URL."""
     with make_server("127.0.0.1", 0, validator(app), _Server, _Quiet) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -49,7 +54,7 @@ def serve_app(app: App) -> Iterator[str]:
 
 
 def serve_under_prefix(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
-    """Have `serving` put apps under a prefix, as Zappa names the stage of an API Gateway."""
+    """Have `serve_app` serve apps under a prefix, as API Gateway and Zappa do under the stage."""
     set_up = WSGIServer.setup_environ
 
     def with_stage(server: WSGIServer) -> None:

@@ -1,4 +1,4 @@
-"""The contract, `openapi.json`: it is whole, it is valid, and the service does what it says; and `/docs`, its page."""
+"""The API contract, `openapi.json`: it is complete and valid, and the service conforms to it; and `/docs`, its page."""
 
 import csv
 import json
@@ -46,48 +46,48 @@ OF_HTTP = {"connection", "content-length", "content-type", "date", "server"}
 """Headers that every server sends."""
 
 
-def resolved(node: Any) -> Any:  # noqa: ANN401 JSON
-    """Answer a part of the document with what it refers to in its place, and objects that are closed."""
+def resolve(node: Any) -> Any:  # noqa: ANN401 JSON
+    """Return a part of the document with its references resolved, and with closed objects."""
     if isinstance(node, list):
-        return [resolved(part) for part in node]
+        return [resolve(part) for part in node]
     if not isinstance(node, dict):
         return node
     if "$ref" in node:
         found: Any = DOCUMENT
         for name in node["$ref"].removeprefix("#/").split("/"):
             found = found[name]
-        return resolved(found)
-    container = {name: resolved(part) for name, part in node.items()}
+        return resolve(found)
+    container = {name: resolve(part) for name, part in node.items()}
     return container | {"additionalProperties": False} if "properties" in container else container
 
 
-PATHS: dict[str, Any] = resolved(DOCUMENT["paths"])
+PATHS: dict[str, Any] = resolve(DOCUMENT["paths"])
 OPERATIONS = [(path, method) for path, item in PATHS.items() for method in item if method != "parameters"]
 
 
-def parts(node: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 JSON
-    """Answer every object in a part of the document."""
+def iter_objects(node: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 JSON
+    """Yield every object in a part of the document."""
     if isinstance(node, dict):
         yield node
     for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from parts(part)
+        yield from iter_objects(part)
 
 
-def check(schema: dict[str, Any], value: object) -> None:
+def validate_schema(schema: dict[str, Any], value: object) -> None:
     jsonschema_rs.Draft202012Validator(schema, validate_formats=True).validate(value)
 
 
 # ---- the document itself
 
 
-def test_the_document_is_valid_and_of_this_release() -> None:
+def test_the_document_is_valid_and_has_the_version_of_the_package() -> None:
     validate(DOCUMENT)
     assert DOCUMENT["openapi"].startswith("3.1.")
     assert DOCUMENT["info"]["version"] == quoteapi.__version__
 
 
 @pytest.mark.parametrize("prefix", ["", "/dev"])
-def test_the_document_says_where_the_service_is_under_a_prefix_too(prefix: str) -> None:
+def test_the_server_url_is_right_under_a_prefix_too(prefix: str) -> None:
     (server,) = DOCUMENT["servers"]
     assert urljoin(f"https://quotes.example.org{prefix}/openapi.json", f"{server['url']}/daily") == (
         f"https://quotes.example.org{prefix}/daily"
@@ -100,28 +100,28 @@ def test_every_component_is_used() -> None:
     assert used == {f"{kind}/{name}" for kind, components in DOCUMENT["components"].items() for name in components}
 
 
-def test_every_operation_has_a_name_of_its_own_and_says_what_it_does() -> None:
-    told = [PATHS[path][method] for path, method in OPERATIONS]
-    assert len({operation["operationId"] for operation in told}) == len(told)
-    assert {tag for operation in told for tag in operation["tags"]} == {tag["name"] for tag in DOCUMENT["tags"]}
-    assert all(operation["summary"] for operation in told)
+def test_every_operation_has_a_unique_id_and_a_summary() -> None:
+    documented = [PATHS[path][method] for path, method in OPERATIONS]
+    assert len({operation["operationId"] for operation in documented}) == len(documented)
+    assert {tag for operation in documented for tag in operation["tags"]} == {tag["name"] for tag in DOCUMENT["tags"]}
+    assert all(operation["summary"] for operation in documented)
 
 
-def test_every_example_is_what_its_schema_says() -> None:
+def test_every_example_conforms_to_its_schema() -> None:
     checked = 0
-    for part in parts(resolved(DOCUMENT)):
+    for part in iter_objects(resolve(DOCUMENT)):
         if "schema" in part:
             examples = [example["value"] for example in part.get("examples", {}).values()]
             for example in [*examples, *([part["example"]] if "example" in part else [])]:
-                check(part["schema"], example)
+                validate_schema(part["schema"], example)
                 checked += 1
     assert checked > 100
 
 
-def test_every_quote_of_an_example_is_in_the_catalogue() -> None:
+def test_every_quote_in_an_example_is_in_the_catalogue() -> None:
     with (ROOT / "catalogue" / "quotes.csv").open(encoding="utf-8", newline="") as file:
         catalogue = list(csv.DictReader(file))
-    quotes = [part for part in parts(DOCUMENT) if isinstance(part.get("quote"), str)]
+    quotes = [part for part in iter_objects(DOCUMENT) if isinstance(part.get("quote"), str)]
     assert len(quotes) > 4
     for quote in quotes:
         assert any(quote.items() <= {**row, "id": int(row["id"])}.items() for row in catalogue), quote
@@ -132,9 +132,7 @@ ON_LAMBDA = {"AWS_LAMBDA_FUNCTION_NAME": "quotes-dev", "SMS_ALLOWED_REGIONS": "I
 
 @sqlite_only
 @pytest.mark.parametrize("lambda_only", [{}, ON_LAMBDA], ids=["on a laptop", "on Lambda"])
-def test_the_document_names_the_routes_of_the_service_and_no_others(
-    settings: Settings, lambda_only: dict[str, str]
-) -> None:
+def test_the_document_has_exactly_the_routes_of_the_service(settings: Settings, lambda_only: dict[str, str]) -> None:
     app = create_app(read_settings(environment(settings, **lambda_only)))
     routes = {
         (route.path, method.method.lower())
@@ -146,12 +144,12 @@ def test_the_document_names_the_routes_of_the_service_and_no_others(
     assert routes == set(OPERATIONS) - missing
 
 
-# ---- what the service answers
+# ---- responses
 
 
 @pytest.fixture
 def base(tmp_path: Path, clock: FakeClock) -> Iterator[str]:
-    """Serve the catalogue that comes with the project, to pages of one other site too."""
+    """Serve the bundled catalogue, with CORS for one origin."""
     variables = {"DATABASE_URL": f"sqlite:///{tmp_path}/working.db", "SECRET_KEY": SECRET_KEY}
     settings = read_settings(variables | {"CORS_ORIGINS": "https://www.example.org"})
     with serve_app(create_app(settings, now=clock, randomness=random.Random(1))) as address:
@@ -159,45 +157,45 @@ def base(tmp_path: Path, clock: FakeClock) -> Iterator[str]:
     bound.obj.close()
 
 
-def ask(base: str, path: str, method: str, headers: dict[str, str]) -> requests.Response:
-    """Ask as the examples of the document do."""
-    told = PATHS[path][method]
+def send_example(base: str, path: str, method: str, headers: dict[str, str]) -> requests.Response:
+    """Send the example request of an operation."""
+    documented = PATHS[path][method]
     for parameter in PATHS[path]["parameters"]:
         path = path.replace(f"{{{parameter['name']}}}", str(parameter.get("example")))
-    body = next(iter(told["requestBody"]["content"].values()))["examples"] if "requestBody" in told else {}
+    body = next(iter(documented["requestBody"]["content"].values()))["examples"] if "requestBody" in documented else {}
     json_body = next(iter(body.values()))["value"] if body else None
-    address, query = f"{base}{path}", told.get("x-ask", {})
+    address, query = f"{base}{path}", documented.get("x-ask", {})
     return requests.request(
         method, address, params=query, json=json_body, headers=headers, timeout=5, allow_redirects=False
     )
 
 
-def assert_told(answer: requests.Response, path: str, method: str) -> None:
-    """Assert that the document names all of an answer, and that the answer has all that is promised."""
-    told = PATHS[path][method]["responses"]
-    assert str(answer.status_code) in told, f"{answer.status_code}: {answer.text}"
-    promised = told[str(answer.status_code)]
+def assert_documented(response: requests.Response, path: str, method: str) -> None:
+    """Assert that the document has all of a response, and the response all that is required."""
+    documented = PATHS[path][method]["responses"]
+    assert str(response.status_code) in documented, f"{response.status_code}: {response.text}"
+    promised = documented[str(response.status_code)]
     headers = {name.lower(): header for name, header in promised["headers"].items()}
-    assert {name.lower() for name in answer.headers} - OF_HTTP <= set(headers)
+    assert {name.lower() for name in response.headers} - OF_HTTP <= set(headers)
     for name, header in headers.items():
-        if name in answer.headers:
-            value = answer.headers[name]
-            check(header["schema"], int(value) if header["schema"].get("type") == "integer" else value)
+        if name in response.headers:
+            value = response.headers[name]
+            validate_schema(header["schema"], int(value) if header["schema"].get("type") == "integer" else value)
         else:
             assert not header.get("required"), name
-    if answer.content:
-        media_type = answer.headers["Content-Type"].partition(";")[0]
+    if response.content:
+        media_type = response.headers["Content-Type"].partition(";")[0]
         content = promised["content"][media_type]
-        check(content["schema"], answer.json() if "json" in media_type else answer.text)
+        validate_schema(content["schema"], response.json() if "json" in media_type else response.text)
 
 
 @pytest.mark.parametrize(("path", "method"), [one for one in OPERATIONS if one[0] != "/async-failure"])
-def test_the_service_answers_as_the_document_says(base: str, path: str, method: str) -> None:
-    program = ask(base, path, method, {"Origin": "https://www.example.org"})
+def test_responses_conform_to_the_document(base: str, path: str, method: str) -> None:
+    program = send_example(base, path, method, {"Origin": "https://www.example.org"})
     assert program.status_code in {200, 303}, program.text
-    assert_told(program, path, method)
-    browser = ask(base, path, method, BROWSER)
-    assert_told(browser, path, method)
+    assert_documented(program, path, method)
+    browser = send_example(base, path, method, BROWSER)
+    assert_documented(browser, path, method)
     content = PATHS[path][method]["responses"][str(browser.status_code)].get("content", {})
     if "text/html" in content and browser.status_code == 200:
         assert browser.headers["Content-Type"] == "text/html; charset=utf-8"
@@ -206,26 +204,26 @@ def test_the_service_answers_as_the_document_says(base: str, path: str, method: 
 @pytest.mark.parametrize(
     "path", [path for path, method in OPERATIONS if method == "get" and "304" in PATHS[path][method]["responses"]]
 )
-def test_the_service_says_that_nothing_changed_where_the_document_says_so(base: str, path: str) -> None:
-    first = ask(base, path, "get", {})
-    again = ask(base, path, "get", {"If-None-Match": first.headers["ETag"]})
+def test_operations_with_a_documented_304_return_it(base: str, path: str) -> None:
+    first = send_example(base, path, "get", {})
+    again = send_example(base, path, "get", {"If-None-Match": first.headers["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
-    assert_told(again, path, "get")
+    assert_documented(again, path, "get")
 
 
 @pytest.mark.parametrize("path", ["/daily", "/quotes", "/quotes/{quote_id}"])
-def test_the_examples_of_what_does_not_change_are_what_is_answered(base: str, path: str) -> None:
-    answer = ask(base, path, "get", {})
-    assert answer.json() == PATHS[path]["get"]["responses"]["200"]["content"]["application/json"]["example"]
+def test_example_responses_that_do_not_change_are_those_of_the_service(base: str, path: str) -> None:
+    response = send_example(base, path, "get", {})
+    assert response.json() == PATHS[path]["get"]["responses"]["200"]["content"]["application/json"]["example"]
 
 
-def example_of(response: str, name: str) -> dict[str, Any]:
-    told: dict[str, Any] = resolved(DOCUMENT["components"]["responses"][response])["content"]
-    value: dict[str, Any] = told["application/problem+json"]["examples"][name]["value"]
+def example_of(component: str, name: str) -> dict[str, Any]:
+    documented: dict[str, Any] = resolve(DOCUMENT["components"]["responses"][component])["content"]
+    value: dict[str, Any] = documented["application/problem+json"]["examples"][name]["value"]
     return value
 
 
-ASKED = [
+GET_ERRORS = [
     ("/daily", "/daily?date=tomorrow", "WrongDate", "not a date"),
     ("/daily", "/daily?date=2999-01-01", "WrongDate", "a date to come"),
     ("/random", "/random?max_length=0", "WrongFilter", "no length"),
@@ -248,12 +246,12 @@ ASKED = [
 ]
 
 
-@pytest.mark.parametrize(("path", "address", "response", "name"), ASKED)
-def test_errors_come_as_the_document_shows_them(base: str, path: str, address: str, response: str, name: str) -> None:
-    answer = requests.get(base + address, timeout=5)
-    assert answer.json() == example_of(response, name)
-    assert_told(answer, path, "get")
-    assert_told(requests.get(base + address, headers={"Accept": "text/html"}, timeout=5), path, "get")
+@pytest.mark.parametrize(("path", "address", "component", "name"), GET_ERRORS)
+def test_errors_are_those_of_the_examples(base: str, path: str, address: str, component: str, name: str) -> None:
+    response = requests.get(base + address, timeout=5)
+    assert response.json() == example_of(component, name)
+    assert_documented(response, path, "get")
+    assert_documented(requests.get(base + address, headers={"Accept": "text/html"}, timeout=5), path, "get")
 
 
 Post = Callable[[str], requests.Response]
@@ -263,48 +261,46 @@ def post(headers: dict[str, str], body: str) -> Post:
     return lambda base: requests.post(f"{base}/subscribe", data=body, headers=headers, timeout=5)
 
 
-def with_another_code(base: str) -> requests.Response:
+def with_wrong_otp(base: str) -> requests.Response:
     requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
     return requests.post(f"{base}/subscribe", data={"mobile": MIRA, "otp": wrong_otp(latest_otp(MIRA))}, timeout=5)
 
 
-def twice_at_once(base: str) -> requests.Response:
+def twice_in_a_row(base: str) -> requests.Response:
     requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
     return requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
 
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-POSTED = [
+POST_ERRORS = [
     (post({"Content-Type": "application/json"}, "[]"), "WrongNumberOrCode", "a body that is none"),
     (post({"Content-Type": "text/x"}, "x"), "NeitherFormNorJson", "neither form nor JSON"),
     (post(FORM, "x" * (MAX_BODY_BYTES + 1)), "TooLarge", "too large"),
     (post(FORM | {"Sec-Fetch-Site": "cross-site"}, "mobile=919028000001"), "AnotherSite", "another site"),
-    (with_another_code, "WrongNumberOrCode", "another code"),
-    (twice_at_once, "TooManyCodes", "too many for this number"),
+    (with_wrong_otp, "WrongNumberOrCode", "another code"),
+    (twice_in_a_row, "TooManyCodes", "too many for this number"),
 ]
 
 
-@pytest.mark.parametrize(("send", "response", "name"), POSTED)
-def test_what_was_posted_wrongly_comes_back_as_the_document_shows_it(
-    base: str, send: Post, response: str, name: str
-) -> None:
-    answer = send(base)
-    assert answer.json() == example_of(response, name)
-    assert_told(answer, "/subscribe", "post")
+@pytest.mark.parametrize(("send", "component", "name"), POST_ERRORS)
+def test_errors_of_posts_are_those_of_the_examples(base: str, send: Post, component: str, name: str) -> None:
+    response = send(base)
+    assert response.json() == example_of(component, name)
+    assert_documented(response, "/subscribe", "post")
 
 
 @sqlite_only
-def test_too_many_reads_are_told_off_as_the_document_shows_it(serve: Serve, clock: FakeClock) -> None:
+def test_the_error_of_the_read_rate_limit_is_that_of_the_example(serve: Serve, clock: FakeClock) -> None:
     base = serve(READ_LIMIT="1/1m")
     requests.get(f"{base}/daily", timeout=5)
     clock.advance(seconds=18)
-    answer = requests.get(f"{base}/daily", timeout=5)
-    assert answer.json() == example_of("TooManyReads", "too many reads")
-    assert_told(answer, "/daily", "get")
+    response = requests.get(f"{base}/daily", timeout=5)
+    assert response.json() == example_of("TooManyReads", "too many reads")
+    assert_documented(response, "/daily", "get")
 
 
 class _Raises:
-    """Raises what the domain would, where that takes long to bring about."""
+    """Raises domain exceptions that are hard to provoke."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -317,7 +313,7 @@ class _Raises:
             pass
 
 
-RAISED = [
+RAISED_ERRORS = [
     (OtpExpired(), "WrongNumberOrCode", "an old code"),
     (CountryNotServed("SMS go to numbers of IN, US only."), "WrongNumberOrCode", "a country without SMS"),
     (OptedOut(), "RepliedStop", "replied STOP"),
@@ -330,12 +326,12 @@ RAISED = [
 ]
 
 
-@pytest.mark.parametrize(("error", "response", "name"), RAISED)
-def test_errors_that_are_rare_are_as_the_document_shows_them(error: Exception, response: str, name: str) -> None:
-    assert problem_of(error, "GET") == example_of(response, name)
+@pytest.mark.parametrize(("error", "component", "name"), RAISED_ERRORS)
+def test_rare_errors_are_those_of_the_examples(error: Exception, component: str, name: str) -> None:
+    assert problem_of(error, "GET") == example_of(component, name)
 
 
-def test_too_many_at_once_is_as_the_document_shows_it() -> None:
+def test_the_error_of_the_bulkhead_is_that_of_the_example() -> None:
     assert problem_of(RuntimeError(), "POST") == example_of("DatabaseAway", "too many at once")
 
 
@@ -347,14 +343,19 @@ def problem_of(error: Exception, method: str) -> dict[str, Any]:
     return problem
 
 
-def test_every_error_that_the_document_shows_is_asked_for_here() -> None:
+def test_every_error_example_is_tested_here() -> None:
     shown = {
         (response, name)
-        for response, told in DOCUMENT["components"]["responses"].items()
-        for name in told.get("content", {}).get("application/problem+json", {}).get("examples", {})
+        for response, documented in DOCUMENT["components"]["responses"].items()
+        for name in documented.get("content", {}).get("application/problem+json", {}).get("examples", {})
     }
-    of_limits = {("TooManyReads", "too many reads"), ("DatabaseAway", "too many at once")}
-    asked = {row[2:] for row in ASKED} | {row[1:] for row in POSTED} | {row[1:] for row in RAISED} | of_limits
+    elsewhere = {("TooManyReads", "too many reads"), ("DatabaseAway", "too many at once")}
+    asked = (
+        {row[2:] for row in GET_ERRORS}
+        | {row[1:] for row in POST_ERRORS}
+        | {row[1:] for row in RAISED_ERRORS}
+        | elsewhere
+    )
     assert shown == asked
 
 
@@ -362,7 +363,7 @@ def test_every_error_that_the_document_shows_is_asked_for_here() -> None:
 
 
 class Page(HTMLParser):
-    """What a page has: its elements, with their attributes."""
+    """The elements of a page, with their attributes."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -377,18 +378,18 @@ class Page(HTMLParser):
 
 
 def page_of(address: str) -> Page:
-    answer = requests.get(f"{address}/docs", timeout=5)
-    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
-    return Page(answer.text)
+    response = requests.get(f"{address}/docs", timeout=5)
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    return Page(response.text)
 
 
-def test_the_document_is_served_as_it_is(base: str) -> None:
-    answer = requests.get(f"{base}/openapi.json", timeout=5)
-    assert answer.json() == DOCUMENT
-    assert answer.headers["Cache-Control"] == "public, max-age=3600"
+def test_the_document_is_served_unchanged(base: str) -> None:
+    response = requests.get(f"{base}/openapi.json", timeout=5)
+    assert response.json() == DOCUMENT
+    assert response.headers["Cache-Control"] == "public, max-age=3600"
 
 
-def test_the_page_has_every_operation_and_a_form_to_try_it(base: str) -> None:
+def test_the_page_has_every_operation_with_a_form(base: str) -> None:
     page = page_of(base)
     articles = [attrs["id"] for tag, attrs in page.elements if tag == "article"]
     read_or_act = [PATHS[path][method]["operationId"] for path, method in OPERATIONS if method in {"get", "post"}]
@@ -399,7 +400,7 @@ def test_the_page_has_every_operation_and_a_form_to_try_it(base: str) -> None:
     )
 
 
-def test_the_page_has_a_label_for_every_field_and_no_script_or_style_within(base: str) -> None:
+def test_every_field_has_a_label_and_there_are_no_inline_scripts_or_styles(base: str) -> None:
     page = page_of(base)
     fields, ids = page.elements, page.all("id")
     assert len(ids) == len(set(ids))
@@ -411,34 +412,34 @@ def test_the_page_has_a_label_for_every_field_and_no_script_or_style_within(base
 
 
 @sqlite_only
-def test_everything_on_the_page_leads_home_under_a_prefix(settings: Settings) -> None:
+def test_every_link_on_the_page_has_the_prefix(settings: Settings) -> None:
     client = TestClient(create_app(settings), headers={"Host": "quotes.example.org"})
-    answer = client.simulate_get("/docs", root_path="/dev")
-    page = Page(answer.text)
+    response = client.simulate_get("/docs", root_path="/dev")
+    page = Page(response.text)
     addresses = [*page.all("href"), *page.all("src"), *page.all("action"), *page.all("data-path")]
     assert len(addresses) > 80
     assert not [address for address in addresses if not address.startswith(("/dev/", "#"))]
     assert not [address for address in [*page.all("href"), *page.all("action")] if "{" in address]
-    assert "curl &#39;http://quotes.example.org/dev/daily?date=2026-11-22&#39;" in answer.text
+    assert "curl &#39;http://quotes.example.org/dev/daily?date=2026-11-22&#39;" in response.text
 
 
-def test_every_get_form_leads_to_an_answer_without_a_script(base: str) -> None:
+def test_every_get_form_works_without_javascript(base: str) -> None:
     for method, address in [
         (attrs["method"], attrs["action"]) for tag, attrs in page_of(base).elements if tag == "form"
     ]:
         if method == "get":
-            answer = requests.get(f"{base}{address}", headers=BROWSER, timeout=5)
-            assert answer.status_code == 200, address
+            response = requests.get(f"{base}{address}", headers=BROWSER, timeout=5)
+            assert response.status_code == 200, address
 
 
-def test_no_form_of_the_page_begins_with_a_number(base: str) -> None:
+def test_no_form_is_prefilled_with_a_number(base: str) -> None:
     page = page_of(base)
     numbers = [attrs for tag, attrs in page.elements if tag == "input" and attrs.get("name") in {"mobile", "otp"}]
     assert len(numbers) == 8
     assert {attrs["value"] for attrs in numbers} == {""}
 
 
-def test_the_page_loads_little() -> None:
+def test_the_page_is_small() -> None:
     folder = ROOT / "quoteapi/http"
     files = [folder / "templates" / "docs.html", folder / "assets" / "docs.css", folder / "assets" / "docs.js"]
     assert sum(path.stat().st_size for path in files) < 30_000

@@ -29,7 +29,7 @@ def empty_catalogue(open_database: None) -> None:
 @pytest.fixture(scope="module")
 def rolled_back(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RolledBack]:
     """Use an empty SQLite database whose changes are undone after each block: to create one takes long."""
-    opened = SqliteFile(make_catalogue(tmp_path_factory.mktemp("empty") / "empty.db", []))
+    opened = SqliteFile(make_catalogue(tmp_path_factory.mktemp("empty") / "empty.db", []), pragmas={})
 
     @contextmanager
     def block() -> Iterator[None]:

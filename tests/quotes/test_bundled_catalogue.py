@@ -8,6 +8,7 @@ import pytest
 
 from quoteapi.quotes.bundled_catalogue import CATALOGUE, InvalidCatalogue, build, read_catalogue
 from quoteapi.settings import BUNDLED_CATALOGUE
+from quoteapi.storage import migrate
 
 # What is replaced by a GSM-7 character in an SMS; then the characters of GSM-7, and those that count as two septets.
 TO_GSM = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "—": "-", "–": "-"})

@@ -11,8 +11,8 @@ import falcon
 
 from quoteapi.clock import Clock
 from quoteapi.http.http_cache import CachedBody, respond_until_midnight
-from quoteapi.http.parameters import get_quote
 from quoteapi.http.resources.catalogue import QUOTE_SECONDS
+from quoteapi.http.resources.quotes import get_quote
 from quoteapi.http.templates import FOLDER, render_xml
 from quoteapi.quotes.card_layout import (
     BOTTOM,

@@ -9,8 +9,9 @@ from falcon.uri import encode_value
 
 from quoteapi.http.bulkhead import bulkhead
 from quoteapi.http.html import PAGE_SECONDS, prefers_html
-from quoteapi.http.parameters import MOST_DIGITS, get_quote, parse_filters, parse_positive_integer
+from quoteapi.http.parameters import MAX_DIGITS, parse_filters, parse_positive_integer
 from quoteapi.http.resources.pages import respond_with_quote_page
+from quoteapi.http.resources.quotes import get_quote
 from quoteapi.http.urls import public_base_url
 from quoteapi.quotes.quotation import quotation_from_row
 from quoteapi.settings import Settings
@@ -169,4 +170,4 @@ def _is_place(place: int | str) -> bool:
 
 
 def _is_number(said: object) -> bool:
-    return type(said) is int and 0 <= said < 10**MOST_DIGITS
+    return type(said) is int and 0 <= said < 10**MAX_DIGITS

@@ -1,4 +1,4 @@
-"""`/health`, and `/async-failure` where it is asked for."""
+"""`/health`, and `/async-failure` if the setting `ASYNC_FAILURE` is on."""
 
 import json
 from collections.abc import Callable
@@ -13,10 +13,10 @@ FAILURE_STARTED = "A task that fails was started. Lambda tries it twice more, an
 
 
 class Health:
-    """Whether the service can answer from its database and catalogue."""
+    """Whether the service has a database and quotes in it."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer 200, or 503 where there is nothing to answer from."""
+        """Return 200, or 503 if the database is unavailable or has no quotes."""
         try:
             size = catalogue_size()
             database = "ok"
@@ -29,17 +29,15 @@ class Health:
         if not size:
             resp.set_header("Retry-After", str(RETRY_SECONDS))
 
-    on_head = on_get
-
 
 class AsyncFailure:
-    """A task that fails, started on purpose."""
+    """An async task that fails, for operators who test their alarms."""
 
     def __init__(self, start_failing_task: Callable[[], None]) -> None:
         self._start_failing_task = start_failing_task
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer 202: the failure is on its way to the report and to the dead-letter queue."""
+        """Start it and return 202. The failure reaches the error report and the dead-letter queue."""
         self._start_failing_task()
         resp.text = f"{json.dumps({'message': FAILURE_STARTED})}\n"
         resp.status = falcon.HTTP_202

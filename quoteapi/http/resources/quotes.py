@@ -1,89 +1,84 @@
-"""`/daily`, `/random`, `/quote` and `/`."""
+"""`/daily`, `/random` and `/quote`."""
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable
+from datetime import date, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
 import falcon
 
-from quoteapi.clock import Clock
-from quoteapi.http.http_cache import CachedBody, _caching, respond_until_midnight
-from quoteapi.http.parameters import date_parameter, parse_filters
+from quoteapi.clock import Clock, seconds_until_midnight
+from quoteapi.http.http_cache import CachedBody, caching_headers, respond_until_midnight
+from quoteapi.http.parameters import parse_date_parameter, parse_filters, parse_id
+from quoteapi.quotes.errors import QuoteNotFound
 from quoteapi.quotes.fallback import QuotesWithFallback
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.storage.full_text_search import Filters
+from quoteapi.storage.models import Quote
 
-REMEMBERED_DATES = 64
-REMEMBERED_BODIES = 1_024
-_encode = json.JSONEncoder(ensure_ascii=False).encode
-_SECOND = timedelta(seconds=1)
-_NEVER = datetime.min.replace(tzinfo=UTC), None
+DATE_CACHE_SIZE = 64
+RANDOM_CACHE_SIZE = 1_024
+NO_FILTERS = Filters()
 
 
-class Answer(NamedTuple):
-    """An answer at a moment: its body, and the headers that go with it."""
+class ReadyResponse(NamedTuple):
+    """The 200 response to a GET without a query, ready to be sent."""
 
     body: bytes
     headers: list[tuple[str, str]]
 
 
 class DailyQuote:
-    """The quote of a date, as bytes that are made once."""
+    """The quote of a date, encoded once."""
 
     def __init__(self, quotes: QuotesWithFallback, clock: Clock) -> None:
         self._quotes = quotes
         self._clock = clock
-        self._known: dict[date, CachedBody] = {}
-        self._this_second: tuple[datetime, Answer | None] = _NEVER
+        self._bodies: dict[date, CachedBody] = {}
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the quote of today or of `?date=`, to be kept by caches until midnight UTC."""
+        """Return the quote of today or of `?date=`, which caches may keep until midnight UTC."""
         now = self._clock()
-        respond_until_midnight(req, resp, self._rendered(date_parameter(req) or now.date()), now)
+        respond_until_midnight(req, resp, self._body(parse_date_parameter(req) or now.date()), now)
 
-    on_head = on_get
+    def ready_response(self, now: datetime) -> ReadyResponse | None:
+        """Return the response with today's quote if `on_get` has cached the quote."""
+        cached = self._bodies.get(now.date())
+        return _daily_response(cached, seconds_until_midnight(now)) if cached is not None else None
 
-    def known_for_today(self, now: datetime) -> Answer | None:
-        """Answer today's quote if it was asked for before; what it takes to find out is left to `on_get`.
-
-        The answer is the same for all of a second, which its `max-age` counts.
-        """
-        second, answer = self._this_second
-        if not second <= now < second + _SECOND:
-            rendered = self._known.get(now.date())
-            answer = _whole(rendered, now) if rendered is not None else None
-            self._this_second = now.replace(microsecond=0), answer
-        return answer
-
-    def _rendered(self, day: date) -> "CachedBody":
-        rendered = self._known.get(day)
-        if rendered is None:
-            quotation, is_sure = self._quotes.quote_of_date(day)
-            rendered = CachedBody.of(_body(quotation), is_sure)
-            if not rendered.is_authoritative:
-                return rendered
-            if len(self._known) >= REMEMBERED_DATES:
-                self._known.clear()
-            self._known[day] = rendered
-            self._this_second = _NEVER
-        return rendered
+    def _body(self, day: date) -> CachedBody:
+        cached = self._bodies.get(day)
+        if cached is None:
+            quotation, is_authoritative = self._quotes.quote_of_date(day)
+            cached = CachedBody.of(_encode_quotation(quotation), is_authoritative)
+            if is_authoritative:
+                if len(self._bodies) >= DATE_CACHE_SIZE:
+                    self._bodies.clear()
+                self._bodies[day] = cached
+        return cached
 
 
 class RandomQuote:
-    """Another quote each time."""
+    """A random quote, another one each time."""
 
-    def __init__(self, quotes: QuotesWithFallback) -> None:
+    def __init__(self, quotes: QuotesWithFallback, prefetched_quote: Callable[[Filters], Quotation | None]) -> None:
         self._quotes = quotes
+        self._prefetched_quote = prefetched_quote
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer a random quote, narrowed by `?category=`, `?author=` and `?max_length=`."""
-        filters = parse_filters(req, "category", "author", "max_length") if req.query_string else Filters()
-        quotation = self._quotes.random_quote(filters)
+        """Return a random quote, filtered by `?category=`, `?author=` and `?max_length=`."""
+        filters = parse_filters(req, "category", "author", "max_length") if req.query_string else NO_FILTERS
+        resp.data = _random_response(self._quotes.random_quote(filters)).body
         resp.set_header("Cache-Control", "no-store")
-        resp.data = _body(quotation)
 
-    on_head = on_get
+    def ready_response(self, now: datetime) -> ReadyResponse | None:
+        """Return the response with a random quote if there are prefetched ones."""
+        try:
+            quotation = self._prefetched_quote(NO_FILTERS)
+        except QuoteNotFound:  # which `on_get` reports
+            return None
+        return _random_response(quotation) if quotation is not None else None
 
 
 class QuoteByType:
@@ -93,7 +88,7 @@ class QuoteByType:
         self._by_type: dict[str, DailyQuote | RandomQuote] = {"daily": daily, "random": random}
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer as the resource of that type does; without a type, the quote of the day."""
+        """Respond as the resource of the type does; without a type, as `/daily`."""
         resource = self._by_type.get(req.get_param("type", default="daily"))
         if resource is None:
             raise falcon.HTTPBadRequest(
@@ -101,15 +96,33 @@ class QuoteByType:
             )
         resource.on_get(req, resp)
 
-    on_head = on_get
+
+def get_quote(quote_id: str) -> Quote:
+    """Return the quote with the id in a path. Raises `falcon.HTTPNotFound`."""
+    number = parse_id(quote_id)
+    row: Quote | None = Quote.get_or_none(Quote.id == number) if number is not None else None
+    if row is None:
+        raise falcon.HTTPNotFound(
+            title="No quote found", description="No quote has this id. GET /quotes lists them with their ids."
+        )
+    return row
 
 
-def _whole(rendered: CachedBody, now: datetime) -> Answer:
-    of_the_body = [("content-length", str(len(rendered.body))), ("content-type", "application/json")]
-    return Answer(rendered.body, _caching(rendered, now) + of_the_body)
+@lru_cache(maxsize=1)  # for a second
+def _daily_response(cached: CachedBody, max_age: int) -> ReadyResponse:
+    return ReadyResponse(cached.body, caching_headers(cached, max_age) + _content_headers(cached.body))
 
 
-@lru_cache(REMEMBERED_BODIES)
-def _body(quotation: Quotation) -> bytes:
-    shown = {"quote": quotation.quote, "author": quotation.author, "category": quotation.category}
-    return f"{_encode(shown)}\n".encode()
+@lru_cache(RANDOM_CACHE_SIZE)
+def _random_response(quotation: Quotation) -> ReadyResponse:
+    body = _encode_quotation(quotation)
+    return ReadyResponse(body, [("cache-control", "no-store"), *_content_headers(body)])
+
+
+def _content_headers(body: bytes) -> list[tuple[str, str]]:
+    return [("content-length", str(len(body))), ("content-type", falcon.MEDIA_JSON)]
+
+
+def _encode_quotation(quotation: Quotation) -> bytes:
+    fields = {"quote": quotation.quote, "author": quotation.author, "category": quotation.category}
+    return f"{json.dumps(fields, ensure_ascii=False)}\n".encode()

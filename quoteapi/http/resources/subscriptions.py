@@ -10,9 +10,10 @@ import falcon
 from quoteapi.http.bulkhead import bulkhead
 from quoteapi.http.client_ip import client_ip
 from quoteapi.http.csrf import check_csrf
+from quoteapi.http.errors import Problem
 from quoteapi.http.html import prefers_html
 from quoteapi.http.rate_limit import set_rate_limit_headers
-from quoteapi.http.subscription_form import SIX_DIGITS, SubscriptionForm, respond_with_form
+from quoteapi.http.subscription_form import SubscriptionForm, respond_with_form
 from quoteapi.http.urls import request_base_url
 from quoteapi.subscriptions.otp import DIGITS
 from quoteapi.subscriptions.phone import MOBILE_HINT, InvalidMobile, parse_mobile
@@ -116,7 +117,8 @@ def _parse_request(req: falcon.Request, purpose: "Purpose") -> tuple[str, str | 
     try:
         mobile = parse_mobile(_text(fields, "mobile") or "")
     except InvalidMobile as error:
-        raise falcon.HTTPBadRequest(title="Invalid mobile", description=f"{error} {MOBILE_HINT}") from None
+        hint = "Begin with the country code, as in +91 90280 00001."
+        raise Problem(falcon.HTTP_400, "Invalid mobile", f"{error} {MOBILE_HINT}", f"{error} {hint}") from None
     step: Literal["mobile", "code"] = "code" if fields.get("otp") is not None or "again" in fields else "mobile"
     req.context.form = SubscriptionForm(purpose, step, mobile, _text(fields, "otp") or "")
     return mobile, _parse_otp(fields)
@@ -161,5 +163,6 @@ def _parse_otp(fields: dict[str, Any]) -> str | None:
     if digits and isinstance(fields["otp"], int):
         digits = digits.zfill(DIGITS)  # a JSON number has no leading zeros
     if not (digits.isdecimal() and len(digits) == DIGITS):
-        raise falcon.HTTPBadRequest(title="Invalid otp", description=SIX_DIGITS)
+        digits = "the six digits of the SMS."
+        raise Problem(falcon.HTTP_400, "Invalid otp", f"Send otp as {digits}", f"The code is {digits}")
     return f"{int(digits):0{DIGITS}}"
