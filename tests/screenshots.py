@@ -16,7 +16,7 @@ from quoteapi.quotes.quotation import Quotation
 from quoteapi.settings import ROOT, read_settings
 from quoteapi.storage import database
 from quoteapi.storage.models import database as bound
-from tests.helpers.browser import CHROMIUM, MISSING, a_browser
+from tests.helpers.browser import CHROMIUM, MISSING_CHROMIUM, launch_chromium
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, SECRET_KEY, latest_otp, make_catalogue
 from tests.helpers.http import serve_app
@@ -131,8 +131,12 @@ def take(browser: Browser, address: str, name: str) -> Path:
 def main() -> None:
     """Take all of them."""
     if CHROMIUM is None:
-        sys.exit(f"No pictures were taken: {MISSING}")
-    with redirect_stdout(io.StringIO()), a_service() as address, a_browser() as browser:  # an SMS is printed there
+        sys.exit(f"No pictures were taken: {MISSING_CHROMIUM}")
+    with (
+        redirect_stdout(io.StringIO()),
+        a_service() as address,
+        launch_chromium() as browser,
+    ):  # an SMS is printed there
         paths = [take(browser, address, name) for name in PICTURES]
     for path in paths:
         sys.stdout.write(f"{path.relative_to(ROOT)}  {path.stat().st_size // 1000} kB\n")

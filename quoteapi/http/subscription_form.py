@@ -38,7 +38,7 @@ class SubscriptionForm(NamedTuple):
 
 def respond_with_form(req: falcon.Request, resp: falcon.Response, settings: Settings, form: SubscriptionForm) -> None:
     """Answer the page of a form, which has a number in it: no cache may keep it."""
-    respond_with_page(req, resp, settings, "form.html", 0, **_of_form(settings, form))
+    respond_with_page(req, resp, settings, "form.html", 0, **form_template_values(settings, form))
 
 
 def respond_with_problem_page(
@@ -54,7 +54,8 @@ def respond_with_problem_page(
         respond_with_page(req, resp, settings, "problem.html", 0, title=title, detail=detail)
 
 
-def _of_form(settings: Settings, form: SubscriptionForm) -> dict[str, object]:
+def form_template_values(settings: Settings, form: SubscriptionForm) -> dict[str, object]:
+    """Return the values that the template of the form needs."""
     return {
         "form": form,
         "takes_code": settings.unsubscribe_requires_otp,

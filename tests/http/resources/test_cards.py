@@ -5,7 +5,7 @@ import re
 import pytest
 import requests
 
-from quoteapi.http.resources.cards import card
+from quoteapi.http.resources.cards import render_card
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.settings import Settings
 from tests.conftest import Serve
@@ -30,13 +30,13 @@ def test_the_card_of_the_day_shows_the_quote_of_the_day(serve: Serve) -> None:
     base = serve()
     answer = get(f"{base}/daily.svg")
     assert answer.headers["Content-Type"] == "image/svg+xml"
-    assert answer.content == card(quotation_of(get(f"{base}/daily"))).encode()
+    assert answer.content == render_card(quotation_of(get(f"{base}/daily"))).encode()
 
 
 def test_the_card_of_a_quote_shows_that_quote(serve: Serve) -> None:
     base = serve()
     for quote_id, quotation in enumerate((ALCOTT, AUSTEN, ZOLA), 1):
-        assert get(f"{base}/quotes/{quote_id}.svg").content == card(quotation).encode()
+        assert get(f"{base}/quotes/{quote_id}.svg").content == render_card(quotation).encode()
 
 
 def test_the_card_of_the_day_may_be_kept_until_midnight_and_that_of_a_quote_for_a_day(

@@ -75,7 +75,7 @@ def test_what_is_too_many_to_count_is_at_least_so_many_on_each_page(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalogue, "COUNT_LIMIT", 2)
-    monkeypatch.setattr("quoteapi.http.resources.catalogue.NAMES_COUNTED", 2)
+    monkeypatch.setattr("quoteapi.http.resources.catalogue.NAME_COUNT_LIMIT", 2)
     base = serve()
     for path in ("/quotes?min_length=1&limit=2", "/authors?limit=2"):
         answers = pages(f"{base}{path}")
