@@ -20,7 +20,6 @@ LISTING_CACHE_SECONDS = 60
 """How long caches may keep a page of a listing, which changes when quotes are added."""
 FILTER_PARAMETERS = ("q", "category", "author", "min_length", "max_length")
 _Key = TypeVar("_Key", int, str)
-encode_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Page(NamedTuple):
@@ -81,7 +80,7 @@ def respond_with_listing(req: falcon.Request, resp: falcon.Response, settings: S
     resp.append_link(first_url, "first")
     relation = "eq" if page.total.is_exact else "gte"
     document = {name: page.items, "total": page.total.value, "total_relation": relation, "next": next_url}
-    resp.text = f"{encode_json(document)}\n"
+    resp.text = f"{json.dumps(document, ensure_ascii=False)}\n"
     resp.set_header("Cache-Control", f"public, max-age={LISTING_CACHE_SECONDS}")
 
 

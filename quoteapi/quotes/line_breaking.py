@@ -21,7 +21,9 @@ def break_lines(text: str, max_width: float) -> list[str]:
 
     A word that is wider than `max_width` is broken between grapheme clusters.
     """
-    parts = [part for word in split_words(text) for part in _split_wide_word(word, max_width)]
+    parts: list[str] = []
+    for word in split_words(text):
+        parts += [word] if estimate_width(word.rstrip()) <= max_width else _grapheme_clusters(word)
     widths = [(estimate_width(part), estimate_width(part.rstrip())) for part in parts]
     best = [(0.0, 0)]
     """For each number of parts: the least cost of breaking them into lines, and the first part of the last line."""
@@ -41,10 +43,6 @@ def break_lines(text: str, max_width: float) -> list[str]:
         lines.append("".join(parts[start:end]).rstrip())
         end = start
     return lines[::-1]
-
-
-def _split_wide_word(word: str, max_width: float) -> Iterator[str]:
-    return iter([word]) if estimate_width(word.rstrip()) <= max_width else _grapheme_clusters(word)
 
 
 @lru_cache(WORDS_CACHE_SIZE)
@@ -105,9 +103,7 @@ _VIRAMA_COMBINING_CLASS = 9
 
 def _extends_cluster(cluster: str, character: str) -> bool:
     last = cluster[-1]
-    if character == " ":
-        return False
-    return (
+    return character != " " and (
         unicodedata.category(character) in {"Mn", "Mc", "Me", "Cf"}
         or last == _ZERO_WIDTH_JOINER
         or last in _LEADING_VOWELS

@@ -53,7 +53,8 @@ class TextBlock(NamedTuple):
 
 def layout_quote(quotation: Quotation, max_height: float) -> TextBlock:
     """Lay out a quote in the largest font in which it fits; verse keeps its lines."""
-    metrics = (1.0, 1.62, 0.6) if any(map(_is_tall, quotation.quote)) else (0.72, 1.3, 0.25)
+    is_tall = any(ord(character) in script for character in quotation.quote for script in _TALL_SCRIPTS)
+    metrics = (1.0, 1.62, 0.6) if is_tall else (0.72, 1.3, 0.25)
     for font_size in FONT_SIZES:
         max_width = MAX_LINE_WIDTH / font_size
         lines = [line for verse in quotation.lines for line in break_lines(verse, max_width)]
@@ -82,7 +83,3 @@ def is_right_to_left(text: str) -> bool:
     """Whether the first letter with a direction is of a right-to-left script (UAX #9, rules P2 and P3)."""
     directions = (unicodedata.bidirectional(character) for character in text)
     return next((direction for direction in directions if direction in {"L", "R", "AL"}), "L") != "L"
-
-
-def _is_tall(character: str) -> bool:
-    return any(ord(character) in script for script in _TALL_SCRIPTS)

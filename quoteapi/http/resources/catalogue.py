@@ -1,19 +1,13 @@
 """`/quotes`, `/authors` and `/categories`: the catalogue, page by page."""
 
+import json
 from typing import Any
 
 import falcon
 
 from quoteapi.http.bulkhead import bulkhead
 from quoteapi.http.html import PAGE_SECONDS, prefers_html
-from quoteapi.http.pagination import (
-    FILTER_PARAMETERS,
-    Page,
-    decode_cursor,
-    encode_json,
-    parse_limit,
-    respond_with_listing,
-)
+from quoteapi.http.pagination import FILTER_PARAMETERS, Page, decode_cursor, parse_limit, respond_with_listing
 from quoteapi.http.parameters import get_quote, parse_filters
 from quoteapi.http.resources.base import Resource
 from quoteapi.http.resources.pages import respond_with_quote_page
@@ -59,7 +53,7 @@ class QuoteById(Resource):
             path = f"/quotes/{row.id}"
             respond_with_quote_page(req, resp, self._settings, quotation_from_row(row), row.id, PAGE_SECONDS, path)
             return
-        resp.text = f"{encode_json({**_quote_fields(row), 'source': row.source})}\n"
+        resp.text = f"{json.dumps({**_quote_fields(row), 'source': row.source}, ensure_ascii=False)}\n"
         resp.set_header("Cache-Control", f"public, max-age={QUOTE_CACHE_SECONDS}")
 
 

@@ -31,26 +31,22 @@ class DayLink(NamedTuple):
     label: str
 
 
-class HomePage(Resource):
-    """The page of today's quote for browsers; a random quote as JSON for other clients."""
+class _DailyQuotation(NamedTuple):
+    """A date's quote and its id. Not authoritative while the database is unavailable; it has no id then."""
 
-    def __init__(self, quotes: QuotesWithFallback, random: RandomQuote, settings: Settings, clock: Clock) -> None:
-        self._responder = _DayPageResponder(quotes, settings, clock)
-        self._random = random
-
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Send the page or the JSON, by the `Accept` header."""
-        if prefers_html(req, resp):
-            self._responder.respond(req, resp)
-        else:
-            self._random.on_get(req, resp)
+    quotation: Quotation
+    quote_id: int | None
+    is_authoritative: bool
 
 
 class DayPage(Resource):
-    """The page of a date's quote."""
+    """The page of a date's quote; today's quote is cached."""
 
     def __init__(self, quotes: QuotesWithFallback, settings: Settings, clock: Clock) -> None:
-        self._responder = _DayPageResponder(quotes, settings, clock)
+        self._quotes = quotes
+        self._settings = settings
+        self._clock = clock
+        self._cached: tuple[date, _DailyQuotation] | None = None
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, day: str) -> None:
         """Send the page. Raises `falcon.HTTPNotFound`."""
@@ -61,30 +57,12 @@ class DayPage(Resource):
                 title="No such day", description="An address of a day ends with its date, as in /days/2026-11-22."
             ) from error
         try:
-            self._responder.respond(req, resp, requested_day)
+            self.respond(req, resp, requested_day)
         except FutureDate as error:
             raise falcon.HTTPNotFound(
                 title="Not decided yet",
                 description="The quote of this day is not decided yet. Days begin at midnight UTC.",
             ) from error
-
-
-class _DailyQuotation(NamedTuple):
-    """A date's quote and its id. Not authoritative while the database is unavailable; it has no id then."""
-
-    quotation: Quotation
-    quote_id: int | None
-    is_authoritative: bool
-
-
-class _DayPageResponder:
-    """Sends the pages of daily quotes, and caches today's quote."""
-
-    def __init__(self, quotes: QuotesWithFallback, settings: Settings, clock: Clock) -> None:
-        self._quotes = quotes
-        self._settings = settings
-        self._clock = clock
-        self._cached: tuple[date, _DailyQuotation] | None = None
 
     def respond(self, req: falcon.Request, resp: falcon.Response, requested_day: date | None = None) -> None:
         """Send the page of a date's quote, by default of today's. Raises `FutureDate`."""
@@ -106,6 +84,21 @@ class _DayPageResponder:
         if day == today and is_authoritative:
             self._cached = day, daily
         return daily
+
+
+class HomePage(Resource):
+    """The page of today's quote for browsers; a random quote as JSON for other clients."""
+
+    def __init__(self, quotes: QuotesWithFallback, random: RandomQuote, settings: Settings, clock: Clock) -> None:
+        self._day_page = DayPage(quotes, settings, clock)
+        self._random = random
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Send the page or the JSON, by the `Accept` header."""
+        if prefers_html(req, resp):
+            self._day_page.respond(req, resp)
+        else:
+            self._random.on_get(req, resp)
 
 
 class AnotherQuote(Resource):
