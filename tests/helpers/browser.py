@@ -1,13 +1,24 @@
-"""People with a real browser, and what must never happen in it."""
+"""Visitors with a real browser (Chromium), and checks that hold on every page that they open."""
 
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, Response, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    Response,
+    WebError,
+    sync_playwright,
+)
 
 from quoteapi.app import create_app
 from quoteapi.settings import ROOT, Settings, read_settings
@@ -22,40 +33,45 @@ if TYPE_CHECKING:
     from quoteapi.http.middleware import App
 
 CHROMIUM = shutil.which("chromium")
-MISSING = "Chromium is not installed (on Debian: apt install chromium)"
-ARGUMENTS = [
-    "--no-sandbox",  # which root cannot have
+MISSING_CHROMIUM = "Chromium is not installed (on Debian: apt install chromium)"
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",  # the sandbox does not work for root
     "--disable-gpu",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
     "--disable-quic",
-    "--disable-partial-raster",  # which leaves a pixel or two as they were before
+    "--disable-partial-raster",  # it makes screenshots differ by a pixel or two
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
 ]
 AXE = ROOT / "tests/npm/node_modules/axe-core/axe.min.js"
 IN_CI = os.environ.get("CI") == "true"
-PATIENCE = 5_000
-"""For how many milliseconds what should come is waited for."""
-STICKING_OUT = """() => {
+TIMEOUT_MILLISECONDS = 5_000
+FIND_OVERFLOWING_ELEMENTS = """() => {
   const width = document.documentElement.clientWidth;
-  const scrolls = (one) => one !== null
-    && (/auto|scroll/.test(getComputedStyle(one).overflowX) || scrolls(one.parentElement));
-  const sticksOut = (one) => {
-    const box = one.getBoundingClientRect();
-    return box.width > 0 && (box.right > width + 1 || box.left < -1) && !scrolls(one.parentElement);
+  const scrolls = (element) => element !== null
+    && (/auto|scroll/.test(getComputedStyle(element).overflowX) || scrolls(element.parentElement));
+  const overflows = (element) => {
+    const box = element.getBoundingClientRect();
+    return box.width > 0 && (box.right > width + 1 || box.left < -1) && !scrolls(element.parentElement);
   };
-  const out = [...document.querySelectorAll("body *")].filter(sticksOut).map((one) => one.outerHTML.slice(0, 90));
-  return document.documentElement.scrollWidth > width ? [...out, "the page itself"] : out;
+  const overflowing = [...document.querySelectorAll("body *")].filter(overflows);
+  const found = overflowing.map((element) => element.outerHTML.slice(0, 90));
+  return document.documentElement.scrollWidth > width ? [...found, "the page itself"] : found;
+}"""
+RUN_AXE = """async () => {
+  const options = {rules: {"target-size": {enabled: true}}, resultTypes: ["violations"]};
+  const {violations} = await axe.run(document, options);  // the whole result is too large to transfer
+  return violations.flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.html}`));
 }"""
 with_axe = pytest.mark.skipif(
     not (AXE.exists() or IN_CI), reason="axe-core is not installed (on Debian: apt install npm, then make test again)"
 )
 
 
-class Manner(NamedTuple):
-    """How somebody comes to the pages: with what, and under which prefix."""
+class BrowserOptions(NamedTuple):
+    """The device and preferences of a visitor, and the prefix (`stage`) under which the service is served."""
 
     phone: bool = False
     dark: bool = False
@@ -67,200 +83,248 @@ class Manner(NamedTuple):
         return " ".join([*words, "with JavaScript" if self.javascript else "without", self.stage]).strip()
 
 
-PLAIN = Manner()
-WITHOUT_JAVASCRIPT = Manner(javascript=False)
-MANNERS = (
-    PLAIN,
-    Manner(phone=True, dark=True, stage="/dev"),
-    Manner(phone=True, javascript=False),
-    Manner(dark=True, javascript=False, stage="/dev"),
+DEFAULT = BrowserOptions()
+WITHOUT_JAVASCRIPT = BrowserOptions(javascript=False)
+PAIRWISE_OPTIONS = (
+    DEFAULT,
+    BrowserOptions(phone=True, dark=True, stage="/dev"),
+    BrowserOptions(phone=True, javascript=False),
+    BrowserOptions(dark=True, javascript=False, stage="/dev"),
 )
-"""All that there is, in pairs; the product of all would show no more."""
-in_every_manner = pytest.mark.parametrize("manner", MANNERS, ids=str)
-with_and_without_javascript = pytest.mark.parametrize("manner", [PLAIN, WITHOUT_JAVASCRIPT], ids=str)
+"""Each pair of values is there at least once (pairwise testing)."""
+with_pairwise_options = pytest.mark.parametrize("options", PAIRWISE_OPTIONS, ids=str)
+with_and_without_javascript = pytest.mark.parametrize("options", [DEFAULT, WITHOUT_JAVASCRIPT], ids=str)
 
 
-def a_browser_or_skip() -> None:
-    """Leave a file of tests out where there is no browser, and say so; where nothing may be left out, fail."""
+def require_chromium() -> None:
+    """Skip a test module if Chromium is not installed; raise `RuntimeError` in CI."""
     if CHROMIUM is None:
         if IN_CI:
-            raise RuntimeError(MISSING)
-        pytest.skip(MISSING, allow_module_level=True)
+            raise RuntimeError(MISSING_CHROMIUM)
+        pytest.skip(MISSING_CHROMIUM, allow_module_level=True)
 
 
 @contextmanager
-def a_browser() -> Iterator[Browser]:
-    """Start Chromium."""
+def launch_chromium() -> Iterator[Browser]:
+    """Launch Chromium."""
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield started
-        started.close()
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        yield launched
+        launched.close()
+
+
+class ContextPool:
+    """Browser contexts to be reused, as starting a renderer process takes longer than most tests.
+
+    Each visitor gets a new page, an empty cache and no permissions. An idle page keeps the renderer process alive.
+    """
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._unused: dict[BrowserOptions, list[BrowserContext]] = defaultdict(list)
+
+    def acquire(self, options: BrowserOptions, base_url: str) -> BrowserContext:
+        """Return a context that no other visitor uses."""
+        unused = self._unused[options._replace(stage="")]
+        return unused.pop() if unused else self._create(options, base_url)
+
+    def _create(self, options: BrowserOptions, base_url: str) -> BrowserContext:
+        context = self._browser.new_context(
+            viewport={"width": 390, "height": 844} if options.phone else {"width": 1280, "height": 860},
+            color_scheme="dark" if options.dark else "light",
+            java_script_enabled=options.javascript,
+            has_touch=options.phone,
+            is_mobile=options.phone,
+        )
+        context.set_default_timeout(TIMEOUT_MILLISECONDS)
+        context.new_page().goto(f"{base_url}/health")
+        return context
+
+    def release(self, options: BrowserOptions, context: BrowserContext) -> None:
+        """Close the pages of a visitor, and reset what the pages of a context share."""
+        idle_page, *pages = context.pages
+        for page in pages:
+            page.close()
+        context.set_offline(False)
+        context.clear_permissions()
+        context.clear_cookies()
+        session = context.new_cdp_session(idle_page)
+        session.send("Network.clearBrowserCache")
+        session.detach()
+        self._unused[options._replace(stage="")].append(context)
 
 
 class Visitor:
-    """Somebody with a browser of their own. What goes wrong in it is kept until they leave."""
+    """A user with a browser. `close` asserts that there was no unexpected error, message or external request."""
 
-    def __init__(self, browser: Browser, home: str, manner: Manner = PLAIN) -> None:
-        self.home = home
-        self.manner = manner
-        self._browser = browser
-        self._said: list[tuple[str, str]] = []
-        self._outside: list[str] = []
-        self._refused: list[tuple[str, str]] = []
-        self.loaded: list[Response] = []
-        self._context = browser.new_context(
-            viewport={"width": 390, "height": 844} if manner.phone else {"width": 1280, "height": 860},
-            color_scheme="dark" if manner.dark else "light",
-            java_script_enabled=manner.javascript,
-            has_touch=manner.phone,
-            is_mobile=manner.phone,
-        )
-        self._context.set_default_timeout(PATIENCE)
-        self._watch()
+    def __init__(self, contexts: ContextPool, base_url: str, options: BrowserOptions = DEFAULT) -> None:
+        self.base_url = base_url
+        self.responses: list[Response] = []
+        self.requests: list[Request] = []
+        self._contexts = contexts
+        self._options = options
+        self._console_messages: list[tuple[str, str]] = []
+        self._external_requests: list[str] = []
+        self._failed_requests: list[tuple[str, str]] = []
+        self._context = contexts.acquire(options, base_url)
+        self._context.on("console", self._on_console)
+        self._context.on("weberror", self._on_page_error)
+        self._context.on("request", self._on_request)
+        self._context.on("requestfailed", self._on_request_failed)
+        self._context.on("response", self._on_response)
         self.page = self._context.new_page()
 
-    def _watch(self) -> None:
-        self._context.on("console", self._on_console)
-        self._context.on("weberror", lambda error: self._said.append(("", str(error.error))))
-        self._context.on("request", self._on_request)
-        self._context.on("requestfailed", self._on_failure)
-        self._context.on("response", self._on_response)
-
     def _on_console(self, message: ConsoleMessage) -> None:
-        where = message.location["url"]
-        if not where.endswith("/favicon.ico"):  # which the browser itself looks for beside what is no page
-            self._said.append((where, message.text))
+        url = message.location["url"]
+        if not url.endswith("/favicon.ico"):  # the browser requests it for documents that are not HTML
+            self._console_messages.append((url, message.text))
+
+    def _on_page_error(self, error: WebError) -> None:
+        self._console_messages.append(("", str(error.error)))
 
     def _on_request(self, request: Request) -> None:
-        if not f"{request.url}/".startswith(f"{self.home}/"):
-            self._outside.append(f"{request.method} {request.url}")
+        self.requests.append(request)
+        if not f"{request.url}/".startswith(f"{self.base_url}/"):
+            self._external_requests.append(f"{request.method} {request.url}")
 
-    def _on_failure(self, request: Request) -> None:
-        if request.failure != "net::ERR_ABORTED":  # by somebody who went on before all was there
-            self._on_refusal("failed", request)
+    def _on_request_failed(self, request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # the visitor left the page before everything was loaded
+            self._add_failed_request("failed", request)
 
     def _on_response(self, response: Response) -> None:
-        self.loaded.append(response)
+        self.responses.append(response)
         if response.status >= 400:
-            self._on_refusal(str(response.status), response.request)
+            self._add_failed_request(str(response.status), response.request)
 
-    def _on_refusal(self, what: str, request: Request) -> None:
-        path = request.url.removeprefix(self.home).partition("?")[0]
-        self._refused.append((request.url, f"{what} {request.method} {path}"))
+    def _add_failed_request(self, status: str, request: Request) -> None:
+        path = request.url.removeprefix(self.base_url).partition("?")[0]
+        self._failed_requests.append((request.url, f"{status} {request.method} {path}"))
 
-    def was_refused(self, *answers: str) -> None:
-        """Assert what was refused since, as in `400 POST /subscribe`, which then is no surprise any more."""
-        assert [answer for _, answer in self._refused] == list(answers), self._refused
-        urls = {url for url, _ in self._refused}
-        # The browser itself tells of each, and nobody can keep it from that.
-        self._said = [
-            one for one in self._said if one[0] not in urls or not one[1].startswith("Failed to load resource")
+    def assert_failed_requests(self, *expected: str) -> None:
+        """Assert which requests failed since the last call, such as `400 POST /subscribe`, and forget them."""
+        assert [failure for _, failure in self._failed_requests] == list(expected), self._failed_requests
+        urls = {url for url, _ in self._failed_requests}
+        # Chromium itself writes each of them to the console.
+        self._console_messages = [
+            (url, text)
+            for url, text in self._console_messages
+            if url not in urls or not text.startswith("Failed to load resource")
         ]
-        self._refused.clear()
+        self._failed_requests.clear()
 
-    def leave(self) -> None:
-        """Close the browser's windows, and assert that nothing went wrong in them."""
-        self._context.close()
-        assert not self._outside, f"no request leaves the origin, nor the stage: {self._outside}"
-        assert not self._refused, self._refused
-        assert not self._said, f"the console stays empty: {self._said}"
+    def close(self) -> None:
+        """Release the browser, and assert that nothing unexpected happened in it."""
+        self._context.remove_listener("console", self._on_console)
+        self._context.remove_listener("weberror", self._on_page_error)
+        self._context.remove_listener("request", self._on_request)
+        self._context.remove_listener("requestfailed", self._on_request_failed)
+        self._context.remove_listener("response", self._on_response)
+        self._contexts.release(self._options, self._context)
+        assert not self._external_requests, f"no request leaves the service, nor its prefix: {self._external_requests}"
+        assert not self._failed_requests, self._failed_requests
+        assert not self._console_messages, f"the console stays empty: {self._console_messages}"
 
-    # ---- what people do, and see
+    # ---- what a visitor does
 
     def open(self, path: str) -> Page:
-        """Go to a page of the service."""
-        self.page.goto(f"{self.home}{path}")
+        """Open a page of the service."""
+        self.page.goto(f"{self.base_url}{path}")
         return self.page
 
-    def go_offline(self, *, back: bool = False) -> None:
-        """Lose the network, or find it again."""
-        self._context.set_offline(not back)
+    def set_offline(self, *, is_offline: bool) -> None:
+        """Cut the network connection, or restore it."""
+        self._context.set_offline(is_offline)
 
-    def may(self, *permissions: str) -> None:
-        """Allow pages what a browser asks people for."""
+    def grant_permissions(self, *permissions: str) -> None:
+        """Grant pages permissions for which a browser asks the user."""
         self._context.grant_permissions(permissions)
 
+    def submit(self, field: str, text: str) -> None:
+        """Fill in a field, and submit its form with Enter."""
+        self.field(field).fill(text)
+        self.field(field).press("Enter")
+
+    def mark_document(self) -> None:
+        """Mark the loaded document for `is_same_document`."""
+        self.page.evaluate("window.isMarked = true")
+
+    # ---- what a visitor sees
+
     def field(self, name: str) -> Locator:
-        """Answer the field of a form that has a name."""
+        """Return the text field with a label."""
         return self.page.get_by_role("textbox", name=name, exact=True)
 
-    def types_in(self, name: str, text: str) -> None:
-        """Fill in a field, and send its form by Enter."""
-        self.field(name).fill(text)
-        self.field(name).press("Enter")
+    def displayed_quote(self) -> dict[str, str]:
+        """Return quote and author that the page shows."""
+        selectors = {"quote": "blockquote p", "author": ".author"}
+        return {name: self.page.locator(f"#quote {selector}").inner_text() for name, selector in selectors.items()}
 
-    def reads(self) -> dict[str, str]:
-        """Answer the quote that is shown, as `/daily` would."""
-        words = {"quote": "blockquote p", "author": ".author"}
-        return {name: self.page.locator(f"#quote {where}").inner_text() for name, where in words.items()}
-
-    def marks_the_page(self) -> None:
-        """Leave something on the page that a reload takes away."""
-        self.page.evaluate("window.marked = true")
+    def requested_urls(self) -> list[str]:
+        """Return the URLs that were requested, except those of assets: browsers load icons when they like."""
+        return [request.url for request in self.requests if "/assets/" not in request.url]
 
     @property
-    def page_is_the_same(self) -> bool:
-        """Whether nothing was loaded anew since the page was marked."""
-        return self.page.evaluate("window.marked === true") is True
+    def is_same_document(self) -> bool:
+        """Whether no document was loaded since `mark_document`."""
+        return self.page.evaluate("window.isMarked === true") is True
 
-    @property
-    def focused(self) -> Locator:
-        """Answer what has the focus."""
-        return self.page.locator("*:focus")
-
-    @property
-    def sees_cut_off(self) -> list[str]:
-        """Answer what is wider than the window."""
-        found: list[str] = self.page.evaluate(STICKING_OUT)
+    def overflowing_elements(self) -> list[str]:
+        """Return what is wider than the window."""
+        found: list[str] = self.page.evaluate(FIND_OVERFLOWING_ELEMENTS)
         return found
 
-    def is_still(self) -> None:
-        """Wait until nothing moves: what fades in has not its colours yet."""
-        self.page.evaluate("Promise.all(document.getAnimations().map((one) => one.finished))")
+    def wait_for_animations(self) -> None:
+        """Wait until all animations are finished: while they run, colours are not the final ones."""
+        self.page.evaluate("Promise.all(document.getAnimations().map((animation) => animation.finished))")
 
-    @property
-    def barriers(self) -> list[str]:
-        """Answer what axe finds, by all of its rules that are no experiment."""
-        self.page.evaluate(AXE.read_text())
-        found = self.page.evaluate("axe.run(document, {rules: {'target-size': {enabled: true}}})")
-        return [f"{rule['id']}: {node['html']}" for rule in found["violations"] for node in rule["nodes"]]
-
-
-@pytest.fixture(name="browser", scope="module")
-def one_browser() -> Iterator[Browser]:
-    with a_browser() as started:
-        yield started
+    def axe_violations(self) -> list[str]:
+        """Return the accessibility violations that axe finds, by all of its rules that are not experimental."""
+        if not self.page.evaluate("'axe' in window"):
+            self.page.evaluate(AXE.read_text())
+        violations: list[str] = self.page.evaluate(RUN_AXE)
+        return violations
 
 
-Arrive = Callable[..., Visitor]
+@pytest.fixture(name="browser", scope="package")
+def browser_fixture() -> Iterator[Browser]:
+    with launch_chromium() as launched:
+        yield launched
 
 
-@pytest.fixture(name="arrive")
-def arriving(browser: Browser, settings: Settings, clock: FakeClock) -> Iterator[Arrive]:
-    """Have somebody arrive at a service that has more settings where a test names them, or at a home that is named."""
+@pytest.fixture(name="contexts", scope="package")
+def contexts_fixture(browser: Browser) -> ContextPool:
+    return ContextPool(browser)
+
+
+OpenBrowser = Callable[..., Visitor]
+
+
+@pytest.fixture(name="open_browser")
+def open_browser_fixture(contexts: ContextPool, settings: Settings, clock: FakeClock) -> Iterator[OpenBrowser]:
+    """Return a function that creates a visitor of a new service with more settings, or of one with a base URL."""
     with ExitStack() as stack:
 
-        def serve(stage: str, more: dict[str, str]) -> str:
-            app = create_app(read_settings(environment(settings, **more)), now=clock)
+        def serve(stage: str, more_settings: dict[str, str]) -> str:
+            app = create_app(read_settings(environment(settings, **more_settings)), now=clock)
             stack.callback(bound.obj.close)
-            return stack.enter_context(serve_app(cast("App", under(stage, app)))) + stage
+            return stack.enter_context(serve_app(cast("App", mount_under_prefix(stage, app)))) + stage
 
-        def come(manner: Manner = PLAIN, home: str | None = None, **more: str) -> Visitor:
-            visitor = Visitor(browser, home or serve(manner.stage, more), manner)
-            stack.callback(visitor.leave)
+        def visit(options: BrowserOptions = DEFAULT, base_url: str | None = None, **more_settings: str) -> Visitor:
+            visitor = Visitor(contexts, base_url or serve(options.stage, more_settings), options)
+            stack.callback(visitor.close)
             return visitor
 
-        yield come
+        yield visit
 
 
-def under(stage: str, app: "WSGIApplication") -> "WSGIApplication":
-    """Put an app where API Gateway would have it: under a prefix, beside which nothing is found."""
+def mount_under_prefix(prefix: str, app: "WSGIApplication") -> "WSGIApplication":
+    """Return an app that serves another one under a prefix only, as API Gateway does under its stage."""
 
     def gateway(env: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        if not f"{env['PATH_INFO']}/".startswith(f"{stage}/"):
+        if not f"{env['PATH_INFO']}/".startswith(f"{prefix}/"):
             start_response("404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", "0")])
             return [b""]
-        path = env["PATH_INFO"].removeprefix(stage)
-        return app(env | {"SCRIPT_NAME": stage, "PATH_INFO": path}, start_response)
+        path = env["PATH_INFO"].removeprefix(prefix)
+        return app(env | {"SCRIPT_NAME": prefix, "PATH_INFO": path}, start_response)
 
-    return gateway if stage else app
+    return gateway if prefix else app

@@ -1,5 +1,5 @@
 """Fixtures of a real browser."""
 
-from tests.helpers.browser import arriving, one_browser
+from tests.helpers.browser import browser_fixture, contexts_fixture, open_browser_fixture
 
-__all__ = ["arriving", "one_browser"]
+__all__ = ["browser_fixture", "contexts_fixture", "open_browser_fixture"]

@@ -1,4 +1,4 @@
-"""What people see who subscribe and leave, in a real browser."""
+"""The forms to subscribe and unsubscribe, in a real browser."""
 
 import re
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from playwright.sync_api import Browser, Page, expect
 
 from quoteapi.storage.models import ConsoleSms, Subscriber
 from tests.helpers.browser import (
-    PLAIN,
+    DEFAULT,
     WITHOUT_JAVASCRIPT,
-    Arrive,
-    Manner,
-    a_browser_or_skip,
-    in_every_manner,
+    BrowserOptions,
+    OpenBrowser,
+    require_chromium,
     with_and_without_javascript,
     with_axe,
+    with_pairwise_options,
 )
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, NOOR, add_subscribers, latest_otp, sqlite_only, wrong_otp
@@ -29,81 +29,83 @@ if TYPE_CHECKING:
 
     from quoteapi.http.middleware import App
 
-a_browser_or_skip()
+require_chromium()
 pytestmark = sqlite_only
 
 
-def state_of(mobile: str) -> str | None:
+def subscriber_state(mobile: str) -> str | None:
     state: str | None = Subscriber.select(Subscriber.state).where(Subscriber.mobile == mobile).scalar()
     return state
 
 
-def sent_to(mobile: str) -> int:
-    sent: int = ConsoleSms.select().where(ConsoleSms.to == mobile).count()
-    return sent
+def count_sms(mobile: str) -> int:
+    count: int = ConsoleSms.select().where(ConsoleSms.to == mobile).count()
+    return count
 
 
 # ---- subscribing
 
 
-@in_every_manner
+@with_pairwise_options
 @pytest.mark.parametrize("path", ["/", "/subscribe"])
-def test_somebody_subscribes_with_the_code_of_the_sms(arrive: Arrive, manner: Manner, path: str) -> None:
-    mira = arrive(manner)
-    page = mira.open(path)
-    if manner.javascript:
-        mira.marks_the_page()
-    mira.types_in("Mobile number", "+91 90280-00001")
-    expect(mira.field("Code")).to_be_visible()
+def test_a_visitor_subscribes_with_the_code_of_the_sms(
+    open_browser: OpenBrowser, options: BrowserOptions, path: str
+) -> None:
+    visitor = open_browser(options)
+    page = visitor.open(path)
+    if options.javascript:
+        visitor.mark_document()
+    visitor.submit("Mobile number", "+91 90280-00001")
+    expect(visitor.field("Code")).to_be_visible()
     expect(page.locator("#subscription")).to_contain_text("28")
-    assert state_of(MIRA) != "active", "consent is the code"
-    mira.types_in("Code", latest_otp(MIRA))
+    assert subscriber_state(MIRA) != "active", "the code is the consent"
+    visitor.submit("Code", latest_otp(MIRA))
     expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
-    assert state_of(MIRA) == "active"
-    assert sent_to(MIRA) >= 1
-    if manner.javascript:
-        assert mira.page_is_the_same
-        expect(page).to_have_url(f"{mira.home}{path}")
+    assert subscriber_state(MIRA) == "active"
+    assert count_sms(MIRA) >= 1
+    if options.javascript:
+        assert visitor.is_same_document
+        expect(page).to_have_url(f"{visitor.base_url}{path}")
 
 
-def test_the_focus_goes_where_there_is_something_to_do_or_to_hear(arrive: Arrive) -> None:
-    mira = arrive()
-    page = mira.open("/")
+def test_the_focus_moves_to_the_next_field_or_to_the_result(open_browser: OpenBrowser) -> None:
+    visitor = open_browser()
+    page = visitor.open("/")
     while page.evaluate("document.activeElement.id") != "mobile":
         page.keyboard.press("Tab")
     page.keyboard.type(MIRA)
     page.keyboard.press("Enter")
-    expect(mira.field("Code")).to_be_focused()
+    expect(visitor.field("Code")).to_be_focused()
     page.keyboard.type(latest_otp(MIRA))
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
     expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_focused()
 
 
-def test_a_link_fills_the_form_in_and_does_nothing_before_somebody_says_so(arrive: Arrive) -> None:
-    asked = arrive(WITHOUT_JAVASCRIPT)
-    asked.open("/subscribe")
-    asked.types_in("Mobile number", MIRA)
-    expect(asked.field("Code")).to_be_visible()
+def test_a_link_prefills_the_form_and_does_nothing_until_it_is_submitted(open_browser: OpenBrowser) -> None:
+    first_visitor = open_browser(WITHOUT_JAVASCRIPT)
+    first_visitor.open("/subscribe")
+    first_visitor.submit("Mobile number", MIRA)
+    expect(first_visitor.field("Code")).to_be_visible()
     code = latest_otp(MIRA)
-    for manner in (PLAIN, WITHOUT_JAVASCRIPT):
-        mira = arrive(manner, home=asked.home)
-        page = mira.open(f"/subscribe?mobile=%2B{MIRA[1:]}&otp={code}")
-        expect(mira.field("Code")).to_have_value(code)
-        assert (sent_to(MIRA), state_of(MIRA)) == (1, None)
-        mira.open(f"/subscribe?mobile=%2B{NOOR[1:]}")
-        expect(mira.field("Mobile number")).to_have_value(NOOR)
-        assert sent_to(NOOR) == 0
-    mira.open(f"/subscribe?mobile=%2B{MIRA[1:]}&otp={code}")
+    for options in (DEFAULT, WITHOUT_JAVASCRIPT):
+        visitor = open_browser(options, base_url=first_visitor.base_url)
+        page = visitor.open(f"/subscribe?mobile=%2B{MIRA[1:]}&otp={code}")
+        expect(visitor.field("Code")).to_have_value(code)
+        assert (count_sms(MIRA), subscriber_state(MIRA)) == (1, None)
+        visitor.open(f"/subscribe?mobile=%2B{NOOR[1:]}")
+        expect(visitor.field("Mobile number")).to_have_value(NOOR)
+        assert count_sms(NOOR) == 0
+    visitor.open(f"/subscribe?mobile=%2B{MIRA[1:]}&otp={code}")
     page.get_by_role("button", name="Subscribe").click()
     expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
 
 
-# ---- being told off
+# ---- validation
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "message"),
     [
         ("12345", "too short"),
         ("+91 90280 00001 00002 00003", "too long"),
@@ -111,255 +113,258 @@ def test_a_link_fills_the_form_in_and_does_nothing_before_somebody_says_so(arriv
         ("call me", "digits"),
     ],
 )
-def test_a_number_that_is_none_is_told_off_at_once_and_nothing_is_sent(arrive: Arrive, typed: str, said: str) -> None:
-    mira = arrive()
-    page = mira.open("/")
-    page.wait_for_load_state("networkidle")
-    loaded = len(mira.loaded)
-    field, error = mira.field("Mobile number"), page.get_by_role("alert")
+def test_an_invalid_number_shows_an_error_and_sends_no_request(
+    open_browser: OpenBrowser, typed: str, message: str
+) -> None:
+    visitor = open_browser()
+    page = visitor.open("/")
+    requests = visitor.requested_urls()
+    field, error = visitor.field("Mobile number"), page.get_by_role("alert")
     field.press_sequentially("+9")
-    expect(error, "nobody is told off while still typing").to_be_hidden()
+    expect(error, "there is no error while typing").to_be_hidden()
     field.fill(typed)
     field.press("Enter")
-    expect(error).to_contain_text(said)
+    expect(error).to_contain_text(message)
     expect(field).to_have_attribute("aria-invalid", "true")
-    expect(field).to_have_accessible_description(re.compile(said))
+    expect(field).to_have_accessible_description(re.compile(message))
     expect(field).to_be_focused()
     field.fill(MIRA)
     expect(error).to_be_hidden()
     expect(field).not_to_have_attribute("aria-invalid", "true")
-    assert mira.loaded[loaded:] == []
+    assert visitor.requested_urls() == requests
 
 
 @with_and_without_javascript
-def test_a_number_that_only_the_service_knows_to_be_none_is_told_off_by_its_answer(
-    arrive: Arrive, manner: Manner
+def test_an_invalid_number_that_only_the_service_detects_shows_its_error(
+    open_browser: OpenBrowser, options: BrowserOptions
 ) -> None:
-    mira = arrive(manner)
-    page = mira.open("/")
-    mira.types_in("Mobile number", "+91 00000 00001")
-    field = mira.field("Mobile number")
+    visitor = open_browser(options)
+    page = visitor.open("/")
+    visitor.submit("Mobile number", "+91 00000 00001")
+    field = visitor.field("Mobile number")
     expect(field).to_have_attribute("aria-invalid", "true")
-    mira.was_refused("400 POST /subscribe")
+    visitor.assert_failed_requests("400 POST /subscribe")
     expect(field).to_have_value("+91 00000 00001")
     expect(page.get_by_role("alert")).to_contain_text("country code")
     expect(page.get_by_role("alert")).not_to_contain_text("%2B")
     expect(field).to_have_accessible_description(re.compile("country code"))
-    mira.types_in("Mobile number", MIRA)
-    expect(mira.field("Code")).to_be_visible()
+    visitor.submit("Mobile number", MIRA)
+    expect(visitor.field("Code")).to_be_visible()
 
 
 @with_and_without_javascript
-def test_a_wrong_code_says_how_many_tries_are_left(arrive: Arrive, manner: Manner) -> None:
-    mira = arrive(manner)
-    page = mira.open("/subscribe")
-    mira.types_in("Mobile number", MIRA)
-    expect(mira.field("Code")).to_be_visible()
+def test_a_wrong_code_shows_how_many_tries_are_left(open_browser: OpenBrowser, options: BrowserOptions) -> None:
+    visitor = open_browser(options)
+    page = visitor.open("/subscribe")
+    visitor.submit("Mobile number", MIRA)
+    expect(visitor.field("Code")).to_be_visible()
     code = latest_otp(MIRA)
     for left in ("4 tries left", "3 tries left"):
-        mira.types_in("Code", wrong_otp(code))
+        visitor.submit("Code", wrong_otp(code))
         expect(page.get_by_role("alert")).to_contain_text(left)
-        expect(mira.field("Code")).to_have_accessible_description(re.compile(left))
-        mira.was_refused("400 POST /subscribe")
-    mira.types_in("Code", code)
+        expect(visitor.field("Code")).to_have_accessible_description(re.compile(left))
+        visitor.assert_failed_requests("400 POST /subscribe")
+    visitor.submit("Code", code)
     expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
 
 
-def test_a_code_that_is_none_is_told_off_at_once(arrive: Arrive) -> None:
-    mira = arrive()
-    page = mira.open("/subscribe")
-    mira.types_in("Mobile number", MIRA)
-    expect(mira.field("Code")).to_be_visible()
-    loaded = len(mira.loaded)
-    mira.types_in("Code", "12345")
+def test_an_invalid_code_shows_an_error_and_sends_no_request(open_browser: OpenBrowser) -> None:
+    visitor = open_browser()
+    page = visitor.open("/subscribe")
+    visitor.submit("Mobile number", MIRA)
+    expect(visitor.field("Code")).to_be_visible()
+    requests = visitor.requested_urls()
+    visitor.submit("Code", "12345")
     expect(page.get_by_role("alert")).to_contain_text("six digits")
-    assert mira.loaded[loaded:] == []
+    assert visitor.requested_urls() == requests
 
 
 @with_and_without_javascript
-def test_who_wants_a_second_code_too_soon_is_told_when_and_then_gets_it(
-    arrive: Arrive, clock: FakeClock, manner: Manner
+def test_a_second_code_requested_too_soon_shows_how_long_to_wait(
+    open_browser: OpenBrowser, clock: FakeClock, options: BrowserOptions
 ) -> None:
-    mira = arrive(manner)
-    page = mira.open("/")
-    mira.types_in("Mobile number", MIRA)
-    expect(mira.field("Code")).to_be_visible()
+    visitor = open_browser(options)
+    page = visitor.open("/")
+    visitor.submit("Mobile number", MIRA)
+    expect(visitor.field("Code")).to_be_visible()
     first = latest_otp(MIRA)
     page.get_by_role("button", name="Send another code").click()
     expect(page.get_by_role("alert")).to_contain_text("Try again in")
-    mira.was_refused("429 POST /subscribe")
-    assert sent_to(MIRA) == 1
+    visitor.assert_failed_requests("429 POST /subscribe")
+    assert count_sms(MIRA) == 1
     clock.advance(minutes=2)
-    expect(mira.field("Code")).to_be_visible()
+    expect(visitor.field("Code")).to_be_visible()
     page.get_by_role("button", name="Send another code").click()
     expect(page.get_by_role("alert")).to_be_hidden()
     assert latest_otp(MIRA) != first
-    mira.types_in("Code", latest_otp(MIRA))
+    visitor.submit("Code", latest_otp(MIRA))
     expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
 
 
-def test_without_a_network_what_was_typed_is_kept(arrive: Arrive) -> None:
-    mira = arrive()
-    page = mira.open("/")
-    page.wait_for_load_state("networkidle")
-    mira.go_offline()
-    mira.types_in("Mobile number", MIRA)
+def test_offline_the_form_keeps_its_input_and_shows_an_error(open_browser: OpenBrowser) -> None:
+    visitor = open_browser()
+    page = visitor.open("/")
+    visitor.set_offline(is_offline=True)
+    visitor.submit("Mobile number", MIRA)
     expect(page.get_by_role("alert")).to_contain_text("online")
-    expect(mira.field("Mobile number")).to_have_value(MIRA)
-    mira.was_refused("failed POST /subscribe")
-    mira.go_offline(back=True)
+    expect(visitor.field("Mobile number")).to_have_value(MIRA)
+    visitor.assert_failed_requests("failed POST /subscribe")
+    visitor.set_offline(is_offline=False)
     page.get_by_role("button", name="Text me a code").click()
-    expect(mira.field("Code")).to_be_visible()
-    assert sent_to(MIRA) == 1
+    expect(visitor.field("Code")).to_be_visible()
+    assert count_sms(MIRA) == 1
 
 
 @with_axe
-@pytest.mark.parametrize("manner", [PLAIN, Manner(phone=True, dark=True)], ids=str)
-def test_no_step_has_a_barrier_that_axe_knows_of(arrive: Arrive, manner: Manner) -> None:
-    mira = arrive(manner)
-    page = mira.open("/")
-    mira.types_in("Mobile number", "12345")
+@pytest.mark.parametrize("options", [DEFAULT, BrowserOptions(phone=True, dark=True)], ids=str)
+def test_axe_finds_no_accessibility_violation_in_any_step(open_browser: OpenBrowser, options: BrowserOptions) -> None:
+    visitor = open_browser(options)
+    page = visitor.open("/")
+    visitor.submit("Mobile number", "12345")
     expect(page.get_by_role("alert")).to_be_visible()
-    assert mira.barriers == []
-    mira.types_in("Mobile number", MIRA)
-    expect(mira.field("Code")).to_be_visible()
-    mira.is_still()
-    assert mira.barriers == []
-    mira.types_in("Code", wrong_otp(latest_otp(MIRA)))
+    assert visitor.axe_violations() == []
+    visitor.submit("Mobile number", MIRA)
+    expect(visitor.field("Code")).to_be_visible()
+    visitor.wait_for_animations()
+    assert visitor.axe_violations() == []
+    visitor.submit("Code", wrong_otp(latest_otp(MIRA)))
     expect(page.get_by_role("alert")).to_be_visible()
-    mira.was_refused("400 POST /subscribe")
-    mira.is_still()
-    assert mira.barriers == []
-    mira.types_in("Code", latest_otp(MIRA))
+    visitor.assert_failed_requests("400 POST /subscribe")
+    visitor.wait_for_animations()
+    assert visitor.axe_violations() == []
+    visitor.submit("Code", latest_otp(MIRA))
     expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
-    mira.is_still()
-    assert mira.barriers == []
+    visitor.wait_for_animations()
+    assert visitor.axe_violations() == []
 
 
-# ---- leaving
+# ---- unsubscribing
 
 
-@in_every_manner
-def test_somebody_leaves_in_one_step(arrive: Arrive, manner: Manner) -> None:
-    mira = arrive(manner)
+@with_pairwise_options
+def test_a_visitor_unsubscribes_in_one_step(open_browser: OpenBrowser, options: BrowserOptions) -> None:
+    visitor = open_browser(options)
     add_subscribers(MIRA, NOOR)
-    page = mira.open("/")
+    page = visitor.open("/")
     page.get_by_role("link", name="Unsubscribe").click()
-    mira.types_in("Mobile number", MIRA)
+    visitor.submit("Mobile number", MIRA)
     expect(page.get_by_role("heading", name="You are off the list.")).to_be_visible()
-    assert (state_of(MIRA), state_of(NOOR)) == ("unsubscribed", "active")
+    assert (subscriber_state(MIRA), subscriber_state(NOOR)) == ("unsubscribed", "active")
 
 
 @with_and_without_javascript
-def test_where_leaving_takes_a_code_somebody_leaves_with_it(arrive: Arrive, manner: Manner) -> None:
-    mira = arrive(manner, UNSUBSCRIBE_REQUIRES_OTP="true")
+def test_a_visitor_unsubscribes_with_a_code_if_the_settings_require_it(
+    open_browser: OpenBrowser, options: BrowserOptions
+) -> None:
+    visitor = open_browser(options, UNSUBSCRIBE_REQUIRES_OTP="true")
     add_subscribers(MIRA)
-    page = mira.open("/unsubscribe")
-    mira.types_in("Mobile number", MIRA)
-    expect(mira.field("Code")).to_be_visible()
-    assert state_of(MIRA) == "active"
-    mira.types_in("Code", latest_otp(MIRA))
+    page = visitor.open("/unsubscribe")
+    visitor.submit("Mobile number", MIRA)
+    expect(visitor.field("Code")).to_be_visible()
+    assert subscriber_state(MIRA) == "active"
+    visitor.submit("Code", latest_otp(MIRA))
     expect(page.get_by_role("heading", name="You are off the list.")).to_be_visible()
-    assert state_of(MIRA) == "unsubscribed"
+    assert subscriber_state(MIRA) == "unsubscribed"
 
 
-def test_a_link_ends_no_subscription_before_somebody_says_so(arrive: Arrive) -> None:
-    mira = arrive()
+def test_a_link_does_not_unsubscribe_until_the_form_is_submitted(open_browser: OpenBrowser) -> None:
+    visitor = open_browser()
     add_subscribers(MIRA)
-    page = mira.open(f"/unsubscribe?mobile=%2B{MIRA[1:]}")
-    expect(mira.field("Mobile number")).to_have_value(MIRA)
-    assert state_of(MIRA) == "active"
+    page = visitor.open(f"/unsubscribe?mobile=%2B{MIRA[1:]}")
+    expect(visitor.field("Mobile number")).to_have_value(MIRA)
+    assert subscriber_state(MIRA) == "active"
     page.get_by_role("button", name="Unsubscribe").click()
     expect(page.get_by_role("heading", name="You are off the list.")).to_be_visible()
 
 
-# ---- other sites
+# ---- cross-site requests (CSRF)
 
 
 @contextmanager
-def another_site(html: str) -> Iterator[str]:
-    """Serve a page of somebody else. Answers its address, which is another host's."""
+def serve_other_site(html: str) -> Iterator[str]:
+    """Serve a page of another site. Yields its URL, which has another host name."""
 
     def page(env: "WSGIEnvironment", start_response: "StartResponse") -> "Iterable[bytes]":
         body = html.encode()
         start_response("200 OK", [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body)))])
         return [body]
 
-    with serve_app(cast("App", page)) as address:
-        yield address.replace("127.0.0.1", "localhost")
+    with serve_app(cast("App", page)) as url:
+        yield url.replace("127.0.0.1", "localhost")
 
 
 @pytest.fixture
-def stranger(browser: Browser) -> Iterator[Page]:
-    """Open a window in which anything may happen."""
+def unchecked_page(browser: Browser) -> Iterator[Page]:
+    """Open a page in which errors and external requests are allowed."""
     context = browser.new_context()
     yield context.new_page()
     context.close()
 
 
 @pytest.mark.parametrize("sender", ["localhost", "127.0.0.1"])
-def test_a_form_of_another_site_is_refused_and_sends_no_sms(arrive: Arrive, stranger: Page, sender: str) -> None:
-    home = arrive().home
+def test_a_form_of_another_site_is_rejected_and_sends_no_sms(
+    open_browser: OpenBrowser, unchecked_page: Page, sender: str
+) -> None:
+    base_url = open_browser().base_url
     fields = f'<input name="mobile" value="{MIRA}"><button>Win</button>'
-    form = f'<form method="post" action="{home}/subscribe">{fields}</form>'
-    with another_site(form) as address:
-        stranger.goto(address.replace("localhost", sender))
-        with stranger.expect_navigation() as navigation:
-            stranger.get_by_role("button").click()
+    form = f'<form method="post" action="{base_url}/subscribe">{fields}</form>'
+    with serve_other_site(form) as url:
+        unchecked_page.goto(url.replace("localhost", sender))
+        with unchecked_page.expect_navigation() as navigation:
+            unchecked_page.get_by_role("button").click()
         assert navigation.value.status == 403
-        expect(stranger.get_by_role("main")).to_contain_text("another site")
-        assert sent_to(MIRA) == 0
+        expect(unchecked_page.get_by_role("main")).to_contain_text("another site")
+        assert count_sms(MIRA) == 0
 
 
-def test_a_picture_of_another_site_sends_no_sms(arrive: Arrive, stranger: Page) -> None:
-    home = arrive().home
-    with another_site(f'<img src="{home}/subscribe?mobile=%2B{MIRA[1:]}">') as address:
-        with stranger.expect_request(f"{home}/subscribe*"):
-            stranger.goto(address)  # and wait for its pictures
-        assert sent_to(MIRA) == 0
+def test_an_image_of_another_site_sends_no_sms(open_browser: OpenBrowser, unchecked_page: Page) -> None:
+    base_url = open_browser().base_url
+    with serve_other_site(f'<img src="{base_url}/subscribe?mobile=%2B{MIRA[1:]}">') as url:
+        with unchecked_page.expect_request(f"{base_url}/subscribe*"):
+            unchecked_page.goto(url)  # which waits for its images
+        assert count_sms(MIRA) == 0
 
 
-def test_a_site_that_the_settings_name_may_send_forms(arrive: Arrive, stranger: Page) -> None:
-    with another_site("<p>A friend</p>") as address:
-        home = arrive(CORS_ORIGINS=address).home
-        stranger.goto(address)
+def test_a_site_of_cors_origins_may_send_forms(open_browser: OpenBrowser, unchecked_page: Page) -> None:
+    with serve_other_site("<p>An allowed site</p>") as url:
+        base_url = open_browser(CORS_ORIGINS=url).base_url
+        unchecked_page.goto(url)
         send = "async ([to, mobile]) => (await fetch(to, {method: 'POST', body: new URLSearchParams({mobile})})).status"
-        assert stranger.evaluate(send, [f"{home}/subscribe", MIRA]) == 200
-        assert sent_to(MIRA) == 1
+        assert unchecked_page.evaluate(send, [f"{base_url}/subscribe", MIRA]) == 200
+        assert count_sms(MIRA) == 1
 
 
-def test_no_other_site_shows_a_page_in_a_frame(arrive: Arrive, stranger: Page) -> None:
-    home = arrive().home
-    with another_site(f'<iframe src="{home}/"></iframe><iframe src="{home}/subscribe"></iframe>') as address:
-        stranger.goto(address)
-        stranger.wait_for_load_state("networkidle")
-        shown = [frame.url for frame in stranger.frames[1:]]
-        assert len(shown) == 2
-        assert all(url.startswith("chrome-error:") for url in shown), shown
+def test_no_other_site_can_show_a_page_in_a_frame(open_browser: OpenBrowser, unchecked_page: Page) -> None:
+    base_url = open_browser().base_url
+    with serve_other_site(f'<iframe src="{base_url}/"></iframe><iframe src="{base_url}/subscribe"></iframe>') as url:
+        unchecked_page.goto(url)
+        unchecked_page.wait_for_load_state("networkidle")
+        urls = [frame.url for frame in unchecked_page.frames[1:]]
+        assert len(urls) == 2
+        assert all(url.startswith("chrome-error:") for url in urls), urls
 
 
-def test_who_presses_twice_asks_once(arrive: Arrive) -> None:
-    mira = arrive()
-    page = mira.open("/subscribe")
-    mira.field("Mobile number").fill(MIRA)
+def test_a_form_submitted_twice_sends_one_request(open_browser: OpenBrowser) -> None:
+    visitor = open_browser()
+    page = visitor.open("/subscribe")
+    visitor.field("Mobile number").fill(MIRA)
     page.evaluate("() => { const form = document.forms[0]; form.requestSubmit(); form.requestSubmit(); }")
-    expect(mira.field("Code")).to_be_visible()
-    page.wait_for_load_state("networkidle")
-    assert sum(response.request.method == "POST" for response in mira.loaded) == 1
+    expect(visitor.field("Code")).to_be_visible()
+    assert sum(request.method == "POST" for request in visitor.requests) == 1
 
 
-def test_an_answer_that_is_no_page_of_ours_is_told(arrive: Arrive) -> None:
-    mira = arrive()
-    page = mira.open("/subscribe")
+def test_a_response_that_is_not_a_page_of_the_service_shows_an_error(open_browser: OpenBrowser) -> None:
+    visitor = open_browser()
+    page = visitor.open("/subscribe")
     page.route("**/subscribe", lambda route: route.fulfill(status=502, content_type="text/html", body="Bad gateway"))
-    mira.types_in("Mobile number", MIRA)
+    visitor.submit("Mobile number", MIRA)
     expect(page.get_by_role("alert")).to_contain_text("That did not work.")
-    mira.was_refused("502 POST /subscribe")
+    visitor.assert_failed_requests("502 POST /subscribe")
 
 
 @pytest.mark.parametrize("typed", ["+91\u200b9028000001", "＋91 9028000001", "+6907290", "+٩١٩٠٢٨٠٠٠٠٠١"])
-def test_a_number_that_the_service_takes_is_not_told_off(arrive: Arrive, typed: str) -> None:
-    mira = arrive()
-    mira.open("/subscribe")
-    mira.types_in("Mobile number", typed)
-    expect(mira.field("Code")).to_be_visible()
+def test_a_number_that_the_service_accepts_shows_no_error(open_browser: OpenBrowser, typed: str) -> None:
+    visitor = open_browser()
+    visitor.open("/subscribe")
+    visitor.submit("Mobile number", typed)
+    expect(visitor.field("Code")).to_be_visible()

@@ -1,6 +1,6 @@
-// Shows the answers of the reference's forms in place; without this, the browser opens them.
+// Sends the forms of the API reference and shows the responses on the page; without JavaScript, the browser opens them.
 
-const MOST_SHOWN = 20_000;
+const MAX_SHOWN_CHARACTERS = 20_000;
 
 for (const part of document.querySelectorAll("[data-with-script]")) {
   part.hidden = false;
@@ -11,25 +11,25 @@ if (matchMedia("(max-width: 60rem)").matches) {
   document.querySelector(".index details").open = false;
 }
 
-function requestOf(form) {
-  const fields = [...form.elements].filter((field) => field.dataset.place !== undefined && field.value !== "");
+function buildRequest(form) {
+  const fields = [...form.elements].filter((field) => field.dataset.in !== undefined && field.value !== "");
   let path = form.dataset.path;
-  const sent = new URLSearchParams();
+  const parameters = new URLSearchParams();
   for (const field of fields) {
-    if (field.dataset.place === "path") {
+    if (field.dataset.in === "path") {
       path = path.replace(`{${field.dataset.name}}`, encodeURIComponent(field.value));
     } else {
-      sent.append(field.name, field.value);
+      parameters.append(field.name, field.value);
     }
   }
   const headers = { Accept: form.querySelector("[data-accept]")?.value ?? "*/*" };
   if (form.method === "post") {
-    return [path, { method: "POST", headers, body: sent, cache: "no-store" }];
+    return [path, { method: "POST", headers, body: parameters, cache: "no-store" }];
   }
-  return [sent.size > 0 ? `${path}?${sent}` : path, { headers, cache: "no-store" }];
+  return [parameters.size > 0 ? `${path}?${parameters}` : path, { headers, cache: "no-store" }];
 }
 
-function shown(text, mediaType) {
+function formatBody(text, mediaType) {
   if (/[/+]json/u.test(mediaType)) {
     try {
       return JSON.stringify(JSON.parse(text), null, 2);
@@ -37,10 +37,10 @@ function shown(text, mediaType) {
       return text;
     }
   }
-  return text.length > MOST_SHOWN ? `${text.slice(0, MOST_SHOWN)}\n… (${text.length} characters in all)` : text;
+  return text.length > MAX_SHOWN_CHARACTERS ? `${text.slice(0, MAX_SHOWN_CHARACTERS)}\n… (${text.length} characters in all)` : text;
 }
 
-function block(label, text) {
+function codeBlock(label, text) {
   const pre = document.createElement("pre");
   pre.tabIndex = 0;
   pre.setAttribute("role", "group");
@@ -49,34 +49,34 @@ function block(label, text) {
   return pre;
 }
 
-async function send(form) {
-  const said = form.querySelector(".said");
+async function sendRequest(form) {
+  const status = form.querySelector(".said");
   const result = form.querySelector(".result");
-  const [address, options] = requestOf(form);
-  const began = performance.now();
-  said.textContent = "Asking …";
+  const [url, options] = buildRequest(form);
+  const startTime = performance.now();
+  status.textContent = "Asking …";
   result.hidden = true;
   try {
-    const answer = await fetch(address, options);
-    const text = await answer.text();
-    const took = Math.round(performance.now() - began);
-    const mediaType = answer.headers.get("Content-Type") ?? "";
-    const headers = [...answer.headers].map(([name, value]) => `${name}: ${value}`).join("\n");
-    const where = answer.redirected ? `, at ${new URL(answer.url).pathname}` : "";
-    said.textContent = `${answer.status} ${answer.statusText}${where}, ${took} ms`;
-    result.replaceChildren(block("Headers of the answer", headers));
+    const response = await fetch(url, options);
+    const text = await response.text();
+    const milliseconds = Math.round(performance.now() - startTime);
+    const mediaType = response.headers.get("Content-Type") ?? "";
+    const headers = [...response.headers].map(([name, value]) => `${name}: ${value}`).join("\n");
+    const redirect = response.redirected ? `, at ${new URL(response.url).pathname}` : "";
+    status.textContent = `${response.status} ${response.statusText}${redirect}, ${milliseconds} ms`;
+    result.replaceChildren(codeBlock("Headers of the answer", headers));
     if (mediaType.startsWith("image/")) {
-      const picture = new Image();
-      picture.alt = "The picture that this answer is";
-      picture.src = answer.url;
-      result.append(picture);
+      const image = new Image();
+      image.alt = "The picture that this answer is";
+      image.src = response.url;
+      result.append(image);
     }
     if (text !== "") {
-      result.append(block("The answer", shown(text, mediaType)));
+      result.append(codeBlock("The answer", formatBody(text, mediaType)));
     }
     result.hidden = false;
   } catch {
-    said.textContent = "The service cannot be reached just now. Are you online?";
+    status.textContent = "The service cannot be reached just now. Are you online?";
   }
 }
 
@@ -91,6 +91,6 @@ document.addEventListener("submit", async (event) => {
     return;
   }
   button.setAttribute("aria-disabled", "true");
-  await send(form);
+  await sendRequest(form);
   button.removeAttribute("aria-disabled");
 });

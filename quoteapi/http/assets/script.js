@@ -1,45 +1,45 @@
-// Makes the pages better where it runs; without it they are forms and links that work all the same.
+// Progressive enhancement: links and forms also work without JavaScript.
 
-const FEWEST_DIGITS = 7;
-const MOST_DIGITS = 15;
+const MIN_DIGITS = 7;
+const MAX_DIGITS = 15;
 
-// ---- no reload: the answer to a form or a link is a page, and its part of the same name is put in the place of ours
+// ---- navigation without a reload: fetch a page, and replace the element with the same id
 
-async function swap(id, address, options = {}) {
-  const answer = await fetch(address, { ...options, headers: { Accept: "text/html" } });
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+async function swapElement(id, url, options = {}) {
+  const response = await fetch(url, { ...options, headers: { Accept: "text/html" } });
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
   options.signal?.throwIfAborted();
-  const there = page.getElementById(id);
-  if (there === null) {
-    return { answer, page, swapped: false };
+  const replacement = page.getElementById(id);
+  if (replacement === null) {
+    return { response, page, swapped: false };
   }
-  const ours = document.getElementById(id);
-  ours.replaceChildren(...there.childNodes);
-  ours.classList.remove("arriving");
-  void ours.offsetWidth; // so that the animation begins anew
-  ours.classList.add("arriving");
-  enhance(ours);
-  return { answer, page, swapped: true };
+  const element = document.getElementById(id);
+  element.replaceChildren(...replacement.childNodes);
+  element.classList.remove("arriving");
+  void element.offsetWidth; // restarts the animation
+  element.classList.add("arriving");
+  enhance(element);
+  return { response, page, swapped: true };
 }
 
-let shown = here();
+let shownPath = currentPath();
 
-function here() {
+function currentPath() {
   return location.pathname + location.search;
 }
 
-let turning = new AbortController();
+let pendingNavigation = new AbortController();
 
-async function turnTo(address) {
-  turning.abort(); // who turns again does not want what was asked for before
-  turning = new AbortController();
-  const { answer, page, swapped } = await swap("quote", address, { signal: turning.signal });
+async function navigateTo(url) {
+  pendingNavigation.abort(); // a newer navigation replaces it
+  pendingNavigation = new AbortController();
+  const { response, page, swapped } = await swapElement("quote", url, { signal: pendingNavigation.signal });
   if (!swapped) {
-    location.assign(address);
+    location.assign(url);
     return null;
   }
   document.title = page.title;
-  return answer.url;
+  return response.url;
 }
 
 document.addEventListener("click", async (event) => {
@@ -50,26 +50,26 @@ document.addEventListener("click", async (event) => {
   event.preventDefault();
   const name = link.className;
   try {
-    const address = await turnTo(link.href);
-    if (address !== null) {
-      if (address !== location.href) {
-        history.pushState(null, "", address);
+    const url = await navigateTo(link.href);
+    if (url !== null) {
+      if (url !== location.href) {
+        history.pushState(null, "", url);
       }
-      shown = here();
+      shownPath = currentPath();
       (document.querySelector(`#quote a.${name}`) ?? document.querySelector("#quote a.another"))?.focus();
       scrollTo({ top: 0 });
     }
   } catch (error) {
     if (error.name !== "AbortError") {
-      location.assign(link.href); // the browser says best what is wrong
+      location.assign(link.href); // the browser shows what is wrong
     }
   }
 });
 
 addEventListener("popstate", () => {
-  if (here() !== shown) { // and not a place on the same page
-    shown = here();
-    turnTo(location.href).catch((error) => error.name === "AbortError" || location.reload());
+  if (currentPath() !== shownPath) { // false for a link to an element of the same page
+    shownPath = currentPath();
+    navigateTo(location.href).catch((error) => error.name === "AbortError" || location.reload());
   }
 });
 
@@ -80,26 +80,26 @@ document.addEventListener("submit", async (event) => {
   }
   event.preventDefault();
   const button = event.submitter ?? form.querySelector("button");
-  if (button.getAttribute("aria-disabled") === "true" || !isRight(form)) {
+  if (button.getAttribute("aria-disabled") === "true" || !validate(form)) {
     return;
   }
   button.setAttribute("aria-disabled", "true");
   const body = new URLSearchParams(new FormData(form));
   try {
-    const { page, swapped } = await swap(form.dataset.swap, form.action, { method: "POST", body });
+    const { page, swapped } = await swapElement(form.dataset.swap, form.action, { method: "POST", body });
     if (!swapped) {
-      tell(form, (page.querySelector(".detail") ?? page.querySelector("h1"))?.textContent ?? "That did not work. Try again in a while.");
+      showError(form, (page.querySelector(".detail") ?? page.querySelector("h1"))?.textContent ?? "That did not work. Try again in a while.");
     }
   } catch {
-    tell(form, "The service cannot be reached just now. Are you online?");
+    showError(form, "The service cannot be reached just now. Are you online?");
   } finally {
     button.removeAttribute("aria-disabled");
   }
 });
 
-// ---- what is wrong with a number, at once; whether it is one, the service knows
+// ---- validation while typing; only the service knows whether a number exists
 
-function wrongNumber(text) {
+function mobileError(text) {
   if (text.trim() === "") {
     return "Type your mobile number.";
   }
@@ -110,59 +110,59 @@ function wrongNumber(text) {
   if (/^\s*0(?!0)/u.test(text)) {
     return "Begin with the country code, as in +91, and leave the first 0 out.";
   }
-  if (digits.length > MOST_DIGITS) {
+  if (digits.length > MAX_DIGITS) {
     return "This is too long for a phone number.";
   }
-  return digits.length < FEWEST_DIGITS ? "This is too short. Is the country code there?" : "";
+  return digits.length < MIN_DIGITS ? "This is too short. Is the country code there?" : "";
 }
 
-function wrongCode(text) {
+function otpError(text) {
   return /^\s*(\p{Nd}\s*){6}$/u.test(text) ? "" : "The code is six digits.";
 }
 
-const WRONG = { mobile: wrongNumber, otp: wrongCode };
+const VALIDATORS = { mobile: mobileError, otp: otpError };
 
-function isRight(form) {
+function validate(form) {
   const field = form.querySelector("input:not([type=hidden])");
-  const wrong = field === null ? "" : WRONG[field.name](field.value);
-  if (wrong !== "") {
-    tell(form, wrong);
+  const message = field === null ? "" : VALIDATORS[field.name](field.value);
+  if (message !== "") {
+    showError(form, message);
     field.focus();
   }
-  return wrong === "";
+  return message === "";
 }
 
-function tell(form, wrong) {
+function showError(form, message) {
   const field = form.querySelector("input:not([type=hidden])");
   const error = form.querySelector(".error") ?? document.querySelector("#subscription .error");
-  error.textContent = wrong;
-  field?.setAttribute("aria-invalid", String(wrong !== ""));
+  error.textContent = message;
+  field?.setAttribute("aria-invalid", String(message !== ""));
 }
 
-function watch(field) {
-  // Nobody is told off while still typing: only once the field is left, and from then on with each letter.
+function validateWhileTyping(field) {
+  // An incomplete value is no error until the field loses focus; from then on, each keystroke is validated.
   field.addEventListener("blur", () => {
     if (field.value.trim() !== "") {
-      tell(field.form, WRONG[field.name](field.value));
+      showError(field.form, VALIDATORS[field.name](field.value));
     }
   });
   field.addEventListener("input", () => {
-    const tooSoon = field.getAttribute("aria-invalid") !== "true";
-    const wrong = WRONG[field.name](field.value);
-    if (!tooSoon || /only|too long|first 0/u.test(wrong)) {
-      tell(field.form, wrong);
+    const isInvalid = field.getAttribute("aria-invalid") === "true";
+    const message = VALIDATORS[field.name](field.value);
+    if (isInvalid || /only|too long|first 0/u.test(message)) { // which typing on cannot correct
+      showError(field.form, message);
     }
   });
 }
 
-// ---- a link to share
+// ---- copying a link
 
-function copies(button) {
-  if (!navigator.clipboard) { // without TLS there is none
+function enableCopying(button) {
+  if (!navigator.clipboard) { // it needs HTTPS
     return;
   }
   const link = new URL(button.dataset.copy, location.href).href;
-  const said = button.textContent;
+  const label = button.textContent;
   button.hidden = false;
   button.addEventListener("click", async () => {
     try {
@@ -171,22 +171,22 @@ function copies(button) {
     } catch {
       button.textContent = link;
     }
-    setTimeout(() => { button.textContent = said; }, 2000);
+    setTimeout(() => { button.textContent = label; }, 2000);
   });
 }
 
-function enhance(part) {
-  for (const form of part.querySelectorAll("form[data-swap]")) {
+function enhance(root) {
+  for (const form of root.querySelectorAll("form[data-swap]")) {
     form.noValidate = true;
   }
-  for (const field of part.querySelectorAll("form[data-swap] input:not([type=hidden])")) {
-    watch(field);
+  for (const field of root.querySelectorAll("form[data-swap] input:not([type=hidden])")) {
+    validateWhileTyping(field);
   }
-  for (const button of part.querySelectorAll("button[data-copy]")) {
-    copies(button);
+  for (const button of root.querySelectorAll("button[data-copy]")) {
+    enableCopying(button);
   }
-  if (part !== document) {
-    part.querySelector("[data-focus]")?.focus();
+  if (root !== document) {
+    root.querySelector("[data-focus]")?.focus();
   }
 }
 

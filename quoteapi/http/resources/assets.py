@@ -1,4 +1,4 @@
-"""The files that pages load."""
+"""Static files that pages load: style sheets, scripts and the icon."""
 
 from pathlib import Path
 
@@ -6,23 +6,21 @@ import falcon
 
 from quoteapi.http.html import ASSET_TYPES, PAGE_SECONDS, assets_version, read_assets
 
-ASSET_SECONDS = 31_536_000
-"""Pages name what they load with a digest of it."""
+ASSET_CACHE_SECONDS = 31_536_000
+"""One year: pages link to assets by a digest of their content."""
 
 
 class Assets:
-    """The files that pages load, as they are."""
+    """The static files."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
-        """Answer a file."""
+        """Send a file. Raises `falcon.HTTPRouteNotFound`."""
         content = read_assets().get(name)
         if content is None:
             raise falcon.HTTPRouteNotFound
         resp.data = content
         resp.content_type = ASSET_TYPES[Path(name).suffix]
-        # Under the name of another release it is another file, which nobody should keep for long under that name.
-        is_named = req.get_param("v") == assets_version()
-        keep = f"max-age={ASSET_SECONDS}, immutable" if is_named else f"max-age={PAGE_SECONDS}"
-        resp.set_header("Cache-Control", f"public, {keep}")
-
-    on_head = on_get
+        # During a deployment, the version in the link can be another release's: caches must not keep that for long.
+        is_current = req.get_param("v") == assets_version()
+        max_age = f"max-age={ASSET_CACHE_SECONDS}, immutable" if is_current else f"max-age={PAGE_SECONDS}"
+        resp.set_header("Cache-Control", f"public, {max_age}")

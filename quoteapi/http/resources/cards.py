@@ -1,4 +1,4 @@
-"""`/daily.svg` and `/quotes/{quote_id}.svg`: quotes as pictures, for pages to show as their own."""
+"""`/daily.svg` and `/quotes/{quote_id}.svg`: quotes as SVG images, which other sites may embed."""
 
 import re
 from base64 import b64encode
@@ -11,102 +11,87 @@ import falcon
 
 from quoteapi.clock import Clock
 from quoteapi.http.http_cache import CachedBody, respond_until_midnight
-from quoteapi.http.resources.catalogue import QUOTE_SECONDS
+from quoteapi.http.resources.catalogue import QUOTE_CACHE_SECONDS
 from quoteapi.http.resources.quotes import get_quote
 from quoteapi.http.templates import FOLDER, render_xml
-from quoteapi.quotes.card_layout import (
-    BOTTOM,
-    FOOT_SIZE,
-    MEASURE,
-    REMEMBERED_CARDS,
-    START,
-    TOP,
-    WIDTH,
-    _name,
-    _quote,
-    _runs_leftwards,
-    wrap_text,
-)
+from quoteapi.quotes import svg_card_layout as layout
 from quoteapi.quotes.fallback import QuotesWithFallback
+from quoteapi.quotes.line_breaking import break_lines
 from quoteapi.quotes.quotation import Quotation, quotation_from_row
 
 SVG = "image/svg+xml"
-_STYLE = re.compile(b"<style>(.*?)</style>", re.DOTALL)
+CACHE_SIZE = 64
+_STYLE_ELEMENT = re.compile(b"<style>(.*?)</style>", re.DOTALL)
 
 
 class DailyCard:
-    """Today's quote, drawn once a day."""
+    """The card of today's quote, rendered once a day."""
 
     def __init__(self, quotes: QuotesWithFallback, clock: Clock) -> None:
         self._quotes = quotes
         self._clock = clock
-        self._known: tuple[date, CachedBody] | None = None
+        self._cached: tuple[date, CachedBody] | None = None
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the card of today, to be kept by caches until midnight UTC."""
+        """Send the card, cacheable until midnight UTC."""
         now = self._clock()
-        _answer(req, resp, self._rendered(now.date()), now)
+        _respond_with_card(req, resp, self._card_of_date(now.date()), now)
 
-    on_head = on_get
-
-    def _rendered(self, day: date) -> CachedBody:
-        if self._known is not None and self._known[0] == day:
-            return self._known[1]
-        rendered = _render(*self._quotes.quote_of_date(day))
-        if rendered.is_authoritative:
-            self._known = day, rendered
-        return rendered
+    def _card_of_date(self, day: date) -> CachedBody:
+        if self._cached is not None and self._cached[0] == day:
+            return self._cached[1]
+        quotation, is_authoritative = self._quotes.quote_of_date(day)
+        card = CachedBody.of(render_card(quotation).encode(), is_authoritative)
+        if is_authoritative:
+            self._cached = day, card
+        return card
 
 
 class QuoteCard:
-    """A quote of the catalogue."""
+    """The card of a quote of the catalogue."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, quote_id: str) -> None:
-        """Answer the card of the quote with an id, to be kept by caches for a day."""
-        _answer(req, resp, _render(quotation_from_row(get_quote(quote_id)), is_sure=True), self._clock())
-        resp.set_header("Cache-Control", f"public, max-age={QUOTE_SECONDS}")
-
-    on_head = on_get
-
-
-def _render(quotation: Quotation, is_sure: bool) -> CachedBody:
-    return CachedBody.of(card(quotation).encode(), is_sure)
+        """Send the card of the quote with an id, cacheable for a day."""
+        card = CachedBody.of(render_card(quotation_from_row(get_quote(quote_id))).encode(), True)  # noqa: FBT003
+        _respond_with_card(req, resp, card, self._clock())
+        resp.set_header("Cache-Control", f"public, max-age={QUOTE_CACHE_SECONDS}")
 
 
-def _answer(req: falcon.Request, resp: falcon.Response, rendered: CachedBody, now: datetime) -> None:
-    respond_until_midnight(req, resp, rendered, now, media_type=SVG)
-    resp.set_header("Content-Security-Policy", _policy())
+def _respond_with_card(req: falcon.Request, resp: falcon.Response, card: CachedBody, now: datetime) -> None:
+    respond_until_midnight(req, resp, card, now, media_type=SVG)
+    resp.set_header("Content-Security-Policy", _content_security_policy())
     resp.set_header("Cross-Origin-Resource-Policy", "cross-origin")
 
 
 @lru_cache(maxsize=1)
-def _policy() -> str:
-    """Answer the policy under which a card's own style applies, which all cards share, and nothing else does."""
-    styles = _STYLE.findall((FOLDER / "card.svg").read_bytes())
+def _content_security_policy() -> str:
+    """Return the policy of all cards, which allows their inline style by its digest and nothing else."""
+    styles = _STYLE_ELEMENT.findall((FOLDER / "card.svg").read_bytes())
     digests = (b64encode(sha256(style).digest()).decode() for style in styles)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return f"default-src 'none'; style-src {allowed}"
+    sources = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return f"default-src 'none'; style-src {sources}"
 
 
-@lru_cache(REMEMBERED_CARDS)
-def card(quotation: Quotation) -> str:
-    """Draw a quotation, 1200 pixels by 630, for light and dark."""
-    names = _name(quotation.author, 34, 34), _name(quotation.source, 24, 10)
-    room = BOTTOM - TOP - sum(name.height for name in names)
-    quote = _quote(quotation, room)
-    top = TOP + (room - quote.height) / 2
+@lru_cache(CACHE_SIZE)
+def render_card(quotation: Quotation) -> str:
+    """Return a quotation as an SVG document of 1200 by 630 pixels, with a light and a dark style."""
+    names = layout.layout_name(quotation.author, 34, 34), layout.layout_name(quotation.source, 24, 10)
+    max_height = layout.BOTTOM - layout.TOP - sum(name.height for name in names)
+    quote = layout.layout_quote(quotation, max_height)
+    top = layout.TOP + (max_height - quote.height) / 2
     tops = accumulate((quote.height, names[0].height), initial=top)
+    footer_width = layout.MAX_LINE_WIDTH / 2 / layout.FOOTER_FONT_SIZE
     return render_xml(
         "card.svg",
         quotation=quotation,
-        blocks=[(block.size, block.placed(top)) for block, top in zip((quote, *names), tops, strict=True)],
-        foot_size=FOOT_SIZE,
-        category=wrap_text(quotation.category, MEASURE / 2 / FOOT_SIZE)[:1],
-        leftwards=_runs_leftwards(quotation.quote),
-        start=START,
-        width=WIDTH,
+        blocks=[(block.font_size, block.baselines(top)) for block, top in zip((quote, *names), tops, strict=True)],
+        footer_font_size=layout.FOOTER_FONT_SIZE,
+        category=break_lines(quotation.category, footer_width)[:1],
+        is_rtl=layout.is_right_to_left(quotation.quote),
+        margin=layout.MARGIN,
+        width=layout.WIDTH,
         top=round(top),
     )

@@ -1,4 +1,4 @@
-"""`/feed.xml` (Atom, RFC 4287) and `/feed.json` (JSON Feed 1.1): the quotes of the last thirty days."""
+"""`/feed.xml` (Atom, RFC 4287) and `/feed.json` (JSON Feed 1.1): the daily quotes of the last thirty days."""
 
 import json
 from collections.abc import Callable
@@ -18,139 +18,138 @@ from quoteapi.quotes.quotation import Quotation
 from quoteapi.settings import Settings
 
 DAYS = 30
-LONGEST_TITLE = 80
-"""Characters of a quote that a title has; readers list entries by their titles."""
-REMEMBERED_ADDRESSES = 16
-"""For how many addresses of the service a feed is kept: a stranger can send any `Host`."""
-LONGEST_ADDRESS = 300
-"""No host has a longer name, and each is in a feed dozens of times."""
+MAX_TITLE_LENGTH = 80
+"""Maximum characters of a quote in a title; feed readers list entries by title."""
+CACHE_SIZE = 16
+"""Base URLs for which a feed is cached: a client can send any `Host`."""
+MAX_BASE_URL_LENGTH = 300
+"""No host name is longer, and a feed repeats the base URL dozens of times."""
 TITLE = "The quote of the day"
 SUBTITLE = "One a day, the same for everyone, from midnight UTC."
 AUTHOR = "QuoteAPI"
-_NOBODY_SAID = "urn:quoteapi"
-_Days = tuple[tuple[date, Quotation], ...]
+_DEFAULT_ID_NAMESPACE = "urn:quoteapi"
+_DailyQuotes = tuple[tuple[date, Quotation], ...]
 
 
 class Entry(NamedTuple):
-    """A day's quote as readers show it; `html` is its content."""
+    """A feed entry: a day's quote. `html` is its content, `timestamp` the start of the day (RFC 3339)."""
 
     id: str
     path: str
     title: str
-    moment: str
+    timestamp: str
     html: str
     quotation: Quotation
 
 
 class FeedFormat(NamedTuple):
-    """How a feed is written: its media type, and what writes it for an address of the service."""
+    """A feed's media type, and the function that renders it from a base URL, the feed's id and the entries."""
 
     media_type: str
-    write: Callable[[str, str, list[Entry]], str]
+    render: Callable[[str, str, list[Entry]], str]
 
 
 class Feed:
-    """The last thirty daily quotes, the newest first, written once a day for an address of the service."""
+    """The last thirty daily quotes, newest first, rendered once a day for each base URL."""
 
-    def __init__(self, written_as: FeedFormat, quotes: QuotesWithFallback, settings: Settings, clock: Clock) -> None:
-        self._written_as = written_as
+    def __init__(self, feed_format: FeedFormat, quotes: QuotesWithFallback, settings: Settings, clock: Clock) -> None:
+        self._format = feed_format
         self._quotes = quotes
         self._settings = settings
         self._clock = clock
-        self._sure: _Days = ()
-        self._rendered = lru_cache(REMEMBERED_ADDRESSES)(self._render)
+        self._cached_quotes: _DailyQuotes = ()
+        self._rendered = lru_cache(CACHE_SIZE)(self._render)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the feed, to be kept until midnight UTC; by no shared cache where its links are the client's word."""
+        """Send the feed, cacheable until midnight UTC; privately if its base URL comes from the client."""
         now = self._clock()
-        address = public_base_url(req, self._settings)
-        scope = "public" if "://" in address else "private"
+        base_url = public_base_url(req, self._settings)
+        scope = "public" if "://" in base_url else "private"
         if scope == "private":
-            address = request_base_url(req, self._settings)
-        if len(address) > LONGEST_ADDRESS:
-            address = req.root_path
-        rendered = self._rendered(address, *self._days(now.date()))
-        respond_until_midnight(req, resp, rendered, now, media_type=self._written_as.media_type, scope=scope)
+            base_url = request_base_url(req, self._settings)
+        if len(base_url) > MAX_BASE_URL_LENGTH:
+            base_url = req.root_path
+        rendered = self._rendered(base_url, *self._daily_quotes(now.date()))
+        respond_until_midnight(req, resp, rendered, now, media_type=self._format.media_type, scope=scope)
 
-    on_head = on_get
+    def _daily_quotes(self, today: date) -> tuple[_DailyQuotes, bool]:
+        """Return the quotes of the feed's days, and whether all are authoritative."""
+        cached = self._cached_quotes
+        if cached and cached[0][0] == today:
+            return cached, True
+        quotes, is_authoritative = self._quotes.quotes_of_days(today, DAYS)
+        if is_authoritative:
+            self._cached_quotes = tuple(quotes)
+        return tuple(quotes), is_authoritative
 
-    def _days(self, today: date) -> tuple[_Days, bool]:
-        """Answer the days that a feed has, and whether their quotes are sure."""
-        sure = self._sure
-        if sure and sure[0][0] == today:
-            return sure, True
-        days, is_sure = self._quotes.quotes_of_days(today, DAYS)
-        if is_sure:
-            self._sure = tuple(days)
-        return tuple(days), is_sure
-
-    def _render(self, address: str, days: _Days, is_sure: bool) -> CachedBody:
-        entries = [self._entry(day, quotation) for day, quotation in days]
-        return CachedBody.of(self._written_as.write(address, self._id("/"), entries).encode(), is_sure)
+    def _render(self, base_url: str, daily_quotes: _DailyQuotes, is_authoritative: bool) -> CachedBody:
+        entries = [self._entry(day, quotation) for day, quotation in daily_quotes]
+        feed = self._format.render(base_url, self._id("/"), entries)
+        return CachedBody.of(feed.encode(), is_authoritative)
 
     def _entry(self, day: date, quotation: Quotation) -> Entry:
-        path, moment = f"/days/{day}", f"{start_of_day(day):%Y-%m-%dT%H:%M:%SZ}"
-        return Entry(self._id(path), path, _title(quotation), moment, _html(quotation), quotation)
+        path, timestamp = f"/days/{day}", f"{start_of_day(day):%Y-%m-%dT%H:%M:%SZ}"
+        return Entry(self._id(path), path, _title(quotation), timestamp, _html(quotation), quotation)
 
     def _id(self, path: str) -> str:
-        """Answer what a page is known by, at whichever of its addresses the service was asked."""
-        return uuid5(NAMESPACE_URL, f"{self._settings.public_url or _NOBODY_SAID}{path}").urn
+        """Return the permanent id of a page, the same for every host name of the service (RFC 4287, 4.2.6)."""
+        return uuid5(NAMESPACE_URL, f"{self._settings.public_url or _DEFAULT_ID_NAMESPACE}{path}").urn
 
 
-def _atom(address: str, feed_id: str, entries: list[Entry]) -> str:
-    values = {"address": address, "id": feed_id, "title": TITLE, "subtitle": SUBTITLE, "author": AUTHOR}
+def _render_atom(base_url: str, feed_id: str, entries: list[Entry]) -> str:
+    values = {"base_url": base_url, "id": feed_id, "title": TITLE, "subtitle": SUBTITLE, "author": AUTHOR}
     return render_xml("feed.xml", entries=entries, **values)
 
 
-def _json_feed(address: str, _: str, entries: list[Entry]) -> str:
+def _render_json_feed(base_url: str, _: str, entries: list[Entry]) -> str:
     document = {
         "version": "https://jsonfeed.org/version/1.1",
         "title": TITLE,
         "description": SUBTITLE,
-        "home_page_url": f"{address}/",
-        "feed_url": f"{address}/feed.json",
-        "icon": f"{address}/assets/icon.svg",
-        "favicon": f"{address}/assets/icon.svg",
-        "authors": [{"name": AUTHOR, "url": f"{address}/"}],
-        "items": [_item(address, entry) for entry in entries],
+        "home_page_url": f"{base_url}/",
+        "feed_url": f"{base_url}/feed.json",
+        "icon": f"{base_url}/assets/icon.svg",
+        "favicon": f"{base_url}/assets/icon.svg",
+        "authors": [{"name": AUTHOR, "url": f"{base_url}/"}],
+        "items": [_json_feed_item(base_url, entry) for entry in entries],
     }
     return f"{json.dumps(document, ensure_ascii=False)}\n"
 
 
-def _item(address: str, entry: Entry) -> dict[str, object]:
+def _json_feed_item(base_url: str, entry: Entry) -> dict[str, object]:
     return {
         "id": entry.id,
-        "url": f"{address}{entry.path}",
+        "url": f"{base_url}{entry.path}",
         "title": entry.title,
         "content_html": entry.html,
-        "content_text": f"{entry.quotation.quote}\n— {_credit(entry.quotation)}",
-        "date_published": entry.moment,
-        "date_modified": entry.moment,
+        "content_text": f"{entry.quotation.quote}\n— {_attribution(entry.quotation)}",
+        "date_published": entry.timestamp,
+        "date_modified": entry.timestamp,
         "authors": [{"name": entry.quotation.author}],
         "tags": [entry.quotation.category],
     }
 
 
 def _title(quotation: Quotation) -> str:
-    """Answer author and quote in one short line; readers show the date themselves."""
+    """Return author and quote in one line, shortened at a word boundary; feed readers show the date themselves."""
     text = quotation.quote
-    if len(text) > LONGEST_TITLE:
-        whole_words = text[: LONGEST_TITLE + 1].rpartition(" ")[0]
-        shortened = whole_words if len(whole_words) > LONGEST_TITLE // 2 else text[:LONGEST_TITLE]
+    if len(text) > MAX_TITLE_LENGTH:
+        whole_words = text[: MAX_TITLE_LENGTH + 1].rpartition(" ")[0]
+        shortened = whole_words if len(whole_words) > MAX_TITLE_LENGTH // 2 else text[:MAX_TITLE_LENGTH]
         text = f"{shortened.rstrip(' ,;:.—-')}…"
     return f"{quotation.author}: {text}"
 
 
 def _html(quotation: Quotation) -> str:
-    from html import escape  # noqa: PLC0415 a cold start need not load it
+    from html import escape  # noqa: PLC0415 imported late, to keep cold starts fast
 
-    quote, credit = escape(quotation.quote), escape(_credit(quotation))
-    return f'<blockquote dir="auto"><p>{quote}</p></blockquote><p dir="auto">— {credit}</p>'
+    quote, attribution = escape(quotation.quote), escape(_attribution(quotation))
+    return f'<blockquote dir="auto"><p>{quote}</p></blockquote><p dir="auto">— {attribution}</p>'
 
 
-def _credit(quotation: Quotation) -> str:
+def _attribution(quotation: Quotation) -> str:
     return f"{quotation.author}, {quotation.source}" if quotation.source else quotation.author
 
 
-ATOM = FeedFormat("application/atom+xml", _atom)
-JSON_FEED = FeedFormat("application/feed+json", _json_feed)
+ATOM = FeedFormat("application/atom+xml", _render_atom)
+JSON_FEED = FeedFormat("application/feed+json", _render_json_feed)

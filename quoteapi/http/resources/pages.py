@@ -1,4 +1,4 @@
-"""Pages for people: the quote of the day and of a date, one quote, another one; and the files that pages load."""
+"""HTML pages of quotes: the quote of the day, of another date, one quote by its id, and a random one."""
 
 from datetime import date, timedelta
 from typing import NamedTuple
@@ -19,106 +19,98 @@ from quoteapi.settings import Settings
 from quoteapi.storage.catalogue import find_quote_id
 from quoteapi.storage.full_text_search import Filters
 
-SIZES = ((220, "in-small"), (120, "in-text"), (50, "in-large"), (0, "in-display"))
-"""From how many characters on a quote is set how."""
+FONT_SIZE_CLASSES = ((220, "in-small"), (120, "in-text"), (50, "in-large"), (0, "in-display"))
+"""CSS classes, each with the number of characters from which a quote gets it."""
 
 
-class Turn(NamedTuple):
-    """Where another day's quote is, and what it is called there."""
+class DayLink(NamedTuple):
+    """A link to the page of another day."""
 
     path: str
-    name: str
+    label: str
 
 
-class HomePage:
-    """The page of today's quote; to programs, which do not prefer a page, a random quote."""
+class _DailyQuotation(NamedTuple):
+    """A date's quote and its id. Not authoritative while the database is unavailable; it has no id then."""
 
-    def __init__(self, quotes: QuotesWithFallback, random: RandomQuote, settings: Settings, clock: Clock) -> None:
-        self._days = _Days(quotes, settings, clock)
-        self._random = random
-
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer as the client would have it."""
-        if prefers_html(req, resp):
-            self._days.answer(req, resp)
-        else:
-            self._random.on_get(req, resp)
-
-    on_head = on_get
+    quotation: Quotation
+    quote_id: int | None
+    is_authoritative: bool
 
 
 class DayPage:
-    """The page of a date's quote."""
+    """The page of a date's quote; today's quote is cached."""
 
     def __init__(self, quotes: QuotesWithFallback, settings: Settings, clock: Clock) -> None:
-        self._days = _Days(quotes, settings, clock)
+        self._quotes = quotes
+        self._settings = settings
+        self._clock = clock
+        self._cached: tuple[date, _DailyQuotation] | None = None
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, day: str) -> None:
-        """Answer the page."""
+        """Send the page. Raises `falcon.HTTPNotFound`."""
         try:
-            asked_for = parse_date(day)
+            requested_day = parse_date(day)
         except ValueError as error:
             raise falcon.HTTPNotFound(
                 title="No such day", description="An address of a day ends with its date, as in /days/2026-11-22."
             ) from error
         try:
-            self._days.answer(req, resp, asked_for)
+            self.respond(req, resp, requested_day)
         except FutureDate as error:
             raise falcon.HTTPNotFound(
                 title="Not decided yet",
                 description="The quote of this day is not decided yet. Days begin at midnight UTC.",
             ) from error
 
-    on_head = on_get
-
-
-class _Shown(NamedTuple):
-    """A quote with its id, where it has one; and whether both are sure, or the database is away."""
-
-    quotation: Quotation
-    quote_id: int | None
-    is_sure: bool
-
-
-class _Days:
-    def __init__(self, quotes: QuotesWithFallback, settings: Settings, clock: Clock) -> None:
-        self._quotes = quotes
-        self._settings = settings
-        self._clock = clock
-        self._today: tuple[date, _Shown] | None = None
-
-    def answer(self, req: falcon.Request, resp: falcon.Response, day: date | None = None) -> None:
-        """Answer the page of a date's quote, or of today's. Raises `FutureDate`."""
+    def respond(self, req: falcon.Request, resp: falcon.Response, requested_day: date | None = None) -> None:
+        """Send the page of a date's quote, by default of today's. Raises `FutureDate`."""
         now = self._clock()
         today = now.date()
-        shown = self._of_date(day or today, today)
-        seconds = min(PAGE_SECONDS, seconds_until_midnight(now)) if shown.is_sure else 0
-        path = f"/days/{day}" if day is not None else "/"
-        about = {"day": day or today, **_neighbours(day or today, today)}
-        respond_with_quote_page(req, resp, self._settings, shown.quotation, shown.quote_id, seconds, path, **about)
+        day = requested_day or today
+        daily = self._daily_quotation(day, today)
+        max_age = min(PAGE_SECONDS, seconds_until_midnight(now)) if daily.is_authoritative else 0
+        path = f"/days/{day}" if requested_day else "/"
+        values = {"day": day, **_day_navigation(day, today)}
+        respond_with_quote_page(req, resp, self._settings, daily.quotation, daily.quote_id, max_age, path, **values)
 
-    def _of_date(self, day: date, today: date) -> _Shown:
-        """Answer the quote of a date; today's is kept, as most people ask for that."""
-        if self._today is not None and self._today[0] == day:
-            return self._today[1]
-        quotation, is_sure = self._quotes.quote_of_date(day)
-        shown = _Shown(quotation, _id_or_none(quotation) if is_sure else None, is_sure)
-        if day == today and is_sure:
-            self._today = day, shown
-        return shown
+    def _daily_quotation(self, day: date, today: date) -> _DailyQuotation:
+        if self._cached is not None and self._cached[0] == day:
+            return self._cached[1]
+        quotation, is_authoritative = self._quotes.quote_of_date(day)
+        quote_id = _find_quote_id_or_none(quotation) if is_authoritative else None
+        daily = _DailyQuotation(quotation, quote_id, is_authoritative)
+        if day == today and is_authoritative:
+            self._cached = day, daily
+        return daily
+
+
+class HomePage:
+    """The page of today's quote for browsers; a random quote as JSON for other clients."""
+
+    def __init__(self, quotes: QuotesWithFallback, random: RandomQuote, settings: Settings, clock: Clock) -> None:
+        self._day_page = DayPage(quotes, settings, clock)
+        self._random = random
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Send the page or the JSON, by the `Accept` header."""
+        if prefers_html(req, resp):
+            self._day_page.respond(req, resp)
+        else:
+            self._random.on_get(req, resp)
 
 
 class AnotherQuote:
-    """Leads to the page of a random quote."""
+    """A redirect to the page of a random quote."""
 
     def __init__(self, quotes: QuotesWithFallback, settings: Settings) -> None:
         self._quotes = quotes
         self._settings = settings
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer where it is; a quote that has no page of its own is shown at once."""
+        """Redirect to the page of a quote, or send the page if the quote has no id."""
         quotation = self._quotes.random_quote(Filters())
-        quote_id = _id_or_none(quotation)
+        quote_id = _find_quote_id_or_none(quotation)
         if quote_id is None:
             respond_with_quote_page(req, resp, self._settings, quotation, None, 0, "/another")
             return
@@ -126,10 +118,8 @@ class AnotherQuote:
         resp.location = f"{link_prefix(req, self._settings)}/quotes/{quote_id}"
         resp.set_header("Cache-Control", "no-store")
 
-    on_head = on_get
 
-
-def respond_with_quote_page(  # noqa: PLR0913, PLR0917 what such a page consists of
+def respond_with_quote_page(  # noqa: PLR0913, PLR0917 the parts of the page
     req: falcon.Request,
     resp: falcon.Response,
     settings: Settings,
@@ -137,11 +127,11 @@ def respond_with_quote_page(  # noqa: PLR0913, PLR0917 what such a page consists
     quote_id: int | None,
     max_age: int,
     path: str,
-    **about_the_day: object,
+    **day_values: object,
 ) -> None:
-    """Answer the page of a quote, which has no id where it is not stored. `path` is where it is."""
-    base = public_base_url(req, settings)
-    about = {"day": None, "date": "", "earlier": None, "later": Turn("/", "Today"), **about_the_day}
+    """Send the page of a quote. `quote_id` is None if it is not stored; `path` is the page's canonical path."""
+    base_url = public_base_url(req, settings)
+    values = {"day": None, "date": "", "earlier": None, "later": DayLink("/", "Today"), **day_values}
     respond_with_page(
         req,
         resp,
@@ -150,30 +140,31 @@ def respond_with_quote_page(  # noqa: PLR0913, PLR0917 what such a page consists
         max_age,
         quotation=quotation,
         quote_id=quote_id,
-        size=next(size for length, size in SIZES if len(quotation.quote) >= length),
-        base=base if base.startswith("http") else None,
+        font_size_class=next(name for length, name in FONT_SIZE_CLASSES if len(quotation.quote) >= length),
+        base=base_url if base_url.startswith("http") else None,
         path=path,
-        **about,
+        **values,
         **form_values(settings, SubscriptionForm("subscribe")),
     )
 
 
-def _neighbours(day: date, today: date) -> dict[str, object]:
-    """Answer how a date is written, and where the days before and after it are."""
-    earlier = Turn(f"/days/{day - timedelta(days=1)}", _short(day - timedelta(days=1))) if day > date.min else None
-    later = None
-    if day < today:
-        following = day + timedelta(days=1)
-        later = Turn(f"/days/{following}", _short(following)) if following < today else Turn("/", "Today")
-    return {"date": f"{day:%A}, {_short(day)} {day.year}", "earlier": earlier, "later": later}
+def _day_navigation(day: date, today: date) -> dict[str, object]:
+    """Return a date as text, and the links to the days before and after it."""
+    earlier = _day_link(day - timedelta(days=1), today) if day > date.min else None
+    later = _day_link(day + timedelta(days=1), today) if day < today else None
+    return {"date": f"{day:%A}, {_format_day_month(day)} {day.year}", "earlier": earlier, "later": later}
 
 
-def _short(day: date) -> str:
+def _day_link(day: date, today: date) -> DayLink:
+    return DayLink("/", "Today") if day == today else DayLink(f"/days/{day}", _format_day_month(day))
+
+
+def _format_day_month(day: date) -> str:
     return f"{day.day} {day:%B}"
 
 
-def _id_or_none(quotation: Quotation) -> int | None:
+def _find_quote_id_or_none(quotation: Quotation) -> int | None:
     try:
         return find_quote_id(quotation)
-    except (DatabaseError, InterfaceError):  # it is away: there is no page of this quote just now
+    except (DatabaseError, InterfaceError):  # the quote is from the fallback catalogue, and has no page now
         return None

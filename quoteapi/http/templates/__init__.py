@@ -1,4 +1,4 @@
-"""Pages, cards and feeds as text: templates of Jinja, where whatever is put in is escaped."""
+"""Jinja templates of pages, cards and feeds. Values are escaped (autoescape)."""
 
 import re
 from functools import lru_cache
@@ -9,22 +9,22 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 FOLDER = Path(__file__).parent
-_NOT_XML = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # compiled when it is used: a cold start need not
+_INVALID_IN_XML = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # compiled on first use, for cold starts
 
 
 def render(name: str, **values: object) -> str:
-    """Fill a template with values. A value that the template names and nobody gave is an error."""
+    """Return a template filled with values. Raises `jinja2.UndefinedError` if one is missing."""
     return _environment().get_template(name).render(values)
 
 
 def render_xml(name: str, **values: object) -> str:
-    """Fill a template as `render` does, and drop the characters that XML 1.0 does not allow, however written."""
-    return re.sub(_NOT_XML, "", render(name, **values))
+    """Return a template filled with values, without the characters that XML 1.0 does not allow."""
+    return re.sub(_INVALID_IN_XML, "", render(name, **values))
 
 
 @lru_cache(maxsize=1)
 def _environment() -> "Environment":
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 a cold start need not load it
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 to keep cold starts fast
 
     return Environment(
         loader=FileSystemLoader(FOLDER),

@@ -30,64 +30,66 @@ from tests.helpers.sql import record_sql
 
 DAY = timedelta(days=1)
 PATHS = ["/feed.xml", "/feed.json"]
-ATOM_SAYS = "{http://www.w3.org/2005/Atom}"
+ATOM_NAMESPACE = "{http://www.w3.org/2005/Atom}"
 
 LESSING = Quotation('A < B && "C" > D', "<b>Lessing</b> & Söhne", "a < b & 'c'", "<script>alert(1)</script>")
 CDATA = Quotation("So it ends ]]> and <![CDATA[ it begins; &amp; &#0; <!-- -- -->", "Nobody <![CDATA[", "]]>")
 RUMI = Quotation("لا تحزن، أي شيء تفقده يعود إليك في هيئة أخرى", "جلال الدين الرومي", "أمل")
 EMOJI = Quotation("Be kind 👩‍👩‍👧‍👦 🇮🇳 𝒪", "A 🙂", "🙂")
-NASTY = [LESSING, CDATA, RUMI, EMOJI, KABIR, ZOLA, AUSTEN]
+UNUSUAL_QUOTATIONS = [LESSING, CDATA, RUMI, EMOJI, KABIR, ZOLA, AUSTEN]
 
 
-def get(address: str, **headers: str) -> requests.Response:
-    return requests.get(address, headers={name.replace("_", "-"): value for name, value in headers.items()}, timeout=5)
+def get(url: str, **headers: str) -> requests.Response:
+    return requests.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()}, timeout=5)
 
 
-def atom(answer: requests.Response) -> ET.Element:
-    return ET.fromstring(answer.content)  # noqa: S314 what we wrote ourselves
+def parse_atom(response: requests.Response) -> ET.Element:
+    return ET.fromstring(response.content)  # noqa: S314 our own document
 
 
 def entries(feed: ET.Element) -> list[ET.Element]:
-    return feed.findall(f"{ATOM_SAYS}entry")
+    return feed.findall(f"{ATOM_NAMESPACE}entry")
 
 
 def text(element: ET.Element, name: str) -> str:
-    """Answer the text of what there must be one of."""
-    (found,) = element.findall(f"{ATOM_SAYS}{name}")
+    """Return the text of the only child element with a name."""
+    (found,) = element.findall(f"{ATOM_NAMESPACE}{name}")
     return found.text or ""
 
 
 def link(element: ET.Element, relation: str) -> str:
-    (found,) = [one for one in element.findall(f"{ATOM_SAYS}link") if one.get("rel") == relation]
+    (found,) = [candidate for candidate in element.findall(f"{ATOM_NAMESPACE}link") if candidate.get("rel") == relation]
     return found.get("href") or ""
 
 
-def is_absolute(address: str) -> bool:
-    return urlsplit(address).scheme in {"http", "https"} and bool(urlsplit(address).netloc)
+def is_absolute(url: str) -> bool:
+    return urlsplit(url).scheme in {"http", "https"} and bool(urlsplit(url).netloc)
 
 
-def is_midnight(moment: str) -> bool:
-    return bool(re.fullmatch(r"\d{4}-\d\d-\d\dT00:00:00Z", moment))
+def is_midnight(timestamp: str) -> bool:
+    return bool(re.fullmatch(r"\d{4}-\d\d-\d\dT00:00:00Z", timestamp))
 
 
 def ids(base: str) -> list[str]:
-    told = [text(entry, "id") for entry in entries(atom(get(f"{base}/feed.xml")))]
-    assert told == [item["id"] for item in get(f"{base}/feed.json").json()["items"]], (
-        "both feeds are of the same things"
+    entry_ids = [text(entry, "id") for entry in entries(parse_atom(get(f"{base}/feed.xml")))]
+    assert entry_ids == [item["id"] for item in get(f"{base}/feed.json").json()["items"]], (
+        "both feeds have the same ids"
     )
-    return told
+    return entry_ids
 
 
 @pytest.fixture
-def with_nasty_quotes(settings: Settings, bundled_catalogue: Callable[[list[Quotation]], Path], tmp_path: Path) -> None:
+def with_unusual_quotations(
+    settings: Settings, bundled_catalogue: Callable[[list[Quotation]], Path], tmp_path: Path
+) -> None:
     (tmp_path / "shipped.db").unlink()
-    bundled_catalogue(NASTY)
+    bundled_catalogue(UNUSUAL_QUOTATIONS)
 
 
 # ---- what is in a feed
 
 
-def test_the_feeds_have_the_daily_quotes_of_thirty_days_the_newest_first(serve: Serve, clock: FakeClock) -> None:
+def test_feeds_have_the_daily_quotes_of_thirty_days_newest_first(serve: Serve, clock: FakeClock) -> None:
     base = serve()
     days = [clock().date() - n * DAY for n in range(30)]
     daily = [get(f"{base}/daily?date={day}").json() for day in days]
@@ -98,48 +100,48 @@ def test_the_feeds_have_the_daily_quotes_of_thirty_days_the_newest_first(serve: 
     assert [item["tags"] for item in shown] == [[quote["category"]] for quote in daily]
     assert [item["date_published"] for item in shown] == [f"{day}T00:00:00Z" for day in days]
 
-    read = entries(atom(get(f"{base}/feed.xml")))
+    read = entries(parse_atom(get(f"{base}/feed.xml")))
     assert [link(entry, "alternate") for entry in read] == [item["url"] for item in shown]
     assert [text(entry, "content") for entry in read] == [item["content_html"] for item in shown]
     assert [text(entry, "title") for entry in read] == [item["title"] for item in shown]
     assert [text(entry, "published") for entry in read] == [item["date_published"] for item in shown]
 
 
-def test_the_atom_feed_keeps_the_rules_of_rfc_4287(serve: Serve) -> None:
+def test_the_atom_feed_conforms_to_rfc_4287(serve: Serve) -> None:
     base = serve()
-    answer = get(f"{base}/feed.xml")
-    assert answer.headers["Content-Type"] == "application/atom+xml"
-    assert answer.content.startswith(
+    response = get(f"{base}/feed.xml")
+    assert response.headers["Content-Type"] == "application/atom+xml"
+    assert response.content.startswith(
         b'<?xml version="1.0" encoding="utf-8"?>\n<feed xmlns="http://www.w3.org/2005/Atom">'
     )
-    feed = atom(answer)
-    assert feed.tag == f"{ATOM_SAYS}feed"
+    feed = parse_atom(response)
+    assert feed.tag == f"{ATOM_NAMESPACE}feed"
     assert link(feed, "self") == f"{base}/feed.xml"
     assert link(feed, "alternate") == f"{base}/"
     assert text(feed, "icon") == f"{base}/assets/icon.svg"
     assert text(feed, "title")
     assert text(feed, "updated") == text(entries(feed)[0], "updated")
-    (author,) = feed.findall(f"{ATOM_SAYS}author")
+    (author,) = feed.findall(f"{ATOM_NAMESPACE}author")
     assert text(author, "name")
     for entry in entries(feed):
         assert UUID(text(entry, "id").removeprefix("urn:uuid:"))
         assert text(entry, "title")
         assert is_midnight(text(entry, "updated"))
         assert is_absolute(link(entry, "alternate"))
-        (category,) = entry.findall(f"{ATOM_SAYS}category")
+        (category,) = entry.findall(f"{ATOM_NAMESPACE}category")
         assert category.get("term")
-        (content,) = entry.findall(f"{ATOM_SAYS}content")
+        (content,) = entry.findall(f"{ATOM_NAMESPACE}content")
         assert content.get("type") == "html"
         assert not list(content)
-    told = [text(feed, "id"), *(text(entry, "id") for entry in entries(feed))]
-    assert len(set(told)) == 31
+    all_ids = [text(feed, "id"), *(text(entry, "id") for entry in entries(feed))]
+    assert len(set(all_ids)) == 31
 
 
-def test_the_json_feed_keeps_the_rules_of_version_1_1(serve: Serve) -> None:
+def test_the_json_feed_conforms_to_version_1_1(serve: Serve) -> None:
     base = serve()
-    answer = get(f"{base}/feed.json")
-    assert answer.headers["Content-Type"] == "application/feed+json"
-    feed = answer.json()
+    response = get(f"{base}/feed.json")
+    assert response.headers["Content-Type"] == "application/feed+json"
+    feed = response.json()
     assert feed["version"] == "https://jsonfeed.org/version/1.1"
     assert (feed["home_page_url"], feed["feed_url"]) == (f"{base}/", f"{base}/feed.json")
     assert feed["icon"] == feed["favicon"] == f"{base}/assets/icon.svg"
@@ -152,7 +154,7 @@ def test_the_json_feed_keeps_the_rules_of_version_1_1(serve: Serve) -> None:
 
 
 def assert_item(item: dict[str, Any]) -> None:
-    """Assert what version 1.1 says of an item, and that there is nothing that it does not know."""
+    """Assert that an item conforms to JSON Feed 1.1 and has no other members."""
     texts = {"id", "url", "title", "content_html", "content_text", "date_published", "date_modified"}
     assert set(item) == {*texts, "authors", "tags"}
     assert all(isinstance(item[name], str) and item[name] for name in texts)
@@ -164,11 +166,11 @@ def assert_item(item: dict[str, Any]) -> None:
     assert all(isinstance(tag, str) and tag for tag in item["tags"])
 
 
-@pytest.mark.usefixtures("with_nasty_quotes")
-def test_whatever_a_quote_says_readers_show_it_as_it_is(serve: Serve) -> None:
+@pytest.mark.usefixtures("with_unusual_quotations")
+def test_feed_readers_show_any_quotation_unchanged(serve: Serve) -> None:
     base = serve()
-    by_text = {quotation.quote: quotation for quotation in NASTY}
-    feed = entries(atom(get(f"{base}/feed.xml")))
+    by_text = {quotation.quote: quotation for quotation in UNUSUAL_QUOTATIONS}
+    feed = entries(parse_atom(get(f"{base}/feed.xml")))
     read = feedparser.parse(get(f"{base}/feed.xml").content)
     shown = get(f"{base}/feed.json").json()["items"]
     assert (read.bozo, read.version, len(read.entries)) == (False, "atom10", 30)
@@ -190,10 +192,10 @@ def test_whatever_a_quote_says_readers_show_it_as_it_is(serve: Serve) -> None:
 
 
 @pytest.mark.usefixtures("open_database")
-def test_characters_that_xml_refuses_break_no_feed_even_where_they_were_stored(serve: Serve) -> None:
+def test_characters_that_xml_does_not_allow_are_removed_from_the_atom_feed(serve: Serve) -> None:
     Quote.update(quote="a\ufffe b\uffff c\x0b", author="D\x1b").execute()
     base = serve()
-    assert {text(entry, "title") for entry in entries(atom(get(f"{base}/feed.xml")))} == {"D: a b c"}
+    assert {text(entry, "title") for entry in entries(parse_atom(get(f"{base}/feed.xml")))} == {"D: a b c"}
     assert feedparser.parse(get(f"{base}/feed.xml").content).bozo is False
 
 
@@ -217,16 +219,18 @@ def test_a_title_is_the_author_and_as_many_whole_words_as_fit(
     assert get(f"{serve()}/feed.json").json()["items"][0]["title"] == title
 
 
-# ---- how long it is kept
+# ---- caching
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_feed_may_be_kept_until_midnight_and_who_has_it_is_told_so(serve: Serve, clock: FakeClock, path: str) -> None:
+def test_a_feed_is_cacheable_until_midnight_and_not_modified_for_a_known_etag(
+    serve: Serve, clock: FakeClock, path: str
+) -> None:
     base = serve()
-    answer = get(f"{base}{path}")
-    assert answer.headers["Cache-Control"] == "public, max-age=43200"
+    response = get(f"{base}{path}")
+    assert response.headers["Cache-Control"] == "public, max-age=43200"
     clock.advance(hours=11)
-    etag = answer.headers["ETag"]
+    etag = response.headers["ETag"]
     known = get(f"{base}{path}", If_None_Match=etag)
     assert (known.status_code, known.content, known.headers["ETag"]) == (304, b"", etag)
     assert known.headers["Cache-Control"] == "public, max-age=3600"
@@ -238,23 +242,23 @@ def test_a_feed_may_be_kept_until_midnight_and_who_has_it_is_told_so(serve: Serv
 @pytest.mark.parametrize("path", PATHS)
 def test_head_has_the_headers_of_a_feed_and_no_body(serve: Serve, path: str) -> None:
     base = serve()
-    answer, head = get(f"{base}{path}"), requests.head(f"{base}{path}", timeout=5)
+    response, head = get(f"{base}{path}"), requests.head(f"{base}{path}", timeout=5)
     assert (head.status_code, head.content) == (200, b"")
     for name in ("Content-Type", "Content-Length", "ETag", "Cache-Control"):
-        assert head.headers[name] == answer.headers[name]
+        assert head.headers[name] == response.headers[name]
 
 
-def test_the_next_day_adds_one_entry_and_leaves_the_others_as_they_were(serve: Serve, clock: FakeClock) -> None:
+def test_the_next_day_adds_one_entry_and_leaves_the_others_unchanged(serve: Serve, clock: FakeClock) -> None:
     base = serve()
-    today = [ET.tostring(entry).strip() for entry in entries(atom(get(f"{base}/feed.xml")))]
+    today = [ET.tostring(entry).strip() for entry in entries(parse_atom(get(f"{base}/feed.xml")))]
     clock.advance(days=1)
-    tomorrow = [ET.tostring(entry).strip() for entry in entries(atom(get(f"{base}/feed.xml")))]
+    tomorrow = [ET.tostring(entry).strip() for entry in entries(parse_atom(get(f"{base}/feed.xml")))]
     assert tomorrow[0] != today[0]
     assert tomorrow[1:] == today[:-1]
 
 
 @sqlite_only
-def test_while_the_database_is_away_a_feed_is_kept_for_seconds_and_not_remembered(
+def test_without_a_database_a_feed_is_cacheable_for_seconds_and_not_kept_by_the_service(
     serve: Serve, settings: Settings, clock: FakeClock
 ) -> None:
     base = serve()
@@ -262,19 +266,18 @@ def test_while_the_database_is_away_a_feed_is_kept_for_seconds_and_not_remembere
     other = Quote.get(Quote.id != scheduled_quote_id(yesterday))
     DailyQuote.create(date=yesterday, quote=other)
     working = database_file(settings)
-    away = working.with_suffix(".away")
-    working.rename(away)
-    answers = [get(f"{base}{path}") for path in PATHS]
-    assert [answer.headers["Cache-Control"] for answer in answers] == ["public, max-age=10"] * 2
-    away.rename(working)
+    renamed = working.rename(working.with_suffix(".renamed"))
+    responses = [get(f"{base}{path}") for path in PATHS]
+    assert [response.headers["Cache-Control"] for response in responses] == ["public, max-age=10"] * 2
+    renamed.rename(working)
     clock.advance(seconds=11)
-    assert answers[1].json()["items"][1]["title"] != f"{other.author}: {other.quote}"
+    assert responses[1].json()["items"][1]["title"] != f"{other.author}: {other.quote}"
     again = [get(f"{base}{path}") for path in PATHS]
-    assert [answer.headers["Cache-Control"] for answer in again] == ["public, max-age=43189"] * 2
+    assert [response.headers["Cache-Control"] for response in again] == ["public, max-age=43189"] * 2
     assert again[1].json()["items"][1]["title"] == f"{other.author}: {other.quote}"
 
 
-def test_a_feed_asks_the_database_in_five_statements_when_cold_and_never_when_warm(serve: Serve) -> None:
+def test_a_feed_takes_five_statements_when_cold_and_none_when_cached(serve: Serve) -> None:
     base = serve()
     get(f"{base}/daily")
     with record_sql() as cold:
@@ -297,26 +300,26 @@ def test_an_empty_catalogue_has_no_feed(
         assert_problem(get(f"{base}{path}"), 404, "No quote found", "The catalogue has no quotes.")
 
 
-# ---- at what address
+# ---- ids and URLs
 
 
-def test_an_entry_is_known_by_the_same_id_at_each_address_and_from_request_to_request(serve: Serve) -> None:
+def test_an_entry_has_the_same_id_at_each_host_name_and_in_each_response(serve: Serve) -> None:
     base = serve()
-    told = ids(base)
-    assert ids(base) == ids(serve()) == told
-    assert ids(base.replace("127.0.0.1", "localhost")) == told
+    entry_ids = ids(base)
+    assert ids(base) == ids(serve()) == entry_ids
+    assert ids(base.replace("127.0.0.1", "localhost")) == entry_ids
 
 
-def test_with_its_own_address_set_a_service_has_ids_of_its_own_whatever_it_is_called(serve: Serve) -> None:
-    told = ids(serve(PUBLIC_URL="https://quotes.example.org"))
+def test_with_public_url_set_ids_depend_on_it_alone(serve: Serve) -> None:
+    entry_ids = ids(serve(PUBLIC_URL="https://quotes.example.org"))
     other = serve(PUBLIC_URL="https://quotes.example.org")
-    assert ids(other.replace("127.0.0.1", "localhost")) == told
-    assert not set(told) & set(ids(serve(PUBLIC_URL="https://other.example.org")))
-    assert not set(told) & set(ids(serve()))
+    assert ids(other.replace("127.0.0.1", "localhost")) == entry_ids
+    assert not set(entry_ids) & set(ids(serve(PUBLIC_URL="https://other.example.org")))
+    assert not set(entry_ids) & set(ids(serve()))
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_every_address_in_a_feed_is_that_of_the_service(serve: Serve, path: str) -> None:
+def test_every_url_in_a_feed_begins_with_the_public_base_url(serve: Serve, path: str) -> None:
     for public in ("", "https://quotes.example.org/api"):
         base = serve(PUBLIC_URL=public)
         named = set(re.findall(r"https?://[^/\"<]+", get(f"{base}{path}").text.replace('\\"', '"')))
@@ -326,7 +329,7 @@ def test_every_address_in_a_feed_is_that_of_the_service(serve: Serve, path: str)
 
 
 @pytest.mark.parametrize(
-    ("more", "address", "scope"),
+    ("more", "base_url", "scope"),
     [
         ({}, "http://found.example/production", "public"),
         ({"TRUSTED_PROXIES": "127.0.0.0/8"}, "https://asked.example/production", "private"),
@@ -335,26 +338,26 @@ def test_every_address_in_a_feed_is_that_of_the_service(serve: Serve, path: str)
     ],
 )
 @sqlite_only
-def test_under_a_stage_and_behind_a_proxy_links_lead_home_and_no_cache_keeps_what_a_client_made_up(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, more: dict[str, str], address: str, scope: str
+def test_links_have_stage_and_forwarded_host_and_are_private_if_a_client_can_choose_them(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, more: dict[str, str], base_url: str, scope: str
 ) -> None:
     serve_under_prefix(monkeypatch, "/production")
     base = serve(**more)
-    asked = {"Host": "found.example", "X-Forwarded-Host": "asked.example", "X-Forwarded-Proto": "https"}
+    headers = {"Host": "found.example", "X-Forwarded-Host": "asked.example", "X-Forwarded-Proto": "https"}
     for path in PATHS:
-        answer = get(f"{base}{path}", **asked)
-        assert answer.headers["Cache-Control"] == f"{scope}, max-age=43200"
-    assert link(atom(get(f"{base}/feed.xml", **asked)), "self") == f"{address}/feed.xml"
-    assert answer.json()["feed_url"] == f"{address}/feed.json"
-    assert answer.json()["items"][0]["url"] == f"{address}/days/2026-11-22"
+        response = get(f"{base}{path}", **headers)
+        assert response.headers["Cache-Control"] == f"{scope}, max-age=43200"
+    assert link(parse_atom(get(f"{base}/feed.xml", **headers)), "self") == f"{base_url}/feed.xml"
+    assert response.json()["feed_url"] == f"{base_url}/feed.json"
+    assert response.json()["items"][0]["url"] == f"{base_url}/days/2026-11-22"
 
 
 @sqlite_only
-@pytest.mark.parametrize("form", [ATOM, JSON_FEED])
-def test_hosts_that_a_stranger_makes_up_fill_no_memory(
-    settings: Settings, quotes: QuoteService, clock: FakeClock, form: FeedFormat
+@pytest.mark.parametrize("feed_format", [ATOM, JSON_FEED])
+def test_the_cache_is_bounded_for_any_host_header(
+    settings: Settings, quotes: QuoteService, clock: FakeClock, feed_format: FeedFormat
 ) -> None:
-    feed = Feed(form, QuotesWithFallback(quotes, clock, random.Random(1)), settings, clock)
+    feed = Feed(feed_format, QuotesWithFallback(quotes, clock, random.Random(1)), settings, clock)
     app: falcon.App[falcon.Request, falcon.Response] = falcon.App()
     app.add_route("/feed", feed)
     client = testing.TestClient(app)
@@ -368,7 +371,7 @@ def test_hosts_that_a_stranger_makes_up_fill_no_memory(
 
 
 @sqlite_only
-def test_a_host_that_is_no_name_stays_text(serve: Serve) -> None:
+def test_an_invalid_host_header_is_escaped(serve: Serve) -> None:
     base = serve()
     for host in ('"><script>', "a&b", "a\x01b\x0c", "]]>", "é\xff".encode().decode("latin-1")):
         read = feedparser.parse(get(f"{base}/feed.xml", Host=host).content)

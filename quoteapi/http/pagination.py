@@ -1,0 +1,90 @@
+"""Keyset pagination: a cursor holds the key of a page's last row, and the total, which later pages need not count."""
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import falcon
+from falcon.uri import encode_value
+
+from quoteapi.http.parameters import MAX_DIGITS, parse_positive_integer
+from quoteapi.http.urls import public_base_url
+from quoteapi.settings import Settings
+from quoteapi.storage.catalogue import Total
+
+DEFAULT_PAGE_SIZE = 20
+MAX_PAGE_SIZE = 100
+MAX_CURSOR_LENGTH = 4_000
+LISTING_CACHE_SECONDS = 60
+"""How long caches may keep a page of a listing, which changes when quotes are added."""
+FILTER_PARAMETERS = ("q", "category", "author", "min_length", "max_length")
+_Key = TypeVar("_Key", int, str)
+
+
+class Page(NamedTuple):
+    """A page of a listing. `last_key` is the key of its last row, or None if no page follows."""
+
+    items: Sequence[dict[str, Any]]
+    total: Total
+    last_key: int | str | None
+
+
+def parse_limit(req: falcon.Request) -> int:
+    """Return the page size that `limit` asks for. Raises `falcon.HTTPBadRequest`."""
+    limit = parse_positive_integer(req, "limit") or DEFAULT_PAGE_SIZE
+    if limit > MAX_PAGE_SIZE:
+        raise falcon.HTTPBadRequest(
+            title="Invalid limit", description=f"A page has at most {MAX_PAGE_SIZE}. Follow `next` for more."
+        )
+    return limit
+
+
+def decode_cursor(req: falcon.Request, key_type: type[_Key]) -> tuple[_Key | None, Total | None]:
+    """Return the key and the total that `cursor` holds, or None twice. Raises `falcon.HTTPBadRequest`."""
+    cursor = req.get_param("cursor") or None
+    if cursor is None:
+        return None, None
+    try:
+        decoded = json.loads(urlsafe_b64decode(f"{cursor[:MAX_CURSOR_LENGTH]}{'=' * (-len(cursor) % 4)}"))
+    except (ValueError, RecursionError):
+        decoded = None
+    match decoded:
+        case [key, value, bool(is_exact)] if isinstance(key, key_type) and _is_key(key) and _is_count(value):
+            return key, Total(value, is_exact)
+    raise falcon.HTTPBadRequest(
+        title="Invalid cursor", description="Send the cursor as `next` of the page before has it, or none."
+    )
+
+
+def _encode_cursor(last_key: int | str, total: Total) -> str:
+    return urlsafe_b64encode(json.dumps([last_key, *total]).encode()).decode().rstrip("=")
+
+
+def _is_key(value: int | str) -> bool:
+    return value.isprintable() if isinstance(value, str) else _is_count(value)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 10**MAX_DIGITS
+
+
+def respond_with_listing(req: falcon.Request, resp: falcon.Response, settings: Settings, name: str, page: Page) -> None:
+    """Send a page with its total and a link to the next page. `name` is the JSON field of the items."""
+    first_url = _first_page_url(req, settings)
+    next_url = None
+    if page.last_key is not None:
+        cursor = _encode_cursor(page.last_key, page.total)
+        next_url = f"{first_url}{'&' if '?' in first_url else '?'}cursor={cursor}"
+        resp.append_link(next_url, "next")
+    resp.append_link(first_url, "first")
+    relation = "eq" if page.total.is_exact else "gte"
+    document = {name: page.items, "total": page.total.value, "total_relation": relation, "next": next_url}
+    resp.text = f"{json.dumps(document, ensure_ascii=False)}\n"
+    resp.set_header("Cache-Control", f"public, max-age={LISTING_CACHE_SECONDS}")
+
+
+def _first_page_url(req: falcon.Request, settings: Settings) -> str:
+    parameters = [(name, req.get_param(name)) for name in (*FILTER_PARAMETERS, "limit")]
+    query = "&".join(f"{name}={encode_value(value)}" for name, value in parameters if value)
+    return f"{public_base_url(req, settings)}{req.path}{'?' if query else ''}{query}"

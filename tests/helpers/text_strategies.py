@@ -1,0 +1,12 @@
+"""Hypothesis strategies for texts in several scripts."""
+
+from hypothesis import strategies as st
+
+FAMILY_EMOJI, FRENCH_FLAG = "👩🏽\u200d❤️\u200d💋\u200d👨🏽", "🇫🇷"
+texts = st.one_of(
+    st.text(min_size=1, max_size=320),
+    st.lists(st.text("abcilmwW.,—-'é", min_size=1, max_size=40), min_size=1, max_size=12).map(" ".join),
+    st.text("知之為，。「」 aW", min_size=1, max_size=320),
+    st.text("कखि्ाेया ।", min_size=1, max_size=320),
+    st.text(f"{FAMILY_EMOJI}{FRENCH_FLAG}😀 ", min_size=1, max_size=320),
+)
