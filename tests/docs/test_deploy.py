@@ -18,7 +18,7 @@ from quoteapi.cli.root import main
 from quoteapi.settings import ROOT, Settings
 from quoteapi.sms.messages import Purpose, code_text, confirmation_text, daily_text
 from tests.helpers.data import ALCOTT, SECRET_KEY
-from tests.rehearsal.aws import Aws, emulated
+from tests.rehearsal.aws import Aws, emulate_aws
 
 PAGES = [ROOT / "docs/deploy.md", ROOT / "docs/sms.md"]
 STAGES = json.loads((ROOT / "zappa_settings.json").read_text())
@@ -92,7 +92,7 @@ def words_of(command: str, values: dict[str, str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[Aws]:
-    with emulated() as aws:
+    with emulate_aws() as aws:
         _make_what_a_deploy_makes(aws)
         yield aws
 
