@@ -1,4 +1,4 @@
-"""HTTP servers for tests, and assertions on responses."""
+"""HTTP servers and assertions on responses."""
 
 import threading
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ import requests
 from quoteapi.http.middleware import App
 
 
-def assert_problem(answer: requests.Response, status: int, title: str, detail_with: str = "") -> None:
-    """Assert the one shape that every error has."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    assert answer.headers["Cache-Control"] == "no-store"
-    assert answer.headers["X-Request-ID"]
-    problem = answer.json()
+def assert_problem(response: requests.Response, status: int, title: str, detail_with: str = "") -> None:
+    """Assert that a response is a problem document (RFC 9457) with this title and a detail that contains a text."""
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Request-ID"]
+    problem = response.json()
     assert set(problem) == {"title", "status", "detail"}
     assert problem["title"] == title
     assert problem["status"] == status
@@ -30,15 +30,15 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 its name
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the name in the base class
         pass
 
 
 @contextmanager
 def serve_app(app: App) -> Iterator[str]:
-    """Serve an app over real HTTP, with a check of WSGI's rules. Answer its address."""
-    with make_server("127.0.0.1", 0, validator(app), _Server, _Quiet) as server:
+    """Serve an app over HTTP, validated against PEP 3333. Yields its URL."""
+    with make_server("127.0.0.1", 0, validator(app), _Server, _QuietHandler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -49,11 +49,11 @@ def serve_app(app: App) -> Iterator[str]:
 
 
 def serve_under_prefix(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
-    """Have `serving` put apps under a prefix, as Zappa names the stage of an API Gateway."""
-    set_up = WSGIServer.setup_environ
+    """Serve apps below a prefix (`SCRIPT_NAME`), as Zappa does with the stage of an API Gateway."""
+    setup_environ = WSGIServer.setup_environ
 
-    def with_stage(server: WSGIServer) -> None:
-        set_up(server)
+    def add_prefix(server: WSGIServer) -> None:
+        setup_environ(server)
         server.base_environ["SCRIPT_NAME"] = stage
 
-    monkeypatch.setattr(WSGIServer, "setup_environ", with_stage)
+    monkeypatch.setattr(WSGIServer, "setup_environ", add_prefix)
