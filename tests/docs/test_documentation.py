@@ -138,6 +138,7 @@ def test_every_other_command_of_the_pages_is_one_that_is_tested_or_run_by_hand()
         r"export QUOTEAPI_TOKEN=\$\(python -c \"",
         r"curl (-X POST )?https://<(api-id>\.execute-api\.us-east-1\.amazonaws\.com/\w+|quotes\.example\.org>)/[a-z-]+",
         r"curl .*https://.*execute-api\.us-east-1\.amazonaws\.com/\w+/daily\"?",
+        r"curl .*--aws-sigv4 .+ \\",
         r"eval \"\$\(aws configure export-credentials --format env\)\"",
         r"(cp docs/remote-env\.json|chmod 600) quoteapi-dev\.json",
         r"echo \"\$.*\"",
