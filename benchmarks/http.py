@@ -68,8 +68,8 @@ def contenders(shipped: Path, many: Path) -> list[Contender]:
         Contender("raw WSGI, granian", (*GRANIAN, "--port", "PORT", "benchmarks.contenders:raw"), "/daily", {}),
         Contender(REFERENCE, (*GRANIAN, "--port", "PORT", "benchmarks.contenders:bare"), "/daily", {}),
         Contender("QuoteAPI /daily", serve, "/daily", of_shipped, "1.0; ten times the plain design"),
-        Contender("QuoteAPI /random", serve, "/random", of_shipped, "0.7"),
-        Contender(f"QuoteAPI /random of {MANY:,}", serve, "/random", of_many, "0.7"),
+        Contender("QuoteAPI /random", serve, "/random", of_shipped, "0.75"),
+        Contender(f"QuoteAPI /random of {MANY:,}", serve, "/random", of_many, "0.75"),
         Contender("plain design /daily, gunicorn", plain, "/daily", {"PLAIN_DATABASE": str(shipped)}),
         Contender("plain design /random, gunicorn", plain, "/random", {"PLAIN_DATABASE": str(shipped)}),
     ]
