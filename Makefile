@@ -24,7 +24,7 @@ run: $(SERVICE)/.ready ## Serve on http://127.0.0.1:8000 (HOST and PORT change t
 
 .PHONY: test
 test: $(DEVELOPMENT)/.ready $(LAMBDA)/.ready $(if $(shell command -v npm),$(FROM_NPM)/.ready) ## Run the whole test suite
-	@$(IN_DEVELOPMENT) pytest -n 2 $(ARGS)
+	@$(IN_DEVELOPMENT) pytest -n 2 --dist worksteal $(ARGS)
 
 .PHONY: lint
 lint: $(DEVELOPMENT)/.ready ## Check format, lint, types and import layers

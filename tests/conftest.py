@@ -4,7 +4,9 @@ import logging
 import os
 import random
 import re
+import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +28,7 @@ from tests.helpers import postgresql_server
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import ALCOTT, AUSTEN, SECRET_KEY, ZOLA, environment, make_catalogue
 from tests.helpers.http import serve_app
+from tests.helpers.temporary_folders import temporary_folder
 from tests.helpers.upstream_api import UpstreamApi
 
 if TYPE_CHECKING:
@@ -38,9 +41,10 @@ Serve = Callable[..., str]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the PostgreSQL server that all processes of a test run share."""
+    """Set the temporary folder and start the PostgreSQL server that all processes of a test run share."""
     if not hasattr(config, "workerinput"):
         exit_stack = ExitStack()
+        os.environ["TMPDIR"] = tempfile.tempdir = str(exit_stack.enter_context(temporary_folder()))
         os.environ[postgresql_server.ADDRESS] = exit_stack.enter_context(postgresql_server.a_server())
         config.add_cleanup(exit_stack.close)
 
@@ -111,11 +115,17 @@ def bundled_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
     """Return a function that replaces the bundled catalogue with one of the given quotes."""
 
     def replace(quotations: list[Quotation]) -> Path:
-        path = make_catalogue(tmp_path / "bundled.db", quotations)
+        path = make_catalogue(tmp_path / "shipped.db", quotations)
         monkeypatch.setattr(database, "BUNDLED_CATALOGUE", path)
         return path
 
     return replace
+
+
+@pytest.fixture(scope="session")
+def catalogue_of_three_quotes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Create a catalogue once, for the fixture `settings` to copy."""
+    return make_catalogue(tmp_path_factory.mktemp("catalogue") / "shipped.db", [ALCOTT, AUSTEN, ZOLA])
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -129,9 +139,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 @pytest.fixture
-def settings(database_url: str, bundled_catalogue: Callable[[list[Quotation]], Path]) -> Settings:
+def settings(
+    database_url: str, catalogue_of_three_quotes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
     """Return the settings of a service with three quotes."""
-    bundled_catalogue([ALCOTT, AUSTEN, ZOLA])
+    catalogue = tmp_path / "shipped.db"
+    shutil.copyfile(catalogue_of_three_quotes, catalogue)
+    monkeypatch.setattr(database, "BUNDLED_CATALOGUE", catalogue)
     return read_settings({"DATABASE_URL": database_url, "SECRET_KEY": SECRET_KEY})
 
 

