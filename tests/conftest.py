@@ -76,26 +76,26 @@ def _check_log_for_personal_data(monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     """Fail a test if a log line has a phone number or an OTP, before or after redaction."""
     lines: list[str] = []
 
-    class Recorder(logging.Handler):
+    class Reader(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(record.getMessage())
             lines.append(logs._Formatter(Settings()).format(record))
 
-    def record(writer: logs._Writer, line: str) -> None:
+    def add(writer: logs._Writer, line: str) -> None:
         lines.append(line)
-        add(writer, line)
+        written(writer, line)
 
-    add = logs._Writer.add
-    monkeypatch.setattr(logs._Writer, "add", record)
-    root, recorder = logging.getLogger(), Recorder(logging.INFO)
+    written = logs._Writer.add
+    monkeypatch.setattr(logs._Writer, "add", add)
+    root, reader = logging.getLogger(), Reader(logging.INFO)
     level = root.level
-    root.addHandler(recorder)
+    root.addHandler(reader)
     root.setLevel(logging.INFO)
     token = logs.request_id.set("-")
     yield
     logs.request_id.reset(token)
     root.setLevel(level)
-    root.removeHandler(recorder)
+    root.removeHandler(reader)
     logging.getLogger("quoteapi").propagate = True
     assert [line for line in lines if leaks_personal_data(line)] == []
 
