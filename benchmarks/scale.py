@@ -132,8 +132,8 @@ class FakeGateway(ConsoleGateway):
         """Do nothing."""
         return self.topic
 
-    def people(self) -> int:
-        """Answer that there is one, which takes no time."""
+    def count_subscriptions(self) -> int:
+        """Return 1 without a query."""
         return 1
 
 
