@@ -6,7 +6,6 @@ import random
 import re
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,7 +27,7 @@ from tests.helpers import postgresql_server
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import ALCOTT, AUSTEN, SECRET_KEY, ZOLA, environment, make_catalogue
 from tests.helpers.http import serve_app
-from tests.helpers.temporary_folders import temporary_folder
+from tests.helpers.temporary_folders import temporary_files_in_memory
 from tests.helpers.upstream_api import UpstreamApi
 
 if TYPE_CHECKING:
@@ -41,11 +40,11 @@ Serve = Callable[..., str]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Set the temporary folder and start the PostgreSQL server that all processes of a test run share."""
+    """Start the PostgreSQL server and set the temporary folder that all processes of a test run share."""
     if not hasattr(config, "workerinput"):
         exit_stack = ExitStack()
-        os.environ["TMPDIR"] = tempfile.tempdir = str(exit_stack.enter_context(temporary_folder()))
         os.environ[postgresql_server.ADDRESS] = exit_stack.enter_context(postgresql_server.a_server())
+        exit_stack.enter_context(temporary_files_in_memory())
         config.add_cleanup(exit_stack.close)
 
 
