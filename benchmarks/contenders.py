@@ -1,4 +1,4 @@
-"""The apps that the service is compared with. Each serves one quote at every path of the benchmark."""
+"""What the service is measured against. Each serves one quote at every path that the benchmark asks."""
 
 import os
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ HEADERS = [("content-type", "application/json"), ("content-length", str(len(BODY
 
 
 def raw(env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Send the same bytes for every request: the cost of WSGI itself."""
+    """Answer the same bytes to everything: what WSGI itself costs."""
     start_response("200 OK", HEADERS)
     return (BODY,)
 
@@ -29,11 +29,11 @@ class _Bare:
 
 
 bare: falcon.App[falcon.Request, falcon.Response] = falcon.App()
-"""Falcon with the same JSON: the cost of the framework."""
+"""Falcon, answering the same JSON: what a framework costs, before it does anything."""
 bare.add_route("/daily", _Bare())
 
 
-# The plain design: a first version in a few lines. It reads the tables of the service's database.
+# The plain design: a few lines anyone would write first. It reads the tables of the service's own database.
 
 _database = SqliteDatabase(os.environ.get("PLAIN_DATABASE", ":memory:"))
 

@@ -174,13 +174,15 @@ def sns_container(
     """Return a container whose gateway is moto's Amazon SNS; retries do not wait."""
     from moto import mock_aws  # noqa: PLC0415 slow to load, and most tests do not use it
 
-    from tests.helpers.sns_emulator import SETTINGS, count_subscriptions  # noqa: PLC0415
+    from tests.helpers.sns_emulator import SETTINGS, count_people  # noqa: PLC0415
 
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
-    count_subscriptions(monkeypatch)
+    count_people(monkeypatch)
     with mock_aws():
         container = Container(read_settings(environment(settings, **SETTINGS)), now=clock)
-        container.dispatcher = InlineDispatcher(container.subscriptions)
+        container.dispatcher = InlineDispatcher(
+            container.subscriptions
+        )  # what is handed on is done before a test looks
         yield container
 
 

@@ -28,7 +28,7 @@ from quoteapi.storage import database
 from quoteapi.storage.models import ConsoleSms, Delivery, Quote, Subscriber
 from quoteapi.subscriptions.phone import MOBILE_HINT
 from tests.helpers.data import MIRA, NOOR, OMAR, latest_otp
-from tests.helpers.sns_emulator import count_subscriptions
+from tests.helpers.sns_emulator import count_people
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -92,7 +92,7 @@ def working(tmp_path: Path) -> Iterator[Container]:
 @pytest.fixture
 def aws_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """Serve an AWS account of its own on loopback. Answers the settings that lead there."""
-    count_subscriptions(monkeypatch)
+    count_people(monkeypatch)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -1,4 +1,4 @@
-"""HTTP servers and assertions on responses."""
+"""HTTP servers for tests, and assertions on responses."""
 
 import threading
 from collections.abc import Iterator
@@ -13,8 +13,13 @@ import requests
 from quoteapi.http.middleware import App
 
 
+def get(url: str, **headers: str) -> requests.Response:
+    """Send a GET request with headers, whose names have underscores here."""
+    return requests.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()}, timeout=5)
+
+
 def assert_problem(response: requests.Response, status: int, title: str, detail_with: str = "") -> None:
-    """Assert that a response is a problem document (RFC 9457) with this title and a detail that contains a text."""
+    """Assert that a response is a problem document of the form that all errors have."""
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.headers["Cache-Control"] == "no-store"
@@ -30,15 +35,15 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
-class _QuietHandler(WSGIRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the name in the base class
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 its name
         pass
 
 
 @contextmanager
 def serve_app(app: App) -> Iterator[str]:
-    """Serve an app over HTTP, validated against PEP 3333. Yields its URL."""
-    with make_server("127.0.0.1", 0, validator(app), _Server, _QuietHandler) as server:
+    """Serve an app over HTTP, and check that it follows the rules of WSGI. Yields its base URL."""
+    with make_server("127.0.0.1", 0, validator(app), _Server, _Quiet) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -49,11 +54,11 @@ def serve_app(app: App) -> Iterator[str]:
 
 
 def serve_under_prefix(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
-    """Serve apps below a prefix (`SCRIPT_NAME`), as Zappa does with the stage of an API Gateway."""
-    setup_environ = WSGIServer.setup_environ
+    """Have `serve_app` serve apps under a prefix, as API Gateway and Zappa do under the stage."""
+    set_up = WSGIServer.setup_environ
 
-    def add_prefix(server: WSGIServer) -> None:
-        setup_environ(server)
+    def with_stage(server: WSGIServer) -> None:
+        set_up(server)
         server.base_environ["SCRIPT_NAME"] = stage
 
-    monkeypatch.setattr(WSGIServer, "setup_environ", add_prefix)
+    monkeypatch.setattr(WSGIServer, "setup_environ", with_stage)

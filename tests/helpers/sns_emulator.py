@@ -101,7 +101,7 @@ class _RawBody(io.BytesIO):
             yield piece
 
 
-def count_subscriptions(monkeypatch: pytest.MonkeyPatch) -> None:
+def count_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have moto count the subscriptions of a topic; it always reports 0."""
 
     def count(topic: Topic) -> int:
