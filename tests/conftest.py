@@ -1,9 +1,10 @@
-"""What every test stands on: no network but loopback, no settings of the machine, a database of its own."""
+"""Fixtures of all tests: no network but loopback, no settings of this machine, an isolated database."""
 
 import logging
 import os
 import random
 import re
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ import hypothesis
 import pytest
 
 from quoteapi.app import create_app
-from quoteapi.container import Container as Whole
+from quoteapi.container import Container
 from quoteapi.observability import logging_setup, request_log
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.quotes.service import QuoteService
@@ -26,50 +27,52 @@ from tests.helpers import postgresql_server
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import ALCOTT, AUSTEN, SECRET_KEY, ZOLA, environment, make_catalogue
 from tests.helpers.http import serve_app
+from tests.helpers.temporary_folders import temporary_files_in_memory
 from tests.helpers.upstream_api import UpstreamApi
 
 if TYPE_CHECKING:
     from tests.helpers.sns_emulator import SnsCalls
 
-hypothesis.settings.register_profile("here", deadline=None, max_examples=40, derandomize=True)
-hypothesis.settings.load_profile("here")
+hypothesis.settings.register_profile("quoteapi", deadline=None, max_examples=40, derandomize=True)
+hypothesis.settings.load_profile("quoteapi")
 
 Serve = Callable[..., str]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the server that all processes of a run share."""
+    """Start the PostgreSQL server and set the temporary folder that all processes of a test run share."""
     if not hasattr(config, "workerinput"):
-        until_the_end = ExitStack()
-        os.environ[postgresql_server.ADDRESS] = until_the_end.enter_context(postgresql_server.a_server())
-        config.add_cleanup(until_the_end.close)
+        exit_stack = ExitStack()
+        os.environ[postgresql_server.ADDRESS] = exit_stack.enter_context(postgresql_server.a_server())
+        exit_stack.enter_context(temporary_files_in_memory())
+        config.add_cleanup(exit_stack.close)
 
 
 @pytest.fixture(autouse=True)
-def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def _allow_only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     connect = socket.socket.connect
 
-    def guarded(self: socket.socket, address: Any) -> None:  # noqa: ANN401
+    def connect_to_loopback(self: socket.socket, address: Any) -> None:  # noqa: ANN401
         if self.family != socket.AF_UNIX and address[0] not in {"127.0.0.1", "::1"}:
-            raise AssertionError(f"a test reached for the network: {address}")
+            raise AssertionError(f"a test connected to the network: {address}")
         connect(self, address)
 
-    monkeypatch.setattr(socket.socket, "connect", guarded)
+    monkeypatch.setattr(socket.socket, "connect", connect_to_loopback)
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def _remove_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name in model.SETTING_NAMES or name.startswith("AWS_"):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # where boto3 would look last for credentials
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # the last place where boto3 looks for credentials
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
 
 
 @pytest.fixture(autouse=True)
-def _no_number_and_no_code_in_any_log_line(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Read every log line of every test, as it is before numbers are masked in it and as it is written."""
+def _check_log_for_personal_data(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test if a log line has a phone number or an OTP, before or after redaction."""
     lines: list[str] = []
 
     class Reader(logging.Handler):
@@ -97,7 +100,7 @@ def _no_number_and_no_code_in_any_log_line(monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def leaks_personal_data(line: str) -> bool:
-    """Whether a log line has a whole phone number or a one-time password in it."""
+    """Return whether a log line has an unmasked phone number or a one-time password."""
     return re.search(r"(?<![0-9A-Za-z.])(\+?\d{10,15}|\d{6})(?![0-9A-Za-z])", line) is not None
 
 
@@ -108,39 +111,49 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def bundled_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Quotation]], Path]:
-    """Put another catalogue in the place of the shipped one."""
+    """Return a function that replaces the bundled catalogue with one of the given quotes."""
 
-    def put(quotations: list[Quotation]) -> Path:
+    def replace(quotations: list[Quotation]) -> Path:
         path = make_catalogue(tmp_path / "shipped.db", quotations)
         monkeypatch.setattr(database, "BUNDLED_CATALOGUE", path)
         return path
 
-    return put
+    return replace
+
+
+@pytest.fixture(scope="session")
+def catalogue_of_three_quotes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Create a catalogue once, for the fixture `settings` to copy."""
+    return make_catalogue(tmp_path_factory.mktemp("catalogue") / "shipped.db", [ALCOTT, AUSTEN, ZOLA])
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Answer the address of a database to be: whatever stands on it is tested on a file and on a server."""
+    """Return the URL of a new database; tests that use it run on SQLite and on PostgreSQL."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/working.db"
     else:
-        with postgresql_server.a_database() as address:
-            yield address
+        with postgresql_server.a_database() as url:
+            yield url
 
 
 @pytest.fixture
-def settings(database_url: str, bundled_catalogue: Callable[[list[Quotation]], Path]) -> Settings:
-    """Make the settings of a service with three quotes."""
-    bundled_catalogue([ALCOTT, AUSTEN, ZOLA])
+def settings(
+    database_url: str, catalogue_of_three_quotes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    """Return the settings of a service with three quotes."""
+    catalogue = tmp_path / "shipped.db"
+    shutil.copyfile(catalogue_of_three_quotes, catalogue)
+    monkeypatch.setattr(database, "BUNDLED_CATALOGUE", catalogue)
     return read_settings({"DATABASE_URL": database_url, "SECRET_KEY": SECRET_KEY})
 
 
 @pytest.fixture
 def open_database(settings: Settings) -> Iterator[None]:
-    """Open the working database."""
-    opened = database.connect(settings)
+    """Connect this thread to the working database."""
+    connection = database.connect(settings)
     yield
-    opened.close()
+    connection.close()
 
 
 @pytest.fixture
@@ -149,24 +162,24 @@ def quotes(open_database: None, clock: FakeClock) -> QuoteService:
 
 
 @pytest.fixture
-def container(settings: Settings, open_database: None, clock: FakeClock) -> Whole:
-    """Put the service together on the working database, as an entrance does."""
-    return Whole(settings, now=clock, randomness=random.Random(1))
+def container(settings: Settings, open_database: None, clock: FakeClock) -> Container:
+    """Return the container of a service on the working database."""
+    return Container(settings, now=clock, randomness=random.Random(1))
 
 
 @pytest.fixture
 def sns_container(
     settings: Settings, open_database: None, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Whole]:
-    """Put the service together with Amazon SNS as moto has it; who tries again waits no time."""
-    from moto import mock_aws  # noqa: PLC0415 most tests need not load it
+) -> Iterator[Container]:
+    """Return a container whose gateway is moto's Amazon SNS; retries do not wait."""
+    from moto import mock_aws  # noqa: PLC0415 slow to load, and most tests do not use it
 
     from tests.helpers.sns_emulator import SETTINGS, count_people  # noqa: PLC0415
 
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     count_people(monkeypatch)
     with mock_aws():
-        container = Whole(read_settings(environment(settings, **SETTINGS)), now=clock)
+        container = Container(read_settings(environment(settings, **SETTINGS)), now=clock)
         container.dispatcher = InlineDispatcher(
             container.subscriptions.send_otp, container.topic_sync.sync
         )  # what is handed on is done before a test looks
@@ -174,9 +187,9 @@ def sns_container(
 
 
 @pytest.fixture
-def sns_calls(sns_container: Whole, monkeypatch: pytest.MonkeyPatch) -> "SnsCalls":
-    """Watch every HTTP request to SNS, and let a test say which fail."""
-    from tests.helpers.sns_emulator import SnsCalls  # noqa: PLC0415 which loads moto
+def sns_calls(sns_container: Container, monkeypatch: pytest.MonkeyPatch) -> "SnsCalls":
+    """Return a recorder of all HTTP requests to SNS, with which a test can make requests fail."""
+    from tests.helpers.sns_emulator import SnsCalls  # noqa: PLC0415 it loads moto
 
     sns_calls = SnsCalls()
     sns_calls.watch(monkeypatch)
@@ -185,12 +198,12 @@ def sns_calls(sns_container: Whole, monkeypatch: pytest.MonkeyPatch) -> "SnsCall
 
 @pytest.fixture
 def serve(settings: Settings, clock: FakeClock, tmp_path: Path) -> Iterator[Serve]:
-    """Serve the app over HTTP, with more settings where a test names them. Answers the address."""
+    """Return a function that serves the app over HTTP, with extra settings if given, and returns its URL."""
     with ExitStack() as stack:
 
-        def start(**more: str) -> str:
-            app = create_app(read_settings(environment(settings, **more)), now=clock, randomness=random.Random(1))
-            stack.callback(bound.obj.close)  # which a test may have opened in its own thread
+        def start(**extra: str) -> str:
+            app = create_app(read_settings(environment(settings, **extra)), now=clock, randomness=random.Random(1))
+            stack.callback(bound.obj.close)  # a test may have opened a connection in its own thread
             return stack.enter_context(serve_app(app))
 
         yield start

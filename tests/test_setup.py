@@ -1,13 +1,15 @@
-"""What a fresh machine meets: the Makefile's own checks, and what must not be in the lock."""
+"""Set-up on a fresh machine: the Makefile's own checks, and what must not be in the lock."""
 
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
+import pip
 import pytest
 
 from quoteapi.settings import ROOT
@@ -15,7 +17,7 @@ from quoteapi.settings import ROOT
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """Make a folder with a space in its name that has what set-up reads."""
+    """Return a folder, with a space in its name, that has the files that set-up reads."""
     folder = tmp_path / "a clone"
     folder.mkdir()
     for name in ("Makefile", "Pipfile", "Pipfile.lock", "pyproject.toml"):
@@ -24,11 +26,11 @@ def clone(tmp_path: Path) -> Path:
 
 
 def make(
-    folder: Path, *words: str, path: str = os.environ["PATH"], **settings: str
+    folder: Path, *targets: str, path: str = os.environ["PATH"], **settings: str
 ) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": path, "HOME": str(folder), **settings}
     return subprocess.run(
-        [shutil.which("make") or "make", *words],
+        [shutil.which("make") or "make", *targets],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -39,7 +41,7 @@ def make(
 
 @pytest.fixture
 def tools_without_python(tmp_path: Path) -> str:
-    """Make a folder of the ordinary tools, and of a Python that is too old."""
+    """Return a folder with common tools and a Python that is too old."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for tool in ("sh", "rm", "touch", "grep", "tail", "awk", "echo", "cat"):
@@ -57,15 +59,25 @@ def test_without_python_it_says_so_in_a_sentence(clone: Path, tools_without_pyth
     assert stopped.stderr.startswith("Python 3.11 or later is missing: install it, or set PYTHON to where it is.\n")
 
 
-def test_without_the_network_it_says_so_in_a_sentence(clone: Path) -> None:
-    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull}
-    stopped = make(clone, "run", **nowhere)
+@pytest.fixture
+def python_with_ready_pip(tmp_path: Path) -> dict[str, str]:
+    """Return settings for a Python that shares its pip with the environments it makes: installing pip takes seconds."""
+    (tmp_path / "pip").symlink_to(Path(pip.__file__).parent)
+    python, real = tmp_path / "python", f'exec "{sys.executable}"'
+    python.write_text(f'#!/bin/sh\n[ "$2" = venv ] && {real} -m venv --without-pip "$3"\n{real} "$@"\n')
+    python.chmod(0o755)
+    return {"PYTHON": str(python), "PYTHONPATH": str(tmp_path)}
+
+
+def test_without_the_network_it_says_so_in_a_sentence(clone: Path, python_with_ready_pip: dict[str, str]) -> None:
+    no_index = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull}
+    stopped = make(clone, "run", **no_index, **python_with_ready_pip)
     assert stopped.returncode != 0
     assert stopped.stderr.startswith("Set-up stopped: the package index cannot be reached. Is the network up?")
-    assert not list(clone.glob(".venv*/.ready")), "so that the next try sets up again"
+    assert not list(clone.glob(".venv*/.ready")), "the next run would not set up again"
 
 
-def test_what_is_set_up_is_not_set_up_again(clone: Path) -> None:
+def test_environments_are_set_up_once(clone: Path) -> None:
     for name in (".venv", ".venv-pipenv"):
         (clone / name).mkdir()
         (clone / name / ".ready").write_text(f"{clone}\n")
@@ -73,7 +85,7 @@ def test_what_is_set_up_is_not_set_up_again(clone: Path) -> None:
     assert planned.stdout.strip() == "exec .venv/bin/python -m quoteapi serve"
 
 
-def test_what_was_set_up_before_the_folder_was_moved_is_set_up_again(clone: Path) -> None:
+def test_a_moved_folder_is_set_up_again(clone: Path) -> None:
     for name in (".venv", ".venv-dev"):
         (clone / name).mkdir()
         (clone / name / ".ready").write_text("/somewhere/else\n")
@@ -81,7 +93,7 @@ def test_what_was_set_up_before_the_folder_was_moved_is_set_up_again(clone: Path
     assert not list(clone.glob(".venv*"))
 
 
-def test_a_python_that_was_asked_for_is_not_replaced_by_another(clone: Path) -> None:
+def test_a_missing_python_of_the_user_is_not_replaced(clone: Path) -> None:
     stopped = make(clone, "run", PYTHON="/no/such python")
     assert stopped.returncode != 0
     assert "set PYTHON to where it is (it is /no/such python now)" in stopped.stderr
@@ -100,7 +112,7 @@ def test_no_package_index_is_named() -> None:
     assert "source" not in tomllib.loads((ROOT / "Pipfile").read_text())
 
 
-def test_the_services_packages_are_few_and_pipenv_is_none_of_them() -> None:
+def test_the_service_has_few_packages_and_no_development_tools() -> None:
     lock = json.loads((ROOT / "Pipfile.lock").read_text())
-    assert len(lock["default"]) <= 46, "zappa brings 20 of them, RS256 and X-Ray five, and pages two"
+    assert len(lock["default"]) <= 46, "zappa requires 20 of them, RS256 and X-Ray 5, templates 2"
     assert not {"pipenv", "pytest", "mypy", "ruff", "moto", "flask", "awscli", "awslambdaric"} & set(lock["default"])

@@ -1,4 +1,4 @@
-"""The Postman collection, sent by newman to the service over HTTP."""
+"""Run the Postman collection with newman against the service over HTTP."""
 
 import json
 import os
@@ -31,17 +31,17 @@ if not NEWMAN.exists() and os.environ.get("CI") != "true":
 AS_JSON = "--reporters", "json", "--reporter-json-export"
 
 
-class Executed:
-    """What newman did with a request."""
+class RequestResult:
+    """The result of a request that newman sent."""
 
     def __init__(self, execution: dict[str, Any]) -> None:
         self.name: str = execution["item"]["name"]
-        said = [*execution.get("assertions", ()), *execution.get("testScript", ())]
-        self.passed = {one["assertion"] for one in said if "error" not in one and "assertion" in one}
-        self.failed = {one.get("assertion", "script"): one["error"]["message"] for one in said if "error" in one}
+        results = [*execution.get("assertions", ()), *execution.get("testScript", ())]
+        self.passed = {one["assertion"] for one in results if "error" not in one and "assertion" in one}
+        self.failed = {one.get("assertion", "script"): one["error"]["message"] for one in results if "error" in one}
 
 
-Send = Callable[..., list[Executed]]
+Send = Callable[..., list[RequestResult]]
 
 
 @pytest.fixture
@@ -50,19 +50,19 @@ def database_url(tmp_path: Path) -> str:
 
 
 @contextmanager
-def served(database_url: str, *, stage: bool = False) -> Iterator[str]:
-    """Serve the shipped catalogue, under a stage's prefix if need be. Answer the address."""
+def serve_catalogue(database_url: str, *, stage: bool = False) -> Iterator[str]:
+    """Serve the bundled catalogue, optionally as a stage behind API Gateway. Yields the URL."""
     app = create_app(read_settings({"DATABASE_URL": database_url, "SECRET_KEY": SECRET_KEY}))
-    with serve_app(cast("App", behind_a_gateway(app)) if stage else app) as base:
+    with serve_app(cast("App", put_behind_gateway(app)) if stage else app) as base:
         yield f"{base}/dev" if stage else base
 
 
-def behind_a_gateway(app: "WSGIApplication") -> "WSGIApplication":
-    """Put an app where API Gateway would have it: under a prefix, behind a key and a token."""
+def put_behind_gateway(app: "WSGIApplication") -> "WSGIApplication":
+    """Return the app below a stage's prefix, which requires an API key and a token."""
 
     def gateway(env: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        proofs = env.get("HTTP_X_API_KEY"), env.get("HTTP_AUTHORIZATION")
-        if not env["PATH_INFO"].startswith("/dev/") or proofs != ("a-key", "Bearer a-token"):
+        credentials = env.get("HTTP_X_API_KEY"), env.get("HTTP_AUTHORIZATION")
+        if not env["PATH_INFO"].startswith("/dev/") or credentials != ("a-key", "Bearer a-token"):
             start_response("403 Forbidden", [("Content-Type", "application/json"), ("Content-Length", "2")])
             return [b"{}"]
         return app(env | {"SCRIPT_NAME": "/dev", "PATH_INFO": env["PATH_INFO"].removeprefix("/dev")}, start_response)
@@ -70,21 +70,21 @@ def behind_a_gateway(app: "WSGIApplication") -> "WSGIApplication":
     return gateway
 
 
-def says_yes(env: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-    """Answer everything alike."""
+def always_ok(env: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    """Send the same response to every request."""
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", "2")])
     return [b"{}" if env["REQUEST_METHOD"] != "HEAD" else b""]
 
 
 @pytest.fixture
 def newman(tmp_path: Path) -> Send:
-    """Send the collection, or a folder of it. Answers what was sent; what was left out is not there."""
+    """Return a function that sends the collection, or a folder of it, and returns the results of the sent requests."""
     report = tmp_path / "report.json"
 
-    def send(environment: Path, *options: str, **variables: str) -> list[Executed]:
-        words = [word for name, value in variables.items() for word in ("--env-var", f"{name}={value}")]
+    def send(environment: Path, *options: str, **variables: str) -> list[RequestResult]:
+        arguments = [word for name, value in variables.items() for word in ("--env-var", f"{name}={value}")]
         ran = subprocess.run(
-            [NEWMAN, "run", COLLECTION, "--environment", environment, *words, *options, *AS_JSON, report],
+            [NEWMAN, "run", COLLECTION, "--environment", environment, *arguments, *options, *AS_JSON, report],
             env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
             capture_output=True,
             text=True,
@@ -93,30 +93,30 @@ def newman(tmp_path: Path) -> Send:
         )
         assert report.exists(), ran.stderr
         run = json.loads(report.read_text())["run"]
-        executed = [Executed(execution) for execution in run["executions"] if "response" in execution]
+        executed = [RequestResult(execution) for execution in run["executions"] if "response" in execution]
         assert bool(run["failures"]) == bool(ran.returncode) == any(request.failed for request in executed)
         return executed
 
     return send
 
 
-def newest_code(database_url: str) -> str:
-    """Read the code in the local inbox, as a person would."""
+def newest_otp(database_url: str) -> str:
+    """Return the newest OTP in the local inbox."""
     inbox = quoteapi("sms", "inbox", "--json", DATABASE_URL=database_url).stdout
-    codes: list[str] = [sms["message"][:6] for sms in json.loads(inbox) if sms["kind"] == "code"]
-    return codes[-1]
+    otps: list[str] = [sms["message"][:6] for sms in json.loads(inbox) if sms["kind"] == "code"]
+    return otps[-1]
 
 
-def everything(newman: Send, environment: Path, database_url: str, **variables: str) -> list[Executed]:
-    """Send the whole collection as a person does: the code comes between. Assert that all is as it says."""
+def send_everything(newman: Send, environment: Path, database_url: str, **variables: str) -> list[RequestResult]:
+    """Send the whole collection, with the OTP from the inbox for its last part. Assert that all tests pass."""
     sent = newman(environment, **variables)
     assert failures(sent) == []
-    with_the_code = newman(environment, "--folder", "With the code", **variables, otp=newest_code(database_url))
-    assert failures(with_the_code) == []
-    return sent + with_the_code
+    with_otp = newman(environment, "--folder", "With the code", **variables, otp=newest_otp(database_url))
+    assert failures(with_otp) == []
+    return sent + with_otp
 
 
-def failures(executed: list[Executed]) -> list[str]:
+def failures(executed: list[RequestResult]) -> list[str]:
     return [f"{request.name}: {which}: {why}" for request in executed for which, why in request.failed.items()]
 
 
@@ -129,40 +129,42 @@ REQUESTS = list(requests_of(json.loads(COLLECTION.read_text())))
 
 
 def shape(path: str) -> str:
-    """Answer a path with its parameters unnamed."""
+    """Return a path without the names of its parameters."""
     return re.sub(r"\{+\w+\}+", "{}", path)
 
 
-def test_on_a_laptop_everything_is_as_the_collection_says(newman: Send, database_url: str) -> None:
-    with served(database_url) as base:
-        sent = everything(newman, LAPTOP, database_url, base=base, mobile="+919028000001")
-    assert sorted(request.name for request in sent) == sorted(item["name"] for item in REQUESTS), "each was sent once"
+def test_the_collection_passes_on_a_laptop(newman: Send, database_url: str) -> None:
+    with serve_catalogue(database_url) as base:
+        sent = send_everything(newman, LAPTOP, database_url, base=base, mobile="+919028000001")
+    assert sorted(request.name for request in sent) == sorted(item["name"] for item in REQUESTS), (
+        "a request was not sent exactly once"
+    )
     passed = [name for request in sent for name in request.passed]
-    assert "how much you may read, and what is left of it" in passed, "and not that nobody counts"
+    assert "how much you may read, and what is left of it" in passed, "reads were not limited"
 
 
-def test_on_a_stage_everything_is_as_the_collection_says(newman: Send, database_url: str) -> None:
-    with served(database_url, stage=True) as base:
-        where = {"base": base, "api_key": "a-key", "token": "a-token", "mobile": "+919028000002"}
-        sent = everything(newman, STAGE, database_url, **where)
+def test_the_collection_passes_on_a_stage(newman: Send, database_url: str) -> None:
+    with serve_catalogue(database_url, stage=True) as base:
+        variables = {"base": base, "api_key": "a-key", "token": "a-token", "mobile": "+919028000002"}
+        sent = send_everything(newman, STAGE, database_url, **variables)
     assert len(sent) == len(REQUESTS)
 
 
-def test_without_a_number_no_sms_is_asked_for(newman: Send, database_url: str) -> None:
-    with served(database_url) as base:
+def test_without_a_number_no_sms_is_requested(newman: Send, database_url: str) -> None:
+    with serve_catalogue(database_url) as base:
         sent = newman(STAGE, "--folder", "4. The daily SMS", base=base, otp="482913")
     assert sent == []
 
 
-def test_each_request_notices_when_its_answer_is_another(newman: Send) -> None:
-    with serve_app(cast("App", says_yes)) as base:
+def test_each_request_fails_on_another_response(newman: Send) -> None:
+    with serve_app(cast("App", always_ok)) as base:
         sent = newman(LAPTOP, base=base, mobile="+919028000001", otp="482913")
-    of_all = {"an id, to ask the operator about", "no browser need guess what it is"}
-    assert [request.name for request in sent if set(request.failed) <= of_all] == []
+    common_tests = {"an id, to ask the operator about", "no browser need guess what it is"}
+    assert [request.name for request in sent if set(request.failed) <= common_tests] == []
     assert len(sent) == len(REQUESTS)
 
 
-def test_no_request_is_without_a_test_and_a_description() -> None:
+def test_every_request_has_a_test_and_a_description() -> None:
     for item in REQUESTS:
         scripts = {event["listen"]: "\n".join(event["script"]["exec"]) for event in item["event"]}
         assert "pm.test(" in scripts["test"], item["name"]
@@ -170,18 +172,18 @@ def test_no_request_is_without_a_test_and_a_description() -> None:
     assert len({item["name"] for item in REQUESTS}) == len(REQUESTS)
 
 
-def test_the_collection_names_every_path_of_the_contract_and_no_other() -> None:
-    contract = json.loads((ROOT / "quoteapi/http/openapi.json").read_text())
-    asked = {shape(item["request"]["url"]["raw"].removeprefix("{{base}}").partition("?")[0]) for item in REQUESTS}
-    wrong = {"/a-page-that-is-not-there", "/nothing-is-here", "/quotes/999999999"}
-    assert asked - wrong == {shape(path) for path in contract["paths"]}
+def test_the_collection_has_the_paths_of_openapi_json() -> None:
+    document = json.loads((ROOT / "quoteapi/http/openapi.json").read_text())
+    requested = {shape(item["request"]["url"]["raw"].removeprefix("{{base}}").partition("?")[0]) for item in REQUESTS}
+    missing_pages = {"/a-page-that-is-not-there", "/nothing-is-here", "/quotes/999999999"}
+    assert requested - missing_pages == {shape(path) for path in document["paths"]}
 
 
-def test_a_request_says_the_same_in_both_ways_that_postman_writes_its_address() -> None:
+def test_both_forms_of_a_requests_url_agree() -> None:
     for item in REQUESTS:
         url = item["request"]["url"]
         query = "&".join(f"{one['key']}={one['value']}" for one in url.get("query", ()))
-        assert url["raw"] == f"{{{{base}}}}/{'/'.join(url['path'])}{'?' if query else ''}{query}", "as Postman shows it"
+        assert url["raw"] == f"{{{{base}}}}/{'/'.join(url['path'])}{'?' if query else ''}{query}"
 
 
 def test_the_environments_hold_the_same_variables_and_no_secret() -> None:
@@ -189,6 +191,6 @@ def test_the_environments_hold_the_same_variables_and_no_secret() -> None:
         {value["key"]: value["value"] for value in json.loads(path.read_text())["values"]} for path in (LAPTOP, STAGE)
     )
     assert set(laptop) == set(stage) == {"base", "api_key", "token", "mobile", "otp"}
-    for held in (laptop, stage):
-        assert [held[name] for name in ("api_key", "token", "otp")] == ["", "", ""]
-    assert stage["mobile"] == "", "there it would cost an SMS"
+    for variables in (laptop, stage):
+        assert [variables[name] for name in ("api_key", "token", "otp")] == ["", "", ""]
+    assert stage["mobile"] == "", "a number would cost an SMS"

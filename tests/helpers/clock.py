@@ -1,4 +1,4 @@
-"""A clock that tests set."""
+"""A clock for tests."""
 
 from datetime import datetime, timedelta
 
@@ -6,7 +6,7 @@ from tests.helpers.data import NOON
 
 
 class FakeClock:
-    """A clock that goes on when it is told to."""
+    """A clock that stands still until a test advances it."""
 
     def __init__(self, moment: datetime = NOON) -> None:
         self.moment = moment
@@ -17,5 +17,5 @@ class FakeClock:
     def monotonic(self) -> float:
         return self.moment.timestamp()
 
-    def advance(self, **time_by: float) -> None:
-        self.moment += timedelta(**time_by)
+    def advance(self, **delta: float) -> None:
+        self.moment += timedelta(**delta)

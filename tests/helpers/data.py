@@ -18,18 +18,18 @@ AUSTEN = Quotation("What are men to rocks and mountains?", "Jane Austen", "natur
 ZOLA = Quotation("J’accuse…! — « la vérité est en marche »", "Émile Zola", "truth", "L’Aurore, 13 January 1898")
 KABIR = Quotation("काल करे सो आज कर", "कबीर", "समय")
 MIRA, NOOR, OMAR = "+919028000001", "+919028000002", "+919028000003"
-"""Mobile numbers of people who like quotes."""
+"""Mobile numbers of subscribers."""
 
 
 def latest_otp(mobile: str) -> str:
-    """Read the newest code in the inbox of a laptop."""
-    newest = ConsoleSms.select().where((ConsoleSms.to == mobile) & (ConsoleSms.kind == "code"))
-    message: str = newest.order_by(ConsoleSms.id.desc()).first().message
+    """Return the newest OTP in the local inbox."""
+    codes = ConsoleSms.select().where((ConsoleSms.to == mobile) & (ConsoleSms.kind == "code"))
+    message: str = codes.order_by(ConsoleSms.id.desc()).first().message
     return message[:6]
 
 
 def add_subscribers(*mobiles: str, state: str = "active") -> None:
-    """Have people subscribed on a laptop, without what it takes to get there."""
+    """Store subscribers of the console gateway, without requesting and verifying an OTP."""
     for mobile in mobiles:
         Subscriber.create(
             mobile=mobile,
@@ -44,7 +44,7 @@ def add_subscribers(*mobiles: str, state: str = "active") -> None:
 
 
 def wrong_otp(code: str) -> str:
-    """Answer another code than this."""
+    """Return an OTP other than the given one."""
     return f"{(int(code) + 1) % 1_000_000:06}"
 
 
@@ -62,9 +62,9 @@ def make_catalogue(path: Path, quotations: list[Quotation], added: datetime = NO
     return path
 
 
-def environment(settings: Settings, **more: str) -> dict[str, str]:
-    """Answer what an environment says for the same database, and more."""
-    return {"DATABASE_URL": settings.database_url or "", "SECRET_KEY": SECRET_KEY, **more}
+def environment(settings: Settings, **extra: str) -> dict[str, str]:
+    """Return environment variables for the same database, and the extra ones."""
+    return {"DATABASE_URL": settings.database_url or "", "SECRET_KEY": SECRET_KEY, **extra}
 
 
 def database_file(settings: Settings) -> Path:
@@ -73,4 +73,4 @@ def database_file(settings: Settings) -> Path:
 
 
 sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-"""For what only a file has: it can be deleted, broken, read by others."""
+"""For tests of what only a database file can do: be deleted, be damaged, be opened by other programs."""

@@ -1,8 +1,8 @@
-"""A dispatcher that records work and does not run it."""
+"""A dispatcher that records tasks and does not run them."""
 
 
 class RecordingDispatcher:
-    """Work that was handed on, and is not done."""
+    """Records tasks without running them."""
 
     def __init__(self) -> None:
         self.requests: list[str] = []

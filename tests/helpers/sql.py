@@ -1,4 +1,4 @@
-"""The SQL statements that code executes."""
+"""A recorder of SQL statements."""
 
 import logging
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def record_sql() -> Iterator[list[str]]:
-    """Collect the SQL statements that are executed meanwhile."""
+    """Record the SQL statements that peewee executes inside the block."""
     statements: list[str] = []
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.name == "peewee":  # and not that of its pool
+            if record.name == "peewee":  # not peewee.pool
                 statements.append(str(record.msg[0]))
 
     logger, collector = logging.getLogger("peewee"), Collector()

@@ -11,7 +11,7 @@ from tests.helpers.data import ALCOTT
 
 
 class UpstreamApi:
-    """A quote API on loopback that answers what it is told to, and remembers what it was asked."""
+    """A quote API on loopback that sends what a test sets, and records the headers of each request."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, str]] = []
@@ -23,12 +23,12 @@ class UpstreamApi:
                 api.asked.append(dict(self.headers))
                 api.answer(self)
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 its name
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the name in the base class
                 pass
 
         class Server(ThreadingHTTPServer):
             def handle_error(self, request: object, client_address: object) -> None:
-                pass  # a client that gave up is what some tests are about
+                pass  # some tests are about clients that disconnect
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -38,7 +38,7 @@ class UpstreamApi:
         self.address = f"http://{self.host}/quotes"
 
     def stop(self) -> None:
-        """Stop answering; a second time does nothing."""
+        """Stop the server. A second call does nothing."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -51,7 +51,7 @@ class UpstreamApi:
     def with_bytes(
         body: bytes, status: int = 200, headers: dict[str, str] | None = None
     ) -> Callable[[BaseHTTPRequestHandler], None]:
-        def answer(request: BaseHTTPRequestHandler) -> None:
+        def respond(request: BaseHTTPRequestHandler) -> None:
             request.send_response(status)
             request.send_header("Content-Length", str(len(body)))
             for name, value in (headers or {}).items():
@@ -59,12 +59,12 @@ class UpstreamApi:
             request.end_headers()
             request.wfile.write(body)
 
-        return answer
+        return respond
 
     @staticmethod
     def that_waits(seconds: float) -> Callable[[BaseHTTPRequestHandler], None]:
-        def answer(request: BaseHTTPRequestHandler) -> None:
+        def respond(request: BaseHTTPRequestHandler) -> None:
             time.sleep(seconds)
             request.close_connection = True
 
-        return answer
+        return respond

@@ -1,4 +1,4 @@
-"""The rehearsal: the real Zappa against an emulated AWS, and what it uploads, run as Lambda would.
+"""The rehearsal: run the real Zappa against an emulated AWS, then run the uploaded package as Lambda would.
 
-`python -m tests.rehearsal` goes through all stages of `zappa_settings.json`, or those that are named.
+`python -m tests.rehearsal` rehearses every stage of `zappa_settings.json`; `python -m tests.rehearsal dev` only one.
 """

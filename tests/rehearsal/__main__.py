@@ -1,4 +1,4 @@
-"""`python -m tests.rehearsal [STAGE ...]`: rehearse stages, all if none is named, and show a table that grows."""
+"""`python -m tests.rehearsal [STAGE ...]`: rehearse the named stages, or all, and show the results as a table."""
 
 import os
 import shutil
@@ -9,36 +9,36 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 from tests.helpers import postgresql_server
+from tests.rehearsal.runner import STEPS, Step, rehearse
 from tests.rehearsal.stages import STAGES, Stage
-from tests.rehearsal.steps import STEPS, Step, rehearse
 
-AT_ONCE = 2
-NAMES = tuple(step.__name__ for step in STEPS)
+CONCURRENT_STAGES = 2
+STEP_NAMES = tuple(step.__name__ for step in STEPS)
 GREEN, RED, FAINT, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
-FIRST = 10
-WIDTH = FIRST + sum(len(name) + 1 for name in NAMES) + 6
+FIRST_COLUMN_WIDTH = 10
+TABLE_WIDTH = FIRST_COLUMN_WIDTH + sum(len(name) + 1 for name in STEP_NAMES) + 6
 
 
 class Table:
-    """A row a stage, a mark a step; on a terminal the marks come one by one, elsewhere a row when it is whole."""
+    """A table with a row a stage and a mark a step. A terminal shows marks at once; other outputs get finished rows."""
 
     def __init__(self, stages: Iterable[Stage]) -> None:
         self._rows: dict[str, list[Step]] = {stage.name: [] for stage in stages}
         self._seconds: dict[str, float] = {}
-        self._is_live = sys.stdout.isatty() and shutil.get_terminal_size().columns > WIDTH
+        self._is_live = sys.stdout.isatty() and shutil.get_terminal_size().columns > TABLE_WIDTH
         self._lock = Lock()
-        self._write(f"{'stage':<{FIRST}}{' '.join(NAMES)}\n")
+        self._write(f"{'stage':<{FIRST_COLUMN_WIDTH}}{' '.join(STEP_NAMES)}\n")
         if self._is_live:
             self._write("".join(f"{self._row(name)}\n" for name in self._rows))
 
     def add(self, stage: Stage, step: Step) -> None:
-        """Show what became of a step."""
+        """Show the result of a step."""
         with self._lock:
             self._rows[stage.name].append(step)
             self._show(stage.name)
 
     def end(self, stage: Stage, seconds: float) -> None:
-        """Show that nothing more comes of a stage."""
+        """Show that a stage is finished, and how many seconds it took."""
         with self._lock:
             self._seconds[stage.name] = seconds
             if self._is_live:
@@ -46,10 +46,10 @@ class Table:
             else:
                 self._write(f"{self._row(stage.name)}\n")
 
-    def wrong(self) -> list[str]:
-        """Answer what went wrong, in words."""
+    def errors(self) -> list[str]:
+        """Return the errors of all steps as lines of text."""
         return [
-            f"{name}, {step.name}: {step.wrong}" for name, steps in self._rows.items() for step in steps if step.wrong
+            f"{name}, {step.name}: {step.error}" for name, steps in self._rows.items() for step in steps if step.error
         ]
 
     def _show(self, name: str) -> None:
@@ -59,12 +59,14 @@ class Table:
 
     def _row(self, name: str) -> str:
         marks = {step.name: self._mark(step) for step in self._rows[name]}
-        cells = (f"{' ' * ((len(each) - 1) // 2)}{marks.get(each, ' ')}{' ' * (len(each) // 2 + 1)}" for each in NAMES)
+        cells = (
+            f"{' ' * ((len(each) - 1) // 2)}{marks.get(each, ' ')}{' ' * (len(each) // 2 + 1)}" for each in STEP_NAMES
+        )
         seconds = f"{self._seconds[name]:4.0f} s" if name in self._seconds else ""
-        return f"{name:<{FIRST}}{''.join(cells)}{seconds}"
+        return f"{name:<{FIRST_COLUMN_WIDTH}}{''.join(cells)}{seconds}"
 
     def _mark(self, step: Step) -> str:
-        color, mark = (RED, "✗") if step.wrong else (GREEN, "✓") if step.is_done else (FAINT, "–")
+        color, mark = (RED, "✗") if step.error else (GREEN, "✓") if step.is_done else (FAINT, "–")
         return f"{color}{mark}{PLAIN}" if self._is_live else mark
 
     @staticmethod
@@ -74,27 +76,27 @@ class Table:
 
 
 def _rehearse(stage: Stage, table: Table) -> None:
-    began = time.monotonic()
+    started_at = time.monotonic()
     try:
         for step in rehearse(stage):
             table.add(stage, step)
-    except Exception as error:  # noqa: BLE001 it is told in the end, with the rest
-        table.add(stage, Step("setting up", is_done=True, wrong=f"{type(error).__name__}: {error}"))
-    table.end(stage, time.monotonic() - began)
+    except Exception as error:  # noqa: BLE001 it is reported at the end, with the rest
+        table.add(stage, Step("setting up", is_done=True, error=f"{type(error).__name__}: {error}"))
+    table.end(stage, time.monotonic() - started_at)
 
 
 def main() -> None:
-    """Rehearse, two stages at a time. Exit with 1 if anything was wrong."""
+    """Rehearse, two stages at a time. Exits with 1 if a step failed."""
     if unknown := [name for name in sys.argv[1:] if name not in STAGES]:
         sys.exit(f"There is no stage {', '.join(unknown)}. There are: {', '.join(STAGES)}.")
     stages = [STAGES[name] for name in sys.argv[1:] or STAGES]
-    with postgresql_server.a_server() as address, ThreadPoolExecutor(AT_ONCE) as threads:
+    with postgresql_server.a_server() as address, ThreadPoolExecutor(CONCURRENT_STAGES) as threads:
         os.environ[postgresql_server.ADDRESS] = address
         table = Table(stages)
-        for done in [threads.submit(_rehearse, stage, table) for stage in stages]:
-            done.result()
-    if wrong := table.wrong():
-        sys.exit("\n" + "\n\n".join(wrong))
+        for future in [threads.submit(_rehearse, stage, table) for stage in stages]:
+            future.result()
+    if errors := table.errors():
+        sys.exit("\n" + "\n\n".join(errors))
 
 
 if __name__ == "__main__":
@@ -102,4 +104,4 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.\n")
-        os._exit(130)  # at once, and not when the stages under way have ended
+        os._exit(130)  # at once, without waiting for the running stages

@@ -1,4 +1,4 @@
-"""The emulated AWS as the rehearsal uses it: an account with what must be there before the first deploy."""
+"""The emulated AWS account, with the resources that must exist before the first deploy."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import boto3
 import requests
 
 from quoteapi.settings import ROOT
-from tests.rehearsal.wrong import Wrong
+from tests.rehearsal.checks import CheckFailed
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -27,28 +27,28 @@ ACCOUNT, REGION = "123456789012", "us-east-1"
 BUCKET = "quoteapi-rehearsal"
 DOMAIN = "quotes.example.org"
 WEB_PAGE = "www.example.org"
-NOWHERE = "http://127.0.0.1:9"
-"""A proxy that is not there: what is not meant for loopback ends here, such as Zappa's question for a newer one."""
-CODE = "/rehearsal/code/"
-"""Where the emulator hands out the package of a function; AWS itself has an address of its own for each."""
-SECONDS = 20
+UNREACHABLE_PROXY = "http://127.0.0.1:9"
+"""A proxy that refuses connections, so that requests to other hosts fail, such as Zappa's check for updates."""
+PACKAGE_PATH = "/rehearsal/code/"
+"""The path at which the emulator serves a function's package; AWS has a presigned URL for each."""
+TIMEOUT_SECONDS = 20
 
 
-class Asked(NamedTuple):
-    """A request that was made to AWS."""
+class AwsRequest(NamedTuple):
+    """A recorded request to AWS."""
 
     method: str
     path: str
     action: str
     is_asynchronous: bool
     fields: dict[str, str]
-    """Of a form, as the older services read."""
+    """The form fields, for services with the query protocol."""
     body: str
     status: int
 
 
 class Aws:
-    """An account of AWS, of which all is forgotten in the end."""
+    """An emulated AWS account, kept in memory."""
 
     def __init__(self, address: str, record: Path) -> None:
         self.address = address
@@ -56,14 +56,14 @@ class Aws:
         self._session = boto3.Session("testing", "testing", region_name=REGION)
         self._clients: dict[str, Any] = {}
 
-    def client(self, serve: str) -> Any:  # noqa: ANN401 each service has a type of its own
-        """Answer a client of a service."""
-        if serve not in self._clients:
-            self._clients[serve] = self._session.client(cast("Any", serve), endpoint_url=self.address)
-        return self._clients[serve]
+    def client(self, service: str) -> Any:  # noqa: ANN401 each service has its own type
+        """Return the boto3 client of a service."""
+        if service not in self._clients:
+            self._clients[service] = self._session.client(cast("Any", service), endpoint_url=self.address)
+        return self._clients[service]
 
     def variables(self) -> dict[str, str]:
-        """Answer the environment of a process that takes this for AWS, and reaches nothing else."""
+        """Return the environment of a process that uses this account and reaches no other host."""
         return {
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",
@@ -73,28 +73,28 @@ class Aws:
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ENDPOINT_URL": self.address,
             "AWS_EC2_METADATA_DISABLED": "true",
-            "HTTP_PROXY": NOWHERE,
-            "HTTPS_PROXY": NOWHERE,
+            "HTTP_PROXY": UNREACHABLE_PROXY,
+            "HTTPS_PROXY": UNREACHABLE_PROXY,
             "NO_PROXY": "127.0.0.1",
         }
 
-    def asked(self) -> list[Asked]:
-        """Answer what was asked of AWS so far, the oldest first."""
+    def requests(self) -> list[AwsRequest]:
+        """Return the requests so far, oldest first."""
         with self._record.open() as lines:
-            return [Asked(**json.loads(line)) for line in lines]
+            return [AwsRequest(**json.loads(line)) for line in lines]
 
     def package_of(self, function: str) -> bytes:
-        """Answer the package of a function, as Lambda has it."""
-        return requests.get(f"{self.address}{CODE}{function}", timeout=SECONDS).content
+        """Return the uploaded package of a function."""
+        return requests.get(f"{self.address}{PACKAGE_PATH}{function}", timeout=TIMEOUT_SECONDS).content
 
     def put_remote_environment(self, name: str, values: Mapping[str, str]) -> None:
-        """Upload what a function reads its settings from."""
+        """Upload the JSON file that a function reads its settings from."""
         s3: S3Client = self.client("s3")
         s3.put_object(Bucket=BUCKET, Key=name, Body=json.dumps(values).encode())
 
     @cached_property
     def placeholders(self) -> dict[str, str]:
-        """Make what an operator has before the first deploy. Answer what stands for what in `zappa_settings.json`."""
+        """Create what an operator has before the first deploy. Return the value of each placeholder."""
         self.client("s3").create_bucket(Bucket=BUCKET)
         self.client("route53").create_hosted_zone(Name="example.org", CallerReference="rehearsal")
         certificate = self.client("acm").request_certificate(DomainName=DOMAIN, ValidationMethod="DNS")
@@ -117,8 +117,8 @@ class Aws:
         group = ec2.create_security_group(VpcId=vpc, GroupName="quoteapi", Description="quoteapi")["GroupId"]
         return {"<subnet-id>": subnets[0], "<another-subnet-id>": subnets[1], "<security-group-id>": group}
 
-    def failures(self) -> list[str]:
-        """Answer what is in the dead-letter queue."""
+    def dead_letters(self) -> list[str]:
+        """Return the bodies of the messages in the dead-letter queue."""
         sqs: SQSClient = self.client("sqs")
         queue = sqs.get_queue_url(QueueName="quoteapi-failures")["QueueUrl"]
         return [
@@ -126,28 +126,28 @@ class Aws:
             for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
         ]
 
-    def give_up(self, event: object, target: str) -> None:
-        """Put an event that failed too often into a dead-letter queue, as Lambda does."""
+    def send_to_dead_letter_queue(self, event: object, target: str) -> None:
+        """Send an event to a dead-letter queue, as Lambda does after the last attempt."""
         sqs: SQSClient = self.client("sqs")
         queue = sqs.get_queue_url(QueueName=target.rpartition(":")[2])["QueueUrl"]
         sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(event))
 
     def function(self, name: str) -> dict[str, Any]:
-        """Answer the configuration of a function. Raises `ResourceNotFoundException`."""
+        """Return the configuration of a function. Raises `ResourceNotFoundException`."""
         client: LambdaClient = self.client("lambda")
         return cast("dict[str, Any]", client.get_function(FunctionName=name)["Configuration"])
 
 
 @contextmanager
-def emulated() -> Iterator[Aws]:
-    """Start an emulated AWS that nobody else sees, until the block ends."""
+def emulate_aws() -> Iterator[Aws]:
+    """Run an emulated AWS in a process of its own until the block ends."""
     with tempfile.TemporaryDirectory(prefix="quoteapi-aws-") as name:
         folder = Path(name)
         variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": name}
         with (
             (folder / "log").open("w") as log,
             subprocess.Popen(
-                [sys.executable, "-m", "tests.rehearsal.emulator", str(folder / "asked")],
+                [sys.executable, "-m", "tests.rehearsal.emulator", str(folder / "requests")],
                 cwd=folder,
                 env=variables,
                 stdin=subprocess.PIPE,
@@ -157,11 +157,11 @@ def emulated() -> Iterator[Aws]:
             ) as process,
         ):
             assert process.stdout is not None
-            (folder / "asked").touch()
+            (folder / "requests").touch()
             port = process.stdout.readline().strip()
             if not port:
-                raise Wrong(f"the emulated AWS did not start:\n{(folder / 'log').read_text()}")
+                raise CheckFailed(f"the emulated AWS did not start:\n{(folder / 'log').read_text()}")
             try:
-                yield Aws(f"http://127.0.0.1:{port}", folder / "asked")
+                yield Aws(f"http://127.0.0.1:{port}", folder / "requests")
             finally:
                 process.kill()

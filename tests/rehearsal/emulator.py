@@ -1,7 +1,7 @@
-"""The emulated AWS, as a process: moto's server, with what it lacks, and a record of every request.
+"""The emulated AWS as a process: moto's server, extended, with a record of every request.
 
-`python -m tests.rehearsal.emulator FILE` writes its port to stdout, and a line of JSON a request to the file. It ends
-when its stdin does: nobody is there any more.
+`python -m tests.rehearsal.emulator FILE` writes its port to stdout, and a line of JSON a request to the file. It exits
+when its stdin is closed, which also happens when the parent process dies.
 """
 
 import io
@@ -22,22 +22,22 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from moto.sns.models import Topic, sns_backends
 from werkzeug.serving import make_server
 
-from tests.rehearsal.aws import ACCOUNT, CODE, REGION
+from tests.rehearsal.aws import ACCOUNT, PACKAGE_PATH, REGION
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-MOST_BYTES = 1_000_000
-"""What is longer is a package, and no question."""
+MAX_RECORDED_BYTES = 1_000_000
+"""Longer bodies are packages, and are not recorded."""
 
 
-def _add_what_moto_lacks() -> None:
-    """Have moto do what AWS does.
+def _extend_moto() -> None:
+    """Add behavior of AWS that moto lacks.
 
-    It answers `ListFunctionUrlConfigs`, which every `zappa update` asks, answers 201 to `AddPermission`, deletes an API
-    with its stack, names the stages of an API key as one word each, and counts who is on a topic.
+    Support `ListFunctionUrlConfigs`, which `zappa update` calls; return 201 from `AddPermission`; delete an API with
+    its stack; list an API key's stages as strings; count the subscriptions of a topic.
     """
-    lambdas, apis, keys, topics = map(_open_to_change, (LambdaResponse, RestAPI, ApiKey, Topic))
+    lambdas, apis, keys, topics = map(_untyped, (LambdaResponse, RestAPI, ApiKey, Topic))
     path = r"{0}/(?P<api_version>[^/]+)/functions/(?P<function_name>[\w_:%-]+)/urls/?$"
     urls.url_paths[path] = LambdaResponse.dispatch
     lambdas.list_function_url_configs = lambda _: json.dumps({"FunctionUrlConfigs": []})
@@ -45,25 +45,25 @@ def _add_what_moto_lacks() -> None:
     lambdas.add_permission = lambda self: (201, {"status": 201}, add_permission(self))
     apis.delete = lambda self, account, region: apigateway_backends[account][region].delete_rest_api(self.id)
     key_as_json = ApiKey.to_json
-    keys.to_json = lambda self: {**key_as_json(self), "stageKeys": [_as_a_word(stage) for stage in self.stage_keys]}
-    topics.subscriptions_confimed = property(_people, lambda *_: None)
+    keys.to_json = lambda self: {**key_as_json(self), "stageKeys": [_stage_key(stage) for stage in self.stage_keys]}
+    topics.subscriptions_confimed = property(_subscription_count, lambda *_: None)
 
 
-def _open_to_change(kind: type) -> Any:  # noqa: ANN401 so that the type checker lets it
+def _untyped(kind: type) -> Any:  # noqa: ANN401 allows assignments to its attributes
     return kind
 
 
-def _as_a_word(stage: dict[str, str]) -> str:
+def _stage_key(stage: dict[str, str]) -> str:
     return f"{stage['restApiId']}/{stage['stageName']}"
 
 
-def _people(topic: Topic) -> int:
+def _subscription_count(topic: Topic) -> int:
     subscriptions = sns_backends[topic.account_id][REGION].subscriptions.values()
     return sum(subscription.topic is topic for subscription in subscriptions)
 
 
 class Recorder:
-    """Writes down what is asked, before the one who asks has the answer."""
+    """WSGI middleware that records each request before the client gets the response."""
 
     def __init__(self, app: "WSGIApplication", file: Path) -> None:
         self._app = app
@@ -71,23 +71,23 @@ class Recorder:
         self._lock = Lock()
 
     def __call__(self, env: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        """Answer a request, as WSGI has it."""
-        if env["PATH_INFO"].startswith(CODE):
+        """Handle a request (PEP 3333)."""
+        if env["PATH_INFO"].startswith(PACKAGE_PATH):
             start_response("200 OK", [("Content-Type", "application/zip")])
-            return [get_backend(ACCOUNT, REGION).get_function(env["PATH_INFO"].removeprefix(CODE)).code_bytes]
+            return [get_backend(ACCOUNT, REGION).get_function(env["PATH_INFO"].removeprefix(PACKAGE_PATH)).code_bytes]
         body = env["wsgi.input"].read(int(env["CONTENT_LENGTH"])) if env.get("CONTENT_LENGTH") else b""
         if body:
             env["wsgi.input"] = io.BytesIO(body)
         status = ""
 
-        def started(given: str, *more: Any) -> Callable[[bytes], object]:  # noqa: ANN401
+        def start(given: str, *more: Any) -> Callable[[bytes], object]:  # noqa: ANN401
             nonlocal status
             status = given
             return start_response(given, *more)
 
-        answer = self._app(env, started)
-        self._write(env, body if len(body) < MOST_BYTES else b"", int(status[:3]))
-        return answer
+        response = self._app(env, start)
+        self._write(env, body if len(body) < MAX_RECORDED_BYTES else b"", int(status[:3]))
+        return response
 
     def _write(self, env: "WSGIEnvironment", body: bytes, status: int) -> None:
         text = body.decode(errors="replace")
@@ -107,9 +107,9 @@ class Recorder:
 
 
 def main() -> None:
-    """Serve on a free port of loopback until stdin ends."""
-    default_user_config["lambda"] = {"use_docker": False}  # functions are run by the rehearsal
-    _add_what_moto_lacks()
+    """Serve on a free port of loopback until stdin is closed."""
+    default_user_config["lambda"] = {"use_docker": False}  # the rehearsal runs functions
+    _extend_moto()
     app = Recorder(DomainDispatcherApplication(create_backend_app), Path(sys.argv[1]))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
     sys.stdout.write(f"{server.port}\n")

@@ -1,4 +1,4 @@
-"""A copy of the project in which Zappa works, with what must never get into a package lying beside it."""
+"""A copy of the project for Zappa to work in, with files beside it that must never get into a package."""
 
 import json
 import re
@@ -12,11 +12,11 @@ from typing import Any
 from quoteapi.deploy.package import environment_for_lambda
 from quoteapi.settings import ROOT
 from tests.rehearsal.aws import REGION, Aws
-from tests.rehearsal.wrong import Wrong, lacks
+from tests.rehearsal.checks import CheckFailed, check_excludes
 
 CANARY = "canary-3f9d1c-that-must-not-leave"
-"""Stands in every file that has no business in a package."""
-BESIDE = (
+"""The content of every file that must not be in a package."""
+UNWANTED_FILES = (
     *(
         ".env",
         "people.csv",
@@ -29,64 +29,71 @@ BESIDE = (
     ),
     *("docs/deploy.md", ".aws/credentials", "quoteapi.db-wal", "exports/people.json"),
 )
-COMMITTED = ("quote_database.db", "Pipfile", "Pipfile.lock", "README.md", "zappa_settings.json")
-SECONDS = 120
+COMMITTED_FILES = ("quote_database.db", "Pipfile", "Pipfile.lock", "README.md", "zappa_settings.json")
+TIMEOUT_SECONDS = 120
 
 
 class Project:
-    """The project's folder on the laptop of who deploys."""
+    """The project's folder on the operator's laptop."""
 
     def __init__(self, folder: Path, aws: Aws) -> None:
-        """Copy the work tree, with the placeholders of its settings filled in."""
+        """Copy the project and fill in the placeholders of its settings."""
         self.folder = folder
         self._aws = aws
         shutil.copytree(ROOT / "quoteapi", folder / "quoteapi", ignore=shutil.ignore_patterns("__pycache__"))
-        for name in COMMITTED:
+        for name in COMMITTED_FILES:
             shutil.copy(ROOT / name, folder / name)
-        for name in BESIDE:
+        for name in UNWANTED_FILES:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"SOMETHING={CANARY}\n")
         environment = environment_for_lambda()
         (folder / environment.name).symlink_to(environment)
-        self.settings = _filled_in((folder / "zappa_settings.json").read_text(), aws.placeholders)
+        self.settings = _fill_in((folder / "zappa_settings.json").read_text(), aws.placeholders)
         (folder / "zappa_settings.json").write_text(json.dumps(self.settings))
 
-    def of_stage(self, stage: str, name: str) -> Any:  # noqa: ANN401 whatever JSON has
-        """Answer a setting of a stage, its base's where it has none of its own."""
+    def stage_setting(self, stage: str, name: str) -> Any:  # noqa: ANN401 any JSON value
+        """Return a setting of a stage, or else that of the stage it extends."""
         own = self.settings[stage]
         return own[name] if name in own else self.settings[own["extends"]].get(name)
 
-    def zappa(self, command: str, stage: str, *words: str) -> str:
-        """Run a command of Zappa, as an operator would. Answer what it wrote to stdout. Raises `Wrong`."""
-        called = [sys.executable, "-m", "zappa.cli", command, stage, *words]
+    def zappa(self, command: str, stage: str, *options: str) -> str:
+        """Run a Zappa command as an operator would. Return its stdout. Raises `CheckFailed` if it fails or warns."""
+        command_line = [sys.executable, "-m", "zappa.cli", command, stage, *options]
         home = str(self.folder.parent)
         variables = self._aws.variables() | {"HOME": home, "TMPDIR": home, "PYTHONPATH": str(self.folder)}
-        done = subprocess.run(
-            called, cwd=self.folder, env=variables, capture_output=True, text=True, check=False, timeout=SECONDS
+        completed = subprocess.run(
+            command_line,
+            cwd=self.folder,
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_SECONDS,
         )
-        if done.returncode:
-            # Which cannot ask for a newer Zappa.
-            said = "\n".join(line for line in done.stdout.splitlines() if "Max retries" not in line)
-            raise Wrong(f"zappa {command} {stage} ended with {done.returncode}:\n{said[-3_000:]}{done.stderr[-3_000:]}")
-        lacks(f"zappa {command} {stage} wrote", done.stderr, "ERROR:", "WARNING:", "Traceback")
-        return done.stdout
+        if completed.returncode:
+            # Zappa could not look for a newer release of itself.
+            stdout = "\n".join(line for line in completed.stdout.splitlines() if "Max retries" not in line)
+            output = f"{stdout[-3_000:]}{completed.stderr[-3_000:]}"
+            raise CheckFailed(f"zappa {command} {stage} exited with {completed.returncode}:\n{output}")
+        check_excludes(f"zappa {command} {stage} wrote", completed.stderr, "ERROR:", "WARNING:", "Traceback")
+        return completed.stdout
 
 
-def _filled_in(settings: str, values: Mapping[str, str]) -> dict[str, Any]:
+def _fill_in(settings: str, values: Mapping[str, str]) -> dict[str, Any]:
     parsed: dict[str, Any] = json.loads(settings)
     for stage in parsed.values():
-        _move_to_emulated(stage, values)
+        _use_emulated_account(stage, values)
     if left := sorted(set(re.findall(r"<[^>\"]+>", json.dumps(parsed)))):
-        raise Wrong(f"the rehearsal has nothing to put for {left} in zappa_settings.json")
+        raise CheckFailed(f"the rehearsal has no value for {left} in zappa_settings.json")
     parsed["base"] |= {"touch": False, "runtime": f"python{sys.version_info.major}.{sys.version_info.minor}"}
     return parsed
 
 
-def _move_to_emulated(stage: dict[str, Any], values: Mapping[str, str]) -> None:
-    """Fill in what an operator does, also where it is filled in: nothing of the rehearsal is of the real account."""
+def _use_emulated_account(stage: dict[str, Any], values: Mapping[str, str]) -> None:
+    """Replace every value that an operator fills in, so that nothing refers to a real account."""
     bucket, domain, account = values["<your-bucket>"], values["<quotes.example.org>"], values["<account-id>"]
-    there = {
+    emulated = {
         "aws_region": REGION,
         "s3_bucket": bucket,
         "domain": domain,
@@ -97,9 +104,9 @@ def _move_to_emulated(stage: dict[str, Any], values: Mapping[str, str]) -> None:
             "SecurityGroupIds": [values["<security-group-id>"]],
         },
     }
-    stage |= {name: value for name, value in there.items() if name in stage}
+    stage |= {name: value for name, value in emulated.items() if name in stage}
     if "remote_env" in stage:
         stage["remote_env"] = re.sub(r"^s3://[^/]+", f"s3://{bucket}", stage["remote_env"])
     variables = stage.get("environment_variables", {})
-    addresses = {"PUBLIC_URL": f"https://{domain}", "CORS_ORIGINS": f"https://{values['<www.example.org>']}"}
-    variables |= {name: value for name, value in addresses.items() if name in variables}
+    urls = {"PUBLIC_URL": f"https://{domain}", "CORS_ORIGINS": f"https://{values['<www.example.org>']}"}
+    variables |= {name: value for name, value in urls.items() if name in variables}

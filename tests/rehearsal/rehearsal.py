@@ -1,4 +1,4 @@
-"""A rehearsal of one stage: what its steps share."""
+"""One stage under rehearsal: the state that all steps share."""
 
 import json
 import re
@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 from zipfile import ZipFile
 
 from tests.helpers.upstream_api import UpstreamApi
-from tests.rehearsal import events
-from tests.rehearsal.aws import BUCKET, DOMAIN, REGION, WEB_PAGE, Asked, Aws
+from tests.rehearsal import lambda_events
+from tests.rehearsal.aws import BUCKET, DOMAIN, REGION, WEB_PAGE, Aws, AwsRequest
+from tests.rehearsal.checks import CheckFailed, check_equal
 from tests.rehearsal.project import Project
-from tests.rehearsal.runtime import Function, Outcome
+from tests.rehearsal.runtime import LambdaFunction, Outcome
 from tests.rehearsal.stages import Stage
-from tests.rehearsal.traces import Daemon
-from tests.rehearsal.wrong import Wrong, same
+from tests.rehearsal.xray_daemon import XRayDaemon
 
 UPSTREAM_KEY = "upstream-key-5b1d7e"
 SECRETS = {
@@ -25,60 +25,61 @@ SECRETS = {
     "JWT_SECRET": "signs the tokens of the rehearsal, 0123456789",
     "X_Mashape_Key": UPSTREAM_KEY,
 }
-ELSEWHERE = ("https://jsonfeed.org/version/1.1", f"https://{DOMAIN}/", f"https://{WEB_PAGE}")
-"""What answers may name that is no address of theirs: the form of a feed, and the examples of the contract."""
+ALLOWED_LINKS = ("https://jsonfeed.org/version/1.1", f"https://{DOMAIN}/", f"https://{WEB_PAGE}")
+"""Other links in responses: the version of JSON Feed, and examples of the OpenAPI document."""
+FORM = "application/x-www-form-urlencoded"
 ISSUER, AUDIENCE = "https://login.example.org", "quoteapi"
 
 
-class Answer(NamedTuple):
-    """What API Gateway would send to the client."""
+class Response(NamedTuple):
+    """The response that API Gateway would send to the client."""
 
     status: int
     headers: dict[str, str]
-    """By their names in small letters."""
+    """By lower-case name."""
     text: str
 
     @property
-    def json(self) -> Any:  # noqa: ANN401 whatever JSON has
-        """The body, parsed."""
+    def json(self) -> Any:  # noqa: ANN401 any JSON value
+        """The body, parsed as JSON."""
         return json.loads(self.text)
 
 
 class Rehearsal:
-    """One stage on an account of AWS that has nothing else."""
+    """One stage in an AWS account of its own."""
 
     def __init__(self, stage: Stage, aws: Aws, folder: Path, upstream: UpstreamApi, database: str | None) -> None:
-        """Prepare, with the address of a database that is empty where the stage shares its state."""
+        """Prepare the project and the remote environment; `database` is the URL of an empty database, if any."""
         self.stage = stage
         self.aws = aws
         self.folder = folder
         self.upstream = upstream
         self.project = Project(folder / "project", aws)
-        self.daemon = Daemon()
-        self.codes: list[str] = []
-        """One-time passwords that went out, which must be in no log."""
-        self._until_the_end = ExitStack()
-        self._until_the_end.callback(self.daemon.stop)
+        self.daemon = XRayDaemon()
+        self.otps: list[str] = []
+        """One-time passwords that were sent, which must be in no log."""
+        self._exit_stack = ExitStack()
+        self._exit_stack.callback(self.daemon.stop)
         self.remote_environment = _remote_environment(upstream, database)
         self.put_remote_environment(self.remote_environment)
 
     def close(self) -> None:
-        """End what runs."""
-        self._until_the_end.close()
+        """Stop the container and the X-Ray daemon."""
+        self._exit_stack.close()
 
     @property
     def secrets(self) -> list[str]:
-        """What the remote environment has that nobody may see."""
+        """The values of the remote environment that no log, report or package may contain."""
         known = self.remote_environment
         return [known[name] for name in (*SECRETS, "DATABASE_URL") if name in known]
 
     def put_remote_environment(self, values: Mapping[str, str]) -> None:
-        """Upload the remote environment to where the stage's settings say."""
-        bucket, _, name = self.project.of_stage(self.stage.name, "remote_env").removeprefix("s3://").partition("/")
-        same("the bucket of the remote environment", bucket, BUCKET)
+        """Upload the remote environment to the object that the stage's settings name."""
+        bucket, _, name = self.project.stage_setting(self.stage.name, "remote_env").removeprefix("s3://").partition("/")
+        check_equal("the bucket of the remote environment", bucket, BUCKET)
         self.aws.put_remote_environment(name, values)
 
-    # ---- what was made
+    # ---- deployed resources
 
     @cached_property
     def configuration(self) -> dict[str, Any]:
@@ -94,59 +95,59 @@ class Rehearsal:
             if api["name"] == self.stage.function
         ]
         if len(found) != 1:
-            raise Wrong(f"there are {len(found)} REST APIs named {self.stage.function}, wanted one")
+            raise CheckFailed(f"there are {len(found)} REST APIs named {self.stage.function}, expected one")
         return str(found[0])
 
     @property
     def base(self) -> str:
-        """The address at which clients find the stage."""
+        """The stage's public base URL."""
         if self.stage.has_domain:
             return f"https://{DOMAIN}"
         return f"https://{self.api_id}.execute-api.{REGION}.amazonaws.com/{self.stage.name}"
 
     @cached_property
     def rules(self) -> list[dict[str, Any]]:
-        """The rules of EventBridge that call the function."""
+        """The EventBridge rules that invoke the function."""
         client = self.aws.client("events")
         names = client.list_rule_names_by_target(TargetArn=self.configuration["FunctionArn"])["RuleNames"]
         return [client.describe_rule(Name=name) for name in names]
 
-    # ---- what runs
+    # ---- the running function
 
     @cached_property
     def package(self) -> Path:
-        """The folder into which what Lambda got is unzipped, and nothing else."""
+        """The folder with the unzipped package that was uploaded to Lambda."""
         folder = self.folder / "task"
         with ZipFile(BytesIO(self.aws.package_of(self.stage.function))) as zipped:
             zipped.extractall(folder)
-        self._unzipped = _written(folder)
+        self._unzipped = _files_with_times(folder)
         return folder
 
     def changed_files(self) -> list[str]:
-        """Answer what is not as it was unzipped, such as bytecode that Python did not believe and made anew."""
-        return [str(path) for path, _ in _written(self.package) ^ self._unzipped]
+        """Return the files that changed since they were unzipped, such as bytecode that Python compiled again."""
+        return [str(path) for path, _ in _files_with_times(self.package) ^ self._unzipped]
 
     @cached_property
-    def function(self) -> Function:
-        """The function, in a container that is used again and again."""
-        if self.stage.shares_state and not self.stage.has_domain:  # whose address is known only now
+    def function(self) -> LambdaFunction:
+        """The function, in a container that all steps use."""
+        if self.stage.shares_state and not self.stage.has_domain:  # its base URL is known only after the deploy
             self.remote_environment |= {"PUBLIC_URL": self.base, "UNSUBSCRIBE_REQUIRES_OTP": "true"}
             self.put_remote_environment(self.remote_environment)
-        return self._until_the_end.enter_context(self.another_container("first"))
+        return self._exit_stack.enter_context(self.start_container("first"))
 
     @contextmanager
-    def another_container(self, name: str) -> Iterator[Function]:
-        """Start a container of the function, until the block ends."""
+    def start_container(self, name: str) -> Iterator[LambdaFunction]:
+        """Run another container of the function until the block ends."""
         environment = self.aws.variables() | {"AWS_XRAY_DAEMON_ADDRESS": self.daemon.address}
-        function = Function(self.package, self.configuration, self.folder / name, environment)
+        function = LambdaFunction(self.package, self.configuration, self.folder / name, environment)
         try:
             yield function
         finally:
             function.stop()
 
-    def ask(self, method: str, path: str, body: str | None = None, **headers: str) -> Answer:
-        """Send a request to the stage, by API Gateway's way. Every answer's links are looked at."""
-        event = events.request(
+    def send(self, method: str, path: str, body: str | None = None, **headers: str) -> Response:
+        """Send a request as API Gateway does, and check the links in the response."""
+        event = lambda_events.api_gateway_event(
             method,
             path if path.startswith("https:") else f"{self.base}{path}",
             stage=self.stage.name,
@@ -156,21 +157,21 @@ class Rehearsal:
         )
         outcome = self.function.invoke(event)
         if outcome.error is not None:
-            raise Wrong(f"{method} {path} failed: {outcome.error}")
-        answer = _answer(outcome)
-        _check_links(f"{method} {path}", answer, self.base)
-        return answer
+            raise CheckFailed(f"{method} {path} failed: {outcome.error}")
+        response = _parse_response(outcome)
+        _check_links(f"{method} {path}", response, self.base)
+        return response
 
     @contextmanager
-    def watching(self) -> Iterator[list[Asked]]:
-        """Collect what is asked of AWS meanwhile; it is there when the block has ended."""
-        before = len(self.aws.asked())
-        collected: list[Asked] = []
+    def record_aws_requests(self) -> Iterator[list[AwsRequest]]:
+        """Collect the requests to AWS made inside the block; the list is filled when the block ends."""
+        before = len(self.aws.requests())
+        collected: list[AwsRequest] = []
         yield collected
-        collected += self.aws.asked()[before:]
+        collected += self.aws.requests()[before:]
 
 
-def _written(folder: Path) -> set[tuple[Path, int]]:
+def _files_with_times(folder: Path) -> set[tuple[Path, int]]:
     return {(path, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
@@ -188,22 +189,22 @@ def _remote_environment(upstream: UpstreamApi, database: str | None) -> dict[str
     return values if database is None else {**values, "DATABASE_URL": database}
 
 
-def _answer(outcome: Outcome) -> Answer:
-    answer = outcome.answer
-    if answer.get("isBase64Encoded"):
-        raise Wrong(f"an answer is base64, which is for what is not text: {answer}")
-    headers = {name.lower(): value for name, value in answer.get("headers", {}).items()}
-    many = {name.lower(): ", ".join(values) for name, values in answer.get("multiValueHeaders", {}).items()}
-    return Answer(answer["statusCode"], headers | many, answer.get("body", ""))
+def _parse_response(outcome: Outcome) -> Response:
+    result = outcome.result
+    if result.get("isBase64Encoded"):
+        raise CheckFailed(f"a text response is base64-encoded: {result}")
+    headers = {name.lower(): value for name, value in result.get("headers", {}).items()}
+    many = {name.lower(): ", ".join(values) for name, values in result.get("multiValueHeaders", {}).items()}
+    return Response(result["statusCode"], headers | many, result.get("body", ""))
 
 
-def _check_links(what: str, answer: Answer, base: str) -> None:
-    """Raise `Wrong` where an address of the service in an answer lacks the stage, or has one that is not there."""
-    for part in (answer.text, answer.headers.get("link", "")):
-        for address in part.split("https://")[1:]:
-            ours = re.match(rf"{re.escape(base)}(?![\w.-])", f"https://{address}")
-            if ours is None and not f"https://{address}".startswith(ELSEWHERE):
-                raise Wrong(f"{what}: a link goes to https://{address[:200]} and not to {base}")
+def _check_links(what: str, response: Response, base: str) -> None:
+    """Raise `CheckFailed` if a link to the service does not begin with the stage's base URL."""
+    for text in (response.text, response.headers.get("link", "")):
+        for rest in text.split("https://")[1:]:
+            url = f"https://{rest}"
+            if not re.match(rf"{re.escape(base)}(?![\w.-])", url) and not url.startswith(ALLOWED_LINKS):
+                raise CheckFailed(f"{what}: a link goes to {url[:200]}, not below {base}")
     prefix = "/" + "".join(base.removeprefix("https://").partition("/")[1:])[1:]
-    if not answer.headers.get("location", base).startswith((base, prefix)):
-        raise Wrong(f"{what}: Location is {answer.headers['location']}, and should be below {base}")
+    if not response.headers.get("location", base).startswith((base, prefix)):
+        raise CheckFailed(f"{what}: Location is {response.headers['location']}, not below {base}")

@@ -1,4 +1,4 @@
-"""What AWS Lambda does with a package: a process that AWS's own client drives, and the API that it asks for work."""
+"""AWS Lambda's runtime: a process with AWS's runtime client, and the Runtime API that it polls for events."""
 
 import importlib.metadata
 import json
@@ -13,57 +13,56 @@ from queue import Empty, Queue
 from threading import Thread
 from typing import Any, NamedTuple
 
-from tests.rehearsal.wrong import Wrong
+from tests.rehearsal.checks import CheckFailed
 
-API = "/2018-06-01/runtime"
-TRIES = 3
-"""How often Lambda runs what nobody waits for."""
-SECONDS = 30
-"""What an answer may take; the slowest one has to load all."""
+ASYNC_ATTEMPTS = 3
+"""How often Lambda runs an asynchronous invocation that fails."""
+TIMEOUT_SECONDS = 30
+"""The longest wait for an invocation; the slowest one loads every module."""
 
-DRIVEN = ("awslambdaric", "simplejson", "snapshot-restore-py")
-"""The distributions that are Lambda's own, and stand behind the package on its path."""
+RUNTIME_DISTRIBUTIONS = ("awslambdaric", "simplejson", "snapshot-restore-py")
+"""The distributions that Lambda itself provides; they come after the package on the path."""
 
 START = """
 import sys
 package, runtime, folder, handler = sys.argv[1:]
 sys.path[:0] = [package, runtime]
 import pathlib, quoteapi.settings.model
-quoteapi.settings.model.LAMBDA_FOLDER = pathlib.Path(folder)  # on Lambda nobody shares /tmp
+quoteapi.settings.model.LAMBDA_FOLDER = pathlib.Path(folder)  # on Lambda each container has its own /tmp
 from awslambdaric.__main__ import main
 main(["awslambdaric", handler])
 """
 
 
 class Outcome(NamedTuple):
-    """What became of an invocation: an answer, or an error as Lambda's client sees it."""
+    """The outcome of an invocation: a result, or an error as the runtime client reports it."""
 
-    answer: Any
+    result: Any
     error: dict[str, Any] | None
 
 
-class Function:
-    """A function of Lambda, as it was deployed, with one container."""
+class LambdaFunction:
+    """A deployed Lambda function with one container."""
 
     def __init__(
         self, package: Path, configuration: Mapping[str, Any], folder: Path, environment: Mapping[str, str]
     ) -> None:
-        """Run `package`, an unzipped one, as `configuration` of `GetFunction` says; `folder` is its `/tmp`."""
+        """Start a container with the unzipped `package`, as `configuration` says; `folder` has its log and `/tmp`."""
         self.log = folder / "log"
         self.folder = folder / "tmp"
         self.folder.mkdir(parents=True, exist_ok=True)
         self._arn = configuration["FunctionArn"]
         self._timeout = configuration["Timeout"]
-        self._waiting: Queue[tuple[str, bytes]] = Queue()
+        self._events: Queue[tuple[str, bytes]] = Queue()
         self._outcomes: Queue[Outcome] = Queue()
-        self._api = ThreadingHTTPServer(("127.0.0.1", 0), self._answering())
+        self._api = ThreadingHTTPServer(("127.0.0.1", 0), self._make_api_handler())
         self._api.daemon_threads = True
         self._thread = Thread(target=self._api.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
-        self._process = self._started(package, configuration, environment)
+        self._process = self._start(package, configuration, environment)
 
     def stop(self) -> None:
-        """End the container."""
+        """Stop the container."""
         self._process.kill()
         self._process.wait()
         self._api.shutdown()
@@ -71,40 +70,40 @@ class Function:
         self._api.server_close()
 
     def invoke(self, event: object) -> Outcome:
-        """Run the function, and wait for what becomes of it."""
-        self._waiting.put((str(uuid.uuid4()), json.dumps(event).encode()))
-        until = time.monotonic() + SECONDS
-        while time.monotonic() < until:
+        """Invoke the function and return the outcome. Raises `CheckFailed` if there is none in time."""
+        self._events.put((str(uuid.uuid4()), json.dumps(event).encode()))
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while time.monotonic() < deadline:
             try:
                 return self._outcomes.get(timeout=0.1)
             except Empty:
                 if self._process.poll() is not None and self._outcomes.empty():
                     break
-        raise Wrong(f"the function did not answer (its process {self._state()}); it said:\n{self.said()}")
+        raise CheckFailed(f"the function did not finish (its process {self._state()}); its log:\n{self.read_log()}")
 
     def invoke_event(self, event: object) -> list[Outcome]:
-        """Run the function as Lambda does where nobody waits: a failure is tried twice more. Answer each outcome."""
+        """Invoke asynchronously, as Lambda does: a failure is retried twice. Return the outcome of each attempt."""
         outcomes: list[Outcome] = []
-        while len(outcomes) < TRIES and (not outcomes or outcomes[-1].error is not None):
+        while len(outcomes) < ASYNC_ATTEMPTS and (not outcomes or outcomes[-1].error is not None):
             outcomes.append(self.invoke(event))
         return outcomes
 
-    def exit_code(self) -> int:
-        """Wait for a container that cannot start. Answer what its process ended with."""
+    def wait_for_exit(self) -> int:
+        """Wait until a container that cannot start exits. Return its exit code."""
         try:
-            return self._process.wait(SECONDS)
+            return self._process.wait(TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
-            raise Wrong("the function started, although its settings are wrong") from None
+            raise CheckFailed("the function started, although its settings are wrong") from None
 
-    def said(self) -> str:
-        """Answer what the function wrote to its log."""
+    def read_log(self) -> str:
+        """Return everything that the function logged."""
         return self.log.read_text()
 
     def _state(self) -> str:
         code = self._process.poll()
-        return "is running" if code is None else f"ended with {code}"
+        return "is running" if code is None else f"exited with {code}"
 
-    def _started(
+    def _start(
         self, package: Path, configuration: Mapping[str, Any], environment: Mapping[str, str]
     ) -> subprocess.Popen[bytes]:
         variables = {
@@ -118,20 +117,24 @@ class Function:
             "TZ": ":UTC",
             **configuration.get("Environment", {}).get("Variables", {}),
         }
-        words = [str(package), str(_runtime_folder(self.folder.parent)), str(self.folder), configuration["Handler"]]
+        arguments = [str(package), str(_runtime_folder(self.folder.parent)), str(self.folder), configuration["Handler"]]
         with self.log.open("wb") as log:
             return subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", START, *words], cwd=package, env=variables, stdout=log, stderr=log
+                [sys.executable, "-I", "-S", "-c", START, *arguments],
+                cwd=package,
+                env=variables,
+                stdout=log,
+                stderr=log,
             )
 
-    def _answering(self) -> type[BaseHTTPRequestHandler]:
+    def _make_api_handler(self) -> type[BaseHTTPRequestHandler]:
         function = self
 
         class RuntimeApi(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                request_id, event = function._waiting.get()
+                request_id, event = function._events.get()
                 self.send_response(200)
                 self.send_header("Lambda-Runtime-Aws-Request-Id", request_id)
                 self.send_header("Lambda-Runtime-Deadline-Ms", str(round((time.time() + function._timeout) * 1_000)))
@@ -143,11 +146,11 @@ class Function:
                 self._finish(event)
 
             def do_POST(self) -> None:
-                said = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"null")
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"null")
                 if self.path.endswith("/response"):
-                    function._outcomes.put(Outcome(said, None))
+                    function._outcomes.put(Outcome(body, None))
                 else:
-                    function._outcomes.put(Outcome(None, said))
+                    function._outcomes.put(Outcome(None, body))
                 self.send_response(202)
                 self._finish(b"{}")
 
@@ -157,18 +160,18 @@ class Function:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 its name
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the name in the base class
                 pass
 
         return RuntimeApi
 
 
 def _runtime_folder(folder: Path) -> Path:
-    """Make a folder with Lambda's own part and nothing else, as `/var/runtime` is."""
+    """Create a folder with only the runtime client, as `/var/runtime` on Lambda. Return it."""
     runtime = folder / "runtime"
     if not runtime.is_dir():
         runtime.mkdir()
-        for name in DRIVEN:
+        for name in RUNTIME_DISTRIBUTIONS:
             distribution = importlib.metadata.distribution(name)
             for top in {file.parts[0] for file in distribution.files or []} - {"__pycache__", ".."}:
                 (runtime / top).symlink_to(str(distribution.locate_file(top)))

@@ -1,42 +1,42 @@
-"""What each stage of `zappa_settings.json` is expected to be, said apart from the settings that make it so."""
+"""The expected properties of each stage of `zappa_settings.json`, stated independently of that file."""
 
 from typing import NamedTuple
 
 
 class Stage(NamedTuple):
-    """A stage, by what sets it apart."""
+    """A stage, and how it differs from the others."""
 
     name: str
-    fails_on_demand: bool = False
-    """Whether `/async-failure` is there."""
+    has_async_failure: bool = False
+    """Whether `/async-failure` exists."""
     has_domain: bool = False
     shares_state: bool = False
-    """Whether its containers have one database, so that people can subscribe."""
+    """Whether its containers share a database, so that users can subscribe."""
     authorization: str = "NONE"
-    """Of API Gateway's methods."""
+    """The authorization type of API Gateway's methods."""
     needs_key: bool = False
-    has_dead_letters: bool = False
+    has_dead_letter_queue: bool = False
     is_traced: bool = False
     is_in_vpc: bool = False
-    brings_bytes: tuple[int, int] = (0, 0)
-    """What its package may have over the others', zipped and unzipped."""
+    extra_bytes: tuple[int, int] = (0, 0)
+    """How much larger its package may be than the others', zipped and unzipped."""
 
     @property
     def function(self) -> str:
-        """The name of its function, API and stack."""
+        """The name of its function, API and CloudFormation stack."""
         return f"quoteapi-{self.name}".replace("_", "-")
 
 
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("dev", fails_on_demand=True),
+        Stage("dev", has_async_failure=True),
         Stage("prod", has_domain=True, shares_state=True),
         Stage("dev_key", needs_key=True),
         Stage("dev_iam", authorization="AWS_IAM"),
-        # cryptography, by which tokens of RS256 are checked, is one large library.
-        Stage("dev_auth", authorization="CUSTOM", brings_bytes=(5_000_000, 15_500_000)),
-        Stage("dev_dlq", fails_on_demand=True, has_dead_letters=True),
+        # cryptography, which verifies RS256 tokens, is large.
+        Stage("dev_auth", authorization="CUSTOM", extra_bytes=(5_000_000, 15_500_000)),
+        Stage("dev_dlq", has_async_failure=True, has_dead_letter_queue=True),
         Stage("dev_xray", is_traced=True),
         Stage("dev_vpc", is_in_vpc=True, shares_state=True),
     )
@@ -48,4 +48,4 @@ SCHEDULES = {
     "reconcile-quoteapi.aws.schedulers.reconcile_subscriptions": "rate(1 hour)",
     "zappa-keep-warm-handler.keep_warm_callback": "rate(4 minutes)",
 }
-"""How the names of the rules end, and when they are due."""
+"""How the rules' names end, and their schedules."""

@@ -2,20 +2,20 @@ import json
 
 import pytest
 
-from tests.rehearsal.project import _move_to_emulated
+from tests.rehearsal.project import _use_emulated_account
+from tests.rehearsal.runner import STEPS, rehearse
 from tests.rehearsal.stages import STAGES
-from tests.rehearsal.steps import STEPS, rehearse
 
 
 @pytest.mark.parametrize("stage", ["dev", "prod"])
-def test_a_stage_is_deployed_does_its_work_and_goes_away(stage: str) -> None:
+def test_a_stage_deploys_works_and_undeploys(stage: str) -> None:
     steps = list(rehearse(STAGES[stage]))
-    assert [step.wrong for step in steps if step.wrong] == []
+    assert [step.error for step in steps if step.error] == []
     assert [step.name for step in steps] == [step.__name__ for step in STEPS]
     assert [step.name for step in steps if not step.is_done] == ([] if stage == "prod" else ["certify"])
 
 
-def test_what_an_operator_filled_in_is_not_touched_by_a_rehearsal() -> None:
+def test_a_rehearsal_replaces_what_an_operator_filled_in() -> None:
     names = ("your-bucket", "quotes.example.org", "www.example.org", "account-id", "certificate-id")
     emulated = {f"<{name}>": "emulated" for name in (*names, "subnet-id", "another-subnet-id", "security-group-id")}
     stage = {
@@ -29,7 +29,7 @@ def test_what_an_operator_filled_in_is_not_touched_by_a_rehearsal() -> None:
         "environment_variables": {"PUBLIC_URL": "https://mine.example.net", "CORS_ORIGINS": "https://mine.example.net"},
         "memory_size": 512,
     }
-    _move_to_emulated(stage, emulated)
+    _use_emulated_account(stage, emulated)
     assert "mine" not in json.dumps(stage)
     assert "1111" not in json.dumps(stage)
     assert (stage["memory_size"], stage["remote_env"]) == (512, "s3://emulated/quoteapi-prod.json")

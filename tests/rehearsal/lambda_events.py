@@ -1,4 +1,4 @@
-"""Events as AWS delivers them to a function."""
+"""Events in the form in which AWS delivers them to a function."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from tests.rehearsal.aws import ACCOUNT, REGION
 CLIENT = "198.51.100.7"
 
 
-def request(  # noqa: PLR0913 what there is to a request
+def api_gateway_event(  # noqa: PLR0913 the parts of a request
     method: str,
     url: str,
     *,
@@ -22,12 +22,12 @@ def request(  # noqa: PLR0913 what there is to a request
     headers: Mapping[str, str] | None = None,
     body: str | None = None,
 ) -> dict[str, Any]:
-    """Make what API Gateway's REST API hands to a function where somebody sends a request to `url`."""
+    """Return the event that API Gateway's REST API sends for a request to `url`."""
     parts = urlsplit(url)
-    in_path = "" if not parts.netloc.endswith(".amazonaws.com") else f"/{stage}"
-    path = parts.path.removeprefix(in_path) or "/"
+    stage_prefix = "" if not parts.netloc.endswith(".amazonaws.com") else f"/{stage}"
+    path = parts.path.removeprefix(stage_prefix) or "/"
     query = parse_qsl(parts.query, keep_blank_values=True)
-    sent = {
+    all_headers = {
         "Accept": "*/*",
         "CloudFront-Viewer-Country": "IN",
         "Host": parts.netloc,
@@ -42,10 +42,10 @@ def request(  # noqa: PLR0913 what there is to a request
         "resource": "/" if path == "/" else "/{proxy+}",
         "path": path,
         "httpMethod": method,
-        "headers": sent,
-        "multiValueHeaders": {name: [value] for name, value in sent.items()},
+        "headers": all_headers,
+        "multiValueHeaders": {name: [value] for name, value in all_headers.items()},
         "queryStringParameters": dict(query) or None,
-        "multiValueQueryStringParameters": _gathered(query) or None,
+        "multiValueQueryStringParameters": _group_values(query) or None,
         "pathParameters": None if path == "/" else {"proxy": path[1:]},
         "stageVariables": None,
         "requestContext": {
@@ -66,21 +66,21 @@ def request(  # noqa: PLR0913 what there is to a request
             "deploymentId": "d1e2f3",
             "apiId": api,
         },
-        # As the API takes all media types for binary, which is Zappa's way.
+        # Zappa declares all media types binary, so the body is base64.
         "body": b64encode(body.encode()).decode() if body is not None else None,
         "isBase64Encoded": body is not None,
     }
 
 
-def _gathered(query: list[tuple[str, str]]) -> dict[str, list[str]]:
-    gathered: dict[str, list[str]] = {}
+def _group_values(query: list[tuple[str, str]]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
     for name, value in query:
-        gathered.setdefault(name, []).append(value)
-    return gathered
+        grouped.setdefault(name, []).append(value)
+    return grouped
 
 
-def of_schedule(rule_arn: str, transformer: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Make what EventBridge hands to a function when a rule's time has come."""
+def scheduled_event(rule_arn: str, transformer: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the event that EventBridge sends for a rule that is due."""
     event: dict[str, Any] = {
         "version": "0",
         "id": str(uuid.uuid4()),
@@ -94,15 +94,15 @@ def of_schedule(rule_arn: str, transformer: Mapping[str, Any] | None) -> dict[st
     }
     if transformer is None:
         return event
-    handed: str = transformer["InputTemplate"]
+    text: str = transformer["InputTemplate"]
     for name, path in transformer["InputPathsMap"].items():
-        handed = handed.replace(f"<{name}>", json.dumps(event[path.removeprefix("$.")]))
-    transformed: dict[str, Any] = json.loads(handed)
+        text = text.replace(f"<{name}>", json.dumps(event[path.removeprefix("$.")]))
+    transformed: dict[str, Any] = json.loads(text)
     return transformed
 
 
-def of_authorizer(token: str, *, stage: str, api: str) -> dict[str, str]:
-    """Make what API Gateway hands to an authorizer that looks at a token."""
+def authorizer_event(token: str, *, stage: str, api: str) -> dict[str, str]:
+    """Return the event that API Gateway sends to a token authorizer."""
     return {
         "type": "TOKEN",
         "methodArn": f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{api}/{stage}/GET/daily",

@@ -1,0 +1,74 @@
+"""The steps that run a command of Zappa."""
+
+import json
+
+from tests.rehearsal.checks import CheckFailed, check_contains, check_count, check_equal
+from tests.rehearsal.rehearsal import Rehearsal
+from tests.rehearsal.stages import SCHEDULES
+
+
+def deploy(rehearsal: Rehearsal) -> None:
+    """Deploy the stage for the first time."""
+    output = rehearsal.project.zappa("deploy", rehearsal.stage.name, "--disable_progress")
+    check_contains(
+        "zappa deploy printed",
+        output,
+        "Deployment complete",
+        f".execute-api.us-east-1.amazonaws.com/{rehearsal.stage.name}",
+    )
+
+
+def update(rehearsal: Rehearsal) -> None:
+    """Update the stage: a package of the same files is identical."""
+    before = rehearsal.aws.function(rehearsal.stage.function)["CodeSha256"]
+    output = rehearsal.project.zappa("update", rehearsal.stage.name, "--disable_progress")
+    check_equal("hash of the package", rehearsal.aws.function(rehearsal.stage.function)["CodeSha256"], before)
+    check_contains("zappa update printed", output, "Your updated Zappa deployment is live", rehearsal.base)
+
+
+def certify(rehearsal: Rehearsal) -> None:
+    """Connect the stage with its domain."""
+    check_contains(
+        "zappa certify printed",
+        rehearsal.project.zappa("certify", rehearsal.stage.name, "--yes"),
+        "Certificate updated",
+    )
+
+
+def schedule(rehearsal: Rehearsal) -> None:
+    """Schedule the events again: no rule may be doubled."""
+    check_contains("zappa schedule printed", rehearsal.project.zappa("schedule", rehearsal.stage.name), "Scheduling")
+
+
+def status(rehearsal: Rehearsal) -> None:
+    """Read the stage's state as JSON."""
+    found = json.loads(rehearsal.project.zappa("status", rehearsal.stage.name, "--json"))
+    stage = rehearsal.stage
+    url = f"https://{rehearsal.api_id}.execute-api.us-east-1.amazonaws.com/{stage.name}"
+    check_equal("status: function", found["Lambda Name"], stage.function)
+    check_equal("status: URL", found["API Gateway URL"], url)
+    check_equal("status: domain", found["Domain URL"], rehearsal.base if stage.has_domain else "None Supplied")
+    check_equal("status: API key", "API Gateway x-api-key" in found, stage.needs_key)
+    check_count("status: events", found["Events"], len(SCHEDULES))
+
+
+def undeploy(rehearsal: Rehearsal) -> None:
+    """Undeploy the stage, and check that nothing is left."""
+    stage, aws = rehearsal.stage, rehearsal.aws
+    rehearsal.project.zappa("undeploy", stage.name, "--yes")
+    left = {
+        "functions": [each["FunctionName"] for each in aws.client("lambda").list_functions()["Functions"]],
+        "APIs": [each["name"] for each in aws.client("apigateway").get_rest_apis()["items"]],
+        "API keys": [each["name"] for each in aws.client("apigateway").get_api_keys()["items"]],
+        "rules": [each["Name"] for each in aws.client("events").list_rules()["Rules"]],
+        "stacks": [each["StackName"] for each in aws.client("cloudformation").describe_stacks()["Stacks"]],
+        "uploads": [
+            each["Key"]
+            for each in aws.client("s3").list_objects_v2(
+                Bucket=rehearsal.project.stage_setting(stage.name, "s3_bucket")
+            )["Contents"]
+            if not each["Key"].endswith(("-dev.json", "-prod.json"))
+        ],
+    }
+    if found := {kind: names for kind, names in left.items() if names}:
+        raise CheckFailed(f"after zappa undeploy there are still {found}")
