@@ -44,6 +44,7 @@ from quoteapi.storage.full_text_search import Filters
 from quoteapi.storage.models import Quote, Subscriber
 from quoteapi.storage.models import database as bound
 from quoteapi.subscriptions.delivery import DailyDelivery
+from quoteapi.subscriptions.dispatcher import InlineDispatcher
 from quoteapi.subscriptions.queries import iterate_subscribers
 
 ENGINES = ("sqlite", "postgresql")
@@ -196,7 +197,8 @@ class Bench:
     def number_with_otp(self) -> tuple[str, str, str]:
         """Request an OTP for a new number. Return the number, the OTP and a client IP."""
         mobile, client_ip = self.new_number()
-        self.subscriptions.request_otp(mobile, "subscribe", client_ip, self.dispatcher)
+        dispatcher = InlineDispatcher(self.subscriptions.send_otp, self.container.topic_sync.sync)
+        self.subscriptions.request_otp(mobile, "subscribe", client_ip, dispatcher)
         return mobile, self.gateway.last_message[:6], client_ip
 
     def daily_delivery(self) -> DailyDelivery:
