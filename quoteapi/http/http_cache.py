@@ -18,21 +18,17 @@ class CachedBody(NamedTuple):
     body: bytes
     etag: str
     is_authoritative: bool
+    media_type: str
 
     @classmethod
-    def of(cls, body: bytes, is_authoritative: bool) -> "CachedBody":
+    def of(cls, body: str, is_authoritative: bool, media_type: str = falcon.MEDIA_JSON) -> "CachedBody":
         """Return a body with its `ETag`."""
-        return cls(body, f'"{hashlib.blake2b(body, digest_size=8).hexdigest()}"', is_authoritative)
+        octets = body.encode()
+        return cls(octets, f'"{hashlib.blake2b(octets, digest_size=8).hexdigest()}"', is_authoritative, media_type)
 
 
-def respond_until_midnight(  # noqa: PLR0913
-    req: falcon.Request,
-    resp: falcon.Response,
-    cached: CachedBody,
-    now: datetime,
-    *,
-    media_type: str = falcon.MEDIA_JSON,
-    scope: str = "public",
+def respond_until_midnight(
+    req: falcon.Request, resp: falcon.Response, cached: CachedBody, now: datetime, scope: str = "public"
 ) -> None:
     """Send a body that caches may keep until midnight UTC, or 304 if the client has it.
 
@@ -43,7 +39,7 @@ def respond_until_midnight(  # noqa: PLR0913
         resp.status = falcon.HTTP_304
     else:
         resp.data = cached.body
-        resp.content_type = media_type
+        resp.content_type = cached.media_type
 
 
 def caching_headers(cached: CachedBody, max_age: int, scope: str = "public") -> list[tuple[str, str]]:

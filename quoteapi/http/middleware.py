@@ -10,7 +10,7 @@ from urllib.parse import quote
 import falcon
 
 from quoteapi.clock import Clock
-from quoteapi.http.client_ip import client_ip_from_environ
+from quoteapi.http.client_ip import client_ip
 from quoteapi.http.rate_limit import ReadRateLimit
 from quoteapi.http.resources.quotes import ReadyResponse
 from quoteapi.observability import request_log
@@ -84,7 +84,7 @@ class App(falcon.App[falcon.Request, falcon.Response]):
         """
         if self._read_limit is None or env["REQUEST_METHOD"] == "OPTIONS" or env["PATH_INFO"] in UNCOUNTED_PATHS:
             return [], None
-        remaining, seconds = self._read_limit.count(client_ip_from_environ(env, self._settings), now)
+        remaining, seconds = self._read_limit.count(client_ip(env, self._settings), now)
         if remaining >= 0:
             return self._read_limit.headers(remaining, seconds), None
         return self._read_limit.headers(0, seconds), RateLimited("Too many requests from your address.", seconds)

@@ -2,8 +2,7 @@
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import falcon
 from falcon.uri import encode_value
@@ -20,14 +19,6 @@ LISTING_CACHE_SECONDS = 60
 """How long caches may keep a page of a listing, which changes when quotes are added."""
 FILTER_PARAMETERS = ("q", "category", "author", "min_length", "max_length")
 _Key = TypeVar("_Key", int, str)
-
-
-class Page(NamedTuple):
-    """A page of a listing. `last_key` is the key of its last row, or None if no page follows."""
-
-    items: Sequence[dict[str, Any]]
-    total: Total
-    last_key: int | str | None
 
 
 def parse_limit(req: falcon.Request) -> int:
@@ -69,17 +60,22 @@ def _is_count(value: object) -> bool:
     return type(value) is int and 0 <= value < 10**MAX_DIGITS
 
 
-def respond_with_listing(req: falcon.Request, resp: falcon.Response, settings: Settings, name: str, page: Page) -> None:
-    """Send a page with its total and a link to the next page. `name` is the JSON field of the items."""
-    first_url = _first_page_url(req, settings)
-    next_url = None
-    if page.last_key is not None:
-        cursor = _encode_cursor(page.last_key, page.total)
+def respond_with_listing(  # noqa: PLR0913, PLR0917
+    req: falcon.Request, resp: falcon.Response, settings: Settings, name: str, items: dict[Any, object], total: Total
+) -> None:
+    """Send a page of a listing and a link to the next page.
+
+    `name` is the JSON field of the items, which are given by key. One more than `limit` means that a page follows.
+    """
+    limit, first_url, next_url = parse_limit(req), _first_page_url(req, settings), None
+    if len(items) > limit:
+        cursor = _encode_cursor(list(items)[limit - 1], total)
         next_url = f"{first_url}{'&' if '?' in first_url else '?'}cursor={cursor}"
         resp.append_link(next_url, "next")
     resp.append_link(first_url, "first")
-    relation = "eq" if page.total.is_exact else "gte"
-    document = {name: page.items, "total": page.total.value, "total_relation": relation, "next": next_url}
+    relation = "eq" if total.is_exact else "gte"
+    page = list(items.values())[:limit]
+    document = {name: page, "total": total.value, "total_relation": relation, "next": next_url}
     resp.text = f"{json.dumps(document, ensure_ascii=False)}\n"
     resp.set_header("Cache-Control", f"public, max-age={LISTING_CACHE_SECONDS}")
 

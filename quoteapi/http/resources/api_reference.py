@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import falcon
 
 from quoteapi.http.errors import PROBLEM_JSON
-from quoteapi.http.html import PAGE_SECONDS, render_page, send_page
+from quoteapi.http.html import PAGE_SECONDS, render_page, respond_with_html
 from quoteapi.http.urls import link_prefix, public_base_url
 from quoteapi.settings import Settings
 
@@ -53,7 +53,7 @@ class ApiReference:
         prefix, base_url = link_prefix(req, self._settings), public_base_url(req, self._settings)
         if not base_url.startswith("http"):
             base_url = EXAMPLE_HOST + prefix
-        send_page(resp, _render_reference(prefix, base_url), PAGE_SECONDS)
+        respond_with_html(resp, _render_reference(prefix, base_url), PAGE_SECONDS)
 
 
 @lru_cache(CACHE_SIZE)
