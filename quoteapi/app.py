@@ -36,15 +36,13 @@ def create_app(settings: Settings, *, now: clock.Clock = clock.now, randomness: 
         database.connect(settings)
     except (OperationalError, InterfaceError) as error:  # it may come back, and quotes need not wait for it
         logging.getLogger(__name__).error("The database is away: %s", error)  # noqa: TRY400
-    container = Container(
-        settings, now=now, randomness=randomness, dispatcher=LambdaDispatcher() if settings.on_lambda else None
-    )
-    if not settings.on_lambda:
+    dispatcher = LambdaDispatcher() if settings.on_lambda else None
+    container = Container(settings, now=now, randomness=randomness, dispatcher=dispatcher)
+    if dispatcher is None:
         _ = container.dispatcher  # raises now if its settings are wrong; a cold start on Lambda need not load it
     routes = _routes(container)
     fast_paths = {path: routes[path].ready_response for path in ("/daily", "/random")}
     app = App(fast_paths, settings, now, container.randomness)
-    app.req_options.strip_url_path_trailing_slash = True
     add_error_handlers(app, settings, _report_failed_request)
     for path, resource in routes.items():
         if not hasattr(resource, "on_post"):  # the GET of those that accept POST may act, and HEAD must not (RFC 9110)

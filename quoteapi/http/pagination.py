@@ -41,23 +41,15 @@ def decode_cursor(req: falcon.Request, key_type: type[_Key]) -> tuple[_Key | Non
     except (ValueError, RecursionError):
         decoded = None
     match decoded:
-        case [key, value, bool(is_exact)] if isinstance(key, key_type) and _is_key(key) and _is_count(value):
+        case [key, int(value), bool(is_exact)] if isinstance(key, key_type) and _is_valid(key) and _is_valid(value):
             return key, Total(value, is_exact)
     raise falcon.HTTPBadRequest(
         title="Invalid cursor", description="Send the cursor as `next` of the page before has it, or none."
     )
 
 
-def _encode_cursor(last_key: int | str, total: Total) -> str:
-    return urlsafe_b64encode(json.dumps([last_key, *total]).encode()).decode().rstrip("=")
-
-
-def _is_key(value: int | str) -> bool:
-    return value.isprintable() if isinstance(value, str) else _is_count(value)
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < 10**MAX_DIGITS
+def _is_valid(value: int | str) -> bool:
+    return value.isprintable() if isinstance(value, str) else type(value) is int and 0 <= value < 10**MAX_DIGITS
 
 
 def respond_with_listing(  # noqa: PLR0913, PLR0917
@@ -69,14 +61,13 @@ def respond_with_listing(  # noqa: PLR0913, PLR0917
     """
     limit, first_url, next_url = parse_limit(req), _first_page_url(req, settings), None
     if len(items) > limit:
-        cursor = _encode_cursor(list(items)[limit - 1], total)
+        cursor = urlsafe_b64encode(json.dumps([list(items)[limit - 1], *total]).encode()).decode().rstrip("=")
         next_url = f"{first_url}{'&' if '?' in first_url else '?'}cursor={cursor}"
         resp.append_link(next_url, "next")
     resp.append_link(first_url, "first")
     relation = "eq" if total.is_exact else "gte"
     page = list(items.values())[:limit]
-    document = {name: page, "total": total.value, "total_relation": relation, "next": next_url}
-    resp.text = f"{json.dumps(document, ensure_ascii=False)}\n"
+    resp.media = {name: page, "total": total.value, "total_relation": relation, "next": next_url}
     resp.set_header("Cache-Control", f"public, max-age={LISTING_CACHE_SECONDS}")
 
 

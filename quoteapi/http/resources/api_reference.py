@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -37,7 +37,7 @@ class OpenApiDocument:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Send the document."""
-        resp.data = _openapi_bytes()
+        resp.data = OPENAPI_FILE.read_bytes()
         resp.content_type = falcon.MEDIA_JSON
         resp.set_header("Cache-Control", f"public, max-age={OPENAPI_CACHE_SECONDS}")
 
@@ -58,19 +58,15 @@ class ApiReference:
 
 @lru_cache(CACHE_SIZE)
 def _render_reference(prefix: str, base_url: str) -> str:
-    helpers = {"PROBLEM_JSON": PROBLEM_JSON, "to_json": _to_json, "describe_schema": _describe_schema}
-    helpers |= {"example_path": _example_path, "curl_command": _curl_command}
-    return render_page("docs.html", prefix, base=base_url, **helpers, **_template_values())
-
-
-@lru_cache(maxsize=1)
-def _openapi_bytes() -> bytes:
-    return OPENAPI_FILE.read_bytes()
+    helpers = {"describe_schema": _describe_schema, "example_path": _example_path, "curl_command": _curl_command}
+    to_json = partial(json.dumps, ensure_ascii=False, indent=2)
+    values = {"base": base_url, "PROBLEM_JSON": PROBLEM_JSON, "to_json": to_json, **helpers, **_template_values()}
+    return render_page("docs.html", prefix, **values)
 
 
 @lru_cache(maxsize=1)
 def _template_values() -> dict[str, object]:
-    raw = json.loads(_openapi_bytes())
+    raw = json.loads(OPENAPI_FILE.read_bytes())
     document = _resolve_references(raw, raw)
     operations = _operations(document["paths"])
     responses = [response for operation in operations for response in operation["responses"]]
@@ -140,10 +136,6 @@ def _describe_schema(schema: _Json) -> str:
     if schema.get("format") == "date":
         return "a date, YYYY-MM-DD"
     return f"up to {schema['maxLength']} characters" if "maxLength" in schema else "text"
-
-
-def _to_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def _example_path(operation: _Json) -> str:

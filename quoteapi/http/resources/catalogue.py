@@ -1,6 +1,5 @@
 """`/quotes`, `/authors` and `/categories`: the catalogue, page by page."""
 
-import json
 from typing import Any
 
 import falcon
@@ -49,10 +48,10 @@ class QuoteById:
         """Send the quote with an id, as JSON or as a page."""
         row = get_quote(quote_id)
         if prefers_html(req, resp):
-            path = f"/quotes/{row.id}"
-            respond_with_quote_page(req, resp, self._settings, quotation_from_row(row), row.id, PAGE_SECONDS, path)
+            quotation = quotation_from_row(row)
+            respond_with_quote_page(req, resp, self._settings, quotation, PAGE_SECONDS, quote_id=row.id)
             return
-        resp.text = f"{json.dumps({**_quote_fields(row), 'source': row.source}, ensure_ascii=False)}\n"
+        resp.media = {**_quote_fields(row), "source": row.source}
         resp.set_header("Cache-Control", f"public, max-age={QUOTE_CACHE_SECONDS}")
 
 

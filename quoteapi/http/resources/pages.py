@@ -55,9 +55,8 @@ class DayPage:
         day = requested_day or today
         quotation, quote_id, is_authoritative = self._daily_quotation(day, today)
         max_age = min(PAGE_SECONDS, seconds_until_midnight(now)) if is_authoritative else 0
-        path = f"/days/{day}" if requested_day else "/"
-        values = _day_navigation(day, today)
-        respond_with_quote_page(req, resp, self._settings, quotation, quote_id, max_age, path, **values)
+        values = {"quote_id": quote_id, **_day_navigation(day, today)}
+        respond_with_quote_page(req, resp, self._settings, quotation, max_age, **values)
 
     def _daily_quotation(self, day: date, today: date) -> tuple[Quotation, int | None, bool]:
         """Return the quote of a date, its id, and whether it is authoritative; if it is not, it has no id."""
@@ -97,30 +96,22 @@ class AnotherQuote:
         quotation = self._quotes.random_quote(Filters())
         quote_id = _find_quote_id_or_none(quotation)
         if quote_id is None:
-            respond_with_quote_page(req, resp, self._settings, quotation, None, 0, "/another")
+            respond_with_quote_page(req, resp, self._settings, quotation, max_age=0)
             return
         resp.status = falcon.HTTP_303
         resp.location = f"{link_prefix(req, self._settings)}/quotes/{quote_id}"
         resp.set_header("Cache-Control", "no-store")
 
 
-def respond_with_quote_page(  # noqa: PLR0913, PLR0917 the parts of the page
-    req: falcon.Request,
-    resp: falcon.Response,
-    settings: Settings,
-    quotation: Quotation,
-    quote_id: int | None,
-    max_age: int,
-    path: str,
-    **day_values: object,
+def respond_with_quote_page(
+    req: falcon.Request, resp: falcon.Response, settings: Settings, quotation: Quotation, max_age: int, **values: object
 ) -> None:
-    """Send the page of a quote. `quote_id` is None if it is not stored; `path` is the page's canonical path."""
+    """Send the page of a quote. `values` are its `quote_id`, if it is stored, and those of `_day_navigation`."""
     base_url = public_base_url(req, settings)
-    values = {"day": None, "earlier": None, "later": LINK_TO_TODAY, **day_values}
-    values |= {"quotation": quotation, "quote_id": quote_id, "path": path}
+    values = {"quote_id": None, "day": None, "earlier": None, "later": LINK_TO_TODAY, **values}
+    values |= {"quotation": quotation, "path": req.path, **form_values(settings, SubscriptionForm("subscribe"))}
     values["base"] = base_url if base_url.startswith("http") else None
     values["font_size_class"] = next(name for length, name in FONT_SIZE_CLASSES if len(quotation.quote) >= length)
-    values |= form_values(settings, SubscriptionForm("subscribe"))
     respond_with_page(req, resp, settings, "quote.html", max_age, **values)
 
 
