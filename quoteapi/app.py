@@ -24,7 +24,7 @@ from quoteapi.storage.models import Author, Category
 if TYPE_CHECKING:
     api: App
 BOOT_FAILED = 3
-"""The exit code that tells gunicorn that starting another worker would not help (its `WORKER_BOOT_ERROR`)."""
+"""The exit code on which gunicorn stops restarting workers (its `WORKER_BOOT_ERROR`)."""
 
 
 def create_app(settings: Settings, *, now: clock.Clock = clock.now, randomness: random.Random | None = None) -> App:
@@ -52,7 +52,7 @@ def create_app(settings: Settings, *, now: clock.Clock = clock.now, randomness: 
 
 
 def _report_failed_request(settings: Settings, req: falcon.Request, error: Exception) -> None:
-    """Report a request that the app answered with 500 to the operator."""
+    """Report to the operator a request to which the app responded with 500."""
     from quoteapi.aws.error_reports import report_failed_request  # noqa: PLC0415 most containers never need it
 
     route = f"{req.method} {req.uri_template or '(no such page)'}"

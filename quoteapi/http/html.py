@@ -45,9 +45,9 @@ def respond_with_page(
     respond_with_html(resp, render_page(template, link_prefix(req, settings), **values), max_age)
 
 
-def render_page(template: str, home: str, **values: object) -> str:
-    """Return the HTML of a template. `home` is what every link begins with."""
-    return render(template, home=home, version=assets_version(), **values)
+def render_page(template: str, link_prefix: str, **values: object) -> str:
+    """Return the HTML of a template. The path of every link begins with `link_prefix`."""
+    return render(template, link_prefix=link_prefix, version=assets_version(), **values)
 
 
 def respond_with_html(resp: falcon.Response, page: str, max_age: int) -> None:

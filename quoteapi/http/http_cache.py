@@ -9,15 +9,16 @@ import falcon
 from quoteapi.clock import seconds_until_midnight
 
 FALLBACK_MAX_AGE = 10
-"""How many seconds caches keep what was made while the database was unavailable."""
+"""How many seconds caches keep a body from the fallback catalogue."""
 
 
 class CachedBody(NamedTuple):
-    """A body that stays the same all day, if it is authoritative: not made while the database was unavailable."""
+    """A response body. It stays the same until midnight UTC if it is authoritative."""
 
     body: bytes
     etag: str
     is_authoritative: bool
+    """False if it is from the fallback catalogue."""
     media_type: str
 
     @classmethod

@@ -82,9 +82,9 @@ class App(falcon.App[falcon.Request, falcon.Response]):
         return super().__call__(env, start_response)
 
     def _count_read(self, env: "WSGIEnvironment", now: datetime) -> tuple[list[tuple[str, str]], RateLimited | None]:
-        """Count a request. Return its `RateLimit` headers, and the error to raise if it is one too many.
+        """Count a request. Return its `RateLimit` headers, and the error to raise if the limit is exceeded.
 
-        Not counted are OPTIONS, which browsers send before a request, and `/health`, which monitors request.
+        Preflight requests (OPTIONS) and `/health`, which monitors request, are not counted.
         """
         if self._read_limit is None or env["REQUEST_METHOD"] == "OPTIONS" or env["PATH_INFO"] in UNCOUNTED_PATHS:
             return [], None

@@ -84,7 +84,7 @@ def _template_values() -> dict[str, object]:
 
 
 def _resolve_references(node: Any, document: _Json) -> Any:  # noqa: ANN401 JSON
-    """Return a part of a document with each `$ref` replaced by its target, which gets its name as `x-name`."""
+    """Replace each `$ref` in `node` by its target, and store the name of the target in it as `x-name`."""
     if isinstance(node, list):
         return [_resolve_references(part, document) for part in node]
     if not isinstance(node, dict):

@@ -33,7 +33,7 @@ class AsyncFailure:
         self._start_failing_task = start_failing_task
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Start it and return 202. The failure reaches the error report and the dead-letter queue."""
+        """Start the task and return 202. The failure reaches the error report and the dead-letter queue."""
         self._start_failing_task()
         resp.media = {"message": "A task that fails was started. Lambda tries it twice more, and then gives it up."}
         resp.status = falcon.HTTP_202

@@ -30,7 +30,7 @@ class ReadyResponse(NamedTuple):
 
 
 class DailyQuote:
-    """The quote of a date, read once."""
+    """The resource `/daily`: the quote of today or of `?date=`, cached."""
 
     def __init__(self, quotes: QuotesWithFallback, clock: Clock) -> None:
         self._quotes = quotes
@@ -61,7 +61,7 @@ class DailyQuote:
 
 
 class RandomQuote:
-    """A random quote, another one each time."""
+    """The resource `/random`: another quote each time."""
 
     def __init__(self, quotes: QuotesWithFallback, prefetched_quote: Callable[[Filters], Quotation | None]) -> None:
         self._quotes = quotes
@@ -83,7 +83,7 @@ class RandomQuote:
 
 
 class QuoteByType:
-    """The quote of the day or a random one, by `?type=`."""
+    """The resource `/quote`: the quote of the day or a random one, by `?type=`."""
 
     def __init__(self, daily: DailyQuote, random: RandomQuote) -> None:
         self._by_type: dict[str, DailyQuote | RandomQuote] = {"daily": daily, "random": random}
