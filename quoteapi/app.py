@@ -24,7 +24,7 @@ from quoteapi.storage.models import Author, Category
 if TYPE_CHECKING:
     api: App
 BOOT_FAILED = 3
-"""The exit code that tells gunicorn that starting another worker would not help (its `WORKER_BOOT_ERROR`)."""
+"""The exit code on which gunicorn stops restarting workers (its `WORKER_BOOT_ERROR`)."""
 
 
 def create_app(settings: Settings, *, now: clock.Clock = clock.now, randomness: random.Random | None = None) -> App:
@@ -36,17 +36,15 @@ def create_app(settings: Settings, *, now: clock.Clock = clock.now, randomness: 
         database.connect(settings)
     except (OperationalError, InterfaceError) as error:  # it may come back, and quotes need not wait for it
         logging.getLogger(__name__).error("The database is away: %s", error)  # noqa: TRY400
-    container = Container(
-        settings, now=now, randomness=randomness, dispatcher=LambdaDispatcher() if settings.on_lambda else None
-    )
-    if not settings.on_lambda:
+    dispatcher = LambdaDispatcher() if settings.on_lambda else None
+    container = Container(settings, now=now, randomness=randomness, dispatcher=dispatcher)
+    if dispatcher is None:
         _ = container.dispatcher  # raises now if its settings are wrong; a cold start on Lambda need not load it
-    source = QuotesWithFallback(container.quotes, now, container.randomness)
-    daily, another = quotes.DailyQuote(source, now), quotes.RandomQuote(source, container.quotes.prefetched_quote)
-    app = App({"/daily": daily.ready_response, "/random": another.ready_response}, settings, now, container.randomness)
-    app.req_options.strip_url_path_trailing_slash = True
+    routes = _routes(container)
+    fast_paths = {path: routes[path].ready_response for path in ("/daily", "/random")}
+    app = App(fast_paths, settings, now, container.randomness)
     add_error_handlers(app, settings, _report_failed_request)
-    for path, resource in _routes(container, source, daily, another).items():
+    for path, resource in routes.items():
         if not hasattr(resource, "on_post"):  # the GET of those that accept POST may act, and HEAD must not (RFC 9110)
             resource.on_head = resource.on_get  # Falcon leaves out the body
         app.add_route(path, resource)
@@ -54,17 +52,17 @@ def create_app(settings: Settings, *, now: clock.Clock = clock.now, randomness: 
 
 
 def _report_failed_request(settings: Settings, req: falcon.Request, error: Exception) -> None:
-    """Report a request that the app answered with 500 to the operator."""
+    """Report to the operator a request to which the app responded with 500."""
     from quoteapi.aws.error_reports import report_failed_request  # noqa: PLC0415 most containers never need it
 
     route = f"{req.method} {req.uri_template or '(no such page)'}"
     report_failed_request(settings, error, route, req.env.get("lambda.event"), req.env.get("lambda.context"))
 
 
-def _routes(
-    container: Container, source: QuotesWithFallback, daily: quotes.DailyQuote, another: quotes.RandomQuote
-) -> dict[str, Any]:
+def _routes(container: Container) -> dict[str, Any]:
     settings, now = container.settings, container.clock
+    source = QuotesWithFallback(container.quotes, now, container.randomness)
+    daily, another = quotes.DailyQuote(source, now), quotes.RandomQuote(source, container.quotes.prefetched_quote)
     return {
         "/": pages.HomePage(source, another, settings, now),
         "/days/{day}": pages.DayPage(source, settings, now),
@@ -74,10 +72,10 @@ def _routes(
         "/quote": quotes.QuoteByType(daily, another),
         "/quotes": catalogue.QuoteList(settings),
         "/quotes/{quote_id}": catalogue.QuoteById(settings),
-        "/daily.svg": cards.DailyCard(source, now),
+        "/daily.svg": cards.DailyCard(daily, now),
         "/quotes/{quote_id}.svg": cards.QuoteCard(now),
-        "/authors": catalogue.NameList(settings, Author, "author", "authors"),
-        "/categories": catalogue.NameList(settings, Category, "category", "categories"),
+        "/authors": catalogue.AuthorOrCategoryList(settings, Author, "author", "authors"),
+        "/categories": catalogue.AuthorOrCategoryList(settings, Category, "category", "categories"),
         "/subscribe": subscriptions.Subscribe(container),
         "/unsubscribe": subscriptions.Unsubscribe(container),
         "/feed.xml": feeds.Feed(feeds.ATOM, source, settings, now),

@@ -1,1 +1,1 @@
-"""Everything that knows Falcon."""
+"""The HTTP layer: the only package that imports Falcon, besides `quoteapi.app`."""

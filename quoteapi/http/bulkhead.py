@@ -16,7 +16,7 @@ _is_full = Event()
 
 @contextmanager
 def bulkhead() -> Iterator[None]:
-    """Take one of the few slots for requests that may be slow: by a client's upload, by SNS, or by a search.
+    """Take one of the few slots for requests that may be slow (uploads, SNS calls, searches).
 
     Raises `falcon.HTTPServiceUnavailable` if none is released in time.
     """

@@ -20,12 +20,7 @@ _IP_WITH_PORT = re.compile(r"^(?:\[(.+)\](?::\d+)?|([\d.]+):\d+)$", re.ASCII)
 """An entry of `X-Forwarded-For` to which a proxy added the port."""
 
 
-def client_ip(req: falcon.Request, settings: Settings) -> str:
-    """Return the client IP of a request, as `client_ip_from_environ` does."""
-    return client_ip_from_environ(req.env, settings)
-
-
-def client_ip_from_environ(env: "WSGIEnvironment", settings: Settings) -> str:
+def client_ip(env: "WSGIEnvironment", settings: Settings) -> str:
     """Return an IPv4 address, or the /64 network of an IPv6 address, which is what one customer gets.
 
     API Gateway names it in its event. Elsewhere it is the peer of the connection or, if that is a trusted proxy, the
@@ -46,7 +41,7 @@ def client_ip_from_environ(env: "WSGIEnvironment", settings: Settings) -> str:
 
 
 def is_from_trusted_proxy(req: falcon.Request, settings: Settings) -> bool:
-    """Whether a trusted proxy sent the request, such that its `X-Forwarded-…` headers count."""
+    """Whether a trusted proxy sent the request, so its `X-Forwarded-…` headers are used."""
     return "lambda.event" not in req.env and _parse(req.env.get("REMOTE_ADDR", ""), settings.trusted_proxies)[1]
 
 

@@ -13,8 +13,8 @@ from quoteapi.settings import Settings
 def check_csrf(req: falcon.Request, settings: Settings) -> None:
     """Raise `falcon.HTTPForbidden` if a page of another site, which `CORS_ORIGINS` does not name, sent the request.
 
-    Otherwise any page on the web could have its readers request codes, each from another client IP. Old browsers, and
-    all without TLS, send no `Sec-Fetch-Site`; for an image they do not send `Origin` either, but a GET and their name.
+    Otherwise any page on the web could make its readers request codes, each from another client IP. Old browsers, and
+    all without TLS, send no `Sec-Fetch-Site`. For an image they send neither header, only a GET with a `User-Agent`.
     """
     origin, fetch_site = (req.get_header("Origin") or "").lower(), req.get_header("Sec-Fetch-Site")
     if origin and origin in settings.cors_origins:

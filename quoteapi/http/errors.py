@@ -16,17 +16,7 @@ from quoteapi.http.subscription_form import respond_with_problem_page
 from quoteapi.quotes.errors import FutureDate, QuoteNotFound
 from quoteapi.settings import Settings
 from quoteapi.storage.database import DATABASE_ERRORS, PROGRAMMING_ERRORS
-from quoteapi.subscriptions.errors import (
-    CountryNotServed,
-    NoOtpRequested,
-    NoSharedState,
-    OptedOut,
-    OtpExpired,
-    OtpNotSent,
-    RateLimited,
-    SmsDisabled,
-    WrongOtp,
-)
+from quoteapi.subscriptions import errors
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_SECONDS = 30
@@ -39,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Problem(falcon.HTTPError):
-    """An HTTP error whose detail tells programs what to send; pages may say it in other words."""
+    """An HTTP error with a detail for programs, and optionally another for HTML pages."""
 
     def __init__(
         self, status: str, title: str, detail: str, page_detail: str | None = None, retry_after: int | None = None
@@ -53,7 +43,7 @@ _bad_request = partial(Problem, falcon.HTTP_400)
 _sms_unavailable = partial(Problem, falcon.HTTP_503, "SMS not available", retry_after=2 * RETRY_SECONDS)
 
 
-def _wrong_otp(error: WrongOtp) -> Problem:
+def _wrong_otp(error: errors.WrongOtp) -> Problem:
     tries = f"{error.tries_left} {'try' if error.tries_left == 1 else 'tries'} left"
     locked = "" if error.tries_left else ", and the number is locked for a while"
     return _bad_request("Wrong OTP", f"This is not the code of the newest SMS; {tries}{locked}. No new SMS was sent.")
@@ -63,7 +53,7 @@ def _no_valid_otp(title: str, reason: str) -> Problem:
     return _bad_request(title, f"{reason} Send mobile without otp to get a new one.", f"{reason} Send another code.")
 
 
-def _rate_limited(error: RateLimited) -> Problem:
+def _rate_limited(error: errors.RateLimited) -> Problem:
     seconds = error.retry_after
     wait = f"{seconds} seconds" if seconds <= SECONDS_PER_MINUTE else f"{ceil(seconds / SECONDS_PER_MINUTE)} minutes"
     return Problem(falcon.HTTP_429, "Too many requests", f"{error} Try again in {wait}.", retry_after=seconds)
@@ -79,23 +69,23 @@ PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
         "Invalid date", f"The quote of {error} is not decided yet. Send a date up to today; days begin at midnight UTC."
     ),
     QuoteNotFound: lambda error: Problem(falcon.HTTP_404, "No quote found", str(error)),
-    RateLimited: _rate_limited,
-    CountryNotServed: lambda error: _bad_request("Country not served", str(error)),
-    OptedOut: lambda _: Problem(
+    errors.RateLimited: _rate_limited,
+    errors.CountryNotServed: lambda error: _bad_request("Country not served", str(error)),
+    errors.OptedOut: lambda _: Problem(
         falcon.HTTP_409,
         "Number replied STOP",
         "This number replied STOP to an SMS, so none reaches it any more. To come back, reply START to the same sender;"
         " where that does not help, ask whoever runs this service to let the number back in. Then subscribe again.",
     ),
-    WrongOtp: _wrong_otp,
-    OtpExpired: lambda _: _no_valid_otp("OTP expired", "The code has expired."),
-    NoOtpRequested: lambda _: _no_valid_otp("No OTP asked for", "No code was asked for, or it was used."),
-    NoSharedState: lambda _: _sms_unavailable(
+    errors.WrongOtp: _wrong_otp,
+    errors.OtpExpired: lambda _: _no_valid_otp("OTP expired", "The code has expired."),
+    errors.NoOtpRequested: lambda _: _no_valid_otp("No OTP asked for", "No code was asked for, or it was used."),
+    errors.NoSharedState: lambda _: _sms_unavailable(
         "Subscribing is not possible here: this service has no database that its machines share, and an SQLite file is"
         " none. Its operator has to set DATABASE_URL."
     ),
-    SmsDisabled: lambda _: _sms_unavailable("The operator of this service has switched SMS off for now."),
-    OtpNotSent: lambda _: _sms_unavailable(
+    errors.SmsDisabled: lambda _: _sms_unavailable("The operator of this service has switched SMS off for now."),
+    errors.OtpNotSent: lambda _: _sms_unavailable(
         "The SMS could not be sent just now, or may be late. If none comes, try again in a minute."
     ),
     **dict.fromkeys(STORAGE_ERRORS, _database_unavailable),
@@ -141,6 +131,6 @@ def _serialize(settings: Settings, req: falcon.Request, resp: falcon.Response, e
 def _raise_problem(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
     problem = next(PROBLEMS[kind](error) for kind in type(error).__mro__ if kind in PROBLEMS)
     set_rate_limit_headers(resp, getattr(error, "rate_limits", ()))
-    if isinstance(error, (OtpNotSent, *STORAGE_ERRORS)):  # other problems are the client's, or intended
+    if isinstance(error, (errors.OtpNotSent, *STORAGE_ERRORS)):  # other problems are the client's, or intended
         log.error("%s: %s", problem.title, str(error) or error.__cause__)
     raise problem from error

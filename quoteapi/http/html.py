@@ -41,16 +41,16 @@ def prefers_html(req: falcon.Request, resp: falcon.Response) -> bool:
 def respond_with_page(
     req: falcon.Request, resp: falcon.Response, settings: Settings, template: str, max_age: int, **values: object
 ) -> None:
-    """Send a page rendered from a template, as `send_page` does."""
-    send_page(resp, render_page(template, link_prefix(req, settings), **values), max_age)
+    """Send a page rendered from a template, as `respond_with_html` does."""
+    respond_with_html(resp, render_page(template, link_prefix(req, settings), **values), max_age)
 
 
-def render_page(template: str, home: str, **values: object) -> str:
-    """Return the HTML of a template. `home` is what every link begins with."""
-    return render(template, home=home, version=assets_version(), **values)
+def render_page(template: str, link_prefix: str, **values: object) -> str:
+    """Return the HTML of a template. The path of every link begins with `link_prefix`."""
+    return render(template, link_prefix=link_prefix, version=assets_version(), **values)
 
 
-def send_page(resp: falcon.Response, page: str, max_age: int) -> None:
+def respond_with_html(resp: falcon.Response, page: str, max_age: int) -> None:
     """Send HTML that caches may keep for `max_age` seconds, or not at all if that is 0."""
     resp.text = page
     resp.content_type = falcon.MEDIA_HTML

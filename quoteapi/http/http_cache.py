@@ -9,30 +9,27 @@ import falcon
 from quoteapi.clock import seconds_until_midnight
 
 FALLBACK_MAX_AGE = 10
-"""How many seconds caches keep what was made while the database was unavailable."""
+"""How many seconds caches keep a body from the fallback catalogue."""
 
 
 class CachedBody(NamedTuple):
-    """A body that stays the same all day, if it is authoritative: not made while the database was unavailable."""
+    """A response body. It stays the same until midnight UTC if it is authoritative."""
 
     body: bytes
     etag: str
     is_authoritative: bool
+    """False if it is from the fallback catalogue."""
+    media_type: str
 
     @classmethod
-    def of(cls, body: bytes, is_authoritative: bool) -> "CachedBody":
+    def of(cls, body: str, is_authoritative: bool, media_type: str = falcon.MEDIA_JSON) -> "CachedBody":
         """Return a body with its `ETag`."""
-        return cls(body, f'"{hashlib.blake2b(body, digest_size=8).hexdigest()}"', is_authoritative)
+        octets = body.encode()
+        return cls(octets, f'"{hashlib.blake2b(octets, digest_size=8).hexdigest()}"', is_authoritative, media_type)
 
 
-def respond_until_midnight(  # noqa: PLR0913
-    req: falcon.Request,
-    resp: falcon.Response,
-    cached: CachedBody,
-    now: datetime,
-    *,
-    media_type: str = falcon.MEDIA_JSON,
-    scope: str = "public",
+def respond_until_midnight(
+    req: falcon.Request, resp: falcon.Response, cached: CachedBody, now: datetime, scope: str = "public"
 ) -> None:
     """Send a body that caches may keep until midnight UTC, or 304 if the client has it.
 
@@ -43,7 +40,7 @@ def respond_until_midnight(  # noqa: PLR0913
         resp.status = falcon.HTTP_304
     else:
         resp.data = cached.body
-        resp.content_type = media_type
+        resp.content_type = cached.media_type
 
 
 def caching_headers(cached: CachedBody, max_age: int, scope: str = "public") -> list[tuple[str, str]]:

@@ -1,16 +1,18 @@
 """The WSGI application: request ids, read rate limit, common headers, request log, and fast paths."""
 
-import random
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from random import Random
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import falcon
+from falcon.media import JSONHandler
 
 from quoteapi.clock import Clock
-from quoteapi.http.client_ip import client_ip_from_environ
+from quoteapi.http.client_ip import client_ip
 from quoteapi.http.rate_limit import ReadRateLimit
 from quoteapi.http.resources.quotes import ReadyResponse
 from quoteapi.observability import request_log
@@ -39,17 +41,19 @@ class App(falcon.App[falcon.Request, falcon.Response]):
     They are what Falcon would send, but its request and response objects take longer to create than all the rest.
     """
 
-    def __init__(
-        self, fast_paths: Mapping[str, FastPath], settings: Settings, clock: Clock, randomness: random.Random
-    ) -> None:
+    def __init__(self, fast_paths: Mapping[str, FastPath], settings: Settings, clock: Clock, random: Random) -> None:
         origins = settings.cors_origins
         middleware: list[Any] = [_FalconMiddleware()]
         if origins:
             middleware.append(falcon.CORSMiddleware("*" if origins == ("*",) else origins, EXPOSED_HEADERS))
         super().__init__(middleware=middleware)
+        self.req_options.strip_url_path_trailing_slash = True
+        self.resp_options.media_handlers[falcon.MEDIA_JSON] = JSONHandler(
+            lambda media: f"{json.dumps(media, ensure_ascii=False)}\n"
+        )
         self._fast_paths = fast_paths
         self._clock = clock
-        self._randomness = randomness
+        self._random = random
         self._settings = settings
         self._read_limit = ReadRateLimit(settings.read_limit) if settings.read_limit is not None else None
         self._common_headers = [("x-content-type-options", "nosniff"), *_cors_headers(origins)]
@@ -78,13 +82,13 @@ class App(falcon.App[falcon.Request, falcon.Response]):
         return super().__call__(env, start_response)
 
     def _count_read(self, env: "WSGIEnvironment", now: datetime) -> tuple[list[tuple[str, str]], RateLimited | None]:
-        """Count a request. Return its `RateLimit` headers, and the error to raise if it is one too many.
+        """Count a request. Return its `RateLimit` headers, and the error to raise if the limit is exceeded.
 
-        Not counted are OPTIONS, which browsers send before a request, and `/health`, which monitors request.
+        Preflight requests (OPTIONS) and `/health`, which monitors request, are not counted.
         """
         if self._read_limit is None or env["REQUEST_METHOD"] == "OPTIONS" or env["PATH_INFO"] in UNCOUNTED_PATHS:
             return [], None
-        remaining, seconds = self._read_limit.count(client_ip_from_environ(env, self._settings), now)
+        remaining, seconds = self._read_limit.count(client_ip(env, self._settings), now)
         if remaining >= 0:
             return self._read_limit.headers(remaining, seconds), None
         return self._read_limit.headers(0, seconds), RateLimited("Too many requests from your address.", seconds)
@@ -93,7 +97,7 @@ class App(falcon.App[falcon.Request, falcon.Response]):
         """Return the client's `X-Request-ID` if it is harmless, else a random one, and set it for log lines."""
         request_id: str | None = env.get("HTTP_X_REQUEST_ID")
         if request_id is None or not VALID_REQUEST_ID.fullmatch(request_id):
-            request_id = self._randomness.getrandbits(128).to_bytes(16).hex()  # faster than a format
+            request_id = self._random.getrandbits(128).to_bytes(16).hex()  # faster than a format
             request_log.request_id.set(request_id)
         else:
             request_log.request_id.set(LONG_NUMBER.sub("•", request_id))

@@ -2,8 +2,7 @@
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import falcon
 from falcon.uri import encode_value
@@ -22,14 +21,6 @@ FILTER_PARAMETERS = ("q", "category", "author", "min_length", "max_length")
 _Key = TypeVar("_Key", int, str)
 
 
-class Page(NamedTuple):
-    """A page of a listing. `last_key` is the key of its last row, or None if no page follows."""
-
-    items: Sequence[dict[str, Any]]
-    total: Total
-    last_key: int | str | None
-
-
 def parse_limit(req: falcon.Request) -> int:
     """Return the page size that `limit` asks for. Raises `falcon.HTTPBadRequest`."""
     limit = parse_positive_integer(req, "limit") or DEFAULT_PAGE_SIZE
@@ -41,7 +32,7 @@ def parse_limit(req: falcon.Request) -> int:
 
 
 def decode_cursor(req: falcon.Request, key_type: type[_Key]) -> tuple[_Key | None, Total | None]:
-    """Return the key and the total that `cursor` holds, or None twice. Raises `falcon.HTTPBadRequest`."""
+    """Return the key and the total in `?cursor=`, or `(None, None)` without one. Raises `falcon.HTTPBadRequest`."""
     cursor = req.get_param("cursor") or None
     if cursor is None:
         return None, None
@@ -50,37 +41,33 @@ def decode_cursor(req: falcon.Request, key_type: type[_Key]) -> tuple[_Key | Non
     except (ValueError, RecursionError):
         decoded = None
     match decoded:
-        case [key, value, bool(is_exact)] if isinstance(key, key_type) and _is_key(key) and _is_count(value):
+        case [key, int(value), bool(is_exact)] if isinstance(key, key_type) and _is_valid(key) and _is_valid(value):
             return key, Total(value, is_exact)
     raise falcon.HTTPBadRequest(
         title="Invalid cursor", description="Send the cursor as `next` of the page before has it, or none."
     )
 
 
-def _encode_cursor(last_key: int | str, total: Total) -> str:
-    return urlsafe_b64encode(json.dumps([last_key, *total]).encode()).decode().rstrip("=")
+def _is_valid(value: int | str) -> bool:
+    return value.isprintable() if isinstance(value, str) else type(value) is int and 0 <= value < 10**MAX_DIGITS
 
 
-def _is_key(value: int | str) -> bool:
-    return value.isprintable() if isinstance(value, str) else _is_count(value)
+def respond_with_listing(  # noqa: PLR0913, PLR0917
+    req: falcon.Request, resp: falcon.Response, settings: Settings, name: str, items: dict[Any, object], total: Total
+) -> None:
+    """Send a page of a listing and a link to the next page.
 
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < 10**MAX_DIGITS
-
-
-def respond_with_listing(req: falcon.Request, resp: falcon.Response, settings: Settings, name: str, page: Page) -> None:
-    """Send a page with its total and a link to the next page. `name` is the JSON field of the items."""
-    first_url = _first_page_url(req, settings)
-    next_url = None
-    if page.last_key is not None:
-        cursor = _encode_cursor(page.last_key, page.total)
+    `name` is the JSON field of the items, which are given by key. One more than `limit` means that a page follows.
+    """
+    limit, first_url, next_url = parse_limit(req), _first_page_url(req, settings), None
+    if len(items) > limit:
+        cursor = urlsafe_b64encode(json.dumps([list(items)[limit - 1], *total]).encode()).decode().rstrip("=")
         next_url = f"{first_url}{'&' if '?' in first_url else '?'}cursor={cursor}"
         resp.append_link(next_url, "next")
     resp.append_link(first_url, "first")
-    relation = "eq" if page.total.is_exact else "gte"
-    document = {name: page.items, "total": page.total.value, "total_relation": relation, "next": next_url}
-    resp.text = f"{json.dumps(document, ensure_ascii=False)}\n"
+    relation = "eq" if total.is_exact else "gte"
+    page = list(items.values())[:limit]
+    resp.media = {name: page, "total": total.value, "total_relation": relation, "next": next_url}
     resp.set_header("Cache-Control", f"public, max-age={LISTING_CACHE_SECONDS}")
 
 

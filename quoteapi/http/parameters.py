@@ -2,6 +2,7 @@
 
 import re
 from datetime import date
+from typing import Any
 
 import falcon
 
@@ -16,14 +17,10 @@ _ID = re.compile(rf"[1-9]\d{{0,{MAX_DIGITS - 1}}}", re.ASCII)
 
 def parse_filters(req: falcon.Request, *names: str) -> Filters:
     """Return those filters of a query that a resource supports. Raises `falcon.HTTPBadRequest`."""
-    search_hint = f"Send at most {LONGEST_SEARCH} characters, for example ?q=rocks+mountains."
-    return Filters(
-        category=_parse_name(req, "category") if "category" in names else None,
-        author=_parse_name(req, "author") if "author" in names else None,
-        max_length=parse_positive_integer(req, "max_length") if "max_length" in names else None,
-        min_length=parse_positive_integer(req, "min_length") if "min_length" in names else None,
-        words=_parse_text(req, "q", LONGEST_SEARCH, search_hint) if "q" in names else None,
-    )
+    values: dict[str, Any] = {
+        name: parse_positive_integer(req, name) if name.endswith("length") else _parse_text(req, name) for name in names
+    }
+    return Filters(words=values.pop("q", None), **values)
 
 
 def parse_positive_integer(req: falcon.Request, name: str) -> int | None:
@@ -57,14 +54,13 @@ def parse_id(text: str) -> int | None:
     return int(text) if _ID.fullmatch(text) else None
 
 
-def _parse_name(req: falcon.Request, name: str) -> str | None:
-    return _parse_text(req, name, 2 * MAX_NAME_LENGTH, f"No {name} has more than {MAX_NAME_LENGTH} characters.")
-
-
-def _parse_text(req: falcon.Request, name: str, max_length: int, description: str) -> str | None:
+def _parse_text(req: falcon.Request, name: str) -> str | None:
     text = req.get_param(name) or None
+    max_length, hint = 2 * MAX_NAME_LENGTH, f"No {name} has more than {MAX_NAME_LENGTH} characters."
+    if name == "q":
+        max_length, hint = LONGEST_SEARCH, f"Send at most {LONGEST_SEARCH} characters, for example ?q=rocks+mountains."
     if text is not None and len(text) > max_length:
-        raise _invalid(name, description)
+        raise _invalid(name, hint)
     return text
 
 

@@ -30,9 +30,9 @@ class _Counts(dict[str, "count[int]"]):
 
 
 class ReadRateLimit:
-    """A fixed-window rate limit. A window is the same for all clients, and opens with the first request after the last.
+    """A fixed-window rate limit. All clients share a window, which starts with the first request after the last one.
 
-    It begins at a whole second, so that whole seconds can say when it ends.
+    It starts at a whole second, because the headers give its end in whole seconds.
     """
 
     def __init__(self, limit: RateLimit) -> None:

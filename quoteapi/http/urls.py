@@ -9,12 +9,15 @@ from quoteapi.settings import Settings
 
 
 def request_base_url(req: falcon.Request, settings: Settings) -> str:
-    """Return the URL at which the client reached the service, with its stage; a trusted proxy's headers count."""
+    """Return the URL by which the client reached the service, with the API Gateway stage.
+
+    The `X-Forwarded-…` headers of a trusted proxy are used.
+    """
     return req.forwarded_prefix if is_from_trusted_proxy(req, settings) else req.prefix
 
 
 def public_base_url(req: falcon.Request, settings: Settings) -> str:
-    """Return what links in responses that caches share begin with, without a slash at the end.
+    """Return the base URL of links in cacheable responses, without a final slash.
 
     It is `PUBLIC_URL`, else the URL of the request. Behind a trusted proxy it is only the path prefix: proxies may
     forward a `Host` that the client made up.

@@ -32,7 +32,7 @@ def request_from(remote_addr: str, forwarded_for: str = "") -> falcon.Request:
 def test_the_client_ip_is_the_last_address_that_is_not_a_trusted_proxy(
     remote_addr: str, forwarded_for: str, expected: str
 ) -> None:
-    assert client_ip(request_from(remote_addr, forwarded_for), BEHIND_PROXIES) == expected
+    assert client_ip(request_from(remote_addr, forwarded_for).env, BEHIND_PROXIES) == expected
 
 
 def test_only_the_peer_of_the_connection_can_be_the_trusted_proxy() -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import falcon
 
 from quoteapi.http.errors import PROBLEM_JSON
-from quoteapi.http.html import PAGE_SECONDS, render_page, send_page
+from quoteapi.http.html import PAGE_SECONDS, render_page, respond_with_html
 from quoteapi.http.urls import link_prefix, public_base_url
 from quoteapi.settings import Settings
 
@@ -37,7 +37,7 @@ class OpenApiDocument:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Send the document."""
-        resp.data = _openapi_bytes()
+        resp.data = OPENAPI_FILE.read_bytes()
         resp.content_type = falcon.MEDIA_JSON
         resp.set_header("Cache-Control", f"public, max-age={OPENAPI_CACHE_SECONDS}")
 
@@ -53,24 +53,20 @@ class ApiReference:
         prefix, base_url = link_prefix(req, self._settings), public_base_url(req, self._settings)
         if not base_url.startswith("http"):
             base_url = EXAMPLE_HOST + prefix
-        send_page(resp, _render_reference(prefix, base_url), PAGE_SECONDS)
+        respond_with_html(resp, _render_reference(prefix, base_url), PAGE_SECONDS)
 
 
 @lru_cache(CACHE_SIZE)
 def _render_reference(prefix: str, base_url: str) -> str:
-    helpers = {"PROBLEM_JSON": PROBLEM_JSON, "to_json": _to_json, "describe_schema": _describe_schema}
-    helpers |= {"example_path": _example_path, "curl_command": _curl_command}
-    return render_page("docs.html", prefix, base=base_url, **helpers, **_template_values())
-
-
-@lru_cache(maxsize=1)
-def _openapi_bytes() -> bytes:
-    return OPENAPI_FILE.read_bytes()
+    helpers = {"describe_schema": _describe_schema, "example_path": _example_path, "curl_command": _curl_command}
+    to_json = partial(json.dumps, ensure_ascii=False, indent=2)
+    values = {"base": base_url, "PROBLEM_JSON": PROBLEM_JSON, "to_json": to_json, **helpers, **_template_values()}
+    return render_page("docs.html", prefix, **values)
 
 
 @lru_cache(maxsize=1)
 def _template_values() -> dict[str, object]:
-    raw = json.loads(_openapi_bytes())
+    raw = json.loads(OPENAPI_FILE.read_bytes())
     document = _resolve_references(raw, raw)
     operations = _operations(document["paths"])
     responses = [response for operation in operations for response in operation["responses"]]
@@ -88,7 +84,7 @@ def _template_values() -> dict[str, object]:
 
 
 def _resolve_references(node: Any, document: _Json) -> Any:  # noqa: ANN401 JSON
-    """Return a part of a document with each `$ref` replaced by its target, which gets its name as `x-name`."""
+    """Replace each `$ref` in `node` by its target, and store the name of the target in it as `x-name`."""
     if isinstance(node, list):
         return [_resolve_references(part, document) for part in node]
     if not isinstance(node, dict):
@@ -140,10 +136,6 @@ def _describe_schema(schema: _Json) -> str:
     if schema.get("format") == "date":
         return "a date, YYYY-MM-DD"
     return f"up to {schema['maxLength']} characters" if "maxLength" in schema else "text"
-
-
-def _to_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def _example_path(operation: _Json) -> str:

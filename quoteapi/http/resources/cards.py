@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64encode
-from datetime import date, datetime
+from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 from itertools import accumulate
@@ -12,39 +12,27 @@ import falcon
 from quoteapi.clock import Clock
 from quoteapi.http.http_cache import CachedBody, respond_until_midnight
 from quoteapi.http.resources.catalogue import QUOTE_CACHE_SECONDS
-from quoteapi.http.resources.quotes import get_quote
+from quoteapi.http.resources.quotes import DailyQuote, get_quote
 from quoteapi.http.templates import FOLDER, render_xml
 from quoteapi.quotes import svg_card_layout as layout
-from quoteapi.quotes.fallback import QuotesWithFallback
 from quoteapi.quotes.line_breaking import break_lines
 from quoteapi.quotes.quotation import Quotation, quotation_from_row
 
-SVG = "image/svg+xml"
 CACHE_SIZE = 64
 _STYLE_ELEMENT = re.compile(b"<style>(.*?)</style>", re.DOTALL)
 
 
 class DailyCard:
-    """The card of today's quote, rendered once a day."""
+    """The card of today's quote."""
 
-    def __init__(self, quotes: QuotesWithFallback, clock: Clock) -> None:
-        self._quotes = quotes
+    def __init__(self, daily: DailyQuote, clock: Clock) -> None:
+        self._daily = daily
         self._clock = clock
-        self._cached: tuple[date, CachedBody] | None = None
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Send the card, cacheable until midnight UTC."""
         now = self._clock()
-        _respond_with_card(req, resp, self._card_of_date(now.date()), now)
-
-    def _card_of_date(self, day: date) -> CachedBody:
-        if self._cached is not None and self._cached[0] == day:
-            return self._cached[1]
-        quotation, is_authoritative = self._quotes.quote_of_date(day)
-        card = CachedBody.of(render_card(quotation).encode(), is_authoritative)
-        if is_authoritative:
-            self._cached = day, card
-        return card
+        _respond_with_card(req, resp, *self._daily.quote_of_date(now.date()), now)
 
 
 class QuoteCard:
@@ -55,13 +43,14 @@ class QuoteCard:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, quote_id: str) -> None:
         """Send the card of the quote with an id, cacheable for a day."""
-        card = CachedBody.of(render_card(quotation_from_row(get_quote(quote_id))).encode(), True)  # noqa: FBT003
-        _respond_with_card(req, resp, card, self._clock())
+        _respond_with_card(req, resp, quotation_from_row(get_quote(quote_id)), True, self._clock())  # noqa: FBT003
         resp.set_header("Cache-Control", f"public, max-age={QUOTE_CACHE_SECONDS}")
 
 
-def _respond_with_card(req: falcon.Request, resp: falcon.Response, card: CachedBody, now: datetime) -> None:
-    respond_until_midnight(req, resp, card, now, media_type=SVG)
+def _respond_with_card(
+    req: falcon.Request, resp: falcon.Response, quotation: Quotation, is_authoritative: bool, now: datetime
+) -> None:
+    respond_until_midnight(req, resp, CachedBody.of(render_card(quotation), is_authoritative, "image/svg+xml"), now)
     resp.set_header("Content-Security-Policy", _content_security_policy())
     resp.set_header("Cross-Origin-Resource-Policy", "cross-origin")
 

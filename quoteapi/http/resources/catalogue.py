@@ -1,13 +1,12 @@
 """`/quotes`, `/authors` and `/categories`: the catalogue, page by page."""
 
-import json
 from typing import Any
 
 import falcon
 
 from quoteapi.http.bulkhead import bulkhead
 from quoteapi.http.html import PAGE_SECONDS, prefers_html
-from quoteapi.http.pagination import FILTER_PARAMETERS, Page, decode_cursor, parse_limit, respond_with_listing
+from quoteapi.http.pagination import FILTER_PARAMETERS, decode_cursor, parse_limit, respond_with_listing
 from quoteapi.http.parameters import parse_filters
 from quoteapi.http.resources.pages import respond_with_quote_page
 from quoteapi.http.resources.quotes import get_quote
@@ -35,9 +34,8 @@ class QuoteList:
         with bulkhead(), statement_timeout():
             rows = list_quotes(filters, limit + 1, last_id)
             total = total or count_quotes(filters)
-        last_key = rows[limit - 1].id if len(rows) > limit else None
-        page = Page([_quote_fields(row) for row in rows[:limit]], total, last_key)
-        respond_with_listing(req, resp, self._settings, "quotes", page)
+        items: dict[int, object] = {row.id: _quote_fields(row) for row in rows}
+        respond_with_listing(req, resp, self._settings, "quotes", items, total)
 
 
 class QuoteById:
@@ -50,14 +48,14 @@ class QuoteById:
         """Send the quote with an id, as JSON or as a page."""
         row = get_quote(quote_id)
         if prefers_html(req, resp):
-            path = f"/quotes/{row.id}"
-            respond_with_quote_page(req, resp, self._settings, quotation_from_row(row), row.id, PAGE_SECONDS, path)
+            quotation = quotation_from_row(row)
+            respond_with_quote_page(req, resp, self._settings, quotation, PAGE_SECONDS, quote_id=row.id)
             return
-        resp.text = f"{json.dumps({**_quote_fields(row), 'source': row.source}, ensure_ascii=False)}\n"
+        resp.media = {**_quote_fields(row), "source": row.source}
         resp.set_header("Cache-Control", f"public, max-age={QUOTE_CACHE_SECONDS}")
 
 
-class NameList:
+class AuthorOrCategoryList:
     """A listing of authors or categories in alphabetical order, with the number of quotes of each."""
 
     def __init__(self, settings: Settings, table: type[Author | Category], singular: str, plural: str) -> None:
@@ -72,9 +70,8 @@ class NameList:
         last_name, total = decode_cursor(req, str)
         rows = list_names(self._table, limit + 1, last_name or "")
         total = total or count_up_to(self._table.select(self._table.key), NAME_COUNT_LIMIT)
-        last_key = rows[limit - 1].key if len(rows) > limit else None
-        page = Page([{self._singular: row.name, "quotes": row.quotes} for row in rows[:limit]], total, last_key)
-        respond_with_listing(req, resp, self._settings, self._plural, page)
+        items: dict[str, object] = {row.key: {self._singular: row.name, "quotes": row.quotes} for row in rows}
+        respond_with_listing(req, resp, self._settings, self._plural, items, total)
 
 
 def _quote_fields(row: Quote) -> dict[str, Any]:

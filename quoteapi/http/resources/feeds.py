@@ -4,12 +4,12 @@ import json
 from collections.abc import Callable
 from datetime import date
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
 import falcon
 
-from quoteapi.clock import Clock, start_of_day
+from quoteapi.clock import Clock
 from quoteapi.http.http_cache import CachedBody, respond_until_midnight
 from quoteapi.http.templates import render_xml
 from quoteapi.http.urls import public_base_url, request_base_url
@@ -24,29 +24,15 @@ CACHE_SIZE = 16
 """Base URLs for which a feed is cached: a client can send any `Host`."""
 MAX_BASE_URL_LENGTH = 300
 """No host name is longer, and a feed repeats the base URL dozens of times."""
-TITLE = "The quote of the day"
-SUBTITLE = "One a day, the same for everyone, from midnight UTC."
-AUTHOR = "QuoteAPI"
-_DEFAULT_ID_NAMESPACE = "urn:quoteapi"
 _DailyQuotes = tuple[tuple[date, Quotation], ...]
 
 
-class Entry(NamedTuple):
-    """A feed entry: a day's quote. `html` is its content, `timestamp` the start of the day (RFC 3339)."""
-
-    id: str
-    path: str
-    title: str
-    timestamp: str
-    html: str
-    quotation: Quotation
-
-
 class FeedFormat(NamedTuple):
-    """A feed's media type, and the function that renders it from a base URL, the feed's id and the entries."""
+    """A feed's path and media type, and the function that renders it from its JSON Feed and its id."""
 
+    path: str
     media_type: str
-    render: Callable[[str, str, list[Entry]], str]
+    render: Callable[[dict[str, Any], str], str]
 
 
 class Feed:
@@ -70,7 +56,7 @@ class Feed:
         if len(base_url) > MAX_BASE_URL_LENGTH:
             base_url = req.root_path
         rendered = self._rendered(base_url, *self._daily_quotes(now.date()))
-        respond_until_midnight(req, resp, rendered, now, media_type=self._format.media_type, scope=scope)
+        respond_until_midnight(req, resp, rendered, now, scope)
 
     def _daily_quotes(self, today: date) -> tuple[_DailyQuotes, bool]:
         """Return the quotes of the feed's days, and whether all are authoritative."""
@@ -83,51 +69,38 @@ class Feed:
         return tuple(quotes), is_authoritative
 
     def _render(self, base_url: str, daily_quotes: _DailyQuotes, is_authoritative: bool) -> CachedBody:
-        entries = [self._entry(day, quotation) for day, quotation in daily_quotes]
-        feed = self._format.render(base_url, self._id("/"), entries)
-        return CachedBody.of(feed.encode(), is_authoritative)
+        home_page, icon = f"{base_url}/", f"{base_url}/assets/icon.svg"
+        feed = {
+            "version": "https://jsonfeed.org/version/1.1",
+            "title": "The quote of the day",
+            "description": "One a day, the same for everyone, from midnight UTC.",
+            "home_page_url": home_page,
+            "feed_url": f"{base_url}{self._format.path}",
+            "icon": icon,
+            "favicon": icon,
+            "authors": [{"name": "QuoteAPI", "url": home_page}],
+            "items": [self._item(base_url, day, quotation) for day, quotation in daily_quotes],
+        }
+        return CachedBody.of(self._format.render(feed, self._id("/")), is_authoritative, self._format.media_type)
 
-    def _entry(self, day: date, quotation: Quotation) -> Entry:
-        path, timestamp = f"/days/{day}", f"{start_of_day(day):%Y-%m-%dT%H:%M:%SZ}"
-        return Entry(self._id(path), path, _title(quotation), timestamp, _html(quotation), quotation)
+    def _item(self, base_url: str, day: date, quotation: Quotation) -> dict[str, Any]:
+        path, midnight = f"/days/{day}", f"{day}T00:00:00Z"
+        attribution = f"{quotation.author}, {quotation.source}" if quotation.source else quotation.author
+        return {
+            "id": self._id(path),
+            "url": f"{base_url}{path}",
+            "title": _title(quotation),
+            "content_html": _html(quotation.quote, attribution),
+            "content_text": f"{quotation.quote}\n— {attribution}",
+            "date_published": midnight,
+            "date_modified": midnight,
+            "authors": [{"name": quotation.author}],
+            "tags": [quotation.category],
+        }
 
     def _id(self, path: str) -> str:
         """Return the permanent id of a page, the same for every host name of the service (RFC 4287, 4.2.6)."""
-        return uuid5(NAMESPACE_URL, f"{self._settings.public_url or _DEFAULT_ID_NAMESPACE}{path}").urn
-
-
-def _render_atom(base_url: str, feed_id: str, entries: list[Entry]) -> str:
-    values = {"base_url": base_url, "id": feed_id, "title": TITLE, "subtitle": SUBTITLE, "author": AUTHOR}
-    return render_xml("feed.xml", entries=entries, **values)
-
-
-def _render_json_feed(base_url: str, _: str, entries: list[Entry]) -> str:
-    document = {
-        "version": "https://jsonfeed.org/version/1.1",
-        "title": TITLE,
-        "description": SUBTITLE,
-        "home_page_url": f"{base_url}/",
-        "feed_url": f"{base_url}/feed.json",
-        "icon": f"{base_url}/assets/icon.svg",
-        "favicon": f"{base_url}/assets/icon.svg",
-        "authors": [{"name": AUTHOR, "url": f"{base_url}/"}],
-        "items": [_json_feed_item(base_url, entry) for entry in entries],
-    }
-    return f"{json.dumps(document, ensure_ascii=False)}\n"
-
-
-def _json_feed_item(base_url: str, entry: Entry) -> dict[str, object]:
-    return {
-        "id": entry.id,
-        "url": f"{base_url}{entry.path}",
-        "title": entry.title,
-        "content_html": entry.html,
-        "content_text": f"{entry.quotation.quote}\n— {_attribution(entry.quotation)}",
-        "date_published": entry.timestamp,
-        "date_modified": entry.timestamp,
-        "authors": [{"name": entry.quotation.author}],
-        "tags": [entry.quotation.category],
-    }
+        return uuid5(NAMESPACE_URL, f"{self._settings.public_url or 'urn:quoteapi'}{path}").urn
 
 
 def _title(quotation: Quotation) -> str:
@@ -140,16 +113,13 @@ def _title(quotation: Quotation) -> str:
     return f"{quotation.author}: {text}"
 
 
-def _html(quotation: Quotation) -> str:
+def _html(quote: str, attribution: str) -> str:
     from html import escape  # noqa: PLC0415 imported late, to keep cold starts fast
 
-    quote, attribution = escape(quotation.quote), escape(_attribution(quotation))
-    return f'<blockquote dir="auto"><p>{quote}</p></blockquote><p dir="auto">— {attribution}</p>'
+    return f'<blockquote dir="auto"><p>{escape(quote)}</p></blockquote><p dir="auto">— {escape(attribution)}</p>'
 
 
-def _attribution(quotation: Quotation) -> str:
-    return f"{quotation.author}, {quotation.source}" if quotation.source else quotation.author
-
-
-ATOM = FeedFormat("application/atom+xml", _render_atom)
-JSON_FEED = FeedFormat("application/feed+json", _render_json_feed)
+ATOM = FeedFormat("/feed.xml", "application/atom+xml", lambda feed, feed_id: render_xml("feed.xml", id=feed_id, **feed))
+JSON_FEED = FeedFormat(
+    "/feed.json", "application/feed+json", lambda feed, _: f"{json.dumps(feed, ensure_ascii=False)}\n"
+)

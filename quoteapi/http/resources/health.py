@@ -1,6 +1,5 @@
 """`/health`, and `/async-failure` if the setting `ASYNC_FAILURE` is on."""
 
-import json
 from collections.abc import Callable
 
 import falcon
@@ -9,8 +8,6 @@ from peewee import PeeweeException
 from quoteapi.http.errors import RETRY_SECONDS
 from quoteapi.storage.catalogue import catalogue_size
 
-FAILURE_STARTED = "A task that fails was started. Lambda tries it twice more, and then gives it up."
-
 
 class Health:
     """Whether the service has a database and quotes in it."""
@@ -18,12 +15,11 @@ class Health:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Return 200, or 503 if the database is unavailable or has no quotes."""
         try:
-            size = catalogue_size()
-            database = "ok"
+            size, database = catalogue_size(), "ok"
         except PeeweeException:
             size, database = 0, "not available"
-        state = {"status": "ok" if size else "failing", "database": database, "catalogue": {"quotes": size}}
-        resp.text = f"{json.dumps(state)}\n"
+        status = "ok" if size else "failing"
+        resp.media = {"status": status, "database": database, "catalogue": {"quotes": size}}
         resp.status = falcon.HTTP_200 if size else falcon.HTTP_503
         resp.set_header("Cache-Control", "no-store")
         if not size:
@@ -37,8 +33,8 @@ class AsyncFailure:
         self._start_failing_task = start_failing_task
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Start it and return 202. The failure reaches the error report and the dead-letter queue."""
+        """Start the task and return 202. The failure reaches the error report and the dead-letter queue."""
         self._start_failing_task()
-        resp.text = f"{json.dumps({'message': FAILURE_STARTED})}\n"
+        resp.media = {"message": "A task that fails was started. Lambda tries it twice more, and then gives it up."}
         resp.status = falcon.HTTP_202
         resp.set_header("Cache-Control", "no-store")

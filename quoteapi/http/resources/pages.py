@@ -1,10 +1,8 @@
 """HTML pages of quotes: the quote of the day, of another date, one quote by its id, and a random one."""
 
 from datetime import date, timedelta
-from typing import NamedTuple
 
 import falcon
-from peewee import DatabaseError, InterfaceError
 
 from quoteapi.clock import Clock, seconds_until_midnight
 from quoteapi.http.html import PAGE_SECONDS, prefers_html, respond_with_page
@@ -17,25 +15,12 @@ from quoteapi.quotes.fallback import QuotesWithFallback
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.settings import Settings
 from quoteapi.storage.catalogue import find_quote_id
+from quoteapi.storage.database import DATABASE_ERRORS
 from quoteapi.storage.full_text_search import Filters
 
 FONT_SIZE_CLASSES = ((220, "in-small"), (120, "in-text"), (50, "in-large"), (0, "in-display"))
 """CSS classes, each with the number of characters from which a quote gets it."""
-
-
-class DayLink(NamedTuple):
-    """A link to the page of another day."""
-
-    path: str
-    label: str
-
-
-class _DailyQuotation(NamedTuple):
-    """A date's quote and its id. Not authoritative while the database is unavailable; it has no id then."""
-
-    quotation: Quotation
-    quote_id: int | None
-    is_authoritative: bool
+LINK_TO_TODAY = {"path": "/", "label": "Today"}
 
 
 class DayPage:
@@ -45,7 +30,7 @@ class DayPage:
         self._quotes = quotes
         self._settings = settings
         self._clock = clock
-        self._cached: tuple[date, _DailyQuotation] | None = None
+        self._cached: tuple[date, tuple[Quotation, int | None, bool]] | None = None
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, day: str) -> None:
         """Send the page. Raises `falcon.HTTPNotFound`."""
@@ -68,21 +53,20 @@ class DayPage:
         now = self._clock()
         today = now.date()
         day = requested_day or today
-        daily = self._daily_quotation(day, today)
-        max_age = min(PAGE_SECONDS, seconds_until_midnight(now)) if daily.is_authoritative else 0
-        path = f"/days/{day}" if requested_day else "/"
-        values = {"day": day, **_day_navigation(day, today)}
-        respond_with_quote_page(req, resp, self._settings, daily.quotation, daily.quote_id, max_age, path, **values)
+        quotation, quote_id, is_authoritative = self._daily_quotation(day, today)
+        max_age = min(PAGE_SECONDS, seconds_until_midnight(now)) if is_authoritative else 0
+        values = {"quote_id": quote_id, **_day_navigation(day, today)}
+        respond_with_quote_page(req, resp, self._settings, quotation, max_age, **values)
 
-    def _daily_quotation(self, day: date, today: date) -> _DailyQuotation:
+    def _daily_quotation(self, day: date, today: date) -> tuple[Quotation, int | None, bool]:
+        """Return the quote of a date, its id, and whether it is authoritative; if it is not, it has no id."""
         if self._cached is not None and self._cached[0] == day:
             return self._cached[1]
         quotation, is_authoritative = self._quotes.quote_of_date(day)
         quote_id = _find_quote_id_or_none(quotation) if is_authoritative else None
-        daily = _DailyQuotation(quotation, quote_id, is_authoritative)
         if day == today and is_authoritative:
-            self._cached = day, daily
-        return daily
+            self._cached = day, (quotation, quote_id, is_authoritative)
+        return quotation, quote_id, is_authoritative
 
 
 class HomePage:
@@ -112,59 +96,38 @@ class AnotherQuote:
         quotation = self._quotes.random_quote(Filters())
         quote_id = _find_quote_id_or_none(quotation)
         if quote_id is None:
-            respond_with_quote_page(req, resp, self._settings, quotation, None, 0, "/another")
+            respond_with_quote_page(req, resp, self._settings, quotation, max_age=0)
             return
         resp.status = falcon.HTTP_303
         resp.location = f"{link_prefix(req, self._settings)}/quotes/{quote_id}"
         resp.set_header("Cache-Control", "no-store")
 
 
-def respond_with_quote_page(  # noqa: PLR0913, PLR0917 the parts of the page
-    req: falcon.Request,
-    resp: falcon.Response,
-    settings: Settings,
-    quotation: Quotation,
-    quote_id: int | None,
-    max_age: int,
-    path: str,
-    **day_values: object,
+def respond_with_quote_page(
+    req: falcon.Request, resp: falcon.Response, settings: Settings, quotation: Quotation, max_age: int, **values: object
 ) -> None:
-    """Send the page of a quote. `quote_id` is None if it is not stored; `path` is the page's canonical path."""
+    """Send the page of a quote. `values` are its `quote_id`, if it is stored, and those of `_day_navigation`."""
     base_url = public_base_url(req, settings)
-    values = {"day": None, "date": "", "earlier": None, "later": DayLink("/", "Today"), **day_values}
-    respond_with_page(
-        req,
-        resp,
-        settings,
-        "quote.html",
-        max_age,
-        quotation=quotation,
-        quote_id=quote_id,
-        font_size_class=next(name for length, name in FONT_SIZE_CLASSES if len(quotation.quote) >= length),
-        base=base_url if base_url.startswith("http") else None,
-        path=path,
-        **values,
-        **form_values(settings, SubscriptionForm("subscribe")),
-    )
+    values = {"quote_id": None, "day": None, "earlier": None, "later": LINK_TO_TODAY, **values}
+    values |= {"quotation": quotation, "path": req.path, **form_values(settings, SubscriptionForm("subscribe"))}
+    values["base"] = base_url if base_url.startswith("http") else None
+    values["font_size_class"] = next(name for length, name in FONT_SIZE_CLASSES if len(quotation.quote) >= length)
+    respond_with_page(req, resp, settings, "quote.html", max_age, **values)
 
 
 def _day_navigation(day: date, today: date) -> dict[str, object]:
-    """Return a date as text, and the links to the days before and after it."""
+    """Return a date, also as text, and the links to the days before and after it."""
     earlier = _day_link(day - timedelta(days=1), today) if day > date.min else None
     later = _day_link(day + timedelta(days=1), today) if day < today else None
-    return {"date": f"{day:%A}, {_format_day_month(day)} {day.year}", "earlier": earlier, "later": later}
+    return {"day": day, "date": f"{day:%A, {day.day} %B} {day.year}", "earlier": earlier, "later": later}
 
 
-def _day_link(day: date, today: date) -> DayLink:
-    return DayLink("/", "Today") if day == today else DayLink(f"/days/{day}", _format_day_month(day))
-
-
-def _format_day_month(day: date) -> str:
-    return f"{day.day} {day:%B}"
+def _day_link(day: date, today: date) -> dict[str, str]:
+    return LINK_TO_TODAY if day == today else {"path": f"/days/{day}", "label": f"{day:{day.day} %B}"}
 
 
 def _find_quote_id_or_none(quotation: Quotation) -> int | None:
     try:
         return find_quote_id(quotation)
-    except (DatabaseError, InterfaceError):  # the quote is from the fallback catalogue, and has no page now
+    except DATABASE_ERRORS:  # the quote is from the fallback catalogue, and has no page now
         return None

@@ -30,37 +30,38 @@ class ReadyResponse(NamedTuple):
 
 
 class DailyQuote:
-    """The quote of a date, encoded once."""
+    """The resource `/daily`: the quote of today or of `?date=`, cached."""
 
     def __init__(self, quotes: QuotesWithFallback, clock: Clock) -> None:
         self._quotes = quotes
         self._clock = clock
-        self._bodies: dict[date, CachedBody] = {}
+        self._cached: dict[date, Quotation] = {}
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Return the quote of today or of `?date=`, which caches may keep until midnight UTC."""
         now = self._clock()
-        respond_until_midnight(req, resp, self._body(parse_date_parameter(req) or now.date()), now)
+        quotation, is_authoritative = self.quote_of_date(parse_date_parameter(req) or now.date())
+        respond_until_midnight(req, resp, CachedBody.of(_encode_quotation(quotation), is_authoritative), now)
 
     def ready_response(self, now: datetime) -> ReadyResponse | None:
-        """Return the response with today's quote if `on_get` has cached the quote."""
-        cached = self._bodies.get(now.date())
+        """Return the response with today's quote if `quote_of_date` has cached the quote."""
+        cached = self._cached.get(now.date())
         return _daily_response(cached, seconds_until_midnight(now)) if cached is not None else None
 
-    def _body(self, day: date) -> CachedBody:
-        cached = self._bodies.get(day)
-        if cached is None:
-            quotation, is_authoritative = self._quotes.quote_of_date(day)
-            cached = CachedBody.of(_encode_quotation(quotation), is_authoritative)
-            if is_authoritative:
-                if len(self._bodies) >= DATE_CACHE_SIZE:
-                    self._bodies.clear()
-                self._bodies[day] = cached
-        return cached
+    def quote_of_date(self, day: date) -> tuple[Quotation, bool]:
+        """Return the quote of a date, and whether it is authoritative, in which case it is cached."""
+        if (cached := self._cached.get(day)) is not None:
+            return cached, True
+        quotation, is_authoritative = self._quotes.quote_of_date(day)
+        if is_authoritative:
+            if len(self._cached) >= DATE_CACHE_SIZE:
+                self._cached.clear()
+            self._cached[day] = quotation
+        return quotation, is_authoritative
 
 
 class RandomQuote:
-    """A random quote, another one each time."""
+    """The resource `/random`: another quote each time."""
 
     def __init__(self, quotes: QuotesWithFallback, prefetched_quote: Callable[[Filters], Quotation | None]) -> None:
         self._quotes = quotes
@@ -82,7 +83,7 @@ class RandomQuote:
 
 
 class QuoteByType:
-    """The quote of the day or a random one, by `?type=`."""
+    """The resource `/quote`: the quote of the day or a random one, by `?type=`."""
 
     def __init__(self, daily: DailyQuote, random: RandomQuote) -> None:
         self._by_type: dict[str, DailyQuote | RandomQuote] = {"daily": daily, "random": random}
@@ -109,13 +110,14 @@ def get_quote(quote_id: str) -> Quote:
 
 
 @lru_cache(maxsize=1)  # for a second
-def _daily_response(cached: CachedBody, max_age: int) -> ReadyResponse:
+def _daily_response(quotation: Quotation, max_age: int) -> ReadyResponse:
+    cached = CachedBody.of(_encode_quotation(quotation), is_authoritative=True)
     return ReadyResponse(cached.body, caching_headers(cached, max_age) + _content_headers(cached.body))
 
 
 @lru_cache(RANDOM_CACHE_SIZE)
 def _random_response(quotation: Quotation) -> ReadyResponse:
-    body = _encode_quotation(quotation)
+    body = _encode_quotation(quotation).encode()
     return ReadyResponse(body, [("cache-control", "no-store"), *_content_headers(body)])
 
 
@@ -123,6 +125,6 @@ def _content_headers(body: bytes) -> list[tuple[str, str]]:
     return [("content-length", str(len(body))), ("content-type", falcon.MEDIA_JSON)]
 
 
-def _encode_quotation(quotation: Quotation) -> bytes:
+def _encode_quotation(quotation: Quotation) -> str:
     fields = {"quote": quotation.quote, "author": quotation.author, "category": quotation.category}
-    return f"{json.dumps(fields, ensure_ascii=False)}\n".encode()
+    return f"{json.dumps(fields, ensure_ascii=False)}\n"

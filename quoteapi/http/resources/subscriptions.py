@@ -55,7 +55,7 @@ class _SubscriptionResource:
         with bulkhead():
             check_csrf(req, self._settings)
             mobile, otp = _parse_request(req, self.purpose)
-            ip = client_ip(req, self._settings)
+            ip = client_ip(req.env, self._settings)
             is_done = otp is not None or not self._requires_otp
             if is_done:
                 rate_limits = self._complete(mobile, otp, ip)
