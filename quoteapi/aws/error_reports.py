@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 from quoteapi import clock
 from quoteapi.aws.job_context import RedactedError
-from quoteapi.observability.redaction import OTP_PATTERN, mask_numbers, redact, truncate_middle
+from quoteapi.observability.redaction import OTP_PATTERN, mask_phone_numbers, redact, truncate_middle
 from quoteapi.observability.request_log import request_id
 from quoteapi.settings import Settings, SettingsError, load_settings
 from quoteapi.sms.gateway import GatewayError
-from quoteapi.sms.sns import publish_report
+from quoteapi.sms.sns import publish_error_report
 
 TOPIC = "UnhandledException"
 REPORT_INTERVAL = timedelta(minutes=1)
@@ -118,7 +118,7 @@ class ErrorReporter:
             self._next_at[key] = now + REPORT_INTERVAL
             suppressed = self._suppressed.pop(key, 0)
         try:
-            publish_report(settings, TOPIC, *format_report(report, settings, now, suppressed))
+            publish_error_report(settings, TOPIC, *format_report(report, settings, now, suppressed))
         except BaseException as error:
             with self._lock:
                 self._suppressed[key] += suppressed + 1
@@ -212,4 +212,4 @@ def _request_ids(event: object, context: object) -> str:
 def _redact_id(value: object) -> str:
     """Return an id: whole if it is a UUID; else a client may have sent it, and phone numbers and OTPs are masked."""
     text = str(value)[:128]
-    return text if _UUID.fullmatch(text) else OTP_PATTERN.sub("•", mask_numbers(text))
+    return text if _UUID.fullmatch(text) else OTP_PATTERN.sub("•", mask_phone_numbers(text))

@@ -19,7 +19,7 @@ MIN_HIDDEN_LENGTH = 4
 """Shorter secrets are not hidden: too many other words would be."""
 MIN_LENGTH_INSIDE_WORDS = 12
 """Secrets of this length are hidden also inside longer words; shorter ones may be a part of an ordinary word."""
-OTHER_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD")
+SECRET_ENVIRONMENT_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD")
 """Environment variables besides the settings: the credentials of a Lambda function, and a variable of libpq."""
 OTP_PATTERN = re.compile(r"\d{6,}")
 _HIDDEN = "•••"
@@ -40,19 +40,19 @@ _FORBIDDEN_IN_SNS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
 
 def redact(settings: Settings, text: str) -> str:
     """Return a text without the secrets of the settings, and without any credentials, phone numbers and OTPs."""
-    secrets = _secrets_pattern(settings, *map(os.environ.get, OTHER_SECRETS))
+    secrets = _secrets_pattern(settings, *map(os.environ.get, SECRET_ENVIRONMENT_VARIABLES))
     text = secrets.sub(_HIDDEN, truncate_middle(text, *MAX_REDACTED_BYTES))
     for credentials, replacement in _CREDENTIALS:
         text = credentials.sub(replacement, text)
-    return OTP_PATTERN.sub("••••••", mask_numbers(_DIGIT_GROUPS.sub(_hide_phone_number, text)))
+    return OTP_PATTERN.sub("••••••", mask_phone_numbers(_DIGIT_GROUPS.sub(_hide_phone_number, text)))
 
 
-def mask_numbers(text: str) -> str:
+def mask_phone_numbers(text: str) -> str:
     """Return a text with everything masked in it that may be a phone number."""
-    return _PHONE_NUMBER.sub(lambda found: mask_number(found[0]), text)
+    return _PHONE_NUMBER.sub(lambda found: mask_phone_number(found[0]), text)
 
 
-def mask_number(mobile: str) -> str:
+def mask_phone_number(mobile: str) -> str:
     """Return a phone number with its middle masked, for example `+91••••••0001`."""
     digits = mobile.lstrip("+")
     prefix = mobile[: len(mobile) - len(digits)] + digits[:2]

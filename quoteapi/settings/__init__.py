@@ -2,7 +2,7 @@
 
 from quoteapi.settings.loader import SettingsError, load_settings, read_dotenv, read_settings, settings_for_database
 from quoteapi.settings.model import SETTING_NAMES, Settings, local_url
-from quoteapi.settings.parsers import ANY_REGION, AWS_REGION, HOW_TO_MAKE_A_SECRET, RateLimit
+from quoteapi.settings.parsers import ANY_REGION, AWS_REGION, SECRET_KEY_HINT, RateLimit
 from quoteapi.settings.paths import BUNDLED_CATALOGUE, DOTENV, LAMBDA_FOLDER, ROOT
 
 __all__ = [
@@ -10,9 +10,9 @@ __all__ = [
     "AWS_REGION",
     "BUNDLED_CATALOGUE",
     "DOTENV",
-    "HOW_TO_MAKE_A_SECRET",
     "LAMBDA_FOLDER",
     "ROOT",
+    "SECRET_KEY_HINT",
     "SETTING_NAMES",
     "RateLimit",
     "Settings",

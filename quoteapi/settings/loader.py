@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from quoteapi.settings.model import Settings
-from quoteapi.settings.parsers import HOW_TO_MAKE_A_SECRET, parse_database_url
+from quoteapi.settings.parsers import SECRET_KEY_HINT, parse_database_url
 from quoteapi.settings.paths import DOTENV
 
 
@@ -79,7 +79,7 @@ def _validate_subscriptions(settings: Settings) -> None:
     if settings.secret_key is None and (settings.on_lambda or settings.database_path is None):
         where = "on Lambda, the same for every container" if settings.on_lambda else "with a database that is shared"
         raise SettingsError(
-            f"SECRET_KEY must be set {where}; {HOW_TO_MAKE_A_SECRET}. It keys what is stored of codes, numbers and"
+            f"SECRET_KEY must be set {where}; {SECRET_KEY_HINT}. It keys what is stored of codes, numbers and"
             " addresses."
         )
     if settings.on_lambda and settings.gateway == "console":

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 MIN_SECRET_LENGTH = 32
 MIN_DISTINCT_CHARACTERS = 10
-HOW_TO_MAKE_A_SECRET = "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"  # noqa: S105 a command, not a secret
+SECRET_KEY_HINT = "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"  # noqa: S105 a command, not a secret
 ANY_REGION = "*"
 AWS_REGION = r"[a-z]{2,5}(-[a-z]+)+-\d"
 SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -207,9 +207,7 @@ def _split(value: str) -> list[str]:
 def parse_secret(value: str) -> str:
     """Parse a secret that is long and varied enough to be hard to guess."""
     if len(value) < MIN_SECRET_LENGTH or len(set(value)) < MIN_DISTINCT_CHARACTERS or not value.isprintable():
-        raise ValueError(
-            f"text of at least {MIN_SECRET_LENGTH} characters that nobody can guess; {HOW_TO_MAKE_A_SECRET}"
-        )
+        raise ValueError(f"text of at least {MIN_SECRET_LENGTH} characters that nobody can guess; {SECRET_KEY_HINT}")
     return value
 
 

@@ -691,4 +691,4 @@ def test_a_cold_start_does_not_import_error_reports_and_boto3(settings: Settings
 def test_a_rejection_by_sns_is_a_gateway_error(on_lambda: Settings, sns_calls: SnsCalls) -> None:
     sns_calls.becomes = lambda _number, _operation: "error 500"
     with pytest.raises(OutcomeUnknown, match="SNS answered 500 InternalError to CreateTopic"):
-        sns.publish_report(on_lambda, "UnhandledException", "subject", "message")
+        sns.publish_error_report(on_lambda, "UnhandledException", "subject", "message")
