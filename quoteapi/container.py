@@ -31,8 +31,10 @@ class Container:
         """Use a dispatcher of the caller, or else one that runs work in this process."""
         self.settings = settings
         self.clock = now
-        self.randomness = randomness or _create_randomness()
-        self._dispatcher = dispatcher
+        self.randomness = randomness or random.Random()  # noqa: S311 it chooses quotes and request ids, nothing secret
+        os.register_at_fork(after_in_child=self.randomness.seed)  # else all workers would draw the same quotes
+        if dispatcher is not None:
+            self.dispatcher = dispatcher
 
     @cached_property
     def quotes(self) -> QuoteService:
@@ -80,8 +82,6 @@ class Container:
     @cached_property
     def dispatcher(self) -> Dispatcher:
         """Runs work as the caller chose; else in threads if it calls AWS, or inline."""
-        if self._dispatcher is not None:
-            return self._dispatcher
         make = ThreadPoolDispatcher if self.settings.gateway == "sns" else InlineDispatcher
         return make(self.subscriptions.send_otp, self.topic_sync.sync)
 
@@ -92,10 +92,3 @@ class Container:
     @cached_property
     def _hmac_digest(self) -> HmacDigest:
         return load_hmac_digest(self.settings)
-
-
-def _create_randomness() -> random.Random:
-    """Return a generator that is seeded again in each forked process."""
-    randomness = random.Random()  # noqa: S311 it chooses quotes and request ids, nothing secret
-    os.register_at_fork(after_in_child=randomness.seed)
-    return randomness

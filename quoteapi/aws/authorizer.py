@@ -1,7 +1,6 @@
 """The Lambda authorizer: validates bearer tokens (JWT, RFC 7519) for API Gateway."""
 
 import logging
-import os
 import re
 import sys
 from typing import Any
@@ -57,7 +56,7 @@ def authorize(event: Any, context: object) -> dict[str, Any]:  # noqa: ANN401 an
 def _policy(event: Any) -> dict[str, Any]:  # noqa: ANN401
     if not isinstance(event, dict):
         raise TokenRejected("the event is none of API Gateway's")
-    claims = _validated_claims(_bearer_token(event.get("authorizationToken")), load_settings(os.environ))
+    claims = _validated_claims(_bearer_token(event.get("authorizationToken")), load_settings())
     resources = _stage_resources(event.get("methodArn"))
     statement = {"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": resources}
     return {
@@ -67,7 +66,7 @@ def _policy(event: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 def _bearer_token(header: object) -> str:
-    scheme, _, token = header.partition(" ") if isinstance(header, str) else ("", "", "")
+    scheme, _, token = str(header).partition(" ")
     if scheme.lower() != "bearer" or not token.isascii():
         raise TokenRejected("the header is not the word Bearer, a space and a JWT")
     return token.strip()
@@ -75,10 +74,9 @@ def _bearer_token(header: object) -> str:
 
 def _stage_resources(method_arn: object) -> str:
     """Return the ARN pattern of all methods of the stage that an ARN of one method belongs to."""
-    found = _STAGE_ARN.match(method_arn) if isinstance(method_arn, str) else None
-    if found is None:
-        raise TokenRejected("the event names no method of API Gateway")
-    return f"{found[1]}/*"
+    if found := _STAGE_ARN.match(str(method_arn)):
+        return f"{found[1]}/*"
+    raise TokenRejected("the event names no method of API Gateway")
 
 
 def _validated_claims(token: str, settings: Settings) -> dict[str, Any]:

@@ -5,7 +5,6 @@ header or body, and sending one never raises.
 """
 
 import logging
-import os
 import re
 import threading
 import traceback
@@ -57,11 +56,12 @@ def unhandled_exceptions(e: BaseException, event: object, context: object) -> bo
     task, a scheduled run, an authorizer and any other event: Lambda sees the failure and retries.
     """
     with _log_errors():
-        if not _is_invalid_token(e, event):
-            settings = load_settings(os.environ)
-            report = ErrorReport(_original_error(e), _operation(event), _request_ids(event, context), _outcome(event))
+        if e.args != ("Unauthorized",) or _text(event, "type") != "TOKEN":  # else the authorizer rejected a token
+            settings = load_settings()
+            error = e.__context__ or e if isinstance(e, RedactedError) else e
+            report = ErrorReport(error, _operation(event), _request_ids(event, context), _outcome(event))
             if _is_http(event):  # Zappa does not log its traceback
-                _log.error("%s failed\n%s", report.operation, redact(settings, _traceback(e)))
+                _log.error("%s failed\n%s", report.operation, redact(settings, _format_traceback(e)))
             _reporter.send(settings, report)
     return _is_http(event)
 
@@ -82,15 +82,6 @@ def _log_errors() -> Iterator[None]:
         _log.error("Error report not sent: %s", error)
     except Exception as error:  # noqa: BLE001 no caller could handle it
         _log.error("Error report not sent (%s)", type(error).__name__)
-
-
-def _is_invalid_token(error: BaseException, event: object) -> bool:
-    """Whether the authorizer rejected the token of a client, which is no error of the service."""
-    return error.args == ("Unauthorized",) and _text(event, "type") == "TOKEN"
-
-
-def _original_error(error: BaseException) -> BaseException:
-    return (error.__context__ or error) if isinstance(error, RedactedError) else error
 
 
 class ErrorReporter:
@@ -135,7 +126,7 @@ def format_report(report: ErrorReport, settings: Settings, now: datetime, suppre
     error, stage = report.error, settings.stage or "?"
     operation = _format_line(settings, report.operation)
     lines = [
-        _format_line(settings, "".join(traceback.TracebackException.from_exception(error).format_exception_only())),
+        _format_line(settings, "".join(traceback.format_exception_only(error))),
         "",
         f"Where: {operation}, in {_format_line(settings, _place(error))}",
         f"Stage: {stage} (function {settings.lambda_function})",
@@ -144,7 +135,7 @@ def format_report(report: ErrorReport, settings: Settings, now: datetime, suppre
         f"Kept back: {suppressed} more like it since the last report, in this container" if suppressed else "",
         f"{report.outcome} `zappa tail {stage} --since 1h` shows the log.".lstrip(),
         "",
-        redact(settings, _traceback(error)),
+        redact(settings, _format_traceback(error)),
     ]
     subject = re.sub(r"[^ -~]", "*", f"QuoteAPI {stage}: {type(error).__name__} in {operation}")
     return subject[:MAX_SUBJECT_LENGTH], truncate_middle("\n".join(lines), *MAX_MESSAGE_BYTES)
@@ -154,19 +145,18 @@ def _format_line(settings: Settings, text: str) -> str:
     return truncate_middle(redact(settings, text), *MAX_LINE_BYTES).strip()
 
 
-def _traceback(error: BaseException) -> str:
-    return "".join(traceback.TracebackException.from_exception(error).format())
+def _format_traceback(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
 
 
 def _place(error: BaseException) -> str:
     """Return the innermost place in this package, or else anywhere, as `module:line function`."""
-    place = "no place of ours"
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        module = str(frame.f_globals.get("__name__"))
-        is_ours = module.startswith("quoteapi.") and module != TRACING_MODULE
-        if is_ours or not place.startswith("quoteapi."):
-            place = f"{module}:{line} {frame.f_code.co_qualname}"
-    return place
+    places = [
+        f"{frame.f_globals.get('__name__')}:{line} {frame.f_code.co_qualname}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    ours = [place for place in places if place.startswith("quoteapi.") and not place.startswith(TRACING_MODULE)]
+    return ["no place of ours", *places, *ours][-1]
 
 
 def _text(event: Any, *path: str | int) -> str:  # noqa: ANN401 an event may have any shape

@@ -81,13 +81,11 @@ def _secrets_pattern(settings: Settings, *secrets: str | None) -> re.Pattern[str
     all_secrets = [*secrets, *(getattr(settings, setting.name) for setting in fields(settings) if not setting.repr)]
     parts = {part for secret in all_secrets if secret for part in _secret_parts(secret)}
     forms = {form for part in parts for form in _encoded_forms(part) if len(form) >= MIN_HIDDEN_LENGTH}
-    longest_first = sorted(forms, key=len, reverse=True)
-    return re.compile("|".join(map(_secret_pattern, longest_first)) or r"(?!)")
-
-
-def _secret_pattern(secret: str) -> str:
-    escaped = re.escape(secret)
-    return escaped if len(secret) >= MIN_LENGTH_INSIDE_WORDS else rf"(?<!\w){escaped}(?!\w)"
+    patterns = [
+        re.escape(form) if len(form) >= MIN_LENGTH_INSIDE_WORDS else rf"(?<!\w){re.escape(form)}(?!\w)"
+        for form in sorted(forms, key=len, reverse=True)
+    ]
+    return re.compile("|".join(patterns) or r"(?!)")
 
 
 def _secret_parts(secret: str) -> Iterator[str]:

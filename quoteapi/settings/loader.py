@@ -1,5 +1,6 @@
 """Loader of the settings: reads the environment and the file `.env`, and validates the settings together."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -14,11 +15,8 @@ class SettingsError(Exception):
     """A missing or invalid setting. The message says what to set."""
 
 
-def load_settings(environment: Mapping[str, str], dotenv: Path = DOTENV) -> Settings:
-    """Return the settings of an environment and of the file `.env`; the environment takes precedence.
-
-    Raises `SettingsError`.
-    """
+def load_settings(environment: Mapping[str, str] = os.environ, dotenv: Path = DOTENV) -> Settings:
+    """Return the settings of an environment, which takes precedence, and of `.env`. Raises `SettingsError`."""
     return read_settings({**read_dotenv(dotenv), **environment})
 
 
