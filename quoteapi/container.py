@@ -66,13 +66,13 @@ class Container:
     def subscriptions(self) -> SubscriptionService:
         """The use cases of subscriptions."""
         return SubscriptionService(
-            self.settings, self.gateway, self.rate_limits, self._passwords, self.topic_sync, self.clock
+            self.settings, self.gateway, self.rate_limits, self._otps, self.topic_sync, self.clock
         )
 
     @cached_property
     def topic_sync(self) -> TopicSync:
         """What makes the topic match the database."""
-        return TopicSync(self.settings, self.gateway, self.rate_limits, self._passwords, self.clock)
+        return TopicSync(self.settings, self.gateway, self.rate_limits, self._otps, self.clock)
 
     @cached_property
     def daily_delivery(self) -> DailyDelivery:
@@ -86,7 +86,7 @@ class Container:
         return make(self.subscriptions.send_otp, self.topic_sync.sync)
 
     @cached_property
-    def _passwords(self) -> OneTimePasswords:
+    def _otps(self) -> OneTimePasswords:
         return OneTimePasswords(self._hmac_digest, self.settings.wrong_tries_per_number, self.clock)
 
     @cached_property

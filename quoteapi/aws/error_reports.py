@@ -32,21 +32,19 @@ ASYNC_OUTCOME = "Lambda tries it twice more, and then hands it to the dead-lette
 MAX_SUBJECT_LENGTH = 99
 """SNS takes at most 100 characters of ASCII."""
 MAX_LINE_BYTES = 250, 250
-"""Of the start and of the end of a line; like the next."""
+"""What is kept of the start and of the end of a longer line, and likewise of a longer message."""
 MAX_MESSAGE_BYTES = 4_000, 4_000
 _UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
 _log = logging.getLogger(__name__)
 
 
 class ErrorReport(NamedTuple):
-    """An unhandled exception with its context."""
+    """An unhandled exception, the operation (a route, task or schedule) that raised it, and what comes of it."""
 
     error: BaseException
     operation: str
-    """The method and route, the task, or the schedule."""
     request_ids: str
     outcome: str
-    """What the client or Lambda makes of the failure."""
 
 
 def unhandled_exceptions(e: BaseException, event: object, context: object) -> bool:
@@ -59,10 +57,10 @@ def unhandled_exceptions(e: BaseException, event: object, context: object) -> bo
         if e.args != ("Unauthorized",) or _text(event, "type") != "TOKEN":  # else the authorizer rejected a token
             settings = load_settings()
             error = e.__context__ or e if isinstance(e, RedactedError) else e
-            report = ErrorReport(error, _operation(event), _request_ids(event, context), _outcome(event))
+            operation, outcome = _describe(event)
             if _is_http(event):  # Zappa does not log its traceback
-                _log.error("%s failed\n%s", report.operation, redact(settings, _format_traceback(e)))
-            _reporter.send(settings, report)
+                _log.error("%s failed\n%s", operation, redact(settings, "".join(traceback.format_exception(e))))
+            _reporter.send(settings, ErrorReport(error, operation, _request_ids(event, context), outcome))
     return _is_http(event)
 
 
@@ -135,7 +133,7 @@ def format_report(report: ErrorReport, settings: Settings, now: datetime, suppre
         f"Kept back: {suppressed} more like it since the last report, in this container" if suppressed else "",
         f"{report.outcome} `zappa tail {stage} --since 1h` shows the log.".lstrip(),
         "",
-        redact(settings, _format_traceback(error)),
+        redact(settings, "".join(traceback.format_exception(error))),
     ]
     subject = re.sub(r"[^ -~]", "*", f"QuoteAPI {stage}: {type(error).__name__} in {operation}")
     return subject[:MAX_SUBJECT_LENGTH], truncate_middle("\n".join(lines), *MAX_MESSAGE_BYTES)
@@ -143,10 +141,6 @@ def format_report(report: ErrorReport, settings: Settings, now: datetime, suppre
 
 def _format_line(settings: Settings, text: str) -> str:
     return truncate_middle(redact(settings, text), *MAX_LINE_BYTES).strip()
-
-
-def _format_traceback(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))
 
 
 def _place(error: BaseException) -> str:
@@ -174,22 +168,18 @@ def _is_http(event: object) -> bool:
     return isinstance(event, dict) and (event.get("version") == "2.0" or bool(event.get("httpMethod")))
 
 
-def _operation(event: object) -> str:
-    """Return the method and route, the task or the schedule of an event; never the path, which a client writes."""
+def _describe(event: object) -> tuple[str, str]:
+    """Return the operation and the outcome of an event; never the path of a request, which a client writes."""
     if _is_http(event):
         method = _text(event, "httpMethod") or _text(event, "requestContext", "http", "method")
-        return f"{method} {_text(event, 'resource') or _text(event, 'routeKey')}"
+        return f"{method} {_text(event, 'resource') or _text(event, 'routeKey')}", HTTP_OUTCOME
     if _text(event, "detail-type"):  # the name of Zappa's rule is …:rule/…-name-module.function
-        return f"schedule {_text(event, 'resources', 0).rpartition('-')[2]}"
-    if task := _text(event, "task_path") or _text(event, "command"):
-        return f"task {task}"
-    return "the authorizer" if _text(event, "type") == "TOKEN" else "an event of Lambda"
-
-
-def _outcome(event: object) -> str:
-    if _is_http(event):
-        return HTTP_OUTCOME
-    return ASYNC_OUTCOME if _text(event, "task_path") or _text(event, "detail-type") else ""
+        return f"schedule {_text(event, 'resources', 0).rpartition('-')[2]}", ASYNC_OUTCOME
+    if task := _text(event, "task_path"):
+        return f"task {task}", ASYNC_OUTCOME
+    if command := _text(event, "command"):  # of `zappa invoke`, which waits for it
+        return f"task {command}", ""
+    return ("the authorizer" if _text(event, "type") == "TOKEN" else "an event of Lambda"), ""
 
 
 def _request_ids(event: object, context: object) -> str:

@@ -12,6 +12,8 @@ from quoteapi.observability.request_log import request_id
 from quoteapi.settings import Settings, SettingsError, load_settings
 from quoteapi.storage import database
 
+_cached_container = lru_cache(maxsize=1)(Container)
+"""Returns one container per process: it takes longer to make its AWS clients than to do most jobs."""
 _log = logging.getLogger(__name__)
 
 
@@ -36,13 +38,7 @@ def job_context(lambda_context: object = None) -> Iterator[Container]:
         if settings.on_lambda:
             configure_observability(settings)
         with database.connect(settings).connection_context():
-            yield _cached_container(settings, clock.now)
-
-
-@lru_cache(maxsize=1)
-def _cached_container(settings: Settings, now: clock.Clock) -> Container:
-    """Return one container per process: it takes longer to make its AWS clients than to do most jobs."""
-    return Container(settings, now=now)
+            yield _cached_container(settings, now=clock.now)
 
 
 @contextmanager

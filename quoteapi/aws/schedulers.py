@@ -4,7 +4,6 @@ Each returns what it did, for the log. A run that fails raises `RedactedError`, 
 """
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 from quoteapi.aws.job_context import job_context, redact_errors
@@ -45,7 +44,8 @@ def reconcile_subscriptions(event: object, context: object) -> dict[str, Any]:
     with job_context(context) as container:
         if not container.settings.has_shared_state:
             return {"message": "nobody can subscribe here"}
-        result = container.topic_sync.reconcile(_is_timeout_near(context))
+        remaining = getattr(context, "get_remaining_time_in_millis", lambda: MIN_REMAINING_MILLISECONDS)
+        result = container.topic_sync.reconcile(lambda: remaining() < MIN_REMAINING_MILLISECONDS)
         _log.info("Subscriptions reconciled: %s", result)
         if result.failed:
             raise ReconcileIncomplete(f"{result.failed} failed: {result}")
@@ -56,8 +56,3 @@ def migrate_database(event: object, context: object) -> dict[str, Any]:
     """Apply the missing migrations, for `zappa invoke STAGE quoteapi.aws.schedulers.migrate_database`."""
     with redact_errors(context):
         return {"applied": database.migrate_database(load_settings())}
-
-
-def _is_timeout_near(context: object) -> Callable[[], bool]:
-    remaining = getattr(context, "get_remaining_time_in_millis", None)
-    return lambda: remaining is not None and remaining() < MIN_REMAINING_MILLISECONDS

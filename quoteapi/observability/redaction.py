@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 from quoteapi.settings import Settings
 
 MAX_REDACTED_BYTES = 128_000, 128_000
-"""Of the start and of the end of a text; the middle of a longer one is removed before it is searched."""
+"""What is kept of the start and of the end of a longer text, before it is searched."""
 MIN_PHONE_DIGITS = 10
 """Digit groups with separators are hidden as a phone number if they have at least this many digits."""
 MIN_HIDDEN_LENGTH = 4
@@ -54,10 +54,9 @@ def mask_phone_numbers(text: str) -> str:
 
 def mask_phone_number(mobile: str) -> str:
     """Return a phone number with its middle masked, for example `+91••••••0001`."""
-    digits = mobile.lstrip("+")
-    prefix = mobile[: len(mobile) - len(digits)] + digits[:2]
-    shown_at_end = max(0, min(4, len(digits) - 7))
-    return prefix + "•" * (len(digits) - 2 - shown_at_end) + digits[len(digits) - shown_at_end :]
+    start = 3 if mobile.startswith("+") else 2
+    end = min(len(mobile), max(len(mobile) - 4, start + 5))
+    return mobile[:start] + "•" * (end - start) + mobile[end:]
 
 
 def truncate_middle(text: str, start: int, end: int) -> str:

@@ -6,9 +6,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from quoteapi.settings.model import Settings
+from quoteapi.settings.model import ROOT, Settings
 from quoteapi.settings.parsers import SECRET_KEY_HINT, parse_database_url
-from quoteapi.settings.paths import DOTENV
+
+DOTENV = ROOT / ".env"
 
 
 class SettingsError(Exception):
@@ -75,10 +76,9 @@ def _validate_subscriptions(settings: Settings) -> None:
     if settings.on_lambda and settings.database_url is None:
         return  # without a shared database there are no subscriptions
     if settings.secret_key is None and (settings.on_lambda or settings.database_path is None):
-        where = "on Lambda, the same for every container" if settings.on_lambda else "with a database that is shared"
+        case = "on Lambda, the same for every container" if settings.on_lambda else "with a database that is shared"
         raise SettingsError(
-            f"SECRET_KEY must be set {where}; {SECRET_KEY_HINT}. It keys what is stored of codes, numbers and"
-            " addresses."
+            f"SECRET_KEY must be set {case}; {SECRET_KEY_HINT}. It keys what is stored of codes, numbers and addresses."
         )
     if settings.on_lambda and settings.gateway == "console":
         raise SettingsError(
