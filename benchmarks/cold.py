@@ -18,7 +18,7 @@ from zipfile import ZipFile
 import click
 
 from quoteapi.deploy.package import build, environment_for_lambda, parts_of
-from quoteapi.settings import LAMBDA_FOLDER, ROOT
+from quoteapi.settings.model import LAMBDA_FOLDER, ROOT
 
 ROUNDS = 15
 QUOTEAPI, BARE_FALCON, ZAPPA_DEFAULT = (

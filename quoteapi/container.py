@@ -31,8 +31,10 @@ class Container:
         """Use a dispatcher of the caller, or else one that runs work in this process."""
         self.settings = settings
         self.clock = now
-        self.randomness = randomness or _create_randomness()
-        self._dispatcher = dispatcher
+        self.randomness = randomness or random.Random()  # noqa: S311 it chooses quotes and request ids, nothing secret
+        os.register_at_fork(after_in_child=self.randomness.seed)  # else all workers would draw the same quotes
+        if dispatcher is not None:
+            self.dispatcher = dispatcher
 
     @cached_property
     def quotes(self) -> QuoteService:
@@ -64,13 +66,13 @@ class Container:
     def subscriptions(self) -> SubscriptionService:
         """The use cases of subscriptions."""
         return SubscriptionService(
-            self.settings, self.gateway, self.rate_limits, self._passwords, self.topic_sync, self.clock
+            self.settings, self.gateway, self.rate_limits, self._otps, self.topic_sync, self.clock
         )
 
     @cached_property
     def topic_sync(self) -> TopicSync:
         """What makes the topic match the database."""
-        return TopicSync(self.settings, self.gateway, self.rate_limits, self._passwords, self.clock)
+        return TopicSync(self.settings, self.gateway, self.rate_limits, self._otps, self.clock)
 
     @cached_property
     def daily_delivery(self) -> DailyDelivery:
@@ -80,22 +82,13 @@ class Container:
     @cached_property
     def dispatcher(self) -> Dispatcher:
         """Runs work as the caller chose; else in threads if it calls AWS, or inline."""
-        if self._dispatcher is not None:
-            return self._dispatcher
         make = ThreadPoolDispatcher if self.settings.gateway == "sns" else InlineDispatcher
         return make(self.subscriptions.send_otp, self.topic_sync.sync)
 
     @cached_property
-    def _passwords(self) -> OneTimePasswords:
+    def _otps(self) -> OneTimePasswords:
         return OneTimePasswords(self._hmac_digest, self.settings.wrong_tries_per_number, self.clock)
 
     @cached_property
     def _hmac_digest(self) -> HmacDigest:
         return load_hmac_digest(self.settings)
-
-
-def _create_randomness() -> random.Random:
-    """Return a generator that is seeded again in each forked process."""
-    randomness = random.Random()  # noqa: S311 it chooses quotes and request ids, nothing secret
-    os.register_at_fork(after_in_child=randomness.seed)
-    return randomness

@@ -1,7 +1,6 @@
 """The Lambda authorizer: validates bearer tokens (JWT, RFC 7519) for API Gateway."""
 
 import logging
-import os
 import re
 import sys
 from typing import Any
@@ -56,10 +55,9 @@ def authorize(event: Any, context: object) -> dict[str, Any]:  # noqa: ANN401 an
 
 def _policy(event: Any) -> dict[str, Any]:  # noqa: ANN401
     if not isinstance(event, dict):
-        raise TokenRejected("the event is none of API Gateway's")
-    claims = _validated_claims(_bearer_token(event.get("authorizationToken")), load_settings(os.environ))
-    resources = _stage_resources(event.get("methodArn"))
-    statement = {"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": resources}
+        raise TokenRejected("the event is not from API Gateway")
+    claims = _validated_claims(_bearer_token(event.get("authorizationToken")), load_settings())
+    statement = {"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": _stage_arns(event.get("methodArn"))}
     return {
         "principalId": (claims.get("sub") or NO_SUBJECT)[:MAX_PRINCIPAL_LENGTH],
         "policyDocument": {"Version": "2012-10-17", "Statement": [statement]},
@@ -67,18 +65,17 @@ def _policy(event: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 def _bearer_token(header: object) -> str:
-    scheme, _, token = header.partition(" ") if isinstance(header, str) else ("", "", "")
+    scheme, _, token = str(header).partition(" ")
     if scheme.lower() != "bearer" or not token.isascii():
         raise TokenRejected("the header is not the word Bearer, a space and a JWT")
     return token.strip()
 
 
-def _stage_resources(method_arn: object) -> str:
+def _stage_arns(method_arn: object) -> str:
     """Return the ARN pattern of all methods of the stage that an ARN of one method belongs to."""
-    found = _STAGE_ARN.match(method_arn) if isinstance(method_arn, str) else None
-    if found is None:
-        raise TokenRejected("the event names no method of API Gateway")
-    return f"{found[1]}/*"
+    if found := _STAGE_ARN.match(str(method_arn)):
+        return f"{found[1]}/*"
+    raise TokenRejected("the event has no methodArn of API Gateway")
 
 
 def _validated_claims(token: str, settings: Settings) -> dict[str, Any]:
@@ -119,11 +116,8 @@ def _import_jwt_without_cryptography() -> None:
 
 
 def _verification_key(settings: Settings) -> tuple[str, str]:
-    """Return the key and the algorithm of the settings. Raises `SettingsError`."""
-    if settings.jwt_secret is not None:
-        return settings.jwt_secret, "HS256"
-    if settings.jwt_public_key is not None:
-        return settings.jwt_public_key, "RS256"
+    if key := settings.jwt_secret or settings.jwt_public_key:
+        return key, "HS256" if settings.jwt_secret else "RS256"
     raise SettingsError(
         "Set JWT_ISSUER, JWT_AUDIENCE, and JWT_SECRET (HS256) or JWT_PUBLIC_KEY (RS256) for a stage with an authorizer."
     )

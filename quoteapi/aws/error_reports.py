@@ -5,7 +5,6 @@ header or body, and sending one never raises.
 """
 
 import logging
-import os
 import re
 import threading
 import traceback
@@ -17,11 +16,11 @@ from typing import Any, NamedTuple
 
 from quoteapi import clock
 from quoteapi.aws.job_context import RedactedError
-from quoteapi.observability.redaction import OTP_PATTERN, mask_numbers, redact, truncate_middle
+from quoteapi.observability.redaction import OTP_PATTERN, mask_phone_numbers, redact, truncate_middle
 from quoteapi.observability.request_log import request_id
 from quoteapi.settings import Settings, SettingsError, load_settings
 from quoteapi.sms.gateway import GatewayError
-from quoteapi.sms.sns import publish_report
+from quoteapi.sms.sns import publish_error_report
 
 TOPIC = "UnhandledException"
 REPORT_INTERVAL = timedelta(minutes=1)
@@ -33,21 +32,19 @@ ASYNC_OUTCOME = "Lambda tries it twice more, and then hands it to the dead-lette
 MAX_SUBJECT_LENGTH = 99
 """SNS takes at most 100 characters of ASCII."""
 MAX_LINE_BYTES = 250, 250
-"""Of the start and of the end of a line; like the next."""
+"""What is kept of the start and of the end of a longer line, and likewise of a longer message."""
 MAX_MESSAGE_BYTES = 4_000, 4_000
 _UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
 _log = logging.getLogger(__name__)
 
 
 class ErrorReport(NamedTuple):
-    """An unhandled exception with its context."""
+    """An unhandled exception, the operation (a route, task or schedule) that raised it, and what comes of it."""
 
     error: BaseException
     operation: str
-    """The method and route, the task, or the schedule."""
     request_ids: str
     outcome: str
-    """What the client or Lambda makes of the failure."""
 
 
 def unhandled_exceptions(e: BaseException, event: object, context: object) -> bool:
@@ -57,12 +54,13 @@ def unhandled_exceptions(e: BaseException, event: object, context: object) -> bo
     task, a scheduled run, an authorizer and any other event: Lambda sees the failure and retries.
     """
     with _log_errors():
-        if not _is_invalid_token(e, event):
-            settings = load_settings(os.environ)
-            report = ErrorReport(_original_error(e), _operation(event), _request_ids(event, context), _outcome(event))
+        if e.args != ("Unauthorized",) or _text(event, "type") != "TOKEN":  # else the authorizer rejected a token
+            settings = load_settings()
+            error = e.__context__ or e if isinstance(e, RedactedError) else e
+            operation, outcome = _describe(event)
             if _is_http(event):  # Zappa does not log its traceback
-                _log.error("%s failed\n%s", report.operation, redact(settings, _traceback(e)))
-            _reporter.send(settings, report)
+                _log.error("%s failed\n%s", operation, redact(settings, "".join(traceback.format_exception(e))))
+            _reporter.send(settings, ErrorReport(error, operation, _request_ids(event, context), outcome))
     return _is_http(event)
 
 
@@ -82,15 +80,6 @@ def _log_errors() -> Iterator[None]:
         _log.error("Error report not sent: %s", error)
     except Exception as error:  # noqa: BLE001 no caller could handle it
         _log.error("Error report not sent (%s)", type(error).__name__)
-
-
-def _is_invalid_token(error: BaseException, event: object) -> bool:
-    """Whether the authorizer rejected the token of a client, which is no error of the service."""
-    return error.args == ("Unauthorized",) and _text(event, "type") == "TOKEN"
-
-
-def _original_error(error: BaseException) -> BaseException:
-    return (error.__context__ or error) if isinstance(error, RedactedError) else error
 
 
 class ErrorReporter:
@@ -118,7 +107,7 @@ class ErrorReporter:
             self._next_at[key] = now + REPORT_INTERVAL
             suppressed = self._suppressed.pop(key, 0)
         try:
-            publish_report(settings, TOPIC, *format_report(report, settings, now, suppressed))
+            publish_error_report(settings, TOPIC, *format_report(report, settings, now, suppressed))
         except BaseException as error:
             with self._lock:
                 self._suppressed[key] += suppressed + 1
@@ -135,7 +124,7 @@ def format_report(report: ErrorReport, settings: Settings, now: datetime, suppre
     error, stage = report.error, settings.stage or "?"
     operation = _format_line(settings, report.operation)
     lines = [
-        _format_line(settings, "".join(traceback.TracebackException.from_exception(error).format_exception_only())),
+        _format_line(settings, "".join(traceback.format_exception_only(error))),
         "",
         f"Where: {operation}, in {_format_line(settings, _place(error))}",
         f"Stage: {stage} (function {settings.lambda_function})",
@@ -144,7 +133,7 @@ def format_report(report: ErrorReport, settings: Settings, now: datetime, suppre
         f"Kept back: {suppressed} more like it since the last report, in this container" if suppressed else "",
         f"{report.outcome} `zappa tail {stage} --since 1h` shows the log.".lstrip(),
         "",
-        redact(settings, _traceback(error)),
+        redact(settings, "".join(traceback.format_exception(error))),
     ]
     subject = re.sub(r"[^ -~]", "*", f"QuoteAPI {stage}: {type(error).__name__} in {operation}")
     return subject[:MAX_SUBJECT_LENGTH], truncate_middle("\n".join(lines), *MAX_MESSAGE_BYTES)
@@ -154,19 +143,14 @@ def _format_line(settings: Settings, text: str) -> str:
     return truncate_middle(redact(settings, text), *MAX_LINE_BYTES).strip()
 
 
-def _traceback(error: BaseException) -> str:
-    return "".join(traceback.TracebackException.from_exception(error).format())
-
-
 def _place(error: BaseException) -> str:
     """Return the innermost place in this package, or else anywhere, as `module:line function`."""
-    place = "no place of ours"
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        module = str(frame.f_globals.get("__name__"))
-        is_ours = module.startswith("quoteapi.") and module != TRACING_MODULE
-        if is_ours or not place.startswith("quoteapi."):
-            place = f"{module}:{line} {frame.f_code.co_qualname}"
-    return place
+    places = [
+        f"{frame.f_globals.get('__name__')}:{line} {frame.f_code.co_qualname}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    ours = [place for place in places if place.startswith("quoteapi.") and not place.startswith(TRACING_MODULE)]
+    return ["no place of ours", *places, *ours][-1]
 
 
 def _text(event: Any, *path: str | int) -> str:  # noqa: ANN401 an event may have any shape
@@ -184,22 +168,18 @@ def _is_http(event: object) -> bool:
     return isinstance(event, dict) and (event.get("version") == "2.0" or bool(event.get("httpMethod")))
 
 
-def _operation(event: object) -> str:
-    """Return the method and route, the task or the schedule of an event; never the path, which a client writes."""
+def _describe(event: object) -> tuple[str, str]:
+    """Return the operation and the outcome of an event; never the path of a request, which a client writes."""
     if _is_http(event):
         method = _text(event, "httpMethod") or _text(event, "requestContext", "http", "method")
-        return f"{method} {_text(event, 'resource') or _text(event, 'routeKey')}"
+        return f"{method} {_text(event, 'resource') or _text(event, 'routeKey')}", HTTP_OUTCOME
     if _text(event, "detail-type"):  # the name of Zappa's rule is …:rule/…-name-module.function
-        return f"schedule {_text(event, 'resources', 0).rpartition('-')[2]}"
-    if task := _text(event, "task_path") or _text(event, "command"):
-        return f"task {task}"
-    return "the authorizer" if _text(event, "type") == "TOKEN" else "an event of Lambda"
-
-
-def _outcome(event: object) -> str:
-    if _is_http(event):
-        return HTTP_OUTCOME
-    return ASYNC_OUTCOME if _text(event, "task_path") or _text(event, "detail-type") else ""
+        return f"schedule {_text(event, 'resources', 0).rpartition('-')[2]}", ASYNC_OUTCOME
+    if task := _text(event, "task_path"):
+        return f"task {task}", ASYNC_OUTCOME
+    if command := _text(event, "command"):  # of `zappa invoke`, which waits for it
+        return f"task {command}", ""
+    return ("the authorizer" if _text(event, "type") == "TOKEN" else "an event of Lambda"), ""
 
 
 def _request_ids(event: object, context: object) -> str:
@@ -212,4 +192,4 @@ def _request_ids(event: object, context: object) -> str:
 def _redact_id(value: object) -> str:
     """Return an id: whole if it is a UUID; else a client may have sent it, and phone numbers and OTPs are masked."""
     text = str(value)[:128]
-    return text if _UUID.fullmatch(text) else OTP_PATTERN.sub("•", mask_numbers(text))
+    return text if _UUID.fullmatch(text) else OTP_PATTERN.sub("•", mask_phone_numbers(text))

@@ -1,7 +1,6 @@
 """The job context: opens the database and the container for one Lambda task or schedule."""
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -9,9 +8,12 @@ from functools import lru_cache
 from quoteapi import clock
 from quoteapi.container import Container
 from quoteapi.observability import logging_setup
+from quoteapi.observability.request_log import request_id
 from quoteapi.settings import Settings, SettingsError, load_settings
 from quoteapi.storage import database
 
+_cached_container = lru_cache(maxsize=1)(Container)
+"""Returns one container per process: it takes longer to make its AWS clients than to do most jobs."""
 _log = logging.getLogger(__name__)
 
 
@@ -29,41 +31,32 @@ def configure_observability(settings: Settings) -> None:
 
 
 @contextmanager
-def job_context() -> Iterator[Container]:
+def job_context(lambda_context: object = None) -> Iterator[Container]:
     """Yield the container of the environment's settings, with its database open. Raises `RedactedError`."""
-    with redact_errors():
-        settings = load_settings(os.environ)
+    with redact_errors(lambda_context):
+        settings = load_settings()
         if settings.on_lambda:
             configure_observability(settings)
         with database.connect(settings).connection_context():
-            yield _cached_container(settings, clock.now)
-
-
-@lru_cache(maxsize=1)
-def _cached_container(settings: Settings, now: clock.Clock) -> Container:
-    """Return one container per process: it takes longer to make its AWS clients than to do most jobs."""
-    return Container(settings, now=now)
+            yield _cached_container(settings, now=clock.now)
 
 
 @contextmanager
-def redact_errors() -> Iterator[None]:
+def redact_errors(lambda_context: object = None) -> Iterator[None]:
     """Raise any exception again as `RedactedError`, so that Lambda sees the failure, retries, and then dead-letters it.
 
     Lambda logs the text of the exception. And it must not be a `TypeError`: Zappa takes that for a wrong signature,
-    and runs the function again.
+    and runs the function again. Log lines have the request id of the Lambda context.
     """
+    request_id.set(getattr(lambda_context, "aws_request_id", "-"))
     try:
         yield
     except Exception as error:  # noqa: BLE001 raised again
+        from quoteapi.observability.redaction import redact
+
         _log.exception("Job failed")
-        raise RedactedError(_redacted_text(error)) from None
-
-
-def _redacted_text(error: Exception) -> str:
-    from quoteapi.observability.redaction import redact
-
-    try:
-        settings = load_settings(os.environ)
-    except SettingsError:
-        settings = Settings()
-    return redact(settings, f"{type(error).__name__}: {error}")
+        try:
+            settings = load_settings()
+        except SettingsError:
+            settings = Settings()
+        raise RedactedError(redact(settings, f"{type(error).__name__}: {error}")) from None

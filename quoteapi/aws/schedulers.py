@@ -4,12 +4,9 @@ Each returns what it did, for the log. A run that fails raises `RedactedError`, 
 """
 
 import logging
-import os
-from collections.abc import Callable
 from typing import Any
 
 from quoteapi.aws.job_context import job_context, redact_errors
-from quoteapi.observability.request_log import request_id
 from quoteapi.settings import load_settings
 from quoteapi.storage import database
 from quoteapi.subscriptions.errors import NoSharedState, SmsDisabled
@@ -25,8 +22,7 @@ class ReconcileIncomplete(Exception):
 
 def set_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
     """Decide the quote of the current date, and store it."""
-    _set_request_id(context)
-    with job_context() as container:
+    with job_context(context) as container:
         today = container.clock().date()
         quotation = container.quotes.quote_of_date(today)
         return {"date": today.isoformat(), "quote": quotation.quote, "author": quotation.author}
@@ -34,8 +30,7 @@ def set_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
 
 def publish_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
     """Send the quote of `/daily` to all subscribers of the topic. Idempotent: once a date."""
-    _set_request_id(context)
-    with job_context() as container:
+    with job_context(context) as container:
         try:
             delivery = container.daily_delivery.publish()
         except (NoSharedState, SmsDisabled) as error:  # the operator's choice, not a failure
@@ -46,11 +41,11 @@ def publish_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
 
 def reconcile_subscriptions(event: object, context: object) -> dict[str, Any]:
     """Make the SNS topic match the database, until Lambda's timeout is near."""
-    _set_request_id(context)
-    with job_context() as container:
+    with job_context(context) as container:
         if not container.settings.has_shared_state:
             return {"message": "nobody can subscribe here"}
-        result = container.topic_sync.reconcile(_is_timeout_near(context))
+        remaining = getattr(context, "get_remaining_time_in_millis", lambda: MIN_REMAINING_MILLISECONDS)
+        result = container.topic_sync.reconcile(lambda: remaining() < MIN_REMAINING_MILLISECONDS)
         _log.info("Subscriptions reconciled: %s", result)
         if result.failed:
             raise ReconcileIncomplete(f"{result.failed} failed: {result}")
@@ -59,15 +54,5 @@ def reconcile_subscriptions(event: object, context: object) -> dict[str, Any]:
 
 def migrate_database(event: object, context: object) -> dict[str, Any]:
     """Apply the missing migrations, for `zappa invoke STAGE quoteapi.aws.schedulers.migrate_database`."""
-    _set_request_id(context)
-    with redact_errors():
-        return {"applied": database.migrate_database(load_settings(os.environ))}
-
-
-def _set_request_id(context: object) -> None:
-    request_id.set(getattr(context, "aws_request_id", "-"))
-
-
-def _is_timeout_near(context: object) -> Callable[[], bool]:
-    remaining = getattr(context, "get_remaining_time_in_millis", None)
-    return lambda: remaining is not None and remaining() < MIN_REMAINING_MILLISECONDS
+    with redact_errors(context):
+        return {"applied": database.migrate_database(load_settings())}

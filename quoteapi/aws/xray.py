@@ -56,25 +56,12 @@ class _RedactingEmitter(UDPEmitter):  # type: ignore[misc]
 def _trace_database_call(
     wrapped: Callable[..., Any], database: Database, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:  # noqa: ANN401
-    name = _database_name(database)
-    return xray_recorder.record_subsegment(wrapped, database, args, kwargs, name, "remote", _add_statement)
-
-
-def _add_statement(
-    *,
-    wrapped: Callable[..., Any],
-    args: tuple[Any, ...],
-    exception: Exception | None,
-    subsegment: Any,  # noqa: ANN401
-    stack: Any,  # noqa: ANN401
-    **_: object,
-) -> None:
-    """Add the first word of a statement, such as SELECT, to its subsegment."""
-    statement = args[0] if args and wrapped.__name__ == "execute_sql" else wrapped.__name__
-    word = _WORD.search(statement)
-    subsegment.set_sql({"sanitized_query": word[0].upper() if word else "?"})
-    if exception is not None:
-        subsegment.add_exception(exception, stack)
+    """Call a method of peewee in a subsegment with the first word of its statement, such as SELECT."""
+    word = _WORD.search(args[0] if args and wrapped.__name__ == "execute_sql" else wrapped.__name__)
+    with xray_recorder.in_subsegment(_database_name(database), namespace="remote") as subsegment:
+        if subsegment is not None:
+            subsegment.set_sql({"sanitized_query": word[0].upper() if word else "?"})
+        return wrapped(*args, **kwargs)
 
 
 def _database_name(database: Database) -> str:

@@ -61,7 +61,7 @@ class _RootGroup(click.Group):
 
 def one_line(error: Exception) -> str:
     """Return an error message of the database on one line, with phone numbers masked."""
-    return redaction.mask_numbers(" ".join(str(error).split()))
+    return redaction.mask_phone_numbers(" ".join(str(error).split()))
 
 
 @click.group(cls=_RootGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -135,6 +135,6 @@ def _as_dict(row: Subscriber, *, unmasked: bool) -> dict[str, Any]:
     """Return a subscriber as JSON and CSV have it, with times in ISO 8601."""
     attributes = {"asked_at": "requested_at", "asked_from": "requested_from"}
     values = {name: getattr(row, attributes.get(name, name)) for name in _COLUMNS if name != "on_topic"}
-    values["mobile"] = row.mobile if unmasked else redaction.mask_number(row.mobile)
+    values["mobile"] = row.mobile if unmasked else redaction.mask_phone_number(row.mobile)
     values["on_topic"] = row.subscription_arn is not None
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}

@@ -6,13 +6,13 @@ from typing import Any
 
 from quoteapi.deploy.check import Check, did_you_mean
 from quoteapi.deploy.zappa_settings import PLACEHOLDER
-from quoteapi.observability.redaction import OTHER_SECRETS
-from quoteapi.settings import HOW_TO_MAKE_A_SECRET, SETTING_NAMES, Settings
+from quoteapi.observability.redaction import SECRET_ENVIRONMENT_VARIABLES
+from quoteapi.settings import SECRET_KEY_HINT, SETTING_NAMES, Settings
 
 _SETTINGS = {field.metadata["name"]: field for field in fields(Settings)}
 _SECRETS = {
     *(name for name, field in _SETTINGS.items() if not field.repr and field.name != "jwt_public_key"),
-    *OTHER_SECRETS,
+    *SECRET_ENVIRONMENT_VARIABLES,
 }
 _SET_BY_LAMBDA_OR_ZAPPA = ("AWS_LAMBDA_FUNCTION_NAME", "STAGE")
 _PREFIXES_OF_OTHER_READERS = ("AWS_", "LAMBDA_", "PG", "PYTHON", "TZ")
@@ -24,7 +24,7 @@ _REPLACEMENTS = {
     "domain": "Put your domain there, without https://, for example quotes.example.org.",
     "certificate_arn": "Put the certificate's ARN there: aws acm list-certificates --region us-east-1",
     "dead_letter_arn": "Put your queue's ARN there; to make one: aws sqs create-queue --queue-name quoteapi-failures",
-    **dict.fromkeys(("JWT_SECRET", "SECRET_KEY"), f"Put text there that nobody can guess; {HOW_TO_MAKE_A_SECRET}"),
+    **dict.fromkeys(("JWT_SECRET", "SECRET_KEY"), f"Put text there that nobody can guess; {SECRET_KEY_HINT}"),
     "DATABASE_URL": "Put your server's there, as in postgresql://user:password@host:5432/quoteapi.",
     "vpc_config.SubnetIds": "Put your private subnets there: aws ec2 describe-subnets",
     "vpc_config.SecurityGroupIds": "Put your security groups there: aws ec2 describe-security-groups",

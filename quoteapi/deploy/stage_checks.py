@@ -11,7 +11,7 @@ from typing import Any
 from quoteapi.deploy import environment_checks, event_checks, remote_environment, settings_checks, zappa_keys
 from quoteapi.deploy.check import Check, CheckFailed
 from quoteapi.deploy.zappa_settings import PLACEHOLDER, Stage, list_events, nested_object, read_stage
-from quoteapi.settings import AWS_REGION
+from quoteapi.settings.parsers import AWS_REGION
 
 _OBJECTS = ("authorizer", "aws_environment_variables", "callbacks", "environment_variables", "vpc_config")
 _NUMBERS = ("memory_size", "timeout_seconds")

@@ -2,15 +2,12 @@
 
 import logging
 import sys
-from typing import TYPE_CHECKING
 
 from quoteapi.observability.request_log import BatchWriter, format_timestamp, request_id, start_request_log
-
-if TYPE_CHECKING:
-    from quoteapi.settings import Settings
+from quoteapi.settings import Settings
 
 
-def configure_logging(settings: "Settings") -> None:
+def configure_logging(settings: Settings) -> None:
     """Log to standard error from the level of the settings on, and start the request log.
 
     Lambda freezes a container after each response, so there each line is written at once.
@@ -31,7 +28,7 @@ def configure_logging(settings: "Settings") -> None:
 class RedactingFormatter(logging.Formatter):
     """Formats log records without phone numbers, one-time passwords and secrets, also in tracebacks."""
 
-    def __init__(self, settings: "Settings") -> None:
+    def __init__(self, settings: Settings) -> None:
         super().__init__()
         self._settings = settings
 

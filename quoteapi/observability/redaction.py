@@ -12,14 +12,14 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 from quoteapi.settings import Settings
 
 MAX_REDACTED_BYTES = 128_000, 128_000
-"""Of the start and of the end of a text; the middle of a longer one is removed before it is searched."""
+"""What is kept of the start and of the end of a longer text, before it is searched."""
 MIN_PHONE_DIGITS = 10
 """Digit groups with separators are hidden as a phone number if they have at least this many digits."""
 MIN_HIDDEN_LENGTH = 4
 """Shorter secrets are not hidden: too many other words would be."""
 MIN_LENGTH_INSIDE_WORDS = 12
 """Secrets of this length are hidden also inside longer words; shorter ones may be a part of an ordinary word."""
-OTHER_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD")
+SECRET_ENVIRONMENT_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD")
 """Environment variables besides the settings: the credentials of a Lambda function, and a variable of libpq."""
 OTP_PATTERN = re.compile(r"\d{6,}")
 _HIDDEN = "•••"
@@ -40,24 +40,23 @@ _FORBIDDEN_IN_SNS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
 
 def redact(settings: Settings, text: str) -> str:
     """Return a text without the secrets of the settings, and without any credentials, phone numbers and OTPs."""
-    secrets = _secrets_pattern(settings, *map(os.environ.get, OTHER_SECRETS))
+    secrets = _secrets_pattern(settings, *map(os.environ.get, SECRET_ENVIRONMENT_VARIABLES))
     text = secrets.sub(_HIDDEN, truncate_middle(text, *MAX_REDACTED_BYTES))
     for credentials, replacement in _CREDENTIALS:
         text = credentials.sub(replacement, text)
-    return OTP_PATTERN.sub("••••••", mask_numbers(_DIGIT_GROUPS.sub(_hide_phone_number, text)))
+    return OTP_PATTERN.sub("••••••", mask_phone_numbers(_DIGIT_GROUPS.sub(_hide_phone_number, text)))
 
 
-def mask_numbers(text: str) -> str:
+def mask_phone_numbers(text: str) -> str:
     """Return a text with everything masked in it that may be a phone number."""
-    return _PHONE_NUMBER.sub(lambda found: mask_number(found[0]), text)
+    return _PHONE_NUMBER.sub(lambda found: mask_phone_number(found[0]), text)
 
 
-def mask_number(mobile: str) -> str:
+def mask_phone_number(mobile: str) -> str:
     """Return a phone number with its middle masked, for example `+91••••••0001`."""
-    digits = mobile.lstrip("+")
-    prefix = mobile[: len(mobile) - len(digits)] + digits[:2]
-    shown_at_end = max(0, min(4, len(digits) - 7))
-    return prefix + "•" * (len(digits) - 2 - shown_at_end) + digits[len(digits) - shown_at_end :]
+    start = 3 if mobile.startswith("+") else 2
+    end = min(len(mobile), max(len(mobile) - 4, start + 5))
+    return mobile[:start] + "•" * (end - start) + mobile[end:]
 
 
 def truncate_middle(text: str, start: int, end: int) -> str:
@@ -81,13 +80,11 @@ def _secrets_pattern(settings: Settings, *secrets: str | None) -> re.Pattern[str
     all_secrets = [*secrets, *(getattr(settings, setting.name) for setting in fields(settings) if not setting.repr)]
     parts = {part for secret in all_secrets if secret for part in _secret_parts(secret)}
     forms = {form for part in parts for form in _encoded_forms(part) if len(form) >= MIN_HIDDEN_LENGTH}
-    longest_first = sorted(forms, key=len, reverse=True)
-    return re.compile("|".join(map(_secret_pattern, longest_first)) or r"(?!)")
-
-
-def _secret_pattern(secret: str) -> str:
-    escaped = re.escape(secret)
-    return escaped if len(secret) >= MIN_LENGTH_INSIDE_WORDS else rf"(?<!\w){escaped}(?!\w)"
+    patterns = [
+        re.escape(form) if len(form) >= MIN_LENGTH_INSIDE_WORDS else rf"(?<!\w){re.escape(form)}(?!\w)"
+        for form in sorted(forms, key=len, reverse=True)
+    ]
+    return re.compile("|".join(patterns) or r"(?!)")
 
 
 def _secret_parts(secret: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import IO
 
 BATCH_INTERVAL_SECONDS = 0.05
@@ -16,7 +17,6 @@ request_id: ContextVar[str] = ContextVar("request_id", default="-")
 """The id of the current request, which each log line shows."""
 _package_logger = logging.getLogger("quoteapi")
 _writer: "BatchWriter | None" = None
-_last_timestamp = (0, "")
 
 
 class BatchWriter:
@@ -48,9 +48,7 @@ class BatchWriter:
     def flush(self) -> None:
         """Write all queued lines. Errors of the stream are ignored: a closed log must not fail a request."""
         with self._write_lock:
-            lines = []
-            while self._queue:
-                lines.append(self._queue.popleft())
+            lines = [self._queue.popleft() for _ in range(len(self._queue))]
             with suppress(OSError, ValueError):
                 self._stream.write("".join(lines))
                 self._stream.flush()
@@ -74,11 +72,7 @@ def log_request(method: str, route: str, status: int) -> None:
         _writer.write(f"{format_timestamp(int(time.time()))} INFO {method} {route} {status} [{request_id.get()}]\n")
 
 
+@lru_cache(maxsize=1)
 def format_timestamp(second: int) -> str:
     """Return a Unix time as RFC 3339 in UTC. The last one is cached: most lines share their second."""
-    global _last_timestamp  # noqa: PLW0603 a tuple, so that threads see both values or neither
-    cached_second, timestamp = _last_timestamp
-    if cached_second != second:
-        timestamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
-        _last_timestamp = second, timestamp
-    return timestamp
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))

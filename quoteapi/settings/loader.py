@@ -1,24 +1,23 @@
 """Loader of the settings: reads the environment and the file `.env`, and validates the settings together."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from quoteapi.settings.model import Settings
-from quoteapi.settings.parsers import HOW_TO_MAKE_A_SECRET, parse_database_url
-from quoteapi.settings.paths import DOTENV
+from quoteapi.settings.model import ROOT, Settings
+from quoteapi.settings.parsers import SECRET_KEY_HINT, parse_database_url
+
+DOTENV = ROOT / ".env"
 
 
 class SettingsError(Exception):
     """A missing or invalid setting. The message says what to set."""
 
 
-def load_settings(environment: Mapping[str, str], dotenv: Path = DOTENV) -> Settings:
-    """Return the settings of an environment and of the file `.env`; the environment takes precedence.
-
-    Raises `SettingsError`.
-    """
+def load_settings(environment: Mapping[str, str] = os.environ, dotenv: Path = DOTENV) -> Settings:
+    """Return the settings of an environment, which takes precedence, and of `.env`. Raises `SettingsError`."""
     return read_settings({**read_dotenv(dotenv), **environment})
 
 
@@ -77,10 +76,9 @@ def _validate_subscriptions(settings: Settings) -> None:
     if settings.on_lambda and settings.database_url is None:
         return  # without a shared database there are no subscriptions
     if settings.secret_key is None and (settings.on_lambda or settings.database_path is None):
-        where = "on Lambda, the same for every container" if settings.on_lambda else "with a database that is shared"
+        case = "on Lambda, the same for every container" if settings.on_lambda else "with a database that is shared"
         raise SettingsError(
-            f"SECRET_KEY must be set {where}; {HOW_TO_MAKE_A_SECRET}. It keys what is stored of codes, numbers and"
-            " addresses."
+            f"SECRET_KEY must be set {case}; {SECRET_KEY_HINT}. It keys what is stored of codes, numbers and addresses."
         )
     if settings.on_lambda and settings.gateway == "console":
         raise SettingsError(

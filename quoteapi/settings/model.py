@@ -2,13 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
 from quoteapi.settings import parsers
 from quoteapi.settings.parsers import RateLimit
-from quoteapi.settings.paths import LAMBDA_FOLDER, ROOT
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLED_CATALOGUE = ROOT / "quote_database.db"
+"""The catalogue that comes with the project; it is never written to."""
+LAMBDA_FOLDER = Path("/tmp")  # noqa: S108 the only folder that a Lambda container can write to
 
 
 def _setting(
@@ -16,6 +21,10 @@ def _setting(
 ) -> Any:  # noqa: ANN401
     """Return a dataclass field for an environment variable; a secret one is left out of the `repr`."""
     return field(default=default, repr=not secret, metadata={"name": name, "parse": parse, "meaning": meaning})
+
+
+_secret = partial(_setting, secret=True)
+_flag = partial(_setting, parse=parsers.parse_boolean, default=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,33 +36,26 @@ class Settings:
     workers: int | None = _setting(
         "WORKERS", "worker processes of `serve`; by default one a core", parsers.parse_worker_count
     )
-    database_url: str | None = _setting(
-        "DATABASE_URL", "the working database; by default `quoteapi.db`", parsers.parse_database_url, secret=True
+    database_url: str | None = _secret(
+        "DATABASE_URL", "the working database; by default `quoteapi.db`", parsers.parse_database_url
     )
     cors_origins: tuple[str, ...] = _setting(
-        "CORS_ORIGINS",
-        "whose web pages may call the API: `*`, or origins with commas between",
-        parsers.parse_origins,
-        (),
+        "CORS_ORIGINS", "whose web pages may call the API: `*`, or comma-separated origins", parsers.parse_origins, ()
     )
     log_level: str = _setting("LOG_LEVEL", "`DEBUG`, `INFO`, `WARNING` or `ERROR`", parsers.parse_log_level, "INFO")
-    upstream_endpoint: str | None = _setting(
-        "Mashape_API_Endpoint", "the URL of an upstream quote API, asked first", parsers.parse_http_url, secret=True
+    upstream_endpoint: str | None = _secret(
+        "Mashape_API_Endpoint", "the URL of an upstream quote API, asked first", parsers.parse_http_url
     )
-    upstream_key: str | None = _setting(
-        "X_Mashape_Key", "the key of the upstream quote API", parsers.parse_header_value, secret=True
-    )
+    upstream_key: str | None = _secret("X_Mashape_Key", "the key of the upstream quote API", parsers.parse_header_value)
     gateway_name: str | None = _setting(
         "SMS_GATEWAY", "`console` (an inbox) or `sns`; by default `sns` on Lambda only", parsers.parse_gateway
     )
     public_url: str | None = _setting(
         "PUBLIC_URL", "the public URL of the service, which SMS and feeds link to", parsers.parse_public_url
     )
-    unsubscribe_requires_otp: bool = _setting(
-        "UNSUBSCRIBE_REQUIRES_OTP", "whether leaving takes a code too", parsers.parse_boolean, default=False
-    )
-    secret_key: str | None = _setting(
-        "SECRET_KEY", "the key of all HMACs; on a laptop made on first use", parsers.parse_secret, secret=True
+    unsubscribe_requires_otp: bool = _flag("UNSUBSCRIBE_REQUIRES_OTP", "whether leaving takes a code too")
+    secret_key: str | None = _secret(
+        "SECRET_KEY", "the key of all HMACs; on a laptop made on first use", parsers.parse_secret
     )
     sms_allowed_regions: frozenset[str] = _setting(
         "SMS_ALLOWED_REGIONS", "countries for SMS, as in `IN,US`; `*` for all", parsers.parse_regions, frozenset()
@@ -90,10 +92,8 @@ class Settings:
         "SNS_TOPIC", "the topic of the daily SMS", parsers.parse_sns_topic, "DailyQuoteSubscription"
     )
     sns_region: str = _setting("SNS_REGION", "its region", parsers.parse_aws_region, "us-east-1")
-    aws_access_key_id: str | None = _setting(
-        "aws_access_key_id", "AWS credentials; by default those that boto3 finds", secret=True
-    )
-    aws_secret_access_key: str | None = _setting("aws_secret_access_key", "goes with `aws_access_key_id`", secret=True)
+    aws_access_key_id: str | None = _secret("aws_access_key_id", "AWS credentials; by default those that boto3 finds")
+    aws_secret_access_key: str | None = _secret("aws_secret_access_key", "goes with `aws_access_key_id`")
     sms_sender_id: str | None = _setting(
         "SMS_SENDER_ID", "the sender that SMS show, if the country allows it", parsers.parse_sms_sender_id
     )
@@ -104,20 +104,14 @@ class Settings:
     sms_template_ids: tuple[tuple[str, str], ...] = _setting(
         "SMS_TEMPLATE_IDS", "the template ids, for India", parsers.parse_template_ids, ()
     )
-    jwt_secret: str | None = _setting(
-        "JWT_SECRET", "the secret that signs bearer tokens (HS256)", parsers.parse_secret, secret=True
-    )
-    jwt_public_key: str | None = _setting(
-        "JWT_PUBLIC_KEY", "instead, the public key of their issuer (RS256)", parsers.parse_public_key, secret=True
+    jwt_secret: str | None = _secret("JWT_SECRET", "the secret that signs bearer tokens (HS256)", parsers.parse_secret)
+    jwt_public_key: str | None = _secret(
+        "JWT_PUBLIC_KEY", "instead, the public key of their issuer (RS256)", parsers.parse_public_key
     )
     jwt_issuer: str | None = _setting("JWT_ISSUER", "the issuer of bearer tokens: their `iss`")
     jwt_audience: str | None = _setting("JWT_AUDIENCE", "the audience of bearer tokens: their `aud`")
-    async_failure: bool = _setting(
-        "ASYNC_FAILURE", "whether `/async-failure` starts a task that fails", parsers.parse_boolean, default=False
-    )
-    xray_tracing: bool = _setting(
-        "XRAY_TRACING", "whether AWS X-Ray sees each call out", parsers.parse_boolean, default=False
-    )
+    async_failure: bool = _flag("ASYNC_FAILURE", "whether `/async-failure` starts a task that fails")
+    xray_tracing: bool = _flag("XRAY_TRACING", "whether AWS X-Ray sees each call out")
     stage: str | None = _setting("STAGE", "set by Zappa itself; do not set it")
     lambda_function: str | None = _setting("AWS_LAMBDA_FUNCTION_NAME", "set by AWS Lambda itself; do not set it")
 
@@ -128,10 +122,7 @@ class Settings:
 
     @property
     def has_shared_state(self) -> bool:
-        """Whether all processes of the service share the working database.
-
-        On Lambda they do not if it is an SQLite file: each container has its own.
-        """
+        """Whether all processes share the working database: on Lambda, each container has its own SQLite file."""
         return not self.on_lambda or self.database_path is None
 
     @property
@@ -142,18 +133,16 @@ class Settings:
     @property
     def unsubscribe_url(self) -> str | None:
         """The unsubscribe page that SMS name, or None if the public URL of the service is not known."""
-        local = local_url(self.host, self.port) if self.gateway == "console" else None
-        base = self.public_url or local
-        return f"{base}/unsubscribe" if base is not None else None
+        base = self.public_url or (local_url(self.host, self.port) if self.gateway == "console" else None)
+        return f"{base}/unsubscribe" if base else None
 
     @property
     def database_path(self) -> Path | None:
         """The SQLite file of the working database, or None if it is PostgreSQL."""
         if self.database_url is None:
             return (LAMBDA_FOLDER if self.on_lambda else ROOT) / "quoteapi.db"
-        if not self.database_url.startswith("sqlite:"):
-            return None
-        return Path(self.database_url.removeprefix("sqlite:///")).resolve()
+        scheme, _, path = self.database_url.partition(":///")
+        return Path(path).resolve() if scheme == "sqlite" else None
 
 
 def local_url(host: str, port: int) -> str:

@@ -7,18 +7,19 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 MIN_SECRET_LENGTH = 32
 MIN_DISTINCT_CHARACTERS = 10
-HOW_TO_MAKE_A_SECRET = "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"  # noqa: S105 a command, not a secret
+SECRET_KEY_HINT = "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"  # noqa: S105 a command, not a secret
 ANY_REGION = "*"
 AWS_REGION = r"[a-z]{2,5}(-[a-z]+)+-\d"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+BOOLEANS = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
 SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _UNSAFE_IN_URL = re.compile(r"[#\s]|%(?![0-9A-Fa-f]{2})|%00")
 _PEM = re.compile(r"-----BEGIN PUBLIC KEY-----([\w+/=\s]+)-----END PUBLIC KEY-----\s*", re.ASCII)
-_Value = TypeVar("_Value")
 
 
 class RateLimit(NamedTuple):
@@ -50,10 +51,10 @@ def integer_parser(minimum: int, maximum: int, expected: str) -> Callable[[str],
     return parse_integer
 
 
-def choice_parser(choices: Mapping[str, _Value], expected: str) -> Callable[[str], _Value]:
+def choice_parser(choices: Mapping[str, object], expected: str) -> Callable[[str], Any]:
     """Return a parser of words, in any case; `choices` maps each word, in lower case, to its value."""
 
-    def parse_choice(value: str) -> _Value:
+    def parse_choice(value: str) -> object:
         if value.lower() not in choices:
             raise ValueError(expected)
         return choices[value.lower()]
@@ -64,13 +65,9 @@ def choice_parser(choices: Mapping[str, _Value], expected: str) -> Callable[[str
 parse_port = integer_parser(1, 65_535, "a port number from 1 to 65535, for example 8000")
 parse_worker_count = integer_parser(1, 1_024, "a whole number from 1 to 1024, for example 2")
 parse_sms_cap = integer_parser(0, 99_999_999, "a whole number from 0 to 99999999, for example 1000")
-parse_log_level = choice_parser(
-    {level.lower(): level for level in ("DEBUG", "INFO", "WARNING", "ERROR")}, "one of DEBUG, INFO, WARNING, ERROR"
-)
+parse_log_level = choice_parser({level.lower(): level for level in LOG_LEVELS}, f"one of {', '.join(LOG_LEVELS)}")
 parse_gateway = choice_parser({"console": "console", "sns": "sns"}, "console or sns")
-parse_boolean = choice_parser(
-    dict.fromkeys(("true", "yes", "1", "on"), True) | dict.fromkeys(("false", "no", "0", "off"), False), "true or false"
-)
+parse_boolean = choice_parser(BOOLEANS, "true or false")
 parse_header_value = pattern_parser(
     "[ -~]*", "the key as the upstream API gave it: letters, digits and punctuation only"
 )
@@ -156,12 +153,11 @@ def parse_public_url(value: str) -> str:
 def parse_origins(value: str) -> tuple[str, ...]:
     """Parse web origins (RFC 6454) with commas between, or `*` alone."""
     origins = tuple(origin.rstrip("/").lower() for origin in _split(value))
-    for origin in origins:
-        is_origin = _is_http_url(origin) and origin.endswith(f"://{urlsplit(origin).netloc}")
-        if not is_origin and origins != ("*",):
-            raise ValueError(
-                "* alone, or origins with commas between, for example https://example.org,http://localhost:3000"
-            )
+    are_origins = all(_is_http_url(origin) and origin.endswith(f"://{urlsplit(origin).netloc}") for origin in origins)
+    if not are_origins and origins != ("*",):
+        raise ValueError(
+            "* alone, or origins with commas between, for example https://example.org,http://localhost:3000"
+        )
     return origins
 
 
@@ -207,9 +203,7 @@ def _split(value: str) -> list[str]:
 def parse_secret(value: str) -> str:
     """Parse a secret that is long and varied enough to be hard to guess."""
     if len(value) < MIN_SECRET_LENGTH or len(set(value)) < MIN_DISTINCT_CHARACTERS or not value.isprintable():
-        raise ValueError(
-            f"text of at least {MIN_SECRET_LENGTH} characters that nobody can guess; {HOW_TO_MAKE_A_SECRET}"
-        )
+        raise ValueError(f"text of at least {MIN_SECRET_LENGTH} characters that nobody can guess; {SECRET_KEY_HINT}")
     return value
 
 

@@ -209,7 +209,7 @@ class QuoteSubscription:
         }
 
 
-def publish_report(settings: Settings, topic: str, subject: str, message: str) -> None:
+def publish_error_report(settings: Settings, topic: str, subject: str, message: str) -> None:
     """Publish to a topic, which is created if it does not exist. Raises `GatewayError` or an error of boto3."""
     config = client_config(1, REPORT_TIMEOUT_SECONDS, REPORT_TIMEOUT_SECONDS)
     client = _make_session(settings).client("sns", config=config)

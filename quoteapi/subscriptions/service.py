@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from peewee import Expression
 
 from quoteapi.clock import Clock
-from quoteapi.observability.redaction import mask_number
+from quoteapi.observability.redaction import mask_phone_number
 from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayUnavailable, OutcomeUnknown
 from quoteapi.sms.messages import Purpose, code_text
@@ -111,7 +111,7 @@ class SubscriptionService:
         except (SmsDisabled, RateLimited) as error:
             return f"not sent: {error}"
         self._send_sms(request_id, otp)
-        return f"sent a code to {mask_number(otp.mobile)}"
+        return f"sent a code to {mask_phone_number(otp.mobile)}"
 
     def remove(self, mobile: str) -> bool:
         """Unsubscribe a number and delete all its data. Return whether there was any.

@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 from peewee import Case, Expression, fn
 
 from quoteapi.clock import Clock
-from quoteapi.observability.redaction import mask_number
+from quoteapi.observability.redaction import mask_phone_number
 from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured, NumberRejected, OutcomeUnknown
 from quoteapi.sms.messages import confirmation_text
@@ -140,7 +140,9 @@ class TopicSync:
             self.limits.consume_sms_quota()
             self.gateway.send_sms(row.mobile, text.message, "confirmation")
         except (NumberRejected, OutcomeUnknown, SmsDisabled, RateLimited) as error:
-            log.warning("No confirmation SMS to %s: %s", mask_number(row.mobile), str(error) or type(error).__name__)
+            log.warning(
+                "No confirmation SMS to %s: %s", mask_phone_number(row.mobile), str(error) or type(error).__name__
+            )
         except GatewayError:
             self.limits.release_sms_quota()
             Subscriber.update(confirmation_sent_at=None).where(Subscriber.id == row.id).execute()

@@ -377,11 +377,7 @@ def test_a_report_contains_no_secret_of_the_settings(on_lambda: Settings) -> Non
 )
 def test_an_event_of_any_shape_raises_no_error(event: object) -> None:
     assert unhandled_exceptions(raised(RuntimeError("broken")), event, object()) in {True, False}
-    (
-        error_reports._operation(event),
-        error_reports._outcome(event),
-        error_reports._request_ids(event, None),
-    )  # which off Lambda are read, too
+    _ = error_reports._describe(event), error_reports._request_ids(event, None)  # which off Lambda are read, too
 
 
 @pytest.mark.parametrize("fault", ["throttled", "refused", "forbidden", "error 500", "nonsense", "timed out"])
@@ -691,4 +687,4 @@ def test_a_cold_start_does_not_import_error_reports_and_boto3(settings: Settings
 def test_a_rejection_by_sns_is_a_gateway_error(on_lambda: Settings, sns_calls: SnsCalls) -> None:
     sns_calls.becomes = lambda _number, _operation: "error 500"
     with pytest.raises(OutcomeUnknown, match="SNS answered 500 InternalError to CreateTopic"):
-        sns.publish_report(on_lambda, "UnhandledException", "subject", "message")
+        sns.publish_error_report(on_lambda, "UnhandledException", "subject", "message")

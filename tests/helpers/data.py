@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import phonenumbers
 import pytest
 
 from quoteapi.quotes.quotation import Quotation
@@ -10,6 +11,7 @@ from quoteapi.settings import Settings
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import insert_quotes, quote_row
 from quoteapi.storage.models import ConsoleSms, Subscriber
+from quoteapi.subscriptions.phone import all_countries
 
 SECRET_KEY = "of the tests, 0123456789abcdefghijklmnop"  # noqa: S105
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -19,6 +21,13 @@ ZOLA = Quotation("J’accuse…! — « la vérité est en marche »", "Émile Z
 KABIR = Quotation("काल करे सो आज कर", "कबीर", "समय")
 MIRA, NOOR, OMAR = "+919028000001", "+919028000002", "+919028000003"
 """Mobile numbers of subscribers."""
+
+
+def mobile_of_every_country() -> list[str]:
+    """Return an E.164 mobile number of each country that has an example in `phonenumbers`."""
+    kind, form = phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberFormat.E164
+    examples = [phonenumbers.example_number_for_type(region, kind) for region in sorted(all_countries())]
+    return [phonenumbers.format_number(example, form) for example in examples if example is not None]
 
 
 def latest_otp(mobile: str) -> str:
