@@ -61,7 +61,7 @@ def copy(source: str, target: str, *, as_json: bool) -> None:
         raise CommandFailed(f"There is no database {ours.database_path}.")
     try:
         with progress_bar("Copying and comparing", 2 * database_copy.count_rows(ours)) as bar:
-            copied = database_copy.copy(ours, theirs, bar.update)
+            copied = database_copy.copy_database(ours, theirs, bar.update)
     except KeyboardInterrupt:
         raise CommandFailed("Interrupted. Nothing was copied.") from None
     if as_json:

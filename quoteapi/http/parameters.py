@@ -6,7 +6,7 @@ from datetime import date
 import falcon
 
 from quoteapi.quotes.quotation import MAX_NAME_LENGTH
-from quoteapi.storage.full_text_search import LONGEST_SEARCH, Filters
+from quoteapi.storage.full_text_search import MAX_SEARCH_LENGTH, Filters
 
 MAX_DIGITS = 9
 """Numbers with so many digits fit into the integer columns of every database."""
@@ -16,13 +16,13 @@ _ID = re.compile(rf"[1-9]\d{{0,{MAX_DIGITS - 1}}}", re.ASCII)
 
 def parse_filters(req: falcon.Request, *names: str) -> Filters:
     """Return those filters of a query that a resource supports. Raises `falcon.HTTPBadRequest`."""
-    search_hint = f"Send at most {LONGEST_SEARCH} characters, for example ?q=rocks+mountains."
+    search_hint = f"Send at most {MAX_SEARCH_LENGTH} characters, for example ?q=rocks+mountains."
     return Filters(
         category=_parse_name(req, "category") if "category" in names else None,
         author=_parse_name(req, "author") if "author" in names else None,
         max_length=parse_positive_integer(req, "max_length") if "max_length" in names else None,
         min_length=parse_positive_integer(req, "min_length") if "min_length" in names else None,
-        words=_parse_text(req, "q", LONGEST_SEARCH, search_hint) if "q" in names else None,
+        words=_parse_text(req, "q", MAX_SEARCH_LENGTH, search_hint) if "q" in names else None,
     )
 
 

@@ -16,9 +16,9 @@ from quoteapi.quotes.service import QuoteService
 from quoteapi.storage.database import DATABASE_ERRORS, PROGRAMMING_ERRORS, statement_timeout, use_bundled_catalogue
 from quoteapi.storage.full_text_search import Filters
 
-SLOW_SECONDS = 0.5
+SLOW_QUERY_SECONDS = 0.5
 """While a query takes longer, other threads use the fallback catalogue."""
-AGAIN = timedelta(seconds=10)
+RETRY_INTERVAL = timedelta(seconds=10)
 """How long the database is not queried after an error."""
 log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -59,7 +59,7 @@ class QuotesWithFallback:
                 raise
             except DATABASE_ERRORS as error:
                 log.error("The database is unavailable; quotes come from the bundled catalogue: %s", error)  # noqa: TRY400
-                self._database.unavailable_until = now + AGAIN
+                self._database.unavailable_until = now + RETRY_INTERVAL
         with use_bundled_catalogue():
             return query(self._fallback), False
 
@@ -74,7 +74,7 @@ class _DatabaseStatus:
 
     def is_available(self, now: datetime) -> bool:
         oldest = min(tuple(self._started_at.values()), default=math.inf)  # tuple() is atomic, iterating is not
-        return now >= self.unavailable_until and time.monotonic() - oldest <= SLOW_SECONDS
+        return now >= self.unavailable_until and time.monotonic() - oldest <= SLOW_QUERY_SECONDS
 
     @contextmanager
     def measure(self) -> Iterator[None]:

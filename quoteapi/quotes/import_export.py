@@ -35,8 +35,8 @@ class ImportResult:
     """What an import did with the rows of a file."""
 
     new: int = 0
-    known: int = 0
-    bad: list[tuple[int, str]] = field(default_factory=list)
+    duplicates: int = 0
+    invalid: list[tuple[int, str]] = field(default_factory=list)
     """Line and reason."""
     refused: bool = False
     """Whether nothing was stored because a row was bad."""
@@ -76,11 +76,11 @@ def import_rows(rows: Iterable[ImportRow], clock: Clock) -> ImportResult:
     result = ImportResult()
     rows = iter(rows)
     while batch := list(islice(rows, BATCH_SIZE)):
-        result.bad += invalid_rows(batch)
+        result.invalid += invalid_rows(batch)
         quotations = [row.quotation for row in batch if isinstance(row.quotation, Quotation)]
         new = store_quotations(quotations, clock())
         result.new += new
-        result.known += len(quotations) - new
+        result.duplicates += len(quotations) - new
     return result
 
 

@@ -29,7 +29,7 @@ Progress = Callable[[int], object]
 """Called with the number of rows that were processed since the last call."""
 
 
-class CannotCopy(Exception):
+class CopyFailed(Exception):
     """A copy was refused or failed; the message says why. The target is as it was."""
 
 
@@ -48,10 +48,10 @@ def count_rows(settings: Settings) -> int:
         return sum(model.select().bind(source).count() for model in MODELS)
 
 
-def copy(source: Settings, target: Settings, progress: Progress = lambda _: None) -> list[CopiedTable]:
+def copy_database(source: Settings, target: Settings, progress: Progress = lambda _: None) -> list[CopiedTable]:
     """Copy all tables in one transaction. Return what both databases have then.
 
-    `progress` counts each row twice: when it is copied and when it is compared. Raises `CannotCopy`, `SettingsError`,
+    `progress` counts each row twice: when it is copied and when it is compared. Raises `CopyFailed`, `SettingsError`,
     `peewee.PeeweeException`.
     """
     with _open_source(source) as ours, _open_target(target) as theirs, theirs.table_lock(*MODELS):
@@ -62,7 +62,7 @@ def copy(source: Settings, target: Settings, progress: Progress = lambda _: None
             for model in MODELS:
                 _copy_table(model, ours, progress)
         except IntegrityError as error:  # a row that was copied has another key by now
-            raise CannotCopy(f"a row has another key by now: {CHANGED_MEANWHILE}") from error
+            raise CopyFailed(f"a row has another key by now: {CHANGED_MEANWHILE}") from error
         copied = [_compare_table(model, ours, theirs, progress) for model in MODELS]
         theirs.finish_bulk_insert(*MODELS)
         return copied
@@ -111,12 +111,12 @@ def _open_complete(settings: Settings) -> Iterator["Engine"]:
 
 
 def _check_target(ours: "Engine", theirs: "Engine") -> None:
-    """Raise `CannotCopy` unless the target is another database, with no rows but quotes that the source has too."""
+    """Raise `CopyFailed` unless the target is another database, with no rows but quotes that the source has too."""
     if theirs.is_same_database(ours):
-        raise CannotCopy("both are the same database")
+        raise CopyFailed("both are the same database")
     has_other_rows = any(model.select().exists() for model in MODELS if model not in database.CATALOGUE_MODELS)
     if has_other_rows or not all(_are_known(batch, ours) for batch in _batches(Quote, theirs)):
-        raise CannotCopy("the target has data of its own (or a copy that was finished); name a database that is new")
+        raise CopyFailed("the target has data of its own (or a copy that was finished); name a database that is new")
 
 
 def _are_known(quotes: list[dict[str, Any]], ours: "Engine") -> bool:
@@ -131,11 +131,11 @@ def _copy_table(model: type[Model], ours: "Engine", progress: Progress) -> None:
 
 
 def _compare_table(model: type[Model], ours: "Engine", theirs: "Engine", progress: Progress) -> CopiedTable:
-    """Return what a table has in both databases. Raises `CannotCopy` if it differs."""
+    """Return what a table has in both databases. Raises `CopyFailed` if it differs."""
     here, there = _summarize(model, ours, progress), _summarize(model, theirs, lambda _: None)
     if here != there:
         change = f"{here.table} has {here.rows} rows, and {there.rows} there, or a row is another"
-        raise CannotCopy(f"{change}: {CHANGED_MEANWHILE}")
+        raise CopyFailed(f"{change}: {CHANGED_MEANWHILE}")
     return here
 
 

@@ -22,7 +22,7 @@ from quoteapi.storage.models import Quote
 if TYPE_CHECKING:
     from peewee import ModelSelect
 
-LONGEST_SEARCH = 200
+MAX_SEARCH_LENGTH = 200
 """Maximum length of a search in characters; FTS5 fails on very long expressions."""
 MAX_TOKEN_LENGTH = 60
 """Longer words are cut."""

@@ -105,7 +105,7 @@ def test_an_unreadable_file_is_refused_as_a_whole(text: str, form: FileFormat, e
 def test_stored_quotes_are_not_added_again(open_database: None) -> None:
     rows = [ImportRow(n, quotation) for n, quotation in enumerate([ALCOTT, KABIR, KABIR, AUSTEN])]
     result = import_rows(rows, lambda: NOON)
-    assert (result.new, result.known, result.bad) == (1, 3, [])
+    assert (result.new, result.duplicates, result.invalid) == (1, 3, [])
     assert Quote.select().count() == 4
 
 
@@ -116,7 +116,7 @@ def test_a_bad_row_does_not_stop_the_import(open_database: None) -> None:
         *(ImportRow(4, one) for one in numbered_quotations(1_200)),
     ]
     result = import_rows(rows, lambda: NOON)
-    assert (result.new, result.bad, result.refused) == (1_201, [(3, "quote is empty")], False)
+    assert (result.new, result.invalid, result.refused) == (1_201, [(3, "quote is empty")], False)
     assert Quote.select().count() == 1_204
 
 
