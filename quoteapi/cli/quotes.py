@@ -20,7 +20,7 @@ from quoteapi.quotes import import_export
 from quoteapi.quotes.errors import FutureDate
 from quoteapi.quotes.import_export import FileFormat, ImportResult, ImportRow
 from quoteapi.quotes.quotation import InvalidQuotation, Quotation, validate_quotation
-from quoteapi.storage.catalogue import catalogue_size, list_quotes, store_quotation
+from quoteapi.storage.catalogue import catalogue_size, iterate_quotations, list_quotes, store_quotation
 from quoteapi.storage.full_text_search import MAX_SEARCH_LENGTH, Filters
 
 _LISTED_COLUMNS = ("id", "author", "category", "quote")
@@ -137,7 +137,7 @@ def export(file: Path, form: FileFormat | None) -> None:
         click.open_file(str(file), "w", encoding="utf-8", atomic=is_replaceable) as stream,
         progress_bar(f"Writing {file.name}", catalogue_size() if file != STANDARD_STREAM else 0) as bar,
     ):
-        import_export.write_quotations(output.count_progress(import_export.iterate_quotations(), bar), stream, form)
+        import_export.write_quotations(output.count_progress(iterate_quotations(), bar), stream, form)
 
 
 def _print_quotation(quotation: Quotation, *, as_json: bool) -> None:

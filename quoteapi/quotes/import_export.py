@@ -5,11 +5,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import IO, Literal, NamedTuple
+from typing import IO, Literal
 
 from quoteapi.clock import Clock
-from quoteapi.quotes.quotation import InvalidQuotation, Quotation, quotation_from_row, validate_quotation
-from quoteapi.storage.catalogue import iterate_quotes, store_quotations
+from quoteapi.quotes.quotation import InvalidQuotation, Quotation, validate_quotation
+from quoteapi.storage.catalogue import store_quotations
 
 FileFormat = Literal["csv", "json", "jsonl"]
 REQUIRED_COLUMNS = ("quote", "author", "category")
@@ -17,17 +17,12 @@ COLUMNS = (*REQUIRED_COLUMNS, "source")
 KNOWN_COLUMNS = (*COLUMNS, "id", "checked_in", "added")
 """Those that are not stored are ignored: `catalogue/quotes.csv`, which has them, can be imported."""
 BATCH_SIZE = 500
+ImportRow = tuple[int, Quotation | InvalidQuotation]
+"""The line of a row, and its quotation or why it is not one."""
 
 
 class UnreadableFile(Exception):
     """A file that is not of its format or has the wrong columns; the message says which."""
-
-
-class ImportRow(NamedTuple):
-    """A row of a file: a quotation, or why it is not one."""
-
-    line: int
-    quotation: Quotation | InvalidQuotation
 
 
 @dataclass(slots=True)
@@ -50,9 +45,9 @@ def read_quotations(stream: IO[str], form: FileFormat) -> Iterator[ImportRow]:
     readers = {"csv": read_csv, "json": _read_json, "jsonl": _read_json_lines}
     for line, fields in readers[form](stream):
         try:
-            yield ImportRow(line, _validate_fields(fields))
+            yield line, _validate_fields(fields)
         except InvalidQuotation as error:
-            yield ImportRow(line, error)
+            yield line, error
 
 
 def write_quotations(quotations: Iterable[Quotation], stream: IO[str], form: FileFormat) -> None:
@@ -77,7 +72,7 @@ def import_rows(rows: Iterable[ImportRow], clock: Clock) -> ImportResult:
     rows = iter(rows)
     while batch := list(islice(rows, BATCH_SIZE)):
         result.invalid += invalid_rows(batch)
-        quotations = [row.quotation for row in batch if isinstance(row.quotation, Quotation)]
+        quotations = [quotation for _, quotation in batch if isinstance(quotation, Quotation)]
         new = store_quotations(quotations, clock())
         result.new += new
         result.duplicates += len(quotations) - new
@@ -86,12 +81,7 @@ def import_rows(rows: Iterable[ImportRow], clock: Clock) -> ImportResult:
 
 def invalid_rows(rows: Iterable[ImportRow]) -> list[tuple[int, str]]:
     """Return line and reason of the bad rows."""
-    return [(row.line, str(row.quotation)) for row in rows if isinstance(row.quotation, InvalidQuotation)]
-
-
-def iterate_quotations() -> Iterator[Quotation]:
-    """Yield all stored quotations in the order of their ids, in constant memory."""
-    return map(quotation_from_row, iterate_quotes())
+    return [(line, str(reason)) for line, reason in rows if isinstance(reason, InvalidQuotation)]
 
 
 def _to_json(quotation: Quotation) -> str:
@@ -123,12 +113,12 @@ def read_csv(
     while True:
         line = reader.line_num + 1
         try:
-            values = next(reader)
-        except StopIteration:
-            return
+            values = next(reader, None)
         except csv.Error as error:
             yield line, InvalidQuotation(str(error))
             continue
+        if values is None:
+            return
         if len(values) == len(header):
             yield line, dict(zip(header, values, strict=True))
         elif values:

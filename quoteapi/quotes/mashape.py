@@ -148,13 +148,10 @@ class CircuitBreaker:
     def allows_request(self) -> bool:
         """Whether to send a request now. When a trial request is due, only one caller may send it."""
         with self._lock:
-            if self._failures < FAILURE_THRESHOLD:
-                return True
-            now = self._monotonic()
-            if now < self._open_until:
-                return False
-            self._open_until = now + RECOVERY_SECONDS
-            return True
+            is_allowed = self._failures < FAILURE_THRESHOLD or self._monotonic() >= self._open_until
+            if is_allowed:
+                self._open_until = self._monotonic() + RECOVERY_SECONDS
+            return is_allowed
 
     def record(self, *, success: bool) -> None:
         """Record the outcome of a request."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from peewee import CompositeKey, Field, IntegrityError, Model, chunked
+from peewee import IntegrityError, Model, chunked
 
 from quoteapi.settings import Settings, SettingsError
 from quoteapi.storage import database
@@ -84,19 +84,17 @@ def _open_source(settings: Settings) -> Iterator["Engine"]:
 def _open_target(settings: Settings) -> Iterator["Engine"]:
     """Open a database in a transaction, with migrations and models bound. A new file appears when the block ends."""
     path = settings.database_path
-    with ExitStack() as stack:
-        if path is None or path.exists():
-            engine = stack.enter_context(_open_complete(settings))
-            stack.enter_context(bound.override(engine))
-            stack.enter_context(engine.atomic())
+    if path is None or path.exists():
+        with _open_complete(settings) as engine, bound.override(engine), engine.atomic():
             apply_migrations(engine)
-        else:
-            try:
-                new = stack.enter_context(create_atomically(path, exclusive=True))
-            except OSError as error:
-                raise SettingsError(f"The database {path} cannot be made ({error.strerror}).") from error
-            engine = stack.enter_context(database.create_database_file(new))
-        yield engine
+            yield engine
+        return
+    with ExitStack() as stack:
+        try:
+            new = stack.enter_context(create_atomically(path, exclusive=True))
+        except OSError as error:
+            raise SettingsError(f"The database {path} cannot be made ({error.strerror}).") from error
+        yield stack.enter_context(database.create_database_file(new))
 
 
 @contextmanager
@@ -115,13 +113,12 @@ def _check_target(ours: "Engine", theirs: "Engine") -> None:
     if theirs.is_same_database(ours):
         raise CopyFailed("both are the same database")
     has_other_rows = any(model.select().exists() for model in MODELS if model not in database.CATALOGUE_MODELS)
-    if has_other_rows or not all(_are_known(batch, ours) for batch in _batches(Quote, theirs)):
+    for batch in _batches(Quote, theirs):
+        fingerprints = [quote["fingerprint"] for quote in batch]
+        shared = Quote.select().where(Quote.fingerprint.in_(fingerprints)).bind(ours).count()
+        has_other_rows |= shared < len(batch)
+    if has_other_rows:
         raise CopyFailed("the target has data of its own (or a copy that was finished); name a database that is new")
-
-
-def _are_known(quotes: list[dict[str, Any]], ours: "Engine") -> bool:
-    fingerprints = [quote["fingerprint"] for quote in quotes]
-    return Quote.select().where(Quote.fingerprint.in_(fingerprints)).bind(ours).count() == len(quotes)
 
 
 def _copy_table(model: type[Model], ours: "Engine", progress: Progress) -> None:
@@ -153,9 +150,4 @@ def _summarize(model: type[Model], engine: "Engine", progress: Progress) -> Copi
 def _batches(model: type[Model], engine: "Engine") -> Iterator[list[dict[str, Any]]]:
     """Iterate over all rows of a table in the order of its primary key."""
     rows: Any = model.select().dicts().bind(engine)
-    return chunked(database.iterate_in_batches(rows, *_key(model)), database.BATCH_SIZE)
-
-
-def _key(model: type[Model]) -> list[Field]:
-    key: Any = model._meta.primary_key
-    return [model._meta.fields[name] for name in key.field_names] if isinstance(key, CompositeKey) else [key]
+    return chunked(database.iterate_in_batches(rows), database.BATCH_SIZE)

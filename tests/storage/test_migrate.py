@@ -118,7 +118,7 @@ def test_migrations_of_a_later_version_are_no_error(settings: Settings, open_dat
     bound.name = None  # so that it is opened as in a new process
     with database.connect(settings).connection_context():
         assert Quote.select().count() == 3
-    assert [tuple(one) for one in database.list_migrations(settings)] == [
+    assert list(database.list_migrations(settings).items()) == [
         *((name, "applied") for name in NAMES),
         ("0099_later", "newer"),
     ]

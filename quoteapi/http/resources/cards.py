@@ -17,7 +17,7 @@ from quoteapi.http.templates import FOLDER, render_xml
 from quoteapi.quotes import svg_card_layout as layout
 from quoteapi.quotes.fallback import QuotesWithFallback
 from quoteapi.quotes.line_breaking import break_lines
-from quoteapi.quotes.quotation import Quotation, quotation_from_row
+from quoteapi.quotes.quotation import Quotation
 
 SVG = "image/svg+xml"
 CACHE_SIZE = 64
@@ -55,7 +55,8 @@ class QuoteCard:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, quote_id: str) -> None:
         """Send the card of the quote with an id, cacheable for a day."""
-        card = CachedBody.of(render_card(quotation_from_row(get_quote(quote_id))).encode(), True)  # noqa: FBT003
+        _, quotation = get_quote(quote_id)
+        card = CachedBody.of(render_card(quotation).encode(), True)  # noqa: FBT003
         _respond_with_card(req, resp, card, self._clock())
         resp.set_header("Cache-Control", f"public, max-age={QUOTE_CACHE_SECONDS}")
 

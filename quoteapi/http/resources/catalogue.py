@@ -1,7 +1,6 @@
 """`/quotes`, `/authors` and `/categories`: the catalogue, page by page."""
 
 import json
-from typing import Any
 
 import falcon
 
@@ -11,11 +10,10 @@ from quoteapi.http.pagination import FILTER_PARAMETERS, Page, decode_cursor, par
 from quoteapi.http.parameters import parse_filters
 from quoteapi.http.resources.pages import respond_with_quote_page
 from quoteapi.http.resources.quotes import get_quote
-from quoteapi.quotes.quotation import quotation_from_row
 from quoteapi.settings import Settings
 from quoteapi.storage.catalogue import count_quotes, count_up_to, list_names, list_quotes
-from quoteapi.storage.database import statement_timeout
-from quoteapi.storage.models import Author, Category, Quote
+from quoteapi.storage.database import READ_TIMEOUT_SECONDS
+from quoteapi.storage.models import Author, Category, database
 
 NAME_COUNT_LIMIT = 1_000
 """Up to how many authors or categories are counted exactly."""
@@ -32,11 +30,13 @@ class QuoteList:
         """Send a page of the quotes that match the filters."""
         filters, limit = parse_filters(req, *FILTER_PARAMETERS), parse_limit(req)
         last_id, total = decode_cursor(req, int)
-        with bulkhead(), statement_timeout():
+        with bulkhead(), database.statement_timeout(READ_TIMEOUT_SECONDS):
             rows = list_quotes(filters, limit + 1, last_id)
             total = total or count_quotes(filters)
         last_key = rows[limit - 1].id if len(rows) > limit else None
-        page = Page([_quote_fields(row) for row in rows[:limit]], total, last_key)
+        fields = ("id", "quote", "author", "category")
+        items = [{name: getattr(row, name) for name in fields} for row in rows[:limit]]
+        page = Page(items, total, last_key)
         respond_with_listing(req, resp, self._settings, "quotes", page)
 
 
@@ -48,12 +48,12 @@ class QuoteById:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, quote_id: str) -> None:
         """Send the quote with an id, as JSON or as a page."""
-        row = get_quote(quote_id)
+        number, quotation = get_quote(quote_id)
         if prefers_html(req, resp):
-            path = f"/quotes/{row.id}"
-            respond_with_quote_page(req, resp, self._settings, quotation_from_row(row), row.id, PAGE_SECONDS, path)
+            path = f"/quotes/{number}"
+            respond_with_quote_page(req, resp, self._settings, quotation, number, PAGE_SECONDS, path)
             return
-        resp.text = f"{json.dumps({**_quote_fields(row), 'source': row.source}, ensure_ascii=False)}\n"
+        resp.text = f"{json.dumps({'id': number, **quotation._asdict()}, ensure_ascii=False)}\n"
         resp.set_header("Cache-Control", f"public, max-age={QUOTE_CACHE_SECONDS}")
 
 
@@ -75,7 +75,3 @@ class NameList:
         last_key = rows[limit - 1].key if len(rows) > limit else None
         page = Page([{self._singular: row.name, "quotes": row.quotes} for row in rows[:limit]], total, last_key)
         respond_with_listing(req, resp, self._settings, self._plural, page)
-
-
-def _quote_fields(row: Quote) -> dict[str, Any]:
-    return {"id": row.id, "quote": row.quote, "author": row.author, "category": row.category}
