@@ -34,11 +34,11 @@ class ImportResult:
     invalid: list[tuple[int, str]] = field(default_factory=list)
     """Line and reason."""
     refused: bool = False
-    """Whether nothing was stored because a row was bad."""
+    """Whether nothing was stored because a row is invalid."""
 
 
 def read_quotations(stream: IO[str], form: FileFormat) -> Iterator[ImportRow]:
-    """Yield the rows of a file one by one, bad ones too. The `line` of JSON is the number of the element.
+    """Yield the rows of a file one by one, invalid ones too. The `line` of JSON is the number of the element.
 
     Raises `UnreadableFile` if the file as a whole cannot be read.
     """
@@ -67,7 +67,7 @@ def write_quotations(quotations: Iterable[Quotation], stream: IO[str], form: Fil
 
 
 def import_rows(rows: Iterable[ImportRow], clock: Clock) -> ImportResult:
-    """Store the good rows in batches, between which other writers get their turn."""
+    """Store the valid rows, in batches so that other writers can write between them."""
     result = ImportResult()
     rows = iter(rows)
     while batch := list(islice(rows, BATCH_SIZE)):
@@ -80,7 +80,7 @@ def import_rows(rows: Iterable[ImportRow], clock: Clock) -> ImportResult:
 
 
 def invalid_rows(rows: Iterable[ImportRow]) -> list[tuple[int, str]]:
-    """Return line and reason of the bad rows."""
+    """Return line and reason of the invalid rows."""
     return [(line, str(reason)) for line, reason in rows if isinstance(reason, InvalidQuotation)]
 
 

@@ -131,6 +131,7 @@ _CHARACTER_WIDTHS = {
     )
     for character in characters
 }
+_CATEGORY_WIDTHS = {"Mn": 0.0, "Me": 0.0, "Cf": 0.0, "So": 1.4, "Sk": 1.4}
 _SCRIPT_WIDTHS = (
     *((0x0, 0.62), (0x250, 0.72), (0x590, 0.6), (0x900, 0.72), (0xB80, 1.2), (0xC00, 0.95), (0xD00, 1.2)),
     # A Thai or Lao letter is about 0.6 wide in common fonts. On systems without such a font, each mark above or below a
@@ -149,12 +150,9 @@ def estimate_width(text: str) -> float:
 @lru_cache(2_048)
 def _character_width(character: str) -> float:
     category = unicodedata.category(character)
-    if character in _CHARACTER_WIDTHS:
-        return _CHARACTER_WIDTHS[character]
-    if category in {"Mn", "Me", "Cf"}:
-        return 0
-    if category in {"So", "Sk"}:
-        return 1.4
+    known_width = _CHARACTER_WIDTHS.get(character, _CATEGORY_WIDTHS.get(category))
+    if known_width is not None:
+        return known_width
     if unicodedata.east_asian_width(character) in {"W", "F"}:
         return 1.05
     decomposed = unicodedata.normalize("NFKD", character)

@@ -128,10 +128,9 @@ def parse_response(body: bytes) -> Quotation:
     author = item.get("author", item.get("a"))
     if author == "zenquotes.io":  # its rate limit error has the form of a quote
         raise UnusableResponse("it asks to be asked less often")
-    quote = item.get("quote", item.get("q"))
     category = item.get("category") or first_category or DEFAULT_CATEGORY
     try:
-        return validate_quotation({"quote": quote, "author": author, "category": category})
+        return validate_quotation({"quote": item.get("quote", item.get("q")), "author": author, "category": category})
     except InvalidQuotation as error:
         raise UnusableResponse(f"in its response, {error}") from error
 

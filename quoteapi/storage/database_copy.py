@@ -54,17 +54,17 @@ def copy_database(source: Settings, target: Settings, progress: Progress = lambd
     `progress` counts each row twice: when it is copied and when it is compared. Raises `CopyFailed`, `SettingsError`,
     `peewee.PeeweeException`.
     """
-    with _open_source(source) as ours, _open_target(target) as theirs, theirs.table_lock(*MODELS):
-        _check_target(ours, theirs)
+    with _open_source(source) as source_db, _open_target(target) as target_db, target_db.table_lock(*MODELS):
+        _check_target(source_db, target_db)
         for model in database.CATALOGUE_MODELS:
             model.delete().execute()
         try:
             for model in MODELS:
-                _copy_table(model, ours, progress)
+                _copy_table(model, source_db, progress)
         except IntegrityError as error:  # a row that was copied has another key by now
             raise CopyFailed(f"a row has another key by now: {CHANGED_MEANWHILE}") from error
-        copied = [_compare_table(model, ours, theirs, progress) for model in MODELS]
-        theirs.finish_bulk_insert(*MODELS)
+        copied = [_compare_table(model, source_db, target_db, progress) for model in MODELS]
+        target_db.finish_bulk_insert(*MODELS)
         return copied
 
 
@@ -108,32 +108,32 @@ def _open_complete(settings: Settings) -> Iterator["Engine"]:
         yield engine
 
 
-def _check_target(ours: "Engine", theirs: "Engine") -> None:
+def _check_target(source_db: "Engine", target_db: "Engine") -> None:
     """Raise `CopyFailed` unless the target is another database, with no rows but quotes that the source has too."""
-    if theirs.is_same_database(ours):
+    if target_db.is_same_database(source_db):
         raise CopyFailed("both are the same database")
     has_other_rows = any(model.select().exists() for model in MODELS if model not in database.CATALOGUE_MODELS)
-    for batch in _batches(Quote, theirs):
+    for batch in _batches(Quote, target_db):
         fingerprints = [quote["fingerprint"] for quote in batch]
-        shared = Quote.select().where(Quote.fingerprint.in_(fingerprints)).bind(ours).count()
+        shared = Quote.select().where(Quote.fingerprint.in_(fingerprints)).bind(source_db).count()
         has_other_rows |= shared < len(batch)
     if has_other_rows:
         raise CopyFailed("the target has data of its own (or a copy that was finished); name a database that is new")
 
 
-def _copy_table(model: type[Model], ours: "Engine", progress: Progress) -> None:
-    for batch in _batches(model, ours):
+def _copy_table(model: type[Model], source_db: "Engine", progress: Progress) -> None:
+    for batch in _batches(model, source_db):
         model.insert_many(batch).execute()
         progress(len(batch))
 
 
-def _compare_table(model: type[Model], ours: "Engine", theirs: "Engine", progress: Progress) -> CopiedTable:
+def _compare_table(model: type[Model], source_db: "Engine", target_db: "Engine", progress: Progress) -> CopiedTable:
     """Return what a table has in both databases. Raises `CopyFailed` if it differs."""
-    here, there = _summarize(model, ours, progress), _summarize(model, theirs, lambda _: None)
-    if here != there:
-        change = f"{here.table} has {here.rows} rows, and {there.rows} there, or a row is another"
+    in_source, in_target = _summarize(model, source_db, progress), _summarize(model, target_db, lambda _: None)
+    if in_source != in_target:
+        change = f"{in_source.table} has {in_source.rows} rows, and {in_target.rows} there, or a row is another"
         raise CopyFailed(f"{change}: {CHANGED_MEANWHILE}")
-    return here
+    return in_source
 
 
 def _summarize(model: type[Model], engine: "Engine", progress: Progress) -> CopiedTable:
