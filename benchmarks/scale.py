@@ -32,14 +32,13 @@ from psycopg.sql import SQL, Identifier
 from quoteapi.app import create_app
 from quoteapi.clock import now
 from quoteapi.container import Container
-from quoteapi.quotes.import_export import iterate_quotations
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import loader
 from quoteapi.sms.console import ConsoleGateway
 from quoteapi.sms.gateway import Kind
 from quoteapi.storage import database
-from quoteapi.storage.catalogue import insert_quotes, quote_row
+from quoteapi.storage.catalogue import insert_quotes, iterate_quotations, quote_row
 from quoteapi.storage.full_text_search import Filters
 from quoteapi.storage.models import Quote, Subscriber
 from quoteapi.storage.models import database as bound
@@ -215,7 +214,7 @@ def fill(site: Site, first: int) -> int:
     """Add a batch of quotes and subscribers from a number on. Return how many."""
     bench_of(site)
     chance, numbers = random.Random(first), range(first, min(first + BATCH_SIZE, site.size + 1))  # noqa: S311
-    with bound.connection_context(), database.table_lock(Quote):
+    with bound.connection_context(), bound.table_lock(Quote):
         insert_quotes([{"id": number, **quote_row(quotation(number, site.size, chance), ADDED)} for number in numbers])
         bound.execute_sql(INSERT_SUBSCRIBERS.format(first))
     return len(numbers)

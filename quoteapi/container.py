@@ -39,12 +39,12 @@ class Container:
     @cached_property
     def quotes(self) -> QuoteService:
         """Reads quotes from the catalogue and, if the settings name one, from an upstream API."""
-        settings, upstream = self.settings, None
+        settings, fetch = self.settings, None
         if settings.upstream_endpoint is not None:
             from quoteapi.quotes.mashape import MashapeQuotes  # which imports requests
 
-            upstream = MashapeQuotes(settings.upstream_endpoint, settings.upstream_key)
-        return QuoteService(self.clock, self.randomness, upstream, has_shared_state=settings.has_shared_state)
+            fetch = MashapeQuotes(settings.upstream_endpoint, settings.upstream_key).fetch
+        return QuoteService(self.clock, self.randomness, fetch, has_shared_state=settings.has_shared_state)
 
     @cached_property
     def gateway(self) -> Gateway:

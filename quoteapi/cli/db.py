@@ -25,11 +25,11 @@ def status(*, as_json: bool) -> None:
     _create_file(settings)
     migrations = database.list_migrations(settings)
     if as_json:
-        click.echo(json.dumps([migration._asdict() for migration in migrations], indent=2))
+        click.echo(json.dumps([{"name": name, "state": state} for name, state in migrations.items()], indent=2))
     else:
         click.echo(f"{database.describe_database(settings)}\n")
-        print_table(("migration", "state"), [tuple(migration) for migration in migrations])
-    if any(migration.state == "missing" for migration in migrations):
+        print_table(("migration", "state"), list(migrations.items()))
+    if "missing" in migrations.values():
         sys.exit(EXIT_FAILED)
 
 
@@ -61,7 +61,7 @@ def copy(source: str, target: str, *, as_json: bool) -> None:
         raise CommandFailed(f"There is no database {ours.database_path}.")
     try:
         with progress_bar("Copying and comparing", 2 * database_copy.count_rows(ours)) as bar:
-            copied = database_copy.copy(ours, theirs, bar.update)
+            copied = database_copy.copy_database(ours, theirs, bar.update)
     except KeyboardInterrupt:
         raise CommandFailed("Interrupted. Nothing was copied.") from None
     if as_json:

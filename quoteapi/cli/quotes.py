@@ -20,8 +20,8 @@ from quoteapi.quotes import import_export
 from quoteapi.quotes.errors import FutureDate
 from quoteapi.quotes.import_export import FileFormat, ImportResult, ImportRow
 from quoteapi.quotes.quotation import InvalidQuotation, Quotation, validate_quotation
-from quoteapi.storage.catalogue import catalogue_size, list_quotes, store_quotation
-from quoteapi.storage.full_text_search import LONGEST_SEARCH, Filters
+from quoteapi.storage.catalogue import catalogue_size, iterate_quotations, list_quotes, store_quotation
+from quoteapi.storage.full_text_search import MAX_SEARCH_LENGTH, Filters
 
 _LISTED_COLUMNS = ("id", "author", "category", "quote")
 _category = click.option("--category", help="Of this category only.")
@@ -66,8 +66,8 @@ def quotes_() -> None:
 @as_json
 def list_(category: str | None, author: str | None, words: str | None, limit: int, *, as_json: bool) -> None:
     """List quotes, the newest first."""
-    if words is not None and len(words) > LONGEST_SEARCH:
-        raise click.UsageError(f"At most {LONGEST_SEARCH} characters can be searched for.")
+    if words is not None and len(words) > MAX_SEARCH_LENGTH:
+        raise click.UsageError(f"At most {MAX_SEARCH_LENGTH} characters can be searched for.")
     with open_container():
         found = list_quotes(Filters(category, author, words=words or None), limit)
         rows = [tuple(getattr(quote, column) for column in _LISTED_COLUMNS) for quote in found]
@@ -114,13 +114,13 @@ def import_(file: Path, form: FileFormat | None, *, strict: bool, as_json: bool)
     with open_container(), _open_seekable(file) as raw:
         try:
             if strict and (bad := import_export.invalid_rows(_read_rows(raw, form, f"Checking {file.name}"))):
-                imported = ImportResult(bad=bad, refused=True)
+                imported = ImportResult(invalid=bad, refused=True)
             else:
                 imported = import_export.import_rows(_read_rows(raw, form, f"Reading {file.name}"), clock.now)
         except import_export.UnreadableFile as error:
             raise CommandFailed(f"{file}: {error}") from error
     _print_result(imported, as_json=as_json)
-    if imported.bad:
+    if imported.invalid:
         sys.exit(EXIT_FAILED)
 
 
@@ -137,7 +137,7 @@ def export(file: Path, form: FileFormat | None) -> None:
         click.open_file(str(file), "w", encoding="utf-8", atomic=is_replaceable) as stream,
         progress_bar(f"Writing {file.name}", catalogue_size() if file != STANDARD_STREAM else 0) as bar,
     ):
-        import_export.write_quotations(output.count_progress(import_export.iterate_quotations(), bar), stream, form)
+        import_export.write_quotations(output.count_progress(iterate_quotations(), bar), stream, form)
 
 
 def _print_quotation(quotation: Quotation, *, as_json: bool) -> None:
@@ -175,13 +175,13 @@ def _read_rows(raw: IO[bytes], form: FileFormat, label: str) -> Iterator[ImportR
 
 def _print_result(imported: ImportResult, *, as_json: bool) -> None:
     if as_json:
-        bad = [{"line": line, "reason": reason} for line, reason in imported.bad]
-        result = {"new": imported.new, "known": imported.known, "bad": bad, "refused": imported.refused}
+        bad = [{"line": line, "reason": reason} for line, reason in imported.invalid]
+        result = {"new": imported.new, "known": imported.duplicates, "bad": bad, "refused": imported.refused}
         print_json(result, ensure_ascii=True)  # a reason may quote surrogates, which UTF-8 cannot encode
         return
-    for line, reason in imported.bad:
+    for line, reason in imported.invalid:
         click.echo(f"line {line}: {reason}", err=True)
     if imported.refused:
-        click.echo(f"Nothing was added: {len(imported.bad)} bad, and --strict was asked for.", err=True)
+        click.echo(f"Nothing was added: {len(imported.invalid)} bad, and --strict was asked for.", err=True)
     else:
-        click.echo(f"{imported.new} added, {imported.known} there already, {len(imported.bad)} bad.")
+        click.echo(f"{imported.new} added, {imported.duplicates} there already, {len(imported.invalid)} bad.")

@@ -21,7 +21,7 @@ from quoteapi.quotes.errors import QuoteNotFound
 from quoteapi.settings import SettingsError, load_settings
 from quoteapi.sms.gateway import GatewayError
 from quoteapi.storage import database
-from quoteapi.storage.database_copy import CannotCopy
+from quoteapi.storage.database_copy import CopyFailed
 from quoteapi.subscriptions.errors import NoSharedState, RateLimited, SmsDisabled
 
 EXIT_FAILED = 1
@@ -29,7 +29,7 @@ EXIT_SETTINGS = 3
 POSITIVE = click.IntRange(1, 1_000_000_000)
 limit_option = click.option("--limit", type=POSITIVE, default=20, show_default=True, help="How many, the newest first.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-_EXPECTED_ERRORS = CannotCopy, GatewayError, RateLimited, SmsDisabled, NoSharedState, QuoteNotFound
+_EXPECTED_ERRORS = CopyFailed, GatewayError, RateLimited, SmsDisabled, NoSharedState, QuoteNotFound
 
 
 class CommandFailed(click.ClickException):

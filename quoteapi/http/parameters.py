@@ -7,7 +7,7 @@ from typing import Any
 import falcon
 
 from quoteapi.quotes.quotation import MAX_NAME_LENGTH
-from quoteapi.storage.full_text_search import LONGEST_SEARCH, Filters
+from quoteapi.storage.full_text_search import Filters
 
 MAX_DIGITS = 9
 """Numbers with so many digits fit into the integer columns of every database."""
@@ -58,7 +58,10 @@ def _parse_text(req: falcon.Request, name: str) -> str | None:
     text = req.get_param(name) or None
     max_length, hint = 2 * MAX_NAME_LENGTH, f"No {name} has more than {MAX_NAME_LENGTH} characters."
     if name == "q":
-        max_length, hint = LONGEST_SEARCH, f"Send at most {LONGEST_SEARCH} characters, for example ?q=rocks+mountains."
+        max_length, hint = (
+            MAX_SEARCH_LENGTH,
+            f"Send at most {MAX_SEARCH_LENGTH} characters, for example ?q=rocks+mountains.",
+        )
     if text is not None and len(text) > max_length:
         raise _invalid(name, hint)
     return text

@@ -5,10 +5,11 @@ import sys
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from quoteapi.clock import start_of_day
 from quoteapi.quotes.import_export import BATCH_SIZE, COLUMNS, UnreadableFile, read_csv
-from quoteapi.quotes.quotation import InvalidQuotation, Quotation, validate_quotation
+from quoteapi.quotes.quotation import InvalidQuotation, validate_quotation
 from quoteapi.settings import BUNDLED_CATALOGUE, ROOT
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import insert_quotes, quote_row
@@ -40,30 +41,29 @@ def build(folder: Path = CATALOGUE, target: Path = BUNDLED_CATALOGUE) -> int:
     return len(rows)
 
 
-def read_catalogue(folder: Path = CATALOGUE) -> list[dict[str, object]]:
+def read_catalogue(folder: Path = CATALOGUE) -> list[dict[str, Any]]:
     """Read and validate the catalogue. Return rows as `Quote` stores them. Raises `InvalidCatalogue`."""
     try:
-        validator = _LineValidator(_read_years_of_death(folder / "authors.csv"))
-        with (folder / "quotes.csv").open(encoding="utf-8-sig", newline="") as stream:
-            lines = list(read_csv(stream, CATALOGUE_COLUMNS, CATALOGUE_COLUMNS))
+        authors = _read_lines(folder / "authors.csv", AUTHOR_COLUMNS)
+        lines = _read_lines(folder / "quotes.csv", CATALOGUE_COLUMNS)
     except (UnreadableFile, UnicodeDecodeError) as error:
         raise InvalidCatalogue(str(error)) from error
-    rows, errors = [], []
-    for line, fields in lines:
+    # Years BC are negative.
+    validator = _LineValidator({row["author"]: int(row["died"]) for _, row in authors if isinstance(row, dict)})
+    errors = []
+    for quote_id, (line, fields) in enumerate(lines, start=1):
         try:
-            rows.append(validator.validate(line, fields))
+            validator.add(line, fields, quote_id)
         except (InvalidQuotation, ValueError) as error:
             errors.append(f"line {line}: {error}")
     if errors:
         raise InvalidCatalogue("\n".join(errors))
-    return rows
+    return validator.rows
 
 
-def _read_years_of_death(path: Path) -> dict[str, int]:
-    """Return the year of death of each author; years BC are negative."""
+def _read_lines(path: Path, columns: tuple[str, ...]) -> list[tuple[int, object]]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        rows = [fields for _, fields in read_csv(stream, AUTHOR_COLUMNS, AUTHOR_COLUMNS) if isinstance(fields, dict)]
-    return {fields["author"]: int(fields["died"]) for fields in rows}
+        return list(read_csv(stream, columns, columns))
 
 
 class _LineValidator:
@@ -72,43 +72,31 @@ class _LineValidator:
     def __init__(self, years_of_death: Mapping[str, int]) -> None:
         self._years_of_death = years_of_death
         self._line_of_text: dict[str, int] = {}
-        self._last_id = 0
-        self._last_added = date.min
+        self.rows: list[dict[str, Any]] = []
+        """The valid lines as `Quote` stores them."""
 
-    def validate(self, line: int, fields: object) -> dict[str, object]:
-        """Return the row to store. Raises `InvalidQuotation` or, for a date, `ValueError`."""
+    def add(self, line: int, fields: object, quote_id: int) -> None:
+        """Add a line to `rows`. Raises `InvalidQuotation` or, for a date, `ValueError`."""
         if not isinstance(fields, dict):
             raise InvalidQuotation(str(fields))
         quotation = validate_quotation(fields)
         first_line = self._line_of_text.setdefault(comparison_key(quotation.quote), line)
-        if first_line != line:
-            raise InvalidQuotation(f"the same quote as line {first_line}")
-        if any(fields[name] != value for name, value in quotation._asdict().items()):
-            raise InvalidQuotation("white space to even out, or invisible characters")
-        if not fields["checked_in"].strip():
-            raise InvalidQuotation("checked_in is empty: name the text in which the words were found")
-        self._validate_origin(quotation)
-        quote_id, added = self._validate_order(fields["id"], fields["added"])
-        return {"id": quote_id, **quote_row(quotation, start_of_day(added))}
-
-    def _validate_origin(self, quotation: Quotation) -> None:
-        if not _YEAR.search(quotation.source):
-            raise InvalidQuotation("source is empty or has no year")
-        died = self._years_of_death.get(quotation.author)
-        if died is None:
-            raise InvalidQuotation(f"author {quotation.author!r} is not in authors.csv")
-        if died > LAST_YEAR_OF_DEATH:
-            raise InvalidQuotation(f"{quotation.author} died in {died}, not before {LAST_YEAR_OF_DEATH + 1}")
-
-    def _validate_order(self, quote_id: str, added_on: str) -> tuple[int, date]:
-        if quote_id != str(self._last_id + 1):
-            raise InvalidQuotation(f"id must be {self._last_id + 1}, one more than on the line above")
-        self._last_id += 1
-        added = date.fromisoformat(added_on)
-        if added < self._last_added:
-            raise InvalidQuotation(f"added must not be earlier than on the line above ({self._last_added})")
-        self._last_added = added
-        return self._last_id, added
+        died = self._years_of_death.get(author := quotation.author)
+        added = start_of_day(date.fromisoformat(fields["added"]))
+        last_added = self.rows[-1]["created_at"] if self.rows else added
+        problems = (
+            (first_line != line, f"the same quote as line {first_line}"),
+            (quotation._asdict().items() - fields.items(), "white space to even out, or invisible characters"),
+            (not fields["checked_in"].strip(), "checked_in is empty: name the text in which the words were found"),
+            (not _YEAR.search(quotation.source), "source is empty or has no year"),
+            (died is None, f"author {author!r} is not in authors.csv"),
+            ((died or 0) > LAST_YEAR_OF_DEATH, f"{author} died in {died}, not before {LAST_YEAR_OF_DEATH + 1}"),
+            (fields["id"] != str(quote_id), f"id must be {quote_id}, one more than on the line above"),
+            (added < last_added, f"added must not be earlier than on the line above ({last_added:%Y-%m-%d})"),
+        )
+        if problem := next((text for is_wrong, text in problems if is_wrong), None):
+            raise InvalidQuotation(problem)
+        self.rows.append({"id": quote_id, **quote_row(quotation, added)})
 
 
 if __name__ == "__main__":

@@ -52,19 +52,15 @@ def scheduled_quote_ids(days: Iterable[date]) -> dict[date, int]:
 def scheduled_quotations(days: Iterable[date]) -> dict[date, Quotation]:
     """Return the quotations that the schedule gives ascending dates, as `quotation_with_id` finds them."""
     ids = scheduled_quote_ids(days)
-    rows = quotes_with_ids(ids.values())
-    return {
-        day: Quotation(*rows[quote_id]) if quote_id in rows else quotation_with_id(quote_id)
-        for day, quote_id in ids.items()
-    }
+    quotations = quotes_with_ids(ids.values())
+    return {day: quotations.get(quote_id) or quotation_with_id(quote_id) for day, quote_id in ids.items()}
 
 
 def quotation_with_id(quote_id: int) -> Quotation:
     """Return the quotation with an id; if an operator deleted it, the next one. Raises `QuoteNotFound`."""
-    row = quote_at_or_after(quote_id)
-    if row is None:
+    if (quotation := quote_at_or_after(quote_id)) is None:
         raise QuoteNotFound(EMPTY_CATALOGUE)
-    return Quotation(*row)
+    return quotation
 
 
 def _iterate_rounds() -> Iterator[tuple[date, int, int]]:
@@ -72,7 +68,7 @@ def _iterate_rounds() -> Iterator[tuple[date, int, int]]:
 
     The first round of a size is yielded before the next growth of the catalogue is looked up, which costs a statement.
     """
-    first = first_created_at()
+    first = first_created_at(start_of_day(date.min))
     if first is None:
         raise QuoteNotFound(EMPTY_CATALOGUE)
     start, counted_before = first.date(), first + timedelta(microseconds=1)

@@ -4,8 +4,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import TypeVar
@@ -13,12 +12,13 @@ from typing import TypeVar
 from quoteapi.clock import Clock
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.quotes.service import QuoteService
-from quoteapi.storage.database import DATABASE_ERRORS, PROGRAMMING_ERRORS, statement_timeout, use_bundled_catalogue
+from quoteapi.storage.database import DATABASE_ERRORS, PROGRAMMING_ERRORS, READ_TIMEOUT_SECONDS, use_bundled_catalogue
 from quoteapi.storage.full_text_search import Filters
+from quoteapi.storage.models import database
 
-SLOW_SECONDS = 0.5
+SLOW_QUERY_SECONDS = 0.5
 """While a query takes longer, other threads use the fallback catalogue."""
-AGAIN = timedelta(seconds=10)
+RETRY_INTERVAL = timedelta(seconds=10)
 """How long the database is not queried after an error."""
 log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -31,7 +31,9 @@ class QuotesWithFallback:
         self._quotes = quotes
         self._fallback = QuoteService(clock, random, has_shared_state=False)
         self._clock = clock
-        self._database = _DatabaseStatus()
+        self._unavailable_until = datetime.min.replace(tzinfo=UTC)
+        self._started_at: dict[int, float] = {}
+        """When each thread that queries the database began to."""
 
     def quote_of_date(self, day: date) -> tuple[Quotation, bool]:
         """Return the quote of a date, and whether it is certain: that of the bundled catalogue may be another.
@@ -51,37 +53,27 @@ class QuotesWithFallback:
     def _query(self, query: Callable[[QuoteService], _Result]) -> tuple[_Result, bool]:
         """Return the result of a query, and whether it is that of the database."""
         now = self._clock()
-        if self._database.is_available(now):
+        if self._is_available(now):
             try:
-                with statement_timeout(), self._database.measure():
-                    return query(self._quotes), True
+                return self._query_database(query), True
             except PROGRAMMING_ERRORS:
                 raise
             except DATABASE_ERRORS as error:
                 log.error("The database is unavailable; quotes come from the bundled catalogue: %s", error)  # noqa: TRY400
-                self._database.unavailable_until = now + AGAIN
+                self._unavailable_until = now + RETRY_INTERVAL
         with use_bundled_catalogue():
             return query(self._fallback), False
 
-
-class _DatabaseStatus:
-    """Whether to query the database: not soon after an error, nor while a query of another thread is slow."""
-
-    def __init__(self) -> None:
-        self.unavailable_until = datetime.min.replace(tzinfo=UTC)
-        self._started_at: dict[int, float] = {}
-        """When each thread that queries the database began to."""
-
-    def is_available(self, now: datetime) -> bool:
+    def _is_available(self, now: datetime) -> bool:
+        """Whether to query the database: not soon after an error, nor while a query of another thread is slow."""
         oldest = min(tuple(self._started_at.values()), default=math.inf)  # tuple() is atomic, iterating is not
-        return now >= self.unavailable_until and time.monotonic() - oldest <= SLOW_SECONDS
+        return now >= self._unavailable_until and time.monotonic() - oldest <= SLOW_QUERY_SECONDS
 
-    @contextmanager
-    def measure(self) -> Iterator[None]:
-        """Record that this thread queries the database."""
+    def _query_database(self, query: Callable[[QuoteService], _Result]) -> _Result:
         thread = threading.get_ident()
         self._started_at[thread] = time.monotonic()
         try:
-            yield
+            with database.statement_timeout(READ_TIMEOUT_SECONDS):
+                return query(self._quotes)
         finally:
             del self._started_at[thread]

@@ -5,11 +5,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import IO, Literal, NamedTuple
+from typing import IO, Literal
 
 from quoteapi.clock import Clock
-from quoteapi.quotes.quotation import InvalidQuotation, Quotation, quotation_from_row, validate_quotation
-from quoteapi.storage.catalogue import iterate_quotes, store_quotations
+from quoteapi.quotes.quotation import InvalidQuotation, Quotation, validate_quotation
+from quoteapi.storage.catalogue import store_quotations
 
 FileFormat = Literal["csv", "json", "jsonl"]
 REQUIRED_COLUMNS = ("quote", "author", "category")
@@ -17,17 +17,12 @@ COLUMNS = (*REQUIRED_COLUMNS, "source")
 KNOWN_COLUMNS = (*COLUMNS, "id", "checked_in", "added")
 """Those that are not stored are ignored: `catalogue/quotes.csv`, which has them, can be imported."""
 BATCH_SIZE = 500
+ImportRow = tuple[int, Quotation | InvalidQuotation]
+"""The line of a row, and its quotation or why it is not one."""
 
 
 class UnreadableFile(Exception):
     """A file that is not of its format or has the wrong columns; the message says which."""
-
-
-class ImportRow(NamedTuple):
-    """A row of a file: a quotation, or why it is not one."""
-
-    line: int
-    quotation: Quotation | InvalidQuotation
 
 
 @dataclass(slots=True)
@@ -35,24 +30,24 @@ class ImportResult:
     """What an import did with the rows of a file."""
 
     new: int = 0
-    known: int = 0
-    bad: list[tuple[int, str]] = field(default_factory=list)
+    duplicates: int = 0
+    invalid: list[tuple[int, str]] = field(default_factory=list)
     """Line and reason."""
     refused: bool = False
-    """Whether nothing was stored because a row was bad."""
+    """Whether nothing was stored because a row is invalid."""
 
 
 def read_quotations(stream: IO[str], form: FileFormat) -> Iterator[ImportRow]:
-    """Yield the rows of a file one by one, bad ones too. The `line` of JSON is the number of the element.
+    """Yield the rows of a file one by one, invalid ones too. The `line` of JSON is the number of the element.
 
     Raises `UnreadableFile` if the file as a whole cannot be read.
     """
     readers = {"csv": read_csv, "json": _read_json, "jsonl": _read_json_lines}
     for line, fields in readers[form](stream):
         try:
-            yield ImportRow(line, _validate_fields(fields))
+            yield line, _validate_fields(fields)
         except InvalidQuotation as error:
-            yield ImportRow(line, error)
+            yield line, error
 
 
 def write_quotations(quotations: Iterable[Quotation], stream: IO[str], form: FileFormat) -> None:
@@ -72,26 +67,21 @@ def write_quotations(quotations: Iterable[Quotation], stream: IO[str], form: Fil
 
 
 def import_rows(rows: Iterable[ImportRow], clock: Clock) -> ImportResult:
-    """Store the good rows in batches, between which other writers get their turn."""
+    """Store the valid rows, in batches so that other writers can write between them."""
     result = ImportResult()
     rows = iter(rows)
     while batch := list(islice(rows, BATCH_SIZE)):
-        result.bad += invalid_rows(batch)
-        quotations = [row.quotation for row in batch if isinstance(row.quotation, Quotation)]
+        result.invalid += invalid_rows(batch)
+        quotations = [quotation for _, quotation in batch if isinstance(quotation, Quotation)]
         new = store_quotations(quotations, clock())
         result.new += new
-        result.known += len(quotations) - new
+        result.duplicates += len(quotations) - new
     return result
 
 
 def invalid_rows(rows: Iterable[ImportRow]) -> list[tuple[int, str]]:
-    """Return line and reason of the bad rows."""
-    return [(row.line, str(row.quotation)) for row in rows if isinstance(row.quotation, InvalidQuotation)]
-
-
-def iterate_quotations() -> Iterator[Quotation]:
-    """Yield all stored quotations in the order of their ids, in constant memory."""
-    return map(quotation_from_row, iterate_quotes())
+    """Return line and reason of the invalid rows."""
+    return [(line, str(reason)) for line, reason in rows if isinstance(reason, InvalidQuotation)]
 
 
 def _to_json(quotation: Quotation) -> str:
@@ -123,12 +113,12 @@ def read_csv(
     while True:
         line = reader.line_num + 1
         try:
-            values = next(reader)
-        except StopIteration:
-            return
+            values = next(reader, None)
         except csv.Error as error:
             yield line, InvalidQuotation(str(error))
             continue
+        if values is None:
+            return
         if len(values) == len(header):
             yield line, dict(zip(header, values, strict=True))
         elif values:

@@ -7,10 +7,9 @@ font size.
 
 import unicodedata
 from bisect import bisect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
-WORDS_CACHE_SIZE = 64
 MAX_CLUSTER_LENGTH = 16
 _COST_PER_LINE = 1e9
 """More than even lines can save."""
@@ -45,16 +44,21 @@ def break_lines(text: str, max_width: float) -> list[str]:
     return lines[::-1]
 
 
-@lru_cache(WORDS_CACHE_SIZE)
+@lru_cache(64)
 def split_words(text: str) -> list[str]:
     """Split a text at its break opportunities; spaces stay with the word before them."""
-    words: list[str] = []
-    for cluster in _grapheme_clusters(text):
-        if words and not _can_break_between(words[-1], cluster):
-            words[-1] += cluster
+    return _merge(_grapheme_clusters(text), lambda word, cluster: not _can_break_between(word, cluster))
+
+
+def _merge(parts: Iterable[str], belong_together: Callable[[str, str], bool]) -> list[str]:
+    """Append each part to those before it while they belong together."""
+    merged: list[str] = []
+    for part in parts:
+        if merged and belong_together(merged[-1], part):
+            merged[-1] += part
         else:
-            words.append(cluster)
-    return words
+            merged.append(part)
+    return merged
 
 
 _CLOSING_CATEGORIES, _OPENING_CATEGORIES = {"Pe", "Pf", "Po", "Lm"}, {"Ps", "Pi"}
@@ -83,16 +87,9 @@ def _is_ideographic(character: str) -> bool:
     return unicodedata.east_asian_width(character) in {"W", "F"} and not "가" <= character <= "힣"
 
 
-def _grapheme_clusters(text: str) -> Iterator[str]:
-    """Yield the user-perceived characters of a text, approximately: letters with their marks, joined emoji."""
-    cluster = ""
-    for character in text:
-        if cluster and (len(cluster) >= MAX_CLUSTER_LENGTH or not _extends_cluster(cluster, character)):
-            yield cluster
-            cluster = ""
-        cluster += character
-    if cluster:
-        yield cluster
+def _grapheme_clusters(text: str) -> list[str]:
+    """Return the user-perceived characters of a text, approximately: letters with their marks, joined emoji."""
+    return _merge(text, _extends_cluster)
 
 
 _ZERO_WIDTH_JOINER = "\u200d"
@@ -103,15 +100,19 @@ _VIRAMA_COMBINING_CLASS = 9
 
 def _extends_cluster(cluster: str, character: str) -> bool:
     last = cluster[-1]
-    return character != " " and (
-        unicodedata.category(character) in {"Mn", "Mc", "Me", "Cf"}
-        or last == _ZERO_WIDTH_JOINER
-        or last in _LEADING_VOWELS
-        or character in _TRAILING_VOWELS
-        or (unicodedata.combining(last) == _VIRAMA_COMBINING_CLASS and character.isalpha())
-        or "\U0001f3fb" <= character <= "\U0001f3ff"  # skin tones
-        or ("\U0001f1e6" <= character <= "\U0001f1ff" and "\U0001f1e6" <= cluster <= "\U0001f1ff")  # flags
-        or "\u1160" <= character <= "\u11ff"  # vowels and final consonants of Korean
+    return (
+        len(cluster) < MAX_CLUSTER_LENGTH
+        and character != " "
+        and (
+            unicodedata.category(character) in {"Mn", "Mc", "Me", "Cf"}
+            or last == _ZERO_WIDTH_JOINER
+            or last in _LEADING_VOWELS
+            or character in _TRAILING_VOWELS
+            or (unicodedata.combining(last) == _VIRAMA_COMBINING_CLASS and character.isalpha())
+            or "\U0001f3fb" <= character <= "\U0001f3ff"  # skin tones
+            or ("\U0001f1e6" <= character <= "\U0001f1ff" and "\U0001f1e6" <= cluster <= "\U0001f1ff")  # flags
+            or "\u1160" <= character <= "\u11ff"  # vowels and final consonants of Korean
+        )
     )
 
 
@@ -130,6 +131,7 @@ _CHARACTER_WIDTHS = {
     )
     for character in characters
 }
+_CATEGORY_WIDTHS = {"Mn": 0.0, "Me": 0.0, "Cf": 0.0, "So": 1.4, "Sk": 1.4}
 _SCRIPT_WIDTHS = (
     *((0x0, 0.62), (0x250, 0.72), (0x590, 0.6), (0x900, 0.72), (0xB80, 1.2), (0xC00, 0.95), (0xD00, 1.2)),
     # A Thai or Lao letter is about 0.6 wide in common fonts. On systems without such a font, each mark above or below a
@@ -148,12 +150,9 @@ def estimate_width(text: str) -> float:
 @lru_cache(2_048)
 def _character_width(character: str) -> float:
     category = unicodedata.category(character)
-    if character in _CHARACTER_WIDTHS:
-        return _CHARACTER_WIDTHS[character]
-    if category in {"Mn", "Me", "Cf"}:
-        return 0
-    if category in {"So", "Sk"}:
-        return 1.4
+    known_width = _CHARACTER_WIDTHS.get(character, _CATEGORY_WIDTHS.get(category))
+    if known_width is not None:
+        return known_width
     if unicodedata.east_asian_width(character) in {"W", "F"}:
         return 1.05
     decomposed = unicodedata.normalize("NFKD", character)

@@ -128,10 +128,9 @@ def parse_response(body: bytes) -> Quotation:
     author = item.get("author", item.get("a"))
     if author == "zenquotes.io":  # its rate limit error has the form of a quote
         raise UnusableResponse("it asks to be asked less often")
-    quote = item.get("quote", item.get("q"))
     category = item.get("category") or first_category or DEFAULT_CATEGORY
     try:
-        return validate_quotation({"quote": quote, "author": author, "category": category})
+        return validate_quotation({"quote": item.get("quote", item.get("q")), "author": author, "category": category})
     except InvalidQuotation as error:
         raise UnusableResponse(f"in its response, {error}") from error
 
@@ -148,13 +147,10 @@ class CircuitBreaker:
     def allows_request(self) -> bool:
         """Whether to send a request now. When a trial request is due, only one caller may send it."""
         with self._lock:
-            if self._failures < FAILURE_THRESHOLD:
-                return True
-            now = self._monotonic()
-            if now < self._open_until:
-                return False
-            self._open_until = now + RECOVERY_SECONDS
-            return True
+            is_allowed = self._failures < FAILURE_THRESHOLD or self._monotonic() >= self._open_until
+            if is_allowed:
+                self._open_until = self._monotonic() + RECOVERY_SECONDS
+            return is_allowed
 
     def record(self, *, success: bool) -> None:
         """Record the outcome of a request."""

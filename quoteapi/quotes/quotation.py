@@ -2,34 +2,19 @@
 
 import unicodedata
 from collections.abc import Mapping
-from typing import NamedTuple
 
+from quoteapi.storage.catalogue import Quotation as Quotation  # noqa: PLC0414 its callers import it from here
 from quoteapi.storage.full_text_search import comparison_key
-from quoteapi.storage.models import Quote
 
 MAX_QUOTE_LENGTH = 320
 MAX_NAME_LENGTH = 100
-MAX_SOURCE_LENGTH = 200
+_MAX_LENGTHS = {"quote": MAX_QUOTE_LENGTH, "author": MAX_NAME_LENGTH, "category": MAX_NAME_LENGTH, "source": 200}
 MAX_KEY_EXPANSION = 4
 """How many letters of its comparison key a character may become on average."""
 
 
 class InvalidQuotation(Exception):
     """A quote that cannot be stored; the message says why."""
-
-
-class Quotation(NamedTuple):
-    """A quote with its author, category and, if known, source."""
-
-    quote: str
-    author: str
-    category: str
-    source: str = ""
-
-    @property
-    def lines(self) -> list[str]:
-        """The lines of a verse, which are separated by " / "; prose is one line."""
-        return self.quote.split(" / ")
 
 
 _BIDI_CONTROLS = (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -43,16 +28,11 @@ def validate_quotation(fields: Mapping[str, object]) -> Quotation:
 
     White space is collapsed and invisible characters are removed. Raises `InvalidQuotation`, which names the field.
     """
-    source = fields.get("source")
-    return Quotation(
-        _validate_text("quote", fields.get("quote"), MAX_QUOTE_LENGTH),
-        _validate_text("author", fields.get("author"), MAX_NAME_LENGTH),
-        _validate_text("category", fields.get("category"), MAX_NAME_LENGTH),
-        _validate_text("source", "" if source is None else source, MAX_SOURCE_LENGTH, may_be_empty=True),
-    )
+    fields = {**fields, "source": "" if fields.get("source") is None else fields["source"]}
+    return Quotation(*(_validate_text(name, fields.get(name), limit) for name, limit in _MAX_LENGTHS.items()))
 
 
-def _validate_text(name: str, value: object, max_length: int, *, may_be_empty: bool = False) -> str:
+def _validate_text(name: str, value: object, max_length: int) -> str:
     if not isinstance(value, str):
         raise InvalidQuotation(f"{name} is missing" if value is None else f"{name} is not text")
     if len(value) > 10 * max_length:  # first: to normalize combining marks takes quadratic time
@@ -60,15 +40,10 @@ def _validate_text(name: str, value: object, max_length: int, *, may_be_empty: b
     text = " ".join(unicodedata.normalize("NFC", value).translate(_INVISIBLE).split())
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
         raise InvalidQuotation(f"{name} has characters that are not text")
-    if not (may_be_empty or comparison_key(text)):
+    if name != "source" and not comparison_key(text):
         raise InvalidQuotation(f"{name} is empty")
     if len(text) > max_length:
         raise InvalidQuotation(f"{name} has {len(text)} characters; at most {max_length} fit")
     if len(comparison_key(text)) > MAX_KEY_EXPANSION * max_length:  # an index of PostgreSQL limits its size
         raise InvalidQuotation(f"{name} has characters that stand for whole words")
     return text
-
-
-def quotation_from_row(row: Quote) -> Quotation:
-    """Return the quotation of a row of quotes."""
-    return Quotation(row.quote, row.author, row.category, row.source)

@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
 
@@ -46,46 +47,44 @@ class RandomPools:
     def _refill(self, filters: Filters) -> Quotation:
         """Fetch a new pool and return a quote of it; meanwhile other threads use the old one, if any."""
         with self._lock:
-            old = self._pools.get(filters) or _RandomPool([], self._clock(), last=None)
+            old = self._pools.get(filters) or _RandomPool([], self._clock())
             old.is_refilling = True
         try:
-            rows = random_quotes(filters, self._random.getrandbits(63), BATCH_SIZE)
+            quotations = random_quotes(filters, self._random.getrandbits(63), BATCH_SIZE)
         finally:
             old.is_refilling = False
-        if not rows:
+        if not quotations:
             raise QuoteNotFound(_not_found_message(filters))
         with self._lock:
-            pool = self._pools[filters] = _RandomPool([Quotation(*row) for row in rows], self._clock(), old.last)
+            pool = self._pools[filters] = _RandomPool(quotations, self._clock(), old.last)
             self._pools.move_to_end(filters)
             if len(self._pools) > MAX_POOLS:
                 self._pools.popitem(last=False)
             return pool.next_quote(self._random)
 
 
+@dataclass(slots=True)
 class _RandomPool:
     """Random quotes that are returned one after another, in a new order each time all were returned."""
 
-    def __init__(self, quotations: list[Quotation], fetched_at: datetime, last: Quotation | None) -> None:
-        self.last = last
-        self.is_refilling = False
-        self._quotations = quotations
-        self._unused: list[Quotation] = []
-        self._fetched_at = fetched_at
-        self._reusable_until = fetched_at + MIN_REFILL_INTERVAL
-        self._expires_at = fetched_at + MAX_POOL_AGE
+    quotations: list[Quotation]
+    fetched_at: datetime
+    last: Quotation | None = None
+    is_refilling: bool = False
+    unused: list[Quotation] = field(default_factory=list)
 
     def is_fresh(self, now: datetime) -> bool:
         """Whether to return quotes of this pool and not of a new one."""
-        return self._fetched_at <= now < (self._expires_at if self._unused else self._reusable_until)
+        return timedelta() <= now - self.fetched_at < (MAX_POOL_AGE if self.unused else MIN_REFILL_INTERVAL)
 
     def next_quote(self, random: Random) -> Quotation:
         """Return the next quote, which differs from the last one if there are two."""
-        if not self._unused:
-            self._unused = self._quotations.copy()
-            random.shuffle(self._unused)
-            if self._unused[-1] == self.last:
-                self._unused.reverse()
-        self.last = self._unused.pop()
+        if not self.unused:
+            self.unused = self.quotations.copy()
+            random.shuffle(self.unused)
+            if self.unused[-1] == self.last:
+                self.unused.reverse()
+        self.last = self.unused.pop()
         return self.last
 
 

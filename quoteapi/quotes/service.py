@@ -2,10 +2,9 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import date, timedelta
 from random import Random
-from typing import Protocol
 
 from quoteapi.clock import Clock
 from quoteapi.quotes.daily_schedule import quotation_with_id, scheduled_quotations, scheduled_quote_id
@@ -18,29 +17,24 @@ from quoteapi.storage.full_text_search import Filters
 
 DAILY_LOCK_TIMEOUT_SECONDS = 2
 """How long a thread waits for another one that chooses today's quote."""
+Fetch = Callable[[], Quotation | None]
+"""Fetches a quote from the upstream API; returns None if there is none now."""
 log = logging.getLogger(__name__)
-
-
-class Upstream(Protocol):
-    """A source of new quotes."""
-
-    def fetch(self) -> Quotation | None:
-        """Fetch a quote; None if there is none now."""
 
 
 class QuoteService:
     """The quote of a date, and random quotes."""
 
     def __init__(
-        self, clock: Clock, random: Random, upstream: Upstream | None = None, *, has_shared_state: bool = True
+        self, clock: Clock, random: Random, fetch: Fetch | None = None, *, has_shared_state: bool = True
     ) -> None:
-        """Prefer quotes of `upstream` if given.
+        """Prefer the quotes of `fetch` if given.
 
         Without shared state they are not stored, and the quote of a date is always that of the schedule: other machines
         could not know of another one.
         """
         self._clock = clock
-        self._upstream = upstream
+        self._fetch = fetch
         self._has_shared_state = has_shared_state
         self._daily_lock = threading.Lock()
         self._random_pools = RandomPools(clock, random)
@@ -50,7 +44,7 @@ class QuoteService:
 
         Raises `FutureDate` for a date after today, `QuoteNotFound` if the catalogue is empty.
         """
-        if (stored := _stored_quotations([day]).get(day)) is not None:
+        if (stored := stored_daily_quotes([day]).get(day)) is not None:
             return stored
         today = self._clock().date()
         if day > today:
@@ -60,7 +54,7 @@ class QuoteService:
         if not self._daily_lock.acquire(timeout=DAILY_LOCK_TIMEOUT_SECONDS):
             raise DatabaseBusy("another thread has not finished choosing today's quote")
         try:
-            return _stored_quotations([day]).get(day) or self._choose_quote(day)
+            return stored_daily_quotes([day]).get(day) or self._choose_quote(day)
         finally:
             self._daily_lock.release()
 
@@ -70,7 +64,7 @@ class QuoteService:
         Each is that of `quote_of_date`. Raises as `quote_of_date` does.
         """
         days = [last - timedelta(days=n) for n in range(count)]
-        quotations = _stored_quotations(days)
+        quotations = stored_daily_quotes(days)
         if last not in quotations and last >= self._clock().date():
             quotations[last] = self.quote_of_date(last)
         if missing := [day for day in reversed(days) if day not in quotations]:
@@ -86,15 +80,15 @@ class QuoteService:
         try:
             store_daily_quote(day, quote_id)
         except WRITE_ERRORS as error:
-            if self._upstream is not None:
+            if self._fetch is not None:
                 raise
             log.warning("The quote of %s is not stored, only worked out: %s", day, error)
             return quotation
-        return _stored_quotations([day]).get(day) or quotation
+        return stored_daily_quotes([day]).get(day) or quotation
 
     def _upstream_quote_id(self, day: date) -> int | None:
         """Store a quote of the upstream API. Return its id; None if there is none, or it was a daily quote before."""
-        quotation = self._upstream.fetch() if self._upstream is not None and self._has_shared_state else None
+        quotation = self._fetch() if self._fetch is not None and self._has_shared_state else None
         if quotation is None or self._clock().date() != day:  # after midnight, past days are those of the schedule
             return None
         quote_id, _ = store_quotation(quotation, self._clock())
@@ -105,7 +99,7 @@ class QuoteService:
 
         The upstream API comes first, unless there are filters, which it does not support.
         """
-        if self._upstream is not None and filters == Filters() and (quotation := self._upstream.fetch()) is not None:
+        if self._fetch is not None and filters == Filters() and (quotation := self._fetch()) is not None:
             if self._has_shared_state:
                 store_quotation(quotation, self._clock())
             return quotation
@@ -113,10 +107,6 @@ class QuoteService:
 
     def prefetched_quote(self, filters: Filters) -> Quotation | None:
         """Return another quote each time without SQL or the upstream API; None if one of them is needed."""
-        if self._upstream is not None and filters == Filters():
+        if self._fetch is not None and filters == Filters():
             return None
         return self._random_pools.prefetched_quote(filters)
-
-
-def _stored_quotations(days: Sequence[date]) -> dict[date, Quotation]:
-    return {day: Quotation(*row) for day, row in stored_daily_quotes(days).items()}

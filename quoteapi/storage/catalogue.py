@@ -8,25 +8,29 @@ from typing import Any, NamedTuple, cast
 
 from peewee import EXCLUDED, Select, fn
 
-from quoteapi.storage import database
-from quoteapi.storage.database import iterate_in_batches, table_lock
-from quoteapi.storage.full_text_search import (
-    Filters,
-    comparison_key,
-    filter_by_name,
-    filter_quotes,
-    fts5_match,
-    search_index,
-    search_tokens,
-)
+from quoteapi.storage import full_text_search
+from quoteapi.storage.database import iterate_in_batches
+from quoteapi.storage.full_text_search import Filters, comparison_key, search_tokens
 from quoteapi.storage.models import Author, Category, DailyQuote, Quote
 from quoteapi.storage.models import database as bound
 
 COUNT_LIMIT = 100
 """Quotes are counted exactly up to this number, which bounds the cost of counting."""
-QuotationRow = tuple[str, str, str, str]
-"""Quote, author, category and source."""
 _COLUMNS = (Quote.quote, Quote.author, Quote.category, Quote.source)
+
+
+class Quotation(NamedTuple):
+    """A quote with its author, category and, if known, source."""
+
+    quote: str
+    author: str
+    category: str
+    source: str = ""
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines of a verse, which are separated by " / "; prose is one line."""
+        return self.quote.split(" / ")
 
 
 class Total(NamedTuple):
@@ -39,29 +43,28 @@ class Total(NamedTuple):
 
 def list_quotes(filters: Filters, limit: int, before: int | None = None) -> list[Quote]:
     """Return up to `limit` quotes that match, the newest first, with ids smaller than `before`."""
-    rows, key = filter_quotes(Quote.select(Quote.id, *_COLUMNS), filters)
+    rows, key = full_text_search.filter_quotes(Quote.select(Quote.id, *_COLUMNS), filters)
     if before is not None:
         rows = rows.where(key < before)
     return list(rows.order_by(key.desc()).limit(limit))
 
 
-def iterate_quotes() -> Iterator[Quote]:
-    """Yield all quotes in the order of their ids, in constant memory."""
-    return iterate_in_batches(Quote.select(Quote.id, *_COLUMNS), Quote.id)
+def iterate_quotations() -> Iterator[Quotation]:
+    """Yield all quotations in the order of their ids, in constant memory."""
+    for row in iterate_in_batches(Quote.select(Quote.id, *_COLUMNS)):
+        yield Quotation(row.quote, row.author, row.category, row.source)
 
 
 def count_quotes(filters: Filters) -> Total:
     """Count the quotes that match."""
     names = {name for name, value in filters._asdict().items() if value is not None}
-    if names == {"author"}:
-        return Total(_quotes_of_name(Author, filters.author), is_exact=True)
-    if names == {"category"}:
-        return Total(_quotes_of_name(Category, filters.category), is_exact=True)
+    for name, table in (("author", Author), ("category", Category)):
+        if names == {name}:
+            of_name = table.select(table.quotes).where(table.key == comparison_key(getattr(filters, name)))
+            return Total(of_name.scalar() or 0, is_exact=True)
     if not names:
         return Total(catalogue_size(), is_exact=True)
-    if database.is_sqlite() and filters.min_length is None and filters.max_length is None:  # needs no other table
-        return count_up_to(search_index.select(search_index.rowid).where(fts5_match(filters)).bind(bound), COUNT_LIMIT)
-    return count_up_to(filter_quotes(Quote.select(Quote.id), filters)[0], COUNT_LIMIT)
+    return count_up_to(full_text_search.matching_ids(filters), COUNT_LIMIT)
 
 
 def count_up_to(rows: Any, limit: int) -> Total:  # noqa: ANN401 queries of models and tables differ in type
@@ -81,11 +84,9 @@ def catalogue_size_before(moment: datetime) -> int:
     return int(earlier.order_by(Quote.created_at.desc(), Quote.id.desc()).limit(1).scalar())
 
 
-def first_created_at(since: datetime | None = None) -> datetime | None:
-    """Return when the first quote (since a moment) was added; None if there is none."""
-    rows = Quote.select(Quote.created_at)
-    if since is not None:
-        rows = rows.where(Quote.created_at >= since)
+def first_created_at(since: datetime) -> datetime | None:
+    """Return when the first quote since a moment was added; None if there is none."""
+    rows = Quote.select(Quote.created_at).where(Quote.created_at >= since)
     return cast("datetime | None", rows.order_by(Quote.created_at).limit(1).scalar())
 
 
@@ -94,23 +95,19 @@ def list_names(table: type[Author | Category], limit: int, after: str = "") -> l
     return list(table.select().where(table.key > after).order_by(table.key).limit(limit))
 
 
-def _quotes_of_name(table: type[Author | Category], name: str | None) -> int:
-    return table.select(table.quotes).where(table.key == comparison_key(name or "")).scalar() or 0
-
-
-def quotes_with_ids(ids: Iterable[int]) -> dict[int, QuotationRow]:
+def quotes_with_ids(ids: Iterable[int]) -> dict[int, Quotation]:
     """Return the quotes with these ids, without those that do not exist."""
     rows: Any = Quote.select(Quote.id, *_COLUMNS).where(Quote.id.in_(set(ids))).tuples()
-    return {quote_id: columns for quote_id, *columns in rows}
+    return {quote_id: Quotation(*columns) for quote_id, *columns in rows}
 
 
-def quote_at_or_after(quote_id: int) -> QuotationRow | None:
+def quote_at_or_after(quote_id: int) -> Quotation | None:
     """Return the quote with an id; if it was deleted, the next one, or the first after the last one."""
-    rows: Any = Quote.select(*_COLUMNS).order_by(Quote.id).limit(1).tuples()
-    return cast("QuotationRow | None", rows.where(Quote.id >= quote_id).first() or rows.first())
+    rows: Any = Quote.select(*_COLUMNS).order_by(Quote.id).limit(1).objects(Quotation)
+    return cast("Quotation | None", rows.where(Quote.id >= quote_id).first() or rows.first())
 
 
-def random_quotes(filters: Filters, pivot: int, limit: int) -> list[QuotationRow]:
+def random_quotes(filters: Filters, pivot: int, limit: int) -> list[Quotation]:
     """Return up to `limit` quotes that match, from a random place on and then from the beginning, in one statement.
 
     `pivot` is a random number of 63 bits. An index is read from one place on, so the cost does not grow with the
@@ -118,22 +115,22 @@ def random_quotes(filters: Filters, pivot: int, limit: int) -> list[QuotationRow
     """
     place: Any = pivot
     if filters.max_length is None:
-        matching, key = filter_by_name(Quote.select(*_COLUMNS), filters), Quote.shuffle
+        matching, key = full_text_search.filter_by_name(Quote.select(*_COLUMNS), filters), Quote.shuffle
     else:
-        matching, key = filter_quotes(Quote.select(*_COLUMNS), filters)
+        matching, key = full_text_search.filter_quotes(Quote.select(*_COLUMNS), filters)
         place = Quote.select(fn.COALESCE(fn.MAX(Quote.id).cast("BIGINT"), 0) * (pivot >> 32) / 2**31)
     after, before = (
         Select([part], [getattr(part.c, column.name) for column in _COLUMNS])
         for condition in (key >= place, key < place)
         for part in [matching.where(condition).order_by(key).limit(limit).alias("part")]
     )
-    return list(bound.execute((after + before).limit(limit)).fetchall())
+    return [Quotation(*row) for row in bound.execute((after + before).limit(limit)).fetchall()]
 
 
-def stored_daily_quotes(days: Sequence[date]) -> dict[date, QuotationRow]:
+def stored_daily_quotes(days: Sequence[date]) -> dict[date, Quotation]:
     """Return the quotes of those dates for which one is stored."""
     rows: Any = DailyQuote.select(DailyQuote.date, *_COLUMNS).join(Quote).where(DailyQuote.date.in_(days)).tuples()
-    return {day: columns for day, *columns in rows}
+    return {day: Quotation(*columns) for day, *columns in rows}
 
 
 def store_daily_quote(day: date, quote_id: int) -> None:
@@ -146,36 +143,34 @@ def is_daily_quote(quote_id: int) -> bool:
     return DailyQuote.select().where(DailyQuote.quote == quote_id).exists()
 
 
-def quote_row(quotation: QuotationRow, created_at: datetime) -> dict[str, Any]:
+def quote_row(quotation: Quotation, created_at: datetime) -> dict[str, Any]:
     """Return the columns of a quotation as `Quote` stores them, except the id."""
     digest = _fingerprint(quotation)
-    quote, author, category, _ = quotation
     return {
-        **dict(zip(("quote", "author", "category", "source"), quotation, strict=True)),
+        **quotation._asdict(),
         "created_at": created_at,
         "fingerprint": digest.hex(),
         "shuffle": int.from_bytes(digest[:8]) >> 1,
-        "length": len(quote),
-        "author_key": comparison_key(author),
-        "category_key": comparison_key(category),
+        "length": len(quotation.quote),
+        "author_key": comparison_key(quotation.author),
+        "category_key": comparison_key(quotation.category),
         "words": search_tokens(*quotation),
     }
 
 
-def _fingerprint(quotation: QuotationRow) -> bytes:
+def _fingerprint(quotation: Quotation) -> bytes:
     """Return a digest of text and author, by which duplicates are found."""
-    quote, author, *_ = quotation
-    identity = f"{comparison_key(quote)}|{comparison_key(author)}"
+    identity = f"{comparison_key(quotation.quote)}|{comparison_key(quotation.author)}"
     return hashlib.blake2b(identity.encode(), digest_size=16).digest()
 
 
-def find_quote_id(quotation: QuotationRow) -> int | None:
+def find_quote_id(quotation: Quotation) -> int | None:
     """Return the id of a stored quotation; None if it is not stored."""
     stored = Quote.select(Quote.id).where(Quote.fingerprint == _fingerprint(quotation).hex())
     return cast("int | None", stored.scalar())
 
 
-def store_quotation(quotation: QuotationRow, now: datetime) -> tuple[int, bool]:
+def store_quotation(quotation: Quotation, now: datetime) -> tuple[int, bool]:
     """Store a quotation unless it is stored. Return its id, and whether it is new."""
     if (stored_id := find_quote_id(quotation)) is not None:
         return stored_id, False
@@ -183,12 +178,12 @@ def store_quotation(quotation: QuotationRow, now: datetime) -> tuple[int, bool]:
     return cast("int", find_quote_id(quotation)), is_new
 
 
-def store_quotations(quotations: Iterable[QuotationRow], now: datetime) -> int:
+def store_quotations(quotations: Iterable[Quotation], now: datetime) -> int:
     """Store quotations in the order given, without duplicates. Return how many are new."""
     rows: dict[str, dict[str, Any]] = {}
     for row in (quote_row(quotation, now) for quotation in quotations):
         rows.setdefault(row["fingerprint"], row)
-    with table_lock(Quote):
+    with bound.table_lock(Quote):
         for stored in Quote.select(Quote.fingerprint).where(Quote.fingerprint.in_(list(rows))):
             del rows[stored.fingerprint]
         if not rows:

@@ -2,60 +2,46 @@
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from peewee import (
-    Database,
-    DatabaseError,
-    DataError,
-    IntegrityError,
-    InterfaceError,
-    InternalError,
-    Model,
-    OperationalError,
-    ProgrammingError,
-    Tuple,
-)
+import peewee
 
 from quoteapi.settings import BUNDLED_CATALOGUE, Settings, SettingsError
 from quoteapi.storage import migrate, models
 from quoteapi.storage.atomic_file import create_atomically
+from quoteapi.storage.models import database as bound
 from quoteapi.storage.sqlite import SqliteFile
 
 if TYPE_CHECKING:
-    from peewee import ModelSelect
-
     from quoteapi.storage.migrate import Engine
     from quoteapi.storage.postgresql import Connection, PostgresqlServer
 
-DATABASE_ERRORS = (DatabaseError, InterfaceError)
+DATABASE_ERRORS = (peewee.DatabaseError, peewee.InterfaceError)
 """All errors that a database raises."""
-WRITE_ERRORS = (OperationalError, InternalError)
+WRITE_ERRORS = (peewee.OperationalError, peewee.InternalError)
 """Errors of a database that is locked, unavailable or read-only."""
-PROGRAMMING_ERRORS = (DataError, IntegrityError, ProgrammingError)
+PROGRAMMING_ERRORS = (peewee.DataError, peewee.IntegrityError, peewee.ProgrammingError)
 """Errors of a database that is available: the statement is wrong."""
-CATALOGUE_MODELS: tuple[type[Model], ...] = (models.Quote, models.Author, models.Category)
+CATALOGUE_MODELS: tuple[type[peewee.Model], ...] = (models.Quote, models.Author, models.Category)
 """What a new database gets from the bundled catalogue."""
 READ_TIMEOUT_SECONDS = 2
-"""The statement timeout of requests that only read."""
+"""The statement timeout of requests that only read and would block others."""
 POOL_SIZE = 10
 """Connections to a server that a process keeps for its threads."""
-LAMBDA_POOL_SIZE = 1
-"""A Lambda container handles one request at a time."""
 BATCH_SIZE = 500
-_Row = TypeVar("_Row", bound=Model)
+_Row = TypeVar("_Row", bound=peewee.Model)
 
 
-class DatabaseBusy(OperationalError):
+class DatabaseBusy(peewee.OperationalError):
     """Another thread or process has used the database for too long."""
 
 
-def connect(settings: Settings) -> Database:
+def connect(settings: Settings) -> peewee.Database:
     """Bind the models to the working database, which is created or migrated first (a server's not by Lambda).
 
     Raises `SettingsError` if a file cannot be created or opened, or is not a database of QuoteAPI;
@@ -63,32 +49,30 @@ def connect(settings: Settings) -> Database:
     """
     path = settings.database_path
     if path is None:
-        pool_size = LAMBDA_POOL_SIZE if settings.on_lambda else POOL_SIZE
-        opened = _bind(
-            f"{settings.database_url} {pool_size}",
-            lambda: _server(settings, pool_size, partial(_check_migrations, settings)),
-        )
+        pool_size = 1 if settings.on_lambda else POOL_SIZE  # a Lambda container handles one request at a time
+        server = _server(settings, pool_size, partial(_check_migrations, settings))
+        _bind(f"{settings.database_url} {pool_size}", server)
         if not settings.on_lambda:
             migrate_database(settings)
-        return opened
+        return bound.obj
     try:
         if not path.exists():
             _create_working_copy(path)
         if migrate.missing_migrations(_check_file(path)):
             migrate_database(settings)
-    except (OSError, DatabaseError, sqlite3.Error) as error:
+    except (OSError, peewee.DatabaseError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise SettingsError(
             f"The database {path} cannot be used ({reason}). Set DATABASE_URL to a file that can be written."
         ) from error
-    return _bind(path.as_uri(), lambda: SqliteFile(path))
+    _bind(path.as_uri(), SqliteFile(path))
+    return bound.obj
 
 
-def _bind(name: str, make: Callable[[], Database]) -> Database:
+def _bind(name: str, engine: peewee.Database) -> None:
     """Bind the models, unless they are already bound to this database: its connections may be in use."""
-    if models.database.name != name:
-        models.database.bind(name, make())
-    return models.database.obj
+    if bound.name != name:
+        bound.bind(name, engine)
 
 
 def _server(settings: Settings, *args: Any) -> "PostgresqlServer":  # noqa: ANN401
@@ -107,7 +91,7 @@ def _check_migrations(settings: Settings, connection: "Connection") -> None:
         migrate_database(settings)
         missing = migrate.missing_migrations(connection.applied_migrations())
     if missing:
-        raise OperationalError(
+        raise peewee.OperationalError(
             f"the database lacks the migration {', '.join(missing)}. Run `quoteapi db migrate` or, on Lambda,"
             " `zappa invoke STAGE quoteapi.aws.schedulers.migrate_database`"
         )
@@ -145,10 +129,15 @@ def describe_database(settings: Settings) -> str:
     return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def list_migrations(settings: Settings) -> list[migrate.Migration]:
-    """Return all migrations and their states, in order. Raises `PeeweeException` if the database is unavailable."""
+def list_migrations(settings: Settings) -> dict[str, str]:
+    """Return all migrations in order, each `applied`, `missing`, or `newer` (applied by a later version of QuoteAPI).
+
+    Raises `SettingsError`, and `PeeweeException` if the database is unavailable.
+    """
     with open_database(settings) as engine:
-        return migrate.migration_states(engine.applied_migrations())
+        applied, known = engine.applied_migrations(), set(migrate.known_migrations())
+    states = {True: "applied", False: "missing"}
+    return {name: states[name in applied] if name in known else "newer" for name in sorted(applied | known)}
 
 
 def migrate_database(settings: Settings, *, fill: bool = True) -> list[str]:
@@ -156,7 +145,7 @@ def migrate_database(settings: Settings, *, fill: bool = True) -> list[str]:
 
     If another process is doing so, wait for it. Raises `SettingsError` if the database is not one of QuoteAPI.
     """
-    with open_database(settings) as engine, models.database.override(engine):
+    with open_database(settings) as engine, bound.override(engine):
         if not migrate.missing_migrations(engine.applied_migrations()) and not (fill and _is_empty()):
             return []
         with engine.statement_timeout(migrate.MIGRATION_TIMEOUT_SECONDS), engine.atomic():
@@ -174,15 +163,15 @@ def _add_bundled_quotes() -> None:
     for model in CATALOGUE_MODELS:
         with use_bundled_catalogue():
             rows = list(model.select().dicts())
-        for start in range(0, len(rows), BATCH_SIZE):
-            model.insert_many(rows[start : start + BATCH_SIZE]).execute()
+        for batch in peewee.chunked(rows, BATCH_SIZE):
+            model.insert_many(batch).execute()
 
 
 @contextmanager
 def use_bundled_catalogue() -> Iterator[None]:
     """Make this thread read the bundled catalogue instead of the working database."""
     catalogue = SqliteFile(BUNDLED_CATALOGUE, "mode=ro&immutable=1", pragmas={})
-    with models.database.override(catalogue), closing(catalogue):
+    with bound.override(catalogue), closing(catalogue):
         yield
 
 
@@ -204,7 +193,7 @@ def create_database_file(path: Path) -> Iterator[SqliteFile]:
     """Create a database file with empty tables, and bind the models to it in one transaction that fills it."""
     engine: Any = SqliteFile(path, "mode=rwc", pragmas={"journal_mode": "delete"})
     with closing(engine):
-        with models.database.override(engine), engine.atomic():
+        with bound.override(engine), engine.atomic():
             migrate.apply_migrations(engine)
             # The same rows make the same bytes, whenever the file is created.
             engine.execute_sql(f"UPDATE {migrate.HISTORY_TABLE} SET applied = '1970-01-01'")  # noqa: S608
@@ -212,36 +201,13 @@ def create_database_file(path: Path) -> Iterator[SqliteFile]:
         engine.execute_sql("VACUUM")
 
 
-def iterate_in_batches(rows: "ModelSelect[_Row]", *key: Any) -> Iterator[_Row]:  # noqa: ANN401 peewee's fields have no type
-    """Iterate over rows in the order of a unique key, by keyset pagination: a driver would fetch all rows at once."""
-    after = rows
+def iterate_in_batches(rows: "peewee.ModelSelect[_Row]") -> Iterator[_Row]:
+    """Iterate over rows in the order of their primary key, by keyset pagination: a driver would fetch all at once."""
+    meta: Any = rows.model._meta
+    key, after = meta.get_primary_keys(), rows
     while batch := list(after.order_by(*key).limit(BATCH_SIZE)):
         yield from batch
         if len(batch) < BATCH_SIZE:
             return
         last: Any = getattr(batch[-1], "__data__", batch[-1])  # a row is a model or a dictionary
-        after = rows.where(Tuple(*key) > Tuple(*(field.to_value(last[field.name]) for field in key)))
-
-
-def _engine() -> "Engine":
-    return cast("Engine", models.database.obj)
-
-
-def is_sqlite() -> bool:
-    """Return whether the models are bound to an SQLite file."""
-    return isinstance(models.database.obj, SqliteFile)
-
-
-def statement_timeout(seconds: float = READ_TIMEOUT_SECONDS) -> AbstractContextManager[None]:
-    """Set a shorter timeout for this thread's statements within a block, for requests that block others."""
-    return _engine().statement_timeout(seconds)
-
-
-def table_lock(model: type[Model]) -> AbstractContextManager[object]:
-    """Run a block as a transaction that is the only writer to a table."""
-    return _engine().table_lock(model)
-
-
-def secure_delete() -> bool:
-    """Make deleted rows unreadable in the database's files. Return False if that must be tried again later."""
-    return _engine().secure_delete()
+        after = rows.where(peewee.Tuple(*key) > peewee.Tuple(*(field.to_value(last[field.name]) for field in key)))

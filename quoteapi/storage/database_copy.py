@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from peewee import CompositeKey, Field, IntegrityError, Model, chunked
+from peewee import IntegrityError, Model, chunked
 
 from quoteapi.settings import Settings, SettingsError
 from quoteapi.storage import database
@@ -29,7 +29,7 @@ Progress = Callable[[int], object]
 """Called with the number of rows that were processed since the last call."""
 
 
-class CannotCopy(Exception):
+class CopyFailed(Exception):
     """A copy was refused or failed; the message says why. The target is as it was."""
 
 
@@ -48,23 +48,23 @@ def count_rows(settings: Settings) -> int:
         return sum(model.select().bind(source).count() for model in MODELS)
 
 
-def copy(source: Settings, target: Settings, progress: Progress = lambda _: None) -> list[CopiedTable]:
+def copy_database(source: Settings, target: Settings, progress: Progress = lambda _: None) -> list[CopiedTable]:
     """Copy all tables in one transaction. Return what both databases have then.
 
-    `progress` counts each row twice: when it is copied and when it is compared. Raises `CannotCopy`, `SettingsError`,
+    `progress` counts each row twice: when it is copied and when it is compared. Raises `CopyFailed`, `SettingsError`,
     `peewee.PeeweeException`.
     """
-    with _open_source(source) as ours, _open_target(target) as theirs, theirs.table_lock(*MODELS):
-        _check_target(ours, theirs)
+    with _open_source(source) as source_db, _open_target(target) as target_db, target_db.table_lock(*MODELS):
+        _check_target(source_db, target_db)
         for model in database.CATALOGUE_MODELS:
             model.delete().execute()
         try:
             for model in MODELS:
-                _copy_table(model, ours, progress)
+                _copy_table(model, source_db, progress)
         except IntegrityError as error:  # a row that was copied has another key by now
-            raise CannotCopy(f"a row has another key by now: {CHANGED_MEANWHILE}") from error
-        copied = [_compare_table(model, ours, theirs, progress) for model in MODELS]
-        theirs.finish_bulk_insert(*MODELS)
+            raise CopyFailed(f"a row has another key by now: {CHANGED_MEANWHILE}") from error
+        copied = [_compare_table(model, source_db, target_db, progress) for model in MODELS]
+        target_db.finish_bulk_insert(*MODELS)
         return copied
 
 
@@ -84,19 +84,17 @@ def _open_source(settings: Settings) -> Iterator["Engine"]:
 def _open_target(settings: Settings) -> Iterator["Engine"]:
     """Open a database in a transaction, with migrations and models bound. A new file appears when the block ends."""
     path = settings.database_path
-    with ExitStack() as stack:
-        if path is None or path.exists():
-            engine = stack.enter_context(_open_complete(settings))
-            stack.enter_context(bound.override(engine))
-            stack.enter_context(engine.atomic())
+    if path is None or path.exists():
+        with _open_complete(settings) as engine, bound.override(engine), engine.atomic():
             apply_migrations(engine)
-        else:
-            try:
-                new = stack.enter_context(create_atomically(path, exclusive=True))
-            except OSError as error:
-                raise SettingsError(f"The database {path} cannot be made ({error.strerror}).") from error
-            engine = stack.enter_context(database.create_database_file(new))
-        yield engine
+            yield engine
+        return
+    with ExitStack() as stack:
+        try:
+            new = stack.enter_context(create_atomically(path, exclusive=True))
+        except OSError as error:
+            raise SettingsError(f"The database {path} cannot be made ({error.strerror}).") from error
+        yield stack.enter_context(database.create_database_file(new))
 
 
 @contextmanager
@@ -110,33 +108,32 @@ def _open_complete(settings: Settings) -> Iterator["Engine"]:
         yield engine
 
 
-def _check_target(ours: "Engine", theirs: "Engine") -> None:
-    """Raise `CannotCopy` unless the target is another database, with no rows but quotes that the source has too."""
-    if theirs.is_same_database(ours):
-        raise CannotCopy("both are the same database")
+def _check_target(source_db: "Engine", target_db: "Engine") -> None:
+    """Raise `CopyFailed` unless the target is another database, with no rows but quotes that the source has too."""
+    if target_db.is_same_database(source_db):
+        raise CopyFailed("both are the same database")
     has_other_rows = any(model.select().exists() for model in MODELS if model not in database.CATALOGUE_MODELS)
-    if has_other_rows or not all(_are_known(batch, ours) for batch in _batches(Quote, theirs)):
-        raise CannotCopy("the target has data of its own (or a copy that was finished); name a database that is new")
+    for batch in _batches(Quote, target_db):
+        fingerprints = [quote["fingerprint"] for quote in batch]
+        shared = Quote.select().where(Quote.fingerprint.in_(fingerprints)).bind(source_db).count()
+        has_other_rows |= shared < len(batch)
+    if has_other_rows:
+        raise CopyFailed("the target has data of its own (or a copy that was finished); name a database that is new")
 
 
-def _are_known(quotes: list[dict[str, Any]], ours: "Engine") -> bool:
-    fingerprints = [quote["fingerprint"] for quote in quotes]
-    return Quote.select().where(Quote.fingerprint.in_(fingerprints)).bind(ours).count() == len(quotes)
-
-
-def _copy_table(model: type[Model], ours: "Engine", progress: Progress) -> None:
-    for batch in _batches(model, ours):
+def _copy_table(model: type[Model], source_db: "Engine", progress: Progress) -> None:
+    for batch in _batches(model, source_db):
         model.insert_many(batch).execute()
         progress(len(batch))
 
 
-def _compare_table(model: type[Model], ours: "Engine", theirs: "Engine", progress: Progress) -> CopiedTable:
-    """Return what a table has in both databases. Raises `CannotCopy` if it differs."""
-    here, there = _summarize(model, ours, progress), _summarize(model, theirs, lambda _: None)
-    if here != there:
-        change = f"{here.table} has {here.rows} rows, and {there.rows} there, or a row is another"
-        raise CannotCopy(f"{change}: {CHANGED_MEANWHILE}")
-    return here
+def _compare_table(model: type[Model], source_db: "Engine", target_db: "Engine", progress: Progress) -> CopiedTable:
+    """Return what a table has in both databases. Raises `CopyFailed` if it differs."""
+    in_source, in_target = _summarize(model, source_db, progress), _summarize(model, target_db, lambda _: None)
+    if in_source != in_target:
+        change = f"{in_source.table} has {in_source.rows} rows, and {in_target.rows} there, or a row is another"
+        raise CopyFailed(f"{change}: {CHANGED_MEANWHILE}")
+    return in_source
 
 
 def _summarize(model: type[Model], engine: "Engine", progress: Progress) -> CopiedTable:
@@ -153,9 +150,4 @@ def _summarize(model: type[Model], engine: "Engine", progress: Progress) -> Copi
 def _batches(model: type[Model], engine: "Engine") -> Iterator[list[dict[str, Any]]]:
     """Iterate over all rows of a table in the order of its primary key."""
     rows: Any = model.select().dicts().bind(engine)
-    return chunked(database.iterate_in_batches(rows, *_key(model)), database.BATCH_SIZE)
-
-
-def _key(model: type[Model]) -> list[Field]:
-    key: Any = model._meta.primary_key
-    return [model._meta.fields[name] for name in key.field_names] if isinstance(key, CompositeKey) else [key]
+    return chunked(database.iterate_in_batches(rows), database.BATCH_SIZE)

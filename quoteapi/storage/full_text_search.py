@@ -13,16 +13,16 @@ from hashlib import blake2b
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from peewee import SQL, Table
+from peewee import SQL, SqliteDatabase, Table
 from playhouse import fts_parser
 
-from quoteapi.storage import database
 from quoteapi.storage.models import Quote
+from quoteapi.storage.models import database as bound
 
 if TYPE_CHECKING:
     from peewee import ModelSelect
 
-LONGEST_SEARCH = 200
+MAX_SEARCH_LENGTH = 200
 """Maximum length of a search in characters; FTS5 fails on very long expressions."""
 MAX_TOKEN_LENGTH = 60
 """Longer words are cut."""
@@ -48,7 +48,6 @@ _VARIATION_SELECTORS = frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xE010
 _TERM = re.compile(r'"([^"]*)"(\*?)')
 _TYPED_CHARACTERS = str.maketrans({"_": " ", **dict.fromkeys("“”„‟«»\uff02", '"')})
 """The underscore is no letter to us, and keyboards of telephones type other quotation marks."""
-_WITHOUT_PARENTHESES = str.maketrans("()", "  ")
 _FTS5_SYNTAX = re.compile(rf"{_TERM.pattern}|AND|OR|NOT|[()]")
 _POSTGRESQL_OPERATORS = {"AND": " & ", "OR": " | ", "NOT": " & !", "(": "(", ")": ")"}
 search_index: Any = Table("quote_search", ("rowid",))
@@ -104,24 +103,26 @@ def _name_token(kind: str, name: str) -> str:
     return f"{kind}={key}"
 
 
-def _length_tokens(low: int, high: int) -> list[str]:
-    """Return up to `MAX_LENGTH_TOKENS` tokens, of one level, that cover all lengths `low` to `high` and few others."""
-    level = next(level for level in range(LENGTH_LEVELS) if (high >> level) - (low >> level) < MAX_LENGTH_TOKENS)
-    return [f"{level}={interval}" for interval in range(low >> level, (high >> level) + 1)]
-
-
 def filter_quotes(query: "ModelSelect[Quote]", filters: Filters) -> tuple["ModelSelect[Quote]", Any]:
     """Add filters to a query of quotes. Return it with the column of the id to order it by."""
     if filters == Filters():
         return query, Quote.id
-    if database.is_sqlite():
+    if isinstance(bound.obj, SqliteDatabase):
         joined = query.join_from(Quote, search_index, on=(search_index.rowid == Quote.id))
-        return _filter_by_length(joined.where(fts5_match(filters)), filters), search_index.rowid
+        return _filter_by_length(joined.where(_fts5_match(filters)), filters), search_index.rowid
     # PostgreSQL has indexes of names, and statistics of how many quotes each name has.
     filtered = _filter_by_length(filter_by_name(query, filters), filters)
     if expression := " AND ".join(_word_and_length_terms(filters)):
         filtered = filtered.where(SQL("search @@ %s::tsquery", (_to_tsquery(expression),)))
     return filtered, Quote.id
+
+
+def matching_ids(filters: Filters) -> Any:  # noqa: ANN401 queries of models and tables differ in type
+    """Return a query of the ids of the quotes that match; at least one filter is set."""
+    has_lengths = filters.min_length is not None or filters.max_length is not None
+    if isinstance(bound.obj, SqliteDatabase) and not has_lengths:  # needs no other table
+        return search_index.select(search_index.rowid).where(_fts5_match(filters)).bind(bound)
+    return filter_quotes(Quote.select(Quote.id), filters)[0]
 
 
 def filter_by_name(query: "ModelSelect[Quote]", filters: Filters) -> "ModelSelect[Quote]":
@@ -142,7 +143,7 @@ def _filter_by_length(query: "ModelSelect[Quote]", filters: Filters) -> "ModelSe
     return query
 
 
-def fts5_match(filters: Filters) -> SQL:
+def _fts5_match(filters: Filters) -> SQL:
     """Return the condition of FTS5 for filters, of which at least one is set."""
     names = (("a", filters.author), ("c", filters.category))
     name_terms = [f'"{_name_token(kind, name)}"' for kind, name in names if name is not None]
@@ -156,14 +157,16 @@ def _word_and_length_terms(filters: Filters) -> Iterator[str]:
     if filters.min_length is not None or filters.max_length is not None:
         low = filters.min_length or 0
         high = min(MAX_LENGTH if filters.max_length is None else filters.max_length, MAX_LENGTH)
-        tokens = _length_tokens(low, high) if low <= high else [NO_WORD]
-        yield "({})".format(" OR ".join(f'"{token}"' for token in tokens))
+        # Intervals of the first level on which few enough cover the range.
+        level = next(level for level in range(LENGTH_LEVELS) if (high >> level) - (low >> level) < MAX_LENGTH_TOKENS)
+        intervals = range(low >> level, (high >> level) + 1) if low <= high else ()
+        yield "({})".format(" OR ".join(f'"{level}={interval}"' for interval in intervals) or f'"{NO_WORD}"')
 
 
 def _parse_search(typed: str) -> str:
     """Turn a search as typed by a user into a valid FTS5 expression with words as they are in the index."""
     if typed.count("(") > MAX_PARENTHESES:
-        typed = typed.translate(_WITHOUT_PARENTHESES)
+        typed = typed.translate(str.maketrans("()", "  "))
     prefix_terms = count()
 
     def normalize_term(term: re.Match[str]) -> str:

@@ -2,7 +2,7 @@
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, LiteralString, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, LiteralString, TypeAlias, cast
 
 if TYPE_CHECKING:
     from quoteapi.storage.postgresql import PostgresqlServer
@@ -17,14 +17,6 @@ MIGRATION_TIMEOUT_SECONDS = 600
 """How long a process waits for another one that is migrating."""
 
 
-class Migration(NamedTuple):
-    """A migration and its state."""
-
-    name: str
-    state: str
-    """`applied`, `missing`, or `newer`: applied by a later version of QuoteAPI."""
-
-
 @cache
 def known_migrations() -> tuple[str, ...]:
     """Return the names of this version's migrations, in order."""
@@ -34,15 +26,6 @@ def known_migrations() -> tuple[str, ...]:
 def missing_migrations(applied: set[str]) -> list[str]:
     """Return the known migrations that are not applied, in order."""
     return [name for name in known_migrations() if name not in applied]
-
-
-def migration_states(applied: set[str]) -> list[Migration]:
-    """Return all migrations, known or applied, in order."""
-    known = set(known_migrations())
-    return [
-        Migration(name, "newer" if name not in known else "applied" if name in applied else "missing")
-        for name in sorted(applied | known)
-    ]
 
 
 def apply_migrations(engine: "Engine") -> list[str]:

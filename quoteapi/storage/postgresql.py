@@ -99,14 +99,12 @@ class PostgresqlServer(PooledPostgresqlDatabase):  # type: ignore[misc] # playho
 
     psycopg2_adapter = psycopg3_adapter = _Adapter
 
-    def __init__(
-        self, url: str, pool_size: int = 0, check_connection: Callable[[Connection], None] = lambda _: None
-    ) -> None:
+    def __init__(self, url: str, pool_size: int = 0, check: Callable[[Connection], None] = lambda _: None) -> None:
         """Share up to `pool_size` connections among all threads (0: keep none), each checked when it is opened."""
         super().__init__(
             url, max_connections=pool_size, timeout=POOL_TIMEOUT_SECONDS, stale_timeout=MAX_CONNECTION_AGE_SECONDS
         )
-        self.check_connection = check_connection
+        self.check_connection = check
         self._retry_at = 0.0
         _servers.add(self)
 

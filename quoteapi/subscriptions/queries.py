@@ -22,7 +22,7 @@ def newest_subscribers(state: str | None, limit: int) -> list[Subscriber]:
 
 def iterate_subscribers(state: str | None) -> Iterator[Subscriber]:
     """Return subscribers, oldest first, in constant memory; `state` selects those in one state."""
-    return iterate_in_batches(_in_state(state), Subscriber.id)
+    return iterate_in_batches(_in_state(state))
 
 
 def count_subscribers(state: str | None) -> int:
@@ -49,5 +49,4 @@ def count_out_of_sync() -> int:
 
 def iterate_out_of_sync() -> Iterator[int]:
     """Return the ids of subscribers whose state may differ from the topic, each once."""
-    rows = iterate_in_batches(Subscriber.select(Subscriber.id).where(OUT_OF_SYNC), Subscriber.id)
-    return (row.id for row in rows)
+    return (row.id for row in iterate_in_batches(Subscriber.select(Subscriber.id).where(OUT_OF_SYNC)))

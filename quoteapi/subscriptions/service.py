@@ -14,7 +14,6 @@ from quoteapi.observability.redaction import mask_phone_number
 from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayUnavailable, OutcomeUnknown
 from quoteapi.sms.messages import Purpose, code_text
-from quoteapi.storage.database import secure_delete
 from quoteapi.storage.models import ACTIVE, UNSUBSCRIBED, ConsoleSms, OneTimePassword, Subscriber, database
 from quoteapi.subscriptions.dispatcher import Dispatcher
 from quoteapi.subscriptions.errors import NoSharedState, OptedOut, OtpNotSent, OtpRejected, RateLimited, SmsDisabled
@@ -129,7 +128,7 @@ class SubscriptionService:
                 )
         inbox = ConsoleSms.delete().where(ConsoleSms.to == mobile).execute()
         deleted = [row, self.passwords.delete(mobile), self.limits.delete_number(mobile), inbox]
-        if not secure_delete():
+        if not database.secure_delete():
             raise GatewayUnavailable(
                 "the number is removed, but another process holds old pages; try again in some minutes"
             )

@@ -10,8 +10,8 @@ import pytest
 
 from quoteapi import clock
 from quoteapi.container import Container
-from quoteapi.storage import database
 from quoteapi.storage.models import Subscriber
+from quoteapi.storage.models import database as bound
 from quoteapi.subscriptions.phone import MOBILE_HINT
 from tests.cli.conftest import CLIENT_IP, WHOLE_NUMBER, Command, insert_subscriber, subscribe
 from tests.helpers.data import MIRA, NOOR, OMAR
@@ -185,7 +185,7 @@ def test_a_removed_number_among_many_is_in_no_byte_of_the_database(
     random.Random(1).shuffle(mobiles)
     for mobile in mobiles:
         insert_subscriber(mobile)
-    database.secure_delete()
+    bound.secure_delete()
     # SQLite leaves copies behind where it splits a page in two: the number with the most copies is the hardest.
     before = database_bytes(tmp_path)
     hardest = max(mobiles, key=lambda mobile: before.count(mobile.encode()))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from peewee import AutoField, BigIntegerField, BooleanField, DateField, Field, ForeignKeyField, IntegerField
 
 from quoteapi.settings import ROOT, Settings
-from quoteapi.storage import database, database_copy
+from quoteapi.storage import database
 from quoteapi.storage.catalogue import quote_row, store_quotations
 from quoteapi.storage.models import MODELS, UtcDateTimeField
 from quoteapi.storage.models import database as bound
@@ -75,7 +75,6 @@ def fill_all_tables(settings: Settings) -> None:
 
 def rows_by_table(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     with open_migrated(settings):
-        by_key: list[tuple[str, Any]] = [
-            (model._meta.table_name, model.select().order_by(*database_copy._key(model))) for model in MODELS
-        ]
+        metas: list[tuple[Any, Any]] = [(model._meta, model.select()) for model in MODELS]
+        by_key = [(meta.table_name, rows.order_by(*meta.get_primary_keys())) for meta, rows in metas]
         return {table: list(rows.dicts()) for table, rows in by_key}

@@ -40,7 +40,7 @@ def test_while_a_query_is_slow_other_threads_use_the_bundled_catalogue(
         released.wait(5)
         return KABIR
 
-    monkeypatch.setattr(fallback, "SLOW_SECONDS", 0.01)
+    monkeypatch.setattr(fallback, "SLOW_QUERY_SECONDS", 0.01)
     monkeypatch.setattr(quotes, "quote_of_date", slow_quote_of_date)
     today, with_fallback = clock().date(), QuotesWithFallback(quotes, clock, random.Random(1))
     with ThreadPoolExecutor(1) as thread:

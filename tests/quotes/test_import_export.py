@@ -27,7 +27,7 @@ def test_written_quotations_are_read_back_unchanged(form: FileFormat) -> None:
     stream = io.StringIO(newline="")
     write_quotations(quotations, stream, form)
     stream.seek(0)
-    assert [row.quotation for row in read_quotations(stream, form)] == quotations
+    assert [quotation for _, quotation in read_quotations(stream, form)] == quotations
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -40,9 +40,7 @@ def test_no_quotations_are_read_back_as_none(form: FileFormat) -> None:
 
 def read_lines(text: str, form: FileFormat) -> list[tuple[int, str]]:
     rows = read_quotations(io.StringIO(text, newline=""), form)
-    return [
-        (row.line, row.quotation.quote if isinstance(row.quotation, Quotation) else str(row.quotation)) for row in rows
-    ]
+    return [(line, quotation.quote if isinstance(quotation, Quotation) else str(quotation)) for line, quotation in rows]
 
 
 def test_csv_rows_are_numbered_by_their_first_line() -> None:
@@ -103,25 +101,23 @@ def test_an_unreadable_file_is_refused_as_a_whole(text: str, form: FileFormat, e
 
 
 def test_stored_quotes_are_not_added_again(open_database: None) -> None:
-    rows = [ImportRow(n, quotation) for n, quotation in enumerate([ALCOTT, KABIR, KABIR, AUSTEN])]
+    rows = enumerate([ALCOTT, KABIR, KABIR, AUSTEN])
     result = import_rows(rows, lambda: NOON)
-    assert (result.new, result.known, result.bad) == (1, 3, [])
+    assert (result.new, result.duplicates, result.invalid) == (1, 3, [])
     assert Quote.select().count() == 4
 
 
 def test_a_bad_row_does_not_stop_the_import(open_database: None) -> None:
-    rows = [
-        ImportRow(2, KABIR),
-        ImportRow(3, InvalidQuotation("quote is empty")),
-        *(ImportRow(4, one) for one in numbered_quotations(1_200)),
+    rows: list[ImportRow] = [
+        (2, KABIR),
+        (3, InvalidQuotation("quote is empty")),
+        *((4, one) for one in numbered_quotations(1_200)),
     ]
     result = import_rows(rows, lambda: NOON)
-    assert (result.new, result.bad, result.refused) == (1_201, [(3, "quote is empty")], False)
+    assert (result.new, result.invalid, result.refused) == (1_201, [(3, "quote is empty")], False)
     assert Quote.select().count() == 1_204
 
 
 def test_imported_quotes_are_numbered_without_gaps(open_database: None) -> None:
-    import_rows(
-        [ImportRow(n, one) for n, one in enumerate([*numbered_quotations(10), *numbered_quotations(20)])], lambda: NOON
-    )
+    import_rows(enumerate([*numbered_quotations(10), *numbered_quotations(20)]), lambda: NOON)
     assert [quote.id for quote in Quote.select().order_by(Quote.id)] == list(range(1, 24))

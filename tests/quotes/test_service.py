@@ -79,7 +79,7 @@ def test_a_day_that_ends_while_the_upstream_api_is_asked_gets_the_scheduled_quot
 
     day = clock().date()
     expected = Quote.get_by_id(scheduled_quote_id(day)).quote
-    assert QuoteService(clock, random.Random(1), SlowUpstream()).quote_of_date(day).quote == expected
+    assert QuoteService(clock, random.Random(1), SlowUpstream().fetch).quote_of_date(day).quote == expected
 
 
 def test_a_future_date_is_not_decided(quotes: QuoteService, clock: FakeClock) -> None:

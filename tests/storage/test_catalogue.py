@@ -1,8 +1,7 @@
 import pytest
 
-from quoteapi.quotes.quotation import Quotation, quotation_from_row, validate_quotation
-from quoteapi.storage.catalogue import find_quote_id, store_quotation, store_quotations
-from quoteapi.storage.models import Quote
+from quoteapi.quotes.quotation import Quotation, validate_quotation
+from quoteapi.storage.catalogue import find_quote_id, quotes_with_ids, store_quotation, store_quotations
 from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, ZOLA
 from tests.helpers.sql import record_sql
 
@@ -19,7 +18,7 @@ def test_the_id_of_a_stored_quotation_is_found_in_one_statement(open_database: N
 @pytest.mark.parametrize("quotation", [ALCOTT, AUSTEN, ZOLA, KABIR])
 def test_a_stored_quotation_is_read_back_unchanged(open_database: None, quotation: Quotation) -> None:
     quote_id, _ = store_quotation(quotation, NOON)
-    assert quotation_from_row(Quote.get_by_id(quote_id)) == quotation
+    assert quotes_with_ids([quote_id]) == {quote_id: quotation}
 
 
 def test_the_same_text_by_the_same_author_is_stored_once(open_database: None) -> None:

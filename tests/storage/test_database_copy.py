@@ -18,7 +18,7 @@ from quoteapi.quotes.quotation import Quotation
 from quoteapi.settings import Settings, SettingsError, read_settings, settings_for_database
 from quoteapi.storage import database, database_copy
 from quoteapi.storage.catalogue import list_quotes, store_quotations
-from quoteapi.storage.database_copy import PROGRESS_TABLE, CannotCopy
+from quoteapi.storage.database_copy import PROGRESS_TABLE, CopyFailed
 from quoteapi.storage.full_text_search import Filters
 from quoteapi.storage.models import MODELS, ConsoleSms, Quote, Subscriber
 from quoteapi.storage.models import database as bound
@@ -86,7 +86,7 @@ def test_a_copy_has_the_same_rows_and_works_like_the_source(
     fill_all_tables(source)
     database.connect(target)  # which fills it with the bundled quotes
     with record_sql() as statements:
-        copied = database_copy.copy(source, target)
+        copied = database_copy.copy_database(source, target)
     unbounded = [it for it in statements if it.startswith("SELECT") and not re.search(r"LIMIT|COUNT\(|setval", it)]
     assert [it for it in unbounded if any(f'"{model._meta.table_name}"' in it for model in MODELS)] == []
     rows = rows_by_table(source)
@@ -108,7 +108,7 @@ def test_a_copy_has_the_same_rows_and_works_like_the_source(
 
 def test_progress_counts_each_row_twice(source: Settings, target: Settings) -> None:
     calls: list[int] = []
-    database_copy.copy(source, target, calls.append)
+    database_copy.copy_database(source, target, calls.append)
     assert sum(calls) == 2 * database_copy.count_rows(source)
     assert max(calls) == 3
 
@@ -123,7 +123,7 @@ def test_a_copy_that_is_interrupted_leaves_the_target_as_it_was(
         fill_with_bundled_quotes(target)
     before = look_at(target)
     batches: list[int] = []
-    database_copy.copy(source, new("file"), batches.append)
+    database_copy.copy_database(source, new("file"), batches.append)
     for last in (0, len(batches) // 2, len(batches) - 1):
         left = iter(range(last))
 
@@ -132,11 +132,11 @@ def test_a_copy_that_is_interrupted_leaves_the_target_as_it_was(
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            database_copy.copy(source, target, interrupt)
+            database_copy.copy_database(source, target, interrupt)
         assert look_at(target) == before
     if target.database_path is not None:
         assert list(target.database_path.parent.glob(f"{target.database_path.name}.*")) == []
-    database_copy.copy(source, target)
+    database_copy.copy_database(source, target)
     assert rows_by_table(target) == rows_by_table(source)
 
 
@@ -149,7 +149,7 @@ def copy_half_and_wait(source: str, target: str, is_half_way: Event) -> None:
             is_half_way.set()
             signal.pause()
 
-    database_copy.copy(settings_for_database(source), settings_for_database(target), wait_half_way)
+    database_copy.copy_database(settings_for_database(source), settings_for_database(target), wait_half_way)
 
 
 @pytest.mark.parametrize(("kind", "is_filled"), [("file", False), ("file", True), ("server", True)])
@@ -168,7 +168,7 @@ def test_a_copy_that_is_killed_leaves_the_target_as_it_was(
     copier.kill()
     copier.join()
     assert look_at(target) == before
-    database_copy.copy(source, target)
+    database_copy.copy_database(source, target)
     assert rows_by_table(target) == rows_by_table(source)
 
 
@@ -184,11 +184,11 @@ def test_a_target_with_data_of_its_own_is_refused_and_not_changed(
                 ConsoleSms.create(to="x", message="mine", kind="code", sent_at=NOON)
         postgresql_server.let_go()
         before = rows_by_table(target)
-        with pytest.raises(CannotCopy, match="the target has data of its own"):
-            database_copy.copy(source, target)
+        with pytest.raises(CopyFailed, match="the target has data of its own"):
+            database_copy.copy_database(source, target)
         assert rows_by_table(target) == before
-    with pytest.raises(CannotCopy, match="both are the same database"):
-        database_copy.copy(source, settings_for_database(f"sqlite:////{source.database_path}"))
+    with pytest.raises(CopyFailed, match="both are the same database"):
+        database_copy.copy_database(source, settings_for_database(f"sqlite:////{source.database_path}"))
 
 
 @pytest.mark.parametrize(
@@ -210,10 +210,10 @@ def test_a_source_that_changes_meanwhile_is_noticed_and_copying_again_helps(
             with database.open_database(source) as opened:
                 opened.execute_sql(change)
 
-    with pytest.raises(CannotCopy, match=r"somebody writes to one of the two. Stop the service, and say it again"):
-        database_copy.copy(source, target, write_meanwhile)
+    with pytest.raises(CopyFailed, match=r"somebody writes to one of the two. Stop the service, and say it again"):
+        database_copy.copy_database(source, target, write_meanwhile)
     assert look_at(target) == []
-    database_copy.copy(source, target)
+    database_copy.copy_database(source, target)
     assert rows_by_table(target) == rows_by_table(source)
 
 
@@ -232,7 +232,7 @@ def test_other_sessions_can_read_the_target_meanwhile_but_not_write_to_it(source
                 with pytest.raises(psycopg.errors.LockNotAvailable):
                     other.execute(SQL("DELETE FROM {}").format(Identifier(model._meta.table_name)))
 
-        database_copy.copy(source, target, try_to_write)
+        database_copy.copy_database(source, target, try_to_write)
         assert other.execute("SELECT count(*) FROM quote").fetchone() == (ROWS,)
     assert rows_by_table(target) == rows_by_table(source)
 
@@ -248,7 +248,7 @@ def test_the_incomplete_copy_of_an_earlier_version_is_refused(
     before = look_at(incomplete)
     for one, other in ((source, incomplete), (incomplete, new("file"))):
         with pytest.raises(SettingsError, match=r"is the half of a copy .* Make a new database"):
-            database_copy.copy(one, other)
+            database_copy.copy_database(one, other)
     assert look_at(incomplete) == before
 
 
@@ -268,8 +268,8 @@ def test_a_database_is_not_copied_to_itself_whatever_its_url(
         others = [f"sqlite:///{tmp_path}/symbolic.db", f"sqlite:///{tmp_path}/hard.db"]
     for other in others:
         for one, another in ((url, other), (other, url)):
-            with pytest.raises(CannotCopy, match="both are the same database"):
-                database_copy.copy(settings_for_database(one), settings_for_database(another))
+            with pytest.raises(CopyFailed, match="both are the same database"):
+                database_copy.copy_database(settings_for_database(one), settings_for_database(another))
     assert len(rows_by_table(source)["quote"]) == 5
     assert database_copy.count_rows(source) > 5, "and it can be a source"
 
@@ -279,15 +279,15 @@ def test_only_a_source_with_all_migrations_is_copied_and_it_is_not_changed(
 ) -> None:
     empty, unused = new("server"), new("file")
     with pytest.raises(SettingsError, match=r"lacks 0001_quotes, .*Is it the right one"):
-        database_copy.copy(empty, unused)
-    assert {migration.state for migration in database.list_migrations(empty)} == {"missing"}
+        database_copy.copy_database(empty, unused)
+    assert set(database.list_migrations(empty).values()) == {"missing"}
     with pytest.raises(SettingsError, match="is the shipped catalogue, which is never written to"):
-        database_copy.copy(source, settings_for_database(f"sqlite:///{vars(database)['BUNDLED_CATALOGUE']}"))
+        database_copy.copy_database(source, settings_for_database(f"sqlite:///{vars(database)['BUNDLED_CATALOGUE']}"))
 
 
 def test_a_new_file_is_for_its_owner_alone(new: Callable[[str], Settings], source: Settings) -> None:
     target = new("file")
-    database_copy.copy(source, target)
+    database_copy.copy_database(source, target)
     assert stat.S_IMODE(database_file(target).stat().st_mode) == 0o600
 
 
@@ -296,5 +296,5 @@ def test_a_file_that_another_process_creates_meanwhile_is_kept(
 ) -> None:
     target = new("file")
     with pytest.raises(FileExistsError):
-        database_copy.copy(source, target, lambda _: database_file(target).write_bytes(b"another"))
+        database_copy.copy_database(source, target, lambda _: database_file(target).write_bytes(b"another"))
     assert database_file(target).read_bytes() == b"another"

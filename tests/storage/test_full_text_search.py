@@ -27,6 +27,7 @@ from quoteapi.storage.catalogue import (
 from quoteapi.storage.full_text_search import Filters, comparison_key, search_tokens, tokenize
 from quoteapi.storage.models import Author, Category, Quote
 from quoteapi.storage.models import database as bound
+from quoteapi.storage.sqlite import SqliteFile
 from tests.helpers import postgresql_server
 from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, SECRET_KEY, ZOLA, make_catalogue, numbered_quotations
 
@@ -329,7 +330,7 @@ def assert_consistent() -> None:
     assert ids == tuple(range(1, catalogue_size() + 1))
     assert {row.key: row.quotes for row in list_names(Author, 99)} == Counter(authors)
     assert {row.key: row.quotes for row in list_names(Category, 99)} == Counter(categories)
-    if database.is_sqlite():
+    if isinstance(bound.obj, SqliteFile):
         bound.execute_sql("INSERT INTO quote_search (quote_search, rank) VALUES ('integrity-check', 1)")
     newest = Quote.get_by_id(ids[-1])
     assert list_quotes(Filters(words=f'"{newest.quote}"', author=newest.author), 1) == [newest]

@@ -11,7 +11,7 @@ import requests
 
 from quoteapi.app import create_app
 from quoteapi.aws import schedulers
-from quoteapi.quotes.fallback import AGAIN
+from quoteapi.quotes.fallback import RETRY_INTERVAL
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.settings import Settings, SettingsError, read_settings, settings_for_database
 from quoteapi.storage import database, migrate
@@ -106,7 +106,7 @@ def test_on_lambda_a_server_that_lacks_migrations_says_what_to_run(
             monkeypatch.setenv(name, value)
         assert schedulers.migrate_database({}, None) == {"applied": NAMES}
         assert schedulers.migrate_database({}, None) == {"applied": []}
-        clock.advance(seconds=AGAIN.total_seconds())
+        clock.advance(seconds=RETRY_INTERVAL.total_seconds())
         assert int(requests.get(f"{base}/daily", timeout=5).headers["Cache-Control"].rpartition("=")[2]) > 40_000
         assert requests.get(f"{base}/health", timeout=5).json()["catalogue"] == {"quotes": 3}
 
@@ -118,7 +118,7 @@ def test_migrations_of_a_later_version_are_no_error(settings: Settings, open_dat
     bound.name = None  # so that it is opened as in a new process
     with database.connect(settings).connection_context():
         assert Quote.select().count() == 3
-    assert [tuple(one) for one in database.list_migrations(settings)] == [
+    assert list(database.list_migrations(settings).items()) == [
         *((name, "applied") for name in NAMES),
         ("0099_later", "newer"),
     ]

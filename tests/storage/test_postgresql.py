@@ -19,7 +19,7 @@ from quoteapi.app import create_app
 from quoteapi.aws.job_context import job_context
 from quoteapi.observability import logging_setup
 from quoteapi.quotes import fallback
-from quoteapi.quotes.fallback import AGAIN
+from quoteapi.quotes.fallback import RETRY_INTERVAL
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.settings import Settings, SettingsError, read_settings, settings_for_database
 from quoteapi.storage import database, postgresql
@@ -384,7 +384,7 @@ def _subscribe(base: str) -> requests.Response:
 
 def _assert_recovered(base: str, clock: FakeClock) -> None:
     time.sleep(postgresql.RETRY_DELAY_SECONDS)
-    clock.advance(seconds=AGAIN.total_seconds())
+    clock.advance(seconds=RETRY_INTERVAL.total_seconds())
     assert _daily(base)[0] == KABIR.quote, "as it is stored"
     assert int(_daily(base)[1].rpartition("=")[2]) > 40_000
     assert [requests.get(f"{base}{path}", timeout=10).status_code for path in ("/random", "/quotes", "/health")] == [
@@ -423,7 +423,7 @@ def test_a_service_that_starts_while_the_database_is_unavailable_serves_quotes_a
 ) -> None:
     _store_for_tomorrow(direct)
     monkeypatch.setattr(bound, "name", None)  # in a new process nothing is bound
-    monkeypatch.setattr(bound, "_working", None)
+    monkeypatch.setattr(bound, "_bound", None)
     clock.advance(days=1)
     proxy.refuse()
     with serve_app(create_app(settings, now=clock)) as base:
@@ -448,7 +448,7 @@ def test_a_command_without_its_database_fails_with_a_sentence(proxy: Proxy) -> N
 def test_a_database_that_hangs_delays_few_requests_and_not_for_long(
     settings: Settings, direct: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fallback, "SLOW_SECONDS", 0.1)
+    monkeypatch.setattr(fallback, "SLOW_QUERY_SECONDS", 0.1)
     took: list[float] = []
 
     def get(path: str) -> None:
@@ -471,7 +471,7 @@ def test_a_database_that_hangs_delays_few_requests_and_not_for_long(
 
 
 def _assert_used_again(base: str, clock: FakeClock) -> None:
-    clock.advance(seconds=AGAIN.total_seconds())
+    clock.advance(seconds=RETRY_INTERVAL.total_seconds())
     assert int(_daily(base)[1].rpartition("=")[2]) > 10
 
 
@@ -495,7 +495,7 @@ def test_an_unavailable_database_is_tried_once_in_ten_seconds(
             _daily(base)
             assert len(tries) == expected
             if expected == len(tries) == 1 and clock() > NOON:
-                clock.advance(seconds=AGAIN.total_seconds())
+                clock.advance(seconds=RETRY_INTERVAL.total_seconds())
             clock.advance(seconds=1)
         proxy.come_back()
 

@@ -34,7 +34,7 @@ def test_secure_delete_leaves_deleted_rows_in_no_file(settings: Settings) -> Non
         for number in range(500):
             ConsoleSms.create(to=f"+91{9_028_000_000 + number * 7919 % 500}", message="x", kind="code", sent_at=NOON)
         ConsoleSms.delete().where(ConsoleSms.to == "+919028000123").execute()
-        assert database.secure_delete()
+        assert bound.secure_delete()
         assert not any(b"+919028000123" in file.read_bytes() for file in files)
 
 
@@ -48,6 +48,6 @@ def test_secure_delete_returns_false_while_a_reader_uses_old_pages(
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM consolesms").fetchall()
         ConsoleSms.delete().execute()
-        assert not database.secure_delete()
+        assert not bound.secure_delete()
         reader.rollback()
-        assert database.secure_delete()
+        assert bound.secure_delete()

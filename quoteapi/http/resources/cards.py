@@ -16,7 +16,7 @@ from quoteapi.http.resources.quotes import DailyQuote, get_quote
 from quoteapi.http.templates import FOLDER, render_xml
 from quoteapi.quotes import svg_card_layout as layout
 from quoteapi.quotes.line_breaking import break_lines
-from quoteapi.quotes.quotation import Quotation, quotation_from_row
+from quoteapi.quotes.quotation import Quotation
 
 CACHE_SIZE = 64
 _STYLE_ELEMENT = re.compile(b"<style>(.*?)</style>", re.DOTALL)
@@ -43,7 +43,8 @@ class QuoteCard:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, quote_id: str) -> None:
         """Send the card of the quote with an id, cacheable for a day."""
-        _respond_with_card(req, resp, quotation_from_row(get_quote(quote_id)), True, self._clock())  # noqa: FBT003
+        _, quotation = get_quote(quote_id)
+        _respond_with_card(req, resp, quotation, True, self._clock())  # noqa: FBT003
         resp.set_header("Cache-Control", f"public, max-age={QUOTE_CACHE_SECONDS}")
 
 

@@ -1,7 +1,5 @@
 """`/quotes`, `/authors` and `/categories`: the catalogue, page by page."""
 
-from typing import Any
-
 import falcon
 
 from quoteapi.http.bulkhead import bulkhead
@@ -10,11 +8,10 @@ from quoteapi.http.pagination import FILTER_PARAMETERS, decode_cursor, parse_lim
 from quoteapi.http.parameters import parse_filters
 from quoteapi.http.resources.pages import respond_with_quote_page
 from quoteapi.http.resources.quotes import get_quote
-from quoteapi.quotes.quotation import quotation_from_row
 from quoteapi.settings import Settings
 from quoteapi.storage.catalogue import count_quotes, count_up_to, list_names, list_quotes
-from quoteapi.storage.database import statement_timeout
-from quoteapi.storage.models import Author, Category, Quote
+from quoteapi.storage.database import READ_TIMEOUT_SECONDS
+from quoteapi.storage.models import Author, Category, database
 
 NAME_COUNT_LIMIT = 1_000
 """Up to how many authors or categories are counted exactly."""
@@ -31,10 +28,11 @@ class QuoteList:
         """Send a page of the quotes that match the filters."""
         filters, limit = parse_filters(req, *FILTER_PARAMETERS), parse_limit(req)
         last_id, total = decode_cursor(req, int)
-        with bulkhead(), statement_timeout():
+        with bulkhead(), database.statement_timeout(READ_TIMEOUT_SECONDS):
             rows = list_quotes(filters, limit + 1, last_id)
             total = total or count_quotes(filters)
-        items: dict[int, object] = {row.id: _quote_fields(row) for row in rows}
+        fields = ("id", "quote", "author", "category")
+        items: dict[int, object] = {row.id: {name: getattr(row, name) for name in fields} for row in rows}
         respond_with_listing(req, resp, self._settings, "quotes", items, total)
 
 
@@ -46,12 +44,11 @@ class QuoteById:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, quote_id: str) -> None:
         """Send the quote with an id, as JSON or as a page."""
-        row = get_quote(quote_id)
+        number, quotation = get_quote(quote_id)
         if prefers_html(req, resp):
-            quotation = quotation_from_row(row)
-            respond_with_quote_page(req, resp, self._settings, quotation, PAGE_SECONDS, quote_id=row.id)
+            respond_with_quote_page(req, resp, self._settings, quotation, PAGE_SECONDS, quote_id=number)
             return
-        resp.media = {**_quote_fields(row), "source": row.source}
+        resp.media = {"id": number, **quotation._asdict()}
         resp.set_header("Cache-Control", f"public, max-age={QUOTE_CACHE_SECONDS}")
 
 
@@ -72,7 +69,3 @@ class AuthorOrCategoryList:
         total = total or count_up_to(self._table.select(self._table.key), NAME_COUNT_LIMIT)
         items: dict[str, object] = {row.key: {self._singular: row.name, "quotes": row.quotes} for row in rows}
         respond_with_listing(req, resp, self._settings, self._plural, items, total)
-
-
-def _quote_fields(row: Quote) -> dict[str, Any]:
-    return {"id": row.id, "quote": row.quote, "author": row.author, "category": row.category}

@@ -14,8 +14,8 @@ from quoteapi.http.parameters import parse_date_parameter, parse_filters, parse_
 from quoteapi.quotes.errors import QuoteNotFound
 from quoteapi.quotes.fallback import QuotesWithFallback
 from quoteapi.quotes.quotation import Quotation
+from quoteapi.storage.catalogue import quotes_with_ids
 from quoteapi.storage.full_text_search import Filters
-from quoteapi.storage.models import Quote
 
 DATE_CACHE_SIZE = 64
 RANDOM_CACHE_SIZE = 1_024
@@ -98,15 +98,15 @@ class QuoteByType:
         resource.on_get(req, resp)
 
 
-def get_quote(quote_id: str) -> Quote:
-    """Return the quote with the id in a path. Raises `falcon.HTTPNotFound`."""
+def get_quote(quote_id: str) -> tuple[int, Quotation]:
+    """Return the id in a path, and the quote with it. Raises `falcon.HTTPNotFound`."""
     number = parse_id(quote_id)
-    row: Quote | None = Quote.get_or_none(Quote.id == number) if number is not None else None
-    if row is None:
+    quotation = quotes_with_ids([number]).get(number) if number is not None else None
+    if number is None or quotation is None:
         raise falcon.HTTPNotFound(
             title="No quote found", description="No quote has this id. GET /quotes lists them with their ids."
         )
-    return row
+    return number, quotation
 
 
 @lru_cache(maxsize=1)  # for a second

@@ -8,11 +8,7 @@ from peewee import BigIntegerField, CharField, DateField, DateTimeField, Foreign
 def up(migrator: object, db: Any) -> None:  # noqa: ANN401
     """Create the tables."""
 
-    class Table(Model):
-        class Meta:
-            database = db
-
-    class Quote(Table):
+    class Quote(Model):
         id = IntegerField(primary_key=True)
         quote = TextField()
         author = CharField()
@@ -32,8 +28,9 @@ def up(migrator: object, db: Any) -> None:  # noqa: ANN401
                 (("created_at", "id"), False),
             )
 
-    class DailyQuote(Table):
+    class DailyQuote(Model):
         date = DateField(primary_key=True)
         quote = ForeignKeyField(Quote)
 
+    db.bind([Quote, DailyQuote])
     db.create_tables([Quote, DailyQuote])

@@ -8,11 +8,7 @@ from peewee import AutoField, CharField, CompositeKey, DateField, DateTimeField,
 def up(migrator: object, db: Any) -> None:  # noqa: ANN401
     """Create the tables."""
 
-    class Table(Model):
-        class Meta:
-            database = db
-
-    class Subscriber(Table):
+    class Subscriber(Model):
         id = AutoField()
         mobile = CharField(16, unique=True)
         state = CharField(16, index=True)
@@ -27,7 +23,7 @@ def up(migrator: object, db: Any) -> None:  # noqa: ANN401
         unsettled_since = DateTimeField(null=True, index=True)
         settling_since = DateTimeField(null=True)
 
-    class OneTimePassword(Table):
+    class OneTimePassword(Model):
         mobile = CharField(16, primary_key=True)
         purpose = CharField(16)
         request = CharField(32, unique=True)
@@ -40,20 +36,20 @@ def up(migrator: object, db: Any) -> None:  # noqa: ANN401
         claimed_at = DateTimeField(null=True)
         sent_at = DateTimeField(null=True)
 
-    class TokenBucket(Table):
+    class TokenBucket(Model):
         key = CharField(32, primary_key=True)
         taken = TextField()
         updated_at = DateTimeField(index=True)
 
-    class SmsCount(Table):
+    class SmsCount(Model):
         date = DateField(primary_key=True)
         count = IntegerField()
 
-    class Switch(Table):
+    class Switch(Model):
         name = CharField(16, primary_key=True)
         thrown_at = DateTimeField()
 
-    class Delivery(Table):
+    class Delivery(Model):
         date = DateField()
         topic = TextField()
         claimed_at = DateTimeField()
@@ -64,11 +60,13 @@ def up(migrator: object, db: Any) -> None:  # noqa: ANN401
         class Meta:
             primary_key = CompositeKey("date", "topic")
 
-    class ConsoleSms(Table):
+    class ConsoleSms(Model):
         id = AutoField()
         to = CharField(16, index=True)
         message = TextField()
         kind = CharField(16)
         sent_at = DateTimeField()
 
-    db.create_tables([Subscriber, OneTimePassword, TokenBucket, SmsCount, Switch, Delivery, ConsoleSms])
+    models = [Subscriber, OneTimePassword, TokenBucket, SmsCount, Switch, Delivery, ConsoleSms]
+    db.bind(models)
+    db.create_tables(models)

@@ -13,11 +13,7 @@ def up(migrator: object, db: Any) -> None:  # noqa: ANN401
     """Add the search tokens of each quote, their index, and the counts."""
     is_sqlite = isinstance(db, SqliteDatabase)
 
-    class Table(Model):
-        class Meta:
-            database = db
-
-    class Quote(Table):
+    class Quote(Model):
         id = IntegerField(primary_key=True)
         quote = TextField()
         author = CharField()
@@ -27,7 +23,7 @@ def up(migrator: object, db: Any) -> None:  # noqa: ANN401
         category_key = TextField()
         words = TextField()
 
-    class Counted(Table):
+    class Counted(Model):
         key = TextField(primary_key=True, collation="BINARY" if is_sqlite else '"C"')  # the order of code points
         name = CharField()
         quotes = IntegerField()
@@ -38,6 +34,7 @@ def up(migrator: object, db: Any) -> None:  # noqa: ANN401
     class Category(Counted):
         pass
 
+    db.bind([Quote, Author, Category])
     db.execute_sql("ALTER TABLE quote ADD COLUMN words TEXT NOT NULL DEFAULT ''")
     last_id = 0
     while rows := list(Quote.select().where(Quote.id > last_id).order_by(Quote.id).limit(BATCH_SIZE)):
@@ -47,10 +44,7 @@ def up(migrator: object, db: Any) -> None:  # noqa: ANN401
         last_id = rows[-1].id
 
     db.create_tables([Author, Category])
-    for table, key, name in (
-        (Author, Quote.author_key, Quote.author),
-        (Category, Quote.category_key, Quote.category),
-    ):
+    for table, key, name in ((Author, Quote.author_key, Quote.author), (Category, Quote.category_key, Quote.category)):
         counts = Quote.select(key, fn.MIN(name), fn.COUNT(SQL("*"))).group_by(key)
         table.insert_from(counts, [table.key, table.name, table.quotes]).execute()
 
