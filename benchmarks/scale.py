@@ -37,7 +37,7 @@ from quoteapi.quotes.quotation import Quotation
 from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import loader
 from quoteapi.sms.console import ConsoleGateway
-from quoteapi.sms.gateway import Kind
+from quoteapi.sms.gateway import SmsKind
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import insert_quotes, quote_row
 from quoteapi.storage.full_text_search import Filters
@@ -123,7 +123,7 @@ class FakeGateway(ConsoleGateway):
     topic = "bench"
     last_message = ""
 
-    def send_sms(self, mobile: str, message: str, kind: Kind) -> str:
+    def send_sms(self, mobile: str, message: str, kind: SmsKind) -> str:
         """Keep the message."""
         self.last_message = message
         return self.topic

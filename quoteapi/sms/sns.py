@@ -23,9 +23,9 @@ from quoteapi.sms.gateway import (
     GatewayError,
     GatewayMisconfigured,
     GatewayUnavailable,
-    Kind,
     NumberRejected,
     OutcomeUnknown,
+    SmsKind,
 )
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class QuoteSubscription:
         self._lock = threading.RLock()
         self._topic_arn: str | None = None
 
-    def send_sms(self, mobile: str, message: str, kind: Kind) -> str:
+    def send_sms(self, mobile: str, message: str, kind: SmsKind) -> str:
         """Send one SMS, in one attempt. Return its SNS message id."""
         attributes = self._message_attributes(kind)
         with self._translated_errors():
@@ -195,7 +195,7 @@ class QuoteSubscription:
                 self._topic_arn = self._client.create_topic(Name=self._settings.sns_topic)["TopicArn"]
             return self._topic_arn
 
-    def _message_attributes(self, kind: Kind) -> "dict[str, MessageAttributeValueTypeDef]":
+    def _message_attributes(self, kind: SmsKind) -> "dict[str, MessageAttributeValueTypeDef]":
         settings = self._settings
         attributes = [
             ("AWS.SNS.SMS.SMSType", "String", "Transactional" if kind in TRANSACTIONAL else "Promotional"),

@@ -13,13 +13,13 @@ from peewee import Case
 
 from quoteapi.clock import Clock
 from quoteapi.settings import RateLimit
-from quoteapi.sms.messages import CODE_MINUTES, Purpose
+from quoteapi.sms.messages import OTP_LIFETIME_MINUTES, Purpose
 from quoteapi.storage.models import OneTimePassword
 from quoteapi.subscriptions.errors import NoOtpRequested, OtpExpired, RateLimited, WrongOtp
 from quoteapi.subscriptions.hmac_digest import HmacDigest
 
-DIGITS = 6
-LIFETIME = timedelta(minutes=CODE_MINUTES)
+OTP_DIGITS = 6
+LIFETIME = timedelta(minutes=OTP_LIFETIME_MINUTES)
 
 
 class GeneratedOtp(NamedTuple):
@@ -65,7 +65,7 @@ class OneTimePasswords:
         row = OneTimePassword.select().where(of_request).first()
         if row is None or row.claimed_at is not None or row.requested_at + LIFETIME <= now:
             return None
-        code = f"{self.randbelow(10**DIGITS):0{DIGITS}}"
+        code = f"{self.randbelow(10**OTP_DIGITS):0{OTP_DIGITS}}"
         digest = self.digests("code", row.purpose, row.mobile, code)
         claim = OneTimePassword.update(digest=digest, expires_at=now + LIFETIME, claimed_at=now)
         if not claim.where(of_request & OneTimePassword.claimed_at.is_null()).execute():

@@ -15,7 +15,7 @@ from quoteapi.http.html import prefers_html
 from quoteapi.http.rate_limit import set_rate_limit_headers
 from quoteapi.http.subscription_form import SubscriptionForm, respond_with_form
 from quoteapi.http.urls import request_base_url
-from quoteapi.subscriptions.otp import DIGITS
+from quoteapi.subscriptions.otp import OTP_DIGITS
 from quoteapi.subscriptions.phone import MOBILE_HINT, InvalidMobile, parse_mobile
 
 if TYPE_CHECKING:
@@ -161,8 +161,8 @@ def _parse_otp(fields: dict[str, Any]) -> str | None:
         return None
     digits = "".join((_text(fields, "otp") or "").split())
     if digits and isinstance(fields["otp"], int):
-        digits = digits.zfill(DIGITS)  # a JSON number has no leading zeros
-    if not (digits.isdecimal() and len(digits) == DIGITS):
+        digits = digits.zfill(OTP_DIGITS)  # a JSON number has no leading zeros
+    if not (digits.isdecimal() and len(digits) == OTP_DIGITS):
         digits = "the six digits of the SMS."
         raise Problem(falcon.HTTP_400, "Invalid otp", f"Send otp as {digits}", f"The code is {digits}")
-    return f"{int(digits):0{DIGITS}}"
+    return f"{int(digits):0{OTP_DIGITS}}"
