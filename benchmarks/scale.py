@@ -45,7 +45,6 @@ from quoteapi.storage.models import Quote, Subscriber
 from quoteapi.storage.models import database as bound
 from quoteapi.subscriptions.delivery import DailyDelivery
 from quoteapi.subscriptions.dispatcher import InlineDispatcher
-from quoteapi.subscriptions.queries import iterate_subscribers
 
 ENGINES = ("sqlite", "postgresql")
 ROUNDS = 11
@@ -335,7 +334,7 @@ OPERATIONS: dict[str, Prepare] = {
 }
 EXPORTS: dict[str, Callable[[], Iterator[object]]] = {
     "export quotes, a row": iterate_quotations,
-    "export subscribers, a row": lambda: iterate_subscribers(None),
+    "export subscribers, a row": lambda: database.iterate_in_batches(Subscriber.select(), Subscriber.id),
 }
 
 

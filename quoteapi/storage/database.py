@@ -39,8 +39,6 @@ WRITE_ERRORS = (OperationalError, InternalError)
 """Errors of a database that is locked, unavailable or read-only."""
 PROGRAMMING_ERRORS = (DataError, IntegrityError, ProgrammingError)
 """Errors of a database that is available: the statement is wrong."""
-CATALOGUE_MODELS: tuple[type[Model], ...] = (models.Quote, models.Author, models.Category)
-"""What a new database gets from the bundled catalogue."""
 READ_TIMEOUT_SECONDS = 2
 """The statement timeout of requests that only read."""
 POOL_SIZE = 10
@@ -171,7 +169,7 @@ def _is_empty() -> bool:
 
 
 def _add_bundled_quotes() -> None:
-    for model in CATALOGUE_MODELS:
+    for model in models.CATALOGUE_MODELS:
         with use_bundled_catalogue():
             rows = list(model.select().dicts())
         for start in range(0, len(rows), BATCH_SIZE):

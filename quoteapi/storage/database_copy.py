@@ -16,7 +16,7 @@ from quoteapi.settings import Settings, SettingsError
 from quoteapi.storage import database
 from quoteapi.storage.atomic_file import create_atomically
 from quoteapi.storage.migrate import MIGRATION_TIMEOUT_SECONDS, apply_migrations, missing_migrations
-from quoteapi.storage.models import MODELS, Quote
+from quoteapi.storage.models import CATALOGUE_MODELS, MODELS, Quote
 from quoteapi.storage.models import database as bound
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def copy(source: Settings, target: Settings, progress: Progress = lambda _: None
     """
     with _open_source(source) as ours, _open_target(target) as theirs, theirs.table_lock(*MODELS):
         _check_target(ours, theirs)
-        for model in database.CATALOGUE_MODELS:
+        for model in CATALOGUE_MODELS:
             model.delete().execute()
         try:
             for model in MODELS:
@@ -114,7 +114,7 @@ def _check_target(ours: "Engine", theirs: "Engine") -> None:
     """Raise `CannotCopy` unless the target is another database, with no rows but quotes that the source has too."""
     if theirs.is_same_database(ours):
         raise CannotCopy("both are the same database")
-    has_other_rows = any(model.select().exists() for model in MODELS if model not in database.CATALOGUE_MODELS)
+    has_other_rows = any(model.select().exists() for model in MODELS if model not in CATALOGUE_MODELS)
     if has_other_rows or not all(_are_known(batch, ours) for batch in _batches(Quote, theirs)):
         raise CannotCopy("the target has data of its own (or a copy that was finished); name a database that is new")
 

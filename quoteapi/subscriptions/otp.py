@@ -68,9 +68,8 @@ class OneTimePasswords:
         code = f"{self.randbelow(10**OTP_DIGITS):0{OTP_DIGITS}}"
         digest = self.digests("code", row.purpose, row.mobile, code)
         claim = OneTimePassword.update(digest=digest, expires_at=now + LIFETIME, claimed_at=now)
-        if not claim.where(of_request & OneTimePassword.claimed_at.is_null()).execute():
-            return None
-        return GeneratedOtp(row.mobile, row.purpose, code)
+        is_claimed = claim.where(of_request & OneTimePassword.claimed_at.is_null()).execute()
+        return GeneratedOtp(row.mobile, row.purpose, code) if is_claimed else None
 
     def mark_sent(self, request_id: str) -> None:
         """Store that the OTP of a request was sent."""
@@ -99,11 +98,8 @@ class OneTimePasswords:
             digest=Case(None, [(is_right, None)], table.digest),
             last_wrong_try_at=Case(None, [(is_right, None)], table.last_wrong_try_at.to_value(now)),
         ).where(
-            (table.mobile == mobile)
-            & (table.purpose == purpose)
-            & table.digest.is_null(is_null=False)
-            & (table.expires_at > now)
-            & (table.tries_left > 0)
+            (table.mobile == mobile) & (table.purpose == purpose) & (table.tries_left > 0),
+            table.digest.is_null(is_null=False) & (table.expires_at > now),
         )
         row: OneTimePassword | None = next(iter(tried.returning(table).execute()), None)
         if row is None:

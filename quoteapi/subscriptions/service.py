@@ -181,10 +181,9 @@ class SubscriptionService:
     def _send_sms(self, request_id: str, otp: GeneratedOtp) -> None:
         try:
             self.gateway.send_sms(otp.mobile, otp_text(otp.code, otp.purpose).message, "code")
-        except OutcomeUnknown:
-            raise
-        except GatewayError:
-            self.passwords.mark_not_sent(request_id)
+        except GatewayError as error:
+            if not isinstance(error, OutcomeUnknown):
+                self.passwords.mark_not_sent(request_id)
             raise
         self.passwords.mark_sent(request_id)
 
