@@ -36,7 +36,7 @@ from quoteapi.quotes.quotation import Quotation
 from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import loader
 from quoteapi.sms.console import ConsoleGateway
-from quoteapi.sms.gateway import Kind
+from quoteapi.sms.gateway import SmsKind
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import insert_quotes, iterate_quotations, quote_row
 from quoteapi.storage.full_text_search import Filters
@@ -44,7 +44,6 @@ from quoteapi.storage.models import Quote, Subscriber
 from quoteapi.storage.models import database as bound
 from quoteapi.subscriptions.delivery import DailyDelivery
 from quoteapi.subscriptions.dispatcher import InlineDispatcher
-from quoteapi.subscriptions.queries import iterate_subscribers
 
 ENGINES = ("sqlite", "postgresql")
 ROUNDS = 11
@@ -122,7 +121,7 @@ class FakeGateway(ConsoleGateway):
     topic = "bench"
     last_message = ""
 
-    def send_sms(self, mobile: str, message: str, kind: Kind) -> str:
+    def send_sms(self, mobile: str, message: str, kind: SmsKind) -> str:
         """Keep the message."""
         self.last_message = message
         return self.topic
@@ -334,7 +333,7 @@ OPERATIONS: dict[str, Prepare] = {
 }
 EXPORTS: dict[str, Callable[[], Iterator[object]]] = {
     "export quotes, a row": iterate_quotations,
-    "export subscribers, a row": lambda: iterate_subscribers(None),
+    "export subscribers, a row": lambda: database.iterate_in_batches(Subscriber.select()),
 }
 
 

@@ -14,8 +14,7 @@ from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import catalogue_size
 from quoteapi.storage.models import ACTIVE, Delivery, SmsSwitch, SmsUsage, Subscriber
-from quoteapi.subscriptions.delivery import CLAIM_TIMEOUT, SEND_TIMEOUT
-from quoteapi.subscriptions.queries import on_another_topic
+from quoteapi.subscriptions.delivery import CLAIM_TIMEOUT, SEND_TIMEOUT, on_another_topic
 from quoteapi.subscriptions.rate_limits import SMS_SWITCH
 
 MAX_SYNC_DELAY = timedelta(hours=2)

@@ -5,7 +5,7 @@ import json
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,13 +13,17 @@ from quoteapi.cli import output
 from quoteapi.cli.output import STANDARD_STREAM, print_json
 from quoteapi.cli.root import EXIT_FAILED, CommandFailed, as_json, limit_option, main, open_container
 from quoteapi.observability import redaction
-from quoteapi.storage.models import Subscriber
-from quoteapi.subscriptions import phone, queries
+from quoteapi.storage.database import iterate_in_batches
+from quoteapi.storage.models import OUT_OF_SYNC, SUBSCRIBER_STATES, Subscriber
+from quoteapi.subscriptions import phone
+
+if TYPE_CHECKING:
+    from peewee import ModelSelect
 
 _COLUMNS = ("id", "mobile", "state", "asked_at", "asked_from", "confirmed_at", "confirmed_from", "ended_at", "on_topic")
 _LISTED_COLUMNS = ("id", "mobile", "state", "confirmed_at", "ended_at", "on_topic")
 _unmasked = click.option("--unmasked", is_flag=True, help="Show whole numbers.")
-_state = click.option("--state", type=click.Choice(queries.STATES), help="Those in this state only.")
+_state = click.option("--state", type=click.Choice(SUBSCRIBER_STATES), help="Those in this state only.")
 
 
 @main.group()
@@ -47,7 +51,8 @@ class _Mobile(click.ParamType[str]):
 def list_subscribers(state: str | None, limit: int, *, unmasked: bool, as_json: bool) -> None:
     """List subscribers, the newest first; their numbers are masked."""
     with open_container():
-        found = [_as_dict(row, unmasked=unmasked) for row in queries.newest_subscribers(state, limit)]
+        newest = _in_state(state).order_by(Subscriber.id.desc()).limit(limit)
+        found = [_as_dict(row, unmasked=unmasked) for row in newest]
     if as_json:
         print_json(found, ensure_ascii=True)
     elif found:
@@ -74,9 +79,9 @@ def export_subscribers(file: Path, state: str | None, form: str | None, *, unmas
         writer = csv.DictWriter(stream, _COLUMNS)
         if form == "csv":
             writer.writeheader()
-        length = queries.count_subscribers(state) if file != STANDARD_STREAM else 0
+        length = _in_state(state).count() if file != STANDARD_STREAM else 0
         with output.progress_bar(f"Writing {file.name}", length) as bar:
-            for subscriber in output.count_progress(queries.iterate_subscribers(state), bar):
+            for subscriber in output.count_progress(iterate_in_batches(_in_state(state)), bar):
                 row = _as_dict(subscriber, unmasked=unmasked)
                 writer.writerow(row) if form == "csv" else stream.write(f"{json.dumps(row)}\n")
     if file != STANDARD_STREAM:
@@ -116,7 +121,7 @@ def reconcile(*, everyone: bool, as_json: bool) -> None:
     """Make Amazon SNS agree with the database."""
     with (
         open_container() as container,
-        output.progress_bar("Reconciling", queries.count_out_of_sync()) as bar,
+        output.progress_bar("Reconciling", Subscriber.select().where(OUT_OF_SYNC).count()) as bar,
         output.silence_console_gateway(silent=as_json),
     ):
         result = container.topic_sync.reconcile(progress=bar.update, everyone=everyone)
@@ -129,6 +134,11 @@ def reconcile(*, everyone: bool, as_json: bool) -> None:
         )
     if result.failed or result.left:
         sys.exit(EXIT_FAILED)
+
+
+def _in_state(state: str | None) -> "ModelSelect[Subscriber]":
+    rows = Subscriber.select()
+    return rows if state is None else rows.where(Subscriber.state == state)
 
 
 def _as_dict(row: Subscriber, *, unmasked: bool) -> dict[str, Any]:

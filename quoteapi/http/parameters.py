@@ -7,7 +7,7 @@ from typing import Any
 import falcon
 
 from quoteapi.quotes.quotation import MAX_NAME_LENGTH
-from quoteapi.storage.full_text_search import Filters
+from quoteapi.storage.full_text_search import MAX_SEARCH_LENGTH, Filters
 
 MAX_DIGITS = 9
 """Numbers with so many digits fit into the integer columns of every database."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from peewee import Value
 
 from quoteapi.clock import Clock
-from quoteapi.sms.gateway import GatewayMisconfigured, Kind
+from quoteapi.sms.gateway import GatewayMisconfigured, SmsKind
 from quoteapi.storage.models import ACTIVE, ConsoleSms, Subscriber
 
 TOPIC = "console"
@@ -21,7 +21,7 @@ class ConsoleGateway:
     def __init__(self, now: Clock) -> None:
         self._now = now
 
-    def send_sms(self, mobile: str, message: str, kind: Kind) -> str:
+    def send_sms(self, mobile: str, message: str, kind: SmsKind) -> str:
         """Print and store an SMS. Return its message id."""
         row_id = ConsoleSms.insert(to=mobile, message=message, kind=kind, sent_at=self._now()).execute()
         _print(f"SMS to {mobile} ({kind}):", message)

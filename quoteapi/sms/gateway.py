@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal, Protocol
 
-Kind = Literal["code", "confirmation", "quote"]
+SmsKind = Literal["code", "confirmation", "quote"]
 """What an SMS is for. SNS sends OTPs and confirmations as Transactional, quotes as Promotional."""
 
 
@@ -33,7 +33,7 @@ class Gateway(Protocol):
     topic: str
     """The topic's name in the database: `console`, or region and name."""
 
-    def send_sms(self, mobile: str, message: str, kind: Kind) -> str:
+    def send_sms(self, mobile: str, message: str, kind: SmsKind) -> str:
         """Send one SMS, in one attempt. Return its message id."""
 
     def subscribe(self, mobile: str) -> str:

@@ -7,22 +7,22 @@ from quoteapi.sms.segments import SmsText, encode_sms
 
 Purpose = Literal["subscribe", "unsubscribe"]
 """What an OTP is for."""
-SERVICE = "QuoteAPI"
-CODE_MINUTES = 10
+SERVICE_NAME = "QuoteAPI"
+OTP_LIFETIME_MINUTES = 10
 
 
-def code_text(code: str, purpose: Purpose) -> SmsText:
+def otp_text(code: str, purpose: Purpose) -> SmsText:
     """Return the SMS of an OTP."""
     goal = "get the quote of the day, 1 SMS a day" if purpose == "subscribe" else "leave the quote of the day"
     return encode_sms(
-        f"{code} is your {SERVICE} code to {goal}. Valid for {CODE_MINUTES} minutes. Not you? Ignore this."
+        f"{code} is your {SERVICE_NAME} code to {goal}. Valid for {OTP_LIFETIME_MINUTES} minutes. Not you? Ignore this."
     )
 
 
 def confirmation_text(unsubscribe_url: str | None) -> SmsText:
     """Return the confirmation SMS, with how to unsubscribe."""
     hint = _unsubscribe_hint(unsubscribe_url)
-    return encode_sms(f"{SERVICE}: you agreed to get the quote of the day, 1 SMS a day. {hint}")
+    return encode_sms(f"{SERVICE_NAME}: you agreed to get the quote of the day, 1 SMS a day. {hint}")
 
 
 def daily_text(quotation: Quotation, unsubscribe_url: str | None) -> SmsText:

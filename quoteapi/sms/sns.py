@@ -12,24 +12,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import boto3
-from botocore import exceptions as boto_errors
+from botocore import exceptions as errors
 from botocore.config import Config
-from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
 from quoteapi.clock import Clock
 from quoteapi.settings import Settings
-from quoteapi.sms.gateway import (
-    GatewayError,
-    GatewayMisconfigured,
-    GatewayUnavailable,
-    Kind,
-    NumberRejected,
-    OutcomeUnknown,
-)
+from quoteapi.sms import gateway
 
 if TYPE_CHECKING:
-    from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sns.type_defs import MessageAttributeValueTypeDef
 
@@ -39,26 +30,20 @@ REPORT_TIMEOUT_SECONDS = 2
 """For an error report, both to connect and to read: the client of the failed request waits for it."""
 MAX_ATTEMPTS = 3
 HTTP_FORBIDDEN = 403
-HTTP_CLIENT_ERRORS = range(400, 500)
-TRANSACTIONAL = frozenset({"code", "confirmation"})
 NOT_FOUND = frozenset({"NotFound", "NotFoundException"})
 """Error codes for a topic or subscription that was deleted."""
 TRANSIENT = NOT_FOUND | {"Throttled", "Throttling", "ThrottledException", "ThrottlingException", "RequestLimitExceeded"}
 """Error codes after which a later try may succeed; a deleted topic is created again."""
 CREDENTIAL_ERRORS = (
-    boto_errors.CredentialRetrievalError,
-    boto_errors.NoCredentialsError,
-    boto_errors.NoRegionError,
-    boto_errors.PartialCredentialsError,
-    boto_errors.ProfileNotFound,
-    boto_errors.SSOError,
-    boto_errors.TokenRetrievalError,
+    errors.CredentialRetrievalError,
+    errors.NoCredentialsError,
+    errors.NoRegionError,
+    errors.PartialCredentialsError,
+    errors.ProfileNotFound,
+    errors.SSOError,
+    errors.TokenRetrievalError,
 )
-CONNECTION_ERRORS = (
-    boto_errors.EndpointConnectionError,
-    boto_errors.ConnectTimeoutError,
-    boto_errors.ProxyConnectionError,
-)
+CONNECTION_ERRORS = (errors.EndpointConnectionError, errors.ConnectTimeoutError, errors.ProxyConnectionError)
 
 
 class QuoteSubscription:
@@ -72,7 +57,7 @@ class QuoteSubscription:
         self._lock = threading.RLock()
         self._topic_arn: str | None = None
 
-    def send_sms(self, mobile: str, message: str, kind: Kind) -> str:
+    def send_sms(self, mobile: str, message: str, kind: gateway.SmsKind) -> str:
         """Send one SMS, in one attempt. Return its SNS message id."""
         attributes = self._message_attributes(kind)
         with self._translated_errors():
@@ -112,12 +97,9 @@ class QuoteSubscription:
 
     def list_opted_out(self) -> Iterator[list[str]]:
         """Return the numbers that opted out, in pages of a hundred."""
-        token: str | None = ""
-        while token is not None:
-            with self._translated_errors():
-                page = self._client.list_phone_numbers_opted_out(**({"nextToken": token} if token else {}))
-                mobiles, token = page["phoneNumbers"], page.get("nextToken")
-            yield mobiles
+        with self._translated_errors():
+            for page in self._client.get_paginator("list_phone_numbers_opted_out").paginate():
+                yield page["phoneNumbers"]
 
     def opt_in(self, mobile: str) -> None:
         """Opt a number in again, which AWS allows once in 30 days."""
@@ -134,7 +116,8 @@ class QuoteSubscription:
         """Return the account's SMS spending of this month in US dollars, from CloudWatch."""
         now = self._now()
         with self._translated_errors():
-            found = self._cloudwatch.get_metric_statistics(
+            cloudwatch = self._session.client("cloudwatch", config=client_config(MAX_ATTEMPTS))
+            found = cloudwatch.get_metric_statistics(
                 Namespace="AWS/SNS",
                 MetricName="SMSMonthToDateSpentUSD",
                 StartTime=now - timedelta(days=1),
@@ -154,18 +137,20 @@ class QuoteSubscription:
         """Raise errors of boto3, and those of reading an unexpected response, as `GatewayError`."""
         try:
             yield
-        except ClientError as error:
+        except errors.ClientError as error:
             if error.response.get("Error", {}).get("Code") in NOT_FOUND:
                 self._topic_arn = None  # the topic was deleted: the next call creates it
             raise _gateway_error(error) from None
-        except boto_errors.ParamValidationError:
-            raise NumberRejected("boto3 will not send such a request to SNS") from None
+        except errors.ParamValidationError:
+            raise gateway.NumberRejected("boto3 will not send such a request to SNS") from None
         except CREDENTIAL_ERRORS as error:
-            raise GatewayMisconfigured(f"no usable AWS credentials were found ({type(error).__name__})") from None
+            raise gateway.GatewayMisconfigured(
+                f"no usable AWS credentials were found ({type(error).__name__})"
+            ) from None
         except CONNECTION_ERRORS as error:
-            raise GatewayUnavailable(f"SNS cannot be reached ({type(error).__name__})") from None
-        except (boto_errors.BotoCoreError, ResponseParserError, KeyError, TypeError, ValueError) as error:
-            raise OutcomeUnknown(f"no answer from SNS that can be read ({type(error).__name__})") from None
+            raise gateway.GatewayUnavailable(f"SNS cannot be reached ({type(error).__name__})") from None
+        except (errors.BotoCoreError, ResponseParserError, KeyError, TypeError, ValueError) as error:
+            raise gateway.OutcomeUnknown(f"no answer from SNS that can be read ({type(error).__name__})") from None
 
     # Threads may share a client, but must not make clients of one session at the same time.
 
@@ -183,11 +168,6 @@ class QuoteSubscription:
         with self._lock:
             return self._session.client("sns", config=client_config(1))
 
-    @cached_property
-    def _cloudwatch(self) -> "CloudWatchClient":
-        with self._lock:
-            return self._session.client("cloudwatch", config=client_config(MAX_ATTEMPTS))
-
     def _get_topic_arn(self) -> str:
         """Return the ARN of the topic, which is created if it does not exist; one call a process."""
         with self._lock:
@@ -195,10 +175,10 @@ class QuoteSubscription:
                 self._topic_arn = self._client.create_topic(Name=self._settings.sns_topic)["TopicArn"]
             return self._topic_arn
 
-    def _message_attributes(self, kind: Kind) -> "dict[str, MessageAttributeValueTypeDef]":
+    def _message_attributes(self, kind: gateway.SmsKind) -> "dict[str, MessageAttributeValueTypeDef]":
         settings = self._settings
         attributes = [
-            ("AWS.SNS.SMS.SMSType", "String", "Transactional" if kind in TRANSACTIONAL else "Promotional"),
+            ("AWS.SNS.SMS.SMSType", "String", "Promotional" if kind == "quote" else "Transactional"),
             ("AWS.SNS.SMS.SenderID", "String", settings.sms_sender_id),
             ("AWS.SNS.SMS.MaxPrice", "Number", settings.sms_max_price),
             ("AWS.MM.SMS.EntityId", "String", settings.sms_entity_id),
@@ -216,7 +196,7 @@ def publish_error_report(settings: Settings, topic: str, subject: str, message: 
     try:
         arn = client.create_topic(Name=topic)["TopicArn"]
         client.publish(TopicArn=arn, Subject=subject, Message=message)
-    except ClientError as error:
+    except errors.ClientError as error:
         raise _gateway_error(error) from None
 
 
@@ -231,14 +211,15 @@ def client_config(attempts: int, connect: int = CONNECT_TIMEOUT_SECONDS, read: i
     )
 
 
-def _gateway_error(error: ClientError) -> GatewayError:
+def _gateway_error(error: errors.ClientError) -> gateway.GatewayError:
     """Return the error for an error response of SNS, by whether another try can succeed."""
     code = error.response.get("Error", {}).get("Code", "without a code")
     metadata = error.response.get("ResponseMetadata", {})
     status, request_id = metadata.get("HTTPStatusCode", 0), metadata.get("RequestId", "unknown")
     message = f"SNS answered {status} {code} to {error.operation_name} (request {request_id})"
     if code in TRANSIENT:
-        return GatewayUnavailable(message)
+        return gateway.GatewayUnavailable(message)
     if status == HTTP_FORBIDDEN:
-        return GatewayMisconfigured(message)
-    return NumberRejected(message) if status in HTTP_CLIENT_ERRORS else OutcomeUnknown(message)
+        return gateway.GatewayMisconfigured(message)
+    is_client_error = status in range(400, 500)
+    return gateway.NumberRejected(message) if is_client_error else gateway.OutcomeUnknown(message)

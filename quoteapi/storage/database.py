@@ -27,8 +27,6 @@ WRITE_ERRORS = (peewee.OperationalError, peewee.InternalError)
 """Errors of a database that is locked, unavailable or read-only."""
 PROGRAMMING_ERRORS = (peewee.DataError, peewee.IntegrityError, peewee.ProgrammingError)
 """Errors of a database that is available: the statement is wrong."""
-CATALOGUE_MODELS: tuple[type[peewee.Model], ...] = (models.Quote, models.Author, models.Category)
-"""What a new database gets from the bundled catalogue."""
 READ_TIMEOUT_SECONDS = 2
 """The statement timeout of requests that only read and would block others."""
 POOL_SIZE = 10
@@ -160,7 +158,7 @@ def _is_empty() -> bool:
 
 
 def _add_bundled_quotes() -> None:
-    for model in CATALOGUE_MODELS:
+    for model in models.CATALOGUE_MODELS:
         with use_bundled_catalogue():
             rows = list(model.select().dicts())
         for batch in peewee.chunked(rows, BATCH_SIZE):

@@ -16,7 +16,7 @@ from quoteapi.settings import Settings, SettingsError
 from quoteapi.storage import database
 from quoteapi.storage.atomic_file import create_atomically
 from quoteapi.storage.migrate import MIGRATION_TIMEOUT_SECONDS, apply_migrations, missing_migrations
-from quoteapi.storage.models import MODELS, Quote
+from quoteapi.storage.models import CATALOGUE_MODELS, MODELS, Quote
 from quoteapi.storage.models import database as bound
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def copy_database(source: Settings, target: Settings, progress: Progress = lambd
     """
     with _open_source(source) as source_db, _open_target(target) as target_db, target_db.table_lock(*MODELS):
         _check_target(source_db, target_db)
-        for model in database.CATALOGUE_MODELS:
+        for model in CATALOGUE_MODELS:
             model.delete().execute()
         try:
             for model in MODELS:
@@ -112,7 +112,7 @@ def _check_target(source_db: "Engine", target_db: "Engine") -> None:
     """Raise `CopyFailed` unless the target is another database, with no rows but quotes that the source has too."""
     if target_db.is_same_database(source_db):
         raise CopyFailed("both are the same database")
-    has_other_rows = any(model.select().exists() for model in MODELS if model not in database.CATALOGUE_MODELS)
+    has_other_rows = any(model.select().exists() for model in MODELS if model not in CATALOGUE_MODELS)
     for batch in _batches(Quote, target_db):
         fingerprints = [quote["fingerprint"] for quote in batch]
         shared = Quote.select().where(Quote.fingerprint.in_(fingerprints)).bind(source_db).count()

@@ -5,50 +5,36 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
-from peewee import (
-    AutoField,
-    BigIntegerField,
-    CharField,
-    CompositeKey,
-    Database,
-    DatabaseProxy,
-    DateField,
-    DateTimeField,
-    ForeignKeyField,
-    IntegerField,
-    Model,
-    TextField,
-)
+import peewee as pw
 
 
-class DatabaseBinding(DatabaseProxy):
+class DatabaseBinding(pw.DatabaseProxy):
     """The database that the models are bound to; one thread may override it for a while."""
 
     __setattr__ = object.__setattr__  # type: ignore[assignment] # peewee's own allows no new attributes
 
     def __init__(self) -> None:
-        self._override: ContextVar[Database | None] = ContextVar("database_override", default=None)
-        self._bound: Database | None = None
+        self._override: ContextVar[pw.Database | None] = ContextVar("database_override", default=None)
         self.name: str | None = None
         """The name of the bound database, which tells whether it is bound already."""
         super().__init__()
 
     @property
-    def obj(self) -> Database:
+    def obj(self) -> pw.Database:
         """The database that this thread uses."""
         return self._override.get() or self._bound  # type: ignore[return-value]
 
     @obj.setter
-    def obj(self, opened: Database | None) -> None:
+    def obj(self, opened: pw.Database | None) -> None:
         self._bound = opened
 
-    def bind(self, name: str, opened: Database) -> None:
+    def bind(self, name: str, opened: pw.Database) -> None:
         """Bind the models to a database, for all threads."""
         self.initialize(opened)
         self.name = name
 
     @contextmanager
-    def override(self, opened: Database) -> Iterator[None]:
+    def override(self, opened: pw.Database) -> Iterator[None]:
         """Use another database in this thread."""
         token = self._override.set(opened)
         try:
@@ -58,11 +44,11 @@ class DatabaseBinding(DatabaseProxy):
 
 
 database = DatabaseBinding()
-ACTIVE, UNSUBSCRIBED, OPTED_OUT = "active", "unsubscribed", "stopped"
+ACTIVE, UNSUBSCRIBED, OPTED_OUT = SUBSCRIBER_STATES = "active", "unsubscribed", "stopped"
 """The states of a subscriber."""
 
 
-class UtcDateTimeField(DateTimeField):
+class UtcDateTimeField(pw.DateTimeField):
     """An aware datetime in UTC, stored as a naive one, which every database can compare."""
 
     def db_value(self, value: datetime | None) -> datetime | None:
@@ -75,7 +61,7 @@ class UtcDateTimeField(DateTimeField):
         return naive.replace(tzinfo=UTC) if naive is not None else None
 
 
-class _BoundModel(Model):
+class _BoundModel(pw.Model):
     class Meta:
         database = database
 
@@ -83,24 +69,24 @@ class _BoundModel(Model):
 class Quote(_BoundModel):
     """A quote. Its `id` is its position in the catalogue, from 1."""
 
-    id = IntegerField(primary_key=True)
+    id = pw.IntegerField(primary_key=True)
     """Assigned by the application without gaps, which no database sequence guarantees."""
-    quote = TextField()
-    author = CharField()
-    category = CharField()
-    source = CharField(default="")
+    quote = pw.TextField()
+    author = pw.CharField()
+    category = pw.CharField()
+    source = pw.CharField(default="")
     """The work and its year, or the speech and its date; empty if unknown."""
     created_at = UtcDateTimeField()
 
-    fingerprint = CharField(32, unique=True)
+    fingerprint = pw.CharField(32, unique=True)
     """Digest of text and author: the same text by the same author is stored once."""
-    shuffle = BigIntegerField(index=True)
+    shuffle = pw.BigIntegerField(index=True)
     """A number from 0 to 2**63 - 1 derived from the fingerprint: sorting by it gives a random order."""
-    length = IntegerField()
+    length = pw.IntegerField()
     """Characters in `quote`."""
-    author_key = TextField()
-    category_key = TextField()
-    words = TextField()
+    author_key = pw.TextField()
+    category_key = pw.TextField()
+    words = pw.TextField()
     """The search tokens of the quote, from `full_text_search.search_tokens`."""
 
     class Meta:
@@ -112,9 +98,9 @@ class Quote(_BoundModel):
 
 
 class _QuoteCount(_BoundModel):
-    key = TextField(primary_key=True)
-    name = CharField()
-    quotes = IntegerField()
+    key = pw.TextField(primary_key=True)
+    name = pw.CharField()
+    quotes = pw.IntegerField()
 
 
 class Author(_QuoteCount):
@@ -128,29 +114,29 @@ class Category(_QuoteCount):
 class DailyQuote(_BoundModel):
     """The quote of a date. The first writer wins, and the others read what it wrote."""
 
-    date = DateField(primary_key=True)
-    quote = ForeignKeyField(Quote)
+    date = pw.DateField(primary_key=True)
+    quote = pw.ForeignKeyField(Quote)
 
 
 class Subscriber(_BoundModel):
     """A confirmed phone number and its consent: one row a number, kept after it unsubscribes as proof of consent."""
 
-    id = AutoField()
-    mobile = CharField(16, unique=True)
+    id = pw.AutoField()
+    mobile = pw.CharField(16, unique=True)
     """E.164."""
-    state = CharField(16)
+    state = pw.CharField(16)
     """`ACTIVE`, `UNSUBSCRIBED`, or `OPTED_OUT` by a STOP reply."""
     requested_at = UtcDateTimeField(column_name="asked_at")
-    requested_from = CharField(45, column_name="asked_from")
+    requested_from = pw.CharField(45, column_name="asked_from")
     """The client IP of the request for the OTP."""
     confirmed_at = UtcDateTimeField()
-    confirmed_from = CharField(45)
+    confirmed_from = pw.CharField(45)
     """The client IP of the request that had the OTP."""
     ended_at = UtcDateTimeField(null=True)
 
-    topic = TextField(null=True)
+    topic = pw.TextField(null=True)
     """The topic (`Gateway.topic`) that the number was or may have been added to; null if it is on none."""
-    subscription_arn = TextField(null=True)
+    subscription_arn = pw.TextField(null=True)
     """The subscription to the topic; null if there is none or its ARN is not known."""
     confirmation_sent_at = UtcDateTimeField(null=True, column_name="welcomed_at")
     """Set before the confirmation SMS is sent, so that it is sent once."""
@@ -163,25 +149,26 @@ class Subscriber(_BoundModel):
         indexes = ((("state", "topic"), False),)
 
 
-_out_of_sync = Subscriber.sync_needed_since.is_null(is_null=False)
-Subscriber.add_index(Subscriber.index(Subscriber.id, name="subscriber_unsettled", where=_out_of_sync))
+OUT_OF_SYNC = Subscriber.sync_needed_since.is_null(is_null=False)
+"""Subscribers whose state may differ from the topic."""
+Subscriber.add_index(Subscriber.index(Subscriber.id, name="subscriber_unsettled", where=OUT_OF_SYNC))
 
 
 class OneTimePassword(_BoundModel):
     """A requested OTP. A number has at most one."""
 
-    mobile = CharField(16, primary_key=True)
-    purpose = CharField(16)
+    mobile = pw.CharField(16, primary_key=True)
+    purpose = pw.CharField(16)
     """`subscribe` or `unsubscribe`."""
-    request_id = CharField(32, unique=True, column_name="request")
+    request_id = pw.CharField(32, unique=True, column_name="request")
     """Names the request in task payloads, which must not have the number."""
-    digest = CharField(32, null=True)
+    digest = pw.CharField(32, null=True)
     """HMAC of the OTP; null until the OTP is generated and after it was used."""
     expires_at = UtcDateTimeField(null=True)
-    tries_left = IntegerField()
+    tries_left = pw.IntegerField()
     last_wrong_try_at = UtcDateTimeField(null=True, column_name="tried_at")
     requested_at = UtcDateTimeField(index=True, column_name="asked_at")
-    requested_from = CharField(45, column_name="asked_from")
+    requested_from = pw.CharField(45, column_name="asked_from")
     """The client IP of the request."""
     claimed_at = UtcDateTimeField(null=True)
     """When a process claimed the right to send it."""
@@ -191,9 +178,9 @@ class OneTimePassword(_BoundModel):
 class RateLimitLog(_BoundModel):
     """The sliding-window log of one key of a rate limit."""
 
-    key = CharField(32, primary_key=True)
+    key = pw.CharField(32, primary_key=True)
     """HMAC of the limit's name and a number or client IP."""
-    timestamps = TextField(column_name="taken")
+    timestamps = pw.TextField(column_name="taken")
     """Unix times of recent events in milliseconds, oldest first, separated by spaces."""
     updated_at = UtcDateTimeField(index=True)
 
@@ -204,8 +191,8 @@ class RateLimitLog(_BoundModel):
 class SmsUsage(_BoundModel):
     """SMS sent to single numbers (OTPs and confirmations) on a date."""
 
-    date = DateField(primary_key=True)
-    count = IntegerField()
+    date = pw.DateField(primary_key=True)
+    count = pw.IntegerField()
 
     class Meta:
         table_name = "smscount"
@@ -214,7 +201,7 @@ class SmsUsage(_BoundModel):
 class SmsSwitch(_BoundModel):
     """The operator's emergency stop: a row exists while SMS are switched off."""
 
-    name = CharField(16, primary_key=True)
+    name = pw.CharField(16, primary_key=True)
     disabled_at = UtcDateTimeField(column_name="thrown_at")
 
     class Meta:
@@ -224,39 +211,30 @@ class SmsSwitch(_BoundModel):
 class Delivery(_BoundModel):
     """The daily SMS of a date to a topic, claimed before it is sent, so that it is sent once."""
 
-    date = DateField()
-    topic = TextField()
+    date = pw.DateField()
+    topic = pw.TextField()
     claimed_at = UtcDateTimeField()
     sending_at = UtcDateTimeField(null=True)
     """Set just before the gateway is called: from then on, the SMS may have gone out."""
     sent_at = UtcDateTimeField(null=True)
-    message_id = TextField(null=True)
+    message_id = pw.TextField(null=True)
 
     class Meta:
-        primary_key = CompositeKey("date", "topic")
+        primary_key = pw.CompositeKey("date", "topic")
 
 
 class ConsoleSms(_BoundModel):
     """An SMS in the inbox of the console gateway."""
 
-    id = AutoField()
-    to = CharField(16, index=True)
-    message = TextField()
-    kind = CharField(16)
+    id = pw.AutoField()
+    to = pw.CharField(16, index=True)
+    message = pw.TextField()
+    kind = pw.CharField(16)
     sent_at = UtcDateTimeField()
 
 
-MODELS = (
-    Quote,
-    Author,
-    Category,
-    DailyQuote,
-    Subscriber,
-    OneTimePassword,
-    RateLimitLog,
-    SmsUsage,
-    SmsSwitch,
-    Delivery,
-    ConsoleSms,
-)
+CATALOGUE_MODELS: tuple[type[pw.Model], ...] = (Quote, Author, Category)
+"""What a new database gets from the bundled catalogue."""
+STATE_MODELS = (DailyQuote, Subscriber, OneTimePassword, RateLimitLog, SmsUsage, SmsSwitch, Delivery, ConsoleSms)
+MODELS: tuple[type[pw.Model], ...] = (*CATALOGUE_MODELS, *STATE_MODELS)
 """All models, each after those that it refers to."""

@@ -16,9 +16,8 @@ from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured, OutcomeUnknown
 from quoteapi.sms.messages import daily_text
 from quoteapi.sms.segments import SmsText
-from quoteapi.storage.models import Delivery, Subscriber
+from quoteapi.storage.models import ACTIVE, Delivery, Subscriber
 from quoteapi.subscriptions.errors import NoSharedState
-from quoteapi.subscriptions.queries import on_another_topic
 from quoteapi.subscriptions.rate_limits import RateLimits
 
 CLAIM_TIMEOUT = timedelta(minutes=2)
@@ -43,16 +42,6 @@ class DeliveryPreview(NamedTuple):
     text: SmsText
     recipients: int
     sent_at: datetime | None
-
-
-class _Claim(NamedTuple):
-    """The right to send the daily SMS of a date to a topic."""
-
-    date: date
-    topic: str
-    claimed_at: datetime
-    maybe_sent_at: datetime | None = None
-    """When an earlier holder called the gateway, with an unknown outcome."""
 
 
 @dataclass
@@ -82,23 +71,25 @@ class DailyDelivery:
             raise NoSharedState
         self.limits.check_sms_switch()
         claim = self._claim(self.clock().date(), again=again)
-        return self._deliver(claim) if isinstance(claim, _Claim) else claim
+        return self._deliver(claim) if isinstance(claim, Delivery) else claim
 
-    def _claim(self, day: date, *, again: bool) -> _Claim | DeliveryResult:
-        """Claim the delivery of a date, or return its state if it cannot be claimed. Raises `OutcomeUnknown`."""
+    def _claim(self, day: date, *, again: bool) -> Delivery | DeliveryResult:
+        """Claim the delivery of a date, or return its state if it cannot be claimed. Raises `OutcomeUnknown`.
+
+        A claimed delivery has `sending_at` if an earlier holder called the gateway, with an unknown outcome.
+        """
         now, topic = self.clock(), self.gateway.topic
         if Delivery.insert(date=day, topic=topic, claimed_at=now).on_conflict_ignore().as_rowcount().execute():
-            return _Claim(day, topic, now)
+            return Delivery(date=day, topic=topic, claimed_at=now)
         claimable = Delivery.sending_at.is_null() & (Delivery.claimed_at <= now - CLAIM_TIMEOUT)
         if again:
             claimable |= Delivery.sending_at <= now - SEND_TIMEOUT
         delivery = _is_of(day, topic)
         take_over = Delivery.update(claimed_at=now).where(delivery & Delivery.sent_at.is_null() & claimable)
-        for row in take_over.returning(Delivery).execute():
-            return _Claim(day, topic, now, row.sending_at)
-        return _state(day, Delivery.get_or_none(delivery), now)
+        claimed: Delivery | None = next(iter(take_over.returning(Delivery).execute()), None)
+        return claimed or _state(day, Delivery.get_or_none(delivery), now)
 
-    def _deliver(self, claim: _Claim) -> DeliveryResult:
+    def _deliver(self, claim: Delivery) -> DeliveryResult:
         """Send the SMS of a claimed delivery. Release the claim if it was certainly not sent."""
         try:
             _require_single_topic(self.gateway.topic)
@@ -107,14 +98,13 @@ class DailyDelivery:
         except Exception:
             _release(claim)
             raise
-        if not _update(claim, Delivery.sending_at == claim.maybe_sent_at, sending_at=self.clock()):
+        if not _update(claim, Delivery.sending_at == claim.sending_at, sending_at=self.clock()):
             return DeliveryResult(claim.date, sent=False, message="somebody else took over")
         try:
             message_id = self.gateway.publish(preview.text.message)
-        except OutcomeUnknown:
-            raise
-        except GatewayError:
-            _release(claim)
+        except GatewayError as error:
+            if not isinstance(error, OutcomeUnknown):
+                _release(claim)
             raise
         _update(claim, sent_at=self.clock(), message_id=message_id)
         return DeliveryResult(claim.date, sent=True, message=f"sent to {preview.recipients}", message_id=message_id)
@@ -143,22 +133,29 @@ def _require_single_topic(topic: str) -> None:
         )
 
 
+def on_another_topic(topic: str) -> Expression:
+    """Return the condition for active subscribers on another topic than this one."""
+    # `<` and `>`, since `!=` could not use the index.
+    active = Subscriber.state == ACTIVE
+    return (active & (Subscriber.topic < topic)) | (active & (Subscriber.topic > topic))
+
+
 def _is_of(day: date, topic: str) -> Expression:
     return (Delivery.date == day) & (Delivery.topic == topic)
 
 
-def _is_held(claim: _Claim) -> Expression:
+def _is_held(claim: Delivery) -> object:
     """Return the condition that no other process took the claim over."""
     return _is_of(claim.date, claim.topic) & (Delivery.claimed_at == claim.claimed_at)
 
 
-def _update(claim: _Claim, *conditions: object, **columns: object) -> bool:
+def _update(claim: Delivery, *conditions: object, **columns: object) -> bool:
     return bool(Delivery.update(**columns).where(_is_held(claim), *conditions).execute())
 
 
-def _release(claim: _Claim) -> None:
+def _release(claim: Delivery) -> None:
     """Release a claim, so that the next event or retry sends the SMS; keep that an earlier one may have."""
-    if claim.maybe_sent_at is None:
+    if claim.sending_at is None:
         Delivery.delete().where(_is_held(claim)).execute()
     else:
-        _update(claim, sending_at=claim.maybe_sent_at)
+        _update(claim, sending_at=claim.sending_at)

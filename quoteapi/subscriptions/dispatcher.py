@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from functools import partial
+from typing import Protocol
 
 from quoteapi.storage.models import database
 
-MAX_THREADS = 2
 _log = logging.getLogger(__name__)
 
 
@@ -36,18 +36,15 @@ class ThreadPoolDispatcher:
     """Runs work in threads: a response neither waits for SNS nor shows by its time what SNS did."""
 
     def __init__(self, send_otp: Callable[[str], object], sync: Callable[[int], object]) -> None:
-        self._executor = ThreadPoolExecutor(MAX_THREADS)
-        self.send_otp = self._in_thread(send_otp)
-        self.subscribe = self.unsubscribe = self._in_thread(sync)
-
-    def _in_thread(self, work: Callable[[Any], object]) -> Callable[[Any], object]:
-        return lambda argument: self._executor.submit(_run, work, argument)
+        self._executor = ThreadPoolExecutor(max_workers=2)
+        self.send_otp = partial(self._executor.submit, _run, send_otp)
+        self.subscribe = self.unsubscribe = partial(self._executor.submit, _run, sync)
 
 
-def _run(work: Callable[[Any], object], argument: str | int) -> None:
+def _run(work: Callable[..., object], *arguments: object) -> None:
     """Run work in a thread with its own database connection, and log what fails."""
     try:
         with database.connection_context():
-            work(argument)
+            work(*arguments)
     except Exception:  # noqa: BLE001 no caller would see it
         _log.exception("Background work failed")

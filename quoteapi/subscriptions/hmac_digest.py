@@ -7,8 +7,6 @@ import secrets
 from quoteapi.settings import Settings, SettingsError
 from quoteapi.storage.atomic_file import create_atomically
 
-_GROUP_AND_OTHERS = 0o077
-
 
 class HmacDigest:
     """Computes HMAC-SHA256 digests: without the key, they can be neither computed nor reversed by guessing."""
@@ -18,8 +16,7 @@ class HmacDigest:
 
     def __call__(self, purpose: str, *values: str) -> str:
         """Return the first 128 bits as 32 hexadecimal digits; each purpose has other digests."""
-        message = "\0".join((purpose, *values)).encode()
-        return hmac.digest(self._key, message, "sha256")[:16].hex()
+        return hmac.digest(self._key, "\0".join((purpose, *values)).encode(), "sha256")[:16].hex()
 
 
 def load_hmac_digest(settings: Settings) -> HmacDigest:
@@ -37,7 +34,7 @@ def _read_key_file(settings: Settings) -> str:
         if not path.exists():
             with create_atomically(path) as new:
                 new.write_text(f"{secrets.token_urlsafe(48)}\n")
-        if path.stat().st_mode & _GROUP_AND_OTHERS:
+        if path.stat().st_mode & 0o077:  # of group and others
             path.chmod(0o600)
         secret = path.read_text("ascii").strip()
     except (OSError, UnicodeError) as error:

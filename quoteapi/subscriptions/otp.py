@@ -13,13 +13,13 @@ from peewee import Case
 
 from quoteapi.clock import Clock
 from quoteapi.settings import RateLimit
-from quoteapi.sms.messages import CODE_MINUTES, Purpose
+from quoteapi.sms.messages import OTP_LIFETIME_MINUTES, Purpose
 from quoteapi.storage.models import OneTimePassword
 from quoteapi.subscriptions.errors import NoOtpRequested, OtpExpired, RateLimited, WrongOtp
 from quoteapi.subscriptions.hmac_digest import HmacDigest
 
-DIGITS = 6
-LIFETIME = timedelta(minutes=CODE_MINUTES)
+OTP_DIGITS = 6
+LIFETIME = timedelta(minutes=OTP_LIFETIME_MINUTES)
 
 
 class GeneratedOtp(NamedTuple):
@@ -65,12 +65,11 @@ class OneTimePasswords:
         row = OneTimePassword.select().where(of_request).first()
         if row is None or row.claimed_at is not None or row.requested_at + LIFETIME <= now:
             return None
-        code = f"{self.randbelow(10**DIGITS):0{DIGITS}}"
+        code = f"{self.randbelow(10**OTP_DIGITS):0{OTP_DIGITS}}"
         digest = self.digests("code", row.purpose, row.mobile, code)
         claim = OneTimePassword.update(digest=digest, expires_at=now + LIFETIME, claimed_at=now)
-        if not claim.where(of_request & OneTimePassword.claimed_at.is_null()).execute():
-            return None
-        return GeneratedOtp(row.mobile, row.purpose, code)
+        is_claimed = claim.where(of_request & OneTimePassword.claimed_at.is_null()).execute()
+        return GeneratedOtp(row.mobile, row.purpose, code) if is_claimed else None
 
     def mark_sent(self, request_id: str) -> None:
         """Store that the OTP of a request was sent."""
@@ -99,11 +98,8 @@ class OneTimePasswords:
             digest=Case(None, [(is_right, None)], table.digest),
             last_wrong_try_at=Case(None, [(is_right, None)], table.last_wrong_try_at.to_value(now)),
         ).where(
-            (table.mobile == mobile)
-            & (table.purpose == purpose)
-            & table.digest.is_null(is_null=False)
-            & (table.expires_at > now)
-            & (table.tries_left > 0)
+            (table.mobile == mobile) & (table.purpose == purpose) & (table.tries_left > 0),
+            table.digest.is_null(is_null=False) & (table.expires_at > now),
         )
         row: OneTimePassword | None = next(iter(tried.returning(table).execute()), None)
         if row is None:

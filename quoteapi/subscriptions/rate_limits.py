@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from quoteapi.clock import Clock, seconds_until_midnight
-from quoteapi.settings import ANY_REGION, RateLimit, Settings
+from quoteapi.settings import ANY_REGION, Settings
 from quoteapi.storage.models import RateLimitLog, SmsSwitch, SmsUsage
 from quoteapi.subscriptions.errors import CountryNotServed, RateLimited, SmsDisabled
 from quoteapi.subscriptions.hmac_digest import HmacDigest
 from quoteapi.subscriptions.phone import country_of
-from quoteapi.subscriptions.sliding_window import CountedEvent, WindowFull, count_event
+from quoteapi.subscriptions.sliding_window import CountedEvent, WindowFull, Windows, count_event
 
 SMS_SWITCH = "sms"
 USAGE_RETENTION = timedelta(days=400)
@@ -57,10 +57,9 @@ class RateLimits:
     def consume_sms_quota(self) -> None:
         """Take one SMS from the SMS quota of the day. Raises `RateLimited`."""
         now, quota = self.clock(), self.settings.sms_daily_cap
+        more = {SmsUsage.count: SmsUsage.count + 1}
         counted = SmsUsage.insert(date=now.date(), count=1).on_conflict(
-            conflict_target=[SmsUsage.date],
-            update={SmsUsage.count: SmsUsage.count + 1},
-            where=SmsUsage.count < quota,
+            conflict_target=[SmsUsage.date], update=more, where=SmsUsage.count < quota
         )
         if quota < 1 or not counted.as_rowcount().execute():
             raise RateLimited("The service has sent as many SMS as it may today.", seconds_until_midnight(now))
@@ -91,9 +90,7 @@ class RateLimits:
         RateLimitLog.delete().where(RateLimitLog.updated_at < now - longest).execute()
         SmsUsage.delete().where(SmsUsage.date < now.date() - USAGE_RETENTION).execute()
 
-    def _count(
-        self, name: str, value: str, windows: tuple[RateLimit, ...], message: str, policy: str | None = None
-    ) -> CountedEvent:
+    def _count(self, name: str, value: str, windows: Windows, message: str, policy: str | None = None) -> CountedEvent:
         """Count an event of a value. A `policy` is the limit's name in `RateLimit` headers. Raises `RateLimited`."""
         try:
             return count_event(self.digests(name, value), windows, self.clock(), policy)

@@ -13,7 +13,7 @@ from quoteapi.clock import Clock
 from quoteapi.observability.redaction import mask_phone_number
 from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayUnavailable, OutcomeUnknown
-from quoteapi.sms.messages import Purpose, code_text
+from quoteapi.sms.messages import Purpose, otp_text
 from quoteapi.storage.models import ACTIVE, UNSUBSCRIBED, ConsoleSms, OneTimePassword, Subscriber, database
 from quoteapi.subscriptions.dispatcher import Dispatcher
 from quoteapi.subscriptions.errors import NoSharedState, OptedOut, OtpNotSent, OtpRejected, RateLimited, SmsDisabled
@@ -179,11 +179,10 @@ class SubscriptionService:
 
     def _send_sms(self, request_id: str, otp: GeneratedOtp) -> None:
         try:
-            self.gateway.send_sms(otp.mobile, code_text(otp.code, otp.purpose).message, "code")
-        except OutcomeUnknown:
-            raise
-        except GatewayError:
-            self.passwords.mark_not_sent(request_id)
+            self.gateway.send_sms(otp.mobile, otp_text(otp.code, otp.purpose).message, "code")
+        except GatewayError as error:
+            if not isinstance(error, OutcomeUnknown):
+                self.passwords.mark_not_sent(request_id)
             raise
         self.passwords.mark_sent(request_id)
 

@@ -8,8 +8,6 @@ from datetime import datetime
 from math import ceil
 from typing import NamedTuple
 
-from peewee import Expression
-
 from quoteapi.settings import RateLimit
 from quoteapi.storage.models import RateLimitLog
 
@@ -31,7 +29,6 @@ class WindowFull(Exception):
     """A window allows no event now, but one in `retry_after` seconds."""
 
     def __init__(self, retry_after: int, rate_limits: RateLimitStatuses) -> None:
-        super().__init__(retry_after)
         self.retry_after, self.rate_limits = retry_after, rate_limits
 
 
@@ -45,23 +42,22 @@ class CountedEvent(NamedTuple):
 
     def undo(self) -> None:
         """Remove the event, unless another was added since; none can be in the same transaction."""
-        RateLimitLog.update(timestamps=self.log_before).where(_is_stored(self.key, self.log)).execute()
+        is_unchanged = (RateLimitLog.key == self.key) & (RateLimitLog.timestamps == self.log)
+        RateLimitLog.update(timestamps=self.log_before).where(is_unchanged).execute()
 
 
 def count_event(key: str, windows: Windows, now: datetime, policy: str | None = None) -> CountedEvent:
     """Add an event to the log of a key. Raises `WindowFull`. Without a `policy`, no `rate_limits` are disclosed."""
-    while True:  # until no other process changes the log between the read and the write
-        stored: str | None = RateLimitLog.select(RateLimitLog.timestamps).where(RateLimitLog.key == key).scalar()
-        before = stored or ""
+    while True:  # compare-and-swap: until no other process changes the log between the read and the write
+        before: str = RateLimitLog.select(RateLimitLog.timestamps).where(RateLimitLog.key == key).scalar() or ""
         if wait := seconds_to_wait(before, windows, now):
             raise WindowFull(wait, rate_limit_statuses(policy, before, windows, now))
         log = add_timestamp(before, windows, now)
         row = {"timestamps": log, "updated_at": now}
-        if stored is None:
-            changed = RateLimitLog.insert(key=key, **row).on_conflict_ignore().as_rowcount().execute()
-        else:
-            changed = RateLimitLog.update(row).where(_is_stored(key, stored)).execute()
-        if changed:
+        stored = RateLimitLog.insert(key=key, **row).on_conflict(
+            conflict_target=[RateLimitLog.key], update=row, where=RateLimitLog.timestamps == before
+        )
+        if stored.as_rowcount().execute():
             return CountedEvent(key, before, log, rate_limit_statuses(policy, log, windows, now))
 
 
@@ -100,8 +96,3 @@ def _parse_log(log: str, windows: Windows, now: datetime) -> tuple[int, list[int
     longest_ms = max(window.seconds for window in windows) * 1_000
     # A timestamp further ahead than the longest window is from a clock that was wrong.
     return now_ms, [timestamp for timestamp in map(int, log.split()) if timestamp <= now_ms + longest_ms]
-
-
-def _is_stored(key: str, log: str) -> Expression:
-    """Return the condition of the compare-and-swap: no other process has changed the log."""
-    return (RateLimitLog.key == key) & (RateLimitLog.timestamps == log)

@@ -9,19 +9,19 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-from peewee import Case, Expression, fn
+from peewee import Case, fn
 
 from quoteapi.clock import Clock
 from quoteapi.observability.redaction import mask_phone_number
 from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured, NumberRejected, OutcomeUnknown
 from quoteapi.sms.messages import confirmation_text
-from quoteapi.storage.models import ACTIVE, OPTED_OUT, Subscriber
+from quoteapi.storage.database import iterate_in_batches
+from quoteapi.storage.models import ACTIVE, OPTED_OUT, OUT_OF_SYNC, Subscriber
 from quoteapi.subscriptions.errors import RateLimited, SmsDisabled
 from quoteapi.subscriptions.otp import OneTimePasswords
-from quoteapi.subscriptions.queries import OUT_OF_SYNC, count_out_of_sync, iterate_out_of_sync
 from quoteapi.subscriptions.rate_limits import RateLimits
 
 LEASE_TIMEOUT = timedelta(minutes=5)
@@ -84,14 +84,14 @@ class TopicSync:
         if everyone:
             self._mark_all_out_of_sync()
         count = Counter[str]()
-        for subscriber_id in iterate_out_of_sync():
+        for row in iterate_in_batches(Subscriber.select(Subscriber.id).where(OUT_OF_SYNC)):
             if is_time_up():
                 break
-            count[self._try_sync(subscriber_id)] += 1
+            count[self._try_sync(row.id)] += 1
             progress(1)
         self.passwords.delete_expired()
         self.limits.delete_expired()
-        left = max(0, count_out_of_sync() - count["refused"] - count["failed"])
+        left = max(0, Subscriber.select().where(OUT_OF_SYNC).count() - count["refused"] - count["failed"])
         failed += count["failed"]
         return ReconcileResult(count["subscribed"], count["unsubscribed"], stopped, count["refused"], failed, left)
 
@@ -117,12 +117,10 @@ class TopicSync:
             return arn
         if row.topic is None:  # no process began to add it
             return None
-        if row.subscription_arn is None:
-            # A process added it, or died trying: subscribing again returns the ARN.
-            if row.topic != self.gateway.topic:
-                raise GatewayMisconfigured(
-                    f"the number was put on {row.topic}, and the settings say {self.gateway.topic}"
-                )
+        if row.subscription_arn is None:  # a process added it, or died trying: subscribing again returns the ARN
+            topic = self.gateway.topic
+            if row.topic != topic:
+                raise GatewayMisconfigured(f"the number was put on {row.topic}, and the settings say {topic}")
             row.subscription_arn = self.gateway.subscribe(row.mobile)
             Subscriber.update(subscription_arn=row.subscription_arn).where(_holds_lease(row)).execute()
         self.gateway.unsubscribe(row.subscription_arn)
@@ -155,11 +153,11 @@ class TopicSync:
             & (Subscriber.confirmed_at == row.confirmed_at)
             & (Subscriber.sync_needed_since == row.sync_needed_since)
         )
-        columns: dict[str, object] = {"subscription_arn": arn, "topic": self.gateway.topic}
+        stored, cleared = {"subscription_arn": arn, "topic": self.gateway.topic}, ["sync_needed_since"]
         if arn is None:  # unsubscribing twice is harmless, but forgetting a subscription that another added is not
-            columns = {name: _null_if(is_unchanged, name) for name in columns}
-        columns["sync_needed_since"] = _null_if(is_unchanged, "sync_needed_since")
-        self._release_lease(row, arn, **columns)
+            cleared += stored
+        columns = {name: Case(None, [(is_unchanged, None)], getattr(Subscriber, name)) for name in cleared}
+        self._release_lease(row, arn, **stored | columns)
 
     def _release_lease(self, row: Subscriber, arn: str | None, **columns: object) -> None:
         """Release a lease and store columns; if it was lost, sync again, as the last gateway call is not known."""
@@ -202,9 +200,5 @@ class TopicSync:
             return "failed"
 
 
-def _holds_lease(row: Subscriber) -> Expression:
-    return cast("Expression", (Subscriber.id == row.id) & (Subscriber.lease_acquired_at == row.lease_acquired_at))
-
-
-def _null_if(condition: Expression, column: str) -> Case:
-    return Case(None, [(condition, None)], getattr(Subscriber, column))
+def _holds_lease(row: Subscriber) -> object:
+    return (Subscriber.id == row.id) & (Subscriber.lease_acquired_at == row.lease_acquired_at)

@@ -385,16 +385,16 @@ def test_an_event_of_any_shape_raises_no_error(event: object) -> None:
 def test_a_report_that_sns_rejects_is_logged_after_one_attempt(
     on_lambda: Settings, sns_calls: SnsCalls, clock: FakeClock, fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sns_calls.becomes = lambda _number, _operation: fault
+    sns_calls.fault_for = lambda _number, _operation: fault
     assert unhandled_exceptions(raised(RuntimeError("broken")), SCHEDULED, CONTEXT) is False
-    assert sns_calls.made == ["CreateTopic"]
+    assert sns_calls.operations == ["CreateTopic"]
     (record,) = [record for record in caplog.records if record.name == "quoteapi.aws.error_reports"]
     assert "Error report not sent" in record.getMessage()
     assert record.exc_info is None
     clock.advance(minutes=1)
-    sns_calls.becomes = lambda _number, operation: fault if operation == "Publish" else None
+    sns_calls.fault_for = lambda _number, operation: fault if operation == "Publish" else None
     unhandled_exceptions(raised(RuntimeError("broken")), SCHEDULED, CONTEXT)
-    assert sns_calls.made == ["CreateTopic"] * 2 + ["Publish"]
+    assert sns_calls.operations == ["CreateTopic"] * 2 + ["Publish"]
 
 
 @sqlite_only
@@ -476,7 +476,7 @@ def test_another_error_is_reported_at_once(on_lambda: Settings) -> None:
 
 @sqlite_only
 def test_after_a_report_that_sns_rejected_the_next_one_is_sent(on_lambda: Settings, sns_calls: SnsCalls) -> None:
-    sns_calls.becomes = lambda number, _: "throttled" if number < 2 else None
+    sns_calls.fault_for = lambda number, _: "throttled" if number < 2 else None
     for _ in range(3):
         unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT)
     (message,) = reports()
@@ -488,10 +488,10 @@ def test_after_a_report_that_sns_rejected_the_next_one_is_sent(on_lambda: Settin
 def test_after_a_timeout_no_report_of_the_same_error_is_tried_for_a_minute(
     on_lambda: Settings, sns_calls: SnsCalls, clock: FakeClock, fault: Fault
 ) -> None:
-    sns_calls.becomes = lambda number, operation: fault if operation == "Publish" and number < 2 else None
+    sns_calls.fault_for = lambda number, operation: fault if operation == "Publish" and number < 2 else None
     for _ in range(3):
         unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT)
-    assert sns_calls.made == ["CreateTopic", "Publish"]
+    assert sns_calls.operations == ["CreateTopic", "Publish"]
     clock.advance(minutes=1)
     unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT)
     assert "Kept back: 3 more" in reports()[-1]
@@ -566,11 +566,11 @@ def test_an_otp_in_the_request_id_of_a_client_is_masked(
 def test_an_error_in_a_route_is_a_500_even_if_sns_does_not_answer(
     on_lambda: Settings, clock: FakeClock, sns_calls: SnsCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sns_calls.becomes = lambda _number, _operation: "timed out"
+    sns_calls.fault_for = lambda _number, _operation: "timed out"
     client = create_client(on_lambda, clock)
     fail_random_quotes(monkeypatch, RuntimeError("broken"))
     assert client.simulate_get("/random").status_code == 500
-    assert sns_calls.made == ["CreateTopic"]
+    assert sns_calls.operations == ["CreateTopic"]
 
 
 @sqlite_only
@@ -685,6 +685,6 @@ def test_a_cold_start_does_not_import_error_reports_and_boto3(settings: Settings
 
 @sqlite_only
 def test_a_rejection_by_sns_is_a_gateway_error(on_lambda: Settings, sns_calls: SnsCalls) -> None:
-    sns_calls.becomes = lambda _number, _operation: "error 500"
+    sns_calls.fault_for = lambda _number, _operation: "error 500"
     with pytest.raises(OutcomeUnknown, match="SNS answered 500 InternalError to CreateTopic"):
         sns.publish_error_report(on_lambda, "UnhandledException", "subject", "message")

@@ -84,7 +84,7 @@ def test_without_a_shared_database_nothing_is_sent(
 def test_a_failed_run_raises_a_redacted_error(sns_environment: Container, monkeypatch: pytest.MonkeyPatch) -> None:
     sns_calls = SnsCalls()
     sns_calls.watch(monkeypatch)
-    sns_calls.becomes = lambda _, operation: "refused" if operation == "Publish" else None
+    sns_calls.fault_for = lambda _, operation: "refused" if operation == "Publish" else None
     with pytest.raises(RedactedError, match="NumberRejected: SNS answered 400 InvalidParameter to Publish") as failed:
         schedulers.publish_quote_of_the_day({}, CONTEXT)
     assert failed.value.__suppress_context__
@@ -146,7 +146,7 @@ def test_an_incomplete_reconciliation_is_a_failure(sns_environment: Container, m
     sns_environment.subscriptions.subscribe(MIRA, sent_to(MIRA)[0][:6], "192.0.2.1", RecordingDispatcher())
     sns_calls = SnsCalls()
     sns_calls.watch(monkeypatch)
-    sns_calls.becomes = lambda _, operation: "timed out" if operation == "Subscribe" else None
+    sns_calls.fault_for = lambda _, operation: "timed out" if operation == "Subscribe" else None
     with pytest.raises(RedactedError, match="ReconcileIncomplete: 1 failed"):
         schedulers.reconcile_subscriptions({}, CONTEXT)
     assert len(backend().subscriptions) == 0

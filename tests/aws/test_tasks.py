@@ -36,7 +36,7 @@ def test_a_process_makes_its_clients_and_its_topic_once(
     sns_calls = SnsCalls()
     sns_calls.watch(monkeypatch)
     assert [tasks.async_subscribe(subscriber_id) for subscriber_id in dispatcher.subscribers] == ["subscribed"] * 2
-    assert sns_calls.made == ["CreateTopic", "Subscribe", "Publish", "Subscribe", "Publish"]
+    assert sns_calls.operations == ["CreateTopic", "Subscribe", "Publish", "Subscribe", "Publish"]
 
 
 def test_a_failed_task_raises_a_redacted_error(
@@ -46,7 +46,7 @@ def test_a_failed_task_raises_a_redacted_error(
     sns_container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, dispatcher)
     sns_calls = SnsCalls()
     sns_calls.watch(monkeypatch)
-    sns_calls.becomes = lambda _number, _operation: "throttled"
+    sns_calls.fault_for = lambda _number, _operation: "throttled"
     with pytest.raises(RedactedError, match="Unavailable: SNS answered 429 Throttled to Publish") as failed:
         tasks.async_send_otp(dispatcher.requests[0])
     assert failed.value.__suppress_context__

@@ -16,7 +16,7 @@ from quoteapi.app import create_app
 from quoteapi.aws.authorizer import authorize
 from quoteapi.cli.root import main
 from quoteapi.settings import ROOT, Settings
-from quoteapi.sms.messages import Purpose, code_text, confirmation_text, daily_text
+from quoteapi.sms.messages import Purpose, confirmation_text, daily_text, otp_text
 from tests.helpers.data import ALCOTT, SECRET_KEY
 from tests.rehearsal.aws import Aws, emulate_aws
 
@@ -285,6 +285,6 @@ def test_the_templates_for_india_match_the_sms() -> None:
     code, confirmation, *quote = pattern.split("\\\n")
     url = "https://quotes.example.org/unsubscribe"
     for purpose in get_args(Purpose):
-        assert re.fullmatch(code, code_text("482913", purpose).message)
+        assert re.fullmatch(code, otp_text("482913", purpose).message)
     assert re.fullmatch(confirmation, confirmation_text(url).message)
     assert re.fullmatch("\n".join(quote), daily_text(ALCOTT, url).message)

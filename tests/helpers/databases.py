@@ -12,7 +12,7 @@ from peewee import AutoField, BigIntegerField, BooleanField, DateField, Field, F
 from quoteapi.settings import ROOT, Settings
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import quote_row, store_quotations
-from quoteapi.storage.models import MODELS, UtcDateTimeField
+from quoteapi.storage.models import CATALOGUE_MODELS, MODELS, UtcDateTimeField
 from quoteapi.storage.models import database as bound
 from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, ZOLA, make_catalogue, numbered_quotations
 
@@ -66,7 +66,7 @@ def fill_all_tables(settings: Settings) -> None:
     with open_migrated(settings) as opened:
         store_quotations([ALCOTT, AUSTEN, ZOLA, KABIR, *numbered_quotations(ROWS - 4)], NOON - timedelta(days=99))
         for model in MODELS:
-            if model not in database.CATALOGUE_MODELS:
+            if model not in CATALOGUE_MODELS:
                 fields = model._meta.sorted_fields
                 rows = [{field.name: _value(field, n) for field in fields} for n in range(1, ROWS + 1)]
                 model.insert_many(rows).execute()

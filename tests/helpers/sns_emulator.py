@@ -45,12 +45,12 @@ def published() -> list[str]:
 class SnsCalls:
     """Records the operation of each HTTP request to SNS, in order, and makes chosen requests fail.
 
-    `becomes` decides, from the number of earlier requests and the operation, which fault a request meets.
+    `fault_for` decides, from the number of earlier requests and the operation, which fault a request meets.
     """
 
     def __init__(self) -> None:
-        self.made: list[str] = []
-        self.becomes: Callable[[int, str], Fault | None] = lambda _number, _operation: None
+        self.operations: list[str] = []
+        self.fault_for: Callable[[int, str], Fault | None] = lambda _number, _operation: None
 
     def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Intercept requests between boto3 and moto."""
@@ -60,8 +60,8 @@ class SnsCalls:
             stubber: BotocoreStubber, event_name: str, request: AWSPreparedRequest, **context: object
         ) -> AWSResponse | None:
             operation = event_name.rpartition(".")[2]
-            fault = self.becomes(len(self.made), operation)
-            self.made.append(operation)
+            fault = self.fault_for(len(self.operations), operation)
+            self.operations.append(operation)
             if fault is None or fault == "answer lost":
                 response: AWSResponse | None = send(stubber, event_name, request, **context)
                 if fault is None:

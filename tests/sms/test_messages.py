@@ -2,7 +2,7 @@ import pytest
 
 from quoteapi.quotes.bundled_catalogue import read_catalogue
 from quoteapi.quotes.quotation import MAX_NAME_LENGTH, MAX_QUOTE_LENGTH, Quotation
-from quoteapi.sms.messages import code_text, confirmation_text, daily_text
+from quoteapi.sms.messages import confirmation_text, daily_text, otp_text
 from quoteapi.sms.segments import SmsText, encode_sms
 from tests.helpers.data import ALCOTT, KABIR, ZOLA
 
@@ -12,7 +12,7 @@ SNS_MAX_LENGTH = 1_600
 
 
 def test_an_otp_sms_begins_with_the_code_and_says_its_purpose_and_lifetime() -> None:
-    subscribe, unsubscribe = code_text("012345", "subscribe"), code_text("012345", "unsubscribe")
+    subscribe, unsubscribe = otp_text("012345", "subscribe"), otp_text("012345", "unsubscribe")
     for text in (subscribe, unsubscribe):
         assert text.message.startswith("012345 is your QuoteAPI code to ")
         assert "Valid for 10 minutes." in text.message

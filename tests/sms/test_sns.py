@@ -46,21 +46,21 @@ def test_the_topic_arn_is_requested_once_a_process(gateway: QuoteSubscription, s
     gateway.subscribe(MIRA)
     gateway.subscribe(NOOR)
     gateway.publish("Hope and keep busy.")
-    assert sns_calls.made == ["CreateTopic", "Subscribe", "Subscribe", "Publish"]
+    assert sns_calls.operations == ["CreateTopic", "Subscribe", "Subscribe", "Publish"]
 
 
 def test_threads_that_start_at_once_share_clients_and_topic(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
     with ThreadPoolExecutor(8) as threads:
         arns = set(threads.map(gateway.subscribe, [MIRA] * 16))
     assert len(arns) == 1
-    assert sns_calls.made.count("CreateTopic") == 1
+    assert sns_calls.operations.count("CreateTopic") == 1
 
 
 def test_unsubscribing_one_of_250_is_one_call(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
     arns = [gateway.subscribe(f"+9190280{n:05}") for n in range(250)]
-    sns_calls.made.clear()
+    sns_calls.operations.clear()
     gateway.unsubscribe(arns[125])
-    assert sns_calls.made == ["Unsubscribe"]
+    assert sns_calls.operations == ["Unsubscribe"]
     assert len(subscribed_numbers()) == 249
 
 
@@ -166,7 +166,7 @@ def test_the_class_of_an_error_says_whether_a_later_try_can_succeed(
     gateway: QuoteSubscription, sns_calls: SnsCalls, action: str, fault: Fault
 ) -> None:
     gateway.count_subscriptions()
-    sns_calls.becomes = lambda _number, _operation: fault
+    sns_calls.fault_for = lambda _number, _operation: fault
     with pytest.raises(GatewayError) as failed:
         ACTIONS[action](gateway)
     assert type(failed.value) is ERRORS[fault]
@@ -177,18 +177,18 @@ def test_the_class_of_an_error_says_whether_a_later_try_can_succeed(
 def test_sending_is_attempted_once(gateway: QuoteSubscription, sns_calls: SnsCalls, fault: Fault) -> None:
     gateway.count_subscriptions()
     for action in ("SendSms", "Publish"):
-        sns_calls.made.clear()
-        sns_calls.becomes = lambda _number, _operation: fault
+        sns_calls.operations.clear()
+        sns_calls.fault_for = lambda _number, _operation: fault
         with pytest.raises(OutcomeUnknown):
             ACTIONS[action](gateway)
-        assert sns_calls.made == ["Publish"]
+        assert sns_calls.operations == ["Publish"]
 
 
 @pytest.mark.parametrize("fault", ["error 500", "timed out", "answer lost"])
 def test_other_calls_are_retried(gateway: QuoteSubscription, sns_calls: SnsCalls, fault: Fault) -> None:
-    sns_calls.becomes = lambda number, _operation: fault if number in {0, 1, 3} else None
+    sns_calls.fault_for = lambda number, _operation: fault if number in {0, 1, 3} else None
     gateway.subscribe(MIRA)
-    assert sns_calls.made == ["CreateTopic"] * 3 + ["Subscribe"] * 2
+    assert sns_calls.operations == ["CreateTopic"] * 3 + ["Subscribe"] * 2
     assert subscribed_numbers() == [MIRA]
 
 
@@ -198,7 +198,7 @@ def test_an_unreadable_response_is_an_unknown_outcome(
     gateway: QuoteSubscription, sns_calls: SnsCalls, action: str
 ) -> None:
     gateway.count_subscriptions()
-    sns_calls.becomes = lambda _number, _operation: "nonsense"
+    sns_calls.fault_for = lambda _number, _operation: "nonsense"
     with pytest.raises(OutcomeUnknown):
         ACTIONS[action](gateway)
 

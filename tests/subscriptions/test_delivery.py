@@ -63,7 +63,7 @@ def test_a_preview_sends_nothing_and_claims_nothing(sns_container: Container) ->
 def test_publishing_costs_three_calls_and_four_writes(sns_container: Container, sns_calls: SnsCalls) -> None:
     with record_sql() as statements:
         sns_container.daily_delivery.publish()
-    assert sns_calls.made == ["CreateTopic", "GetTopicAttributes", "Publish"]
+    assert sns_calls.operations == ["CreateTopic", "GetTopicAttributes", "Publish"]
     writes = [statement for statement in statements if not statement.startswith("SELECT")]
     assert len(writes) == 4, "the quote of the day, the claim, that it is being sent, that it was"
 
@@ -127,10 +127,10 @@ def test_a_deleted_topic_is_created_again(sns_container: Container) -> None:
 def test_a_failure_before_sending_leaves_the_sms_to_the_next_event(
     sns_container: Container, sns_calls: SnsCalls, fault: Fault, failing: str
 ) -> None:
-    sns_calls.becomes = lambda _, operation: fault if operation == failing else None
+    sns_calls.fault_for = lambda _, operation: fault if operation == failing else None
     with pytest.raises(GatewayError):
         sns_container.daily_delivery.publish()
-    sns_calls.becomes = lambda _number, _operation: None
+    sns_calls.fault_for = lambda _number, _operation: None
     assert sns_container.daily_delivery.publish().sent
     assert len(published()) == 1
 
@@ -142,10 +142,10 @@ def test_a_failure_before_sending_leaves_the_sms_to_the_next_event(
 def test_an_sms_that_sns_rejected_is_sent_by_the_next_event(
     sns_container: Container, sns_calls: SnsCalls, fault: Fault, error: type[GatewayError]
 ) -> None:
-    sns_calls.becomes = lambda _, operation: fault if operation == "Publish" else None
+    sns_calls.fault_for = lambda _, operation: fault if operation == "Publish" else None
     with pytest.raises(error):
         sns_container.daily_delivery.publish()
-    sns_calls.becomes = lambda _number, _operation: None
+    sns_calls.fault_for = lambda _number, _operation: None
     assert sns_container.daily_delivery.publish().sent
 
 
@@ -153,37 +153,37 @@ def test_an_sms_that_sns_rejected_is_sent_by_the_next_event(
 def test_an_sms_with_an_unknown_outcome_is_sent_again_only_on_demand(
     sns_container: Container, sns_calls: SnsCalls, clock: FakeClock, fault: Fault
 ) -> None:
-    sns_calls.becomes = lambda _, operation: fault if operation == "Publish" else None
+    sns_calls.fault_for = lambda _, operation: fault if operation == "Publish" else None
     with pytest.raises(OutcomeUnknown):
         sns_container.daily_delivery.publish()
-    sns_calls.becomes = lambda _number, _operation: None
+    sns_calls.fault_for = lambda _number, _operation: None
     clock.advance(seconds=30)
     assert sns_container.daily_delivery.publish().message == "is being sent", "the outcome may still become known"
     clock.advance(hours=1)
     with pytest.raises(OutcomeUnknown, match=r"may have gone out at 12:00 UTC.*quoteapi publish --again"):
         sns_container.daily_delivery.publish()
-    assert sns_calls.made.count("Publish") == 1
+    assert sns_calls.operations.count("Publish") == 1
     assert sns_container.daily_delivery.publish(again=True).sent
-    assert sns_calls.made.count("Publish") == 2
+    assert sns_calls.operations.count("Publish") == 2
     assert not sns_container.daily_delivery.publish(again=True).sent, "an SMS that was sent is never sent again"
 
 
 def test_an_unknown_outcome_stays_unknown_if_sending_again_fails(
     sns_container: Container, sns_calls: SnsCalls, clock: FakeClock
 ) -> None:
-    sns_calls.becomes = lambda _, operation: "answer lost" if operation == "Publish" else None
+    sns_calls.fault_for = lambda _, operation: "answer lost" if operation == "Publish" else None
     with pytest.raises(OutcomeUnknown):
         sns_container.daily_delivery.publish()
     for failing in ("GetTopicAttributes", "Publish"):
         clock.advance(minutes=5)
 
-        def becomes(_: int, operation: str, failing: str = failing) -> Fault | None:
+        def fault_for(_: int, operation: str, failing: str = failing) -> Fault | None:
             return "throttled" if operation == failing else None
 
-        sns_calls.becomes = becomes
+        sns_calls.fault_for = fault_for
         with pytest.raises(GatewayUnavailable):
             sns_container.daily_delivery.publish(again=True)
-    sns_calls.becomes = lambda _number, _operation: None
+    sns_calls.fault_for = lambda _number, _operation: None
     clock.advance(minutes=5)
     with pytest.raises(OutcomeUnknown, match="may have gone out at 12:00 UTC"):
         sns_container.daily_delivery.publish()

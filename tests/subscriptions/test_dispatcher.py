@@ -32,7 +32,7 @@ def test_a_thread_pool_lets_no_request_wait_for_sns(sns_container: Container) ->
 def test_a_failure_in_a_thread_is_logged(
     sns_container: Container, sns_calls: SnsCalls, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sns_calls.becomes = lambda _, operation: "throttled" if operation == "Publish" else None
+    sns_calls.fault_for = lambda _, operation: "throttled" if operation == "Publish" else None
     dispatcher = ThreadPoolDispatcher(sns_container.subscriptions.send_otp, sns_container.topic_sync.sync)
     sns_container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, dispatcher)
     dispatcher._executor.shutdown()

@@ -45,14 +45,14 @@ def test_requesting_an_otp_costs_one_call_to_sns_before_the_response(
     sns_container: Container, sns_calls: SnsCalls
 ) -> None:
     sns_container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, RecordingDispatcher())
-    assert sns_calls.made == ["CheckIfPhoneNumberIsOptedOut"]
+    assert sns_calls.operations == ["CheckIfPhoneNumberIsOptedOut"]
 
 
 def test_unsubscribing_costs_one_call_to_sns(sns_container: Container, sns_calls: SnsCalls) -> None:
     row = subscribe(sns_container)
-    sns_calls.made.clear()
+    sns_calls.operations.clear()
     sns_container.subscriptions.unsubscribe(MIRA, CLIENT_IP, sns_container.dispatcher)
-    assert sns_calls.made == ["Unsubscribe"]
+    assert sns_calls.operations == ["Unsubscribe"]
     assert row.subscription_arn is not None
     assert subscribed_numbers() == []
 
@@ -85,7 +85,7 @@ def test_a_number_that_opted_out_is_refused_before_an_otp_is_generated(sns_conta
 
 
 def test_the_otp_is_sent_if_opt_outs_cannot_be_checked(sns_container: Container, sns_calls: SnsCalls) -> None:
-    sns_calls.becomes = lambda _, operation: "error 500" if operation.startswith("CheckIf") else None
+    sns_calls.fault_for = lambda _, operation: "error 500" if operation.startswith("CheckIf") else None
     sns_container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, sns_container.dispatcher)
     assert len(sent_to(MIRA)) == 1
 
@@ -96,7 +96,7 @@ def test_a_retry_generates_another_otp_if_the_first_was_not_sent(
 ) -> None:
     dispatcher = RecordingDispatcher()
     sns_container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, dispatcher)
-    sns_calls.becomes = lambda number, _: fault if number == 1 else None
+    sns_calls.fault_for = lambda number, _: fault if number == 1 else None
     with pytest.raises((GatewayUnavailable, NumberRejected)):
         sns_container.subscriptions.send_otp(dispatcher.requests[0])
     sns_container.subscriptions.send_otp(dispatcher.requests[0])
@@ -111,11 +111,11 @@ def test_an_otp_with_an_unknown_outcome_is_not_sent_again_and_the_task_fails(
 ) -> None:
     dispatcher = RecordingDispatcher()
     sns_container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, dispatcher)
-    sns_calls.becomes = lambda number, _: fault if number == 1 else None
+    sns_calls.fault_for = lambda number, _: fault if number == 1 else None
     for _ in range(3):
         with pytest.raises(OutcomeUnknown):
             sns_container.subscriptions.send_otp(dispatcher.requests[0])
-    assert sns_calls.made.count("Publish") == 1
+    assert sns_calls.operations.count("Publish") == 1
     if fault == "answer lost":
         (message,) = sent_to(MIRA)
         sns_container.subscriptions.subscribe(MIRA, message[:6], CLIENT_IP, sns_container.dispatcher)
@@ -125,7 +125,7 @@ def test_an_otp_with_an_unknown_outcome_is_not_sent_again_and_the_task_fails(
 def test_a_request_that_sends_the_otp_itself_reports_that_it_was_not_sent(
     sns_container: Container, sns_calls: SnsCalls
 ) -> None:
-    sns_calls.becomes = lambda _, operation: "throttled" if operation == "Publish" else None
+    sns_calls.fault_for = lambda _, operation: "throttled" if operation == "Publish" else None
     with pytest.raises(OtpNotSent):
         sns_container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, sns_container.dispatcher)
 
@@ -137,7 +137,7 @@ def test_an_otp_that_is_not_sent_still_says_what_the_client_ip_has_left(
     with pytest.raises(OptedOut) as refused:
         sns_container.subscriptions.request_otp("+919028000099", "subscribe", CLIENT_IP, sns_container.dispatcher)
     assert refused.value.rate_limits == (RateLimitStatus("codes", ten_an_hour, 9, 3_600),)
-    sns_calls.becomes = lambda _, operation: "throttled" if operation == "Publish" else None
+    sns_calls.fault_for = lambda _, operation: "throttled" if operation == "Publish" else None
     with pytest.raises(OtpNotSent) as failed:
         sns_container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, sns_container.dispatcher)
     assert failed.value.rate_limits == (RateLimitStatus("codes", ten_an_hour, 8, 3_600),)
@@ -230,11 +230,11 @@ def test_removing_a_number_deletes_all_its_data(sns_container: Container, clock:
 
 def test_a_number_that_cannot_be_unsubscribed_is_not_deleted(sns_container: Container, sns_calls: SnsCalls) -> None:
     subscribe(sns_container)
-    sns_calls.becomes = lambda _, operation: "error 500" if operation == "Unsubscribe" else None
+    sns_calls.fault_for = lambda _, operation: "error 500" if operation == "Unsubscribe" else None
     with pytest.raises(OutcomeUnknown):
         sns_container.subscriptions.remove(MIRA)
     assert Subscriber.get().state == "unsubscribed"
-    sns_calls.becomes = lambda _number, _operation: None
+    sns_calls.fault_for = lambda _number, _operation: None
     assert sns_container.subscriptions.remove(MIRA)
 
 

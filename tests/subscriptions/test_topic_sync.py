@@ -53,7 +53,7 @@ def test_while_sms_are_switched_off_a_subscriber_gets_no_confirmation(container:
 def test_a_confirmation_that_was_not_sent_does_not_count(sns_container: Container, sns_calls: SnsCalls) -> None:
     subscriber_id = subscribe_without_sync(sns_container)
     before = SmsUsage.get().count
-    sns_calls.becomes = lambda _, operation: "forbidden" if operation == "Publish" else None
+    sns_calls.fault_for = lambda _, operation: "forbidden" if operation == "Publish" else None
     for _ in range(3):
         with pytest.raises(GatewayMisconfigured):
             sns_container.topic_sync.sync(subscriber_id)
@@ -129,19 +129,19 @@ def test_whichever_calls_fail_the_topic_matches_in_the_end_and_no_request_sent_t
             table.delete().execute()
         backend().sms_messages.clear()
         backend().subscriptions.clear()
-        sns_calls.made.clear()
+        sns_calls.operations.clear()
 
-        def becomes(number: int, operation: str, first: int = first) -> Fault | None:
+        def fault_for(number: int, operation: str, first: int = first) -> Fault | None:
             if first <= number < first + times:
                 failed.add(operation)
                 return fault
             return None
 
-        sns_calls.becomes = becomes
+        sns_calls.fault_for = fault_for
         requests = run_subscriptions(sns_container, clock)
         clock.advance(minutes=6)
         sns_container.topic_sync.reconcile()
-        sns_calls.becomes = lambda _number, _operation: None
+        sns_calls.fault_for = lambda _number, _operation: None
         clock.advance(hours=1)
         sns_container.topic_sync.reconcile()
         assert subscribed_numbers() == [MIRA], f"after call {first}"
@@ -153,7 +153,7 @@ def test_whichever_calls_fail_the_topic_matches_in_the_end_and_no_request_sent_t
             otps = [message for message in sent_to(mobile) if "is your QuoteAPI code" in message]
             assert len(otps) <= count
             assert len(sent_to(mobile)) - len(otps) <= 1, "at most one confirmation"
-        if len(sns_calls.made) <= first:
+        if len(sns_calls.operations) <= first:
             break
         clock.advance(days=2)
     else:
@@ -166,12 +166,12 @@ def test_a_rejected_number_does_not_stop_the_others(sns_container: Container, sn
         subscribe_without_sync(sns_container, mobile)
     subscribes = 0
 
-    def becomes(_: int, operation: str) -> Fault | None:
+    def fault_for(_: int, operation: str) -> Fault | None:
         nonlocal subscribes
         subscribes += operation == "Subscribe"
         return "refused" if operation == "Subscribe" and subscribes == 2 else None
 
-    sns_calls.becomes = becomes
+    sns_calls.fault_for = fault_for
     assert sns_container.topic_sync.reconcile() == ReconcileResult(subscribed=2, refused=1)
     assert subscribed_numbers() == [MIRA, OMAR]
 
@@ -198,7 +198,7 @@ def test_reconciling_calls_sns_only_for_subscribers_out_of_sync(sns_container: C
             sync_needed_since=sns_container.clock() if n == 7 else None,
         )
     assert sns_container.topic_sync.reconcile() == ReconcileResult(subscribed=1)
-    assert sns_calls.made == ["ListPhoneNumbersOptedOut", "CreateTopic", "Subscribe"]
+    assert sns_calls.operations == ["ListPhoneNumbersOptedOut", "CreateTopic", "Subscribe"]
 
 
 def test_reconciling_deletes_expired_otps(container: Container, clock: FakeClock) -> None:
@@ -271,14 +271,14 @@ def test_a_process_that_lost_its_lease_leaves_no_unsubscribed_number_on_the_topi
         clock.advance(minutes=6)
         run_in_thread(sns_container.subscriptions.unsubscribe, mobile, CLIENT_IP, sns_container.dispatcher)
         assert Subscriber.get().sync_needed_since is None
-        sns_calls.becomes = lambda _, operation: fault if operation == "Subscribe" else None
+        sns_calls.fault_for = lambda _, operation: fault if operation == "Subscribe" else None
         return subscribe_(mobile)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sns_container.gateway, "subscribe", subscribe_late)
         with suppress(OutcomeUnknown):
             sns_container.topic_sync.sync(subscriber_id)
-    sns_calls.becomes = lambda _number, _operation: None
+    sns_calls.fault_for = lambda _number, _operation: None
     sns_container.topic_sync.reconcile()
     assert subscribed_numbers() == []
     assert Subscriber.get().sync_needed_since is None
@@ -307,7 +307,7 @@ def test_a_process_that_lost_its_lease_unsubscribes_a_removed_number(
     def remove() -> None:
         run_in_thread(sns_container.subscriptions.remove, MIRA)
         failing = iter([fault] * 3)  # for all attempts of boto3
-        sns_calls.becomes = lambda _, operation: next(failing, None) if operation == "Subscribe" else None
+        sns_calls.fault_for = lambda _, operation: next(failing, None) if operation == "Subscribe" else None
 
     sync_after_a_stall(sns_container, clock, remove)
     assert Subscriber.select().count() == 0
@@ -378,9 +378,9 @@ def test_a_process_with_the_lease_syncs_again_after_a_call_of_the_one_that_lost_
 def test_the_arn_of_an_earlier_subscription_is_not_used(sns_container: Container, sns_calls: SnsCalls) -> None:
     subscribe(sns_container)
     backend().subscriptions.clear()  # the topic was lost
-    sns_calls.becomes = lambda _, operation: "answer lost" if operation == "Subscribe" else None
+    sns_calls.fault_for = lambda _, operation: "answer lost" if operation == "Subscribe" else None
     assert sns_container.topic_sync.reconcile(everyone=True) == ReconcileResult(failed=1)
-    sns_calls.becomes = lambda _number, _operation: None
+    sns_calls.fault_for = lambda _number, _operation: None
     assert subscribed_numbers() == [MIRA]
     sns_container.subscriptions.unsubscribe(MIRA, CLIENT_IP, sns_container.dispatcher)
     assert subscribed_numbers() == []
@@ -391,16 +391,18 @@ def test_a_number_that_unsubscribes_before_its_first_sync_costs_no_call(
 ) -> None:
     subscribe_without_sync(sns_container)
     sns_container.subscriptions.unsubscribe(MIRA, CLIENT_IP, RecordingDispatcher())
-    sns_calls.made.clear()
-    sns_calls.becomes = lambda _, operation: None if operation.startswith("List") else "error 500"
+    sns_calls.operations.clear()
+    sns_calls.fault_for = lambda _, operation: None if operation.startswith("List") else "error 500"
     assert sns_container.topic_sync.reconcile() == ReconcileResult(unsubscribed=1)
-    assert sns_calls.made == ["ListPhoneNumbersOptedOut"], "no call for the ARN of a subscription that never existed"
+    assert sns_calls.operations == ["ListPhoneNumbersOptedOut"], (
+        "no call for the ARN of a subscription that never existed"
+    )
 
 
 def unsubscribe_after_a_lost_response(sns_container: Container, sns_calls: SnsCalls) -> None:
     """Subscribe Mira, but lose the response with the ARN; then unsubscribe her without a sync."""
     subscriber_id = subscribe_without_sync(sns_container)
-    sns_calls.becomes = lambda _, operation: "answer lost" if operation == "Subscribe" else None
+    sns_calls.fault_for = lambda _, operation: "answer lost" if operation == "Subscribe" else None
     with pytest.raises(OutcomeUnknown):
         sns_container.topic_sync.sync(subscriber_id)
     sns_container.subscriptions.unsubscribe(MIRA, CLIENT_IP, RecordingDispatcher())
@@ -411,9 +413,9 @@ def test_an_unsubscribed_number_stays_out_of_sync_while_sns_does_not_return_its_
     sns_container: Container, sns_calls: SnsCalls
 ) -> None:
     unsubscribe_after_a_lost_response(sns_container, sns_calls)
-    sns_calls.becomes = lambda _, operation: "refused" if operation == "Subscribe" else None
+    sns_calls.fault_for = lambda _, operation: "refused" if operation == "Subscribe" else None
     assert sns_container.topic_sync.reconcile() == ReconcileResult(refused=1)
-    sns_calls.becomes = lambda _number, _operation: None
+    sns_calls.fault_for = lambda _number, _operation: None
     assert sns_container.topic_sync.reconcile() == ReconcileResult(unsubscribed=1)
     assert subscribed_numbers() == []
 
@@ -422,12 +424,12 @@ def test_an_arn_that_sns_returned_is_stored_even_if_the_next_call_fails(
     sns_container: Container, sns_calls: SnsCalls
 ) -> None:
     unsubscribe_after_a_lost_response(sns_container, sns_calls)
-    sns_calls.becomes = lambda _, operation: "throttled" if operation == "Unsubscribe" else None
+    sns_calls.fault_for = lambda _, operation: "throttled" if operation == "Unsubscribe" else None
     assert sns_container.topic_sync.reconcile() == ReconcileResult(failed=1)
-    sns_calls.becomes = lambda _number, _operation: None
-    sns_calls.made.clear()
+    sns_calls.fault_for = lambda _number, _operation: None
+    sns_calls.operations.clear()
     assert sns_container.topic_sync.reconcile() == ReconcileResult(unsubscribed=1)
-    assert sns_calls.made == ["ListPhoneNumbersOptedOut", "Unsubscribe"]
+    assert sns_calls.operations == ["ListPhoneNumbersOptedOut", "Unsubscribe"]
 
 
 # ---- other topics
