@@ -7,7 +7,7 @@ import sys
 import click
 
 from quoteapi.cli.output import print_table, progress_bar
-from quoteapi.cli.root import EXIT_FAILED, CommandFailed, as_json, main
+from quoteapi.cli.root import EXIT_FAILED, CommandFailed, json_option, main
 from quoteapi.settings import Settings, load_settings, settings_for_database
 from quoteapi.storage import database, database_copy
 
@@ -18,7 +18,7 @@ def db() -> None:
 
 
 @db.command()
-@as_json
+@json_option
 def status(*, as_json: bool) -> None:
     """Show the migrations, and which are missing; then the exit code is 1."""
     settings = load_settings(os.environ)
@@ -34,7 +34,7 @@ def status(*, as_json: bool) -> None:
 
 
 @db.command()
-@as_json
+@json_option
 def migrate(*, as_json: bool) -> None:
     """Apply the migrations that are missing; fill a new database with the catalogue."""
     settings = load_settings(os.environ)
@@ -49,7 +49,7 @@ def migrate(*, as_json: bool) -> None:
 @db.command()
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
-@as_json
+@json_option
 def copy(source: str, target: str, *, as_json: bool) -> None:
     """Copy the database FROM, all of it, to TO, which is new; both are written as DATABASE_URL is.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from quoteapi.cli.output import print_json
-from quoteapi.cli.root import EXIT_FAILED, as_json, main
+from quoteapi.cli.root import EXIT_FAILED, json_option, main
 from quoteapi.cli.service_checks import check_service
 from quoteapi.deploy import zappa_settings
 from quoteapi.deploy.check import Check
@@ -26,7 +26,7 @@ _MARKS = {
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The stage's remote environment, in a file that is not on S3 yet.",
 )
-@as_json
+@json_option
 def doctor_(stage: str | None, env_file: Path | None, *, as_json: bool) -> None:
     """Look at everything the service needs, and say what to do about what is wrong."""
     if env_file is not None and stage is None:

@@ -15,7 +15,7 @@ import click
 from quoteapi import clock
 from quoteapi.cli import output
 from quoteapi.cli.output import FORMATS, STANDARD_STREAM, print_json, progress_bar
-from quoteapi.cli.root import EXIT_FAILED, POSITIVE, CommandFailed, as_json, limit_option, main, open_container
+from quoteapi.cli.root import EXIT_FAILED, POSITIVE, CommandFailed, json_option, limit_option, main, open_container
 from quoteapi.quotes import import_export
 from quoteapi.quotes.errors import FutureDate
 from quoteapi.quotes.import_export import FileFormat, ImportResult, ImportRow
@@ -30,7 +30,7 @@ _author = click.option("--author", help="By this author only.")
 
 @main.command()
 @click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="A past date instead of today (UTC).")
-@as_json
+@json_option
 def daily(day: datetime | None, *, as_json: bool) -> None:
     """Show the quote of the day."""
     date = (day or clock.now()).date()
@@ -46,7 +46,7 @@ def daily(day: datetime | None, *, as_json: bool) -> None:
 @_category
 @_author
 @click.option("--max-length", type=POSITIVE, help="Of at most so many characters.")
-@as_json
+@json_option
 def random_quote(category: str | None, author: str | None, max_length: int | None, *, as_json: bool) -> None:
     """Show a random quote."""
     with open_container() as container:
@@ -63,7 +63,7 @@ def quotes_() -> None:
 @_author
 @click.option("--search", "words", help="With these words only, in the quote, its author or its source.")
 @limit_option
-@as_json
+@json_option
 def list_(category: str | None, author: str | None, words: str | None, limit: int, *, as_json: bool) -> None:
     """List quotes, the newest first."""
     if words is not None and len(words) > LONGEST_SEARCH:
@@ -84,7 +84,7 @@ def list_(category: str | None, author: str | None, words: str | None, limit: in
 @click.option("--author", required=True, help="Who said it.")
 @click.option("--category", required=True, help="What it is about, for example courage.")
 @click.option("--source", default="", help="The work and its year, or the speech and its date.")
-@as_json
+@json_option
 def add(quote: str, author: str, category: str, source: str, *, as_json: bool) -> None:
     """Add a QUOTE."""
     try:
@@ -103,7 +103,7 @@ def add(quote: str, author: str, category: str, source: str, *, as_json: bool) -
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--format", "form", type=FORMATS, help="Of the file; by default its name's ending tells.")
 @click.option("--strict", is_flag=True, help="Store nothing at all if a row is bad.")
-@as_json
+@json_option
 def import_(file: Path, form: FileFormat | None, *, strict: bool, as_json: bool) -> None:
     """Add the quotes of a FILE: CSV, JSON or JSON lines; - is standard input.
 

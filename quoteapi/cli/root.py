@@ -28,7 +28,7 @@ EXIT_FAILED = 1
 EXIT_SETTINGS = 3
 POSITIVE = click.IntRange(1, 1_000_000_000)
 limit_option = click.option("--limit", type=POSITIVE, default=20, show_default=True, help="How many, the newest first.")
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 _EXPECTED_ERRORS = CannotCopy, GatewayError, RateLimited, SmsDisabled, NoSharedState, QuoteNotFound
 
 

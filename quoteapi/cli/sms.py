@@ -4,7 +4,7 @@ import click
 
 from quoteapi import clock
 from quoteapi.cli.output import print_json, silence_console_gateway
-from quoteapi.cli.root import POSITIVE, CommandFailed, as_json, main, open_container
+from quoteapi.cli.root import POSITIVE, CommandFailed, json_option, main, open_container
 from quoteapi.sms import console
 from quoteapi.subscriptions.delivery import DeliveryPreview
 from quoteapi.subscriptions.rate_limits import set_sms_switch
@@ -13,7 +13,7 @@ from quoteapi.subscriptions.rate_limits import set_sms_switch
 @main.command()
 @click.option("--dry-run", is_flag=True, help="Show the SMS and how many would get it; send nothing.")
 @click.option("--again", is_flag=True, help="Also where nobody knows whether today's went out.")
-@as_json
+@json_option
 def publish(*, dry_run: bool, again: bool, as_json: bool) -> None:
     """Send the quote of the day to everyone who subscribed, unless it was sent today."""
     with open_container() as container:
@@ -35,7 +35,7 @@ def sms() -> None:
 
 @sms.command()
 @click.option("--limit", type=POSITIVE, default=20, show_default=True, help="How many, the newest last.")
-@as_json
+@json_option
 def inbox(limit: int, *, as_json: bool) -> None:
     """Show the SMS that went to the local inbox, the newest last."""
     with open_container() as container:

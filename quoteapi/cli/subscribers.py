@@ -11,7 +11,7 @@ import click
 
 from quoteapi.cli import output
 from quoteapi.cli.output import STANDARD_STREAM, print_json
-from quoteapi.cli.root import EXIT_FAILED, CommandFailed, as_json, limit_option, main, open_container
+from quoteapi.cli.root import EXIT_FAILED, CommandFailed, json_option, limit_option, main, open_container
 from quoteapi.observability import redaction
 from quoteapi.storage.models import Subscriber
 from quoteapi.subscriptions import phone, queries
@@ -43,7 +43,7 @@ class _Mobile(click.ParamType[str]):
 @_state
 @limit_option
 @_unmasked
-@as_json
+@json_option
 def list_subscribers(state: str | None, limit: int, *, unmasked: bool, as_json: bool) -> None:
     """List subscribers, the newest first; their numbers are masked."""
     with open_container():
@@ -111,7 +111,7 @@ def opt_in(mobile: str) -> None:
 
 @main.command()
 @click.option("--all", "everyone", is_flag=True, help="Put everyone who is active on the topic again.")
-@as_json
+@json_option
 def reconcile(*, everyone: bool, as_json: bool) -> None:
     """Make Amazon SNS agree with the database."""
     with (

@@ -164,7 +164,7 @@ def _zip(folder: Path, target: Path) -> None:
             zipped.writestr(entry, path.read_bytes())
 
 
-def parts_of(package: Path) -> list[Part]:
+def list_parts(package: Path) -> list[Part]:
     """Return the top-level files and folders of a package, the largest first."""
     zipped, unzipped = Counter[str](), Counter[str]()
     with ZipFile(package) as opened:
@@ -175,7 +175,7 @@ def parts_of(package: Path) -> list[Part]:
     return [Part(name, zipped[name], size) for name, size in unzipped.most_common()]
 
 
-def build(stage: str) -> Path:
+def build_package(stage: str) -> Path:
     """Build the package of a stage as a deploy does, in `build/`. Raises `SystemExit` if Zappa stops."""
     from zappa.cli import ZappaCLI  # noqa: PLC0415 its import takes a second
 
@@ -190,8 +190,8 @@ def build(stage: str) -> Path:
 
 def main() -> None:
     """Build the package of the stage in the first argument, and print its largest parts."""
-    package = build(sys.argv[1])
-    parts = parts_of(package)
+    package = build_package(sys.argv[1])
+    parts = list_parts(package)
     total = Part("the whole package", package.stat().st_size, sum(part.unzipped for part in parts))
     click.echo(f"\n{'':<24}{'zipped':>12}{'unzipped':>12}")
     for part in (*parts[:LISTED_PARTS], total):
