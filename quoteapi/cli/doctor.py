@@ -5,18 +5,13 @@ from pathlib import Path
 
 import click
 
-from quoteapi.cli.output import print_json
+from quoteapi.cli.output import format_json
 from quoteapi.cli.root import EXIT_FAILED, json_option, main
 from quoteapi.cli.service_checks import check_service
 from quoteapi.deploy import zappa_settings
-from quoteapi.deploy.check import Check
 from quoteapi.deploy.stage_checks import check_stage
 
-_MARKS = {
-    "ok": click.style("✓", fg="green"),
-    "advice": click.style("!", fg="yellow"),
-    "wrong": click.style("✗", fg="red"),
-}
+_MARKS = {"ok": click.style("✓", "green"), "advice": click.style("!", "yellow"), "wrong": click.style("✗", "red")}
 
 
 @main.command("doctor")
@@ -35,14 +30,10 @@ def doctor_(stage: str | None, env_file: Path | None, *, as_json: bool) -> None:
     for check in check_stage(zappa_settings.ZAPPA_SETTINGS, stage, env_file) if stage else check_service():
         checks.append(check)
         if not as_json:  # each at once, as some take seconds
-            _print_check(check)
+            click.echo(f"{_MARKS[check.state]} {check.name:<12} {check.found}")
+            if check.state != "ok" and check.to_do:
+                click.echo(f"  {'':<12} {check.to_do}")
     if as_json:
-        print_json([check._asdict() for check in checks])
+        click.echo(format_json([check._asdict() for check in checks]))
     if any(check.state == "wrong" for check in checks):
         sys.exit(EXIT_FAILED)
-
-
-def _print_check(check: Check) -> None:
-    click.echo(f"{_MARKS[check.state]} {check.name:<12} {check.found}")
-    if check.state != "ok" and check.to_do:
-        click.echo(f"  {'':<12} {check.to_do}")

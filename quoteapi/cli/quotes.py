@@ -14,8 +14,8 @@ import click
 
 from quoteapi import clock
 from quoteapi.cli import output
-from quoteapi.cli.output import FORMATS, STANDARD_STREAM, print_json, progress_bar
-from quoteapi.cli.root import EXIT_FAILED, POSITIVE, CommandFailed, json_option, limit_option, main, open_container
+from quoteapi.cli.output import FORMATS, STANDARD_STREAM, format_json, progress_bar
+from quoteapi.cli.root import EXIT_FAILED, POSITIVE, json_option, limit_option, main, open_container
 from quoteapi.quotes import import_export
 from quoteapi.quotes.errors import FutureDate
 from quoteapi.quotes.import_export import FileFormat, ImportResult, ImportRow
@@ -39,7 +39,7 @@ def daily(day: datetime | None, *, as_json: bool) -> None:
             _print_quotation(container.quotes.quote_of_date(date), as_json=as_json)
         except FutureDate as error:
             message = f"The quote of {date} is not decided yet; it will be when that day begins, at midnight UTC."
-            raise CommandFailed(message) from error
+            raise click.ClickException(message) from error
 
 
 @main.command("random")
@@ -72,7 +72,7 @@ def list_(category: str | None, author: str | None, words: str | None, limit: in
         found = list_quotes(Filters(category, author, words=words or None), limit)
         rows = [tuple(getattr(quote, column) for column in _LISTED_COLUMNS) for quote in found]
     if as_json:
-        print_json([dict(zip(_LISTED_COLUMNS, row, strict=True)) for row in rows])
+        click.echo(format_json([dict(zip(_LISTED_COLUMNS, row, strict=True)) for row in rows]))
     elif rows:
         output.print_table(_LISTED_COLUMNS, rows)
     else:
@@ -93,10 +93,8 @@ def add(quote: str, author: str, category: str, source: str, *, as_json: bool) -
         raise click.UsageError(f"{error}.") from error
     with open_container():
         quote_id, new = store_quotation(quotation, clock.now())
-    if as_json:
-        print_json({"id": quote_id, "new": new})
-    else:
-        click.echo(f"Added as quote {quote_id}." if new else f"It is there already, as quote {quote_id}.")
+    text = f"Added as quote {quote_id}." if new else f"It is there already, as quote {quote_id}."
+    click.echo(format_json({"id": quote_id, "new": new}) if as_json else text)
 
 
 @quotes_.command("import")
@@ -118,7 +116,7 @@ def import_(file: Path, form: FileFormat | None, *, strict: bool, as_json: bool)
             else:
                 imported = import_export.import_rows(_read_rows(raw, form, f"Reading {file.name}"), clock.now)
         except import_export.UnreadableFile as error:
-            raise CommandFailed(f"{file}: {error}") from error
+            raise click.ClickException(f"{file}: {error}") from error
     _print_result(imported, as_json=as_json)
     if imported.bad:
         sys.exit(EXIT_FAILED)
@@ -130,19 +128,18 @@ def import_(file: Path, form: FileFormat | None, *, strict: bool, as_json: bool)
 def export(file: Path, form: FileFormat | None) -> None:
     """Write all quotes to a FILE (by default standard output), in a form that `import` reads."""
     form = form or ("csv" if file == STANDARD_STREAM else output.file_format(file))
-    output.require_folder(file)
-    is_replaceable = not file.exists() or file.is_file()  # a pipe or a device is not
+    is_replaceable, rows = output.is_replaceable(file), import_export.iterate_quotations()
     with (
         open_container(),
         click.open_file(str(file), "w", encoding="utf-8", atomic=is_replaceable) as stream,
-        progress_bar(f"Writing {file.name}", catalogue_size() if file != STANDARD_STREAM else 0) as bar,
+        progress_bar(f"Writing {file.name}", catalogue_size() if file != STANDARD_STREAM else 0, rows) as bar,
     ):
-        import_export.write_quotations(output.count_progress(import_export.iterate_quotations(), bar), stream, form)
+        import_export.write_quotations(bar, stream, form)
 
 
 def _print_quotation(quotation: Quotation, *, as_json: bool) -> None:
     if as_json:
-        print_json(quotation._asdict())
+        click.echo(format_json(quotation._asdict()))
         return
     width = min(shutil.get_terminal_size().columns, 100)
     click.echo(click.wrap_text(f"“{quotation.quote}”", width))
@@ -177,7 +174,7 @@ def _print_result(imported: ImportResult, *, as_json: bool) -> None:
     if as_json:
         bad = [{"line": line, "reason": reason} for line, reason in imported.bad]
         result = {"new": imported.new, "known": imported.known, "bad": bad, "refused": imported.refused}
-        print_json(result, ensure_ascii=True)  # a reason may quote surrogates, which UTF-8 cannot encode
+        click.echo(format_json(result, ensure_ascii=True))  # a reason may quote surrogates, which UTF-8 cannot encode
         return
     for line, reason in imported.bad:
         click.echo(f"line {line}: {reason}", err=True)

@@ -4,14 +4,14 @@ import os
 import signal
 import socket
 
-from quoteapi.cli.root import EXIT_SETTINGS, CommandFailed
+from quoteapi.cli.root import CannotStart
 
 WORKER_SHUTDOWN_SECONDS = 10
 """How long a worker may take to finish its requests before it is killed."""
 
 
 def find_free_address(host: str, port: int) -> str:
-    """Return the IP address of a host. Raises `CommandFailed` if the host is unknown or the port is taken."""
+    """Return the IP address of a host. Raises `CannotStart` if the host is unknown or the port is taken."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -20,27 +20,25 @@ def find_free_address(host: str, port: int) -> str:
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such host"
         message = f"Cannot listen on {host} port {port}: {reason}. Set HOST or PORT, for example PORT=8001."
-        raise CommandFailed(message, EXIT_SETTINGS) from error
+        raise CannotStart(message) from error
     return str(address[0])
 
 
 def run_server(address: str, port: int, workers: int, threads: int) -> None:
     """Serve the app in worker processes until SIGINT or SIGTERM."""
     _handle_signals_in_parent_only()
-    from granian import Granian  # noqa: PLC0415 large, and no other command needs it
-    from granian.constants import Interfaces  # noqa: PLC0415
-    from granian.log import LogLevels  # noqa: PLC0415
+    from granian import Granian, constants, log  # noqa: PLC0415 large, and no other command needs it
 
     Granian(
         "quoteapi.app:api",
         address=address,
         port=port,
-        interface=Interfaces.WSGI,
+        interface=constants.Interfaces.WSGI,
         workers=workers,
         blocking_threads=threads,
         websockets=False,
         workers_kill_timeout=WORKER_SHUTDOWN_SECONDS,
-        log_level=LogLevels.warning,
+        log_level=log.LogLevels.warning,
     ).serve()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 from quoteapi.deploy.check import Check, did_you_mean
@@ -10,13 +11,13 @@ from quoteapi.observability.redaction import OTHER_SECRETS
 from quoteapi.settings import HOW_TO_MAKE_A_SECRET, SETTING_NAMES, Settings
 
 _SETTINGS = {field.metadata["name"]: field for field in fields(Settings)}
-_SECRETS = {
-    *(name for name, field in _SETTINGS.items() if not field.repr and field.name != "jwt_public_key"),
-    *OTHER_SECRETS,
-}
+_SECRETS = {name for name, field in _SETTINGS.items() if not field.repr} - {"JWT_PUBLIC_KEY"} | {*OTHER_SECRETS}
 _SET_BY_LAMBDA_OR_ZAPPA = ("AWS_LAMBDA_FUNCTION_NAME", "STAGE")
 _PREFIXES_OF_OTHER_READERS = ("AWS_", "LAMBDA_", "PG", "PYTHON", "TZ")
 """Prefixes of variables that AWS, libpq or Python read."""
+NO_SETTING = "Remove it, or see the README for the names."
+"""What to do about a variable that is no setting and resembles none."""
+_wrong = partial(Check, "name", "wrong")
 _IMPORT_AT_INIT = "INSTANTIATE_LAMBDA_HANDLER_ON_IMPORT"
 _REPLACEMENTS = {
     "s3_bucket": "Put your bucket's name there; to make one: aws s3 mb s3://NAME",
@@ -57,18 +58,16 @@ def check_variables(place: str, environment: Mapping[str, Any]) -> Iterator[Chec
     """Yield the problems of the names and values of environment variables that stand in `place`."""
     for name, value in environment.items():
         if not isinstance(value, str):
-            found = f"{place}: {name} is no text, and Zappa drops it"
-            yield Check("name", "wrong", found, "Write its value in double quotes.")
+            yield _wrong(f"{place}: {name} is no text, and Zappa drops it", "Write its value in double quotes.")
         elif problem := _invalid_setting(name, value):
-            yield Check("name", "wrong", f"{place}: {problem}", "Mend it: the service would not start.")
+            yield _wrong(f"{place}: {problem}", "Mend it: the service would not start.")
         if name in _SET_BY_LAMBDA_OR_ZAPPA:
-            yield Check("name", "wrong", f"{place}: {name} is set by itself", "Remove it.")
+            yield _wrong(f"{place}: {name} is set by itself", "Remove it.")
         elif name == _IMPORT_AT_INIT and place != "aws_environment_variables":
-            yield Check("name", "wrong", f"{place}: {name} comes too late", "Move it to aws_environment_variables.")
+            yield _wrong(f"{place}: {name} comes too late", "Move it to aws_environment_variables.")
         elif name not in (*SETTING_NAMES, _IMPORT_AT_INIT) and not name.startswith(_PREFIXES_OF_OTHER_READERS):
-            close = did_you_mean(name, SETTING_NAMES)
-            to_do = close or "Remove it, or see the README for the names."
-            yield Check("name", "wrong" if close else "advice", f"{place}: {name} is no setting of QuoteAPI", to_do)
+            close, found = did_you_mean(name, SETTING_NAMES), f"{place}: {name} is no setting of QuoteAPI"
+            yield _wrong(found, close) if close else Check("name", "advice", found, NO_SETTING)
 
 
 def is_usable(name: str, value: str) -> bool:

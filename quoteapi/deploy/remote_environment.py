@@ -1,12 +1,15 @@
 """Reads the remote environment of a stage: a JSON object of environment variables, on S3 or in a local file."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from quoteapi.deploy.check import CheckFailed
 from quoteapi.deploy.zappa_settings import PLACEHOLDER, Stage
+
+_wrong = partial(CheckFailed, "remote env", "wrong")
 
 
 def read_remote_environment(stage: Stage, env_file: Path | None) -> dict[str, Any]:
@@ -18,10 +21,9 @@ def read_remote_environment(stage: Stage, env_file: Path | None) -> dict[str, An
     try:
         remote = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise CheckFailed("remote env", "wrong", f"{place} is no JSON: {error}", "Mend it.") from error
+        raise _wrong(f"{place} is no JSON: {error}", "Mend it.") from error
     if not isinstance(remote, dict):
-        to_do = "See docs/remote-env.json for how it is written."
-        raise CheckFailed("remote env", "wrong", f"{place} is not one JSON object", to_do)
+        raise _wrong(f"{place} is not one JSON object", "See docs/remote-env.json for how it is written.")
     return remote
 
 
@@ -31,8 +33,8 @@ def _download(stage: Stage, url: str) -> bytes:
         to_do = "Fill that in or, before it is uploaded: --env-file FILE"
         raise CheckFailed("remote env", "advice", "not looked at, as nobody knows where it is", to_do)
     if not (bucket and key):
-        found = f"remote_env is {url}, which Zappa ignores in silence"
-        raise CheckFailed("remote env", "wrong", found, "Write it as in s3://BUCKET/quoteapi-prod.json.")
+        to_do = "Write it as in s3://BUCKET/quoteapi-prod.json."
+        raise _wrong(f"remote_env is {url}, which Zappa ignores in silence", to_do)
     import boto3  # noqa: PLC0415 the other checks do not need it
     from botocore import config, exceptions  # noqa: PLC0415
 
@@ -44,20 +46,18 @@ def _download(stage: Stage, url: str) -> bytes:
         raise _s3_error(url, error.response.get("Error", {}).get("Code", "")) from None
     except (exceptions.ConnectionError, exceptions.HTTPClientError):
         to_do = "Is the network up, and aws_region right? Or look at a file on this machine: --env-file FILE"
-        raise CheckFailed("remote env", "wrong", "not looked at: S3 cannot be reached", to_do) from None
+        raise _wrong("not looked at: S3 cannot be reached", to_do) from None
     except exceptions.BotoCoreError as error:
         to_do = "Run `aws configure`, or `aws sso login`. Or look at a file on this machine: --env-file FILE"
-        found = f"not looked at: no AWS credentials can be used ({type(error).__name__})"
-        raise CheckFailed("remote env", "wrong", found, to_do) from None
+        raise _wrong(f"not looked at: no AWS credentials can be used ({type(error).__name__})", to_do) from None
 
 
 def _s3_error(url: str, code: str) -> CheckFailed:
     if code in {"NoSuchKey", "NoSuchBucket", "404"}:
-        found = f"there is no {url}: the service would start without it, and say nothing"
         to_do = f"aws s3 cp FILE {url} uploads one; a template is docs/remote-env.json."
-        return CheckFailed("remote env", "wrong", found, to_do)
+        return _wrong(f"there is no {url}: the service would start without it, and say nothing", to_do)
     if code in {"AccessDenied", "403"}:
         to_do = "Allow s3:GetObject and s3:ListBucket; without the second, S3 says the same of a file that is missing."
-        return CheckFailed("remote env", "wrong", f"S3 lets you not read {url}", to_do)
-    found = f"not looked at: S3 answered {code} for {url}"
-    return CheckFailed("remote env", "advice", found, "Try again, or: --env-file FILE")
+        return _wrong(f"S3 lets you not read {url}", to_do)
+    to_do = "Try again, or: --env-file FILE"
+    return CheckFailed("remote env", "advice", f"not looked at: S3 answered {code} for {url}", to_do)
