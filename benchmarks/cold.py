@@ -66,7 +66,7 @@ print(response["statusCode"], response["body"], flush=True)
 def main() -> None:
     """Build the three packages, start each in turn for several rounds, and print the ratios."""
     package = build_package("dev")
-    zipped, unzipped = package.stat().st_size / 1e6, sum(part.unzipped for part in list_parts(package)) / 1e6
+    zipped, unzipped = package.stat().st_size / 1e6, sum(size for _, _, size in list_parts(package)) / 1e6
     with tempfile.TemporaryDirectory() as name:
         folders = _prepare_folders(package, Path(name))
         seconds: dict[str, list[float]] = {contender: [] for contender in folders}

@@ -70,11 +70,11 @@ def list_(category: str | None, author: str | None, words: str | None, limit: in
         raise click.UsageError(f"At most {LONGEST_SEARCH} characters can be searched for.")
     with open_container():
         found = list_quotes(Filters(category, author, words=words or None), limit)
-        rows = [tuple(getattr(quote, column) for column in _LISTED_COLUMNS) for quote in found]
+        rows = [{column: getattr(quote, column) for column in _LISTED_COLUMNS} for quote in found]
     if as_json:
-        click.echo(format_json([dict(zip(_LISTED_COLUMNS, row, strict=True)) for row in rows]))
+        click.echo(format_json(rows))
     elif rows:
-        output.print_table(_LISTED_COLUMNS, rows)
+        output.print_table(_LISTED_COLUMNS, [tuple(row.values()) for row in rows])
     else:
         click.echo("No quotes.", err=True)
 

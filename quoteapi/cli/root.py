@@ -1,4 +1,4 @@
-"""The root of the command `quoteapi`: its group, errors, common options, and the container for its commands.
+"""The root of the command `quoteapi`: its group, errors, common options, container for its commands, and completion.
 
 Exit codes: 0 done; 1 done in part or not at all, as the message says; 2 wrong usage;
 3 a setting is invalid or the database cannot be used.
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.shell_completion import get_completion_class
 from peewee import PeeweeException
 
 from quoteapi import __version__
@@ -73,3 +74,18 @@ def open_container() -> Iterator[Container]:
     settings = load_settings(os.environ)
     with database.connect(settings).connection_context():
         yield Container(settings)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes the SHELL complete this command's words.
+
+    \b
+    bash, in ~/.bashrc:  eval "$(quoteapi completion bash)"
+    zsh, in ~/.zshrc:    eval "$(quoteapi completion zsh)"
+    fish:                quoteapi completion fish | source
+    """  # noqa: D301 the backspace makes click keep the line breaks
+    completer = get_completion_class(shell)
+    assert completer is not None
+    click.echo(completer(main, {}, "quoteapi", "_QUOTEAPI_COMPLETE").source())

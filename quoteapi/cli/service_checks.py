@@ -8,14 +8,14 @@ from peewee import PeeweeException
 
 from quoteapi.container import Container
 from quoteapi.deploy.check import Check, State, did_you_mean
-from quoteapi.deploy.settings_checks import check_countries
+from quoteapi.deploy.settings_checks import NO_SETTING, check_countries
 from quoteapi.settings import SETTING_NAMES, Settings, SettingsError, load_settings, read_dotenv
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import catalogue_size
 from quoteapi.storage.models import ACTIVE, Delivery, SmsSwitch, SmsUsage, Subscriber
 from quoteapi.subscriptions.delivery import CLAIM_TIMEOUT, SEND_TIMEOUT
-from quoteapi.subscriptions.queries import on_another_topic
+from quoteapi.subscriptions.queries import count_subscribers, on_another_topic
 from quoteapi.subscriptions.rate_limits import SMS_SWITCH
 
 MAX_SYNC_DELAY = timedelta(hours=2)
@@ -46,23 +46,21 @@ def check_service(environment: Mapping[str, str] = os.environ) -> Iterator[Check
 
 def _check_dotenv(environment: Mapping[str, str]) -> Iterator[Check]:
     for name in sorted(set(environment) - set(SETTING_NAMES)):
-        to_do = did_you_mean(name, SETTING_NAMES) or "Remove it, or see the README for the names."
+        to_do = did_you_mean(name, SETTING_NAMES) or NO_SETTING
         if name.startswith("AWS_"):
             to_do = "Set it in the environment itself: boto3 does not read this file."
         yield Check("settings", "advice", f"{name} in .env is no setting of QuoteAPI", to_do)
 
 
 def _check_database(container: Container) -> Iterator[Check]:
-    description = database.describe_database(container.settings)
-    if container.settings.has_shared_state:
-        yield Check("database", "ok", description)
-    else:
-        found = f"{description}: every container of Lambda has its own, so nobody can subscribe"
+    found = database.describe_database(container.settings)
+    if not container.settings.has_shared_state:
+        found = f"{found}: every container of Lambda has its own, so nobody can subscribe"
         yield Check("database", "wrong", found, "Set DATABASE_URL to a database that all of them share.")
-    if size := catalogue_size():
-        yield Check("catalogue", "ok", f"{size} quotes")
     else:
-        yield Check("catalogue", "wrong", "no quotes", "Import some: quoteapi quotes import catalogue/quotes.csv")
+        yield Check("database", "ok", found)
+    size, to_do = catalogue_size(), "Import some: quoteapi quotes import catalogue/quotes.csv"
+    yield Check("catalogue", "ok", f"{size} quotes") if size else Check("catalogue", "wrong", "no quotes", to_do)
     _ = container.rate_limits  # reads the secret key, or creates it
     yield Check("secret key", "ok", "set" if container.settings.secret_key else "kept beside the database")
     overdue = Subscriber.sync_needed_since < container.clock() - MAX_SYNC_DELAY
@@ -70,8 +68,7 @@ def _check_database(container: Container) -> Iterator[Check]:
         to_do = "Run: quoteapi reconcile. It tells whom SNS refuses."
         yield Check("subscribers", "wrong", f"{count} for hours not as they want it on the topic", to_do)
     else:
-        active = Subscriber.select().where(Subscriber.state == ACTIVE).count()
-        yield Check("subscribers", "ok", f"{active} active")
+        yield Check("subscribers", "ok", f"{count_subscribers(ACTIVE)} active")
 
 
 def _check_sms(container: Container) -> Iterator[Check]:
@@ -151,11 +148,9 @@ def _check_account(gateway: Gateway) -> Iterator[Check]:
 
     assert isinstance(gateway, QuoteSubscription)
     try:
-        if gateway.is_in_sandbox():
-            found = "the account is in the SMS sandbox: SMS reach verified numbers only, and vanish else"
-            yield Check("sandbox", "wrong", found, "Ask AWS to move it out: SNS console, Text messaging (SMS).")
-        else:
-            yield Check("sandbox", "ok", "the account is out of it")
+        found = "the account is in the SMS sandbox: SMS reach verified numbers only, and vanish else"
+        sandbox = Check("sandbox", "wrong", found, "Ask AWS to move it out: SNS console, Text messaging (SMS).")
+        yield sandbox if gateway.is_in_sandbox() else Check("sandbox", "ok", "the account is out of it")
     except GatewayError as error:
         yield Check("sandbox", "advice", f"not known: {error}", "Allow sns:GetSMSSandboxAccountStatus.")
     try:

@@ -21,6 +21,7 @@ class CheckFailed(Exception):
 
     @property
     def check(self) -> Check:
+        """The check that failed."""
         return Check(*self.args)
 
 

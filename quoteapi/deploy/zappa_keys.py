@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from quoteapi.deploy.check import Check, did_you_mean
 from quoteapi.deploy.zappa_settings import Stage, list_events, nested_object
 
-
 _KEYS = {
     "stage": """
         additional_text_mimetypes alb_enabled alb_vpc_config api_key api_key_required apigateway_description
