@@ -4,7 +4,6 @@ Exit codes: 0 done; 1 done in part or not at all, as the message says; 2 wrong u
 3 a setting is invalid or the database cannot be used.
 """
 
-import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -51,9 +50,9 @@ class _RootGroup(click.Group):
         except _EXPECTED_ERRORS as error:
             message = f"{error}".rstrip(".")
             raise click.ClickException(f"{message[:1].upper()}{message[1:]}.") from error
+        except BrokenPipeError:
+            raise  # click exits quietly if the reader closes the pipe, as in `| head`
         except (OSError, UnicodeError) as error:
-            if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                raise  # click exits quietly if the reader closes the pipe, as in `| head`
             raise click.ClickException(str(error)) from error
 
 

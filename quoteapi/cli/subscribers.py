@@ -128,8 +128,7 @@ def reconcile(*, everyone: bool, as_json: bool) -> None:
 
 def _as_dict(row: Subscriber, *, unmasked: bool) -> dict[str, Any]:
     """Return a subscriber as JSON and CSV have it, with times in ISO 8601."""
-    attributes = {"asked_at": "requested_at", "asked_from": "requested_from"}
-    values = {name: getattr(row, attributes.get(name, name)) for name in _COLUMNS if name != "on_topic"}
+    values = {name: getattr(row, name.replace("asked", "requested")) for name in _COLUMNS if name != "on_topic"}
     values["on_topic"] = row.subscription_arn is not None
     if not unmasked:
         values["mobile"] = redaction.mask_number(row.mobile)

@@ -17,12 +17,7 @@ class Check(NamedTuple):
 
 
 class CheckFailed(Exception):
-    """A check, whose fields are the arguments, failed such that those that depend on it cannot run."""
-
-    @property
-    def check(self) -> Check:
-        """The check that failed."""
-        return Check(*self.args)
+    """A check failed such that those that depend on it cannot run; the arguments are the fields of the `Check`."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

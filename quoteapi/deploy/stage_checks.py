@@ -37,7 +37,7 @@ def find_problems(path: Path, stage: str) -> list[Check]:
     try:
         return list(_check_file(read_stage(path, stage)))
     except CheckFailed as error:
-        return [error.check]
+        return [Check(*error.args)]
 
 
 def check_stage(path: Path, stage: str, env_file: Path | None = None) -> Iterator[Check]:
@@ -48,7 +48,7 @@ def check_stage(path: Path, stage: str, env_file: Path | None = None) -> Iterato
         yield from list(_check_file(settings)) or [Check("file", "ok", "no placeholder, no misspelt key")]
         remote = read_remote_environment(settings, env_file)
     except CheckFailed as error:
-        yield error.check
+        yield Check(*error.args)
         return
     found = f"{sum(map(bool, remote.values()))} of {len(remote)} settings have a value"
     yield from list(_check_remote_environment(remote)) or [Check("remote env", "ok", found)]
