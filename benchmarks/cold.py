@@ -17,7 +17,7 @@ from zipfile import ZipFile
 
 import click
 
-from quoteapi.deploy.package import build, environment_for_lambda, parts_of
+from quoteapi.deploy.package import build_package, environment_for_lambda, list_parts
 from quoteapi.settings.model import LAMBDA_FOLDER, ROOT
 
 ROUNDS = 15
@@ -65,8 +65,8 @@ print(response["statusCode"], response["body"], flush=True)
 
 def main() -> None:
     """Build the three packages, start each in turn for several rounds, and print the ratios."""
-    package = build("dev")
-    zipped, unzipped = package.stat().st_size / 1e6, sum(part.unzipped for part in parts_of(package)) / 1e6
+    package = build_package("dev")
+    zipped, unzipped = package.stat().st_size / 1e6, sum(size for _, _, size in list_parts(package)) / 1e6
     with tempfile.TemporaryDirectory() as name:
         folders = _prepare_folders(package, Path(name))
         seconds: dict[str, list[float]] = {contender: [] for contender in folders}

@@ -1,6 +1,6 @@
 """The command `quoteapi`: importing a module registers its commands."""
 
-from quoteapi.cli import completion, db, doctor, quotes, serve, sms, subscribers
+from quoteapi.cli import db, doctor, quotes, serve, sms, subscribers
 from quoteapi.cli.root import main
 
-__all__ = ["completion", "db", "doctor", "main", "quotes", "serve", "sms", "subscribers"]
+__all__ = ["db", "doctor", "main", "quotes", "serve", "sms", "subscribers"]

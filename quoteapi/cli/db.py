@@ -1,13 +1,12 @@
 """`quoteapi db`: show, apply and copy what is in the database."""
 
-import json
 import os
 import sys
 
 import click
 
-from quoteapi.cli.output import print_table, progress_bar
-from quoteapi.cli.root import EXIT_FAILED, CommandFailed, as_json, main
+from quoteapi.cli.output import format_json, print_table, progress_bar
+from quoteapi.cli.root import EXIT_FAILED, json_option, main
 from quoteapi.settings import Settings, load_settings, settings_for_database
 from quoteapi.storage import database, database_copy
 
@@ -18,14 +17,13 @@ def db() -> None:
 
 
 @db.command()
-@as_json
+@json_option
 def status(*, as_json: bool) -> None:
     """Show the migrations, and which are missing; then the exit code is 1."""
-    settings = load_settings(os.environ)
-    _create_file(settings)
+    settings = _load_settings()
     migrations = database.list_migrations(settings)
     if as_json:
-        click.echo(json.dumps([{"name": name, "state": state} for name, state in migrations.items()], indent=2))
+        click.echo(format_json([{"name": name, "state": state} for name, state in migrations.items()]))
     else:
         click.echo(f"{database.describe_database(settings)}\n")
         print_table(("migration", "state"), list(migrations.items()))
@@ -34,22 +32,18 @@ def status(*, as_json: bool) -> None:
 
 
 @db.command()
-@as_json
+@json_option
 def migrate(*, as_json: bool) -> None:
     """Apply the migrations that are missing; fill a new database with the catalogue."""
-    settings = load_settings(os.environ)
-    _create_file(settings)
-    applied = database.migrate_database(settings)
-    if as_json:
-        click.echo(json.dumps({"applied": applied}))
-    else:
-        click.echo(f"Applied: {', '.join(applied)}." if applied else "Nothing is missing.")
+    applied = database.migrate_database(_load_settings())
+    text = f"Applied: {', '.join(applied)}." if applied else "Nothing is missing."
+    click.echo(format_json({"applied": applied}) if as_json else text)
 
 
 @db.command()
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
-@as_json
+@json_option
 def copy(source: str, target: str, *, as_json: bool) -> None:
     """Copy the database FROM, all of it, to TO, which is new; both are written as DATABASE_URL is.
 
@@ -58,27 +52,27 @@ def copy(source: str, target: str, *, as_json: bool) -> None:
     """
     ours, theirs = settings_for_database(source), settings_for_database(target)
     if ours.database_path is not None and not ours.database_path.exists():
-        raise CommandFailed(f"There is no database {ours.database_path}.")
+        raise click.ClickException(f"There is no database {ours.database_path}.")
     try:
         with progress_bar("Copying and comparing", 2 * database_copy.count_rows(ours)) as bar:
             copied = database_copy.copy_database(ours, theirs, bar.update)
     except KeyboardInterrupt:
-        raise CommandFailed("Interrupted. Nothing was copied.") from None
+        raise click.ClickException("Interrupted. Nothing was copied.") from None
     if as_json:
-        click.echo(json.dumps([table._asdict() for table in copied], indent=2))
+        click.echo(format_json([table._asdict() for table in copied]))
         return
-    print_table(("table", "rows", "digest of both"), [tuple(table) for table in copied])
+    print_table(("table", "rows", "digest of both"), copied)
     click.echo(f"\n{database.describe_database(theirs)} has the same as {database.describe_database(ours)}.")
-    beside = (
-        f" or, where none was set, to what is in {ours.database_path}.key" if ours.database_path is not None else ""
-    )
+    beside = f" or, where none was set, to what is in {ours.database_path}.key" if ours.database_path else ""
     click.echo(
         f"Set DATABASE_URL to {theirs.database_path or 'the server'}, and SECRET_KEY to what it was{beside}: else codes"
         " and counts of before are not known."
     )
 
 
-def _create_file(settings: Settings) -> None:
-    """Create the working database if it is a file that does not exist yet."""
+def _load_settings() -> Settings:
+    """Return the settings; create the working database if it is a file that does not exist yet."""
+    settings = load_settings(os.environ)
     if settings.database_path is not None and not settings.database_path.exists():
         database.connect(settings)
+    return settings

@@ -1,20 +1,18 @@
 """Output of commands: JSON, tables, progress bars and files."""
 
 import json
-import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from io import StringIO
 from operator import methodcaller
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
-from quoteapi.cli.root import CommandFailed
 from quoteapi.quotes.import_export import FileFormat
 
 if TYPE_CHECKING:
@@ -22,13 +20,12 @@ if TYPE_CHECKING:
 
 STANDARD_STREAM = Path("-")
 FORMATS = click.Choice(["csv", "json", "jsonl"])
-_Row = TypeVar("_Row")
 
 
-def print_json(value: object, *, ensure_ascii: bool = False) -> None:
-    """Print a value as JSON, a list indented, anything else on one line; dates and times in ISO 8601."""
+def format_json(value: object, *, ensure_ascii: bool = False) -> str:
+    """Return a value as JSON, a list indented, anything else on one line; dates and times in ISO 8601."""
     indent = 2 if isinstance(value, list) else None
-    click.echo(json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, default=methodcaller("isoformat")))
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, default=methodcaller("isoformat"))
 
 
 def print_table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
@@ -48,26 +45,15 @@ def format_cell(value: object) -> str:
     return "" if value is None else str(value)[:16].replace("T", " ")
 
 
-def progress_bar(label: str, length: int) -> "ProgressBar[int]":
-    """Return a progress bar on standard error, hidden if that is not a terminal or the length is 0 (unknown)."""
-    hidden = not (length and sys.stderr.isatty())
-    return click.progressbar(
-        length=length, label=label, file=sys.stderr, hidden=hidden, update_min_steps=max(1, length // 200)
-    )
+def progress_bar(label: str, length: int, rows: Iterable[Any] | None = None) -> "ProgressBar[Any]":
+    """Return a progress bar, over `rows` if given; hidden without a terminal or if the length is 0 (unknown)."""
+    hidden, steps = not (length and sys.stderr.isatty()), max(1, length // 200)
+    return click.progressbar(rows, length, label, hidden=hidden, file=sys.stderr, update_min_steps=steps)
 
 
-def count_progress(rows: Iterable[_Row], bar: "ProgressBar[int]") -> Iterator[_Row]:
-    """Yield the rows, and advance the progress bar by one for each."""
-    for row in rows:
-        bar.update(1)
-        yield row
-
-
-@contextmanager
-def silence_console_gateway(*, silent: bool) -> Iterator[None]:
+def silence_console_gateway(*, silent: bool) -> AbstractContextManager[object]:
     """Discard the SMS that the console gateway prints, which would break JSON output."""
-    with redirect_stdout(StringIO() if silent else sys.stdout):
-        yield
+    return redirect_stdout(StringIO()) if silent else nullcontext()
 
 
 def file_format(file: Path) -> FileFormat:
@@ -78,28 +64,23 @@ def file_format(file: Path) -> FileFormat:
     return cast("FileFormat", form)
 
 
-def require_folder(file: Path) -> None:
-    """Raise `CommandFailed` if the folder of a file does not exist."""
+def is_replaceable(file: Path) -> bool:
+    """Return whether a file is not a pipe or a device. Raises `click.ClickException` if its folder does not exist."""
     if not file.parent.is_dir():
-        raise CommandFailed(f"The folder {file.parent} does not exist.")
+        raise click.ClickException(f"The folder {file.parent} does not exist.")
+    return file != STANDARD_STREAM and (file.is_file() or not file.exists())
 
 
 @contextmanager
 def open_private_file(file: Path) -> Iterator[IO[str]]:
     """Open a file of personal data for writing; it is replaced atomically, and only its owner can read it."""
-    if file == STANDARD_STREAM:
-        yield sys.stdout
-        return
-    require_folder(file)
-    if file.exists() and not file.is_file():  # a pipe or a device
-        with file.open("w", encoding="utf-8", newline="") as stream:
+    if not is_replaceable(file):
+        with click.open_file(str(file), "w", encoding="utf-8") as stream:
             yield stream
         return
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # with mode 0600
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
+        temporary = Path(folder, file.name)
+        temporary.touch(0o600)
+        with temporary.open("w", encoding="utf-8", newline="") as stream:
             yield stream
         temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -14,8 +14,8 @@ import click
 
 from quoteapi import clock
 from quoteapi.cli import output
-from quoteapi.cli.output import FORMATS, STANDARD_STREAM, print_json, progress_bar
-from quoteapi.cli.root import EXIT_FAILED, POSITIVE, CommandFailed, as_json, limit_option, main, open_container
+from quoteapi.cli.output import FORMATS, STANDARD_STREAM, format_json, progress_bar
+from quoteapi.cli.root import EXIT_FAILED, POSITIVE, json_option, limit_option, main, open_container
 from quoteapi.quotes import import_export
 from quoteapi.quotes.errors import FutureDate
 from quoteapi.quotes.import_export import FileFormat, ImportResult, ImportRow
@@ -30,7 +30,7 @@ _author = click.option("--author", help="By this author only.")
 
 @main.command()
 @click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="A past date instead of today (UTC).")
-@as_json
+@json_option
 def daily(day: datetime | None, *, as_json: bool) -> None:
     """Show the quote of the day."""
     date = (day or clock.now()).date()
@@ -39,14 +39,14 @@ def daily(day: datetime | None, *, as_json: bool) -> None:
             _print_quotation(container.quotes.quote_of_date(date), as_json=as_json)
         except FutureDate as error:
             message = f"The quote of {date} is not decided yet; it will be when that day begins, at midnight UTC."
-            raise CommandFailed(message) from error
+            raise click.ClickException(message) from error
 
 
 @main.command("random")
 @_category
 @_author
 @click.option("--max-length", type=POSITIVE, help="Of at most so many characters.")
-@as_json
+@json_option
 def random_quote(category: str | None, author: str | None, max_length: int | None, *, as_json: bool) -> None:
     """Show a random quote."""
     with open_container() as container:
@@ -63,18 +63,18 @@ def quotes_() -> None:
 @_author
 @click.option("--search", "words", help="With these words only, in the quote, its author or its source.")
 @limit_option
-@as_json
+@json_option
 def list_(category: str | None, author: str | None, words: str | None, limit: int, *, as_json: bool) -> None:
     """List quotes, the newest first."""
     if words is not None and len(words) > MAX_SEARCH_LENGTH:
         raise click.UsageError(f"At most {MAX_SEARCH_LENGTH} characters can be searched for.")
     with open_container():
         found = list_quotes(Filters(category, author, words=words or None), limit)
-        rows = [tuple(getattr(quote, column) for column in _LISTED_COLUMNS) for quote in found]
+        rows = [{column: getattr(quote, column) for column in _LISTED_COLUMNS} for quote in found]
     if as_json:
-        print_json([dict(zip(_LISTED_COLUMNS, row, strict=True)) for row in rows])
+        click.echo(format_json(rows))
     elif rows:
-        output.print_table(_LISTED_COLUMNS, rows)
+        output.print_table(_LISTED_COLUMNS, [tuple(row.values()) for row in rows])
     else:
         click.echo("No quotes.", err=True)
 
@@ -84,7 +84,7 @@ def list_(category: str | None, author: str | None, words: str | None, limit: in
 @click.option("--author", required=True, help="Who said it.")
 @click.option("--category", required=True, help="What it is about, for example courage.")
 @click.option("--source", default="", help="The work and its year, or the speech and its date.")
-@as_json
+@json_option
 def add(quote: str, author: str, category: str, source: str, *, as_json: bool) -> None:
     """Add a QUOTE."""
     try:
@@ -93,17 +93,15 @@ def add(quote: str, author: str, category: str, source: str, *, as_json: bool) -
         raise click.UsageError(f"{error}.") from error
     with open_container():
         quote_id, new = store_quotation(quotation, clock.now())
-    if as_json:
-        print_json({"id": quote_id, "new": new})
-    else:
-        click.echo(f"Added as quote {quote_id}." if new else f"It is there already, as quote {quote_id}.")
+    text = f"Added as quote {quote_id}." if new else f"It is there already, as quote {quote_id}."
+    click.echo(format_json({"id": quote_id, "new": new}) if as_json else text)
 
 
 @quotes_.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--format", "form", type=FORMATS, help="Of the file; by default its name's ending tells.")
 @click.option("--strict", is_flag=True, help="Store nothing at all if a row is bad.")
-@as_json
+@json_option
 def import_(file: Path, form: FileFormat | None, *, strict: bool, as_json: bool) -> None:
     """Add the quotes of a FILE: CSV, JSON or JSON lines; - is standard input.
 
@@ -118,7 +116,7 @@ def import_(file: Path, form: FileFormat | None, *, strict: bool, as_json: bool)
             else:
                 imported = import_export.import_rows(_read_rows(raw, form, f"Reading {file.name}"), clock.now)
         except import_export.UnreadableFile as error:
-            raise CommandFailed(f"{file}: {error}") from error
+            raise click.ClickException(f"{file}: {error}") from error
     _print_result(imported, as_json=as_json)
     if imported.invalid:
         sys.exit(EXIT_FAILED)
@@ -130,19 +128,18 @@ def import_(file: Path, form: FileFormat | None, *, strict: bool, as_json: bool)
 def export(file: Path, form: FileFormat | None) -> None:
     """Write all quotes to a FILE (by default standard output), in a form that `import` reads."""
     form = form or ("csv" if file == STANDARD_STREAM else output.file_format(file))
-    output.require_folder(file)
-    is_replaceable = not file.exists() or file.is_file()  # a pipe or a device is not
+    is_replaceable, rows = output.is_replaceable(file), iterate_quotations()
     with (
         open_container(),
         click.open_file(str(file), "w", encoding="utf-8", atomic=is_replaceable) as stream,
-        progress_bar(f"Writing {file.name}", catalogue_size() if file != STANDARD_STREAM else 0) as bar,
+        progress_bar(f"Writing {file.name}", catalogue_size() if file != STANDARD_STREAM else 0, rows) as bar,
     ):
-        import_export.write_quotations(output.count_progress(iterate_quotations(), bar), stream, form)
+        import_export.write_quotations(bar, stream, form)
 
 
 def _print_quotation(quotation: Quotation, *, as_json: bool) -> None:
     if as_json:
-        print_json(quotation._asdict())
+        click.echo(format_json(quotation._asdict()))
         return
     width = min(shutil.get_terminal_size().columns, 100)
     click.echo(click.wrap_text(f"“{quotation.quote}”", width))
@@ -177,7 +174,7 @@ def _print_result(imported: ImportResult, *, as_json: bool) -> None:
     if as_json:
         bad = [{"line": line, "reason": reason} for line, reason in imported.invalid]
         result = {"new": imported.new, "known": imported.duplicates, "bad": bad, "refused": imported.refused}
-        print_json(result, ensure_ascii=True)  # a reason may quote surrogates, which UTF-8 cannot encode
+        click.echo(format_json(result, ensure_ascii=True))  # a reason may quote surrogates, which UTF-8 cannot encode
         return
     for line, reason in imported.invalid:
         click.echo(f"line {line}: {reason}", err=True)

@@ -1,10 +1,9 @@
-"""The root of the command `quoteapi`: its group, errors, common options, and the container for its commands.
+"""The root of the command `quoteapi`: its group, errors, common options, container for its commands, and completion.
 
 Exit codes: 0 done; 1 done in part or not at all, as the message says; 2 wrong usage;
 3 a setting is invalid or the database cannot be used.
 """
 
-import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.shell_completion import get_completion_class
 from peewee import PeeweeException
 
 from quoteapi import __version__
@@ -25,19 +25,16 @@ from quoteapi.storage.database_copy import CopyFailed
 from quoteapi.subscriptions.errors import NoSharedState, RateLimited, SmsDisabled
 
 EXIT_FAILED = 1
-EXIT_SETTINGS = 3
 POSITIVE = click.IntRange(1, 1_000_000_000)
 limit_option = click.option("--limit", type=POSITIVE, default=20, show_default=True, help="How many, the newest first.")
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 _EXPECTED_ERRORS = CopyFailed, GatewayError, RateLimited, SmsDisabled, NoSharedState, QuoteNotFound
 
 
-class CommandFailed(click.ClickException):
-    """An error message for the operator; click prints it and exits with `exit_code`."""
+class CannotStart(click.ClickException):
+    """A setting is invalid, the database cannot be used, or the port is taken."""
 
-    def __init__(self, message: str, exit_code: int = EXIT_FAILED) -> None:
-        super().__init__(message)
-        self.__dict__["exit_code"] = exit_code  # click declares it as a class variable
+    exit_code = 3
 
 
 class _RootGroup(click.Group):
@@ -47,16 +44,16 @@ class _RootGroup(click.Group):
         try:
             return super().invoke(ctx)
         except SettingsError as error:
-            raise CommandFailed(str(error), EXIT_SETTINGS) from error
+            raise CannotStart(str(error)) from error
         except (PeeweeException, sqlite3.Error) as error:
-            raise CommandFailed(f"The database cannot be used: {one_line(error)}", EXIT_SETTINGS) from error
+            raise CannotStart(f"The database cannot be used: {one_line(error)}") from error
         except _EXPECTED_ERRORS as error:
             message = f"{error}".rstrip(".")
-            raise CommandFailed(f"{message[:1].upper()}{message[1:]}.") from error
+            raise click.ClickException(f"{message[:1].upper()}{message[1:]}.") from error
+        except BrokenPipeError:
+            raise  # click exits quietly if the reader closes the pipe, as in `| head`
         except (OSError, UnicodeError) as error:
-            if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                raise  # click exits quietly if the reader closes the pipe, as in `| head`
-            raise CommandFailed(str(error)) from error
+            raise click.ClickException(str(error)) from error
 
 
 def one_line(error: Exception) -> str:
@@ -76,3 +73,18 @@ def open_container() -> Iterator[Container]:
     settings = load_settings(os.environ)
     with database.connect(settings).connection_context():
         yield Container(settings)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes the SHELL complete this command's words.
+
+    \b
+    bash, in ~/.bashrc:  eval "$(quoteapi completion bash)"
+    zsh, in ~/.zshrc:    eval "$(quoteapi completion zsh)"
+    fish:                quoteapi completion fish | source
+    """  # noqa: D301 the backspace makes click keep the line breaks
+    completer = get_completion_class(shell)
+    assert completer is not None
+    click.echo(completer(main, {}, "quoteapi", "_QUOTEAPI_COMPLETE").source())

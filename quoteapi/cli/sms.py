@@ -3,8 +3,8 @@
 import click
 
 from quoteapi import clock
-from quoteapi.cli.output import print_json, silence_console_gateway
-from quoteapi.cli.root import POSITIVE, CommandFailed, as_json, main, open_container
+from quoteapi.cli.output import format_json, silence_console_gateway
+from quoteapi.cli.root import POSITIVE, json_option, main, open_container
 from quoteapi.sms import console
 from quoteapi.subscriptions.delivery import DeliveryPreview
 from quoteapi.subscriptions.rate_limits import set_sms_switch
@@ -13,7 +13,7 @@ from quoteapi.subscriptions.rate_limits import set_sms_switch
 @main.command()
 @click.option("--dry-run", is_flag=True, help="Show the SMS and how many would get it; send nothing.")
 @click.option("--again", is_flag=True, help="Also where nobody knows whether today's went out.")
-@as_json
+@json_option
 def publish(*, dry_run: bool, again: bool, as_json: bool) -> None:
     """Send the quote of the day to everyone who subscribed, unless it was sent today."""
     with open_container() as container:
@@ -22,10 +22,8 @@ def publish(*, dry_run: bool, again: bool, as_json: bool) -> None:
             return
         with silence_console_gateway(silent=as_json):
             published = container.daily_delivery.publish(again=again)
-    if as_json:
-        print_json(published._asdict(), ensure_ascii=True)
-    else:
-        click.echo(f"The SMS of {published.date} {published.message}.")
+    text = f"The SMS of {published.date} {published.message}."
+    click.echo(format_json(published._asdict(), ensure_ascii=True) if as_json else text)
 
 
 @main.group()
@@ -35,16 +33,16 @@ def sms() -> None:
 
 @sms.command()
 @click.option("--limit", type=POSITIVE, default=20, show_default=True, help="How many, the newest last.")
-@as_json
+@json_option
 def inbox(limit: int, *, as_json: bool) -> None:
     """Show the SMS that went to the local inbox, the newest last."""
     with open_container() as container:
         messages = console.inbox(limit)
         if not messages and container.settings.gateway != "console":
-            raise CommandFailed("SMS go out by SNS, not to the inbox. For the inbox set SMS_GATEWAY=console.")
+            raise click.ClickException("SMS go out by SNS, not to the inbox. For the inbox set SMS_GATEWAY=console.")
     if as_json:
         fields = ("to", "message", "sent_at", "kind")
-        print_json([{field: getattr(row, field) for field in fields} for row in messages])
+        click.echo(format_json([{field: getattr(row, field) for field in fields} for row in messages]))
         return
     for row in messages:
         click.secho(f"{row.sent_at:%Y-%m-%d %H:%M:%S} UTC  {row.kind} to {row.to}", bold=True)
@@ -73,7 +71,7 @@ def _print_preview(preview: DeliveryPreview, *, as_json: bool) -> None:
     message, segments, people = preview.text.message, preview.text.segments, preview.recipients
     if as_json:
         shown = {"date": preview.date, "message": message, "parts": segments, "people": people}
-        print_json({**shown, "sent_at": preview.sent_at})
+        click.echo(format_json(shown | {"sent_at": preview.sent_at}))
         return
     click.echo(console.format_message_box(message))
     if preview.sent_at is not None:

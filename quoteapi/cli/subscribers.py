@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quoteapi.cli import output
-from quoteapi.cli.output import STANDARD_STREAM, print_json
-from quoteapi.cli.root import EXIT_FAILED, CommandFailed, as_json, limit_option, main, open_container
+from quoteapi.cli.output import STANDARD_STREAM, format_json
+from quoteapi.cli.root import EXIT_FAILED, json_option, limit_option, main, open_container
 from quoteapi.observability import redaction
 from quoteapi.storage.database import iterate_in_batches
 from quoteapi.storage.models import OUT_OF_SYNC, SUBSCRIBER_STATES, Subscriber
@@ -31,30 +31,25 @@ def subscribers() -> None:
     """List, export and remove subscribers."""
 
 
-class _Mobile(click.ParamType[str]):
-    """A phone number in any notation, converted to E.164."""
-
-    name = "mobile"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            return phone.parse_mobile(value)
-        except phone.InvalidMobile as error:
-            self.fail(f"{error} {phone.MOBILE_HINT}", param, ctx)
+def _parse_mobile(text: str) -> str:
+    try:
+        return phone.parse_mobile(text)
+    except phone.InvalidMobile as error:
+        raise click.BadParameter(f"{error} {phone.MOBILE_HINT}") from error
 
 
 @subscribers.command("list")
 @_state
 @limit_option
 @_unmasked
-@as_json
+@json_option
 def list_subscribers(state: str | None, limit: int, *, unmasked: bool, as_json: bool) -> None:
     """List subscribers, the newest first; their numbers are masked."""
     with open_container():
         newest = _in_state(state).order_by(Subscriber.id.desc()).limit(limit)
         found = [_as_dict(row, unmasked=unmasked) for row in newest]
     if as_json:
-        print_json(found, ensure_ascii=True)
+        click.echo(format_json(found, ensure_ascii=True))
     elif found:
         rows = [tuple(output.format_cell(row[name]) for name in _LISTED_COLUMNS) for row in found]
         output.print_table(_LISTED_COLUMNS, rows)
@@ -79,18 +74,20 @@ def export_subscribers(file: Path, state: str | None, form: str | None, *, unmas
         writer = csv.DictWriter(stream, _COLUMNS)
         if form == "csv":
             writer.writeheader()
+        written = 0
         length = _in_state(state).count() if file != STANDARD_STREAM else 0
-        with output.progress_bar(f"Writing {file.name}", length) as bar:
-            for subscriber in output.count_progress(iterate_in_batches(_in_state(state)), bar):
+        with output.progress_bar(f"Writing {file.name}", length, iterate_in_batches(_in_state(state))) as bar:
+            for subscriber in bar:
                 row = _as_dict(subscriber, unmasked=unmasked)
                 writer.writerow(row) if form == "csv" else stream.write(f"{json.dumps(row)}\n")
+                written += 1
     if file != STANDARD_STREAM:
         hint = "" if unmasked else "; --unmasked writes whole numbers"
-        click.echo(f"{bar.pos} written to {file}{hint}.", err=True)
+        click.echo(f"{written} written to {file}{hint}.", err=True)
 
 
 @subscribers.command()
-@click.argument("mobile", type=_Mobile())
+@click.argument("mobile", type=_parse_mobile)
 @click.option("--yes", is_flag=True, help="Do not ask whether you are sure.")
 def remove(mobile: str, *, yes: bool) -> None:
     """Take MOBILE off the topic, and leave nothing of the number behind."""
@@ -98,12 +95,12 @@ def remove(mobile: str, *, yes: bool) -> None:
         click.confirm(f"Remove {mobile}, with the proof of its consent?", abort=True)
     with open_container() as container:
         if not container.subscriptions.remove(mobile):
-            raise CommandFailed("There is nothing of this number.")
+            raise click.ClickException("There is nothing of this number.")
     click.echo("Removed; nothing of the number is left.")
 
 
 @subscribers.command("opt-in")
-@click.argument("mobile", type=_Mobile())
+@click.argument("mobile", type=_parse_mobile)
 def opt_in(mobile: str) -> None:
     """Let MOBILE, which replied STOP and wants to come back, subscribe again.
 
@@ -116,7 +113,7 @@ def opt_in(mobile: str) -> None:
 
 @main.command()
 @click.option("--all", "everyone", is_flag=True, help="Put everyone who is active on the topic again.")
-@as_json
+@json_option
 def reconcile(*, everyone: bool, as_json: bool) -> None:
     """Make Amazon SNS agree with the database."""
     with (
@@ -125,13 +122,11 @@ def reconcile(*, everyone: bool, as_json: bool) -> None:
         output.silence_console_gateway(silent=as_json),
     ):
         result = container.topic_sync.reconcile(progress=bar.update, everyone=everyone)
-    if as_json:
-        print_json(result._asdict())
-    else:
-        click.echo(
-            f"{result.subscribed} put on the topic, {result.unsubscribed} taken off, {result.stopped} replied STOP,"
-            f" {result.refused} refused, {result.failed} failed, {result.left} left."
-        )
+    text = (
+        f"{result.subscribed} put on the topic, {result.unsubscribed} taken off, {result.stopped} replied STOP,"
+        f" {result.refused} refused, {result.failed} failed, {result.left} left."
+    )
+    click.echo(format_json(result._asdict()) if as_json else text)
     if result.failed or result.left:
         sys.exit(EXIT_FAILED)
 
@@ -143,8 +138,8 @@ def _in_state(state: str | None) -> "ModelSelect[Subscriber]":
 
 def _as_dict(row: Subscriber, *, unmasked: bool) -> dict[str, Any]:
     """Return a subscriber as JSON and CSV have it, with times in ISO 8601."""
-    attributes = {"asked_at": "requested_at", "asked_from": "requested_from"}
-    values = {name: getattr(row, attributes.get(name, name)) for name in _COLUMNS if name != "on_topic"}
-    values["mobile"] = row.mobile if unmasked else redaction.mask_phone_number(row.mobile)
+    values = {name: getattr(row, name.replace("asked", "requested")) for name in _COLUMNS if name != "on_topic"}
     values["on_topic"] = row.subscription_arn is not None
+    if not unmasked:
+        values["mobile"] = redaction.mask_phone_number(row.mobile)
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}

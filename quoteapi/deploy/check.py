@@ -17,11 +17,7 @@ class Check(NamedTuple):
 
 
 class CheckFailed(Exception):
-    """A check that failed such that those that depend on it cannot run."""
-
-    def __init__(self, name: str, state: State, found: str, to_do: str = "") -> None:
-        super().__init__(found)
-        self.check = Check(name, state, found, to_do)
+    """A check failed such that those that depend on it cannot run; the arguments are the fields of the `Check`."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

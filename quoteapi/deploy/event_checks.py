@@ -24,9 +24,8 @@ def check_events(events: list[dict[str, Any]]) -> Iterator[Check]:
             yield _wrong(f"events[{number}] never happens", 'Give it an "expression".')
         for index, expression in enumerate(expressions):
             if not _EXPRESSION.fullmatch(str(expression)):
-                found = f"events[{number}]: EventBridge does not understand {expression}"
                 to_do = "Write it as in rate(1 hour), rate(5 minutes) or cron(0 2 * * ? *)."
-                yield _wrong(found, to_do)
+                yield _wrong(f"events[{number}]: EventBridge does not understand {expression}", to_do)
             name = rule_name(event, index)
             if (other := event_of_rule.setdefault(name, number)) != number:
                 found = f"events[{number}] has the name of events[{other}]: both would be one, called twice"
@@ -44,10 +43,8 @@ def rule_name(event: Mapping[str, Any], index: int) -> str:
 
 def _check_rule_name(path: str, event: Mapping[str, Any], rule: str) -> Iterator[Check]:
     if len(rule) > _MAX_RULE_NAME_LENGTH:
-        found = (
-            f"{path}: its name and function are {len(rule)} characters together, and {_MAX_RULE_NAME_LENGTH} the most"
-        )
-        yield _wrong(found, "Shorten its name.")
+        length = f"{len(rule)} characters together, and {_MAX_RULE_NAME_LENGTH} the most"
+        yield _wrong(f"{path}: its name and function are {length}", "Shorten its name.")
     if not re.fullmatch(r"[._A-Za-z0-9]*", str(event.get("function", ""))):
         yield _wrong(f"{path}.function has a character that is none of A-Z a-z 0-9 . _", "Rename it.")
     if not re.fullmatch(r"[-._A-Za-z0-9]+", rule):

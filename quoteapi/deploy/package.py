@@ -7,7 +7,6 @@ of files, so Lambda would reject bytecode with timestamps, and compile all modul
 """
 
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -21,7 +20,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import click
@@ -29,9 +28,6 @@ import click
 from quoteapi.settings import ROOT
 
 ENVIRONMENT = ROOT / ".venv-lambda"
-BUILD_FOLDER = Path("build")
-"""Where `make package` writes: relative to the working directory, which is what Zappa packages."""
-LISTED_PARTS = 10
 PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64")
 """Wheels for glibc 2.17 and later run on every Lambda runtime; for arm64, some libraries need a later glibc."""
 EXCLUDED_DISTRIBUTIONS = (
@@ -54,24 +50,14 @@ PROJECT_FILES = re.compile(
 )
 """What is packaged of the project's folder, which may also contain exports of subscribers, or keys. An operator may add
 `rds.pem`, the certificates of Amazon RDS. `zappa_settings.py` and `handler.py` are Zappa's."""
-_EARLIEST_DATE = (1980, 1, 1, 0, 0, 0)
 LAMBDA_TASK_ROOT = "/var/task"
-
-
-class Part(NamedTuple):
-    """A file or folder at the top level of a package; sizes in bytes."""
-
-    name: str
-    zipped: int
-    unzipped: int
 
 
 def environment_for_lambda() -> Path:
     """Return the virtual environment for Lambda; make it if the lock, Python or this module changed."""
     lock = json.loads((ROOT / "Pipfile.lock").read_text())["default"]
     requirements = "".join(f"{line}\n" for line in _requirements(lock))
-    made_by = Path(__file__).read_text()
-    state = hashlib.sha256(f"{sys.version_info[:2]}\n{requirements}\n{made_by}".encode()).hexdigest()
+    state = f"{sys.version_info[:2]}\n{requirements}\n{Path(__file__).read_text()}"
     ready = ENVIRONMENT / ".ready"
     with (ROOT / "Pipfile.lock").open() as lock_file:
         fcntl.flock(lock_file, fcntl.LOCK_EX)  # so that of two concurrent deploys only one fetches
@@ -97,16 +83,12 @@ def _install(requirements: str) -> None:
     target.mkdir(parents=True)
     requirements_file = ENVIRONMENT / "requirements.txt"
     requirements_file.write_text(requirements)
-    pip = subprocess.run(  # noqa: S603 the names and hashes are those of the lock
-        [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
-            *("--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", str(target)),
-            *("-r", str(requirements_file), *(f"--platform={platform}" for platform in PLATFORMS)),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [
+        *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
+        *("--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", str(target)),
+        *("-r", str(requirements_file), *(f"--platform={platform}" for platform in PLATFORMS)),
+    ]
+    pip = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 names are those of the lock
     if pip.returncode:
         raise click.ClickException(
             f"{pip.stderr}\nWhat Lambda needs could not be fetched: the lines above say why. Is the network up?"
@@ -120,10 +102,8 @@ def _site_packages(environment: Path) -> Path:
 
 def _trim_libraries(libraries: Path) -> None:
     """Remove what Lambda does not use, and replace the sources with bytecode: once, not at each deploy."""
-    for data in (*(libraries / "botocore/data").iterdir(), *(libraries / "boto3/data").iterdir()):
-        if data.is_dir() and data.name not in AWS_SERVICES:
-            shutil.rmtree(data)
-    for path in [path for pattern in UNUSED_FILES for path in libraries.glob(pattern)]:
+    data = [path for path in libraries.glob("boto*/data/*") if path.is_dir() and path.name not in AWS_SERVICES]
+    for path in (*data, *(path for pattern in UNUSED_FILES for path in libraries.glob(pattern))):
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -138,13 +118,11 @@ def trim_package(package: Path, excluded: Collection[str]) -> None:
     libraries = _site_packages(environment_for_lambda())
     installed = {str(path.relative_to(libraries)) for path in libraries.rglob("*") if path.is_file()}
     used = {path for path in installed if path.partition("/")[0].partition(".")[0] not in excluded}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with ZipFile(package) as zipped:
-            names = [name for name in zipped.namelist() if name in used or PROJECT_FILES.fullmatch(name)]
-            zipped.extractall(folder, names)
-        _compile(folder)
-        _zip(folder, package)
+    with tempfile.TemporaryDirectory() as folder, ZipFile(package) as zipped:
+        names = [name for name in zipped.namelist() if name in used or PROJECT_FILES.fullmatch(name)]
+        zipped.extractall(folder, names)
+        _compile(Path(folder))
+        _zip(Path(folder), package)
 
 
 def _compile(folder: Path, *options: str) -> None:
@@ -159,28 +137,28 @@ def _zip(folder: Path, target: Path) -> None:
     """Write a folder as a reproducible zip: the same bytes on every machine and at any time."""
     with ZipFile(target, "w", ZIP_DEFLATED, compresslevel=9) as zipped:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            entry = ZipInfo(str(path.relative_to(folder)), _EARLIEST_DATE)
+            entry = ZipInfo(str(path.relative_to(folder)))  # dated 1980-01-01, its default
             entry.create_system, entry.external_attr, entry.compress_type = 3, 0o644 << 16, ZIP_DEFLATED
             zipped.writestr(entry, path.read_bytes())
 
 
-def parts_of(package: Path) -> list[Part]:
-    """Return the top-level files and folders of a package, the largest first."""
+def list_parts(package: Path) -> list[tuple[str, int, int]]:
+    """Return the name and the zipped and unzipped bytes of each top-level file or folder, the largest first."""
     zipped, unzipped = Counter[str](), Counter[str]()
     with ZipFile(package) as opened:
         for entry in opened.infolist():
             top = entry.filename.partition("/")[0]
             zipped[top] += entry.compress_size
             unzipped[top] += entry.file_size
-    return [Part(name, zipped[name], size) for name, size in unzipped.most_common()]
+    return [(name, zipped[name], size) for name, size in unzipped.most_common()]
 
 
-def build(stage: str) -> Path:
+def build_package(stage: str) -> Path:
     """Build the package of a stage as a deploy does, in `build/`. Raises `SystemExit` if Zappa stops."""
     from zappa.cli import ZappaCLI  # noqa: PLC0415 its import takes a second
 
-    BUILD_FOLDER.mkdir(exist_ok=True)
-    package = BUILD_FOLDER / f"quoteapi-{stage}.zip"
+    package = Path("build", f"quoteapi-{stage}.zip")  # in the working directory, which is what Zappa packages
+    package.parent.mkdir(exist_ok=True)
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # boto3 wants one, although nothing is called
     logging.getLogger("zappa.core").setLevel(logging.WARNING)
     with redirect_stdout(StringIO()):  # `main` prints more than Zappa does
@@ -190,12 +168,12 @@ def build(stage: str) -> Path:
 
 def main() -> None:
     """Build the package of the stage in the first argument, and print its largest parts."""
-    package = build(sys.argv[1])
-    parts = parts_of(package)
-    total = Part("the whole package", package.stat().st_size, sum(part.unzipped for part in parts))
+    package = build_package(sys.argv[1])
+    parts = list_parts(package)
+    total = ("the whole package", package.stat().st_size, sum(unzipped for _, _, unzipped in parts))
     click.echo(f"\n{'':<24}{'zipped':>12}{'unzipped':>12}")
-    for part in (*parts[:LISTED_PARTS], total):
-        click.echo(f"{part.name:<24}{part.zipped / 1e6:>9.1f} MB{part.unzipped / 1e6:>9.1f} MB")
+    for name, zipped, unzipped in (*parts[:10], total):
+        click.echo(f"{name:<24}{zipped / 1e6:>9.1f} MB{unzipped / 1e6:>9.1f} MB")
     click.echo(f"\n{package}")
 
 

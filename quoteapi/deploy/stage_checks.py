@@ -8,9 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from quoteapi.deploy import environment_checks, event_checks, remote_environment, settings_checks, zappa_keys
+from quoteapi.deploy import event_checks, settings_checks, zappa_keys
 from quoteapi.deploy.check import Check, CheckFailed
-from quoteapi.deploy.zappa_settings import PLACEHOLDER, Stage, list_events, nested_object, read_stage
+from quoteapi.deploy.zappa_settings import (
+    PLACEHOLDER,
+    Stage,
+    list_events,
+    nested_object,
+    read_remote_environment,
+    read_stage,
+)
 from quoteapi.settings.parsers import AWS_REGION
 
 _OBJECTS = ("authorizer", "aws_environment_variables", "callbacks", "environment_variables", "vpc_config")
@@ -30,7 +37,7 @@ def find_problems(path: Path, stage: str) -> list[Check]:
     try:
         return list(_check_file(read_stage(path, stage)))
     except CheckFailed as error:
-        return [error.check]
+        return [Check(*error.args)]
 
 
 def check_stage(path: Path, stage: str, env_file: Path | None = None) -> Iterator[Check]:
@@ -39,17 +46,16 @@ def check_stage(path: Path, stage: str, env_file: Path | None = None) -> Iterato
         settings = read_stage(path, stage)
         yield Check("stage", "ok", f"{stage} of {path.name}")
         yield from list(_check_file(settings)) or [Check("file", "ok", "no placeholder, no misspelt key")]
-        remote = remote_environment.read_remote_environment(settings, env_file)
+        remote = read_remote_environment(settings, env_file)
     except CheckFailed as error:
-        yield error.check
+        yield Check(*error.args)
         return
-    filled = sum(1 for value in remote.values() if value)
-    all_well = Check("remote env", "ok", f"{filled} of {len(remote)} settings have a value")
-    yield from list(_check_remote_environment(remote)) or [all_well]
+    found = f"{sum(map(bool, remote.values()))} of {len(remote)} settings have a value"
+    yield from list(_check_remote_environment(remote)) or [Check("remote env", "ok", found)]
     # In the order in which Zappa sets them on Lambda: the last one wins.
     environment = _strings({**nested_object(settings, "aws_environment_variables"), **remote})
     environment |= _strings(nested_object(settings, "environment_variables"))
-    if all(environment_checks.is_usable(name, value) for name, value in environment.items()):
+    if all(settings_checks.is_usable(name, value) for name, value in environment.items()):
         yield from settings_checks.check_settings(settings, environment)
 
 
@@ -62,22 +68,19 @@ def _check_file(stage: Stage) -> Iterator[Check]:
         kind, written = (list, "a list, in [ ]") if key == "events" else (dict, "an object, in { }")
         if not isinstance(stage.get(key, kind()), kind):
             raise CheckFailed("value", "wrong", f"{key} is not what Zappa reads", f"Write it as {written}.")
-    yield from environment_checks.check_placeholders(stage, "placeholder")
-    yield from zappa_keys.check_keys(stage)
-    yield from _check_values(stage)
-    yield from _check_domain(stage)
-    yield from _check_authorization(stage)
-    yield from _check_functions(stage)
+    yield from settings_checks.check_placeholders(stage, "placeholder")
+    for check in zappa_keys.check_keys, _check_values, _check_domain, _check_authorization, _check_functions:
+        yield from check(stage)
     yield from event_checks.check_events(list_events(stage))
     for place in ("environment_variables", "aws_environment_variables"):
-        yield from environment_checks.check_variables(place, nested_object(stage, place))
-        yield from environment_checks.check_committed_secrets(place, nested_object(stage, place))
+        yield from settings_checks.check_variables(place, nested_object(stage, place))
+        yield from settings_checks.check_committed_secrets(place, nested_object(stage, place))
 
 
 def _check_remote_environment(remote: dict[str, Any]) -> Iterator[Check]:
-    for check in environment_checks.check_placeholders(_strings(remote), "remote env"):
+    for check in settings_checks.check_placeholders(_strings(remote), "remote env"):
         yield check._replace(to_do=f'"" leaves it out. {check.to_do}')
-    for check in environment_checks.check_variables("remote env", remote):
+    for check in settings_checks.check_variables("remote env", remote):
         yield check._replace(name="remote env")
 
 
@@ -98,8 +101,8 @@ def _check_values(stage: Stage) -> Iterator[Check]:
     if stage.get("architecture", "x86_64") != "x86_64":
         yield _wrong("architecture is not x86_64: the PostgreSQL driver has no library that such a Lambda can load")
     if stage.get("cors"):
-        found = "cors answers for all origins, beside what the service itself answers"
-        yield _wrong(found, "Remove it, and set CORS_ORIGINS in environment_variables.")
+        to_do = "Remove it, and set CORS_ORIGINS in environment_variables."
+        yield _wrong("cors answers for all origins, beside what the service itself answers", to_do)
     if stage.get("cache_cluster_enabled"):
         yield _wrong("cache_cluster_enabled: the cache gives the answer to one query to all others")
     if not stage.get("exception_handler"):
@@ -112,8 +115,7 @@ def _check_runtime(stage: Stage) -> Iterator[Check]:
     if (runtime := stage.get("runtime", running)) != running:
         is_supported = re.fullmatch(r"python3\.1[1-9]", runtime)
         install = f", or have {runtime} here: make clean, then PYTHON={runtime} make run" if is_supported else ""
-        found = f"runtime is {runtime}, and this is {running}"
-        yield _wrong(found, f'Set "runtime": "{running}"{install}.')
+        yield _wrong(f"runtime is {runtime}, and this is {running}", f'Set "runtime": "{running}"{install}.')
 
 
 def _check_types_and_formats(stage: Stage) -> Iterator[Check]:
@@ -132,7 +134,7 @@ def _check_domain(stage: Stage) -> Iterator[Check]:
     if domain and not any(stage.get(key) for key in ("certificate_arn", "certificate", "lets_encrypt_key")):
         yield Check("domain", "wrong", "domain has no certificate", 'Set "certificate_arn": see docs/deploy.md.')
     if domain and not PLACEHOLDER.search(domain) and not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", domain):
-        yield Check("domain", "wrong", f"domain is {domain}", environment_checks.how_to_replace("domain"))
+        yield Check("domain", "wrong", f"domain is {domain}", settings_checks.how_to_replace("domain"))
     if certificate and ":acm:us-east-1:" not in certificate and not stage.get("endpoint_configuration"):
         to_do = "Ask for one in us-east-1: API Gateway takes it from there only."
         yield Check("domain", "wrong", "certificate_arn is of another region", to_do)
@@ -155,9 +157,8 @@ def _check_functions(stage: Stage) -> Iterator[Check]:
     if function := nested_object(stage, "authorizer").get("function"):
         functions["authorizer.function"] = function
     functions |= {f"callbacks.{key}": value for key, value in nested_object(stage, "callbacks").items()}
-    functions |= {
-        f"events[{number}].function": event.get("function") for number, event in enumerate(list_events(stage))
-    }
+    events = enumerate(list_events(stage))
+    functions |= {f"events[{number}].function": event.get("function") for number, event in events}
     for key, value in functions.items():
         if problem := _import_problem(value):
             yield Check("function", "wrong", f"{key}: {problem}", "Name it as in package.module.function.")

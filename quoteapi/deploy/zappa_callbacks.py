@@ -30,11 +30,8 @@ def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
 
 def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     """Trim the zip, and leave out the libraries that this stage does not use (callback `zip`)."""
-    excluded = {
-        *(() if cli.authorizer.get("function") else AUTHORIZER_LIBRARIES),
-        *(() if cli.xray_tracing else TRACING_LIBRARIES),
-    }
-    trim_package(Path(cli.zip_path), excluded)
+    excluded = () if cli.authorizer.get("function") else AUTHORIZER_LIBRARIES
+    trim_package(Path(cli.zip_path), (*excluded, *(() if cli.xray_tracing else TRACING_LIBRARIES)))
 
 
 def _check_settings(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
@@ -53,10 +50,11 @@ def _check_credentials(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "without a code")
         message = f"AWS does not take your credentials ({code}): run `aws sso login`, or `aws configure`."
-        raise click.ClickException(message) from None
     except (AwsConnectionError, HTTPClientError):
-        raise click.ClickException("AWS cannot be reached. Is the network up, and aws_region right?") from None
+        message = "AWS cannot be reached. Is the network up, and aws_region right?"
     except BotoCoreError as error:
         kind = type(error).__name__
         message = f"No AWS credentials can be used ({kind}): run `aws configure`, or `aws sso login`."
-        raise click.ClickException(message) from None
+    else:
+        return
+    raise click.ClickException(message)

@@ -1,17 +1,12 @@
 """The keys of `zappa_settings.json` that Zappa 0.63 reads. It ignores all others without a warning."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from quoteapi.deploy.check import Check, did_you_mean
 from quoteapi.deploy.zappa_settings import Stage, list_events, nested_object
 
-
-def _keys(names: str) -> frozenset[str]:
-    return frozenset(names.split())
-
-
-ZAPPA_KEYS: Mapping[str, frozenset[str]] = {
-    "stage": _keys("""
+_KEYS = {
+    "stage": """
         additional_text_mimetypes alb_enabled alb_vpc_config api_key api_key_required apigateway_description
         apigateway_enabled apigateway_lambda_qualifier apigateway_policy apigateway_version app_function app_type
         architecture assume_policy async_resources async_response_table async_response_table_read_capacity
@@ -28,16 +23,17 @@ ZAPPA_KEYS: Mapping[str, frozenset[str]] = {
         project_name provisioned_concurrency remote_env remote_env_bucket remote_env_file role_arn role_name
         route53_enabled runtime s3_bucket settings_file slim_handler snap_start tags timeout_seconds touch touch_path
         use_apigateway use_precompiled_packages vpc_config websocket_handler_module xray_tracing
-    """),
-    "authorizer": _keys("arn function name provider_arns result_ttl token_header type validation_expression"),
-    "callbacks": _keys("post settings zip"),
-    "event": _keys("description enabled event_source expression expressions function kwargs name"),
-    "event_source": _keys("""
+    """,
+    "authorizer": "arn function name provider_arns result_ttl token_header type validation_expression",
+    "callbacks": "post settings zip",
+    "event": "description enabled event_source expression expressions function kwargs name",
+    "event_source": """
         arn batch_size batch_window description enabled event_pattern events filters name pattern prefix
         rule_description rule_name schedule schedule_expression suffix
-    """),
-    "vpc_config": _keys("Ipv6AllowedForDualStack SecurityGroupIds SubnetIds"),  # Zappa passes these on to boto3
+    """,
+    "vpc_config": "Ipv6AllowedForDualStack SecurityGroupIds SubnetIds",  # Zappa passes these on to boto3
 }
+ZAPPA_KEYS = {kind: frozenset(names.split()) for kind, names in _KEYS.items()}
 """Keys by the object that has them; "stage" is the stage itself. A test compares them with the installed Zappa."""
 
 

@@ -1,8 +1,14 @@
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deploy.conftest import REMOTE, TOKENS, ProblemsOf, describe
+from quoteapi.deploy.stage_checks import find_problems
+from quoteapi.deploy.zappa_settings import PLACEHOLDER, ZAPPA_SETTINGS, read_stage
+from tests.deploy.conftest import REMOTE, STAGES, TOKENS, ProblemsOf, describe
+from tests.helpers.data import SECRET_KEY
 
 
 @pytest.mark.parametrize(
@@ -70,3 +76,105 @@ def test_deliberate_failures_on_a_public_domain_are_reported(problems_of: Proble
 def test_tracing_without_its_setting_is_reported(problems_of: ProblemsOf) -> None:
     (check,) = problems_of(xray_tracing=True)
     assert describe(check).startswith("advice: xray_tracing without XRAY_TRACING")
+
+
+def test_every_placeholder_of_the_project_is_reported(tmp_path: Path) -> None:
+    for stage in STAGES:
+        named = " ".join(check.found for check in find_problems(ZAPPA_SETTINGS, stage))
+        settings = json.dumps(read_stage(ZAPPA_SETTINGS, stage))
+        assert sorted(set(PLACEHOLDER.findall(named))) == sorted(set(PLACEHOLDER.findall(settings)))
+
+
+def test_a_placeholder_is_reported_with_its_path(problems_of: ProblemsOf) -> None:
+    found = problems_of(
+        s3_bucket="<your-bucket>",
+        vpc_config={"SubnetIds": ["subnet-1", "<subnet>"], "SecurityGroupIds": []},
+        environment_variables={"CORS_ORIGINS": "https://<a.example>,https://<b.example>"},
+        tags={"team": {"of": ["<us>"]}},
+    )
+    assert [(check.name, check.state, check.found) for check in found] == [
+        ("placeholder", "wrong", "s3_bucket still has <your-bucket>"),
+        ("placeholder", "wrong", "vpc_config.SubnetIds[1] still has <subnet>"),
+        ("placeholder", "wrong", "environment_variables.CORS_ORIGINS still has <a.example>, <b.example>"),
+        ("placeholder", "wrong", "tags.team.of[0] still has <us>"),
+    ]
+    assert "aws s3 mb" in found[0].to_do
+    assert "aws ec2 describe-subnets" in found[1].to_do
+    assert "whose web pages may call the API" in found[2].to_do
+
+
+def test_a_named_group_of_a_regular_expression_is_no_placeholder(problems_of: ProblemsOf) -> None:
+    authorizer = {"function": "quoteapi.aws.authorizer.authorize", "validation_expression": "^(?<a>B)(?P<b>.*)$"}
+    assert problems_of(REMOTE | TOKENS, authorizer=authorizer) == []
+
+
+def test_a_secret_that_looks_like_a_placeholder_is_not_shown(problems_of: ProblemsOf) -> None:
+    (check,) = problems_of(REMOTE | {"SECRET_KEY": "begin<hunter2horse>end"})
+    assert describe(check).startswith("wrong: SECRET_KEY still has <…>")
+    assert "hunter2horse" not in describe(check)
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "expected"),
+    [
+        ("environment_variables", "CORS_ORIGIN", "wrong: .* Did you mean CORS_ORIGINS?"),
+        ("aws_environment_variables", "mashape_api_endpoint", "wrong: .* Did you mean Mashape_API_Endpoint?"),
+        ("environment_variables", "FROBNICATE", "advice: .* Remove it"),
+        ("environment_variables", "STAGE", "wrong: .* is set by itself Remove it."),
+        ("environment_variables", "INSTANTIATE_LAMBDA_HANDLER_ON_IMPORT", "wrong: .* too late Move it"),
+    ],
+)
+def test_an_unknown_or_misplaced_variable_is_reported(
+    problems_of: ProblemsOf, place: str, name: str, expected: str
+) -> None:
+    (check,) = [check for check in problems_of(**{place: {name: "true"}}) if check.name == "name"]
+    assert check.found.startswith(f"{place}: {name}")
+    assert re.match(expected.replace("?", r"\?"), describe(check))
+
+
+def test_variables_that_aws_zappa_or_python_read_are_allowed(problems_of: ProblemsOf) -> None:
+    names = ("INSTANTIATE_LAMBDA_HANDLER_ON_IMPORT", "AWS_XRAY_CONTEXT_MISSING", "PYTHONUTF8", "TZ")
+    assert problems_of(aws_environment_variables=dict.fromkeys(names, "1")) == []
+
+
+@pytest.mark.parametrize("place", ["environment_variables", "remote env"])
+def test_every_invalid_setting_is_reported_at_once(problems_of: ProblemsOf, place: str) -> None:
+    wrong = {"PUBLIC_URL": "quotes.example.org", "CORS_ORIGINS": "www.example.org"}
+    found = problems_of(REMOTE | wrong) if place == "remote env" else problems_of(environment_variables=wrong)
+    reported = [check.found.split(" must be ")[0] for check in found if check.found.startswith(place)]
+    assert reported == [f"{place}: PUBLIC_URL", f"{place}: CORS_ORIGINS"]
+
+
+def test_a_secret_in_a_committed_file_is_reported(problems_of: ProblemsOf) -> None:
+    found = problems_of({}, environment_variables=REMOTE, aws_environment_variables={"X_Mashape_Key": "s3cret"})
+    secrets = [check for check in found if check.name == "secret"]
+    assert [check.found.split(" is ")[0] for check in secrets] == [
+        "environment_variables: DATABASE_URL",
+        "environment_variables: SECRET_KEY",
+        "aws_environment_variables: X_Mashape_Key",
+    ]
+    assert {check.state for check in secrets} == {"wrong"}
+    assert not any(secret in describe(check) for check in found for secret in ("s3cret", SECRET_KEY, "pw@"))
+
+
+@pytest.mark.parametrize("name", ["PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+def test_a_secret_of_libpq_or_aws_in_a_committed_file_is_reported(problems_of: ProblemsOf, name: str) -> None:
+    (check,) = problems_of(environment_variables={name: "hunter2horse"})
+    assert describe(check).startswith(f"wrong: environment_variables: {name} is a secret")
+    assert "hunter2horse" not in describe(check)
+
+
+def test_the_url_of_a_sqlite_file_is_no_secret(problems_of: ProblemsOf) -> None:
+    on_disk = {"DATABASE_URL": "sqlite:////mnt/efs/quotes.db"}
+    assert [check.name for check in problems_of(environment_variables=on_disk)] == ["database"]
+
+
+def test_no_secret_of_the_remote_environment_is_shown(problems_of: ProblemsOf) -> None:
+    secrets = {
+        "SECRET_KEY": "s3cret",
+        "DATABASE_URL": "s3cret://<host>",
+        "JWT_SECRET": "s3cret",
+        "X_Mashape_Ke": "s3cret",
+    }
+    for name, value in secrets.items():
+        assert not any("s3cret" in describe(check) for check in problems_of(REMOTE | {name: value}))
