@@ -42,7 +42,7 @@ from quoteapi.storage.catalogue import insert_quotes, iterate_quotations, quote_
 from quoteapi.storage.full_text_search import Filters
 from quoteapi.storage.models import Quote, Subscriber
 from quoteapi.storage.models import database as bound
-from quoteapi.subscriptions.delivery import DailyDelivery
+from quoteapi.subscriptions.daily_delivery import DailyDelivery
 from quoteapi.subscriptions.dispatcher import InlineDispatcher
 
 ENGINES = ("sqlite", "postgresql")

@@ -10,8 +10,8 @@ import falcon
 from peewee import InterfaceError, OperationalError
 
 from quoteapi import clock
-from quoteapi.aws.dispatcher import LambdaDispatcher, start_failing_task
 from quoteapi.aws.job_context import configure_observability
+from quoteapi.aws.lambda_dispatcher import LambdaDispatcher, start_failing_task
 from quoteapi.container import Container
 from quoteapi.http.errors import add_error_handlers
 from quoteapi.http.middleware import App

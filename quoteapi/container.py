@@ -8,7 +8,7 @@ from quoteapi import clock
 from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway
-from quoteapi.subscriptions.delivery import DailyDelivery
+from quoteapi.subscriptions.daily_delivery import DailyDelivery
 from quoteapi.subscriptions.dispatcher import Dispatcher, InlineDispatcher, ThreadPoolDispatcher
 from quoteapi.subscriptions.hmac_digest import HmacDigest, load_hmac_digest
 from quoteapi.subscriptions.otp import OneTimePasswords

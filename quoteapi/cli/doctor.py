@@ -14,14 +14,14 @@ from quoteapi.cli.root import EXIT_FAILED, json_option, main
 from quoteapi.container import Container
 from quoteapi.deploy import zappa_settings
 from quoteapi.deploy.check import Check, State, did_you_mean
-from quoteapi.deploy.settings_checks import NO_SETTING, check_countries
-from quoteapi.deploy.stage_checks import check_stage
+from quoteapi.deploy.service_settings_checks import NO_SETTING, check_countries
+from quoteapi.deploy.zappa_settings_checks import check_stage
 from quoteapi.settings import SETTING_NAMES, Settings, SettingsError, load_settings, read_dotenv
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import catalogue_size
 from quoteapi.storage.models import ACTIVE, Delivery, SmsSwitch, SmsUsage, Subscriber
-from quoteapi.subscriptions.delivery import CLAIM_TIMEOUT, SEND_TIMEOUT, on_another_topic
+from quoteapi.subscriptions.daily_delivery import CLAIM_TIMEOUT, SEND_TIMEOUT, on_another_topic
 from quoteapi.subscriptions.rate_limits import SMS_SWITCH
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -6,7 +6,7 @@ from quoteapi import clock
 from quoteapi.cli.output import format_json, silence_console_gateway
 from quoteapi.cli.root import POSITIVE, json_option, main, open_container
 from quoteapi.sms import console
-from quoteapi.subscriptions.delivery import DeliveryPreview
+from quoteapi.subscriptions.daily_delivery import DeliveryPreview
 from quoteapi.subscriptions.rate_limits import set_sms_switch
 
 

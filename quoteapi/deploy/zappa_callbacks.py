@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as AwsConnectionError
 
 from quoteapi.deploy.package import environment_for_lambda, trim_package
-from quoteapi.deploy.stage_checks import find_problems
+from quoteapi.deploy.zappa_settings_checks import find_problems
 
 AUTHORIZER_LIBRARIES = ("_cffi_backend", "cffi", "cryptography", "jwt")
 TRACING_LIBRARIES = ("aws_xray_sdk", "wrapt")

@@ -11,7 +11,7 @@ from peewee import EXCLUDED, Select, fn
 from quoteapi.storage import full_text_search
 from quoteapi.storage.database import iterate_in_batches
 from quoteapi.storage.full_text_search import Filters, comparison_key, search_tokens
-from quoteapi.storage.models import Author, Category, DailyQuote, Quote
+from quoteapi.storage.models import Author, Category, Quote, StoredDailyQuote
 from quoteapi.storage.models import database as bound
 
 COUNT_LIMIT = 100
@@ -129,18 +129,23 @@ def random_quotes(filters: Filters, pivot: int, limit: int) -> list[Quotation]:
 
 def stored_daily_quotes(days: Sequence[date]) -> dict[date, Quotation]:
     """Return the quotes of those dates for which one is stored."""
-    rows: Any = DailyQuote.select(DailyQuote.date, *_COLUMNS).join(Quote).where(DailyQuote.date.in_(days)).tuples()
+    rows: Any = (
+        StoredDailyQuote.select(StoredDailyQuote.date, *_COLUMNS)
+        .join(Quote)
+        .where(StoredDailyQuote.date.in_(days))
+        .tuples()
+    )
     return {day: Quotation(*columns) for day, *columns in rows}
 
 
 def store_daily_quote(day: date, quote_id: int) -> None:
     """Store the quote of a date unless one is stored. Raises `WRITE_ERRORS`."""
-    DailyQuote.insert(date=day, quote=quote_id).on_conflict_ignore().execute()
+    StoredDailyQuote.insert(date=day, quote=quote_id).on_conflict_ignore().execute()
 
 
 def is_daily_quote(quote_id: int) -> bool:
     """Whether a quote is stored as that of any date."""
-    return DailyQuote.select().where(DailyQuote.quote == quote_id).exists()
+    return StoredDailyQuote.select().where(StoredDailyQuote.quote == quote_id).exists()
 
 
 def quote_row(quotation: Quotation, created_at: datetime) -> dict[str, Any]:

@@ -111,11 +111,14 @@ class Category(_QuoteCount):
     """The number of quotes in a category."""
 
 
-class DailyQuote(_BoundModel):
+class StoredDailyQuote(_BoundModel):
     """The quote of a date. The first writer wins, and the others read what it wrote."""
 
     date = pw.DateField(primary_key=True)
     quote = pw.ForeignKeyField(Quote)
+
+    class Meta:
+        table_name = "dailyquote"
 
 
 class Subscriber(_BoundModel):
@@ -160,7 +163,7 @@ class OneTimePassword(_BoundModel):
     mobile = pw.CharField(16, primary_key=True)
     purpose = pw.CharField(16)
     """`subscribe` or `unsubscribe`."""
-    request_id = pw.CharField(32, unique=True, column_name="request")
+    otp_request_id = pw.CharField(32, unique=True, column_name="request")
     """Names the request in task payloads, which must not have the number."""
     digest = pw.CharField(32, null=True)
     """HMAC of the OTP; null until the OTP is generated and after it was used."""
@@ -235,6 +238,6 @@ class ConsoleSms(_BoundModel):
 
 CATALOGUE_MODELS: tuple[type[pw.Model], ...] = (Quote, Author, Category)
 """What a new database gets from the bundled catalogue."""
-STATE_MODELS = (DailyQuote, Subscriber, OneTimePassword, RateLimitLog, SmsUsage, SmsSwitch, Delivery, ConsoleSms)
+STATE_MODELS = (StoredDailyQuote, Subscriber, OneTimePassword, RateLimitLog, SmsUsage, SmsSwitch, Delivery, ConsoleSms)
 MODELS: tuple[type[pw.Model], ...] = (*CATALOGUE_MODELS, *STATE_MODELS)
 """All models, each after those that it refers to."""

@@ -1,4 +1,4 @@
-"""Dispatchers run work of a request: at once, or in a thread. `quoteapi.aws.dispatcher` runs it on Lambda."""
+"""Dispatchers run work of a request: at once, or in a thread. `quoteapi.aws.lambda_dispatcher` runs it on Lambda."""
 
 import logging
 from collections.abc import Callable

@@ -90,26 +90,26 @@ class SubscriptionService:
         _dispatch(dispatcher.unsubscribe, subscriber_id or 0)
         return rate_limits
 
-    def send_otp(self, request_id: str) -> str:
+    def send_otp(self, otp_request_id: str) -> str:
         """Generate the OTP of a request and send it, once. Return what was done.
 
         Raises `GatewayError`; a retry then sends another OTP, except after `OutcomeUnknown`: a number must not get two.
         """
         try:
             self.limits.check_sms_switch()
-            otp = self.passwords.generate(request_id)
+            otp = self.passwords.generate(otp_request_id)
             if otp is None:
-                if self.passwords.is_outcome_unknown(request_id):
+                if self.passwords.is_outcome_unknown(otp_request_id):
                     raise OutcomeUnknown("the code of this request may have gone out, so none is sent")
                 return "nothing to send"
             if otp.purpose == "unsubscribe":
                 if not Subscriber.select().where(_is_active(otp.mobile)).exists():
-                    self.passwords.mark_sent(request_id)
+                    self.passwords.mark_sent(otp_request_id)
                     return "nobody to send it to"
                 self.limits.consume_sms_quota()
         except (SmsDisabled, RateLimited) as error:
             return f"not sent: {error}"
-        self._send_sms(request_id, otp)
+        self._send_sms(otp_request_id, otp)
         return f"sent a code to {mask_phone_number(otp.mobile)}"
 
     def remove(self, mobile: str) -> bool:

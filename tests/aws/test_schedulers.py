@@ -8,7 +8,7 @@ from quoteapi.aws.job_context import RedactedError
 from quoteapi.container import Container
 from quoteapi.quotes.daily_schedule import scheduled_quote_id
 from quoteapi.settings import Settings
-from quoteapi.storage.models import DailyQuote, Delivery
+from quoteapi.storage.models import Delivery, StoredDailyQuote
 from quoteapi.subscriptions.rate_limits import set_sms_switch
 from tests.conftest import Serve
 from tests.helpers.clock import FakeClock
@@ -41,7 +41,7 @@ def sns_environment(
 
 def test_the_quote_of_the_day_is_decided_and_stored(scheduled_environment: None) -> None:
     result = schedulers.set_quote_of_the_day({}, CONTEXT)
-    stored = DailyQuote.get()
+    stored = StoredDailyQuote.get()
     assert stored.quote.id == scheduled_quote_id(stored.date)
     assert result == {
         "date": stored.date.isoformat(),
@@ -59,7 +59,7 @@ def test_the_daily_sms_is_the_quote_of_daily_and_is_sent_once(sns_environment: C
     (message,) = published()
     daily = requests.get(f"{serve()}/daily", timeout=5).json()
     assert daily["author"] in message
-    assert DailyQuote.get().date == Delivery.get().date == NOON.date()
+    assert StoredDailyQuote.get().date == Delivery.get().date == NOON.date()
 
 
 def test_while_sms_are_switched_off_nothing_is_sent_and_nothing_fails(sns_environment: Container) -> None:

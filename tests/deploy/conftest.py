@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from quoteapi.deploy.check import Check
-from quoteapi.deploy.stage_checks import check_stage
 from quoteapi.deploy.zappa_settings import ZAPPA_SETTINGS
+from quoteapi.deploy.zappa_settings_checks import check_stage
 from quoteapi.settings import ROOT
 from tests.helpers.data import SECRET_KEY
 

@@ -9,8 +9,8 @@ import click
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
-from quoteapi.deploy.stage_checks import find_problems
 from quoteapi.deploy.zappa_callbacks import finish, prepare
+from quoteapi.deploy.zappa_settings_checks import find_problems
 from quoteapi.settings import ROOT
 from tests.deploy.test_package import CANARY, RUNNING, UNWANTED_FILES
 

@@ -8,8 +8,8 @@ from moto import mock_aws
 from zappa.cli import ZappaCLI
 
 from quoteapi.deploy.check import Check, CheckFailed
-from quoteapi.deploy.stage_checks import check_stage, find_problems
 from quoteapi.deploy.zappa_settings import read_stage
+from quoteapi.deploy.zappa_settings_checks import check_stage, find_problems
 from quoteapi.settings import SETTING_NAMES
 from tests.deploy.conftest import GOOD, REMOTE, TEMPLATE, ProblemsOf, describe, fill_placeholders
 from tests.helpers.data import SECRET_KEY

@@ -15,7 +15,7 @@ from quoteapi.quotes.mashape import CircuitBreaker, MashapeQuotes, UnusableRespo
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.settings import read_settings
 from quoteapi.storage.full_text_search import Filters
-from quoteapi.storage.models import DailyQuote, Quote
+from quoteapi.storage.models import Quote, StoredDailyQuote
 from tests.conftest import Serve
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import ALCOTT, AUSTEN
@@ -302,4 +302,4 @@ def test_without_shared_state_the_daily_quote_comes_from_the_catalogue(
     assert quotes.quote_of_date(clock().date()).quote != FRESH.quote
     assert quotes.random_quote(Filters()) == FRESH
     assert Quote.select().count() == 3, "other containers could not know of stored quotes"
-    assert DailyQuote.select().count() == 0
+    assert StoredDailyQuote.select().count() == 0

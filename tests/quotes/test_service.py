@@ -14,7 +14,7 @@ from quoteapi.quotes.quotation import Quotation
 from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings, read_settings
 from quoteapi.storage import database
-from quoteapi.storage.models import DailyQuote, Quote
+from quoteapi.storage.models import Quote, StoredDailyQuote
 from quoteapi.storage.models import database as bound
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import KABIR, NOON, sqlite_only
@@ -41,17 +41,17 @@ def test_two_machines_without_shared_state_agree(settings: Settings, tmp_path: P
 def test_the_stored_quote_of_a_date_takes_precedence(quotes: QuoteService, clock: FakeClock) -> None:
     today = clock().date()
     other = Quote.get(Quote.id != scheduled_quote_id(today))
-    DailyQuote.create(date=today, quote=other)
+    StoredDailyQuote.create(date=today, quote=other)
     assert quotes.quote_of_date(today).quote == other.quote
 
 
 def test_the_first_request_stores_todays_quote_and_no_other(quotes: QuoteService, clock: FakeClock) -> None:
     today = clock().date()
     quotes.quote_of_date(today - DAY)
-    assert DailyQuote.select().count() == 0, "clients can ask for any past day; nothing is written for it"
+    assert StoredDailyQuote.select().count() == 0, "clients can ask for any past day; nothing is written for it"
     quotes.quote_of_date(today)
     quotes.quote_of_date(today)
-    assert [row.date for row in DailyQuote.select()] == [today]
+    assert [row.date for row in StoredDailyQuote.select()] == [today]
 
 
 @sqlite_only
@@ -65,7 +65,7 @@ def test_todays_quote_is_returned_even_if_it_cannot_be_stored(
         quotation = quotes.quote_of_date(clock().date())
         writer.rollback()
     assert quotation.quote == Quote.get_by_id(expected).quote
-    assert DailyQuote.select().count() == 0
+    assert StoredDailyQuote.select().count() == 0
     assert "is not stored, only worked out" in caplog.text
 
 
@@ -122,7 +122,7 @@ def test_many_days_have_the_quotes_that_each_has(  # noqa: PLR0913, PLR0917 ever
             added += days * DAY
             fill_catalogue(Quote.select().count() + more, added)
         for day, quote_id in stored.items():
-            DailyQuote.create(date=NOON.date() + day * DAY, quote=min(quote_id, start))
+            StoredDailyQuote.create(date=NOON.date() + day * DAY, quote=min(quote_id, start))
         Quote.delete().where(Quote.id.in_(deleted)).execute()
         together = quotes.quotes_of_days(last, count)
         assert together == [(last - n * DAY, quotes.quote_of_date(last - n * DAY)) for n in range(count)]
@@ -137,7 +137,7 @@ def test_a_year_of_days_costs_no_more_statements_than_two(quotes: QuoteService, 
     fill_catalogue(50, NOON - 200 * DAY)
     today = clock().date()
     quotes.quote_of_date(today)
-    DailyQuote.create(date=today - 100 * DAY, quote=1)
+    StoredDailyQuote.create(date=today - 100 * DAY, quote=1)
     costs = []
     for count in (2, 30, 365):
         with record_sql() as statements:
@@ -149,7 +149,7 @@ def test_a_year_of_days_costs_no_more_statements_than_two(quotes: QuoteService, 
 def test_days_that_are_all_stored_cost_one_statement(quotes: QuoteService, clock: FakeClock) -> None:
     today = clock().date()
     for n in range(30):
-        DailyQuote.create(date=today - n * DAY, quote=n % 3 + 1)
+        StoredDailyQuote.create(date=today - n * DAY, quote=n % 3 + 1)
     with record_sql() as statements:
         days = quotes.quotes_of_days(today, 30)
     assert len(statements) == 1
@@ -159,7 +159,7 @@ def test_days_that_are_all_stored_cost_one_statement(quotes: QuoteService, clock
 def test_of_many_days_only_todays_quote_is_stored(quotes: QuoteService, clock: FakeClock) -> None:
     today = clock().date()
     assert quotes.quotes_of_days(today, 30)[0] == (today, quotes.quote_of_date(today))
-    assert [row.date for row in DailyQuote.select()] == [today]
+    assert [row.date for row in StoredDailyQuote.select()] == [today]
 
 
 def test_many_days_of_an_empty_catalogue_are_not_found(quotes: QuoteService, clock: FakeClock) -> None:

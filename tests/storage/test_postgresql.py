@@ -24,7 +24,7 @@ from quoteapi.quotes.quotation import Quotation
 from quoteapi.settings import Settings, SettingsError, read_settings, settings_for_database
 from quoteapi.storage import database, postgresql
 from quoteapi.storage.catalogue import store_quotation
-from quoteapi.storage.models import DailyQuote, Quote
+from quoteapi.storage.models import Quote, StoredDailyQuote
 from quoteapi.storage.models import database as bound
 from tests.helpers import postgresql_server
 from tests.helpers.clock import FakeClock
@@ -369,7 +369,7 @@ def test_the_driver_is_not_loaded_for_an_sqlite_file_but_can_be(database_url: st
 def _store_for_tomorrow(direct: str) -> None:
     """Store a quote that the schedule would not choose, as another machine may do."""
     with database.open_database(settings_for_database(direct)) as opened, bound.override(opened):
-        DailyQuote.create(date=NOON.date().replace(day=NOON.day + 1), quote=store_quotation(KABIR, NOON)[0])
+        StoredDailyQuote.create(date=NOON.date().replace(day=NOON.day + 1), quote=store_quotation(KABIR, NOON)[0])
 
 
 def _daily(base: str) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from quoteapi.quotes.fallback import QuotesWithFallback
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings
-from quoteapi.storage.models import DailyQuote, Quote
+from quoteapi.storage.models import Quote, StoredDailyQuote
 from tests.conftest import Serve
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import AUSTEN, KABIR, ZOLA, database_file, sqlite_only
@@ -264,7 +264,7 @@ def test_without_a_database_a_feed_is_cacheable_for_seconds_and_not_kept_by_the_
     base = serve()
     yesterday = clock().date() - DAY
     other = Quote.get(Quote.id != scheduled_quote_id(yesterday))
-    DailyQuote.create(date=yesterday, quote=other)
+    StoredDailyQuote.create(date=yesterday, quote=other)
     working = database_file(settings)
     renamed = working.rename(working.with_suffix(".renamed"))
     responses = [get(f"{base}{path}") for path in PATHS]

@@ -33,7 +33,7 @@ def test_on_lambda_tasks_run_in_other_invocations_whose_payloads_contain_no_numb
     assert sent_to(MIRA) == [], "the request itself sends nothing"
     (payload,) = payloads
     assert payload["task_path"] == "quoteapi.aws.tasks.async_send_otp"
-    assert payload["args"] == [OneTimePassword.get().request_id]
+    assert payload["args"] == [OneTimePassword.get().otp_request_id]
     assert OneTimePassword.get().digest is None, "the task generates the OTP"
     run_task(payload)
     (message,) = sent_to(MIRA)

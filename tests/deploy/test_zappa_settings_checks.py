@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from quoteapi.deploy.stage_checks import check_stage, find_problems
+from quoteapi.deploy.zappa_settings_checks import check_stage, find_problems
 from tests.deploy.conftest import REMOTE, STAGES, TOKENS, ProblemsOf, describe, fill_placeholders
 from tests.helpers.processes import python
 
@@ -106,7 +106,7 @@ def test_a_function_that_cannot_be_imported_is_reported(
 
 def test_checking_the_app_function_does_not_create_the_app(tmp_path: Path) -> None:
     script = (
-        "import pathlib, sys; from quoteapi.deploy.stage_checks import find_problems;"
+        "import pathlib, sys; from quoteapi.deploy.zappa_settings_checks import find_problems;"
         "find_problems(pathlib.Path('zappa_settings.json'), 'dev');"
         "print('api' in vars(sys.modules['quoteapi.app']))"
     )
@@ -116,7 +116,7 @@ def test_checking_the_app_function_does_not_create_the_app(tmp_path: Path) -> No
 
 def test_importing_the_checks_imports_neither_falcon_nor_boto3_nor_the_models() -> None:
     script = (
-        "import quoteapi.deploy.stage_checks, sys;"
+        "import quoteapi.deploy.zappa_settings_checks, sys;"
         "print(sorted({'falcon', 'boto3', 'quoteapi.storage.models'} & set(sys.modules)))"
     )
     assert python("-c", script).stdout == "[]\n"

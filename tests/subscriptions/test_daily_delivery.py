@@ -7,7 +7,7 @@ from quoteapi.settings import read_settings
 from quoteapi.sms.gateway import GatewayError, GatewayMisconfigured, GatewayUnavailable, NumberRejected, OutcomeUnknown
 from quoteapi.sms.messages import daily_text
 from quoteapi.storage.models import ConsoleSms, Delivery, Subscriber
-from quoteapi.subscriptions.delivery import DailyDelivery, DeliveryResult
+from quoteapi.subscriptions.daily_delivery import DailyDelivery, DeliveryResult
 from quoteapi.subscriptions.errors import NoSharedState, RateLimited, SmsDisabled
 from quoteapi.subscriptions.rate_limits import set_sms_switch
 from tests.helpers.clock import FakeClock

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from quoteapi.deploy import event_checks, settings_checks, zappa_keys
+from quoteapi.deploy import event_checks, service_settings_checks, zappa_keys
 from quoteapi.deploy.check import Check, CheckFailed
 from quoteapi.deploy.zappa_settings import (
     PLACEHOLDER,
@@ -55,8 +55,8 @@ def check_stage(path: Path, stage: str, env_file: Path | None = None) -> Iterato
     # In the order in which Zappa sets them on Lambda: the last one wins.
     environment = _strings({**nested_object(settings, "aws_environment_variables"), **remote})
     environment |= _strings(nested_object(settings, "environment_variables"))
-    if all(settings_checks.is_usable(name, value) for name, value in environment.items()):
-        yield from settings_checks.check_settings(settings, environment)
+    if all(service_settings_checks.is_usable(name, value) for name, value in environment.items()):
+        yield from service_settings_checks.check_settings(settings, environment)
 
 
 def _strings(environment: dict[str, Any]) -> dict[str, str]:
@@ -68,19 +68,19 @@ def _check_file(stage: Stage) -> Iterator[Check]:
         kind, written = (list, "a list, in [ ]") if key == "events" else (dict, "an object, in { }")
         if not isinstance(stage.get(key, kind()), kind):
             raise CheckFailed("value", "wrong", f"{key} is not what Zappa reads", f"Write it as {written}.")
-    yield from settings_checks.check_placeholders(stage, "placeholder")
+    yield from service_settings_checks.check_placeholders(stage, "placeholder")
     for check in zappa_keys.check_keys, _check_values, _check_domain, _check_authorization, _check_functions:
         yield from check(stage)
     yield from event_checks.check_events(list_events(stage))
     for place in ("environment_variables", "aws_environment_variables"):
-        yield from settings_checks.check_variables(place, nested_object(stage, place))
-        yield from settings_checks.check_committed_secrets(place, nested_object(stage, place))
+        yield from service_settings_checks.check_variables(place, nested_object(stage, place))
+        yield from service_settings_checks.check_committed_secrets(place, nested_object(stage, place))
 
 
 def _check_remote_environment(remote: dict[str, Any]) -> Iterator[Check]:
-    for check in settings_checks.check_placeholders(_strings(remote), "remote env"):
+    for check in service_settings_checks.check_placeholders(_strings(remote), "remote env"):
         yield check._replace(to_do=f'"" leaves it out. {check.to_do}')
-    for check in settings_checks.check_variables("remote env", remote):
+    for check in service_settings_checks.check_variables("remote env", remote):
         yield check._replace(name="remote env")
 
 
@@ -134,7 +134,7 @@ def _check_domain(stage: Stage) -> Iterator[Check]:
     if domain and not any(stage.get(key) for key in ("certificate_arn", "certificate", "lets_encrypt_key")):
         yield Check("domain", "wrong", "domain has no certificate", 'Set "certificate_arn": see docs/deploy.md.')
     if domain and not PLACEHOLDER.search(domain) and not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", domain):
-        yield Check("domain", "wrong", f"domain is {domain}", settings_checks.how_to_replace("domain"))
+        yield Check("domain", "wrong", f"domain is {domain}", service_settings_checks.how_to_replace("domain"))
     if certificate and ":acm:us-east-1:" not in certificate and not stage.get("endpoint_configuration"):
         to_do = "Ask for one in us-east-1: API Gateway takes it from there only."
         yield Check("domain", "wrong", "certificate_arn is of another region", to_do)

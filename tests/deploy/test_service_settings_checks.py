@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from quoteapi.deploy.stage_checks import find_problems
 from quoteapi.deploy.zappa_settings import PLACEHOLDER, ZAPPA_SETTINGS, read_stage
+from quoteapi.deploy.zappa_settings_checks import find_problems
 from tests.deploy.conftest import REMOTE, STAGES, TOKENS, ProblemsOf, describe
 from tests.helpers.data import SECRET_KEY
 
