@@ -40,8 +40,8 @@ time.sleep = lambda seconds: wait(min(seconds, 0.05))
 core.zipfile = types.SimpleNamespace(**{**vars(zipfile), "ZIP_DEFLATED": zipfile.ZIP_STORED})
 cli.handle()
 """
-"""Runs the `zappa` command, without what only takes time here: the emulated AWS need not be waited for, and the callback
-`zip` writes, with compression, the package that is uploaded."""
+"""Runs the `zappa` command, without what only takes time here: waiting for an emulated AWS that is done at once, and
+compressing a zip that the callback `zip` replaces."""
 
 
 class Project:
