@@ -1,5 +1,6 @@
 """Fixtures of all tests: no network but loopback, no settings of this machine, an isolated database."""
 
+import functools
 import logging
 import os
 import random
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from quoteapi.app import create_app
 from quoteapi.container import Container
@@ -38,6 +40,8 @@ hypothesis.settings.load_profile("quoteapi")
 
 Serve = Callable[..., str]
 
+LONGEST_TEST_FILES = ("test_rehearsal.py", "test_schemathesis.py")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the PostgreSQL server and set the temporary folder that all processes of a test run share."""
@@ -46,6 +50,25 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[postgresql_server.ADDRESS] = exit_stack.enter_context(postgresql_server.a_server())
         exit_stack.enter_context(temporary_files_in_memory())
         config.add_cleanup(exit_stack.close)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the longest tests first, so that no worker runs one of them while the others are done."""
+    is_long = [item.path.name in LONGEST_TEST_FILES for item in items]
+    longest = [item for item, long in zip(items, is_long, strict=True) if long]
+    others = [item for item, long in zip(items, is_long, strict=True) if not long]
+    middle = len(items) // 2 - len(longest[1::2])  # xdist gives each of two workers one half
+    items[:] = [*longest[::2], *others[:middle], *longest[1::2], *others[middle:]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _parse_files_of_botocore_once() -> Iterator[None]:
+    """Share the parsed service models between sessions, each of which parses them again otherwise (0.1 s)."""
+    load_once = functools.cache(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", staticmethod(load_once))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -106,12 +106,16 @@ class Recorder:
             opened.write(f"{json.dumps(request)}\n")
 
 
+class _Handler(MotoRequestHandler):
+    wbufsize = -1  # else each body waits for the client's delayed ACK of the headers
+
+
 def main() -> None:
     """Serve on a free port of loopback until stdin is closed."""
     default_user_config["lambda"] = {"use_docker": False}  # the rehearsal runs functions
     _extend_moto()
     app = Recorder(DomainDispatcherApplication(create_backend_app), Path(sys.argv[1]))
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Handler)
     sys.stdout.write(f"{server.port}\n")
     sys.stdout.flush()
     Thread(target=server.serve_forever, daemon=True).start()

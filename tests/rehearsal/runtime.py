@@ -132,6 +132,7 @@ class LambdaFunction:
 
         class RuntimeApi(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # else the body waits for the client's delayed ACK of the headers
 
             def do_GET(self) -> None:
                 request_id, event = function._events.get()
