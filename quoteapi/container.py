@@ -81,7 +81,7 @@ class Container:
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
-        """Runs work as the caller chose; else in threads if it calls AWS, or inline."""
+        """Runs background work: the caller's dispatcher, else a thread pool if it calls AWS, or inline."""
         make = ThreadPoolDispatcher if self.settings.gateway == "sns" else InlineDispatcher
         return make(self.subscriptions.send_otp, self.topic_sync.sync)
 

@@ -73,8 +73,8 @@ def _bearer_token(header: object) -> str:
 
 def _stage_arns(method_arn: object) -> str:
     """Return the ARN pattern of all methods of the stage that an ARN of one method belongs to."""
-    if found := _STAGE_ARN.match(str(method_arn)):
-        return f"{found[1]}/*"
+    if match := _STAGE_ARN.match(str(method_arn)):
+        return f"{match[1]}/*"
     raise TokenRejected("the event has no methodArn of API Gateway")
 
 

@@ -32,7 +32,7 @@ ASYNC_OUTCOME = "Lambda tries it twice more, and then hands it to the dead-lette
 MAX_SUBJECT_LENGTH = 99
 """SNS takes at most 100 characters of ASCII."""
 MAX_LINE_BYTES = 250, 250
-"""What is kept of the start and of the end of a longer line, and likewise of a longer message."""
+"""How many bytes are kept at the start and at the end of a longer line; the next are those of a message."""
 MAX_MESSAGE_BYTES = 4_000, 4_000
 _UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
 _log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ def _text(event: Any, *path: str | int) -> str:  # noqa: ANN401 an event may hav
 
 
 def _is_http(event: object) -> bool:
-    """Whether an event is of API Gateway, in version 1.0 or 2.0 of its payload format."""
+    """Return whether an event is from API Gateway, in version 1.0 or 2.0 of its payload format."""
     return isinstance(event, dict) and (event.get("version") == "2.0" or bool(event.get("httpMethod")))
 
 
@@ -183,7 +183,7 @@ def _describe(event: object) -> tuple[str, str]:
 
 
 def _request_ids(event: object, context: object) -> str:
-    """Return the ids that find a request in the logs of Lambda and of API Gateway."""
+    """Return the ids by which to find a request in the logs of Lambda and of API Gateway."""
     api_gateway_id = _text(event, "requestContext", "requestId")
     ids = f"Lambda {_redact_id(getattr(context, 'aws_request_id', 'unknown'))}"
     return f"{ids}, API Gateway {_redact_id(api_gateway_id)}" if api_gateway_id else ids

@@ -12,7 +12,7 @@ from quoteapi.storage import database
 from quoteapi.subscriptions.errors import NoSharedState, SmsDisabled
 
 MIN_REMAINING_MILLISECONDS = 10_000
-"""With less time than this before Lambda's timeout, a run starts no more work."""
+"""A run starts no more work if less time than this is left before Lambda's timeout."""
 _log = logging.getLogger(__name__)
 
 

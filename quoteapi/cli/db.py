@@ -41,31 +41,31 @@ def migrate(*, as_json: bool) -> None:
 
 
 @db.command()
-@click.argument("source", metavar="FROM")
-@click.argument("target", metavar="TO")
+@click.argument("source_url", metavar="FROM")
+@click.argument("target_url", metavar="TO")
 @json_option
-def copy(source: str, target: str, *, as_json: bool) -> None:
+def copy(source_url: str, target_url: str, *, as_json: bool) -> None:
     """Copy the database FROM, all of it, to TO, which is new; both are written as DATABASE_URL is.
 
     Stop the service meanwhile. If the copy is interrupted, TO stays as it was. Passwords are best left out: the driver
     looks for them in PGPASSWORD and in ~/.pgpass.
     """
-    ours, theirs = settings_for_database(source), settings_for_database(target)
-    if ours.database_path is not None and not ours.database_path.exists():
-        raise click.ClickException(f"There is no database {ours.database_path}.")
+    source, target = settings_for_database(source_url), settings_for_database(target_url)
+    if source.database_path is not None and not source.database_path.exists():
+        raise click.ClickException(f"There is no database {source.database_path}.")
     try:
-        with progress_bar("Copying and comparing", 2 * database_copy.count_rows(ours)) as bar:
-            copied = database_copy.copy_database(ours, theirs, bar.update)
+        with progress_bar("Copying and comparing", 2 * database_copy.count_rows(source)) as bar:
+            copied = database_copy.copy_database(source, target, bar.update)
     except KeyboardInterrupt:
         raise click.ClickException("Interrupted. Nothing was copied.") from None
     if as_json:
         click.echo(format_json([table._asdict() for table in copied]))
         return
     print_table(("table", "rows", "digest of both"), copied)
-    click.echo(f"\n{database.describe_database(theirs)} has the same as {database.describe_database(ours)}.")
-    beside = f" or, where none was set, to what is in {ours.database_path}.key" if ours.database_path else ""
+    click.echo(f"\n{database.describe_database(target)} has the same as {database.describe_database(source)}.")
+    beside = f" or, where none was set, to what is in {source.database_path}.key" if source.database_path else ""
     click.echo(
-        f"Set DATABASE_URL to {theirs.database_path or 'the server'}, and SECRET_KEY to what it was{beside}: else codes"
+        f"Set DATABASE_URL to {target.database_path or 'the server'}, and SECRET_KEY to what it was{beside}: else codes"
         " and counts of before are not known."
     )
 

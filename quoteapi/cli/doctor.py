@@ -153,22 +153,22 @@ def _check_unsent(delivery: Delivery, now: datetime) -> Check:
 def _check_sns(container: Container) -> Iterator[Check]:
     settings = container.settings
     try:
-        people = container.gateway.count_subscriptions()
+        subscriptions = container.gateway.count_subscriptions()
     except GatewayError as error:
         to_do = "Is the network up, and SNS_REGION right? https://health.aws.amazon.com tells how SNS is."
         if isinstance(error, GatewayMisconfigured):
             to_do = "Set aws_access_key_id and aws_secret_access_key, or run `aws configure`; allow them SNS."
         yield Check("gateway", "wrong", f"sns in {settings.sns_region}: {error}", to_do)
         return
-    yield Check("gateway", "ok", f"sns in {settings.sns_region}, topic {settings.sns_topic}, {people} on it")
+    yield Check("gateway", "ok", f"sns in {settings.sns_region}, topic {settings.sns_topic}, {subscriptions} on it")
     in_sync = (Subscriber.state == ACTIVE) & Subscriber.sync_needed_since.is_null()
     expected = Subscriber.select().where(in_sync).count()
-    if people < expected:
-        found = f"SNS has {people} on the topic, the database {expected} who should be"
+    if subscriptions < expected:
+        found = f"SNS has {subscriptions} on the topic, the database {expected} who should be"
         to_do = "Right after somebody subscribed, wait a minute. Else: quoteapi reconcile --all"
         yield Check("topic", "wrong", found, to_do)
     yield from _check_account(container.gateway)
-    yield _check_daily_cap(container, people)
+    yield _check_daily_cap(container, subscriptions)
     yield _check_unsubscribing(settings)
 
 
@@ -200,12 +200,14 @@ def _check_spending(limit: str | None, spent: float) -> Check:
     return Check("spending", "advice" if spent > NEAR_LIMIT * float(limit) else "ok", found, to_do)
 
 
-def _check_daily_cap(container: Container, people: int) -> Check:
+def _check_daily_cap(container: Container, subscriptions: int) -> Check:
     cap, today = container.settings.sms_daily_cap, container.clock().date()
     sent = SmsUsage.select(SmsUsage.count).where(SmsUsage.date == today).scalar() or 0
-    found = f"{sent} codes and confirmations today, {people} get the daily SMS; at most {cap} each"
-    state: State = "advice" if max(people, sent) > NEAR_LIMIT * cap else "ok"
-    return Check("daily cap", "wrong" if people > cap or sent >= cap else state, found, "Set SMS_DAILY_CAP higher.")
+    found = f"{sent} codes and confirmations today, {subscriptions} get the daily SMS; at most {cap} each"
+    state: State = "advice" if max(subscriptions, sent) > NEAR_LIMIT * cap else "ok"
+    return Check(
+        "daily cap", "wrong" if subscriptions > cap or sent >= cap else state, found, "Set SMS_DAILY_CAP higher."
+    )
 
 
 def _check_unsubscribing(settings: Settings) -> Check:

@@ -29,7 +29,7 @@ def format_json(value: object, *, ensure_ascii: bool = False) -> str:
 
 
 def print_table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
-    """Print a table; on a terminal, cut each line at its width."""
+    """Print a table. On a terminal, cut lines at the width of the terminal."""
     columns = list(zip(head, *([str(cell) for cell in row] for row in rows), strict=False))
     widths = [max(map(len, column)) for column in columns]
     max_width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
@@ -58,10 +58,10 @@ def silence_console_gateway(*, silent: bool) -> AbstractContextManager[object]:
 
 def file_format(file: Path) -> FileFormat:
     """Return the format that a file's extension names. Raises `click.UsageError` for an unknown one."""
-    form = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}.get(file.suffix.lower())
-    if form is None:
+    format_ = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}.get(file.suffix.lower())
+    if format_ is None:
         raise click.UsageError("Say what the file is: --format csv, --format json or --format jsonl.")
-    return cast("FileFormat", form)
+    return cast("FileFormat", format_)
 
 
 def is_replaceable(file: Path) -> bool:

@@ -99,22 +99,22 @@ def add(quote: str, author: str, category: str, source: str, *, as_json: bool) -
 
 @quotes_.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
-@click.option("--format", "form", type=FORMATS, help="Of the file; by default its name's ending tells.")
+@click.option("--format", "format_", type=FORMATS, help="Of the file; by default its name's ending tells.")
 @click.option("--strict", is_flag=True, help="Store nothing at all if a row is bad.")
 @json_option
-def import_(file: Path, form: FileFormat | None, *, strict: bool, as_json: bool) -> None:
+def import_(file: Path, format_: FileFormat | None, *, strict: bool, as_json: bool) -> None:
     """Add the quotes of a FILE: CSV, JSON or JSON lines; - is standard input.
 
     Columns are quote, author, category and, if you like, source. A quote that is there already is not added again.
     A bad row is reported with its line and skipped; then the exit code is 1.
     """
-    form = form or output.file_format(file)
+    format_ = format_ or output.file_format(file)
     with open_container(), _open_seekable(file) as raw:
         try:
-            if strict and (bad := import_export.invalid_rows(_read_rows(raw, form, f"Checking {file.name}"))):
-                imported = ImportResult(invalid=bad, refused=True)
+            if strict and (invalid := import_export.invalid_rows(_read_rows(raw, format_, f"Checking {file.name}"))):
+                imported = ImportResult(invalid=invalid, refused=True)
             else:
-                imported = import_export.import_rows(_read_rows(raw, form, f"Reading {file.name}"), clock.now)
+                imported = import_export.import_rows(_read_rows(raw, format_, f"Reading {file.name}"), clock.now)
         except import_export.UnreadableFile as error:
             raise click.ClickException(f"{file}: {error}") from error
     _print_result(imported, as_json=as_json)
@@ -124,17 +124,17 @@ def import_(file: Path, form: FileFormat | None, *, strict: bool, as_json: bool)
 
 @quotes_.command()
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-")
-@click.option("--format", "form", type=FORMATS, help="Of the file; by default its name's ending tells, else csv.")
-def export(file: Path, form: FileFormat | None) -> None:
+@click.option("--format", "format_", type=FORMATS, help="Of the file; by default its name's ending tells, else csv.")
+def export(file: Path, format_: FileFormat | None) -> None:
     """Write all quotes to a FILE (by default standard output), in a form that `import` reads."""
-    form = form or ("csv" if file == STANDARD_STREAM else output.file_format(file))
+    format_ = format_ or ("csv" if file == STANDARD_STREAM else output.file_format(file))
     is_replaceable, rows = output.is_replaceable(file), iterate_quotations()
     with (
         open_container(),
         click.open_file(str(file), "w", encoding="utf-8", atomic=is_replaceable) as stream,
         progress_bar(f"Writing {file.name}", catalogue_size() if file != STANDARD_STREAM else 0, rows) as bar,
     ):
-        import_export.write_quotations(bar, stream, form)
+        import_export.write_quotations(bar, stream, format_)
 
 
 def _print_quotation(quotation: Quotation, *, as_json: bool) -> None:
@@ -156,14 +156,14 @@ def _open_seekable(file: Path) -> IO[bytes]:
     return copy
 
 
-def _read_rows(raw: IO[bytes], form: FileFormat, label: str) -> Iterator[ImportRow]:
+def _read_rows(raw: IO[bytes], format_: FileFormat, label: str) -> Iterator[ImportRow]:
     """Yield the rows of a file from its beginning, and show the progress in bytes."""
     size = raw.seek(0, os.SEEK_END)
     raw.seek(0)
     # Bytes that are not UTF-8 become surrogates, so that only their rows are rejected, with line numbers.
     text = TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
     with progress_bar(label, size) as bar:
-        for row in import_export.read_quotations(text, form):
+        for row in import_export.read_quotations(text, format_):
             if not bar.hidden:
                 bar.update(raw.tell() - bar.pos)
             yield row
@@ -172,8 +172,8 @@ def _read_rows(raw: IO[bytes], form: FileFormat, label: str) -> Iterator[ImportR
 
 def _print_result(imported: ImportResult, *, as_json: bool) -> None:
     if as_json:
-        bad = [{"line": line, "reason": reason} for line, reason in imported.invalid]
-        result = {"new": imported.new, "known": imported.duplicates, "bad": bad, "refused": imported.refused}
+        invalid_rows = [{"line": line, "reason": reason} for line, reason in imported.invalid]
+        result = {"new": imported.new, "known": imported.duplicates, "bad": invalid_rows, "refused": imported.refused}
         click.echo(format_json(result, ensure_ascii=True))  # a reason may quote surrogates, which UTF-8 cannot encode
         return
     for line, reason in imported.invalid:

@@ -29,10 +29,10 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     except OperationalError as error:  # may be temporary, and quotes can be served from the bundled catalogue
         reason = one_line(error)
         click.echo(f"The database is away, so there are only the quotes of the shipped catalogue: {reason}", err=True)
-    address = find_free_address(host, port)
+    ip_address = find_free_address(host, port)
     os.environ.update(HOST=host, PORT=str(port))  # workers read them for the URLs in SMS
     _print_welcome(settings, host, port)
-    run_server(address, port, workers or settings.workers or cores, thread_count(cores))
+    run_server(ip_address, port, workers or settings.workers or cores, thread_count(cores))
 
 
 def thread_count(cores: int) -> int:

@@ -68,15 +68,16 @@ def start() -> None:
 
 
 def _print_preview(preview: DeliveryPreview, *, as_json: bool) -> None:
-    message, segments, people = preview.text.message, preview.text.segments, preview.recipients
+    message, segments, recipients = preview.text.message, preview.text.segments, preview.recipients
     if as_json:
-        shown = {"date": preview.date, "message": message, "parts": segments, "people": people}
-        click.echo(format_json(shown | {"sent_at": preview.sent_at}))
+        fields = {"date": preview.date, "message": message, "parts": segments, "people": recipients}
+        click.echo(format_json(fields | {"sent_at": preview.sent_at}))
         return
     click.echo(console.format_message_box(message))
     if preview.sent_at is not None:
         click.echo(f"\nIt was sent today at {preview.sent_at:%H:%M} UTC.")
     click.echo(
         f"\n{len(message)} characters in {segments} part{'s' if segments > 1 else ''},"
-        f" to {people} {'person' if people == 1 else 'people'}: {segments * people} SMS to pay for. Nothing was sent."
+        f" to {recipients} {'person' if recipients == 1 else 'people'}: {segments * recipients} SMS to pay for."
+        " Nothing was sent."
     )

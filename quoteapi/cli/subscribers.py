@@ -60,26 +60,26 @@ def list_subscribers(state: str | None, limit: int, *, unmasked: bool, as_json: 
 @subscribers.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-")
 @_state
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="By default as FILE ends, else csv.")
+@click.option("--format", "format_", type=click.Choice(["csv", "jsonl"]), help="By default as FILE ends, else csv.")
 @_unmasked
-def export_subscribers(file: Path, state: str | None, form: str | None, *, unmasked: bool) -> None:
+def export_subscribers(file: Path, state: str | None, format_: str | None, *, unmasked: bool) -> None:
     """Write subscribers and their consent to a FILE (by default standard output); numbers are masked.
 
     A file can be read by its owner only.
     """
-    form = form or ("csv" if file == STANDARD_STREAM else output.file_format(file))
-    if form == "json":
+    format_ = format_ or ("csv" if file == STANDARD_STREAM else output.file_format(file))
+    if format_ == "json":
         raise click.UsageError("Subscribers are written as csv or jsonl.")
     with open_container(), output.open_private_file(file) as stream:
         writer = csv.DictWriter(stream, _COLUMNS)
-        if form == "csv":
+        if format_ == "csv":
             writer.writeheader()
         written = 0
         length = _in_state(state).count() if file != STANDARD_STREAM else 0
         with output.progress_bar(f"Writing {file.name}", length, iterate_in_batches(_in_state(state))) as bar:
             for subscriber in bar:
                 row = _as_dict(subscriber, unmasked=unmasked)
-                writer.writerow(row) if form == "csv" else stream.write(f"{json.dumps(row)}\n")
+                writer.writerow(row) if format_ == "csv" else stream.write(f"{json.dumps(row)}\n")
                 written += 1
     if file != STANDARD_STREAM:
         hint = "" if unmasked else "; --unmasked writes whole numbers"

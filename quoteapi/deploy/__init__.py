@@ -1,1 +1,1 @@
-"""What runs on the machine that deploys: the Lambda package and checks of the Zappa settings; not shipped to Lambda."""
+"""What runs on the machine that deploys: the Lambda package and checks of the Zappa settings."""

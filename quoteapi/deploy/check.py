@@ -17,7 +17,7 @@ class Check(NamedTuple):
 
 
 class CheckFailed(Exception):
-    """A check failed such that those that depend on it cannot run; the arguments are the fields of the `Check`."""
+    """A failed check: those that depend on it are skipped. The arguments are the fields of `Check`."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

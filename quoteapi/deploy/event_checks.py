@@ -27,8 +27,8 @@ def check_events(events: list[dict[str, Any]]) -> Iterator[Check]:
                 to_do = "Write it as in rate(1 hour), rate(5 minutes) or cron(0 2 * * ? *)."
                 yield _wrong(f"events[{number}]: EventBridge does not understand {expression}", to_do)
             name = rule_name(event, index)
-            if (other := event_of_rule.setdefault(name, number)) != number:
-                found = f"events[{number}] has the name of events[{other}]: both would be one, called twice"
+            if (other_event := event_of_rule.setdefault(name, number)) != number:
+                found = f"events[{number}] has the name of events[{other_event}]: both would be one, called twice"
                 yield _wrong(found, 'Give it a "name" of its own.')
         if expressions:
             yield from _check_rule_name(f"events[{number}]", event, rule_name(event, len(expressions) - 1))
@@ -41,11 +41,11 @@ def rule_name(event: Mapping[str, Any], index: int) -> str:
     return f"{index}-" * bool(index) + (name if name == function else f"{name}-{function}")
 
 
-def _check_rule_name(path: str, event: Mapping[str, Any], rule: str) -> Iterator[Check]:
+def _check_rule_name(key_path: str, event: Mapping[str, Any], rule: str) -> Iterator[Check]:
     if len(rule) > _MAX_RULE_NAME_LENGTH:
         length = f"{len(rule)} characters together, and {_MAX_RULE_NAME_LENGTH} the most"
-        yield _wrong(f"{path}: its name and function are {length}", "Shorten its name.")
+        yield _wrong(f"{key_path}: its name and function are {length}", "Shorten its name.")
     if not re.fullmatch(r"[._A-Za-z0-9]*", str(event.get("function", ""))):
-        yield _wrong(f"{path}.function has a character that is none of A-Z a-z 0-9 . _", "Rename it.")
+        yield _wrong(f"{key_path}.function has a character that is none of A-Z a-z 0-9 . _", "Rename it.")
     if not re.fullmatch(r"[-._A-Za-z0-9]+", rule):
-        yield _wrong(f"{path}.name has a character that is none of A-Z a-z 0-9 . _ -", "Rename it.")
+        yield _wrong(f"{key_path}.name has a character that is none of A-Z a-z 0-9 . _ -", "Rename it.")

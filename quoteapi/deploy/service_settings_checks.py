@@ -45,8 +45,8 @@ def check_placeholders(value: object, name: str, path: str = "") -> Iterator[Che
             yield from check_placeholders(inner, name, f"{path}[{number}]")
     elif isinstance(value, str) and (found := PLACEHOLDER.findall(value)):
         is_secret = path.rpartition(".")[2] in _SECRETS  # part of a real secret may look like a placeholder
-        shown = "<…>" if is_secret else ", ".join(found)
-        yield Check(name, "wrong", f"{path} still has {shown}", how_to_replace(path))
+        placeholders = "<…>" if is_secret else ", ".join(found)
+        yield Check(name, "wrong", f"{path} still has {placeholders}", how_to_replace(path))
 
 
 def how_to_replace(path: str) -> str:
@@ -57,7 +57,7 @@ def how_to_replace(path: str) -> str:
 
 
 def check_variables(place: str, environment: Mapping[str, Any]) -> Iterator[Check]:
-    """Yield the problems of the names and values of environment variables that stand in `place`."""
+    """Yield the problems of the names and values of environment variables found in `place`."""
     for name, value in environment.items():
         if not isinstance(value, str):
             yield _wrong(f"{place}: {name} is no text, and Zappa drops it", "Write its value in double quotes.")

@@ -20,9 +20,9 @@ from quoteapi.deploy.zappa_settings import (
 )
 from quoteapi.settings.parsers import AWS_REGION
 
-_OBJECTS = ("authorizer", "aws_environment_variables", "callbacks", "environment_variables", "vpc_config")
-_NUMBERS = ("memory_size", "timeout_seconds")
-_BOOLEANS = ("api_key_required", "debug", "iam_authorization", "keep_warm", "xray_tracing")
+_OBJECT_KEYS = ("authorizer", "aws_environment_variables", "callbacks", "environment_variables", "vpc_config")
+_NUMBER_KEYS = ("memory_size", "timeout_seconds")
+_BOOLEAN_KEYS = ("api_key_required", "debug", "iam_authorization", "keep_warm", "xray_tracing")
 _AN_ARN = "an ARN, with the account's 12 digits"
 _FORMATS = {
     "aws_region": (AWS_REGION, "a region, for example eu-central-1"),
@@ -33,7 +33,7 @@ _FORMATS = {
 
 
 def find_problems(path: Path, stage: str) -> list[Check]:
-    """Return what the file alone shows about a stage that is not `ok`; only `wrong` has to stop a deploy."""
+    """Return the checks of a stage that are not `ok`, from the file alone. Only `wrong` stops a deploy."""
     try:
         return list(_check_file(read_stage(path, stage)))
     except CheckFailed as error:
@@ -64,10 +64,10 @@ def _strings(environment: dict[str, Any]) -> dict[str, str]:
 
 
 def _check_file(stage: Stage) -> Iterator[Check]:
-    for key in (*_OBJECTS, "events"):
-        kind, written = (list, "a list, in [ ]") if key == "events" else (dict, "an object, in { }")
-        if not isinstance(stage.get(key, kind()), kind):
-            raise CheckFailed("value", "wrong", f"{key} is not what Zappa reads", f"Write it as {written}.")
+    for key in (*_OBJECT_KEYS, "events"):
+        json_type, expected = (list, "a list, in [ ]") if key == "events" else (dict, "an object, in { }")
+        if not isinstance(stage.get(key, json_type()), json_type):
+            raise CheckFailed("value", "wrong", f"{key} is not what Zappa reads", f"Write it as {expected}.")
     yield from service_settings_checks.check_placeholders(stage, "placeholder")
     for check in zappa_keys.check_keys, _check_values, _check_domain, _check_authorization, _check_functions:
         yield from check(stage)
@@ -119,14 +119,14 @@ def _check_runtime(stage: Stage) -> Iterator[Check]:
 
 
 def _check_types_and_formats(stage: Stage) -> Iterator[Check]:
-    for key in (*_NUMBERS, *_BOOLEANS):
-        kind, written = (int, "a number, without quotes") if key in _NUMBERS else (bool, "true or false")
-        if key in stage and type(stage[key]) is not kind:
-            yield _wrong(f"{key} is {json.dumps(stage[key])}", f"Write {written}.")
-    for key, (pattern, written) in _FORMATS.items():
+    for key in (*_NUMBER_KEYS, *_BOOLEAN_KEYS):
+        json_type, expected = (int, "a number, without quotes") if key in _NUMBER_KEYS else (bool, "true or false")
+        if key in stage and type(stage[key]) is not json_type:
+            yield _wrong(f"{key} is {json.dumps(stage[key])}", f"Write {expected}.")
+    for key, (pattern, expected) in _FORMATS.items():
         value = str(stage.get(key, ""))
         if value and not PLACEHOLDER.search(value) and not re.fullmatch(pattern, value):
-            yield _wrong(f"{key} is {value}", f"Write {written}.")
+            yield _wrong(f"{key} is {value}", f"Write {expected}.")
 
 
 def _check_domain(stage: Stage) -> Iterator[Check]:

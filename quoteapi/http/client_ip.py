@@ -41,7 +41,7 @@ def client_ip(env: "WSGIEnvironment", settings: Settings) -> str:
 
 
 def is_from_trusted_proxy(req: falcon.Request, settings: Settings) -> bool:
-    """Whether a trusted proxy sent the request, so its `X-Forwarded-…` headers are used."""
+    """Return whether a trusted proxy sent the request, so its `X-Forwarded-…` headers are used."""
     return "lambda.event" not in req.env and _parse(req.env.get("REMOTE_ADDR", ""), settings.trusted_proxies)[1]
 
 

@@ -27,7 +27,7 @@ PAGE_HEADERS = {
 
 
 def prefers_html(req: falcon.Request, resp: falcon.Response) -> bool:
-    """Whether the client prefers HTML to JSON, as browsers do, and curl and programs do not.
+    """Return whether the client prefers HTML to JSON, as browsers do, and curl and programs do not.
 
     Adds `Accept` to the `Vary` header of the response.
     """

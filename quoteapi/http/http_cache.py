@@ -36,7 +36,7 @@ def respond_until_midnight(
     The scope `private` keeps it out of shared caches.
     """
     resp.set_headers(caching_headers(cached, seconds_until_midnight(now), scope))
-    if cached.etag.strip('"') in (known := req.if_none_match or ()) or "*" in known:
+    if cached.etag.strip('"') in (client_etags := req.if_none_match or ()) or "*" in client_etags:
         resp.status = falcon.HTTP_304
     else:
         resp.data = cached.body

@@ -29,8 +29,8 @@ def parse_positive_integer(req: falcon.Request, name: str) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and text.strip("0")):
-        wanted, example = ("the number of characters", 120) if name.endswith("length") else ("a whole number", 20)
-        raise _invalid(name, f"Send {wanted}, 1 or more, for example ?{name}={example}.")
+        expected, example = ("the number of characters", 120) if name.endswith("length") else ("a whole number", 20)
+        raise _invalid_parameter(name, f"Send {expected}, 1 or more, for example ?{name}={example}.")
     digits = text.lstrip("0")
     return int(digits) if len(digits) <= MAX_DIGITS else 10**MAX_DIGITS
 
@@ -46,7 +46,7 @@ def parse_date_parameter(req: falcon.Request) -> date | None:
     try:
         return parse_date(text) if text is not None else None
     except ValueError as error:
-        raise _invalid("date", "Send the date as YYYY-MM-DD, for example ?date=2026-11-22.") from error
+        raise _invalid_parameter("date", "Send the date as YYYY-MM-DD, for example ?date=2026-11-22.") from error
 
 
 def parse_id(text: str) -> int | None:
@@ -63,9 +63,9 @@ def _parse_text(req: falcon.Request, name: str) -> str | None:
             f"Send at most {MAX_SEARCH_LENGTH} characters, for example ?q=rocks+mountains.",
         )
     if text is not None and len(text) > max_length:
-        raise _invalid(name, hint)
+        raise _invalid_parameter(name, hint)
     return text
 
 
-def _invalid(name: str, description: str) -> falcon.HTTPBadRequest:
+def _invalid_parameter(name: str, description: str) -> falcon.HTTPBadRequest:
     return falcon.HTTPBadRequest(title=f"Invalid {name}", description=description)

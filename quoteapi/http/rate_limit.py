@@ -30,9 +30,10 @@ class _Counts(dict[str, "count[int]"]):
 
 
 class ReadRateLimit:
-    """A fixed-window rate limit. All clients share a window, which starts with the first request after the last one.
+    """A fixed-window rate limit. All clients share a window.
 
-    It starts at a whole second, because the headers give its end in whole seconds.
+    A window starts with the first request after the last window has ended, at a whole second: the headers give its end
+    in whole seconds.
     """
 
     def __init__(self, limit: RateLimit) -> None:

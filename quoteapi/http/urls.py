@@ -28,7 +28,7 @@ def public_base_url(req: falcon.Request, settings: Settings) -> str:
 
 
 def link_prefix(req: falcon.Request, settings: Settings) -> str:
-    """Return what the path of every link begins with: nothing, a stage such as /dev, or the path of `PUBLIC_URL`."""
+    """Return the prefix of the path of every link: empty, a stage such as /dev, or `PUBLIC_URL`'s path."""
     if req.root_path or settings.public_url is None:
         return req.root_path
     return urlsplit(settings.public_url).path

@@ -49,7 +49,7 @@ def redact(settings: Settings, text: str) -> str:
 
 def mask_phone_numbers(text: str) -> str:
     """Return a text with everything masked in it that may be a phone number."""
-    return _PHONE_NUMBER.sub(lambda found: mask_phone_number(found[0]), text)
+    return _PHONE_NUMBER.sub(lambda match: mask_phone_number(match[0]), text)
 
 
 def mask_phone_number(mobile: str) -> str:
@@ -60,7 +60,7 @@ def mask_phone_number(mobile: str) -> str:
 
 
 def truncate_middle(text: str, start: int, end: int) -> str:
-    """Return a text, or its first `start` and last `end` bytes of UTF-8 if it is longer.
+    """Return a text; if it is longer than `start + end` bytes of UTF-8, `[...]` replaces its middle.
 
     Control characters, which an SNS message must not contain, become question marks.
     """
@@ -70,8 +70,8 @@ def truncate_middle(text: str, start: int, end: int) -> str:
     return octets.decode("utf-8", "ignore")
 
 
-def _hide_phone_number(found: re.Match[str]) -> str:
-    return _HIDDEN if sum(map(str.isdigit, found[0])) >= MIN_PHONE_DIGITS else found[0]
+def _hide_phone_number(match: re.Match[str]) -> str:
+    return _HIDDEN if sum(map(str.isdigit, match[0])) >= MIN_PHONE_DIGITS else match[0]
 
 
 @lru_cache(maxsize=2)

@@ -76,7 +76,7 @@ class _LineValidator:
         """The valid lines as `Quote` stores them."""
 
     def add(self, line: int, fields: object, quote_id: int) -> None:
-        """Add a line to `rows`. Raises `InvalidQuotation` or, for a date, `ValueError`."""
+        """Add a line to `rows`. Raises `InvalidQuotation`, or `ValueError` if a date is invalid."""
         if not isinstance(fields, dict):
             raise InvalidQuotation(str(fields))
         quotation = validate_quotation(fields)

@@ -19,7 +19,7 @@ def permute(place: int, size: int) -> int:
     """Return the image of `place` (0 to `size` - 1) in a fixed permutation of `size` places.
 
     A Feistel network over the next power of four, repeated until the result is smaller than `size` (cycle walking), in
-    constant memory. In a slightly larger permutation nearly all places have the same image.
+    constant memory. In a slightly larger permutation nearly all places have the same result.
     """
     half = max(1, (size - 1).bit_length() + 1 >> 1)
     while True:
@@ -64,9 +64,9 @@ def quotation_with_id(quote_id: int) -> Quotation:
 
 
 def _iterate_rounds() -> Iterator[tuple[date, int, int]]:
-    """Yield when rounds start, their size, and for how many days they are known to have it.
+    """Yield `(start, size, days)`: the start and size of rounds, and the days for which the size is certain.
 
-    The first round of a size is yielded before the next growth of the catalogue is looked up, which costs a statement.
+    Yields the first round of a size before querying when the catalogue grows next, which costs a SQL statement.
     """
     first = first_created_at(start_of_day(date.min))
     if first is None:

@@ -36,14 +36,14 @@ class QuotesWithFallback:
         """When each thread that queries the database began to."""
 
     def quote_of_date(self, day: date) -> tuple[Quotation, bool]:
-        """Return the quote of a date, and whether it is certain: that of the bundled catalogue may be another.
+        """Return the quote of a date, and whether it is authoritative: the fallback may differ.
 
         Raises `FutureDate`, `QuoteNotFound`.
         """
         return self._query(lambda quotes: quotes.quote_of_date(day))
 
     def quotes_of_days(self, last: date, count: int) -> tuple[list[tuple[date, Quotation]], bool]:
-        """Return the quotes of `count` days up to `last`, the newest first, and whether all are certain."""
+        """Return the quotes of `count` days up to `last`, the newest first, and whether all are authoritative."""
         return self._query(lambda quotes: quotes.quotes_of_days(last, count))
 
     def random_quote(self, filters: Filters) -> Quotation:
@@ -65,7 +65,7 @@ class QuotesWithFallback:
             return query(self._fallback), False
 
     def _is_available(self, now: datetime) -> bool:
-        """Whether to query the database: not soon after an error, nor while a query of another thread is slow."""
+        """Return whether to query the database: not soon after an error or while a query is slow."""
         oldest = min(tuple(self._started_at.values()), default=math.inf)  # tuple() is atomic, iterating is not
         return now >= self._unavailable_until and time.monotonic() - oldest <= SLOW_QUERY_SECONDS
 

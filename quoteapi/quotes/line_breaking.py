@@ -1,4 +1,4 @@
-"""Line breaking for SVG, which has none: breaks a text into lines of a maximum width.
+"""Line breaking, because SVG does not wrap text: breaks a text into lines of a maximum width.
 
 Follows the essentials of Unicode line breaking (UAX #14) and grapheme clusters (UAX #29). The font that will draw the
 text is unknown, so widths are estimates, a little wider than in common fonts. The unit of width is the em: 1 is the
@@ -83,7 +83,7 @@ def _can_break_between(before: str, after: str) -> bool:
 
 
 def _is_ideographic(character: str) -> bool:
-    """Whether a character is of a script without spaces between words, such as Chinese; Korean has spaces."""
+    """Return whether a character is of a script without spaces between words (Chinese, not Korean)."""
     return unicodedata.east_asian_width(character) in {"W", "F"} and not "가" <= character <= "힣"
 
 

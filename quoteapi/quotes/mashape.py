@@ -19,7 +19,7 @@ from quoteapi.quotes.quotation import InvalidQuotation, Quotation, validate_quot
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 READ_TIMEOUT_SECONDS = 3.0
-"""Between two packets of a response."""
+"""The maximum time between two packets of a response."""
 TOTAL_TIMEOUT_SECONDS = 5.0
 """For a whole request with its retry."""
 MAX_CONCURRENT_REQUESTS = 4
@@ -75,7 +75,7 @@ class MashapeQuotes:
         return quotation
 
     def _get_within_timeout(self) -> bytes:
-        """Return the body of a response. A thread sends the request, as no timeout of sockets limits all of it."""
+        """Return the body of a response. Runs in a thread, as socket timeouts do not limit the total time."""
         if not self._slots.acquire(blocking=False):
             raise UnusableResponse(f"{MAX_CONCURRENT_REQUESTS} requests are in progress")
         body: Future[bytes] = Future()
@@ -145,7 +145,7 @@ class CircuitBreaker:
         self._open_until = 0.0
 
     def allows_request(self) -> bool:
-        """Whether to send a request now. When a trial request is due, only one caller may send it."""
+        """Return whether to send a request now. When a trial request is due, only one caller may send it."""
         with self._lock:
             is_allowed = self._failures < FAILURE_THRESHOLD or self._monotonic() >= self._open_until
             if is_allowed:

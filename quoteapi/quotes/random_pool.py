@@ -47,16 +47,16 @@ class RandomPools:
     def _refill(self, filters: Filters) -> Quotation:
         """Fetch a new pool and return a quote of it; meanwhile other threads use the old one, if any."""
         with self._lock:
-            old = self._pools.get(filters) or _RandomPool([], self._clock())
-            old.is_refilling = True
+            previous_pool = self._pools.get(filters) or _RandomPool([], self._clock())
+            previous_pool.is_refilling = True
         try:
             quotations = random_quotes(filters, self._random.getrandbits(63), BATCH_SIZE)
         finally:
-            old.is_refilling = False
+            previous_pool.is_refilling = False
         if not quotations:
             raise QuoteNotFound(_not_found_message(filters))
         with self._lock:
-            pool = self._pools[filters] = _RandomPool(quotations, self._clock(), old.last)
+            pool = self._pools[filters] = _RandomPool(quotations, self._clock(), previous_pool.last)
             self._pools.move_to_end(filters)
             if len(self._pools) > MAX_POOLS:
                 self._pools.popitem(last=False)
@@ -74,7 +74,7 @@ class _RandomPool:
     unused: list[Quotation] = field(default_factory=list)
 
     def is_fresh(self, now: datetime) -> bool:
-        """Whether to return quotes of this pool and not of a new one."""
+        """Return whether the pool is still usable; otherwise it must be refilled."""
         return timedelta() <= now - self.fetched_at < (MAX_POOL_AGE if self.unused else MIN_REFILL_INTERVAL)
 
     def next_quote(self, random: Random) -> Quotation:

@@ -61,7 +61,7 @@ class QuoteService:
     def quotes_of_days(self, last: date, count: int) -> list[tuple[date, Quotation]]:
         """Return the quotes of `count` days up to `last`, the newest first, in a few SQL statements.
 
-        Each is that of `quote_of_date`. Raises as `quote_of_date` does.
+        Each is the result of `quote_of_date`. Raises the same exceptions.
         """
         days = [last - timedelta(days=n) for n in range(count)]
         quotations = stored_daily_quotes(days)

@@ -19,7 +19,7 @@ MIN_UNBROKEN_FONT_SIZE = 36
 """A smaller font is chosen down to this size to keep words and lines of verse whole."""
 FOOTER_FONT_SIZE = 21
 MAX_NAME_LINES = 2
-"""For an author, and for a source."""
+"""The maximum number of lines of an author, and of a source."""
 _TALL_SCRIPTS = (
     *(range(0x300, 0x370), range(0x600, 0x10A0), range(0x1780, 0x1800), range(0x1A20, 0x1CC0)),
     *(range(0x1EA0, 0x1F00), range(0xFB50, 0xFE00)),
@@ -66,7 +66,7 @@ def layout_quote(quotation: Quotation, max_height: float) -> TextBlock:
 
 
 def _is_unbroken(verses: list[str], lines: list[str], max_width: float) -> bool:
-    """Whether no word and no line of verse is broken."""
+    """Return whether no word and no line of verse is broken."""
     words = [word for verse in verses for word in split_words(verse)]
     return len(verses) in {1, len(lines)} and all(estimate_width(word.rstrip()) <= max_width for word in words)
 
@@ -80,6 +80,6 @@ def layout_name(text: str, font_size: int, gap: float) -> TextBlock:
 
 
 def is_right_to_left(text: str) -> bool:
-    """Whether the first letter with a direction is of a right-to-left script (UAX #9, rules P2 and P3)."""
+    """Return whether the first letter with a direction is right-to-left (UAX #9, rules P2 and P3)."""
     directions = (unicodedata.bidirectional(character) for character in text)
     return next((direction for direction in directions if direction in {"L", "R", "AL"}), "L") != "L"

@@ -99,10 +99,10 @@ def parse_read_limit(value: str) -> RateLimit | None:
 
 
 def _parse_rate_limit(value: str, max_digits: int, expected: str) -> RateLimit:
-    found = re.fullmatch(r"([1-9]\d*)/([1-9]\d{0,3})([smhd])", value, re.ASCII)
-    if found is None or len(found[1]) > max_digits:
+    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d{0,3})([smhd])", value, re.ASCII)
+    if match is None or len(match[1]) > max_digits:
         raise ValueError(expected)
-    return RateLimit(int(found[1]), int(found[2]) * SECONDS_PER_UNIT[found[3]])
+    return RateLimit(int(match[1]), int(match[2]) * SECONDS_PER_UNIT[match[3]])
 
 
 def parse_database_url(value: str) -> str:
@@ -209,8 +209,8 @@ def parse_secret(value: str) -> str:
 
 def parse_public_key(value: str) -> str:
     r"""Parse a public key in PEM (RFC 7468). Its lines may end with `\n` in two characters, or be joined by spaces."""
-    found = _PEM.fullmatch(value.replace("\\n", "\n"))
-    if found is None:
+    match = _PEM.fullmatch(value.replace("\\n", "\n"))
+    if match is None:
         raise ValueError("a public key in PEM, as `openssl rsa -pubout` writes it, with \\n for the ends of its lines")
-    lines = textwrap.wrap("".join(found[1].split()), 64)
+    lines = textwrap.wrap("".join(match[1].split()), 64)
     return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])

@@ -49,7 +49,7 @@ class Gateway(Protocol):
         """Return the subscriber count of the topic."""
 
     def is_opted_out(self, mobile: str) -> bool:
-        """Whether the number opted out: it replied STOP."""
+        """Return whether the number opted out: it replied STOP."""
 
     def list_opted_out(self) -> Iterator[list[str]]:
         """Return the numbers that opted out, in pages."""

@@ -91,7 +91,7 @@ class QuoteSubscription:
             return int(topic["Attributes"]["SubscriptionsConfirmed"])
 
     def is_opted_out(self, mobile: str) -> bool:
-        """Whether the number opted out of SMS of the account; in one attempt, since a client waits."""
+        """Return whether the number opted out; in one attempt, because a client waits."""
         with self._translated_errors():
             return self._sending_client.check_if_phone_number_is_opted_out(phoneNumber=mobile)["isOptedOut"]
 
@@ -109,15 +109,15 @@ class QuoteSubscription:
     def spend_limit(self) -> str | None:
         """Return the account's monthly SMS spending limit in US dollars; None if none was set."""
         with self._translated_errors():
-            found = self._client.get_sms_attributes(attributes=["MonthlySpendLimit"])
-            return found["attributes"].get("MonthlySpendLimit")
+            response = self._client.get_sms_attributes(attributes=["MonthlySpendLimit"])
+            return response["attributes"].get("MonthlySpendLimit")
 
     def spent(self) -> float:
         """Return the account's SMS spending of this month in US dollars, from CloudWatch."""
         now = self._now()
         with self._translated_errors():
             cloudwatch = self._session.client("cloudwatch", config=client_config(MAX_ATTEMPTS))
-            found = cloudwatch.get_metric_statistics(
+            response = cloudwatch.get_metric_statistics(
                 Namespace="AWS/SNS",
                 MetricName="SMSMonthToDateSpentUSD",
                 StartTime=now - timedelta(days=1),
@@ -125,10 +125,10 @@ class QuoteSubscription:
                 Period=86_400,
                 Statistics=["Maximum"],
             )
-            return max((point["Maximum"] for point in found["Datapoints"]), default=0.0)
+            return max((point["Maximum"] for point in response["Datapoints"]), default=0.0)
 
     def is_in_sandbox(self) -> bool:
-        """Whether the account is in the SMS sandbox, and can send only to verified numbers."""
+        """Return whether the account is in the SMS sandbox, and can send only to verified numbers."""
         with self._translated_errors():
             return self._client.get_sms_sandbox_account_status()["IsInSandbox"]
 

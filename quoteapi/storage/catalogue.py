@@ -102,29 +102,29 @@ def quotes_with_ids(ids: Iterable[int]) -> dict[int, Quotation]:
 
 
 def quote_at_or_after(quote_id: int) -> Quotation | None:
-    """Return the quote with an id; if it was deleted, the next one, or the first after the last one."""
+    """Return the quote with an id; if it was deleted, the next one; after the highest id, the first."""
     rows: Any = Quote.select(*_COLUMNS).order_by(Quote.id).limit(1).objects(Quotation)
     return cast("Quotation | None", rows.where(Quote.id >= quote_id).first() or rows.first())
 
 
 def random_quotes(filters: Filters, pivot: int, limit: int) -> list[Quotation]:
-    """Return up to `limit` quotes that match, from a random place on and then from the beginning, in one statement.
+    """Return up to `limit` quotes that match, starting at a random place and wrapping around.
 
-    `pivot` is a random number of 63 bits. An index is read from one place on, so the cost does not grow with the
-    catalogue. It is the index of `shuffle` or, with `max_length`, the search index, which is in the order of ids.
+    `pivot` is a random number of 63 bits. One statement reads an index from there, so the cost does not grow with the
+    catalogue. The index is that of `shuffle` or, with `max_length`, the search index, which is in the order of ids.
     """
-    place: Any = pivot
+    start_key: Any = pivot
     if filters.max_length is None:
         matching, key = full_text_search.filter_by_name(Quote.select(*_COLUMNS), filters), Quote.shuffle
     else:
         matching, key = full_text_search.filter_quotes(Quote.select(*_COLUMNS), filters)
-        place = Quote.select(fn.COALESCE(fn.MAX(Quote.id).cast("BIGINT"), 0) * (pivot >> 32) / 2**31)
-    after, before = (
+        start_key = Quote.select(fn.COALESCE(fn.MAX(Quote.id).cast("BIGINT"), 0) * (pivot >> 32) / 2**31)
+    from_start_key, wrapped_around = (
         Select([part], [getattr(part.c, column.name) for column in _COLUMNS])
-        for condition in (key >= place, key < place)
+        for condition in (key >= start_key, key < start_key)
         for part in [matching.where(condition).order_by(key).limit(limit).alias("part")]
     )
-    return [Quotation(*row) for row in bound.execute((after + before).limit(limit)).fetchall()]
+    return [Quotation(*row) for row in bound.execute((from_start_key + wrapped_around).limit(limit)).fetchall()]
 
 
 def stored_daily_quotes(days: Sequence[date]) -> dict[date, Quotation]:
@@ -144,7 +144,7 @@ def store_daily_quote(day: date, quote_id: int) -> None:
 
 
 def is_daily_quote(quote_id: int) -> bool:
-    """Whether a quote is stored as that of any date."""
+    """Return whether a quote is the stored daily quote of any date."""
     return StoredDailyQuote.select().where(StoredDailyQuote.quote == quote_id).exists()
 
 

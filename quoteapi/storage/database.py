@@ -1,4 +1,4 @@
-"""The working database: opening it by the settings, and what callers need of it."""
+"""The working database: opening it, and its operations that differ between SQLite and PostgreSQL."""
 
 import shutil
 import sqlite3
@@ -40,7 +40,7 @@ class DatabaseBusy(peewee.OperationalError):
 
 
 def connect(settings: Settings) -> peewee.Database:
-    """Bind the models to the working database, which is created or migrated first (a server's not by Lambda).
+    """Bind the models to the working database, which is created or migrated first (Lambda migrates no server).
 
     Raises `SettingsError` if a file cannot be created or opened, or is not a database of QuoteAPI;
     `peewee.OperationalError` if the server is unavailable.
@@ -177,9 +177,11 @@ def _create_working_copy(path: Path) -> None:
     """Copy the bundled catalogue to `path`."""
     if not BUNDLED_CATALOGUE.exists():
         raise SettingsError(f"The catalogue {BUNDLED_CATALOGUE} is missing. Build it with `make catalogue`.")
-    for left in (path.with_name(path.name + ending) for ending in ("-wal", "-shm", "-journal")):
-        if left.exists() and not path.exists():
-            raise SettingsError(f"{left} was left by a database that is gone, and would spoil a new one. Move it away.")
+    for leftover_file in (path.with_name(path.name + ending) for ending in ("-wal", "-shm", "-journal")):
+        if leftover_file.exists() and not path.exists():
+            raise SettingsError(
+                f"{leftover_file} was left by a database that is gone, and would spoil a new one. Move it away."
+            )
     with create_atomically(path) as copy:
         shutil.copyfile(BUNDLED_CATALOGUE, copy)
         with closing(sqlite3.connect(copy)) as connection:

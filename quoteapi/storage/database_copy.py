@@ -34,7 +34,7 @@ class CopyFailed(Exception):
 
 
 class CopiedTable(NamedTuple):
-    """A table that is the same in both databases."""
+    """A copied table: its name, number of rows and digest."""
 
     table: str
     rows: int
@@ -49,7 +49,7 @@ def count_rows(settings: Settings) -> int:
 
 
 def copy_database(source: Settings, target: Settings, progress: Progress = lambda _: None) -> list[CopiedTable]:
-    """Copy all tables in one transaction. Return what both databases have then.
+    """Copy all tables in one transaction. Return the copied tables.
 
     `progress` counts each row twice: when it is copied and when it is compared. Raises `CopyFailed`, `SettingsError`,
     `peewee.PeeweeException`.

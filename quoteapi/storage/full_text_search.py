@@ -42,12 +42,12 @@ FIELD_SEPARATOR = "="
 """Keeps phrases from matching across fields; no word contains it."""
 NO_WORD = "=="
 """Matches nothing."""
-_ACCENTS = frozenset((1, *range(10, 256)))
+_ACCENT_COMBINING_CLASSES = frozenset((1, *range(10, 256)))
 """Canonical combining classes of accents that users leave out; vowel signs, viramas and voicing marks have others."""
 _VARIATION_SELECTORS = frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 _TERM = re.compile(r'"([^"]*)"(\*?)')
 _TYPED_CHARACTERS = str.maketrans({"_": " ", **dict.fromkeys("“”„‟«»\uff02", '"')})
-"""The underscore is no letter to us, and keyboards of telephones type other quotation marks."""
+"""The underscore is not a letter here, and keyboards of telephones type other quotation marks."""
 _FTS5_SYNTAX = re.compile(rf"{_TERM.pattern}|AND|OR|NOT|[()]")
 _POSTGRESQL_OPERATORS = {"AND": " & ", "OR": " | ", "NOT": " & !", "(": "(", ")": ")"}
 search_index: Any = Table("quote_search", ("rowid",))
@@ -80,7 +80,11 @@ def _normalize_character(character: str) -> str:
     if character.isalnum():
         return character
     category = unicodedata.category(character)
-    if category in {"Cf", "Me"} or character in _VARIATION_SELECTORS or unicodedata.combining(character) in _ACCENTS:
+    if (
+        category in {"Cf", "Me"}
+        or character in _VARIATION_SELECTORS
+        or unicodedata.combining(character) in _ACCENT_COMBINING_CLASSES
+    ):
         return ""  # invisible characters, enclosing marks and accents
     return character if category[0] == "M" else " "
 

@@ -16,12 +16,12 @@ class DatabaseBinding(pw.DatabaseProxy):
     def __init__(self) -> None:
         self._override: ContextVar[pw.Database | None] = ContextVar("database_override", default=None)
         self.name: str | None = None
-        """The name of the bound database, which tells whether it is bound already."""
+        """The name of the bound database, used to see whether it is bound already."""
         super().__init__()
 
     @property
     def obj(self) -> pw.Database:
-        """The database that this thread uses."""
+        """The database that this thread uses; overrides peewee's `Proxy.obj`."""
         return self._override.get() or self._bound  # type: ignore[return-value]
 
     @obj.setter

@@ -1,4 +1,4 @@
-"""PostgreSQL: the connection pool, its timeouts, and what is done differently than in SQLite.
+"""PostgreSQL: the connection pool, its timeouts, and the operations that differ from SQLite.
 
 Imported only if the database is on a server: the driver is large.
 """
@@ -168,7 +168,7 @@ class PostgresqlServer(PooledPostgresqlDatabase):  # type: ignore[misc] # playho
             yield
 
     def is_same_database(self, other: object) -> bool:
-        """Return whether the other one is the same database, however its URL is written; within a transaction."""
+        """Return whether `other` is the same database, even if its URL differs. Call in a transaction."""
         if not isinstance(other, PostgresqlServer):
             return False
         key = random.getrandbits(63)  # advisory locks are per database: only in the same one, it is taken now
@@ -184,7 +184,7 @@ class PostgresqlServer(PooledPostgresqlDatabase):  # type: ignore[misc] # playho
         self.execute_sql("ANALYZE")
 
     def secure_delete(self) -> bool:
-        """Return True: the files of a server are up to its administrator."""
+        """Return True without doing anything: the administrator manages the files of a server."""
         return True
 
 

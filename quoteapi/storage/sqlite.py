@@ -1,4 +1,4 @@
-"""SQLite: a database file. `PostgresqlServer` in `postgresql.py` has the same methods, for what differs."""
+"""The SQLite engine: a database file, with the same interface as `PostgresqlServer`."""
 
 import sqlite3
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -44,15 +44,15 @@ class SqliteFile(SqliteDatabase):
             runner.fake(early[-1])
 
     def statement_timeout(self, seconds: float) -> AbstractContextManager[None]:
-        """Do nothing: a read waits for nothing."""
+        """Do nothing: a read in WAL mode never waits for a lock."""
         return nullcontext()
 
     def table_lock(self, *models: type[Model]) -> AbstractContextManager[object]:
-        """Run a block as a transaction, which is the only writer of the file."""
+        """Run a block as a transaction. `models` is ignored: SQLite locks the whole file."""
         return self.atomic()
 
     def is_same_database(self, other: object) -> bool:
-        """Return whether the other one is the same file."""
+        """Return whether `other` is the same file."""
         return isinstance(other, SqliteFile) and self.path.samefile(other.path)
 
     def finish_bulk_insert(self, *models: type[Model]) -> None:

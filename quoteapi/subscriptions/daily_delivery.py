@@ -154,7 +154,7 @@ def _update(claim: Delivery, *conditions: object, **columns: object) -> bool:
 
 
 def _release(claim: Delivery) -> None:
-    """Release a claim, so that the next event or retry sends the SMS; keep that an earlier one may have."""
+    """Release a claim, so that the next event or retry sends the SMS; keep that an earlier attempt may have sent it."""
     if claim.sending_at is None:
         Delivery.delete().where(_is_held(claim)).execute()
     else:

@@ -1,4 +1,7 @@
-"""Dispatchers run work of a request: at once, or in a thread. `quoteapi.aws.lambda_dispatcher` runs it on Lambda."""
+"""Dispatchers run the background work of an HTTP request inline or in a thread pool.
+
+`quoteapi.aws.lambda_dispatcher` runs it on Lambda.
+"""
 
 import logging
 from collections.abc import Callable
@@ -14,8 +17,8 @@ _log = logging.getLogger(__name__)
 class Dispatcher(Protocol):
     """Runs the work that a response need not wait for."""
 
-    def send_otp(self, request_id: str, /) -> object:
-        """Generate and send the OTP of a request."""
+    def send_otp(self, otp_request_id: str, /) -> object:
+        """Generate and send the OTP of an OTP request, now or later."""
 
     def subscribe(self, subscriber_id: int, /) -> object:
         """Add a subscriber to the topic."""

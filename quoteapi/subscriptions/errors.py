@@ -13,7 +13,7 @@ class NoSharedState(Exception):
 
 
 class CountryNotServed(Exception):
-    """The country of a number gets no SMS; the message lists those that do."""
+    """SMS do not go to the country of the number. The message lists the allowed countries."""
 
 
 class SmsDisabled(Exception):
@@ -21,7 +21,7 @@ class SmsDisabled(Exception):
 
 
 class CountedRequestError(Exception):
-    """A request that counts toward rate limits failed; `rate_limits` is what they leave to the client IP."""
+    """A request that counts toward rate limits failed. `rate_limits` is the remaining quota."""
 
     def __init__(self, message: object = "", rate_limits: RateLimitStatuses = ()) -> None:
         super().__init__(message)

@@ -15,6 +15,8 @@ from quoteapi.subscriptions.hmac_digest import HmacDigest
 from quoteapi.subscriptions.phone import country_of
 from quoteapi.subscriptions.sliding_window import CountedEvent, WindowFull, Windows, count_event
 
+OTPS_PER_NUMBER, REQUESTS_PER_CLIENT_IP, TRIES_PER_CLIENT_IP = "codes to number", "asked by address", "tries by address"
+"""Names of limits, which the HMACs of the keys contain: another name restarts the running windows."""
 SMS_SWITCH = "sms"
 USAGE_RETENTION = timedelta(days=400)
 
@@ -29,23 +31,23 @@ class RateLimits:
 
     def count_otp_to_number(self, mobile: str) -> None:
         """Count an OTP to a number. Raises `RateLimited`."""
-        self._count("codes to number", mobile, self.settings.codes_per_number, "Too many codes for this number.")
+        self._count(OTPS_PER_NUMBER, mobile, self.settings.codes_per_number, "Too many codes for this number.")
 
     def count_request_by_client_ip(self, client_ip: str) -> CountedEvent:
         """Count a request for an OTP, or to unsubscribe without one. Raises `RateLimited`."""
         windows = self.settings.codes_per_client_ip
-        return self._count("asked by address", client_ip, windows, "Too many requests from your address.", "codes")
+        return self._count(REQUESTS_PER_CLIENT_IP, client_ip, windows, "Too many requests from your address.", "codes")
 
     def count_try_by_client_ip(self, client_ip: str) -> CountedEvent:
         """Count a try at an OTP; the caller undoes it if the OTP is right. Raises `RateLimited`."""
         windows = self.settings.wrong_tries_per_client_ip
-        return self._count("tries by address", client_ip, windows, "Too many wrong codes from your address.", "tries")
+        return self._count(TRIES_PER_CLIENT_IP, client_ip, windows, "Too many wrong codes from your address.", "tries")
 
     def check_country(self, mobile: str) -> None:
         """Raise `CountryNotServed` if SMS do not go to the country of a number."""
-        allowed = self.settings.sms_allowed_regions
-        if allowed and allowed != {ANY_REGION} and country_of(mobile) not in allowed:
-            raise CountryNotServed(f"SMS go to numbers of {', '.join(sorted(allowed))} only.")
+        countries = self.settings.sms_allowed_regions
+        if countries and countries != {ANY_REGION} and country_of(mobile) not in countries:
+            raise CountryNotServed(f"SMS go to numbers of {', '.join(sorted(countries))} only.")
 
     def check_sms_switch(self) -> None:
         """Raise `SmsDisabled` if the operator switched SMS off."""
@@ -58,10 +60,10 @@ class RateLimits:
         """Take one SMS from the SMS quota of the day. Raises `RateLimited`."""
         now, quota = self.clock(), self.settings.sms_daily_cap
         more = {SmsUsage.count: SmsUsage.count + 1}
-        counted = SmsUsage.insert(date=now.date(), count=1).on_conflict(
+        increment = SmsUsage.insert(date=now.date(), count=1).on_conflict(
             conflict_target=[SmsUsage.date], update=more, where=SmsUsage.count < quota
         )
-        if quota < 1 or not counted.as_rowcount().execute():
+        if quota < 1 or not increment.as_rowcount().execute():
             raise RateLimited("The service has sent as many SMS as it may today.", seconds_until_midnight(now))
 
     def release_sms_quota(self) -> None:
@@ -79,7 +81,7 @@ class RateLimits:
 
     def delete_number(self, mobile: str) -> bool:
         """Delete the log of a number. Return whether there was one."""
-        key = self.digests("codes to number", mobile)
+        key = self.digests(OTPS_PER_NUMBER, mobile)
         return bool(RateLimitLog.delete().where(RateLimitLog.key == key).execute())
 
     def delete_expired(self) -> None:

@@ -37,7 +37,7 @@ class SubscriptionService:
     clock: Clock
 
     def request_otp(self, mobile: str, purpose: Purpose, client_ip: str, dispatcher: Dispatcher) -> RateLimitStatuses:
-        """Send an OTP to a number. Return what the rate limits leave to the client IP.
+        """Send an OTP to a number. Return the remaining quota of the client IP.
 
         A number that is not subscribed gets no OTP to unsubscribe, but the caller sees no difference, so that no client
         can find out which numbers are subscribed. Raises `NoSharedState`, `SmsDisabled`, `CountryNotServed`,
@@ -51,7 +51,7 @@ class SubscriptionService:
         with database.atomic():
             request_id = self.passwords.request(mobile, purpose, client_ip)
             self.limits.count_otp_to_number(mobile)
-            if purpose == "subscribe":  # else `send_otp` counts, which knows whether an SMS is sent
+            if purpose == "subscribe":  # else `send_otp` counts, once an SMS is sure to be sent
                 self.limits.consume_sms_quota()
         if purpose == "subscribe" and self._is_opted_out(mobile):
             raise OptedOut(rate_limits=rate_limits)
@@ -62,7 +62,7 @@ class SubscriptionService:
         return rate_limits
 
     def subscribe(self, mobile: str, code: str, client_ip: str, dispatcher: Dispatcher) -> RateLimitStatuses:
-        """Subscribe a number if the OTP is right. Return no rate limits: a right OTP does not count.
+        """Subscribe a number if the OTP is right. Return an empty tuple: a right OTP is not counted.
 
         Raises `NoSharedState`, `RateLimited`, `OtpRejected`.
         """
@@ -76,7 +76,7 @@ class SubscriptionService:
     ) -> RateLimitStatuses:
         """Unsubscribe a number, if it is subscribed; with a `code`, only if that is the OTP.
 
-        Return what the rate limits leave to the client IP; nothing with a `code`, as a right OTP does not count.
+        Return the remaining quota of the client IP; empty with a `code`, because a right OTP is not counted.
         Raises `NoSharedState`, `RateLimited`, `OtpRejected`.
         """
         rate_limits: RateLimitStatuses = ()
@@ -85,7 +85,7 @@ class SubscriptionService:
         else:
             self._require_shared_state()
             rate_limits = self.limits.count_request_by_client_ip(client_ip).rate_limits
-            subscriber_id = self._deactivate(mobile)
+            subscriber_id = self._deactivate_subscription(mobile)
         # For every number (no subscriber has id 0): the response time must not show which are subscribed.
         _dispatch(dispatcher.unsubscribe, subscriber_id or 0)
         return rate_limits
@@ -119,7 +119,7 @@ class SubscriptionService:
         """
         row = Subscriber.get_or_none(Subscriber.mobile == mobile)
         if row is not None:
-            self._deactivate(mobile)
+            self._deactivate_subscription(mobile)
             self.topic_sync.sync(row.id)
             is_off_topic = (Subscriber.state != ACTIVE) & Subscriber.sync_needed_since.is_null()
             if not Subscriber.delete().where((Subscriber.mobile == mobile) & is_off_topic).execute():
@@ -158,10 +158,14 @@ class SubscriptionService:
                 rejection = error  # raised after the transaction, which must keep the counts
             else:
                 counted.undo()
-                return self._activate(otp, client_ip) if purpose == "subscribe" else self._deactivate(mobile)
+                return (
+                    self._activate_subscription(otp, client_ip)
+                    if purpose == "subscribe"
+                    else self._deactivate_subscription(mobile)
+                )
         raise rejection
 
-    def _activate(self, otp: OneTimePassword, client_ip: str) -> int | None:
+    def _activate_subscription(self, otp: OneTimePassword, client_ip: str) -> int | None:
         now = self.clock()
         columns = {"requested_at": otp.requested_at, "requested_from": otp.requested_from, "confirmed_at": now}
         columns |= {"confirmed_from": client_ip, "state": ACTIVE, "sync_needed_since": now}
@@ -171,7 +175,7 @@ class SubscriptionService:
         )
         return next((row.id for row in upsert.returning(Subscriber.id).execute()), None)
 
-    def _deactivate(self, mobile: str) -> int | None:
+    def _deactivate_subscription(self, mobile: str) -> int | None:
         now = self.clock()
         update = Subscriber.update(state=UNSUBSCRIBED, ended_at=now, sync_needed_since=now)
         rows = update.where(_is_active(mobile)).returning(Subscriber.id).execute()

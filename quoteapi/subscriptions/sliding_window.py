@@ -13,7 +13,7 @@ from quoteapi.storage.models import RateLimitLog
 
 
 class RateLimitStatus(NamedTuple):
-    """What a rate limit leaves to a client IP: `remaining` events now, and one more in `seconds`."""
+    """The remaining quota of a rate limit: `remaining` events now, and one more in `seconds`."""
 
     policy: str
     limit: RateLimit
@@ -33,7 +33,7 @@ class WindowFull(Exception):
 
 
 class CountedEvent(NamedTuple):
-    """An event that was added to the log of a key, and what it leaves."""
+    """An event that was added to the log of a key, and the remaining quota."""
 
     key: str
     log_before: str
@@ -41,13 +41,13 @@ class CountedEvent(NamedTuple):
     rate_limits: RateLimitStatuses
 
     def undo(self) -> None:
-        """Remove the event, unless another was added since; none can be in the same transaction."""
+        """Remove the event, unless another was added since, which the same transaction rules out."""
         is_unchanged = (RateLimitLog.key == self.key) & (RateLimitLog.timestamps == self.log)
         RateLimitLog.update(timestamps=self.log_before).where(is_unchanged).execute()
 
 
 def count_event(key: str, windows: Windows, now: datetime, policy: str | None = None) -> CountedEvent:
-    """Add an event to the log of a key. Raises `WindowFull`. Without a `policy`, no `rate_limits` are disclosed."""
+    """Add an event to the log of a key. Without a `policy`, return no rate limits. Raises `WindowFull`."""
     while True:  # compare-and-swap: until no other process changes the log between the read and the write
         before: str = RateLimitLog.select(RateLimitLog.timestamps).where(RateLimitLog.key == key).scalar() or ""
         if wait := seconds_to_wait(before, windows, now):
@@ -76,7 +76,7 @@ def add_timestamp(log: str, windows: Windows, now: datetime) -> str:
 
 
 def rate_limit_statuses(policy: str | None, log: str, windows: Windows, now: datetime) -> RateLimitStatuses:
-    """Return what each window leaves, under the names `policy`, `policy-2` …; nothing without a policy."""
+    """Return the remaining quota of each window, named `policy`, `policy-2` …; empty without a policy."""
     if policy is None:
         return ()
     now_ms, timestamps = _parse_log(log, windows, now)

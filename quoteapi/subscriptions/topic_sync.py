@@ -31,10 +31,10 @@ log = logging.getLogger(__name__)
 
 
 class ReconcileResult(NamedTuple):
-    """How many subscribers a reconciliation synced, and how many it did not.
+    """The numbers of subscribers that a reconciliation synced, and of those that it did not.
 
-    `stopped` opted out since the last one; `refused` have numbers that SNS rejects; `failed` may succeed next time;
-    `left` were not tried for lack of time.
+    `stopped`: opted out since the last one; `refused`: SNS rejects the number; `failed`: may succeed next time;
+    `left`: not tried, for lack of time.
     """
 
     subscribed: int = 0
@@ -57,7 +57,7 @@ class TopicSync:
 
     def sync(self, subscriber_id: int) -> str:
         """Make the topic match the state of a subscriber. Return what was done. Raises `GatewayError`."""
-        done = "nothing to do"
+        outcome = "nothing to do"
         while (row := self._acquire_lease(subscriber_id)) is not None:
             try:
                 arn = self._update_topic(row)
@@ -65,8 +65,8 @@ class TopicSync:
                 self._release_lease(row, row.subscription_arn)
                 raise
             self._store_result(row, arn)
-            done = "unsubscribed" if arn is None else "subscribed"
-        return done
+            outcome = "unsubscribed" if arn is None else "subscribed"
+        return outcome
 
     def reconcile(
         self,
@@ -77,8 +77,9 @@ class TopicSync:
     ) -> ReconcileResult:
         """Sync all subscribers that need it, and delete expired OTPs and rate-limit logs.
 
-        The cost grows with the subscribers out of sync and the numbers that opted out, not with all subscribers. Stops
-        early once `is_time_up`. With `everyone`, also adds all active subscribers to the topic, which may be new.
+        The cost grows with the subscribers out of sync and the numbers that opted out, not with all subscribers. With
+        `everyone`, add all active subscribers again, for example to a new topic. `progress` is called with the number
+        of subscribers processed since the last call. Stop when `is_time_up()` returns True.
         """
         stopped, failed = self._mark_opted_out()
         if everyone:
@@ -91,9 +92,9 @@ class TopicSync:
             progress(1)
         self.passwords.delete_expired()
         self.limits.delete_expired()
-        left = max(0, Subscriber.select().where(OUT_OF_SYNC).count() - count["refused"] - count["failed"])
+        not_tried = max(0, Subscriber.select().where(OUT_OF_SYNC).count() - count["refused"] - count["failed"])
         failed += count["failed"]
-        return ReconcileResult(count["subscribed"], count["unsubscribed"], stopped, count["refused"], failed, left)
+        return ReconcileResult(count["subscribed"], count["unsubscribed"], stopped, count["refused"], failed, not_tried)
 
     def _acquire_lease(self, subscriber_id: int) -> Subscriber | None:
         """Acquire the lease of a subscriber; None if it is in sync or another process holds the lease.

@@ -18,7 +18,7 @@ OPENAPI_FILE = Path(__file__).parent.parent / "openapi.json"
 OPENAPI_CACHE_SECONDS = 3_600
 CACHE_SIZE = 16
 """Base URLs for which the page is cached; rendering it takes longer than any other."""
-EXAMPLE_HOST = "https://quotes.example.org"
+EXAMPLE_BASE_URL = "https://quotes.example.org"
 """The host in examples when the service does not know its own."""
 COMMON_HEADERS = {
     *("X-Request-ID", "X-Content-Type-Options", "RateLimit-Policy", "RateLimit", "Vary"),
@@ -52,7 +52,7 @@ class ApiReference:
         """Send the page."""
         prefix, base_url = link_prefix(req, self._settings), public_base_url(req, self._settings)
         if not base_url.startswith("http"):
-            base_url = EXAMPLE_HOST + prefix
+            base_url = EXAMPLE_BASE_URL + prefix
         respond_with_html(resp, _render_reference(prefix, base_url), PAGE_SECONDS)
 
 
@@ -84,7 +84,7 @@ def _template_values() -> dict[str, object]:
 
 
 def _resolve_references(node: Any, document: _Json) -> Any:  # noqa: ANN401 JSON
-    """Replace each `$ref` in `node` by its target, and store the name of the target in it as `x-name`."""
+    """Replace each `$ref` in `node` by its target, with the component's name as `x-name`."""
     if isinstance(node, list):
         return [_resolve_references(part, document) for part in node]
     if not isinstance(node, dict):

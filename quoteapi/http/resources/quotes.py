@@ -85,8 +85,8 @@ class RandomQuote:
 class QuoteByType:
     """The resource `/quote`: the quote of the day or a random one, by `?type=`."""
 
-    def __init__(self, daily: DailyQuote, random: RandomQuote) -> None:
-        self._by_type: dict[str, DailyQuote | RandomQuote] = {"daily": daily, "random": random}
+    def __init__(self, daily: DailyQuote, random_quote: RandomQuote) -> None:
+        self._by_type: dict[str, DailyQuote | RandomQuote] = {"daily": daily, "random": random_quote}
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Respond as the resource of the type does; without a type, as `/daily`."""

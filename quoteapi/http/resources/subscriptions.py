@@ -44,9 +44,11 @@ class _SubscriptionResource:
         if not prefers_html(req, resp):
             self.on_post(req, resp)
             return
-        form = SubscriptionForm(self.purpose, "mobile", _text(req.params, "mobile"), _text(req.params, "otp"))
+        form = SubscriptionForm(
+            self.purpose, "mobile", _text_field(req.params, "mobile"), _text_field(req.params, "otp")
+        )
         if form.otp:
-            with suppress(InvalidMobile):  # the page must not say that an OTP was sent to what is no number
+            with suppress(InvalidMobile):  # the page must not say that an OTP was sent to an invalid number
                 form = form._replace(step="code", mobile=parse_mobile(form.mobile))
         respond_with_form(req, resp, self._settings, form)
 
@@ -66,7 +68,7 @@ class _SubscriptionResource:
                 resp.set_header("Cache-Control", "no-store")
 
     def _apply(self, mobile: str, otp: str | None, ip: str) -> "RateLimitStatuses":
-        """Send an OTP, or subscribe or unsubscribe a number. Return what the rate limits leave to the client IP."""
+        """Send an OTP, or subscribe or unsubscribe a number. Return the remaining quota."""
         subscriptions, dispatcher = self._service.subscriptions, self._service.dispatcher
         if otp is None and self._requires_otp:
             return subscriptions.request_otp(mobile, self.purpose, ip, dispatcher)
@@ -85,7 +87,7 @@ class _SubscriptionResource:
 
 
 class Subscribe(_SubscriptionResource):
-    """Subscribes a number: the first request sends an OTP, the second has it."""
+    """Subscribes a number: the first request sends an OTP, the second contains it."""
 
     purpose, goal = "subscribe", "subscription"
     done_message = "Congratulations!!! You have successfully subscribed for daily famous quote."
@@ -102,7 +104,9 @@ class Unsubscribe(_SubscriptionResource):
 def _parse_request(req: falcon.Request, purpose: "Purpose") -> tuple[str, str | None]:
     """Return the number and the OTP of a request. Keep the form for an error page, which shows it again."""
     fields = _read_fields(req)
-    req.context.form = form = SubscriptionForm(purpose, "mobile", _text(fields, "mobile"), _text(fields, "otp"))
+    req.context.form = form = SubscriptionForm(
+        purpose, "mobile", _text_field(fields, "mobile"), _text_field(fields, "otp")
+    )
     try:
         mobile = parse_mobile(form.mobile)
     except InvalidMobile as error:
@@ -131,8 +135,8 @@ def _read_fields(req: falcon.Request) -> dict[str, Any]:
     return fields | body
 
 
-def _text(fields: Mapping[str, Any], name: str) -> str:
-    """Return a field as text, the last if it was sent more than once; "" if it is missing or no text."""
+def _text_field(fields: Mapping[str, Any], name: str) -> str:
+    """Return a field as text: the last value if sent repeatedly, "" if missing or not text."""
     value = fields.get(name)
     if isinstance(value, list):
         value = value[-1] if value else None
@@ -147,7 +151,7 @@ def _parse_otp(fields: dict[str, Any]) -> str | None:
     """Return the OTP of a request; None if it has none. An empty one is invalid, and sends no new SMS."""
     if fields.get("otp") is None:
         return None
-    digits = "".join(_text(fields, "otp").split())
+    digits = "".join(_text_field(fields, "otp").split())
     if digits and isinstance(fields["otp"], int):
         digits = digits.zfill(OTP_DIGITS)  # a JSON number has no leading zeros
     if not (digits.isdecimal() and len(digits) == OTP_DIGITS):

@@ -1,4 +1,4 @@
-"""Indexes with which the cost of topic sync and publishing does not grow with the number of subscribers."""
+"""Indexes for topic sync and the daily SMS, whose cost no longer grows with all subscribers."""
 
 from typing import Any
 
