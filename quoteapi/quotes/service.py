@@ -30,8 +30,8 @@ class QuoteService:
     ) -> None:
         """Prefer the quotes of `fetch` if given.
 
-        Without shared state they are not stored, and the quote of a date is always that of the schedule: other machines
-        could not know of another one.
+        Without shared state they are not stored, and the quote of a date is always that of the schedule, because
+        processes could not agree on another one.
         """
         self._clock = clock
         self._fetch = fetch

@@ -177,11 +177,9 @@ def _create_working_copy(path: Path) -> None:
     """Copy the bundled catalogue to `path`."""
     if not BUNDLED_CATALOGUE.exists():
         raise SettingsError(f"The catalogue {BUNDLED_CATALOGUE} is missing. Build it with `make catalogue`.")
-    for leftover_file in (path.with_name(path.name + ending) for ending in ("-wal", "-shm", "-journal")):
-        if leftover_file.exists() and not path.exists():
-            raise SettingsError(
-                f"{leftover_file} was left by a database that is gone, and would spoil a new one. Move it away."
-            )
+    for file in (path.with_name(path.name + ending) for ending in ("-wal", "-shm", "-journal")):
+        if file.exists() and not path.exists():
+            raise SettingsError(f"{file} was left by a database that is gone, and would spoil a new one. Move it away.")
     with create_atomically(path) as copy:
         shutil.copyfile(BUNDLED_CATALOGUE, copy)
         with closing(sqlite3.connect(copy)) as connection:

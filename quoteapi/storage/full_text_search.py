@@ -42,7 +42,7 @@ FIELD_SEPARATOR = "="
 """Keeps phrases from matching across fields; no word contains it."""
 NO_WORD = "=="
 """Matches nothing."""
-_ACCENT_COMBINING_CLASSES = frozenset((1, *range(10, 256)))
+_ACCENTS = frozenset((1, *range(10, 256)))
 """Canonical combining classes of accents that users leave out; vowel signs, viramas and voicing marks have others."""
 _VARIATION_SELECTORS = frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 _TERM = re.compile(r'"([^"]*)"(\*?)')
@@ -80,11 +80,7 @@ def _normalize_character(character: str) -> str:
     if character.isalnum():
         return character
     category = unicodedata.category(character)
-    if (
-        category in {"Cf", "Me"}
-        or character in _VARIATION_SELECTORS
-        or unicodedata.combining(character) in _ACCENT_COMBINING_CLASSES
-    ):
+    if category in {"Cf", "Me"} or character in _VARIATION_SELECTORS or unicodedata.combining(character) in _ACCENTS:
         return ""  # invisible characters, enclosing marks and accents
     return character if category[0] == "M" else " "
 

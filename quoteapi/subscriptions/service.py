@@ -85,7 +85,7 @@ class SubscriptionService:
         else:
             self._require_shared_state()
             rate_limits = self.limits.count_request_by_client_ip(client_ip).rate_limits
-            subscriber_id = self._deactivate_subscription(mobile)
+            subscriber_id = self._deactivate(mobile)
         # For every number (no subscriber has id 0): the response time must not show which are subscribed.
         _dispatch(dispatcher.unsubscribe, subscriber_id or 0)
         return rate_limits
@@ -119,7 +119,7 @@ class SubscriptionService:
         """
         row = Subscriber.get_or_none(Subscriber.mobile == mobile)
         if row is not None:
-            self._deactivate_subscription(mobile)
+            self._deactivate(mobile)
             self.topic_sync.sync(row.id)
             is_off_topic = (Subscriber.state != ACTIVE) & Subscriber.sync_needed_since.is_null()
             if not Subscriber.delete().where((Subscriber.mobile == mobile) & is_off_topic).execute():
@@ -158,14 +158,10 @@ class SubscriptionService:
                 rejection = error  # raised after the transaction, which must keep the counts
             else:
                 counted.undo()
-                return (
-                    self._activate_subscription(otp, client_ip)
-                    if purpose == "subscribe"
-                    else self._deactivate_subscription(mobile)
-                )
+                return self._activate(otp, client_ip) if purpose == "subscribe" else self._deactivate(mobile)
         raise rejection
 
-    def _activate_subscription(self, otp: OneTimePassword, client_ip: str) -> int | None:
+    def _activate(self, otp: OneTimePassword, client_ip: str) -> int | None:
         now = self.clock()
         columns = {"requested_at": otp.requested_at, "requested_from": otp.requested_from, "confirmed_at": now}
         columns |= {"confirmed_from": client_ip, "state": ACTIVE, "sync_needed_since": now}
@@ -175,7 +171,7 @@ class SubscriptionService:
         )
         return next((row.id for row in upsert.returning(Subscriber.id).execute()), None)
 
-    def _deactivate_subscription(self, mobile: str) -> int | None:
+    def _deactivate(self, mobile: str) -> int | None:
         now = self.clock()
         update = Subscriber.update(state=UNSUBSCRIBED, ended_at=now, sync_needed_since=now)
         rows = update.where(_is_active(mobile)).returning(Subscriber.id).execute()

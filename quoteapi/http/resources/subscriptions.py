@@ -44,9 +44,7 @@ class _SubscriptionResource:
         if not prefers_html(req, resp):
             self.on_post(req, resp)
             return
-        form = SubscriptionForm(
-            self.purpose, "mobile", _text_field(req.params, "mobile"), _text_field(req.params, "otp")
-        )
+        form = SubscriptionForm(self.purpose, "mobile", _field(req.params, "mobile"), _field(req.params, "otp"))
         if form.otp:
             with suppress(InvalidMobile):  # the page must not say that an OTP was sent to an invalid number
                 form = form._replace(step="code", mobile=parse_mobile(form.mobile))
@@ -104,9 +102,7 @@ class Unsubscribe(_SubscriptionResource):
 def _parse_request(req: falcon.Request, purpose: "Purpose") -> tuple[str, str | None]:
     """Return the number and the OTP of a request. Keep the form for an error page, which shows it again."""
     fields = _read_fields(req)
-    req.context.form = form = SubscriptionForm(
-        purpose, "mobile", _text_field(fields, "mobile"), _text_field(fields, "otp")
-    )
+    req.context.form = form = SubscriptionForm(purpose, "mobile", _field(fields, "mobile"), _field(fields, "otp"))
     try:
         mobile = parse_mobile(form.mobile)
     except InvalidMobile as error:
@@ -135,7 +131,7 @@ def _read_fields(req: falcon.Request) -> dict[str, Any]:
     return fields | body
 
 
-def _text_field(fields: Mapping[str, Any], name: str) -> str:
+def _field(fields: Mapping[str, Any], name: str) -> str:
     """Return a field as text: the last value if sent repeatedly, "" if missing or not text."""
     value = fields.get(name)
     if isinstance(value, list):
@@ -151,7 +147,7 @@ def _parse_otp(fields: dict[str, Any]) -> str | None:
     """Return the OTP of a request; None if it has none. An empty one is invalid, and sends no new SMS."""
     if fields.get("otp") is None:
         return None
-    digits = "".join(_text_field(fields, "otp").split())
+    digits = "".join(_field(fields, "otp").split())
     if digits and isinstance(fields["otp"], int):
         digits = digits.zfill(OTP_DIGITS)  # a JSON number has no leading zeros
     if not (digits.isdecimal() and len(digits) == OTP_DIGITS):
