@@ -18,7 +18,7 @@ from quoteapi.subscriptions.topic_sync import TopicSync
 
 
 class Container:
-    """The services, each built when it is first used: to read quotes, for example, no secret key is needed."""
+    """The services, each built on first use: reading quotes, for example, needs no secret key."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Container:
 
     @cached_property
     def topic_sync(self) -> TopicSync:
-        """What makes the topic match the database."""
+        """Makes the topic match the database."""
         return TopicSync(self.settings, self.gateway, self.rate_limits, self._otps, self.clock)
 
     @cached_property

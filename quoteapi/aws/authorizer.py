@@ -32,7 +32,7 @@ class TokenRejected(Exception):
 
 
 def authorize(event: Any, context: object) -> dict[str, Any]:  # noqa: ANN401 an event may have any shape
-    """Return the policy with which API Gateway admits the bearer of a token to all paths and methods of the stage.
+    """Return the policy that allows the bearer of a token all paths and methods of the stage.
 
     It covers the whole stage because API Gateway caches it by token, and applies it to requests for other paths.
     `event` has an `authorizationToken`, for example `Bearer eyJ…`, and the `methodArn` of the request.
@@ -79,7 +79,7 @@ def _stage_arns(method_arn: object) -> str:
 
 
 def _validated_claims(token: str, settings: Settings) -> dict[str, Any]:
-    """Return the claims of a token; the settings and not the token decide its algorithm (RFC 8725, section 3.1)."""
+    """Return the claims of a token. The settings choose the algorithm, not the token (RFC 8725, 3.1)."""
     if settings.jwt_secret is not None:
         _import_jwt_without_cryptography()
     import jwt  # noqa: PLC0415 most stages have no authorizer

@@ -32,14 +32,14 @@ ASYNC_OUTCOME = "Lambda tries it twice more, and then hands it to the dead-lette
 MAX_SUBJECT_LENGTH = 99
 """SNS takes at most 100 characters of ASCII."""
 MAX_LINE_BYTES = 250, 250
-"""How many bytes are kept at the start and at the end of a longer line; the next are those of a message."""
+"""The bytes kept at the start and at the end of a longer line; `MAX_MESSAGE_BYTES` likewise."""
 MAX_MESSAGE_BYTES = 4_000, 4_000
 _UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
 _log = logging.getLogger(__name__)
 
 
 class ErrorReport(NamedTuple):
-    """An unhandled exception, the operation (a route, task or schedule) that raised it, and what comes of it."""
+    """An unhandled exception, the operation (route, task or schedule) that raised it, and its outcome."""
 
     error: BaseException
     operation: str
@@ -120,7 +120,7 @@ _reporter = ErrorReporter()
 
 
 def format_report(report: ErrorReport, settings: Settings, now: datetime, suppressed: int = 0) -> tuple[str, str]:
-    """Return the subject of a report, in at most 99 characters of ASCII, and its message, in about 8 kB of UTF-8."""
+    """Return the subject (at most 99 ASCII characters) and the message (about 8 kB of UTF-8) of a report."""
     error, stage = report.error, settings.stage or "?"
     operation = _format_line(settings, report.operation)
     lines = [

@@ -46,7 +46,7 @@ def format_cell(value: object) -> str:
 
 
 def progress_bar(label: str, length: int, rows: Iterable[Any] | None = None) -> "ProgressBar[Any]":
-    """Return a progress bar, over `rows` if given; hidden without a terminal or if the length is 0 (unknown)."""
+    """Return a progress bar, over `rows` if given; hidden without a terminal or with an unknown length (0)."""
     hidden, steps = not (length and sys.stderr.isatty()), max(1, length // 200)
     return click.progressbar(rows, length, label, hidden=hidden, file=sys.stderr, update_min_steps=steps)
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 UNKNOWN_IP = "unknown"
 CACHE_SIZE = 4_096
 MAX_ADDRESS_LENGTH = 64
-"""In characters; an IP address is shorter. Clients can send longer ones in `X-Forwarded-For`, which fill the cache."""
+"""In characters; IP addresses are shorter. Longer entries of `X-Forwarded-For` would fill the cache."""
 _IP_WITH_PORT = re.compile(r"^(?:\[(.+)\](?::\d+)?|([\d.]+):\d+)$", re.ASCII)
-"""An entry of `X-Forwarded-For` to which a proxy added the port."""
+"""An entry of `X-Forwarded-For` with a port that a proxy added."""
 
 
 def client_ip(env: "WSGIEnvironment", settings: Settings) -> str:

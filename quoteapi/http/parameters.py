@@ -36,7 +36,7 @@ def parse_positive_integer(req: falcon.Request, name: str) -> int | None:
 
 
 def parse_date(text: str) -> date:
-    """Return the date written as YYYY-MM-DD: Python itself accepts 20261122 and 2026-W47-7 too. Raises `ValueError`."""
+    """Parse YYYY-MM-DD, not 20261122 or 2026-W47-7 as Python itself does. Raises `ValueError`."""
     return date.fromisoformat(text if _DATE.fullmatch(text) else "")
 
 
@@ -50,7 +50,7 @@ def parse_date_parameter(req: falcon.Request) -> date | None:
 
 
 def parse_id(text: str) -> int | None:
-    """Return the id in a path, None if it cannot be one: `int` accepts 017, 1_7 and digits of other scripts too."""
+    """Return the id in a path; None if it is invalid, as 017, 1_7 and digits of other scripts are."""
     return int(text) if _ID.fullmatch(text) else None
 
 

@@ -1,4 +1,4 @@
-"""The read rate limit: requests per client IP, counted per process in fixed windows; and the `RateLimit` headers.
+"""The read rate limit, per client IP and process in fixed windows, and the `RateLimit` headers.
 
 The headers are those of draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` is the quota, `RateLimit` what is
 left of it, and for how many seconds.
@@ -43,7 +43,7 @@ class ReadRateLimit:
         self._opening = Lock()
 
     def count(self, client_ip: str, now: datetime) -> tuple[int, int]:
-        """Count a request. Return how many are left, negative if it is over the limit, and for how many seconds."""
+        """Count a request. Return the remaining quota, negative if exceeded, and its seconds."""
         begin, end, counts = self._window
         if not begin <= now < end:
             begin, end, counts = self._open_window(now)

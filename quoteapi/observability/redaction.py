@@ -1,4 +1,4 @@
-"""Redaction: hides phone numbers, one-time passwords, tokens and secrets in logs, error messages and error reports."""
+"""Redaction of phone numbers, OTPs, tokens and secrets in logs, error messages and error reports."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 from quoteapi.settings import Settings
 
 MAX_REDACTED_BYTES = 128_000, 128_000
-"""What is kept of the start and of the end of a longer text, before it is searched."""
+"""The bytes kept at the start and at the end of a longer text, before it is searched."""
 MIN_PHONE_DIGITS = 10
 """Digit groups with separators are hidden as a phone number if they have at least this many digits."""
 MIN_HIDDEN_LENGTH = 4
@@ -39,7 +39,7 @@ _FORBIDDEN_IN_SNS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
 
 
 def redact(settings: Settings, text: str) -> str:
-    """Return a text without the secrets of the settings, and without any credentials, phone numbers and OTPs."""
+    """Return a text without the secrets of the settings, any credentials, phone numbers and OTPs."""
     secrets = _secrets_pattern(settings, *map(os.environ.get, SECRET_ENVIRONMENT_VARIABLES))
     text = secrets.sub(_HIDDEN, truncate_middle(text, *MAX_REDACTED_BYTES))
     for credentials, replacement in _CREDENTIALS:
@@ -98,7 +98,7 @@ def _secret_parts(secret: str) -> Iterator[str]:
 
 
 def _encoded_forms(secret: str) -> Iterator[str]:
-    """Yield a secret as it may stand in a text: as it is, percent-encoded, as a Python literal, and as JSON."""
+    """Yield a secret as it may appear in a text: plain, percent-encoded, as a Python literal, as JSON."""
     for form in (secret, unquote(secret)):
         yield form
         yield quote(form, safe="", errors="replace")

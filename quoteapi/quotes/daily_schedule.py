@@ -33,7 +33,7 @@ def permute(place: int, size: int) -> int:
 
 
 def scheduled_quote_id(day: date) -> int:
-    """Return the id of the quote that the schedule gives a date. Raises `QuoteNotFound` if the catalogue is empty."""
+    """Return the id of the quote scheduled for a date. Raises `QuoteNotFound` if there are no quotes."""
     return scheduled_quote_ids([day])[day]
 
 
@@ -64,7 +64,7 @@ def quotation_with_id(quote_id: int) -> Quotation:
 
 
 def _iterate_rounds() -> Iterator[tuple[date, int, int]]:
-    """Yield `(start, size, days)`: the start and size of rounds, and the days for which the size is certain.
+    """Yield `(start, size, days)` of rounds: `days` is the time for which the size is certain.
 
     Yields the first round of a size before querying when the catalogue grows next, which costs a SQL statement.
     """

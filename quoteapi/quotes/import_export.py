@@ -15,24 +15,24 @@ FileFormat = Literal["csv", "json", "jsonl"]
 REQUIRED_COLUMNS = ("quote", "author", "category")
 COLUMNS = (*REQUIRED_COLUMNS, "source")
 KNOWN_COLUMNS = (*COLUMNS, "id", "checked_in", "added")
-"""Those that are not stored are ignored: `catalogue/quotes.csv`, which has them, can be imported."""
+"""Columns that are not stored are ignored, so that `catalogue/quotes.csv` can be imported."""
 BATCH_SIZE = 500
 ImportRow = tuple[int, Quotation | InvalidQuotation]
-"""The line of a row, and its quotation or why it is not one."""
+"""The line number of a row, and its quotation or the error."""
 
 
 class UnreadableFile(Exception):
-    """A file that is not of its format or has the wrong columns; the message says which."""
+    """A file has an invalid format or wrong columns; the message says which."""
 
 
 @dataclass(slots=True)
 class ImportResult:
-    """What an import did with the rows of a file."""
+    """The result of an import: numbers of rows, and the invalid ones."""
 
     new: int = 0
     duplicates: int = 0
     invalid: list[tuple[int, str]] = field(default_factory=list)
-    """Line and reason."""
+    """The line number and the reason of each invalid row."""
     refused: bool = False
     """Whether nothing was stored because a row is invalid."""
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 MAX_CLUSTER_LENGTH = 16
 _COST_PER_LINE = 1e9
-"""More than even lines can save."""
+"""More than the penalty that even lines can save."""
 
 
 def break_lines(text: str, max_width: float) -> list[str]:

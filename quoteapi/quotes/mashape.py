@@ -21,12 +21,12 @@ CONNECT_TIMEOUT_SECONDS = 2.0
 READ_TIMEOUT_SECONDS = 3.0
 """The maximum time between two packets of a response."""
 TOTAL_TIMEOUT_SECONDS = 5.0
-"""For a whole request with its retry."""
+"""The maximum time of a request with its retry."""
 MAX_CONCURRENT_REQUESTS = 4
-"""Of a process, with those that timed out but have not ended."""
+"""In a process, including requests that timed out but have not ended."""
 MAX_RESPONSE_BYTES = 64 * 1024
 FAILURE_THRESHOLD = 3
-"""After so many failures in a row the circuit breaker opens."""
+"""The number of consecutive failures after which the circuit breaker opens."""
 RECOVERY_SECONDS = 60.0
 """How long the circuit breaker stays open."""
 DEFAULT_CATEGORY = "general"
@@ -136,7 +136,7 @@ def parse_response(body: bytes) -> Quotation:
 
 
 class CircuitBreaker:
-    """Opens after `FAILURE_THRESHOLD` failures in a row; then allows one trial request every `RECOVERY_SECONDS`."""
+    """Opens after `FAILURE_THRESHOLD` consecutive failures; then allows a trial every `RECOVERY_SECONDS`."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic

@@ -17,7 +17,7 @@ BATCH_SIZE = 256
 MAX_POOL_AGE = timedelta(seconds=60)
 """When the rest of a pool is dropped, so that new quotes are served."""
 MIN_REFILL_INTERVAL = timedelta(seconds=1)
-"""A pool that is used up sooner is reused: under any load, a filter costs at most one SQL statement in this time."""
+"""A pool used up sooner is reused, so a filter costs at most one SQL statement in this time."""
 MAX_POOLS = 32
 """How many filters have a pool; the pool used least recently is evicted."""
 

@@ -39,7 +39,7 @@ class CopiedTable(NamedTuple):
     table: str
     rows: int
     digest: str
-    """Of all rows in any order."""
+    """The digest of all rows; it does not depend on their order."""
 
 
 def count_rows(settings: Settings) -> int:

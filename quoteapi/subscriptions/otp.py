@@ -45,9 +45,9 @@ class OneTimePasswords:
 
         It restores no tries while the last wrong try still counts. Raises `RateLimited` if the number is locked.
         """
-        now, request_id = self.clock(), secrets.token_hex(16)
+        now, otp_request_id = self.clock(), secrets.token_hex(16)
         lock_expired = OneTimePassword.last_wrong_try_at <= self._lock_start(now)
-        row = {"purpose": purpose, "otp_request_id": request_id, "requested_at": now, "requested_from": client_ip}
+        row = {"purpose": purpose, "otp_request_id": otp_request_id, "requested_at": now, "requested_from": client_ip}
         row |= dict.fromkeys(("digest", "expires_at", "claimed_at", "sent_at"))
         tries_left = Case(None, [(lock_expired, self.tries.limit)], OneTimePassword.tries_left)
         stored = OneTimePassword.insert(mobile=mobile, tries_left=self.tries.limit, **row).on_conflict(
@@ -57,11 +57,11 @@ class OneTimePasswords:
         )
         if not stored.as_rowcount().execute():
             raise self._locked(OneTimePassword.get_by_id(mobile))
-        return request_id
+        return otp_request_id
 
-    def generate(self, request_id: str) -> GeneratedOtp | None:
+    def generate(self, otp_request_id: str) -> GeneratedOtp | None:
         """Generate the OTP of an OTP request; None if it has one already, expired or was replaced."""
-        now, of_request = self.clock(), OneTimePassword.otp_request_id == request_id
+        now, of_request = self.clock(), OneTimePassword.otp_request_id == otp_request_id
         row = OneTimePassword.select().where(of_request).first()
         if row is None or row.claimed_at is not None or row.requested_at + LIFETIME <= now:
             return None
@@ -71,18 +71,18 @@ class OneTimePasswords:
         is_claimed = claim.where(of_request & OneTimePassword.claimed_at.is_null()).execute()
         return GeneratedOtp(row.mobile, row.purpose, code) if is_claimed else None
 
-    def mark_sent(self, request_id: str) -> None:
+    def mark_sent(self, otp_request_id: str) -> None:
         """Store that the OTP of a request was sent."""
-        OneTimePassword.update(sent_at=self.clock()).where(OneTimePassword.otp_request_id == request_id).execute()
+        OneTimePassword.update(sent_at=self.clock()).where(OneTimePassword.otp_request_id == otp_request_id).execute()
 
-    def mark_not_sent(self, request_id: str) -> None:
+    def mark_not_sent(self, otp_request_id: str) -> None:
         """Delete the OTP of a request, which was not sent, so that another can be generated."""
-        of_request = OneTimePassword.otp_request_id == request_id
+        of_request = OneTimePassword.otp_request_id == otp_request_id
         OneTimePassword.update(digest=None, claimed_at=None).where(of_request).execute()
 
-    def is_outcome_unknown(self, request_id: str) -> bool:
+    def is_outcome_unknown(self, otp_request_id: str) -> bool:
         """Return whether sending the OTP of an OTP request began without a stored outcome."""
-        row = OneTimePassword.select().where(OneTimePassword.otp_request_id == request_id).first()
+        row = OneTimePassword.select().where(OneTimePassword.otp_request_id == otp_request_id).first()
         return row is not None and row.claimed_at is not None and row.sent_at is None
 
     def verify(self, mobile: str, purpose: Purpose, code: str) -> OneTimePassword:

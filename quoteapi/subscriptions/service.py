@@ -49,14 +49,14 @@ class SubscriptionService:
             self.limits.check_country(mobile)
         rate_limits = self.limits.count_request_by_client_ip(client_ip).rate_limits
         with database.atomic():
-            request_id = self.passwords.request(mobile, purpose, client_ip)
+            otp_request_id = self.passwords.request(mobile, purpose, client_ip)
             self.limits.count_otp_to_number(mobile)
             if purpose == "subscribe":  # else `send_otp` counts, once an SMS is sure to be sent
                 self.limits.consume_sms_quota()
         if purpose == "subscribe" and self._is_opted_out(mobile):
             raise OptedOut(rate_limits=rate_limits)
         try:
-            dispatcher.send_otp(request_id)
+            dispatcher.send_otp(otp_request_id)
         except GatewayError as error:
             raise OtpNotSent(rate_limits=rate_limits) from error
         return rate_limits
@@ -177,14 +177,14 @@ class SubscriptionService:
         rows = update.where(_is_active(mobile)).returning(Subscriber.id).execute()
         return next((row.id for row in rows), None)
 
-    def _send_sms(self, request_id: str, otp: GeneratedOtp) -> None:
+    def _send_sms(self, otp_request_id: str, otp: GeneratedOtp) -> None:
         try:
             self.gateway.send_sms(otp.mobile, otp_text(otp.code, otp.purpose).message, "code")
         except GatewayError as error:
             if not isinstance(error, OutcomeUnknown):
-                self.passwords.mark_not_sent(request_id)
+                self.passwords.mark_not_sent(otp_request_id)
             raise
-        self.passwords.mark_sent(request_id)
+        self.passwords.mark_sent(otp_request_id)
 
 
 def _is_active(mobile: str) -> Expression:
