@@ -120,7 +120,7 @@ _reporter = ErrorReporter()
 
 
 def format_report(report: ErrorReport, settings: Settings, now: datetime, suppressed: int = 0) -> tuple[str, str]:
-    """Return the subject (at most 99 ASCII characters) and the message (about 8 kB of UTF-8) of a report."""
+    """Return the subject (at most 99 ASCII characters) and the message (about 8 kB) of a report."""
     error, stage = report.error, settings.stage or "?"
     operation = _format_line(settings, report.operation)
     lines = [
@@ -169,7 +169,7 @@ def _is_http(event: object) -> bool:
 
 
 def _describe(event: object) -> tuple[str, str]:
-    """Return the operation and the outcome of an event; never the path of a request, which a client writes."""
+    """Return the operation and the outcome of an event; never a path, which is client input."""
     if _is_http(event):
         method = _text(event, "httpMethod") or _text(event, "requestContext", "http", "method")
         return f"{method} {_text(event, 'resource') or _text(event, 'routeKey')}", HTTP_OUTCOME
@@ -190,6 +190,6 @@ def _request_ids(event: object, context: object) -> str:
 
 
 def _redact_id(value: object) -> str:
-    """Return an id: whole if it is a UUID; else a client may have sent it, and phone numbers and OTPs are masked."""
+    """Return an id. Unless it is a UUID, phone numbers and OTPs in it are masked."""
     text = str(value)[:128]
     return text if _UUID.fullmatch(text) else OTP_PATTERN.sub("•", mask_phone_numbers(text))

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class RedactedError(Exception):
-    """The failure of a task or a scheduled run, with a text that may be logged: it has no phone number and secret."""
+    """The failure of a task or a scheduled run, with a text without phone numbers and secrets."""
 
 
 def configure_observability(settings: Settings) -> None:
@@ -43,7 +43,7 @@ def job_context(lambda_context: object = None) -> Iterator[Container]:
 
 @contextmanager
 def redact_errors(lambda_context: object = None) -> Iterator[None]:
-    """Raise any exception again as `RedactedError`, so that Lambda sees the failure, retries, and then dead-letters it.
+    """Reraise any exception as `RedactedError`, so that Lambda retries, and then dead-letters the event.
 
     Lambda logs the text of the exception. And it must not be a `TypeError`: Zappa takes that for a wrong signature,
     and runs the function again. Log lines have the request id of the Lambda context.

@@ -42,7 +42,7 @@ def enable_tracing() -> None:
 
 
 class _RedactingEmitter(UDPEmitter):  # type: ignore[misc]
-    """Sends subsegments without URLs and the texts of exceptions, which may contain phone numbers and keys."""
+    """Sends subsegments without URLs and exception texts, which may contain phone numbers and keys."""
 
     def send_entity(self, entity: Any) -> None:  # noqa: ANN401
         """Send a subsegment to the daemon."""

@@ -65,7 +65,7 @@ def file_format(file: Path) -> FileFormat:
 
 
 def is_replaceable(file: Path) -> bool:
-    """Return whether a file is not a pipe or a device. Raises `click.ClickException` if its folder does not exist."""
+    """Return whether a file is no pipe or device. Raises `click.ClickException` if its folder is missing."""
     if not file.parent.is_dir():
         raise click.ClickException(f"The folder {file.parent} does not exist.")
     return file != STANDARD_STREAM and (file.is_file() or not file.exists())

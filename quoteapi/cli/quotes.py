@@ -148,7 +148,7 @@ def _print_quotation(quotation: Quotation, *, as_json: bool) -> None:
 
 
 def _open_seekable(file: Path) -> IO[bytes]:
-    """Open a file that can be read more than once; standard input is copied to a temporary file for that."""
+    """Open a file that can be read twice. Standard input is copied to a temporary file first."""
     if file != STANDARD_STREAM:
         return file.open("rb")
     copy = TemporaryFile()  # noqa: SIM115 the caller closes it

@@ -114,7 +114,7 @@ def _trim_libraries(libraries: Path) -> None:
 
 
 def trim_package(package: Path, excluded: Collection[str]) -> None:
-    """Trim and compile a zip that Zappa made; leave out the libraries whose top-level module is in `excluded`."""
+    """Trim and compile Zappa's zip, without the libraries whose top-level module is in `excluded`."""
     libraries = _site_packages(environment_for_lambda())
     installed = {str(path.relative_to(libraries)) for path in libraries.rglob("*") if path.is_file()}
     used = {path for path in installed if path.partition("/")[0].partition(".")[0] not in excluded}
@@ -126,7 +126,7 @@ def trim_package(package: Path, excluded: Collection[str]) -> None:
 
 
 def _compile(folder: Path, *options: str) -> None:
-    """Compile a folder in a new process, because the modules loaded in this one would change the bytecode."""
+    """Compile a folder in a new process: modules loaded in this one would change the bytecode."""
     arguments = ("-q", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", LAMBDA_TASK_ROOT, *options)
     command = [sys.executable, "-I", "-m", "compileall", *arguments, str(folder)]
     if subprocess.run(command, check=False).returncode:  # noqa: S603
@@ -143,7 +143,7 @@ def _zip(folder: Path, target: Path) -> None:
 
 
 def list_parts(package: Path) -> list[tuple[str, int, int]]:
-    """Return the name and the zipped and unzipped bytes of each top-level file or folder, the largest first."""
+    """Return name, zipped and unzipped bytes of each top-level file or folder, the largest first."""
     zipped, unzipped = Counter[str](), Counter[str]()
     with ZipFile(package) as opened:
         for entry in opened.infolist():

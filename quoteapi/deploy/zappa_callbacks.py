@@ -29,7 +29,7 @@ def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
 
 
 def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
-    """Trim the zip, and leave out the libraries that this stage does not use (callback `zip`)."""
+    """Trim the zip, without the libraries that this stage does not use (callback `zip`)."""
     excluded = () if cli.authorizer.get("function") else AUTHORIZER_LIBRARIES
     trim_package(Path(cli.zip_path), (*excluded, *(() if cli.xray_tracing else TRACING_LIBRARIES)))
 

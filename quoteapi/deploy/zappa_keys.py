@@ -38,7 +38,7 @@ ZAPPA_KEYS = {kind: frozenset(names.split()) for kind, names in _KEYS.items()}
 
 
 def check_keys(stage: Stage) -> Iterator[Check]:
-    """Yield a problem for each key that Zappa does not know, in a stage and in the objects nested in it."""
+    """Yield a problem for each unknown key, in a stage and in its nested objects."""
     yield from _check_object("", stage, "stage")
     for key in ("authorizer", "callbacks", "vpc_config"):
         yield from _check_object(f"{key}.", nested_object(stage, key), key)

@@ -11,7 +11,7 @@ MAX_CONCURRENT = 3
 WAIT_SECONDS = 0.5
 _slots = BoundedSemaphore(MAX_CONCURRENT)
 _is_full = Event()
-"""Set after a wait that timed out. Until a slot is released, requests are rejected at once: a wait takes a thread."""
+"""Set after a wait timed out: requests are rejected at once until a slot is released."""
 
 
 @contextmanager

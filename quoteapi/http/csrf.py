@@ -11,7 +11,7 @@ from quoteapi.settings import Settings
 
 
 def check_csrf(req: falcon.Request, settings: Settings) -> None:
-    """Raise `falcon.HTTPForbidden` if a page of another site, which `CORS_ORIGINS` does not name, sent the request.
+    """Raise `falcon.HTTPForbidden` for a request from another site that is not in `CORS_ORIGINS`.
 
     Otherwise any page on the web could make its readers request codes, each from another client IP. Old browsers, and
     all without TLS, send no `Sec-Fetch-Site`. For an image they send neither header, only a GET with a `User-Agent`.

@@ -1,4 +1,4 @@
-"""Errors as HTTP responses: the one place that maps domain exceptions to statuses and problem documents (RFC 9457)."""
+"""Errors as HTTP responses: maps domain exceptions to statuses and problem documents (RFC 9457)."""
 
 import json
 import logging
@@ -94,7 +94,7 @@ PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
 
 
 def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]", settings: Settings, report: Report) -> None:
-    """Have an app respond to every exception with a problem document or a page; on Lambda, report unexpected ones."""
+    """Add handlers that respond with a problem document or a page and, on Lambda, report unexpected errors."""
 
     def handle_unexpected(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
         log.error("%s %s failed", req.method, req.uri_template, exc_info=error)

@@ -32,11 +32,11 @@ UNCOUNTED_PATHS = {"/health", "/health/"}
 FastPath = Callable[[datetime], ReadyResponse | None]
 """Returns the response to a GET without a query at a time, or None if Falcon has to create it."""
 _BEGUN = "quoteapi.begun"
-"""The key of the WSGI environment under which `App` passes what it did for a request to `_FalconMiddleware`."""
+"""The WSGI environment key under which `App` passes its results to `_FalconMiddleware`."""
 
 
 class App(falcon.App[falcon.Request, falcon.Response]):
-    """Falcon's app behind a wrapper that every request passes, with fast paths for responses that are ready to be sent.
+    """The Falcon app behind a wrapper for every request, with fast paths for ready responses.
 
     They are what Falcon would send, but its request and response objects take longer to create than all the rest.
     """
@@ -126,7 +126,7 @@ class _FalconMiddleware:
 
 
 def _cors_headers(origins: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Return the CORS headers of every response: without them, caches would mix up responses to different origins."""
+    """Return the CORS headers of every response, so that caches keep responses to origins apart."""
     if origins == ("*",):
         return [("access-control-allow-origin", "*"), ("access-control-expose-headers", EXPOSED_HEADERS)]
     return [("vary", "Origin")] if origins else []

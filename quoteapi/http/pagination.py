@@ -1,4 +1,4 @@
-"""Keyset pagination: a cursor holds the key of a page's last row, and the total, which later pages need not count."""
+"""Keyset pagination: a cursor holds the key of a page's last row, and the total, counted once."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode

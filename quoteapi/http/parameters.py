@@ -1,4 +1,4 @@
-"""Parameters of queries and paths, parsed strictly. An empty query parameter, as forms send, counts as not sent."""
+"""Strict parsers of query and path parameters. An empty query parameter counts as missing."""
 
 import re
 from datetime import date

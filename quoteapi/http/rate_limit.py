@@ -1,7 +1,7 @@
 """The read rate limit, per client IP and process in fixed windows, and the `RateLimit` headers.
 
-The headers are those of draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` is the quota, `RateLimit` what is
-left of it, and for how many seconds.
+The headers are those of draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` is the quota, `RateLimit` the
+remaining quota and its seconds.
 """
 
 from collections.abc import Iterable
@@ -16,12 +16,12 @@ from quoteapi.settings import RateLimit
 from quoteapi.subscriptions.sliding_window import RateLimitStatus
 
 MAX_CLIENT_IPS = 20_000
-"""How many client IPs a process counts, some megabytes. One more resets all counts, which helps an attacker little."""
+"""The client IPs that a process counts, in some megabytes. One more resets all counts."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class _Counts(dict[str, "count[int]"]):
-    """An iterator over 1, 2, 3, … for each client IP: `next` counts atomically, so that threads need no lock."""
+    """An iterator over 1, 2, 3, … for each client IP. `next` counts atomically, without a lock."""
 
     def __missing__(self, client_ip: str) -> "count[int]":
         if len(self) >= MAX_CLIENT_IPS:

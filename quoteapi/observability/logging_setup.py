@@ -1,4 +1,4 @@
-"""Logging set-up: sends the package's log records to standard error, redacted, in the format of the request log."""
+"""Logging set-up: writes redacted log records to standard error, in the format of the request log."""
 
 import logging
 import sys
@@ -33,7 +33,7 @@ class RedactingFormatter(logging.Formatter):
         self._settings = settings
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record, and the traceback below it. Never raises: a log line must not fail a request."""
+        """Return a record as a line, with its traceback below. Never raises, so that no request fails."""
         from quoteapi.observability.redaction import redact  # noqa: PLC0415 not needed for a start without log records
 
         try:

@@ -88,7 +88,7 @@ def _secrets_pattern(settings: Settings, *secrets: str | None) -> re.Pattern[str
 
 
 def _secret_parts(secret: str) -> Iterator[str]:
-    """Yield a secret and its secret parts: the lines of a key, the password and the secret parameters of a URL."""
+    """Yield a secret and its parts: lines of a key, the password and secret parameters of a URL."""
     yield secret
     yield from secret.splitlines()
     with suppress(ValueError):

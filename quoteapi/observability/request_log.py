@@ -1,4 +1,4 @@
-"""Request log: one line for each request, with its method, route, status and request id, written in batches."""
+"""Request log: a line per request (method, route, status, request id), written in batches."""
 
 import logging
 import threading

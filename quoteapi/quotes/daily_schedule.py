@@ -38,7 +38,7 @@ def scheduled_quote_id(day: date) -> int:
 
 
 def scheduled_quote_ids(days: Iterable[date]) -> dict[date, int]:
-    """Return `scheduled_quote_id` of ascending dates, with as many SQL statements as for the last one alone."""
+    """Return `scheduled_quote_id` of ascending dates, with the SQL statements of the last one alone."""
     rounds = _iterate_rounds()
     start, size, known_days = next(rounds)
     ids = {}

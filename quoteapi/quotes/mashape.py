@@ -61,7 +61,7 @@ class MashapeQuotes:
             self._session.headers.update(dict.fromkeys(KEY_HEADERS, key) | {"X-RapidAPI-Host": self._host})
 
     def fetch(self) -> Quotation | None:
-        """Fetch a quote; None if the upstream API is unavailable, sends no quote, or the circuit breaker is open."""
+        """Fetch a quote; None if the API is unavailable or sends none, or the circuit breaker is open."""
         if not self._breaker.allows_request():
             return None
         quotation = None
@@ -136,7 +136,7 @@ def parse_response(body: bytes) -> Quotation:
 
 
 class CircuitBreaker:
-    """Opens after `FAILURE_THRESHOLD` consecutive failures; then allows a trial every `RECOVERY_SECONDS`."""
+    """Opens after `FAILURE_THRESHOLD` consecutive failures. Allows a trial every `RECOVERY_SECONDS`."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic

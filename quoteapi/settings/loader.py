@@ -1,4 +1,4 @@
-"""Loader of the settings: reads the environment and the file `.env`, and validates the settings together."""
+"""Loader of the settings: reads the environment and `.env`, and validates the settings together."""
 
 import os
 from collections.abc import Mapping

@@ -122,7 +122,7 @@ class Settings:
 
     @property
     def has_shared_state(self) -> bool:
-        """Whether all processes share the working database: on Lambda, each container has its own SQLite file."""
+        """Whether all processes share the database: on Lambda, each container has its own SQLite file."""
         return not self.on_lambda or self.database_path is None
 
     @property
@@ -146,7 +146,7 @@ class Settings:
 
 
 def local_url(host: str, port: int) -> str:
-    """Return the URL at which a browser on this machine reaches a server that listens on a host and port."""
+    """Return the URL of a server on this machine that listens on a host and port."""
     name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{name}:{port}"
 

@@ -104,7 +104,7 @@ class Feed:
 
 
 def _title(quotation: Quotation) -> str:
-    """Return author and quote in one line, shortened at a word boundary; feed readers show the date themselves."""
+    """Return author and quote in one line, shortened at a word boundary. Feed readers show the date."""
     text = quotation.quote
     if len(text) > MAX_TITLE_LENGTH:
         whole_words = text[: MAX_TITLE_LENGTH + 1].rpartition(" ")[0]

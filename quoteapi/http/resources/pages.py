@@ -106,7 +106,7 @@ class AnotherQuote:
 def respond_with_quote_page(
     req: falcon.Request, resp: falcon.Response, settings: Settings, quotation: Quotation, max_age: int, **values: object
 ) -> None:
-    """Send the page of a quote. `values` are its `quote_id`, if it is stored, and those of `_day_navigation`."""
+    """Send the page of a quote. `values` are its `quote_id`, if stored, and those of `_day_navigation`."""
     base_url = public_base_url(req, settings)
     values = {"quote_id": None, "day": None, "earlier": None, "later": LINK_TO_TODAY, **values}
     values |= {"quotation": quotation, "path": req.path, **form_values(settings, SubscriptionForm("subscribe"))}
