@@ -107,7 +107,7 @@ def _validated_claims(token: str, settings: Settings) -> dict[str, Any]:
 
 
 def _import_jwt_without_cryptography() -> None:
-    """Import PyJWT without `cryptography`, which only RS256 needs and which takes half of the import time."""
+    """Import PyJWT without `cryptography`, which only RS256 needs, in half the time."""
     if not {"jwt", "cryptography"} & sys.modules.keys():
         sys.modules["cryptography"] = None  # type: ignore[assignment]
         import jwt  # noqa: F401, PLC0415

@@ -32,7 +32,7 @@ def configure_observability(settings: Settings) -> None:
 
 @contextmanager
 def job_context(lambda_context: object = None) -> Iterator[Container]:
-    """Yield the container of the environment's settings, with its database open. Raises `RedactedError`."""
+    """Yield the container, with the environment's settings and an open database. Raises `RedactedError`."""
     with redact_errors(lambda_context):
         settings = load_settings()
         if settings.on_lambda:

@@ -138,7 +138,7 @@ def _check_last_delivery(container: Container) -> Check:
 
 
 def _check_unsent(delivery: Delivery, now: datetime) -> Check:
-    """Check a delivery that was claimed: it is being sent, its claim was lost, or its outcome is unknown."""
+    """Check a claimed delivery: it is being sent, its claim was lost, or its outcome is unknown."""
     if delivery.sending_at is not None and delivery.sending_at <= now - SEND_TIMEOUT:
         found = f"nobody knows whether that of {delivery.date} went out"
         if delivery.date < now.date():

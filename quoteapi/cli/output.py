@@ -39,14 +39,14 @@ def print_table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> No
 
 
 def format_cell(value: object) -> str:
-    """Return a value as a table shows it: yes or no, nothing for None, an ISO 8601 time without its seconds."""
+    """Return a value as a table cell: yes or no, empty for None, an ISO 8601 time without seconds."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "" if value is None else str(value)[:16].replace("T", " ")
 
 
 def progress_bar(label: str, length: int, rows: Iterable[Any] | None = None) -> "ProgressBar[Any]":
-    """Return a progress bar, over `rows` if given; hidden without a terminal or with an unknown length (0)."""
+    """Return a progress bar, over `rows` if given; hidden without a terminal or with a length of 0."""
     hidden, steps = not (length and sys.stderr.isatty()), max(1, length // 200)
     return click.progressbar(rows, length, label, hidden=hidden, file=sys.stderr, update_min_steps=steps)
 
@@ -73,7 +73,7 @@ def is_replaceable(file: Path) -> bool:
 
 @contextmanager
 def open_private_file(file: Path) -> Iterator[IO[str]]:
-    """Open a file of personal data for writing; it is replaced atomically, and only its owner can read it."""
+    """Open a file of personal data for writing: replaced atomically, readable only by its owner."""
     if not is_replaceable(file):
         with click.open_file(str(file), "w", encoding="utf-8") as stream:
             yield stream

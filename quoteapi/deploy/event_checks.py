@@ -16,7 +16,7 @@ _EXPRESSION = re.compile(r"cron\(\S+( \S+){5}\)|rate\((1 (minute|hour|day)|([2-9
 
 
 def check_events(events: list[dict[str, Any]]) -> Iterator[Check]:
-    """Yield the problems of schedule expressions and of the rule names that Zappa derives from the events."""
+    """Yield the problems of schedule expressions and of the rule names that Zappa derives."""
     event_of_rule: dict[str, int] = {}
     for number, event in enumerate(events):
         expressions = [event["expression"]] if event.get("expression") else event.get("expressions") or []
@@ -35,7 +35,7 @@ def check_events(events: list[dict[str, Any]]) -> Iterator[Check]:
 
 
 def rule_name(event: Mapping[str, Any], index: int) -> str:
-    """Return the name that Zappa gives the rule of an event's expression, without the prefix for the stage."""
+    """Return Zappa's name of the rule of an event's expression, without the prefix for the stage."""
     function = str(event.get("function", ""))
     name = str(event.get("name", function))
     return f"{index}-" * bool(index) + (name if name == function else f"{name}-{function}")

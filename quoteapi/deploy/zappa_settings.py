@@ -56,7 +56,7 @@ def list_events(stage: Stage) -> list[dict[str, Any]]:
 
 
 def read_remote_environment(stage: Stage, env_file: Path | None) -> dict[str, Any]:
-    """Return the environment in `env_file` or, without one, at the stage's `remote_env`. Raises `CheckFailed`."""
+    """Return the environment in `env_file`, else at the stage's `remote_env`. Raises `CheckFailed`."""
     url = str(stage.get("remote_env", ""))
     if env_file is None and not url:
         return {}

@@ -94,7 +94,7 @@ class App(falcon.App[falcon.Request, falcon.Response]):
         return self._read_limit.headers(0, seconds), RateLimited("Too many requests from your address.", seconds)
 
     def _request_id(self, env: "WSGIEnvironment") -> str:
-        """Return the client's `X-Request-ID` if it is harmless, else a random one, and set it for log lines."""
+        """Return the client's `X-Request-ID` if valid, else a random one, and set it for log lines."""
         request_id: str | None = env.get("HTTP_X_REQUEST_ID")
         if request_id is None or not VALID_REQUEST_ID.fullmatch(request_id):
             request_id = self._random.getrandbits(128).to_bytes(16).hex()  # faster than a format

@@ -32,7 +32,7 @@ def parse_limit(req: falcon.Request) -> int:
 
 
 def decode_cursor(req: falcon.Request, key_type: type[_Key]) -> tuple[_Key | None, Total | None]:
-    """Return the key and the total in `?cursor=`, or `(None, None)` without one. Raises `falcon.HTTPBadRequest`."""
+    """Return the key and the total in `?cursor=`, or two None. Raises `falcon.HTTPBadRequest`."""
     cursor = req.get_param("cursor") or None
     if cursor is None:
         return None, None

@@ -25,7 +25,7 @@ _Result = TypeVar("_Result")
 
 
 class QuotesWithFallback:
-    """The quotes of a `QuoteService` or, while the database is unavailable, those of the bundled catalogue."""
+    """The quotes of a `QuoteService`, or of the bundled catalogue while the database is unavailable."""
 
     def __init__(self, quotes: QuoteService, clock: Clock, random: Random) -> None:
         self._quotes = quotes
@@ -43,7 +43,7 @@ class QuotesWithFallback:
         return self._query(lambda quotes: quotes.quote_of_date(day))
 
     def quotes_of_days(self, last: date, count: int) -> tuple[list[tuple[date, Quotation]], bool]:
-        """Return the quotes of `count` days up to `last`, the newest first, and whether all are authoritative."""
+        """Return the quotes of `count` days up to `last`, newest first, and whether all are authoritative."""
         return self._query(lambda quotes: quotes.quotes_of_days(last, count))
 
     def random_quote(self, filters: Filters) -> Quotation:

@@ -38,7 +38,7 @@ class ImportResult:
 
 
 def read_quotations(stream: IO[str], form: FileFormat) -> Iterator[ImportRow]:
-    """Yield the rows of a file one by one, invalid ones too. The `line` of JSON is the number of the element.
+    """Yield the rows of a file, invalid ones too. The `line` of JSON is the number of the element.
 
     Raises `UnreadableFile` if the file as a whole cannot be read.
     """

@@ -88,7 +88,7 @@ def _is_ideographic(character: str) -> bool:
 
 
 def _grapheme_clusters(text: str) -> list[str]:
-    """Return the user-perceived characters of a text, approximately: letters with their marks, joined emoji."""
+    """Return approximately the grapheme clusters of a text: letters with their marks, joined emoji."""
     return _merge(text, _extends_cluster)
 
 

@@ -87,7 +87,7 @@ class QuoteService:
         return stored_daily_quotes([day]).get(day) or quotation
 
     def _upstream_quote_id(self, day: date) -> int | None:
-        """Store a quote of the upstream API. Return its id; None without a quote or if it was a daily quote."""
+        """Store a quote of the upstream API. Return its id; None if there is none or it was used."""
         quotation = self._fetch() if self._fetch is not None and self._has_shared_state else None
         if quotation is None or self._clock().date() != day:  # after midnight, past days are those of the schedule
             return None

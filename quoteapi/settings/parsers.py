@@ -106,7 +106,7 @@ def _parse_rate_limit(value: str, max_digits: int, expected: str) -> RateLimit:
 
 
 def parse_database_url(value: str) -> str:
-    """Parse the URL of an SQLite file or of a PostgreSQL database; `postgres://` becomes `postgresql://`."""
+    """Parse the URL of an SQLite or PostgreSQL database; `postgres://` becomes `postgresql://`."""
     scheme, _, rest = value.partition("://")
     if scheme in {"postgresql", "postgres"}:
         return _parse_postgresql_url(f"postgresql://{rest}")
@@ -170,7 +170,7 @@ def _is_http_url(value: str) -> bool:
 
 
 def parse_regions(value: str) -> frozenset[str]:
-    """Parse ISO 3166 country codes with commas between, or `*` alone. Only the `doctor` knows which countries exist."""
+    """Parse comma-separated ISO 3166 country codes, or `*`. Only `doctor` checks that they exist."""
     regions = frozenset(_split(value.upper()))
     if not regions or not (regions == {ANY_REGION} or all(re.fullmatch("[A-Z]{2}", region) for region in regions)):
         raise ValueError("* alone, or countries by their two letters with commas between, for example IN,US")

@@ -100,7 +100,7 @@ class Unsubscribe(_SubscriptionResource):
 
 
 def _parse_request(req: falcon.Request, purpose: "Purpose") -> tuple[str, str | None]:
-    """Return the number and the OTP of a request. Keep the form for an error page, which shows it again."""
+    """Return the number and the OTP of a request. Keep the form for an error page."""
     fields = _read_fields(req)
     req.context.form = form = SubscriptionForm(purpose, "mobile", _field(fields, "mobile"), _field(fields, "otp"))
     try:
