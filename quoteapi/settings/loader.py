@@ -17,7 +17,7 @@ class SettingsError(Exception):
 
 
 def load_settings(environment: Mapping[str, str] = os.environ, dotenv: Path = DOTENV) -> Settings:
-    """Return the settings of the environment, then of `.env`. Raises `SettingsError`."""
+    """Return the settings of `environment`, which overrides `.env`. Raises `SettingsError`."""
     return read_settings({**read_dotenv(dotenv), **environment})
 
 
