@@ -13,12 +13,12 @@ def configure_logging(settings: Settings) -> None:
     Lambda freezes a container after each response, so there each line is written at once.
     """
     writer = BatchWriter(sys.stderr, unbuffered=settings.on_lambda)
-    start_request_log(writer)
     handler = logging.StreamHandler(writer)  # which flushes after each record, so that records are written at once
     handler.setFormatter(RedactingFormatter(settings))
     package_logger = logging.getLogger("quoteapi")
     package_logger.handlers = [handler]
     package_logger.setLevel(settings.log_level)
+    start_request_log(writer if package_logger.isEnabledFor(logging.INFO) else None)
     # The root handler of Lambda would log each record again, not redacted. And `zappa.wsgi` logs URLs with their query
     # strings, which may contain phone numbers and one-time passwords.
     package_logger.propagate = False

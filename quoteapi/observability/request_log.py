@@ -1,6 +1,5 @@
 """Request log: a line per request (method, route, status, request id), written in batches."""
 
-import logging
 import threading
 import time
 from collections import deque
@@ -15,7 +14,6 @@ MAX_QUEUED_LINES = 100_000
 """If standard error is blocked, older lines are dropped."""
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 """The id of the current request, which each log line shows."""
-_package_logger = logging.getLogger("quoteapi")
 _writer: "BatchWriter | None" = None
 
 
@@ -60,15 +58,15 @@ class BatchWriter:
             self.flush()
 
 
-def start_request_log(writer: BatchWriter) -> None:
-    """Log requests to a writer from now on; before the first call, `log_request` does nothing."""
+def start_request_log(writer: BatchWriter | None) -> None:
+    """Log requests to a writer from now on. Without one, as before the first call, `log_request` does nothing."""
     global _writer  # noqa: PLW0603 one log for the process
     _writer = writer
 
 
 def log_request(method: str, route: str, status: int) -> None:
     """Log a request and its status. Bypasses `logging`, which takes ten times as long."""
-    if _writer is not None and _package_logger.isEnabledFor(logging.INFO):
+    if _writer is not None:
         _writer.write(f"{format_timestamp(int(time.time()))} INFO {method} {route} {status} [{request_id.get()}]\n")
 
 
