@@ -341,7 +341,7 @@ EXPORTS: dict[str, Callable[[], Iterator[object]]] = {
 
 
 @contextmanager
-def a_server(folder: Path) -> Iterator[str]:
+def run_server(folder: Path) -> Iterator[str]:
     """Run a PostgreSQL server with default settings until the block ends. Yields the URL of its database `postgres`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -457,7 +457,7 @@ def print_costs(sites: list[Site], found: dict[tuple[Site, str], float], *, time
 @click.option("--times", is_flag=True, help="Also print milliseconds.")
 def main(sizes: str, engines: tuple[str, ...], *, times: bool) -> None:
     """Measure databases of several sizes, and print tables."""
-    with tempfile.TemporaryDirectory(prefix="quoteapi-") as folder, a_server(Path(folder)) as server:
+    with tempfile.TemporaryDirectory(prefix="quoteapi-") as folder, run_server(Path(folder)) as server:
         sites = create_sites(Path(folder), server, engines, sorted(map(int, sizes.split(","))))
         found = measure(Path(folder), sites)
         by_engine = [[site for site in sites if site.engine == engine] for engine in engines]

@@ -62,7 +62,10 @@ def _report_failed_request(settings: Settings, req: falcon.Request, error: Excep
 def _routes(container: Container) -> dict[str, Any]:
     settings, now = container.settings, container.clock
     source = QuotesWithFallback(container.quotes, now, container.randomness)
-    daily, another = quotes.DailyQuote(source, now), quotes.RandomQuote(source, container.quotes.prefetched_quote)
+    daily, another = (
+        quotes.DailyQuoteResource(source, now),
+        quotes.RandomQuoteResource(source, container.quotes.prefetched_quote),
+    )
     return {
         "/": pages.HomePage(source, another, settings, now),
         "/days/{day}": pages.DayPage(source, settings, now),

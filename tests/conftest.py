@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start the PostgreSQL server and set the temporary folder that all processes of a test run share."""
     if not hasattr(config, "workerinput"):
         exit_stack = ExitStack()
-        os.environ[postgresql_server.ADDRESS] = exit_stack.enter_context(postgresql_server.a_server())
+        os.environ[postgresql_server.URL_VARIABLE] = exit_stack.enter_context(postgresql_server.run_server())
         exit_stack.enter_context(temporary_files_in_memory())
         config.add_cleanup(exit_stack.close)
 
@@ -156,7 +156,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/working.db"
     else:
-        with postgresql_server.a_database() as url:
+        with postgresql_server.create_database() as url:
             yield url
 
 

@@ -15,7 +15,7 @@ import click
 from quoteapi import clock
 from quoteapi.cli import output
 from quoteapi.cli.output import FORMATS, STANDARD_STREAM, format_json, progress_bar
-from quoteapi.cli.root import EXIT_FAILED, POSITIVE, json_option, limit_option, main, open_container
+from quoteapi.cli.root import EXIT_FAILED, POSITIVE_INTEGER, json_option, limit_option, main, open_container
 from quoteapi.quotes import import_export
 from quoteapi.quotes.errors import FutureDate
 from quoteapi.quotes.import_export import FileFormat, ImportResult, ImportRow
@@ -45,7 +45,7 @@ def daily(day: datetime | None, *, as_json: bool) -> None:
 @main.command("random")
 @_category
 @_author
-@click.option("--max-length", type=POSITIVE, help="Of at most so many characters.")
+@click.option("--max-length", type=POSITIVE_INTEGER, help="Of at most so many characters.")
 @json_option
 def random_quote(category: str | None, author: str | None, max_length: int | None, *, as_json: bool) -> None:
     """Show a random quote."""

@@ -25,8 +25,10 @@ from quoteapi.storage.database_copy import CopyFailed
 from quoteapi.subscriptions.errors import NoSharedState, RateLimited, SmsDisabled
 
 EXIT_FAILED = 1
-POSITIVE = click.IntRange(1, 1_000_000_000)
-limit_option = click.option("--limit", type=POSITIVE, default=20, show_default=True, help="How many, the newest first.")
+POSITIVE_INTEGER = click.IntRange(1, 1_000_000_000)
+limit_option = click.option(
+    "--limit", type=POSITIVE_INTEGER, default=20, show_default=True, help="How many, the newest first."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 _EXPECTED_ERRORS = CopyFailed, GatewayError, RateLimited, SmsDisabled, NoSharedState, QuoteNotFound
 

@@ -4,7 +4,7 @@ import click
 
 from quoteapi import clock
 from quoteapi.cli.output import format_json, silence_console_gateway
-from quoteapi.cli.root import POSITIVE, json_option, main, open_container
+from quoteapi.cli.root import POSITIVE_INTEGER, json_option, main, open_container
 from quoteapi.sms import console
 from quoteapi.subscriptions.daily_delivery import DeliveryPreview
 from quoteapi.subscriptions.rate_limits import set_sms_switch
@@ -32,7 +32,7 @@ def sms() -> None:
 
 
 @sms.command()
-@click.option("--limit", type=POSITIVE, default=20, show_default=True, help="How many, the newest last.")
+@click.option("--limit", type=POSITIVE_INTEGER, default=20, show_default=True, help="How many, the newest last.")
 @json_option
 def inbox(limit: int, *, as_json: bool) -> None:
     """Show the SMS that went to the local inbox, the newest last."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from quoteapi.deploy.check import Check, did_you_mean
-from quoteapi.deploy.zappa_settings import Stage, list_events, nested_object
+from quoteapi.deploy.zappa_settings import Stage, get_nested_object, list_events
 
 _KEYS = {
     "stage": """
@@ -41,10 +41,10 @@ def check_keys(stage: Stage) -> Iterator[Check]:
     """Yield a problem for each unknown key, in a stage and in its nested objects."""
     yield from _check_object("", stage, "stage")
     for key in ("authorizer", "callbacks", "vpc_config"):
-        yield from _check_object(f"{key}.", nested_object(stage, key), key)
+        yield from _check_object(f"{key}.", get_nested_object(stage, key), key)
     for number, event in enumerate(list_events(stage)):
         yield from _check_object(f"events[{number}].", event, "event")
-        source = nested_object(event, "event_source")
+        source = get_nested_object(event, "event_source")
         yield from _check_object(f"events[{number}].event_source.", source, "event_source")
 
 

@@ -44,7 +44,7 @@ def _resolve_extends(stages: Stage, stage: str, descendants: tuple[str, ...]) ->
     return {**(_resolve_extends(stages, str(base), (*descendants, stage)) if base else {}), **settings}
 
 
-def nested_object(settings: Stage, key: str) -> dict[str, Any]:
+def get_nested_object(settings: Stage, key: str) -> dict[str, Any]:
     """Return the object under a key, empty if it is missing or not an object."""
     value = settings.get(key)
     return value if isinstance(value, dict) else {}

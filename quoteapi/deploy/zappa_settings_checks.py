@@ -13,8 +13,8 @@ from quoteapi.deploy.check import Check, CheckFailed
 from quoteapi.deploy.zappa_settings import (
     PLACEHOLDER,
     Stage,
+    get_nested_object,
     list_events,
-    nested_object,
     read_remote_environment,
     read_stage,
 )
@@ -53,8 +53,8 @@ def check_stage(path: Path, stage: str, env_file: Path | None = None) -> Iterato
     found = f"{sum(map(bool, remote.values()))} of {len(remote)} settings have a value"
     yield from list(_check_remote_environment(remote)) or [Check("remote env", "ok", found)]
     # In the order in which Zappa sets them on Lambda: the last one wins.
-    environment = _strings({**nested_object(settings, "aws_environment_variables"), **remote})
-    environment |= _strings(nested_object(settings, "environment_variables"))
+    environment = _strings({**get_nested_object(settings, "aws_environment_variables"), **remote})
+    environment |= _strings(get_nested_object(settings, "environment_variables"))
     if all(service_settings_checks.is_usable(name, value) for name, value in environment.items()):
         yield from service_settings_checks.check_settings(settings, environment)
 
@@ -73,8 +73,8 @@ def _check_file(stage: Stage) -> Iterator[Check]:
         yield from check(stage)
     yield from event_checks.check_events(list_events(stage))
     for place in ("environment_variables", "aws_environment_variables"):
-        yield from service_settings_checks.check_variables(place, nested_object(stage, place))
-        yield from service_settings_checks.check_committed_secrets(place, nested_object(stage, place))
+        yield from service_settings_checks.check_variables(place, get_nested_object(stage, place))
+        yield from service_settings_checks.check_committed_secrets(place, get_nested_object(stage, place))
 
 
 def _check_remote_environment(remote: dict[str, Any]) -> Iterator[Check]:
@@ -141,7 +141,7 @@ def _check_domain(stage: Stage) -> Iterator[Check]:
 
 
 def _check_authorization(stage: Stage) -> Iterator[Check]:
-    authorizer = nested_object(stage, "authorizer")
+    authorizer = get_nested_object(stage, "authorizer")
     if "type" in authorizer:
         yield _wrong("authorizer.type breaks the deploy")
     if authorizer and not (authorizer.get("function") or authorizer.get("arn")):
@@ -154,9 +154,9 @@ def _check_authorization(stage: Stage) -> Iterator[Check]:
 
 def _check_functions(stage: Stage) -> Iterator[Check]:
     functions = {key: stage[key] for key in ("app_function", "exception_handler") if stage.get(key)}
-    if function := nested_object(stage, "authorizer").get("function"):
+    if function := get_nested_object(stage, "authorizer").get("function"):
         functions["authorizer.function"] = function
-    functions |= {f"callbacks.{key}": value for key, value in nested_object(stage, "callbacks").items()}
+    functions |= {f"callbacks.{key}": value for key, value in get_nested_object(stage, "callbacks").items()}
     events = enumerate(list_events(stage))
     functions |= {f"events[{number}].function": event.get("function") for number, event in events}
     for key, value in functions.items():

@@ -11,7 +11,7 @@ from quoteapi.quotes.daily_schedule import quotation_with_id, scheduled_quotatio
 from quoteapi.quotes.errors import FutureDate
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.quotes.random_pool import RandomPools
-from quoteapi.storage.catalogue import is_daily_quote, store_daily_quote, store_quotation, stored_daily_quotes
+from quoteapi.storage.catalogue import store_daily_quote, store_quotation, stored_daily_quotes, was_daily_quote
 from quoteapi.storage.database import WRITE_ERRORS, DatabaseBusy
 from quoteapi.storage.full_text_search import Filters
 
@@ -92,7 +92,7 @@ class QuoteService:
         if quotation is None or self._clock().date() != day:  # after midnight, past days are those of the schedule
             return None
         quote_id, _ = store_quotation(quotation, self._clock())
-        return quote_id if not is_daily_quote(quote_id) else None
+        return quote_id if not was_daily_quote(quote_id) else None
 
     def random_quote(self, filters: Filters) -> Quotation:
         """Return another quote each time. Raises `QuoteNotFound` if none matches.

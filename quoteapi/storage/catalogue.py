@@ -143,7 +143,7 @@ def store_daily_quote(day: date, quote_id: int) -> None:
     StoredDailyQuote.insert(date=day, quote=quote_id).on_conflict_ignore().execute()
 
 
-def is_daily_quote(quote_id: int) -> bool:
+def was_daily_quote(quote_id: int) -> bool:
     """Return whether a quote is the stored daily quote of any date."""
     return StoredDailyQuote.select().where(StoredDailyQuote.quote == quote_id).exists()
 

@@ -25,7 +25,7 @@ NAMES = list(known_migrations())
 @pytest.fixture
 def empty() -> Iterator[Settings]:
     """Make the settings of a database without tables on a server."""
-    with postgresql_server.a_database(with_tables=False) as url:
+    with postgresql_server.create_database(with_tables=False) as url:
         yield settings_for_database(url)
 
 

@@ -142,7 +142,7 @@ def test_an_error_of_s3_is_reported(
     checks_of_stage_on_s3: ChecksOfStage, monkeypatch: pytest.MonkeyPatch, status: int, code: str, expected: str
 ) -> None:
     s3 = UpstreamApi()
-    s3.answer = s3.with_bytes(f"<Error><Code>{code}</Code></Error>".encode(), status)
+    s3.respond = s3.bytes_response(f"<Error><Code>{code}</Code></Error>".encode(), status)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{s3.host}")
     try:
         (check,) = checks_of_stage_on_s3()

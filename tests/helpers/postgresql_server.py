@@ -16,13 +16,13 @@ from quoteapi.storage.models import database as bound
 from tests.helpers.data import SECRET_KEY
 from tests.helpers.temporary_folders import temporary_folder
 
-ADDRESS = "QUOTEAPI_TEST_POSTGRESQL"
+URL_VARIABLE = "QUOTEAPI_TEST_POSTGRESQL"
 """The environment variable with the server's URL, for the processes that share it."""
 _numbers = count()
 
 
 @contextmanager
-def a_server() -> Iterator[str]:
+def run_server() -> Iterator[str]:
     """Run a server until the block ends. Yields the URL of its database `postgres`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -41,13 +41,13 @@ def a_server() -> Iterator[str]:
 
 
 def _execute(statement: str, *names: str) -> None:
-    with psycopg.connect(os.environ[ADDRESS], autocommit=True) as connection:
+    with psycopg.connect(os.environ[URL_VARIABLE], autocommit=True) as connection:
         connection.execute(SQL(statement).format(*map(Identifier, names)))
 
 
-def address_of(name: str) -> str:
+def database_url(name: str) -> str:
     """Return the URL of another database of the server."""
-    return os.environ[ADDRESS].replace("/postgres?", f"/{name}?")
+    return os.environ[URL_VARIABLE].replace("/postgres?", f"/{name}?")
 
 
 @cache
@@ -55,12 +55,12 @@ def _template() -> str:
     """Create an empty database with all migrations, as the template of this process. Return its name."""
     name = f"template_{os.getpid()}"
     _execute("CREATE DATABASE {}", name)
-    database.migrate_database(Settings(database_url=address_of(name), secret_key=SECRET_KEY), fill=False)
+    database.migrate_database(Settings(database_url=database_url(name), secret_key=SECRET_KEY), fill=False)
     return name
 
 
 @contextmanager
-def a_database(*, with_tables: bool = True) -> Iterator[str]:
+def create_database(*, with_tables: bool = True) -> Iterator[str]:
     """Create a database until the block ends. Yields its URL."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     if with_tables:
@@ -68,13 +68,13 @@ def a_database(*, with_tables: bool = True) -> Iterator[str]:
     else:
         _execute("CREATE DATABASE {}", name)
     try:
-        yield address_of(name)
+        yield database_url(name)
     finally:
-        let_go()
+        close_connections()
         _execute("DROP DATABASE {} WITH (FORCE)", name)
 
 
-def let_go() -> None:
+def close_connections() -> None:
     """Close the models' connections to the server, of all threads."""
     close_all = getattr(bound.obj, "close_all", None)
     if close_all is not None:

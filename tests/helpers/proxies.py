@@ -111,7 +111,7 @@ class Proxy:
 
 
 @contextmanager
-def a_proxy(address: str) -> Iterator[Proxy]:
+def run_proxy(address: str) -> Iterator[Proxy]:
     """Run a proxy in front of a database's server until the block ends."""
     proxy = Proxy(address)
     try:

@@ -14,14 +14,14 @@ class UpstreamApi:
     """A quote API on loopback that sends what a test sets, and records the headers of each request."""
 
     def __init__(self) -> None:
-        self.asked: list[dict[str, str]] = []
-        self.answer: Callable[[BaseHTTPRequestHandler], None] = self.with_json([ALCOTT._asdict()])
+        self.requests: list[dict[str, str]] = []
+        self.respond: Callable[[BaseHTTPRequestHandler], None] = self.json_response([ALCOTT._asdict()])
         api = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                api.asked.append(dict(self.headers))
-                api.answer(self)
+                api.requests.append(dict(self.headers))
+                api.respond(self)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the name in the base class
                 pass
@@ -44,11 +44,11 @@ class UpstreamApi:
         self._server.server_close()
 
     @staticmethod
-    def with_json(document: Any, status: int = 200) -> Callable[[BaseHTTPRequestHandler], None]:  # noqa: ANN401
-        return UpstreamApi.with_bytes(json.dumps(document).encode(), status)
+    def json_response(document: Any, status: int = 200) -> Callable[[BaseHTTPRequestHandler], None]:  # noqa: ANN401
+        return UpstreamApi.bytes_response(json.dumps(document).encode(), status)
 
     @staticmethod
-    def with_bytes(
+    def bytes_response(
         body: bytes, status: int = 200, headers: dict[str, str] | None = None
     ) -> Callable[[BaseHTTPRequestHandler], None]:
         def respond(request: BaseHTTPRequestHandler) -> None:
@@ -62,7 +62,7 @@ class UpstreamApi:
         return respond
 
     @staticmethod
-    def that_waits(seconds: float) -> Callable[[BaseHTTPRequestHandler], None]:
+    def delayed_response(seconds: float) -> Callable[[BaseHTTPRequestHandler], None]:
         def respond(request: BaseHTTPRequestHandler) -> None:
             time.sleep(seconds)
             request.close_connection = True

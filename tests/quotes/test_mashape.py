@@ -79,37 +79,37 @@ def test_a_response_without_a_quote_is_refused(response: bytes, reason: str) -> 
 
 def test_the_key_is_sent_in_the_headers_that_market_places_expect(upstream_api: UpstreamApi) -> None:
     assert client_of(upstream_api).fetch() == Quotation(*ALCOTT[:3])
-    (headers,) = upstream_api.asked
+    (headers,) = upstream_api.requests
     assert headers["X-Mashape-Key"] == headers["X-RapidAPI-Key"] == headers["X-Api-Key"] == KEY
     assert headers["X-RapidAPI-Host"] == upstream_api.host
 
 
 def test_without_a_key_no_key_header_is_sent(upstream_api: UpstreamApi) -> None:
     MashapeQuotes(upstream_api.address, None).fetch()
-    assert not [name for name in upstream_api.asked[0] if "key" in name.lower()]
+    assert not [name for name in upstream_api.requests[0] if "key" in name.lower()]
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_a_server_error_is_retried_once(upstream_api: UpstreamApi, status: int) -> None:
-    upstream_api.answer = UpstreamApi.with_bytes(b"", status, {"Retry-After": "3600"})
+    upstream_api.respond = UpstreamApi.bytes_response(b"", status, {"Retry-After": "3600"})
     assert client_of(upstream_api).fetch() is None
-    assert len(upstream_api.asked) == 2
+    assert len(upstream_api.requests) == 2
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 429])
 def test_other_statuses_are_not_retried(upstream_api: UpstreamApi, status: int) -> None:
-    upstream_api.answer = UpstreamApi.with_bytes(b"[]", status, {"Location": upstream_api.address})
+    upstream_api.respond = UpstreamApi.bytes_response(b"[]", status, {"Location": upstream_api.address})
     assert client_of(upstream_api).fetch() is None
-    assert len(upstream_api.asked) == 1, "nor is a redirect followed: the key is for this host only"
+    assert len(upstream_api.requests) == 1, "nor is a redirect followed: the key is for this host only"
 
 
 def test_a_silent_upstream_times_out(upstream_api: UpstreamApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mashape, "READ_TIMEOUT_SECONDS", 0.05)
-    upstream_api.answer = UpstreamApi.that_waits(0.5)
+    upstream_api.respond = UpstreamApi.delayed_response(0.5)
     began = time.monotonic()
     assert client_of(upstream_api).fetch() is None
     assert time.monotonic() - began < 0.45
-    assert len(upstream_api.asked) == 2
+    assert len(upstream_api.requests) == 2
 
 
 def test_an_unreachable_upstream_gives_no_quote() -> None:
@@ -125,7 +125,7 @@ def test_a_slow_response_ends_at_the_deadline(upstream_api: UpstreamApi, clock: 
             request.wfile.write(b" " * 4_096)
             request.wfile.flush()
 
-    upstream_api.answer = drip
+    upstream_api.respond = drip
     assert client_of(upstream_api, clock).fetch() is None
 
 
@@ -140,7 +140,7 @@ def test_a_request_times_out_however_slowly_bytes_arrive(
             time.sleep(0.02)
 
     monkeypatch.setattr(mashape, "TOTAL_TIMEOUT_SECONDS", 0.2)
-    upstream_api.answer = drip
+    upstream_api.respond = drip
     api = MashapeQuotes(upstream_api.address, KEY)
     began = time.monotonic()
     assert api.fetch() is None
@@ -152,33 +152,33 @@ def test_the_number_of_concurrent_requests_is_limited(
 ) -> None:
     monkeypatch.setattr(mashape, "TOTAL_TIMEOUT_SECONDS", 0.01)
     monkeypatch.setattr(mashape, "FAILURE_THRESHOLD", 100)
-    upstream_api.answer = UpstreamApi.that_waits(0.5)
+    upstream_api.respond = UpstreamApi.delayed_response(0.5)
     api = MashapeQuotes(upstream_api.address, KEY)
     for _ in range(10):
         assert api.fetch() is None
     time.sleep(0.1)
-    assert len(upstream_api.asked) == mashape.MAX_CONCURRENT_REQUESTS
+    assert len(upstream_api.requests) == mashape.MAX_CONCURRENT_REQUESTS
 
 
 def test_cookies_are_not_kept(upstream_api: UpstreamApi) -> None:
-    upstream_api.answer = UpstreamApi.with_bytes(b"[]", headers={"Set-Cookie": "a=b; Max-Age=3600"})
+    upstream_api.respond = UpstreamApi.bytes_response(b"[]", headers={"Set-Cookie": "a=b; Max-Age=3600"})
     api = client_of(upstream_api)
     api.fetch()
     api.fetch()
-    assert "Cookie" not in upstream_api.asked[1]
+    assert "Cookie" not in upstream_api.requests[1]
 
 
 @pytest.mark.parametrize("encoding", [None, "gzip"])
 def test_a_response_that_is_too_large_is_refused(upstream_api: UpstreamApi, encoding: str | None) -> None:
     body = b'["' + b"x" * 5_000_000
     headers = {"Content-Encoding": encoding} if encoding else {}
-    upstream_api.answer = UpstreamApi.with_bytes(gzip.compress(body) if encoding else body, headers=headers)
+    upstream_api.respond = UpstreamApi.bytes_response(gzip.compress(body) if encoding else body, headers=headers)
     assert client_of(upstream_api).fetch() is None
 
 
 def test_neither_key_nor_url_is_logged(upstream_api: UpstreamApi, caplog: pytest.LogCaptureFixture) -> None:
     api = MashapeQuotes(f"{upstream_api.address}?api_key=a-secret-in-the-address", KEY)
-    upstream_api.answer = UpstreamApi.with_bytes(b"", 500)
+    upstream_api.respond = UpstreamApi.bytes_response(b"", 500)
     api.fetch()
     upstream_api.stop()
     api.fetch()
@@ -194,18 +194,18 @@ def test_the_breaker_opens_after_repeated_failures_and_closes_after_a_success(
     upstream_api: UpstreamApi, clock: FakeClock
 ) -> None:
     api = client_of(upstream_api, clock)
-    upstream_api.answer = UpstreamApi.with_bytes(b"nonsense")
+    upstream_api.respond = UpstreamApi.bytes_response(b"nonsense")
     for _ in range(10):
         assert api.fetch() is None
-    assert len(upstream_api.asked) == 3
+    assert len(upstream_api.requests) == 3
 
     clock.advance(seconds=60)
     assert api.fetch() is None
     assert api.fetch() is None
-    assert len(upstream_api.asked) == 4, "one trial request, and then none for another minute"
+    assert len(upstream_api.requests) == 4, "one trial request, and then none for another minute"
 
     clock.advance(seconds=60)
-    upstream_api.answer = UpstreamApi.with_json(FRESH._asdict())
+    upstream_api.respond = UpstreamApi.json_response(FRESH._asdict())
     assert api.fetch() == FRESH
     assert api.fetch() == FRESH
 
@@ -213,10 +213,10 @@ def test_the_breaker_opens_after_repeated_failures_and_closes_after_a_success(
 def test_a_success_resets_the_count_of_failures(upstream_api: UpstreamApi) -> None:
     api = client_of(upstream_api)
     for _ in range(4):
-        upstream_api.answer = UpstreamApi.with_bytes(b"nonsense")
+        upstream_api.respond = UpstreamApi.bytes_response(b"nonsense")
         api.fetch()
         api.fetch()
-        upstream_api.answer = UpstreamApi.with_json(FRESH._asdict())
+        upstream_api.respond = UpstreamApi.json_response(FRESH._asdict())
         assert api.fetch() == FRESH
 
 
@@ -243,11 +243,11 @@ def serve_with_upstream(serve: Serve, api: UpstreamApi, **more: str) -> str:
 
 def test_random_asks_the_upstream_first_and_stores_its_quotes(serve: Serve, upstream_api: UpstreamApi) -> None:
     base = serve_with_upstream(serve, upstream_api)
-    upstream_api.answer = UpstreamApi.with_json([FRESH._asdict()])
+    upstream_api.respond = UpstreamApi.json_response([FRESH._asdict()])
     for _ in range(2):
         assert requests.get(f"{base}/random", timeout=5).json()["quote"] == FRESH.quote
     assert Quote.select().where(Quote.quote == FRESH.quote).count() == 1
-    upstream_api.answer = UpstreamApi.with_bytes(b"", 404)
+    upstream_api.respond = UpstreamApi.bytes_response(b"", 404)
     seen = {requests.get(f"{base}/random", timeout=5).json()["quote"] for _ in range(8)}
     assert FRESH.quote in seen
     assert len(seen) == 4
@@ -256,33 +256,33 @@ def test_random_asks_the_upstream_first_and_stores_its_quotes(serve: Serve, upst
 def test_random_with_filters_does_not_ask_the_upstream(serve: Serve, upstream_api: UpstreamApi) -> None:
     base = serve_with_upstream(serve, upstream_api)
     assert requests.get(f"{base}/random?author=jane+austen", timeout=5).json()["quote"] == AUSTEN.quote
-    assert upstream_api.asked == []
+    assert upstream_api.requests == []
 
 
 def test_todays_quote_comes_from_the_upstream_once(serve: Serve, upstream_api: UpstreamApi) -> None:
     base = serve_with_upstream(serve, upstream_api)
-    upstream_api.answer = UpstreamApi.with_json([FRESH._asdict()])
+    upstream_api.respond = UpstreamApi.json_response([FRESH._asdict()])
     assert requests.get(f"{base}/daily", timeout=5).json()["quote"] == FRESH.quote
-    upstream_api.answer = UpstreamApi.with_json([AUSTEN._asdict()])
+    upstream_api.respond = UpstreamApi.json_response([AUSTEN._asdict()])
     assert requests.get(f"{base}/daily", timeout=5).json()["quote"] == FRESH.quote
     assert requests.get(f"{serve_with_upstream(serve, upstream_api)}/daily", timeout=5).json()["quote"] == FRESH.quote
-    assert len(upstream_api.asked) == 1
+    assert len(upstream_api.requests) == 1
 
 
 def test_a_quote_of_the_upstream_is_daily_quote_only_once(
     serve: Serve, upstream_api: UpstreamApi, clock: FakeClock
 ) -> None:
     base = serve_with_upstream(serve, upstream_api)
-    upstream_api.answer = UpstreamApi.with_json([FRESH._asdict()])
+    upstream_api.respond = UpstreamApi.json_response([FRESH._asdict()])
     requests.get(f"{base}/daily", timeout=5)
     clock.advance(days=1)
     assert requests.get(f"{base}/daily", timeout=5).json()["quote"] != FRESH.quote
-    assert len(upstream_api.asked) == 2
+    assert len(upstream_api.requests) == 2
 
 
 def test_while_the_upstream_is_down_quotes_come_from_the_catalogue(serve: Serve, upstream_api: UpstreamApi) -> None:
     base = serve_with_upstream(serve, upstream_api)
-    upstream_api.answer = UpstreamApi.with_bytes(b"", 503)
+    upstream_api.respond = UpstreamApi.bytes_response(b"", 503)
     without = requests.get(f"{serve()}/daily?date=2026-11-22", timeout=5).json()
     assert requests.get(f"{base}/daily", timeout=5).json() == without
     assert requests.get(f"{base}/random", timeout=5).status_code == 200
@@ -290,14 +290,14 @@ def test_while_the_upstream_is_down_quotes_come_from_the_catalogue(serve: Serve,
 
 def test_past_dates_do_not_ask_the_upstream(serve: Serve, upstream_api: UpstreamApi) -> None:
     requests.get(f"{serve_with_upstream(serve, upstream_api)}/daily?date=2026-11-01", timeout=5)
-    assert upstream_api.asked == []
+    assert upstream_api.requests == []
 
 
 def test_without_shared_state_the_daily_quote_comes_from_the_catalogue(
     open_database: None, upstream_api: UpstreamApi, clock: FakeClock
 ) -> None:
     settings = read_settings({"AWS_LAMBDA_FUNCTION_NAME": "quotes", "Mashape_API_Endpoint": upstream_api.address})
-    upstream_api.answer = UpstreamApi.with_json([FRESH._asdict()])
+    upstream_api.respond = UpstreamApi.json_response([FRESH._asdict()])
     quotes = Container(settings, now=clock, randomness=random.Random(1)).quotes
     assert quotes.quote_of_date(clock().date()).quote != FRESH.quote
     assert quotes.random_quote(Filters()) == FRESH

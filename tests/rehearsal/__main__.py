@@ -90,8 +90,8 @@ def main() -> None:
     if unknown := [name for name in sys.argv[1:] if name not in STAGES]:
         sys.exit(f"There is no stage {', '.join(unknown)}. There are: {', '.join(STAGES)}.")
     stages = [STAGES[name] for name in sys.argv[1:] or STAGES]
-    with postgresql_server.a_server() as address, ThreadPoolExecutor(CONCURRENT_STAGES) as threads:
-        os.environ[postgresql_server.ADDRESS] = address
+    with postgresql_server.run_server() as address, ThreadPoolExecutor(CONCURRENT_STAGES) as threads:
+        os.environ[postgresql_server.URL_VARIABLE] = address
         table = Table(stages)
         for future in [threads.submit(_rehearse, stage, table) for stage in stages]:
             future.result()

@@ -23,7 +23,7 @@ UPSTREAM_QUOTE = {"quote": KABIR.quote, "author": KABIR.author, "category": KABI
 
 def requests(rehearsal: Rehearsal) -> None:
     """Request every endpoint and page, and many that do not exist."""
-    rehearsal.upstream.answer = rehearsal.upstream.with_json([KABIR._asdict()])
+    rehearsal.upstream.respond = rehearsal.upstream.json_response([KABIR._asdict()])
     if rehearsal.stage.shares_state:
         _migrate(rehearsal)
     _check_daily(rehearsal)
@@ -86,11 +86,11 @@ def _check_daily(rehearsal: Rehearsal) -> None:
 
 def _check_random(rehearsal: Rehearsal) -> None:
     for path in ("/", "/random", "/quote?type=random"):
-        before = len(rehearsal.upstream.asked)
+        before = len(rehearsal.upstream.requests)
         check_equal(f"GET {path}, from the upstream API", _get(rehearsal, path).json, UPSTREAM_QUOTE)
-        check_count(f"requests to the upstream API for {path}", rehearsal.upstream.asked[before:], 1)
+        check_count(f"requests to the upstream API for {path}", rehearsal.upstream.requests[before:], 1)
         check_equal(
-            "the upstream key of the remote environment", rehearsal.upstream.asked[-1]["X-Mashape-Key"], UPSTREAM_KEY
+            "the upstream key of the remote environment", rehearsal.upstream.requests[-1]["X-Mashape-Key"], UPSTREAM_KEY
         )
     check_equal("GET /random?category=love", _get(rehearsal, "/random?category=love").json["category"], "love")
     author = "Emily Brontë"

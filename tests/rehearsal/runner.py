@@ -42,7 +42,9 @@ def rehearse(stage: Stage) -> Iterator[Step]:
         upstream = UpstreamApi()
         exit_stack.callback(upstream.stop)
         database = (
-            exit_stack.enter_context(postgresql_server.a_database(with_tables=False)) if stage.shares_state else None
+            exit_stack.enter_context(postgresql_server.create_database(with_tables=False))
+            if stage.shares_state
+            else None
         )
         rehearsal = Rehearsal(stage, aws, folder, upstream, database)
         exit_stack.callback(rehearsal.close)

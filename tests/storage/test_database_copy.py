@@ -55,7 +55,7 @@ def new(tmp_path: Path, bundled_catalogue: Callable[[list[Quotation]], Path]) ->
         def make(kind: str) -> Settings:
             if kind == "file":
                 return settings_for_database(f"sqlite:///{tmp_path}/copy {next(numbers)}.db")
-            return settings_for_database(stack.enter_context(postgresql_server.a_database(with_tables=False)))
+            return settings_for_database(stack.enter_context(postgresql_server.create_database(with_tables=False)))
 
         yield make
 
@@ -75,7 +75,7 @@ def target(new: Callable[[str], Settings]) -> Settings:
 def fill_with_bundled_quotes(settings: Settings) -> None:
     database.connect(settings)
     bound.obj.close()
-    postgresql_server.let_go()
+    postgresql_server.close_connections()
 
 
 @pytest.mark.parametrize(("here", "there"), [("file", "server"), ("server", "file"), ("file", "file")])
@@ -103,7 +103,7 @@ def test_a_copy_has_the_same_rows_and_works_like_the_source(
             fresh = model.create(**{name: value for name, value in row.items() if name in model._meta.fields})
             assert fresh.id == 7 * ROWS + 1, "ids continue after the highest one"
     bound.obj.close()
-    postgresql_server.let_go()
+    postgresql_server.close_connections()
 
 
 def test_progress_counts_each_row_twice(source: Settings, target: Settings) -> None:
@@ -182,7 +182,7 @@ def test_a_target_with_data_of_its_own_is_refused_and_not_changed(
                 store_quotations([Quotation("Mine.", "Me", "mine")], NOON)
             else:
                 ConsoleSms.create(to="x", message="mine", kind="code", sent_at=NOON)
-        postgresql_server.let_go()
+        postgresql_server.close_connections()
         before = rows_by_table(target)
         with pytest.raises(CopyFailed, match="the target has data of its own"):
             database_copy.copy_database(source, target)

@@ -54,7 +54,7 @@ NAMES = [*QUOTATIONS, *(f"number {n}" for n in range(1, 41)), *(f"length {n}" fo
 @contextmanager
 def open_sqlite_and_postgresql(folder: Path) -> Iterator[dict[str, Database]]:
     """Open a database of each kind, with nothing in it."""
-    with postgresql_server.a_database() as on_a_server, ExitStack() as stack:
+    with postgresql_server.create_database() as on_a_server, ExitStack() as stack:
         addresses = f"sqlite:///{folder}/a.db", on_a_server
         make_catalogue(folder / "a.db", [])
         settings = [Settings(database_url=address, secret_key=SECRET_KEY) for address in addresses]

@@ -35,7 +35,7 @@ def up(migrator, db):
 @pytest.fixture
 def empty() -> Iterator[str]:
     """Return the URL of a database without tables."""
-    with postgresql_server.a_database(with_tables=False) as url:
+    with postgresql_server.create_database(with_tables=False) as url:
         yield url
 
 
@@ -114,7 +114,7 @@ def test_on_lambda_a_server_that_lacks_migrations_says_what_to_run(
 def test_migrations_of_a_later_version_are_no_error(settings: Settings, open_database: None) -> None:
     with bound.connection_context():
         bound.execute_sql(f"INSERT INTO {migrate.HISTORY_TABLE} (name, applied) VALUES ('0099_later', '{NOON:%F}')")  # noqa: S608
-    postgresql_server.let_go()
+    postgresql_server.close_connections()
     bound.name = None  # so that it is opened as in a new process
     with database.connect(settings).connection_context():
         assert Quote.select().count() == 3

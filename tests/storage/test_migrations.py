@@ -46,8 +46,8 @@ def _describe(opened: Database) -> dict[str, Any]:
 def test_the_migrations_create_what_the_models_say(kind: str, tmp_path: Path) -> None:
     is_file = kind.startswith("file")
     with (
-        postgresql_server.a_database(with_tables=False) as migrated,
-        postgresql_server.a_database(with_tables=False) as other,
+        postgresql_server.create_database(with_tables=False) as migrated,
+        postgresql_server.create_database(with_tables=False) as other,
     ):
         by_models: Database = SqliteDatabase(str(tmp_path / "by models.db")) if is_file else PostgresqlServer(other)
         with by_models.connection_context(), bound.override(by_models):

@@ -31,7 +31,7 @@ from tests.helpers.clock import FakeClock
 from tests.helpers.data import ALCOTT, AUSTEN, KABIR, MIRA, NOON, SECRET_KEY, ZOLA, environment, sqlite_only
 from tests.helpers.http import assert_problem, serve_app
 from tests.helpers.processes import python, quoteapi
-from tests.helpers.proxies import Proxy, a_proxy
+from tests.helpers.proxies import Proxy, run_proxy
 
 PASSWORD = "p@ss/wörd?%41#&'"  # noqa: S105
 ENCODED = quote(PASSWORD, safe="")
@@ -41,16 +41,16 @@ ENCODED = quote(PASSWORD, safe="")
 def direct(bundled_catalogue: Callable[[list[Quotation]], Path]) -> Iterator[str]:
     """Return the URL, with a Unix socket, of a database with three quotes."""
     bundled_catalogue([ALCOTT, AUSTEN, ZOLA])
-    with postgresql_server.a_database() as address:
+    with postgresql_server.create_database() as address:
         database.migrate_database(settings_for_database(address))
         yield address
 
 
 @pytest.fixture
 def proxy(direct: str) -> Iterator[Proxy]:
-    with a_proxy(direct) as proxy:
+    with run_proxy(direct) as proxy:
         yield proxy
-        postgresql_server.let_go()
+        postgresql_server.close_connections()
 
 
 @pytest.fixture
@@ -128,17 +128,17 @@ def test_a_password_that_is_not_encoded_is_understood_or_refused_without_being_s
 @pytest.fixture
 def user_with_password(proxy: Proxy) -> Iterator[str]:
     """Create a database user that needs `PASSWORD`. Return its name."""
-    ((file,),) = _fetch_all(os.environ[postgresql_server.ADDRESS], "SHOW hba_file")
+    ((file,),) = _fetch_all(os.environ[postgresql_server.URL_VARIABLE], "SHOW hba_file")
     rule, name = 'local all "/^guarded_" scram-sha-256\n', f"guarded_p{os.getpid()}"
     rules = Path(file).read_text()
-    with psycopg.connect(os.environ[postgresql_server.ADDRESS], autocommit=True) as connection:
+    with psycopg.connect(os.environ[postgresql_server.URL_VARIABLE], autocommit=True) as connection:
         if rule not in rules:
             Path(file).write_text(rule + rules)
             connection.execute("SELECT pg_reload_conf()")
         user = Identifier(name)
         connection.execute(SQL("CREATE ROLE {} LOGIN SUPERUSER PASSWORD {}").format(user, Literal(PASSWORD)))
         yield name
-        postgresql_server.let_go()
+        postgresql_server.close_connections()
         connection.execute(SQL("DROP ROLE {}").format(user))
 
 
@@ -432,7 +432,7 @@ def test_a_service_that_starts_while_the_database_is_unavailable_serves_quotes_a
         assert requests.get(f"{base}/health", timeout=10).status_code == 503
         proxy.come_back()
         _assert_recovered(base, clock)
-    postgresql_server.let_go()
+    postgresql_server.close_connections()
 
 
 def test_a_command_without_its_database_fails_with_a_sentence(proxy: Proxy) -> None:
@@ -488,7 +488,7 @@ def test_an_unavailable_database_is_tried_once_in_ten_seconds(
 
     monkeypatch.setattr(postgresql, "RETRY_DELAY_SECONDS", 0)
     with serve_app(create_app(settings, now=clock)) as base:
-        postgresql_server.let_go()
+        postgresql_server.close_connections()
         proxy.refuse()
         monkeypatch.setattr(postgresql.Connection, "connect", count_tries)
         for expected in (1, 1, 2):
@@ -519,14 +519,14 @@ def test_a_server_that_was_unavailable_at_the_start_is_migrated_when_it_is_avail
 ) -> None:
     bundled_catalogue([ALCOTT])
     monkeypatch.setattr(postgresql, "RETRY_DELAY_SECONDS", 0)
-    with postgresql_server.a_database(with_tables=False) as empty, a_proxy(empty) as proxy:
+    with postgresql_server.create_database(with_tables=False) as empty, run_proxy(empty) as proxy:
         proxy.refuse()
         settings = read_settings({"DATABASE_URL": proxy.address(), "SECRET_KEY": SECRET_KEY})
         with serve_app(create_app(settings, now=clock)) as base:
             assert _daily(base)[0] == ALCOTT.quote
             proxy.come_back()
             assert requests.get(f"{base}/quotes", timeout=20).json()["total"] == 1
-        postgresql_server.let_go()
+        postgresql_server.close_connections()
 
 
 def test_a_lambda_container_uses_only_one_connection(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:

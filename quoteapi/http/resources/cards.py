@@ -12,7 +12,7 @@ import falcon
 from quoteapi.clock import Clock
 from quoteapi.http.http_cache import CachedBody, respond_until_midnight
 from quoteapi.http.resources.catalogue import QUOTE_CACHE_SECONDS
-from quoteapi.http.resources.quotes import DailyQuote, get_quote
+from quoteapi.http.resources.quotes import DailyQuoteResource, get_quote
 from quoteapi.http.templates import FOLDER, render_xml
 from quoteapi.quotes import svg_card_layout as layout
 from quoteapi.quotes.line_breaking import break_lines
@@ -25,7 +25,7 @@ _STYLE_ELEMENT = re.compile(b"<style>(.*?)</style>", re.DOTALL)
 class DailyCard:
     """The card of today's quote."""
 
-    def __init__(self, daily: DailyQuote, clock: Clock) -> None:
+    def __init__(self, daily: DailyQuoteResource, clock: Clock) -> None:
         self._daily = daily
         self._clock = clock
 

@@ -7,7 +7,7 @@ import falcon
 from quoteapi.clock import Clock, seconds_until_midnight
 from quoteapi.http.html import PAGE_SECONDS, prefers_html, respond_with_page
 from quoteapi.http.parameters import parse_date
-from quoteapi.http.resources.quotes import RandomQuote
+from quoteapi.http.resources.quotes import RandomQuoteResource
 from quoteapi.http.subscription_form import SubscriptionForm, form_values
 from quoteapi.http.urls import link_prefix, public_base_url
 from quoteapi.quotes.errors import FutureDate
@@ -72,7 +72,9 @@ class DayPage:
 class HomePage:
     """The page of today's quote for browsers; a random quote as JSON for other clients."""
 
-    def __init__(self, quotes: QuotesWithFallback, random: RandomQuote, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self, quotes: QuotesWithFallback, random: RandomQuoteResource, settings: Settings, clock: Clock
+    ) -> None:
         self._day_page = DayPage(quotes, settings, clock)
         self._random = random
 

@@ -29,7 +29,7 @@ class ReadyResponse(NamedTuple):
     headers: list[tuple[str, str]]
 
 
-class DailyQuote:
+class DailyQuoteResource:
     """The resource `/daily`: the quote of today or of `?date=`, cached."""
 
     def __init__(self, quotes: QuotesWithFallback, clock: Clock) -> None:
@@ -60,7 +60,7 @@ class DailyQuote:
         return quotation, is_authoritative
 
 
-class RandomQuote:
+class RandomQuoteResource:
     """The resource `/random`: another quote each time."""
 
     def __init__(self, quotes: QuotesWithFallback, prefetched_quote: Callable[[Filters], Quotation | None]) -> None:
@@ -85,8 +85,8 @@ class RandomQuote:
 class QuoteByType:
     """The resource `/quote`: the quote of the day or a random one, by `?type=`."""
 
-    def __init__(self, daily: DailyQuote, random_quote: RandomQuote) -> None:
-        self._by_type: dict[str, DailyQuote | RandomQuote] = {"daily": daily, "random": random_quote}
+    def __init__(self, daily: DailyQuoteResource, random_quote: RandomQuoteResource) -> None:
+        self._by_type: dict[str, DailyQuoteResource | RandomQuoteResource] = {"daily": daily, "random": random_quote}
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Respond as the resource of the type does; without a type, as `/daily`."""
