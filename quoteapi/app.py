@@ -28,24 +28,24 @@ BOOT_FAILED = 3
 
 
 def create_app(settings: Settings, *, now: clock.Clock = clock.now, randomness: random.Random | None = None) -> App:
-    """Return the WSGI application on the working database, which is created if it is missing.
+    """Open the working database, creating a missing file, and return the WSGI application.
 
-    Raises `SettingsError`.
+    Raises `SettingsError`. If the database server is unavailable, log that and serve the bundled catalogue meanwhile.
     """
     try:
         database.connect(settings)
-    except (OperationalError, InterfaceError) as error:  # it may come back, and quotes need not wait for it
+    except (OperationalError, InterfaceError) as error:  # the fallback catalogue is served meanwhile
         logging.getLogger(__name__).error("The database is away: %s", error)  # noqa: TRY400
     dispatcher = LambdaDispatcher() if settings.on_lambda else None
     container = Container(settings, now=now, randomness=randomness, dispatcher=dispatcher)
     if dispatcher is None:
-        _ = container.dispatcher  # raises now if its settings are wrong; a cold start on Lambda need not load it
+        _ = container.dispatcher  # fails at startup if settings are wrong; on Lambda, this would slow cold starts
     routes = _routes(container)
     fast_paths = {path: routes[path].ready_response for path in ("/daily", "/random")}
     app = App(fast_paths, settings, now, container.randomness)
     add_error_handlers(app, settings, _report_failed_request)
     for path, resource in routes.items():
-        if not hasattr(resource, "on_post"):  # the GET of those that accept POST may act, and HEAD must not (RFC 9110)
+        if not hasattr(resource, "on_post"):  # with POST, GET may send an SMS, which HEAD must not (RFC 9110)
             resource.on_head = resource.on_get  # Falcon leaves out the body
         app.add_route(path, resource)
     return app
@@ -92,7 +92,10 @@ def _routes(container: Container) -> dict[str, Any]:
 
 
 def __getattr__(name: str) -> App:
-    """Build `api` when a server loads it, so that importing this module does nothing."""
+    """Build the attribute `api` on first access, so that importing this module does nothing.
+
+    Ends the process with the exit code `BOOT_FAILED` if a setting is wrong.
+    """
     if name != "api":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -28,7 +28,7 @@ class Container:
         randomness: random.Random | None = None,
         dispatcher: Dispatcher | None = None,
     ) -> None:
-        """Use a dispatcher of the caller, or else one that runs work in this process."""
+        """Run background work with `dispatcher` or, without one, in this process."""
         self.settings = settings
         self.clock = now
         self.randomness = randomness or random.Random()  # noqa: S311 it chooses quotes and request ids, nothing secret
@@ -48,7 +48,7 @@ class Container:
 
     @cached_property
     def gateway(self) -> Gateway:
-        """Sends SMS. No call and no AWS client is made before it is used."""
+        """Sends SMS. It creates AWS clients and calls AWS only when one of its methods needs to."""
         if self.settings.gateway == "sns":
             from quoteapi.sms.sns import QuoteSubscription  # which imports boto3
 
@@ -59,29 +59,29 @@ class Container:
 
     @cached_property
     def rate_limits(self) -> RateLimits:
-        """Limits SMS and tries per number, client IP and day."""
+        """Limits OTPs per number, requests and wrong OTPs per client IP, and the SMS of a day."""
         return RateLimits(self.settings, self._hmac_digest, self.clock)
 
     @cached_property
     def subscriptions(self) -> SubscriptionService:
-        """The use cases of subscriptions."""
+        """The use cases: request an OTP, subscribe, unsubscribe, send an OTP, remove a number."""
         return SubscriptionService(
             self.settings, self.gateway, self.rate_limits, self._otps, self.topic_sync, self.clock
         )
 
     @cached_property
     def topic_sync(self) -> TopicSync:
-        """Makes the topic match the database."""
+        """Makes the SNS topic match the subscribers in the database."""
         return TopicSync(self.settings, self.gateway, self.rate_limits, self._otps, self.clock)
 
     @cached_property
     def daily_delivery(self) -> DailyDelivery:
-        """Sends the daily SMS."""
+        """Sends the quote of the day to the subscribers by SMS."""
         return DailyDelivery(self.settings, self.quotes, self.gateway, self.rate_limits, self.clock)
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
-        """Runs background work: the caller's dispatcher, else a thread pool if it calls AWS, or inline."""
+        """Runs background work: the constructor's dispatcher, else a thread pool for `sns`, else inline."""
         make = ThreadPoolDispatcher if self.settings.gateway == "sns" else InlineDispatcher
         return make(self.subscriptions.send_otp, self.topic_sync.sync)
 

@@ -9,7 +9,7 @@ from quoteapi.observability.request_log import request_id
 from quoteapi.settings import Settings, SettingsError, load_settings
 
 LEEWAY_SECONDS = 5
-"""How far the clock of the token's issuer may differ from ours."""
+"""How far the clock of the token's issuer may differ from that of Lambda."""
 MAX_PRINCIPAL_LENGTH = 128
 NO_SUBJECT = "bearer"
 """The principal of a token without a subject."""
@@ -38,8 +38,8 @@ def authorize(event: Any, context: object) -> dict[str, Any]:  # noqa: ANN401 an
     `event` has an `authorizationToken`, for example `Bearer eyJ…`, and the `methodArn` of the request.
 
     On any failure, logs the reason and raises a plain `Exception("Unauthorized")`: for exactly that text API Gateway
-    responds with 401 and `{"message":"Unauthorized"}`. No other exception gets out; on a TypeError Zappa would run this
-    again.
+    responds with 401 and `{"message":"Unauthorized"}`. It raises no other exception; on a `TypeError` Zappa would call
+    this function again.
     """
     request_id.set(getattr(context, "aws_request_id", "-"))
     try:
@@ -72,7 +72,7 @@ def _bearer_token(header: object) -> str:
 
 
 def _stage_arns(method_arn: object) -> str:
-    """Return the ARN pattern of all methods of the stage that an ARN of one method belongs to."""
+    """Return the ARN pattern of all methods of a stage, given one method's ARN. Raises `TokenRejected`."""
     if match := _STAGE_ARN.match(str(method_arn)):
         return f"{match[1]}/*"
     raise TokenRejected("the event has no methodArn of API Gateway")

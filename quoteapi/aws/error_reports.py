@@ -1,7 +1,7 @@
 """Error reports: unhandled exceptions, redacted and published to an Amazon SNS topic for the operator.
 
-It is loaded with the first error, and only on Lambda. A report contains no phone number, OTP, secret, query string,
-header or body, and sending one never raises.
+The module is imported on the first error, and only on Lambda. A report contains no phone number, OTP, secret, query
+string, header or body, and sending one never raises.
 """
 
 import logging
@@ -24,9 +24,9 @@ from quoteapi.sms.sns import publish_error_report
 
 TOPIC = "UnhandledException"
 REPORT_INTERVAL = timedelta(minutes=1)
-"""Each container sends at most one report of the same error in this time."""
+"""Each Lambda container sends at most one report of the same error in this time."""
 TRACING_MODULE = "quoteapi.aws.xray"
-"""It wraps each outbound call, and is never the place of an error."""
+"""Its functions wrap each outbound call, so they are left out when the place of an error is found."""
 HTTP_OUTCOME = "Who asked was answered 500."
 ASYNC_OUTCOME = "Lambda tries it twice more, and then hands it to the dead-letter queue, where there is one."
 MAX_SUBJECT_LENGTH = 99
@@ -73,7 +73,7 @@ def report_failed_request(settings: Settings, error: BaseException, route: str, 
 
 @contextmanager
 def _log_errors() -> Iterator[None]:
-    """Log an exception instead of raising it. Only errors of ours have a text that is safe to log."""
+    """Log exceptions; texts only of `GatewayError` and `SettingsError`, as others may contain secrets."""
     try:
         yield
     except (GatewayError, SettingsError) as error:
@@ -94,7 +94,7 @@ class ErrorReporter:
         self._suppressed: Counter[str] = Counter()
 
     def send(self, settings: Settings, report: ErrorReport) -> None:
-        """Send a report, or count it for the next one. Raises `GatewayError` or an error of boto3."""
+        """Send a report, or count it if the error was just reported. Raises `GatewayError`, errors of boto3."""
         if not settings.on_lambda:
             return  # the operator reads the log
         kind, now = type(report.error), clock.now()
@@ -144,7 +144,7 @@ def _format_line(settings: Settings, text: str) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Return the innermost place in this package, or else anywhere, as `module:line function`."""
+    """Return the innermost traceback frame in `quoteapi`, else in any module, as `module:line function`."""
     places = [
         f"{frame.f_globals.get('__name__')}:{line} {frame.f_code.co_qualname}"
         for frame, line in traceback.walk_tb(error.__traceback__)
@@ -169,7 +169,7 @@ def _is_http(event: object) -> bool:
 
 
 def _describe(event: object) -> tuple[str, str]:
-    """Return the operation and the outcome of an event; never a path, which is client input."""
+    """Return operation and outcome of an event, as in `ErrorReport`; never a path, which is client input."""
     if _is_http(event):
         method = _text(event, "httpMethod") or _text(event, "requestContext", "http", "method")
         return f"{method} {_text(event, 'resource') or _text(event, 'routeKey')}", HTTP_OUTCOME
@@ -190,6 +190,6 @@ def _request_ids(event: object, context: object) -> str:
 
 
 def _redact_id(value: object) -> str:
-    """Return an id. Unless it is a UUID, phone numbers and OTPs in it are masked."""
+    """Return an id, at most 128 characters; unless it is a UUID, mask phone numbers and OTPs in it."""
     text = str(value)[:128]
     return text if _UUID.fullmatch(text) else OTP_PATTERN.sub("•", mask_phone_numbers(text))

@@ -13,7 +13,7 @@ from quoteapi.settings import Settings, SettingsError, load_settings
 from quoteapi.storage import database
 
 _cached_container = lru_cache(maxsize=1)(Container)
-"""Returns one container per process: it takes longer to make its AWS clients than to do most jobs."""
+"""Returns the same container for all jobs of a process: making its AWS clients takes longer than most jobs."""
 _log = logging.getLogger(__name__)
 
 
@@ -43,10 +43,10 @@ def job_context(lambda_context: object = None) -> Iterator[Container]:
 
 @contextmanager
 def redact_errors(lambda_context: object = None) -> Iterator[None]:
-    """Reraise any exception as `RedactedError`, so that Lambda retries, and then dead-letters the event.
+    """Re-raise any exception as `RedactedError`, so that Lambda retries, and then dead-letters the event.
 
-    Lambda logs the text of the exception. And it must not be a `TypeError`: Zappa takes that for a wrong signature,
-    and runs the function again. Log lines have the request id of the Lambda context.
+    Lambda logs the text of an exception. And on a `TypeError`, Zappa would assume a wrong signature, and call the
+    function again. Log lines have the request id of the Lambda context.
     """
     request_id.set(getattr(lambda_context, "aws_request_id", "-"))
     try:

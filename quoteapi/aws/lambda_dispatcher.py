@@ -1,6 +1,6 @@
 """The Lambda dispatcher: runs work in another Lambda invocation.
 
-Each method imports `quoteapi.aws.tasks` when it is called: Zappa makes four AWS clients in that import.
+Each method imports `quoteapi.aws.tasks` when it is called, since Zappa makes four AWS clients during that import.
 """
 
 import logging
@@ -14,7 +14,7 @@ class LambdaDispatcher:
     """Starts an asynchronous Lambda task for each unit of work."""
 
     def send_otp(self, request: str) -> None:
-        """Start a task that generates and sends the OTP of a request. Raises `GatewayUnavailable`."""
+        """Start a task that sends the OTP of the OTP request with this id. Raises `GatewayUnavailable`."""
         try:
             from quoteapi.aws.tasks import async_send_otp
 

@@ -12,7 +12,7 @@ from quoteapi.storage import database
 from quoteapi.subscriptions.errors import NoSharedState, SmsDisabled
 
 MIN_REMAINING_MILLISECONDS = 10_000
-"""A run starts no more work if less time than this is left before Lambda's timeout."""
+"""A reconciliation starts no more work if less time than this is left before Lambda's timeout."""
 _log = logging.getLogger(__name__)
 
 
@@ -29,7 +29,7 @@ def set_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
 
 
 def publish_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
-    """Send the quote of `/daily` to all subscribers of the topic. Idempotent: once a date."""
+    """Send the quote of `/daily` to all numbers on the topic. Idempotent: it is sent once a date."""
     with job_context(context) as container:
         try:
             delivery = container.daily_delivery.publish()

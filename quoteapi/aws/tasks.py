@@ -1,7 +1,7 @@
 """Asynchronous tasks: on Lambda, a call runs in another invocation; elsewhere it is a plain call.
 
 Task payloads pass through queues and logs, so they contain no phone numbers and OTPs. All tasks raise `RedactedError`.
-Importing Zappa's module makes four clients of AWS, so import this one only to start a task.
+Importing `zappa.asynchronous` makes four AWS clients, so import `quoteapi.aws.tasks` only to start a task.
 """
 
 from zappa import asynchronous
@@ -19,12 +19,12 @@ if hasattr(asynchronous, "LAMBDA_CLIENT"):  # not without a region, as on a lapt
 
 
 class DeliberateFailure(Exception):
-    """The failure that `/async-failure` asks for."""
+    """The failure of a task that `/async-failure` started."""
 
 
 @task
 def async_send_otp(request: str) -> str:
-    """Generate and send the OTP of a request."""
+    """Generate and send the OTP of the OTP request with this id."""
     with job_context() as container:
         return container.subscriptions.send_otp(request)
 

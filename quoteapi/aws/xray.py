@@ -1,6 +1,6 @@
-"""Tracing with AWS X-Ray: a subsegment for each call of AWS, each HTTP request and each database statement.
+"""Tracing with AWS X-Ray: a subsegment for each AWS call, outbound HTTP request and SQL statement.
 
-Import it only if tracing is enabled: a cold start pays for it.
+Import this module only if tracing is enabled: the import makes a cold start slower.
 """
 
 import logging
@@ -28,7 +28,7 @@ _WORD = re.compile("[A-Za-z]+")
 def enable_tracing() -> None:
     """Trace all outbound calls of this process. Idempotent.
 
-    Lambda makes the segment, and decides which requests are sampled. Subsegments go to Lambda's daemon by UDP, without
+    Lambda makes the segment, and decides which requests are sampled. Subsegments go to the X-Ray daemon by UDP, without
     waiting for it. They contain no phone number, OTP, key, SQL beyond its first word, or URL beyond its host.
     """
     logging.getLogger("aws_xray_sdk").setLevel(logging.ERROR)  # it warns of each call before the first request
@@ -45,7 +45,7 @@ class _RedactingEmitter(UDPEmitter):  # type: ignore[misc]
     """Sends subsegments without URLs and exception texts, which may contain phone numbers and keys."""
 
     def send_entity(self, entity: Any) -> None:  # noqa: ANN401
-        """Send a subsegment to the daemon."""
+        """Send a subsegment to the X-Ray daemon."""
         entity.http.get("request", {}).pop("url", None)  # the name of the subsegment is the host
         if isinstance(entity.cause, dict):  # else it is the id of an exception that was sent before
             for exception in entity.cause.get("exceptions", ()):

@@ -1,4 +1,4 @@
-"""The command `quoteapi`: importing a module registers its commands."""
+"""The command `quoteapi`. Its modules are imported here, because that registers their commands."""
 
 from quoteapi.cli import db, doctor, quotes, serve, sms, subscribers
 from quoteapi.cli.root import main

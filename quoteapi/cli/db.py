@@ -1,4 +1,4 @@
-"""`quoteapi db`: show, apply and copy what is in the database."""
+"""`quoteapi db`: show and apply migrations, and copy the database."""
 
 import os
 import sys

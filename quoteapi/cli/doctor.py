@@ -1,4 +1,4 @@
-"""`quoteapi doctor`: what a running service needs, or a stage before its deploy, and how to fix what is wrong."""
+"""`quoteapi doctor`: checks a service, or a stage before its deploy, and says how to fix problems."""
 
 import os
 import sys
@@ -27,7 +27,7 @@ from quoteapi.subscriptions.rate_limits import SMS_SWITCH
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _MARKS = {"ok": click.style("✓", "green"), "advice": click.style("!", "yellow"), "wrong": click.style("✗", "red")}
 MAX_SYNC_DELAY = timedelta(hours=2)
-"""The topic is synced every hour: a subscriber that is out of sync for longer never will be without help."""
+"""The topic is synced every hour: if a subscriber is out of sync for this long, the operator must act."""
 MAX_TIME_BETWEEN_DAILY_SMS = timedelta(hours=36)
 NEAR_LIMIT = 0.8
 """The share of a limit from which on the operator is advised to raise it."""

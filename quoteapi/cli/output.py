@@ -39,20 +39,20 @@ def print_table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> No
 
 
 def format_cell(value: object) -> str:
-    """Return a value as a table cell: yes or no, empty for None, an ISO 8601 time without seconds."""
+    """Return a value as a table cell: yes or no, empty for None, an ISO 8601 time as YYYY-MM-DD HH:MM."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "" if value is None else str(value)[:16].replace("T", " ")
 
 
 def progress_bar(label: str, length: int, rows: Iterable[Any] | None = None) -> "ProgressBar[Any]":
-    """Return a progress bar, over `rows` if given; hidden without a terminal or with a length of 0."""
+    """Return a progress bar, over `rows` if given; hidden if stderr is no terminal or the length is 0."""
     hidden, steps = not (length and sys.stderr.isatty()), max(1, length // 200)
     return click.progressbar(rows, length, label, hidden=hidden, file=sys.stderr, update_min_steps=steps)
 
 
 def silence_console_gateway(*, silent: bool) -> AbstractContextManager[object]:
-    """Discard the SMS that the console gateway prints, which would break JSON output."""
+    """Return a context that, if `silent`, discards stdout, where console SMS would break JSON output."""
     return redirect_stdout(StringIO()) if silent else nullcontext()
 
 
@@ -65,7 +65,7 @@ def file_format(file: Path) -> FileFormat:
 
 
 def is_replaceable(file: Path) -> bool:
-    """Return whether a file is no pipe or device. Raises `click.ClickException` if its folder is missing."""
+    """Return whether a file is no stream, pipe or device. Raises `ClickException` if it has no folder."""
     if not file.parent.is_dir():
         raise click.ClickException(f"The folder {file.parent} does not exist.")
     return file != STANDARD_STREAM and (file.is_file() or not file.exists())

@@ -1,4 +1,4 @@
-"""The root of the command `quoteapi`: its group, errors, common options, container for its commands, and completion.
+"""The root of the command `quoteapi`: its group, errors, common options, container and completion.
 
 Exit codes: 0 done; 1 done in part or not at all, as the message says; 2 wrong usage;
 3 a setting is invalid or the database cannot be used.
@@ -71,7 +71,7 @@ def main() -> None:
 
 @contextmanager
 def open_container() -> Iterator[Container]:
-    """Open the working database, and yield the container for a command."""
+    """Open the working database (`DATABASE_URL`), and yield the container for a command."""
     settings = load_settings(os.environ)
     with database.connect(settings).connection_context():
         yield Container(settings)

@@ -36,7 +36,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
 
 
 def thread_count(cores: int) -> int:
-    """Return the threads of a worker: more than the cores, because some wait for the database."""
+    """Return the threads of a worker: 2 * cores + 1, but from 5 to 8; some wait for the database."""
     return min(8, max(5, 2 * cores + 1))
 
 
@@ -60,7 +60,7 @@ def _print_welcome(settings: Settings, host: str, port: int) -> None:
 
 
 def find_free_address(host: str, port: int) -> str:
-    """Return the IP address of a host. Raises `CannotStart` if it is unknown or the port is taken."""
+    """Return the IP address of a host. Raises `CannotStart` if the host is unknown or the port is taken."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:

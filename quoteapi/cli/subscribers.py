@@ -137,7 +137,7 @@ def _in_state(state: str | None) -> "ModelSelect[Subscriber]":
 
 
 def _as_dict(row: Subscriber, *, unmasked: bool) -> dict[str, Any]:
-    """Return a subscriber as JSON and CSV have it, with times in ISO 8601."""
+    """Return a subscriber for JSON and CSV: times in ISO 8601, the number masked unless `unmasked`."""
     values = {name: getattr(row, name.replace("asked", "requested")) for name in _COLUMNS if name != "on_topic"}
     values["on_topic"] = row.subscription_arn is not None
     if not unmasked:

@@ -1,4 +1,4 @@
-"""Checks of the `events` of a stage. Zappa unschedules all events first, so one bad event loses all schedules."""
+"""Checks of the `events` of a stage: Zappa removes all schedules first, so a bad event loses them all."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -35,7 +35,7 @@ def check_events(events: list[dict[str, Any]]) -> Iterator[Check]:
 
 
 def rule_name(event: Mapping[str, Any], index: int) -> str:
-    """Return Zappa's name of the rule of an event's expression, without the prefix for the stage."""
+    """Return the name that Zappa gives the rule of an event's expression, without its stage prefix."""
     function = str(event.get("function", ""))
     name = str(event.get("name", function))
     return f"{index}-" * bool(index) + (name if name == function else f"{name}-{function}")

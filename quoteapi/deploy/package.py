@@ -1,7 +1,7 @@
 """The Lambda package: fetches the libraries, and trims and compiles what Zappa zips.
 
-Zappa zips the project's folder and a virtual environment, and calls `zappa_callbacks.py`, which has it take the
-environment made here and then trims its zip. The environment is made from `Pipfile.lock` with its hashes, of wheels for
+Zappa zips the project's folder and a virtual environment. Its callbacks, in `zappa_callbacks.py`, make it use the
+environment made here, and trim the zip. The environment is made from `Pipfile.lock` with its hashes, of wheels for
 Lambda's Linux, whatever machine deploys. Bytecode is compiled with unchecked hashes (PEP 552): Zappa changes the dates
 of files, so Lambda would reject bytecode with timestamps, and compile all modules at each cold start.
 """
@@ -41,20 +41,20 @@ UNUSED_FILES = (
     *("boto3/examples", "falcon/bench", "falcon/testing", "zappa/cli.py", "zappa/core.py", "zappa/letsencrypt.py"),
     *("jinja2/constants.py", "jinja2/ext.py", "jinja2/meta.py", "jinja2/nativetypes.py", "jinja2/sandbox.py"),
 )
-"""Files of the libraries that nothing uses on Lambda. psycopg reads the version in its dist-info, so that stays."""
+"""Files of the libraries that nothing uses on Lambda. psycopg's dist-info stays: psycopg reads its version there."""
 AWS_SERVICES = ("dynamodb", "lambda", "s3", "sns", "sts")
 """The AWS services that are called on Lambda, also by Zappa at import; botocore's data of the others is removed."""
 PROJECT_FILES = re.compile(
     r"handler\.py|quote_database\.db|zappa_settings\.py|quoteapi/(.+\.py|rds\.pem|http/openapi\.json"
     r"|http/templates/[a-z]+\.(html|svg|xml)|http/assets/[a-z]+\.(css|js|svg))"
 )
-"""What is packaged of the project's folder, which may also contain exports of subscribers, or keys. An operator may add
+"""The only files packaged from the project's folder: others may be exports of subscribers, or keys. An operator may add
 `rds.pem`, the certificates of Amazon RDS. `zappa_settings.py` and `handler.py` are Zappa's."""
 LAMBDA_TASK_ROOT = "/var/task"
 
 
 def environment_for_lambda() -> Path:
-    """Return the virtual environment for Lambda; make it if the lock, Python or this module changed."""
+    """Return the virtual environment for Lambda, made again if the lock, Python or this module changed."""
     lock = json.loads((ROOT / "Pipfile.lock").read_text())["default"]
     requirements = "".join(f"{line}\n" for line in _requirements(lock))
     state = f"{sys.version_info[:2]}\n{requirements}\n{Path(__file__).read_text()}"
@@ -114,7 +114,7 @@ def _trim_libraries(libraries: Path) -> None:
 
 
 def trim_package(package: Path, excluded: Collection[str]) -> None:
-    """Trim and compile Zappa's zip, without the libraries whose top-level module is in `excluded`."""
+    """Trim and compile Zappa's zip in place, and drop libraries whose top-level module is in `excluded`."""
     libraries = _site_packages(environment_for_lambda())
     installed = {str(path.relative_to(libraries)) for path in libraries.rglob("*") if path.is_file()}
     used = {path for path in installed if path.partition("/")[0].partition(".")[0] not in excluded}
@@ -126,7 +126,10 @@ def trim_package(package: Path, excluded: Collection[str]) -> None:
 
 
 def _compile(folder: Path, *options: str) -> None:
-    """Compile a folder in a new process: modules loaded in this one would change the bytecode."""
+    """Compile the modules in a folder, in a fresh process, so that the bytecode is reproducible.
+
+    Bytecode depends on which modules the compiling process has loaded. `options` are those of `compileall`.
+    """
     arguments = ("-q", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", LAMBDA_TASK_ROOT, *options)
     command = [sys.executable, "-I", "-m", "compileall", *arguments, str(folder)]
     if subprocess.run(command, check=False).returncode:  # noqa: S603
@@ -134,8 +137,8 @@ def _compile(folder: Path, *options: str) -> None:
 
 
 def _zip(folder: Path, target: Path) -> None:
-    """Write a folder as a reproducible zip: the same bytes on every machine and at any time."""
-    with ZipFile(target, "w", ZIP_DEFLATED, compresslevel=9) as zipped:
+    """Write a folder as a reproducible zip: sorted, and without the dates and permissions of the files."""
+    with ZipFile(target, "w", ZIP_DEFLATED) as zipped:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             entry = ZipInfo(str(path.relative_to(folder)))  # dated 1980-01-01, its default
             entry.create_system, entry.external_attr, entry.compress_type = 3, 0o644 << 16, ZIP_DEFLATED
@@ -143,7 +146,7 @@ def _zip(folder: Path, target: Path) -> None:
 
 
 def list_parts(package: Path) -> list[tuple[str, int, int]]:
-    """Return name, zipped and unzipped bytes of each top-level file or folder, the largest first."""
+    """Return name, zipped and unzipped bytes of each top-level file or folder, the largest unzipped first."""
     zipped, unzipped = Counter[str](), Counter[str]()
     with ZipFile(package) as opened:
         for entry in opened.infolist():

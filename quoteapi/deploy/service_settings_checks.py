@@ -1,4 +1,4 @@
-"""Checks of the settings of a stage: each environment variable, and all together as the service will have them."""
+"""Checks of a stage's settings: each environment variable, and all together as the service reads them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""Zappa's callbacks `settings` and `zip`, named in `zappa_settings.json`: check a stage, and trim its package."""
+"""Zappa's callbacks, named in `zappa_settings.json`: `settings` checks a stage, `zip` trims the zip."""
 
 import os
 import warnings
@@ -17,7 +17,7 @@ TRACING_LIBRARIES = ("aws_xray_sdk", "wrapt")
 
 
 def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
-    """Stop a command that cannot succeed, and have Zappa package the environment for Lambda (callback `settings`)."""
+    """Stop a command that cannot succeed; make Zappa package Lambda's environment (callback `settings`)."""
     packages = cli.command in {"deploy", "update", "package"}
     if packages or cli.command in {"certify", "schedule"}:
         _check_settings(cli)
@@ -29,7 +29,7 @@ def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
 
 
 def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
-    """Trim the zip, without the libraries that this stage does not use (callback `zip`)."""
+    """Trim Zappa's zip, and drop the libraries that this stage does not use (callback `zip`)."""
     excluded = () if cli.authorizer.get("function") else AUTHORIZER_LIBRARIES
     trim_package(Path(cli.zip_path), (*excluded, *(() if cli.xray_tracing else TRACING_LIBRARIES)))
 

@@ -1,4 +1,4 @@
-"""Reads a stage of `zappa_settings.json` as Zappa does, and its remote environment: JSON on S3 or in a local file."""
+"""Reads a stage of `zappa_settings.json` as Zappa does, and its remote environment from S3 or a file."""
 
 import json
 import re

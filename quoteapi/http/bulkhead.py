@@ -7,7 +7,7 @@ from threading import BoundedSemaphore, Event
 import falcon
 
 MAX_CONCURRENT = 3
-"""Slow requests that a process handles at a time; `quoteapi serve` has at least five threads."""
+"""How many slow requests a process handles at a time; `quoteapi serve` has at least five threads."""
 WAIT_SECONDS = 0.5
 _slots = BoundedSemaphore(MAX_CONCURRENT)
 _is_full = Event()
@@ -16,9 +16,9 @@ _is_full = Event()
 
 @contextmanager
 def bulkhead() -> Iterator[None]:
-    """Take one of the few slots for requests that may be slow (uploads, SNS calls, searches).
+    """Hold one of the `MAX_CONCURRENT` slots for slow requests (uploads, SNS calls, searches).
 
-    Raises `falcon.HTTPServiceUnavailable` if none is released in time.
+    Raises `falcon.HTTPServiceUnavailable` if none is released within `WAIT_SECONDS`, or at once if `_is_full` is set.
     """
     if not _slots.acquire(timeout=0 if _is_full.is_set() else WAIT_SECONDS):
         _is_full.set()

@@ -1,4 +1,4 @@
-"""The client IP: the address that a request came from, proxies considered."""
+"""The client IP: the address of the client, also if trusted proxies forwarded its request."""
 
 import re
 from functools import lru_cache
@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 UNKNOWN_IP = "unknown"
 CACHE_SIZE = 4_096
 MAX_ADDRESS_LENGTH = 64
-"""In characters; IP addresses are shorter. Longer entries of `X-Forwarded-For` would fill the cache."""
+"""In characters. Longer entries of `X-Forwarded-For` are no addresses and are cut to limit the cache."""
 _IP_WITH_PORT = re.compile(r"^(?:\[(.+)\](?::\d+)?|([\d.]+):\d+)$", re.ASCII)
 """An entry of `X-Forwarded-For` with a port that a proxy added."""
 
 
 def client_ip(env: "WSGIEnvironment", settings: Settings) -> str:
-    """Return an IPv4 address, or the /64 network of an IPv6 address, which is what one customer gets.
+    """Return the client's IPv4 address, or the /64 network of its IPv6 address; else `UNKNOWN_IP`.
 
-    API Gateway names it in its event. Elsewhere it is the peer of the connection or, if that is a trusted proxy, the
-    last address in `X-Forwarded-For` that is not a trusted proxy: the client may have written those before it.
+    Providers give one customer a whole /64. On Lambda, the event of API Gateway has the address. Elsewhere it is the
+    peer of the connection or, if that is a trusted proxy, the last address in `X-Forwarded-For` that is not a trusted
+    proxy: the client may have written those before it.
     """
     event = env.get("lambda.event")
     if event is not None:
@@ -41,13 +42,13 @@ def client_ip(env: "WSGIEnvironment", settings: Settings) -> str:
 
 
 def is_from_trusted_proxy(req: falcon.Request, settings: Settings) -> bool:
-    """Return whether a trusted proxy sent the request, so its `X-Forwarded-…` headers are used."""
+    """Return whether the peer is a trusted proxy, whose `X-Forwarded-…` headers are used; not on Lambda."""
     return "lambda.event" not in req.env and _parse(req.env.get("REMOTE_ADDR", ""), settings.trusted_proxies)[1]
 
 
 @lru_cache(CACHE_SIZE)
 def _parse(address: str, proxies: tuple[IPv4Network | IPv6Network, ...]) -> tuple[str, bool]:
-    """Return an address as a client IP, and whether it is one of the proxies."""
+    """Return an address as `client_ip` returns it, and whether it is in one of the proxy networks."""
     try:
         ip: IPv4Address | IPv6Address = ip_address(address)
     except ValueError:

@@ -13,8 +13,9 @@ from quoteapi.settings import Settings
 def check_csrf(req: falcon.Request, settings: Settings) -> None:
     """Raise `falcon.HTTPForbidden` for a request from another site that is not in `CORS_ORIGINS`.
 
-    Otherwise any page on the web could make its readers request codes, each from another client IP. Old browsers, and
-    all without TLS, send no `Sec-Fetch-Site`. For an image they send neither header, only a GET with a `User-Agent`.
+    Otherwise any page on the web could make its visitors request OTPs, each from another client IP. Old browsers, and
+    all browsers without TLS, send no `Sec-Fetch-Site`, and no `Origin` either to load an image. A GET with neither
+    header is therefore rejected if its `User-Agent` is that of a browser.
     """
     origin, fetch_site = (req.get_header("Origin") or "").lower(), req.get_header("Sec-Fetch-Site")
     if origin and origin in settings.cors_origins:

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Problem(falcon.HTTPError):
-    """An HTTP error with a detail for programs, and optionally another for HTML pages."""
+    """An HTTP error with a detail for programs, and optionally one for pages; `retry_after` in seconds."""
 
     def __init__(
         self, status: str, title: str, detail: str, page_detail: str | None = None, retry_after: int | None = None
@@ -90,11 +90,11 @@ PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     ),
     **dict.fromkeys(STORAGE_ERRORS, _database_unavailable),
 }
-"""The HTTP error for each domain exception and its subclasses."""
+"""For each type of domain exception, a function that returns the HTTP error for it and its subclasses."""
 
 
 def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]", settings: Settings, report: Report) -> None:
-    """Add handlers that respond with a problem document or a page and, on Lambda, report unexpected errors."""
+    """Add handlers that send errors as a problem document or page and, on Lambda, report unexpected ones."""
 
     def handle_unexpected(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
         log.error("%s %s failed", req.method, req.uri_template, exc_info=error)

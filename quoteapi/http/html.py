@@ -15,7 +15,7 @@ ASSET_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; chars
 PAGE_SECONDS = 300
 """How long caches keep a page; after a new release, the old one is shown no longer than that."""
 MAX_ACCEPT_LENGTH = 1_000
-"""In characters; browsers send less. Falcon caches a hundred parsed headers, at forty times their size."""
+"""In characters; a longer `Accept` gets JSON: Falcon would cache it parsed, at 40 times its size."""
 PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self';"
@@ -41,17 +41,17 @@ def prefers_html(req: falcon.Request, resp: falcon.Response) -> bool:
 def respond_with_page(
     req: falcon.Request, resp: falcon.Response, settings: Settings, template: str, max_age: int, **values: object
 ) -> None:
-    """Send a page rendered from a template, as `respond_with_html` does."""
+    """Send a page rendered from a template; caches may keep it for `max_age` seconds, 0 for not at all."""
     respond_with_html(resp, render_page(template, link_prefix(req, settings), **values), max_age)
 
 
 def render_page(template: str, link_prefix: str, **values: object) -> str:
-    """Return the HTML of a template. The path of every link begins with `link_prefix`."""
+    """Return a template filled with values, as HTML. The path of every link begins with `link_prefix`."""
     return render(template, link_prefix=link_prefix, version=assets_version(), **values)
 
 
 def respond_with_html(resp: falcon.Response, page: str, max_age: int) -> None:
-    """Send HTML that caches may keep for `max_age` seconds, or not at all if that is 0."""
+    """Send an HTML page; caches may keep it for `max_age` seconds, 0 for not at all."""
     resp.text = page
     resp.content_type = falcon.MEDIA_HTML
     resp.set_headers(PAGE_HEADERS)
@@ -66,5 +66,5 @@ def read_assets() -> dict[str, bytes]:
 
 @lru_cache(maxsize=1)
 def assets_version() -> str:
-    """Return a digest of all assets, which URLs of assets carry so that caches can keep them for long."""
+    """Return a hex digest of all assets, which is in their URLs, so that caches can keep them for long."""
     return hashlib.blake2b(b"".join(read_assets().values()), digest_size=6).hexdigest()

@@ -13,7 +13,7 @@ FALLBACK_MAX_AGE = 10
 
 
 class CachedBody(NamedTuple):
-    """A response body. It stays the same until midnight UTC if it is authoritative."""
+    """A response body with its `ETag`. It stays the same until midnight UTC if it is authoritative."""
 
     body: bytes
     etag: str
@@ -23,7 +23,7 @@ class CachedBody(NamedTuple):
 
     @classmethod
     def of(cls, body: str, is_authoritative: bool, media_type: str = falcon.MEDIA_JSON) -> "CachedBody":
-        """Return a body with its `ETag`."""
+        """Encode a body as UTF-8, and compute its `ETag`."""
         octets = body.encode()
         return cls(octets, f'"{hashlib.blake2b(octets, digest_size=8).hexdigest()}"', is_authoritative, media_type)
 
@@ -31,9 +31,10 @@ class CachedBody(NamedTuple):
 def respond_until_midnight(
     req: falcon.Request, resp: falcon.Response, cached: CachedBody, now: datetime, scope: str = "public"
 ) -> None:
-    """Send a body that caches may keep until midnight UTC, or 304 if the client has it.
+    """Send a body that caches may keep until midnight UTC, or 304 if the client has it (`If-None-Match`).
 
-    The scope `private` keeps it out of shared caches.
+    They keep a body that is not authoritative for `FALLBACK_MAX_AGE` at most. The scope `private` keeps a body out of
+    shared caches.
     """
     resp.set_headers(caching_headers(cached, seconds_until_midnight(now), scope))
     if cached.etag.strip('"') in (client_etags := req.if_none_match or ()) or "*" in client_etags:
@@ -44,7 +45,7 @@ def respond_until_midnight(
 
 
 def caching_headers(cached: CachedBody, max_age: int, scope: str = "public") -> list[tuple[str, str]]:
-    """Return the `ETag` and `Cache-Control` of a body. `max_age` is in seconds."""
+    """Return the headers `ETag` and `Cache-Control`; `max_age` in seconds is reduced for a fallback body."""
     if not cached.is_authoritative:
         max_age = min(FALLBACK_MAX_AGE, max_age)
     return [("etag", cached.etag), ("cache-control", f"{scope}, max-age={max_age}")]

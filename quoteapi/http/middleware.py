@@ -27,18 +27,19 @@ EXPOSED_HEADERS = "ETag, Link, RateLimit, RateLimit-Policy, Retry-After, X-Reque
 PRINTABLE_ASCII = "".join(map(chr, range(33, 127)))
 VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 LONG_NUMBER = re.compile(r"\d{9,}")
-"""May be a phone number, which must not get into the log."""
+"""Matches what may be a phone number: these must not get into the log."""
 UNCOUNTED_PATHS = {"/health", "/health/"}
 FastPath = Callable[[datetime], ReadyResponse | None]
-"""Returns the response to a GET without a query at a time, or None if Falcon has to create it."""
+"""Takes the time; returns the response to a GET without a query, or None if Falcon has to create it."""
 _BEGUN = "quoteapi.begun"
-"""The WSGI environment key under which `App` passes its results to `_FalconMiddleware`."""
+"""The WSGI environment key of the headers and the rate limit error that `_FalconMiddleware` handles."""
 
 
 class App(falcon.App[falcon.Request, falcon.Response]):
-    """The Falcon app behind a wrapper for every request, with fast paths for ready responses.
+    """The Falcon app, with request ids, a read rate limit, common headers, and fast paths for some GETs.
 
-    They are what Falcon would send, but its request and response objects take longer to create than all the rest.
+    A fast path sends the response that Falcon would send, without Falcon's request and response objects: creating them
+    takes longer than all other work for such a request.
     """
 
     def __init__(self, fast_paths: Mapping[str, FastPath], settings: Settings, clock: Clock, random: Random) -> None:
@@ -84,7 +85,7 @@ class App(falcon.App[falcon.Request, falcon.Response]):
     def _count_read(self, env: "WSGIEnvironment", now: datetime) -> tuple[list[tuple[str, str]], RateLimited | None]:
         """Count a request. Return its `RateLimit` headers, and the error to raise if the limit is exceeded.
 
-        Preflight requests (OPTIONS) and `/health`, which monitors request, are not counted.
+        Preflight requests (OPTIONS) and health checks (`/health`) are not counted.
         """
         if self._read_limit is None or env["REQUEST_METHOD"] == "OPTIONS" or env["PATH_INFO"] in UNCOUNTED_PATHS:
             return [], None
@@ -105,28 +106,28 @@ class App(falcon.App[falcon.Request, falcon.Response]):
 
 
 class _FalconMiddleware:
-    """The part of the wrapper that needs Falcon's request and response."""
+    """The part of the work of `App` that needs Falcon's request and response objects."""
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Set the common headers. Raises `RateLimited`."""
+        """Set the headers that `App` passed. Raises `RateLimited` if the read rate limit is exceeded."""
         headers, rate_limited = req.env.pop(_BEGUN)
         resp.set_headers(headers)
         if rate_limited is not None:
             raise rate_limited
 
     def process_response(self, req: falcon.Request, resp: falcon.Response, resource: object, ok: bool) -> None:
-        """Close the connection that the request may have opened, and write the request's log line."""
-        opened = models.database.obj  # its proxy takes ten times as long
+        """Close the database connection that the request may have opened, and log the request."""
+        opened = models.database.obj  # not through its proxy, which takes ten times as long
         if not opened.is_closed():
             opened.close()
-        # The method if it is a known one and the route instead of the path: both are free of what a client wrote.
+        # Log the route, not the path, and no unknown method: the log must contain no text of a client.
         method = req.method if req.method in falcon.HTTP_METHODS else "(no such method)"
         without_route = "(too many requests)" if resp.status == falcon.HTTP_429 else "(no such page)"
         request_log.log_request(method, req.uri_template or without_route, resp.status_code)
 
 
 def _cors_headers(origins: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Return the CORS headers of every response, so that caches keep responses to origins apart."""
+    """Return the CORS headers of all responses; only `Vary: Origin`, for caches, if origins are listed."""
     if origins == ("*",):
         return [("access-control-allow-origin", "*"), ("access-control-expose-headers", EXPOSED_HEADERS)]
     return [("vary", "Origin")] if origins else []

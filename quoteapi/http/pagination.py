@@ -22,7 +22,7 @@ _Key = TypeVar("_Key", int, str)
 
 
 def parse_limit(req: falcon.Request) -> int:
-    """Return the page size that `limit` asks for. Raises `falcon.HTTPBadRequest`."""
+    """Return the page size in `?limit=`, by default `DEFAULT_PAGE_SIZE`. Raises `falcon.HTTPBadRequest`."""
     limit = parse_positive_integer(req, "limit") or DEFAULT_PAGE_SIZE
     if limit > MAX_PAGE_SIZE:
         raise falcon.HTTPBadRequest(
@@ -32,7 +32,7 @@ def parse_limit(req: falcon.Request) -> int:
 
 
 def decode_cursor(req: falcon.Request, key_type: type[_Key]) -> tuple[_Key | None, Total | None]:
-    """Return the key and the total in `?cursor=`, or two None. Raises `falcon.HTTPBadRequest`."""
+    """Return the key and the total in `?cursor=`, both None without it. Raises `falcon.HTTPBadRequest`."""
     cursor = req.get_param("cursor") or None
     if cursor is None:
         return None, None
@@ -57,7 +57,8 @@ def respond_with_listing(  # noqa: PLR0913, PLR0917
 ) -> None:
     """Send a page of a listing and a link to the next page.
 
-    `name` is the JSON field of the items, which are given by key. One more than `limit` means that a page follows.
+    `name` is the JSON field of the items. `items` maps the key of each row to its JSON: `?limit=` rows at most, and one
+    more if another page follows.
     """
     limit, first_url, next_url = parse_limit(req), _first_page_url(req, settings), None
     if len(items) > limit:

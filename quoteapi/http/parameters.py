@@ -1,4 +1,4 @@
-"""Strict parsers of query and path parameters. An empty query parameter counts as missing."""
+"""Strict parsers of query and path parameters. Empty query parameters except `date` count as missing."""
 
 import re
 from datetime import date
@@ -16,7 +16,7 @@ _ID = re.compile(rf"[1-9]\d{{0,{MAX_DIGITS - 1}}}", re.ASCII)
 
 
 def parse_filters(req: falcon.Request, *names: str) -> Filters:
-    """Return those filters of a query that a resource supports. Raises `falcon.HTTPBadRequest`."""
+    """Return the filters in the query parameters with these names. Raises `falcon.HTTPBadRequest`."""
     values: dict[str, Any] = {
         name: parse_positive_integer(req, name) if name.endswith("length") else _parse_text(req, name) for name in names
     }
@@ -24,7 +24,10 @@ def parse_filters(req: falcon.Request, *names: str) -> Filters:
 
 
 def parse_positive_integer(req: falcon.Request, name: str) -> int | None:
-    """Return a number of 1 or more; one too large for a database becomes the largest."""
+    """Return a query parameter as a number from 1 to 10**9; None if it is missing.
+
+    Larger numbers are lowered to 10**9, which databases can store. Raises `falcon.HTTPBadRequest`.
+    """
     text = req.get_param(name) or None
     if text is None:
         return None
@@ -36,12 +39,12 @@ def parse_positive_integer(req: falcon.Request, name: str) -> int | None:
 
 
 def parse_date(text: str) -> date:
-    """Parse YYYY-MM-DD, not 20261122 or 2026-W47-7 as Python itself does. Raises `ValueError`."""
+    """Parse YYYY-MM-DD only; Python also accepts 20261122 and 2026-W47-7. Raises `ValueError`."""
     return date.fromisoformat(text if _DATE.fullmatch(text) else "")
 
 
 def parse_date_parameter(req: falcon.Request) -> date | None:
-    """Return `?date=`. Raises `falcon.HTTPBadRequest`, also if it is empty."""
+    """Return `?date=`, None if it is missing. Raises `falcon.HTTPBadRequest`, also if it is empty."""
     text = req.get_param("date")
     try:
         return parse_date(text) if text is not None else None
@@ -50,7 +53,7 @@ def parse_date_parameter(req: falcon.Request) -> date | None:
 
 
 def parse_id(text: str) -> int | None:
-    """Return the id in a path; None if it is invalid, as 017, 1_7 and digits of other scripts are."""
+    """Return the id in a path; None unless it is 1 to `MAX_DIGITS` ASCII digits, the first not 0."""
     return int(text) if _ID.fullmatch(text) else None
 
 

@@ -1,7 +1,7 @@
 """The read rate limit, per client IP and process in fixed windows, and the `RateLimit` headers.
 
-The headers are those of draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` is the quota, `RateLimit` the
-remaining quota and its seconds.
+The headers are those of draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` is the quota and its window,
+`RateLimit` the remaining quota and the seconds until it grows.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from quoteapi.settings import RateLimit
 from quoteapi.subscriptions.sliding_window import RateLimitStatus
 
 MAX_CLIENT_IPS = 20_000
-"""The client IPs that a process counts, in some megabytes. One more resets all counts."""
+"""How many client IPs a process counts at most, in some megabytes; one more resets all counts."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -30,10 +30,10 @@ class _Counts(dict[str, "count[int]"]):
 
 
 class ReadRateLimit:
-    """A fixed-window rate limit. All clients share a window.
+    """A fixed-window rate limit. Windows are the same for all client IPs; each has its own count.
 
-    A window starts with the first request after the last window has ended, at a whole second: the headers give its end
-    in whole seconds.
+    A window starts with the first request after the previous one has ended, rounded down to a whole second because the
+    headers give its end in whole seconds.
     """
 
     def __init__(self, limit: RateLimit) -> None:
@@ -43,14 +43,14 @@ class ReadRateLimit:
         self._opening = Lock()
 
     def count(self, client_ip: str, now: datetime) -> tuple[int, int]:
-        """Count a request. Return the remaining quota, negative if exceeded, and its seconds."""
+        """Count a request. Return the remaining quota (negative: exceeded) and the seconds until its reset."""
         begin, end, counts = self._window
         if not begin <= now < end:
             begin, end, counts = self._open_window(now)
         return self._limit.limit - next(counts[client_ip]), ceil((end - now).total_seconds())
 
     def headers(self, remaining: int, seconds: int) -> list[tuple[str, str]]:
-        """Return the `RateLimit` headers for what `count` returned, if it is not negative."""
+        """Return the `RateLimit` headers for the results of `count`; `remaining` must not be negative."""
         return [self._policy_header, ("ratelimit", _status("reads", remaining, seconds))]
 
     def _open_window(self, now: datetime) -> tuple[datetime, datetime, _Counts]:
@@ -62,7 +62,7 @@ class ReadRateLimit:
 
 
 def set_rate_limit_headers(resp: falcon.Response, statuses: Iterable[RateLimitStatus]) -> None:
-    """Add other rate limits to the `RateLimit` headers of a response."""
+    """Add rate limits, besides the read rate limit, to the `RateLimit` headers of a response."""
     for status in statuses:
         resp.append_header("RateLimit-Policy", _policy(status.policy, status.limit))
         resp.append_header("RateLimit", _status(status.policy, status.remaining, status.seconds))

@@ -11,7 +11,7 @@ from quoteapi.subscriptions.phone import format_international
 
 
 class SubscriptionForm(NamedTuple):
-    """A form and its step: the number, the OTP, or done."""
+    """A form with the values entered, and its step: enter the number, enter the OTP (code), or done."""
 
     purpose: Purpose
     step: Literal["mobile", "code", "done"] = "mobile"
@@ -21,19 +21,19 @@ class SubscriptionForm(NamedTuple):
 
     @property
     def number(self) -> str:
-        """The number in its country's notation."""
+        """The number as in +91 90280 00001; text that is not a phone number is unchanged."""
         return format_international(self.mobile)
 
 
 def respond_with_form(req: falcon.Request, resp: falcon.Response, settings: Settings, form: SubscriptionForm) -> None:
-    """Send the page of a form. No cache keeps it, since it has a phone number."""
+    """Send the page of a form. No cache may keep it, because it can contain a phone number."""
     respond_with_page(req, resp, settings, "form.html", 0, **form_values(settings, form))
 
 
 def respond_with_problem_page(
     req: falcon.Request, resp: falcon.Response, settings: Settings, title: str, detail: str | None
 ) -> None:
-    """Send the page of an error: the form that was sent, with the error in it, or else a page for it."""
+    """Send a page with an error: the form that the client sent, if any, else one that has only the error."""
     form: SubscriptionForm | None = getattr(req.context, "form", None)
     if form is not None:
         respond_with_form(req, resp, settings, form._replace(error=detail or title))
@@ -42,7 +42,7 @@ def respond_with_problem_page(
 
 
 def form_values(settings: Settings, form: SubscriptionForm) -> dict[str, object]:
-    """Return the values of the template of a form."""
+    """Return the values that a template needs to render a form."""
     return {
         "form": form,
         "takes_code": settings.unsubscribe_requires_otp,

@@ -9,7 +9,7 @@ from quoteapi.settings import Settings
 
 
 def request_base_url(req: falcon.Request, settings: Settings) -> str:
-    """Return the URL by which the client reached the service, with the API Gateway stage.
+    """Return the base URL that the client used, with any API Gateway stage and no final slash.
 
     The `X-Forwarded-…` headers of a trusted proxy are used.
     """
@@ -19,8 +19,8 @@ def request_base_url(req: falcon.Request, settings: Settings) -> str:
 def public_base_url(req: falcon.Request, settings: Settings) -> str:
     """Return the base URL of links in cacheable responses, without a final slash.
 
-    It is `PUBLIC_URL`, else the URL of the request. Behind a trusted proxy it is only the path prefix: proxies may
-    forward a `Host` that the client made up.
+    It is `PUBLIC_URL`, else the base URL of the request. With `TRUSTED_PROXIES` it is only the path of the latter, such
+    as "": proxies may forward a `Host` that the client made up.
     """
     if settings.public_url is not None:
         return settings.public_url
@@ -28,7 +28,7 @@ def public_base_url(req: falcon.Request, settings: Settings) -> str:
 
 
 def link_prefix(req: falcon.Request, settings: Settings) -> str:
-    """Return the prefix of the path of every link: empty, a stage such as /dev, or `PUBLIC_URL`'s path."""
+    """Return the path that begins all links: "", an API Gateway stage (/dev), or the path of `PUBLIC_URL`."""
     if req.root_path or settings.public_url is None:
         return req.root_path
     return urlsplit(settings.public_url).path

@@ -8,7 +8,7 @@ from quoteapi.settings import Settings
 
 
 def configure_logging(settings: Settings) -> None:
-    """Log to standard error from the level of the settings on, and start the request log.
+    """Log to standard error, from the level `settings.log_level` upwards, and start the request log.
 
     Lambda freezes a container after each response, so there each line is written at once.
     """

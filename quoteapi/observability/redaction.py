@@ -12,11 +12,11 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 from quoteapi.settings import Settings
 
 MAX_REDACTED_BYTES = 128_000, 128_000
-"""The bytes kept at the start and at the end of a longer text, before it is searched."""
+"""How many bytes of a longer text are kept at its start and its end; the middle is removed before the search."""
 MIN_PHONE_DIGITS = 10
 """Digit groups with separators are hidden as a phone number if they have at least this many digits."""
 MIN_HIDDEN_LENGTH = 4
-"""Shorter secrets are not hidden: too many other words would be."""
+"""Shorter secrets are not hidden, because too many other words would be hidden with them."""
 MIN_LENGTH_INSIDE_WORDS = 12
 """Secrets of this length are hidden also inside longer words; shorter ones may be a part of an ordinary word."""
 SECRET_ENVIRONMENT_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD")
@@ -76,7 +76,7 @@ def _hide_phone_number(match: re.Match[str]) -> str:
 
 @lru_cache(maxsize=2)
 def _secrets_pattern(settings: Settings, *secrets: str | None) -> re.Pattern[str]:
-    """Return a pattern of the secret settings and of other secrets, in each encoding."""
+    """Return a pattern that matches the secret settings and `secrets`, also if they are encoded."""
     all_secrets = [*secrets, *(getattr(settings, setting.name) for setting in fields(settings) if not setting.repr)]
     parts = {part for secret in all_secrets if secret for part in _secret_parts(secret)}
     forms = {form for part in parts for form in _encoded_forms(part) if len(form) >= MIN_HIDDEN_LENGTH}
@@ -88,7 +88,7 @@ def _secrets_pattern(settings: Settings, *secrets: str | None) -> re.Pattern[str
 
 
 def _secret_parts(secret: str) -> Iterator[str]:
-    """Yield a secret and its parts: lines of a key, the password and secret parameters of a URL."""
+    """Yield a secret and its secret parts: lines of a key, the password and secret parameters of a URL."""
     yield secret
     yield from secret.splitlines()
     with suppress(ValueError):

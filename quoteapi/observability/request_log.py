@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import IO
 
 BATCH_INTERVAL_SECONDS = 0.05
-"""Lines of requests wait this long for one write: a write for each costs more than the response."""
+"""How long lines are collected for one write: a write per request costs more than the response."""
 MAX_QUEUED_LINES = 100_000
-"""If standard error is blocked, older lines are dropped."""
+"""How many lines may wait; if standard error is blocked and more come, the oldest are dropped."""
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 """The id of the current request, which each log line shows."""
 _writer: "BatchWriter | None" = None
@@ -59,7 +59,7 @@ class BatchWriter:
 
 
 def start_request_log(writer: BatchWriter | None) -> None:
-    """Log requests to a writer from now on. Without one, as before the first call, `log_request` does nothing."""
+    """Log requests to a writer from now on. With None, as before the first call, log no requests."""
     global _writer  # noqa: PLW0603 one log for the process
     _writer = writer
 

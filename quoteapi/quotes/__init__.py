@@ -1,1 +1,1 @@
-"""Quotations: validation, daily schedule, random pool, fallback, import and export, and the upstream API."""
+"""Quotations: validation, daily schedule, random pool, fallback, import, export and upstream API."""

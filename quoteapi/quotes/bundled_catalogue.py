@@ -1,4 +1,4 @@
-"""Build the bundled catalogue, `quote_database.db`, from `catalogue/quotes.csv` and `catalogue/authors.csv`."""
+"""Build the bundled catalogue, `quote_database.db`, from the CSV files in the folder `catalogue`."""
 
 import re
 import sys

@@ -38,7 +38,10 @@ def scheduled_quote_id(day: date) -> int:
 
 
 def scheduled_quote_ids(days: Iterable[date]) -> dict[date, int]:
-    """Return `scheduled_quote_id` of ascending dates, with the SQL statements of the last one alone."""
+    """Return the ids of the quotes scheduled for dates, which must be in ascending order.
+
+    Takes as many SQL statements as `scheduled_quote_id` of the last date, and raises the same error.
+    """
     rounds = _iterate_rounds()
     start, size, known_days = next(rounds)
     ids = {}
@@ -50,23 +53,27 @@ def scheduled_quote_ids(days: Iterable[date]) -> dict[date, int]:
 
 
 def scheduled_quotations(days: Iterable[date]) -> dict[date, Quotation]:
-    """Return the quotations that the schedule gives ascending dates, as `quotation_with_id` finds them."""
+    """Return the quotations scheduled for dates, which must be in ascending order.
+
+    A deleted quote is replaced as in `quotation_with_id`. Raises `QuoteNotFound` if there are no quotes.
+    """
     ids = scheduled_quote_ids(days)
     quotations = quotes_with_ids(ids.values())
     return {day: quotations.get(quote_id) or quotation_with_id(quote_id) for day, quote_id in ids.items()}
 
 
 def quotation_with_id(quote_id: int) -> Quotation:
-    """Return the quotation with an id; if an operator deleted it, the next one. Raises `QuoteNotFound`."""
+    """Return the quotation with an id or, if deleted, the next. Raises `QuoteNotFound` if there is none."""
     if (quotation := quote_at_or_after(quote_id)) is None:
         raise QuoteNotFound(EMPTY_CATALOGUE)
     return quotation
 
 
 def _iterate_rounds() -> Iterator[tuple[date, int, int]]:
-    """Yield `(start, size, days)` of rounds: `days` is the time for which the size is certain.
+    """Yield `(start, size, days)`: in the `days` from the date `start` on, each round has `size` quotes.
 
-    Yields the first round of a size before querying when the catalogue grows next, which costs a SQL statement.
+    Each size comes twice, with the days of its first round and then of all its rounds: only the latter needs the SQL
+    statement that finds when the next quote was added. Raises `QuoteNotFound` if there are no quotes.
     """
     first = first_created_at(start_of_day(date.min))
     if first is None:

@@ -33,25 +33,25 @@ class QuotesWithFallback:
         self._clock = clock
         self._unavailable_until = datetime.min.replace(tzinfo=UTC)
         self._started_at: dict[int, float] = {}
-        """When each thread that queries the database began to."""
+        """By thread id, the monotonic time at which a query of the database began that is still running."""
 
     def quote_of_date(self, day: date) -> tuple[Quotation, bool]:
-        """Return the quote of a date, and whether it is authoritative: the fallback may differ.
+        """Return the quote of a date, and whether it is from the database: the bundled catalogue may differ.
 
         Raises `FutureDate`, `QuoteNotFound`.
         """
         return self._query(lambda quotes: quotes.quote_of_date(day))
 
     def quotes_of_days(self, last: date, count: int) -> tuple[list[tuple[date, Quotation]], bool]:
-        """Return the quotes of `count` days up to `last`, newest first, and whether all are authoritative."""
+        """Return, newest first, the quotes of `count` days up to `last`, and whether they are the database's."""
         return self._query(lambda quotes: quotes.quotes_of_days(last, count))
 
     def random_quote(self, filters: Filters) -> Quotation:
-        """Return another quote each time. Raises `QuoteNotFound` if none matches."""
+        """Return a random quote that matches. Raises `QuoteNotFound` if none does."""
         return self._quotes.prefetched_quote(filters) or self._query(lambda quotes: quotes.random_quote(filters))[0]
 
     def _query(self, query: Callable[[QuoteService], _Result]) -> tuple[_Result, bool]:
-        """Return the result of a query, and whether it is that of the database."""
+        """Return the result of a query, and whether it is from the database, not the bundled catalogue."""
         now = self._clock()
         if self._is_available(now):
             try:

@@ -15,7 +15,7 @@ FileFormat = Literal["csv", "json", "jsonl"]
 REQUIRED_COLUMNS = ("quote", "author", "category")
 COLUMNS = (*REQUIRED_COLUMNS, "source")
 KNOWN_COLUMNS = (*COLUMNS, "id", "checked_in", "added")
-"""Columns that are not stored are ignored, so that `catalogue/quotes.csv` can be imported."""
+"""`id`, `checked_in` and `added` are allowed but ignored, so that `catalogue/quotes.csv` can be imported."""
 BATCH_SIZE = 500
 ImportRow = tuple[int, Quotation | InvalidQuotation]
 """The line number of a row, and its quotation or the error."""
@@ -38,9 +38,10 @@ class ImportResult:
 
 
 def read_quotations(stream: IO[str], form: FileFormat) -> Iterator[ImportRow]:
-    """Yield the rows of a file, invalid ones too. The `line` of JSON is the number of the element.
+    """Yield the rows of a file, invalid ones too.
 
-    Raises `UnreadableFile` if the file as a whole cannot be read.
+    In JSON, the line number is the element's position in the array, from 1. Raises `UnreadableFile` if the file as a
+    whole cannot be read.
     """
     readers = {"csv": read_csv, "json": _read_json, "jsonl": _read_json_lines}
     for line, fields in readers[form](stream):
@@ -51,7 +52,7 @@ def read_quotations(stream: IO[str], form: FileFormat) -> Iterator[ImportRow]:
 
 
 def write_quotations(quotations: Iterable[Quotation], stream: IO[str], form: FileFormat) -> None:
-    """Write quotations one by one, in a form that `read_quotations` reads."""
+    """Write quotations in a format that `read_quotations` reads, without collecting them in memory."""
     if form == "csv":
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -80,7 +81,7 @@ def import_rows(rows: Iterable[ImportRow], clock: Clock) -> ImportResult:
 
 
 def invalid_rows(rows: Iterable[ImportRow]) -> list[tuple[int, str]]:
-    """Return line and reason of the invalid rows."""
+    """Return the line number and the reason of each invalid row."""
     return [(line, str(reason)) for line, reason in rows if isinstance(reason, InvalidQuotation)]
 
 
@@ -101,7 +102,7 @@ def _validate_fields(fields: object) -> Quotation:
 def read_csv(
     stream: IO[str], required: tuple[str, ...] = REQUIRED_COLUMNS, known: tuple[str, ...] = KNOWN_COLUMNS
 ) -> Iterator[tuple[int, object]]:
-    """Yield the first line of each row, and its fields or `InvalidQuotation`. Raises `UnreadableFile`."""
+    """Yield each row's first line number, and its fields or `InvalidQuotation`. Raises `UnreadableFile`."""
     reader = csv.reader(stream, strict=True)
     header = [name.strip() for name in next(reader, [])]
     if unknown := [name for name in header if name not in known]:

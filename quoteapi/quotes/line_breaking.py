@@ -12,7 +12,7 @@ from functools import lru_cache
 
 MAX_CLUSTER_LENGTH = 16
 _COST_PER_LINE = 1e9
-"""More than the penalty that even lines can save."""
+"""So high that fewer lines always cost less than more lines, however uneven they are."""
 
 
 def break_lines(text: str, max_width: float) -> list[str]:
@@ -51,7 +51,7 @@ def split_words(text: str) -> list[str]:
 
 
 def _merge(parts: Iterable[str], belong_together: Callable[[str, str], bool]) -> list[str]:
-    """Append each part to those before it while they belong together."""
+    """Join each part to the merged part before it if the two belong together."""
     merged: list[str] = []
     for part in parts:
         if merged and belong_together(merged[-1], part):
@@ -139,7 +139,7 @@ _SCRIPT_WIDTHS = (
     *((0xE00, 0.8), (0x1000, 1.0), (0x10A0, 0.9), (0x1780, 1.0), (0x1E00, 0.8), (0x2000, 1.0)),
     *((0x10000, 1.1), (0x12000, 2.4), (0x12550, 1.2)),
 )
-"""Ranges of code points, each by its first, with the width of a letter."""
+"""The first code point of each range, and the width of a letter in the range in em."""
 
 
 def estimate_width(text: str) -> float:

@@ -1,4 +1,4 @@
-"""The upstream quote API (once of Mashape, now of RapidAPI and others). The only module that uses `requests`."""
+"""The upstream quote API (Mashape, now RapidAPI and others). No other module uses `requests`."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ READ_TIMEOUT_SECONDS = 3.0
 TOTAL_TIMEOUT_SECONDS = 5.0
 """The maximum time of a request with its retry."""
 MAX_CONCURRENT_REQUESTS = 4
-"""In a process, including requests that timed out but have not ended."""
+"""The maximum per process, including requests whose caller timed out but whose thread still runs."""
 MAX_RESPONSE_BYTES = 64 * 1024
 FAILURE_THRESHOLD = 3
 """The number of consecutive failures after which the circuit breaker opens."""
@@ -75,7 +75,7 @@ class MashapeQuotes:
         return quotation
 
     def _get_within_timeout(self) -> bytes:
-        """Return the body of a response. Runs in a thread, as socket timeouts do not limit the total time."""
+        """Return the body of a response. A thread fetches it, as socket timeouts do not limit the total time."""
         if not self._slots.acquire(blocking=False):
             raise UnusableResponse(f"{MAX_CONCURRENT_REQUESTS} requests are in progress")
         body: Future[bytes] = Future()
@@ -136,7 +136,7 @@ def parse_response(body: bytes) -> Quotation:
 
 
 class CircuitBreaker:
-    """Opens after `FAILURE_THRESHOLD` consecutive failures. Allows a trial every `RECOVERY_SECONDS`."""
+    """After `FAILURE_THRESHOLD` failures in a row, allows only a trial request per `RECOVERY_SECONDS`."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic

@@ -10,7 +10,7 @@ MAX_QUOTE_LENGTH = 320
 MAX_NAME_LENGTH = 100
 _MAX_LENGTHS = {"quote": MAX_QUOTE_LENGTH, "author": MAX_NAME_LENGTH, "category": MAX_NAME_LENGTH, "source": 200}
 MAX_KEY_EXPANSION = 4
-"""How many letters of its comparison key a character may become on average."""
+"""The maximum length of a comparison key, as a multiple of the maximum length of its text."""
 
 
 class InvalidQuotation(Exception):
@@ -19,12 +19,12 @@ class InvalidQuotation(Exception):
 
 _BIDI_CONTROLS = (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _INVISIBLE = dict.fromkeys((0xAD, 0x200B, 0x2060, 0xFEFF, 0xFFFE, 0xFFFF, *_BIDI_CONTROLS))
-"""Soft hyphen, zero width space, word joiner, byte order mark, two noncharacters that XML forbids, and changes of the
-direction of writing. Zero width joiners are kept, as some scripts need them."""
+"""Removed: soft hyphen, zero width space, word joiner, byte order mark, two noncharacters that XML forbids, and changes
+of the direction of writing. Zero width joiners are kept, as some scripts need them."""
 
 
 def validate_quotation(fields: Mapping[str, object]) -> Quotation:
-    """Return the quotation of `quote`, `author`, `category` and, optionally, `source`.
+    """Validate the fields `quote`, `author`, `category` and, optionally, `source`. Return the quotation.
 
     White space is collapsed and invisible characters are removed. Raises `InvalidQuotation`, which names the field.
     """

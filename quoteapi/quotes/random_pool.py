@@ -15,7 +15,7 @@ from quoteapi.storage.full_text_search import Filters
 BATCH_SIZE = 256
 """How many random quotes one SQL statement fetches."""
 MAX_POOL_AGE = timedelta(seconds=60)
-"""When the rest of a pool is dropped, so that new quotes are served."""
+"""The age at which a pool is refilled although it is not used up, so that new quotes are served."""
 MIN_REFILL_INTERVAL = timedelta(seconds=1)
 """A pool used up sooner is reused, so a filter costs at most one SQL statement in this time."""
 MAX_POOLS = 32
@@ -23,7 +23,10 @@ MAX_POOLS = 32
 
 
 class RandomPools:
-    """The random pools of a process, one per filter; threads may share them."""
+    """The random pools of a process, one per filter; threads may share them.
+
+    A quote of a pool is returned again only after all others were; a refilled pool may repeat earlier ones.
+    """
 
     def __init__(self, clock: Clock, random: Random) -> None:
         self._clock = clock
@@ -32,7 +35,7 @@ class RandomPools:
         self._pools: OrderedDict[Filters, _RandomPool] = OrderedDict()
 
     def prefetched_quote(self, filters: Filters) -> Quotation | None:
-        """Return another quote each time without an SQL statement; None if the pool has to be refilled."""
+        """Return the next quote of the filters' pool, without SQL; None if the pool must be refilled first."""
         with self._lock:
             pool = self._pools.get(filters)
             if pool is None or not (pool.is_refilling or pool.is_fresh(self._clock())):
@@ -41,11 +44,11 @@ class RandomPools:
             return pool.next_quote(self._random)
 
     def random_quote(self, filters: Filters) -> Quotation:
-        """Return another quote each time, after refilling the pool if necessary. Raises `QuoteNotFound`."""
+        """Return the next quote of the filters' pool, refilled if necessary. Raises `QuoteNotFound`."""
         return self.prefetched_quote(filters) or self._refill(filters)
 
     def _refill(self, filters: Filters) -> Quotation:
-        """Fetch a new pool and return a quote of it; meanwhile other threads use the old one, if any."""
+        """Fetch a new pool and return a quote of it; until then, other threads use the previous pool, if any."""
         with self._lock:
             previous_pool = self._pools.get(filters) or _RandomPool([], self._clock())
             previous_pool.is_refilling = True
@@ -65,7 +68,7 @@ class RandomPools:
 
 @dataclass(slots=True)
 class _RandomPool:
-    """Random quotes that are returned one after another, in a new order each time all were returned."""
+    """Random quotes, returned one after another; after the last, all are shuffled and returned again."""
 
     quotations: list[Quotation]
     fetched_at: datetime
@@ -78,7 +81,7 @@ class _RandomPool:
         return timedelta() <= now - self.fetched_at < (MAX_POOL_AGE if self.unused else MIN_REFILL_INTERVAL)
 
     def next_quote(self, random: Random) -> Quotation:
-        """Return the next quote, which differs from the last one if there are two."""
+        """Return the next quote; it differs from the one before if the pool has more than one."""
         if not self.unused:
             self.unused = self.quotations.copy()
             random.shuffle(self.unused)

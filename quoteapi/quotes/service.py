@@ -28,7 +28,7 @@ class QuoteService:
     def __init__(
         self, clock: Clock, random: Random, fetch: Fetch | None = None, *, has_shared_state: bool = True
     ) -> None:
-        """Prefer the quotes of `fetch` if given.
+        """Prefer the quotes of the upstream API if `fetch` is given.
 
         Without shared state they are not stored, and the quote of a date is always that of the schedule, because
         processes could not agree on another one.
@@ -42,7 +42,7 @@ class QuoteService:
     def quote_of_date(self, day: date) -> Quotation:
         """Return the quote of a date. The first call of a day chooses and stores today's quote.
 
-        Raises `FutureDate` for a date after today, `QuoteNotFound` if the catalogue is empty.
+        Raises `FutureDate` for a date after today, `QuoteNotFound` if the catalogue is empty, `DatabaseBusy`.
         """
         if (stored := stored_daily_quotes([day]).get(day)) is not None:
             return stored
@@ -61,7 +61,7 @@ class QuoteService:
     def quotes_of_days(self, last: date, count: int) -> list[tuple[date, Quotation]]:
         """Return the quotes of `count` days up to `last`, the newest first, in a few SQL statements.
 
-        Each is the result of `quote_of_date`. Raises the same exceptions.
+        Each is the quote that `quote_of_date` returns. Raises the same exceptions.
         """
         days = [last - timedelta(days=n) for n in range(count)]
         quotations = stored_daily_quotes(days)
@@ -87,7 +87,7 @@ class QuoteService:
         return stored_daily_quotes([day]).get(day) or quotation
 
     def _upstream_quote_id(self, day: date) -> int | None:
-        """Store a quote of the upstream API. Return its id; None if there is none or it was used."""
+        """Store a quote of the upstream API. Return its id; None if none came or it was a daily quote before."""
         quotation = self._fetch() if self._fetch is not None and self._has_shared_state else None
         if quotation is None or self._clock().date() != day:  # after midnight, past days are those of the schedule
             return None
@@ -95,7 +95,7 @@ class QuoteService:
         return quote_id if not was_daily_quote(quote_id) else None
 
     def random_quote(self, filters: Filters) -> Quotation:
-        """Return another quote each time. Raises `QuoteNotFound` if none matches.
+        """Return a random quote that matches. Raises `QuoteNotFound` if none does.
 
         The upstream API comes first, unless there are filters, which it does not support.
         """
@@ -106,7 +106,7 @@ class QuoteService:
         return self._random_pools.random_quote(filters)
 
     def prefetched_quote(self, filters: Filters) -> Quotation | None:
-        """Return another quote each time without SQL or the upstream API; None if one of them is needed."""
+        """Return a random quote without SQL or the upstream API; None if one of them is needed."""
         if self._fetch is not None and filters == Filters():
             return None
         return self._random_pools.prefetched_quote(filters)

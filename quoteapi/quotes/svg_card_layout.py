@@ -13,10 +13,10 @@ WIDTH = 1200
 MARGIN, MAX_LINE_WIDTH = 176, 930
 """Where lines start, and their maximum estimated width; the rest is spare, for fonts wider than estimated."""
 TOP, BOTTOM = 64, 528
-"""The area of quote, author and source."""
+"""The y coordinates between which quote, author and source are placed."""
 FONT_SIZES = (*range(104, 32, -2), *range(32, 3, -1))
 MIN_UNBROKEN_FONT_SIZE = 36
-"""A smaller font is chosen down to this size to keep words and lines of verse whole."""
+"""The smallest font that is chosen to keep words and lines of verse whole; in smaller ones they may be broken."""
 FOOTER_FONT_SIZE = 21
 MAX_NAME_LINES = 2
 """The maximum number of lines of an author, and of a source."""
@@ -52,7 +52,7 @@ class TextBlock(NamedTuple):
 
 
 def layout_quote(quotation: Quotation, max_height: float) -> TextBlock:
-    """Lay out a quote in the largest font in which it fits; verse keeps its lines."""
+    """Lay out a quote in the largest font in which it fits; lines of verse stay whole if possible."""
     is_tall = any(ord(character) in script for character in quotation.quote for script in _TALL_SCRIPTS)
     metrics = (1.0, 1.62, 0.6) if is_tall else (0.72, 1.3, 0.25)
     for font_size in FONT_SIZES:

@@ -1,6 +1,6 @@
-"""Parsers of settings: each turns a text into a typed value, or raises `ValueError` with the expected form as its text.
+"""Parsers of settings: each turns a text into a typed value, or raises `ValueError`.
 
-The text of a `ValueError` completes the sentence "NAME must be …".
+The text of the `ValueError` is the expected form, which completes the sentence "NAME must be …".
 """
 
 import re
@@ -52,7 +52,7 @@ def integer_parser(minimum: int, maximum: int, expected: str) -> Callable[[str],
 
 
 def choice_parser(choices: Mapping[str, object], expected: str) -> Callable[[str], Any]:
-    """Return a parser of words, in any case; `choices` maps each word, in lower case, to its value."""
+    """Return a parser of words in upper or lower case; `choices` maps each in lower case to its value."""
 
     def parse_choice(value: str) -> object:
         if value.lower() not in choices:
@@ -92,7 +92,7 @@ def parse_rate_limit(value: str) -> RateLimit:
 
 
 def parse_read_limit(value: str) -> RateLimit | None:
-    """Parse one rate limit with a limit of up to 9 digits; `off` is None."""
+    """Parse one rate limit, for example `600/1m`, of up to 999,999,999 events; `off` becomes None."""
     if value.lower() == "off":
         return None
     return _parse_rate_limit(value, 9, "off, or 1 to 999999999 in 1 to 9999 s, m, h or d, for example 600/1m")
@@ -170,7 +170,7 @@ def _is_http_url(value: str) -> bool:
 
 
 def parse_regions(value: str) -> frozenset[str]:
-    """Parse comma-separated ISO 3166 country codes, or `*`. Only `doctor` checks that they exist."""
+    """Parse comma-separated ISO 3166 country codes, or `*`. Only `quoteapi doctor` checks that they exist."""
     regions = frozenset(_split(value.upper()))
     if not regions or not (regions == {ANY_REGION} or all(re.fullmatch("[A-Z]{2}", region) for region in regions)):
         raise ValueError("* alone, or countries by their two letters with commas between, for example IN,US")
@@ -201,14 +201,14 @@ def _split(value: str) -> list[str]:
 
 
 def parse_secret(value: str) -> str:
-    """Parse a secret that is long and varied enough to be hard to guess."""
+    """Parse a printable secret of at least `MIN_SECRET_LENGTH` characters and enough different ones."""
     if len(value) < MIN_SECRET_LENGTH or len(set(value)) < MIN_DISTINCT_CHARACTERS or not value.isprintable():
         raise ValueError(f"text of at least {MIN_SECRET_LENGTH} characters that nobody can guess; {SECRET_KEY_HINT}")
     return value
 
 
 def parse_public_key(value: str) -> str:
-    r"""Parse a public key in PEM (RFC 7468). Its lines may end with `\n` in two characters, or be joined by spaces."""
+    r"""Parse a public key in PEM (RFC 7468), whose lines may end with a literal `\n` or a space instead."""
     match = _PEM.fullmatch(value.replace("\\n", "\n"))
     if match is None:
         raise ValueError("a public key in PEM, as `openssl rsa -pubout` writes it, with \\n for the ends of its lines")

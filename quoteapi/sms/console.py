@@ -14,7 +14,7 @@ _ON_TOPIC = (Subscriber.topic == TOPIC) & (Subscriber.state == ACTIVE)
 
 
 class ConsoleGateway:
-    """Sends SMS to the terminal and the inbox. The topic is the active rows of the table of subscribers."""
+    """Sends SMS to the terminal and the inbox. Active subscribers in the database are the topic."""
 
     topic = TOPIC
 
@@ -32,14 +32,14 @@ class ConsoleGateway:
         return f"{TOPIC}:{mobile}"
 
     def unsubscribe(self, subscription_arn: str) -> None:
-        """Do nothing: the row of the subscriber decides. Raises `GatewayMisconfigured` for subscriptions of SNS."""
+        """Do nothing: the row is the subscription. Raises `GatewayMisconfigured` for a subscription of SNS."""
         if not subscription_arn.startswith(f"{TOPIC}:"):
             raise GatewayMisconfigured(
                 "the number is on a topic of Amazon SNS, and SMS_GATEWAY is console here: set it to sns"
             )
 
     def publish(self, message: str) -> str:
-        """Store an SMS for all numbers on the topic, in one statement, and print it once. Return its message id."""
+        """Store an SMS for each number on the topic, in one statement; print it once. Return its message id."""
         now = self._now()
         values = Value(message), Value("quote"), ConsoleSms.sent_at.to_value(now)
         columns = [ConsoleSms.to, ConsoleSms.message, ConsoleSms.kind, ConsoleSms.sent_at]
@@ -56,7 +56,7 @@ class ConsoleGateway:
         return False
 
     def list_opted_out(self) -> Iterator[list[str]]:
-        """Return no numbers."""
+        """Return an empty iterator: no number is opted out."""
         return iter(())
 
     def opt_in(self, mobile: str) -> None:
@@ -64,12 +64,12 @@ class ConsoleGateway:
 
 
 def inbox(limit: int) -> list[ConsoleSms]:
-    """Return the newest SMS, oldest first."""
+    """Return the `limit` newest SMS in the inbox, oldest first."""
     return list(ConsoleSms.select().order_by(ConsoleSms.id.desc()).limit(limit))[::-1]
 
 
 def format_message_box(message: str) -> str:
-    """Return a message with a line at its left, which sets it off in a terminal."""
+    """Return a message with a vertical bar before each line, to mark it in a terminal."""
     return "\n".join(f"  │ {line}" for line in message.splitlines())
 
 

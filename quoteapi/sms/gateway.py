@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Literal, Protocol
 
 SmsKind = Literal["code", "confirmation", "quote"]
-"""What an SMS is for. SNS sends OTPs and confirmations as Transactional, quotes as Promotional."""
+"""What an SMS is for; "code" is an OTP. SNS sends OTPs and confirmations as Transactional, quotes as Promotional."""
 
 
 class GatewayError(Exception):
@@ -24,26 +24,26 @@ class GatewayUnavailable(GatewayError):
 
 
 class OutcomeUnknown(GatewayError):
-    """No response was received, so the call may have succeeded: an SMS must not be sent again."""
+    """The response is missing or unclear, so the call may have succeeded: an SMS must not be sent again."""
 
 
 class Gateway(Protocol):
     """Sends SMS and keeps the subscriptions of the topic. Every method may raise `GatewayError`."""
 
     topic: str
-    """The topic's name in the database: `console`, or region and name."""
+    """The topic's name in the database: `console`, or `REGION:NAME` for a topic of SNS."""
 
     def send_sms(self, mobile: str, message: str, kind: SmsKind) -> str:
         """Send one SMS, in one attempt. Return its message id."""
 
     def subscribe(self, mobile: str) -> str:
-        """Add a number to the topic. Return the subscription ARN, the same if the number is on it already."""
+        """Add a number to the topic. Return the ARN of its subscription, also if it was subscribed before."""
 
     def unsubscribe(self, subscription_arn: str) -> None:
-        """Delete a subscription, in one call, unless it is deleted already."""
+        """Delete a subscription. Idempotent."""
 
     def publish(self, message: str) -> str:
-        """Send a quote to the topic, in one attempt. Return its message id."""
+        """Send the daily SMS to all numbers on the topic, in one attempt. Return its message id."""
 
     def count_subscriptions(self) -> int:
         """Return the subscriber count of the topic."""

@@ -12,7 +12,7 @@ OTP_LIFETIME_MINUTES = 10
 
 
 def otp_text(code: str, purpose: Purpose) -> SmsText:
-    """Return the SMS of an OTP."""
+    """Return the SMS with an OTP."""
     goal = "get the quote of the day, 1 SMS a day" if purpose == "subscribe" else "leave the quote of the day"
     return encode_sms(
         f"{code} is your {SERVICE_NAME} code to {goal}. Valid for {OTP_LIFETIME_MINUTES} minutes. Not you? Ignore this."

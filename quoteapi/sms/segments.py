@@ -29,7 +29,7 @@ class SmsText(NamedTuple):
 
 
 def encode_sms(message: str) -> SmsText:
-    """Return the text of an SMS, with plain punctuation if that makes it fit GSM-7; else unchanged, for UCS-2."""
+    """Return the text of an SMS, with plain punctuation if it then fits GSM-7; else unchanged, for UCS-2."""
     message = unicodedata.normalize("NFC", message)
     plain = message.translate(_TO_PLAIN_PUNCTUATION)
     if set(plain) <= _GSM_7 | _GSM_7_EXTENSION:
@@ -40,7 +40,7 @@ def encode_sms(message: str) -> SmsText:
 
 
 def _count_segments(sizes: list[int], single: int, concatenated: int) -> int:
-    """Return the number of segments for characters of these sizes, none of which is split between two."""
+    """Return how many segments characters of these sizes need; no character is split between segments."""
     if sum(sizes) <= single:
         return 1
     segments, free = 1, concatenated

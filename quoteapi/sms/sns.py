@@ -1,7 +1,7 @@
-"""The gateway on AWS: Amazon SNS, the only module that calls it with boto3.
+"""The gateway `sns`: sends SMS by Amazon SNS. No other module calls SNS with boto3.
 
-Sending is attempted once, since an SMS may have gone out before a timeout; boto3 retries everything else. Errors of
-boto3 become those of `gateway.py`, without a cause: its text may have the phone number.
+Sending is attempted once, since an SMS may have gone out before a timeout; boto3 retries most other calls. Errors of
+boto3 are raised as those of `gateway.py`, without a `__cause__`, whose text may have the phone number.
 """
 
 import threading
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_SECONDS = 3
 READ_TIMEOUT_SECONDS = 5
 REPORT_TIMEOUT_SECONDS = 2
-"""For an error report, both to connect and to read: the client of the failed request waits for it."""
+"""For an error report, both to connect and to read; short, because the client of the failed request waits for it."""
 MAX_ATTEMPTS = 3
 HTTP_FORBIDDEN = 403
 NOT_FOUND = frozenset({"NotFound", "NotFoundException"})
 """Error codes for a topic or subscription that was deleted."""
 TRANSIENT = NOT_FOUND | {"Throttled", "Throttling", "ThrottledException", "ThrottlingException", "RequestLimitExceeded"}
-"""Error codes after which a later try may succeed; a deleted topic is created again."""
+"""Error codes after which a later try may succeed; it creates a deleted topic again."""
 CREDENTIAL_ERRORS = (
     errors.CredentialRetrievalError,
     errors.NoCredentialsError,
@@ -65,19 +65,19 @@ class QuoteSubscription:
             return sent["MessageId"]
 
     def subscribe(self, mobile: str) -> str:
-        """Add a number to the topic. Return the subscription ARN, the same if the number is on it already."""
+        """Add a number to the topic. Return the ARN of its subscription, also if it was subscribed before."""
         with self._translated_errors():
             subscribed = self._client.subscribe(TopicArn=self._get_topic_arn(), Protocol="sms", Endpoint=mobile)
             return subscribed["SubscriptionArn"]
 
     def unsubscribe(self, subscription_arn: str) -> None:
-        """Delete a subscription, in one call, unless it is deleted already."""
+        """Delete a subscription. Idempotent."""
         if subscription_arn.startswith("arn:"):  # else the console gateway made it, and SNS has none
             with self._translated_errors(), suppress(self._client.exceptions.NotFoundException):
                 self._client.unsubscribe(SubscriptionArn=subscription_arn)
 
     def publish(self, message: str) -> str:
-        """Send a quote to the topic, in one attempt. Return its SNS message id."""
+        """Send the daily SMS to all numbers on the topic, in one attempt. Return its SNS message id."""
         attributes = self._message_attributes("quote")
         with self._translated_errors():
             topic = self._get_topic_arn()
@@ -169,7 +169,7 @@ class QuoteSubscription:
             return self._session.client("sns", config=client_config(1))
 
     def _get_topic_arn(self) -> str:
-        """Return the ARN of the topic, which is created if it does not exist; one call a process."""
+        """Return the ARN of the topic, which is created if it does not exist, and then cached."""
         with self._lock:
             if self._topic_arn is None:
                 self._topic_arn = self._client.create_topic(Name=self._settings.sns_topic)["TopicArn"]
@@ -190,7 +190,7 @@ class QuoteSubscription:
 
 
 def publish_error_report(settings: Settings, topic: str, subject: str, message: str) -> None:
-    """Publish to a topic, which is created if it does not exist. Raises `GatewayError` or an error of boto3."""
+    """Publish to an SNS topic, created if it does not exist. Raises `GatewayError` or an error of boto3."""
     config = client_config(1, REPORT_TIMEOUT_SECONDS, REPORT_TIMEOUT_SECONDS)
     client = _make_session(settings).client("sns", config=config)
     try:
@@ -205,14 +205,14 @@ def _make_session(settings: Settings) -> boto3.Session:
 
 
 def client_config(attempts: int, connect: int = CONNECT_TIMEOUT_SECONDS, read: int = READ_TIMEOUT_SECONDS) -> Config:
-    """Return a client configuration with a number of attempts, and timeouts in seconds."""
+    """Return a boto3 client configuration with this number of attempts in total, and timeouts in seconds."""
     return Config(
         connect_timeout=connect, read_timeout=read, retries={"total_max_attempts": attempts, "mode": "standard"}
     )
 
 
 def _gateway_error(error: errors.ClientError) -> gateway.GatewayError:
-    """Return the error for an error response of SNS, by whether another try can succeed."""
+    """Return the `GatewayError` for an error response of SNS, chosen by its error code and HTTP status."""
     code = error.response.get("Error", {}).get("Code", "without a code")
     metadata = error.response.get("ResponseMetadata", {})
     status, request_id = metadata.get("HTTPStatusCode", 0), metadata.get("RequestId", "unknown")

@@ -1,1 +1,1 @@
-"""The database: models, queries, migrations and engines. Only here is it known which database it is."""
+"""The database: models, queries, migrations, and the engines that hide which database it is."""

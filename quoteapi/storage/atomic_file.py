@@ -1,4 +1,4 @@
-"""Atomic file creation: a file is written under a temporary name, then linked to its own."""
+"""Atomic file creation: a file is written under a temporary name, then hard-linked to its final name."""
 
 import os
 import tempfile
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def create_atomically(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
-    """Yield an empty file with mode 0600, which becomes `path` when the block ends without an error.
+    """Yield a new empty file (mode 0600) that becomes `path` when the block ends without an error.
 
     If another process creates `path` meanwhile, keep that file, or raise `FileExistsError` if `exclusive`.
     """
@@ -24,6 +24,6 @@ def create_atomically(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
             if exclusive:
                 raise
         except OSError:
-            new.replace(path)  # a file system without links
+            new.replace(path)  # without hard links, a file that another process created is replaced
     finally:
         new.unlink(missing_ok=True)

@@ -34,7 +34,7 @@ class Quotation(NamedTuple):
 
 
 class Total(NamedTuple):
-    """A number of rows."""
+    """A count of rows, exact or a lower bound."""
 
     value: int
     is_exact: bool
@@ -56,7 +56,7 @@ def iterate_quotations() -> Iterator[Quotation]:
 
 
 def count_quotes(filters: Filters) -> Total:
-    """Count the quotes that match."""
+    """Count the quotes that match; above `COUNT_LIMIT`, the total may be a lower bound."""
     names = {name for name, value in filters._asdict().items() if value is not None}
     for name, table in (("author", Author), ("category", Category)):
         if names == {name}:
@@ -68,30 +68,30 @@ def count_quotes(filters: Filters) -> Total:
 
 
 def count_up_to(rows: Any, limit: int) -> Total:  # noqa: ANN401 queries of models and tables differ in type
-    """Count the rows of a query, exactly up to `limit`."""
+    """Count the rows of a query, at most `limit` of them."""
     counted = rows.limit(limit + 1).count()
     return Total(min(counted, limit), counted <= limit)
 
 
 def catalogue_size() -> int:
-    """Return the number of quotes: the highest id, as ids have no gaps and quotes are not deleted."""
+    """Return the highest id, which is the number of quotes unless an operator deleted some."""
     return Quote.select(Quote.id).order_by(Quote.id.desc()).limit(1).scalar() or 0
 
 
 def catalogue_size_before(moment: datetime) -> int:
-    """Return how many quotes were added before a moment, one at least: ids and `created_at` have the same order."""
+    """Return how many quotes (at least one) were added before a moment: `created_at` rises with the id."""
     earlier = Quote.select(Quote.id).where(Quote.created_at < moment)
     return int(earlier.order_by(Quote.created_at.desc(), Quote.id.desc()).limit(1).scalar())
 
 
 def first_created_at(since: datetime) -> datetime | None:
-    """Return when the first quote since a moment was added; None if there is none."""
+    """Return the `created_at` of the first quote added at a moment or later; None if there is none."""
     rows = Quote.select(Quote.created_at).where(Quote.created_at >= since)
     return cast("datetime | None", rows.order_by(Quote.created_at).limit(1).scalar())
 
 
 def list_names(table: type[Author | Category], limit: int, after: str = "") -> list[Author | Category]:
-    """Return up to `limit` authors or categories with keys greater than `after`, in the order of their keys."""
+    """Return up to `limit` authors or categories with keys greater than `after`, ordered by key."""
     return list(table.select().where(table.key > after).order_by(table.key).limit(limit))
 
 
@@ -102,7 +102,7 @@ def quotes_with_ids(ids: Iterable[int]) -> dict[int, Quotation]:
 
 
 def quote_at_or_after(quote_id: int) -> Quotation | None:
-    """Return the quote with an id; if it was deleted, the next one; after the highest id, the first."""
+    """Return the quote with an id, else that with the next higher id, else the first, else None."""
     rows: Any = Quote.select(*_COLUMNS).order_by(Quote.id).limit(1).objects(Quotation)
     return cast("Quotation | None", rows.where(Quote.id >= quote_id).first() or rows.first())
 
@@ -110,8 +110,9 @@ def quote_at_or_after(quote_id: int) -> Quotation | None:
 def random_quotes(filters: Filters, pivot: int, limit: int) -> list[Quotation]:
     """Return up to `limit` quotes that match, starting at a random place and wrapping around.
 
-    `pivot` is a random number of 63 bits. One statement reads an index from there, so the cost does not grow with the
-    catalogue. The index is that of `shuffle` or, with `max_length`, the search index, which is in the order of ids.
+    Supports the filters `category`, `author` and `max_length`. `pivot` is a random number of 63 bits. One statement
+    reads an index from there, so the cost does not grow with the catalogue. The index is that of `shuffle` or, with
+    `max_length`, the search index, which is in the order of ids.
     """
     start_key: Any = pivot
     if filters.max_length is None:
@@ -202,7 +203,7 @@ def store_quotations(quotations: Iterable[Quotation], now: datetime) -> int:
 
 
 def insert_quotes(rows: list[dict[str, Any]]) -> None:
-    """Insert new quotes with their ids, and count them by author and category. The caller has locked the table."""
+    """Insert quotes with their ids, and count them by author and category. The caller locks the table."""
     Quote.insert_many(rows).execute()
     for table, key, name in ((Author, "author_key", "author"), (Category, "category_key", "category")):
         counts = Counter(row[key] for row in rows)

@@ -1,4 +1,4 @@
-"""The working database: opening it, and its operations that differ between SQLite and PostgreSQL."""
+"""The working database: opening, creating and migrating it, and reading the bundled catalogue instead."""
 
 import shutil
 import sqlite3
@@ -26,24 +26,24 @@ DATABASE_ERRORS = (peewee.DatabaseError, peewee.InterfaceError)
 WRITE_ERRORS = (peewee.OperationalError, peewee.InternalError)
 """Errors of a database that is locked, unavailable or read-only."""
 PROGRAMMING_ERRORS = (peewee.DataError, peewee.IntegrityError, peewee.ProgrammingError)
-"""Errors of a database that is available: the statement is wrong."""
+"""Errors that a wrong statement causes although the database is available."""
 READ_TIMEOUT_SECONDS = 2
-"""The statement timeout of requests that only read and would block others."""
+"""The statement timeout of queries for quotes: a slow one occupies a thread that other requests need."""
 POOL_SIZE = 10
-"""Connections to a server that a process keeps for its threads."""
+"""The maximum number of connections to PostgreSQL that the threads of a process share."""
 BATCH_SIZE = 500
 _Row = TypeVar("_Row", bound=peewee.Model)
 
 
 class DatabaseBusy(peewee.OperationalError):
-    """Another thread or process has used the database for too long."""
+    """A thread waited too long for another one that is using the database."""
 
 
 def connect(settings: Settings) -> peewee.Database:
-    """Bind the models to the working database, which is created or migrated first (Lambda migrates no server).
+    """Bind the models to the working database and return it; first create or migrate it if necessary.
 
-    Raises `SettingsError` if a file cannot be created or opened, or is not a database of QuoteAPI;
-    `peewee.OperationalError` if the server is unavailable.
+    On Lambda, PostgreSQL is not migrated, nor connected to yet. Raises `SettingsError` if a file cannot be created or
+    opened, or is not a database of QuoteAPI; `peewee.OperationalError` if the server is unavailable.
     """
     path = settings.database_path
     if path is None:
@@ -80,9 +80,9 @@ def _server(settings: Settings, *args: Any) -> "PostgresqlServer":  # noqa: ANN4
 
 
 def _check_migrations(settings: Settings, connection: "Connection") -> None:
-    """Raise `OperationalError` if migrations are missing on a server. It is one round trip for each new connection.
+    """Raise `peewee.OperationalError` if a server lacks migrations. Called with each new connection.
 
-    Except on Lambda they are applied first: the server may have been unavailable when the service started.
+    Except on Lambda, apply them first: the server may have been unavailable when the service started.
     """
     missing = migrate.missing_migrations(connection.applied_migrations())
     if missing and not settings.on_lambda:
@@ -96,7 +96,10 @@ def _check_migrations(settings: Settings, connection: "Connection") -> None:
 
 
 def _check_file(path: Path) -> set[str]:
-    """Return the migrations applied to a file, without changing it. Raises `SettingsError` if it is not ours."""
+    """Return the names of the migrations applied to an SQLite file, without changing it.
+
+    Raises `SettingsError` if it is the bundled catalogue or not a database of QuoteAPI.
+    """
     if BUNDLED_CATALOGUE.exists() and path.samefile(BUNDLED_CATALOGUE):
         raise SettingsError(f"{path} is the shipped catalogue, which is never written to. Name another file.")
     applied = SqliteFile(path).applied_migrations()
@@ -110,7 +113,10 @@ def _check_file(path: Path) -> set[str]:
 
 @contextmanager
 def open_database(settings: Settings) -> Iterator["Engine"]:
-    """Open a database as it is, without binding the models. Raises `SettingsError` if it is not of QuoteAPI."""
+    """Connect to a database without creating or migrating it or binding the models.
+
+    Raises `SettingsError` for an SQLite file that is the bundled catalogue or not of QuoteAPI.
+    """
     path = settings.database_path
     if path is not None:
         _check_file(path)
@@ -120,7 +126,7 @@ def open_database(settings: Settings) -> Iterator["Engine"]:
 
 
 def describe_database(settings: Settings) -> str:
-    """Return the path of the database, or its URL without user and password."""
+    """Return the path of an SQLite file, or the URL of a server without user, password and parameters."""
     if settings.database_path is not None:
         return str(settings.database_path)
     parts = urlsplit(settings.database_url or "")
@@ -128,7 +134,9 @@ def describe_database(settings: Settings) -> str:
 
 
 def list_migrations(settings: Settings) -> dict[str, str]:
-    """Return all migrations in order, each `applied`, `missing`, or `newer` (applied by a later version of QuoteAPI).
+    """Return the state of each migration, by name and in order.
+
+    The states are `applied`, `missing` and `newer` (applied by a later version of QuoteAPI).
 
     Raises `SettingsError`, and `PeeweeException` if the database is unavailable.
     """
@@ -139,9 +147,9 @@ def list_migrations(settings: Settings) -> dict[str, str]:
 
 
 def migrate_database(settings: Settings, *, fill: bool = True) -> list[str]:
-    """Apply the missing migrations and, if there are no quotes, add the bundled ones. Return the migrations' names.
+    """Apply missing migrations and return their names; with `fill`, add the bundled quotes if none exist.
 
-    If another process is doing so, wait for it. Raises `SettingsError` if the database is not one of QuoteAPI.
+    If another process is migrating, wait for it. Raises `SettingsError` if an SQLite file is not of QuoteAPI.
     """
     with open_database(settings) as engine, bound.override(engine):
         if not migrate.missing_migrations(engine.applied_migrations()) and not (fill and _is_empty()):
@@ -167,14 +175,14 @@ def _add_bundled_quotes() -> None:
 
 @contextmanager
 def use_bundled_catalogue() -> Iterator[None]:
-    """Make this thread read the bundled catalogue instead of the working database."""
+    """Make this thread read the bundled catalogue instead of the working database within a block."""
     catalogue = SqliteFile(BUNDLED_CATALOGUE, "mode=ro&immutable=1", pragmas={})
     with bound.override(catalogue), closing(catalogue):
         yield
 
 
 def _create_working_copy(path: Path) -> None:
-    """Copy the bundled catalogue to `path`."""
+    """Copy the bundled catalogue to `path`. Raises `SettingsError`, `OSError`, `sqlite3.Error`."""
     if not BUNDLED_CATALOGUE.exists():
         raise SettingsError(f"The catalogue {BUNDLED_CATALOGUE} is missing. Build it with `make catalogue`.")
     for file in (path.with_name(path.name + ending) for ending in ("-wal", "-shm", "-journal")):
@@ -188,7 +196,7 @@ def _create_working_copy(path: Path) -> None:
 
 @contextmanager
 def create_database_file(path: Path) -> Iterator[SqliteFile]:
-    """Create a database file with empty tables, and bind the models to it in one transaction that fills it."""
+    """Create an SQLite file with empty tables; the block, with models bound, fills it in a transaction."""
     engine: Any = SqliteFile(path, "mode=rwc", pragmas={"journal_mode": "delete"})
     with closing(engine):
         with bound.override(engine), engine.atomic():
@@ -200,7 +208,7 @@ def create_database_file(path: Path) -> Iterator[SqliteFile]:
 
 
 def iterate_in_batches(rows: "peewee.ModelSelect[_Row]") -> Iterator[_Row]:
-    """Iterate over rows in the order of their primary key, by keyset pagination: a driver would fetch all at once."""
+    """Yield rows by primary key, with keyset pagination, as the driver would fetch all rows at once."""
     meta: Any = rows.model._meta
     key, after = meta.get_primary_keys(), rows
     while batch := list(after.order_by(*key).limit(BATCH_SIZE)):

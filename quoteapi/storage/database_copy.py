@@ -1,4 +1,4 @@
-"""Copying a database into a new one, such as a laptop's SQLite file into PostgreSQL (`quoteapi db copy`).
+"""Copying a database into a new one, for example an SQLite file into PostgreSQL (`quoteapi db copy`).
 
 All changes to the target are one transaction, so a copy that fails or is interrupted leaves the target as it was.
 Before the commit, the row counts and digests of all tables are compared.
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from quoteapi.storage.migrate import Engine
 
 PROGRESS_TABLE = "copiedsofar"
-"""Versions before this one copied in several transactions, and left this table in an incomplete target."""
+"""A table in targets of unfinished copies by earlier versions, which copied in several transactions."""
 CHANGED_MEANWHILE = "somebody writes to one of the two. Stop the service, and say it again"
 Progress = Callable[[int], object]
 """Called with the number of rows that were processed since the last call."""
 
 
 class CopyFailed(Exception):
-    """A copy was refused or failed; the message says why. The target is as it was."""
+    """A copy was refused or failed; the message says why. The target is unchanged."""
 
 
 class CopiedTable(NamedTuple):
@@ -43,13 +43,13 @@ class CopiedTable(NamedTuple):
 
 
 def count_rows(settings: Settings) -> int:
-    """Return the number of rows to copy. Raises `SettingsError`, `peewee.PeeweeException`."""
+    """Return the number of rows in all tables. Raises `SettingsError`, `peewee.PeeweeException`."""
     with _open_source(settings) as source:
         return sum(model.select().bind(source).count() for model in MODELS)
 
 
 def copy_database(source: Settings, target: Settings, progress: Progress = lambda _: None) -> list[CopiedTable]:
-    """Copy all tables in one transaction. Return the copied tables.
+    """Copy all tables from `source` to `target` in one transaction. Return the copied tables.
 
     `progress` counts each row twice: when it is copied and when it is compared. Raises `CopyFailed`, `SettingsError`,
     `peewee.PeeweeException`.
@@ -70,7 +70,7 @@ def copy_database(source: Settings, target: Settings, progress: Progress = lambd
 
 @contextmanager
 def _open_source(settings: Settings) -> Iterator["Engine"]:
-    """Open a database that has all migrations. Raises `SettingsError`."""
+    """Open the source. Raises `SettingsError` if it lacks migrations or is an incomplete copy."""
     with _open_complete(settings) as engine:
         if missing := missing_migrations(engine.applied_migrations()):
             raise SettingsError(
@@ -82,7 +82,7 @@ def _open_source(settings: Settings) -> Iterator["Engine"]:
 
 @contextmanager
 def _open_target(settings: Settings) -> Iterator["Engine"]:
-    """Open a database in a transaction, with migrations and models bound. A new file appears when the block ends."""
+    """Open the target in a transaction, migrated, with the models bound. A new file appears at the end."""
     path = settings.database_path
     if path is None or path.exists():
         with _open_complete(settings) as engine, bound.override(engine), engine.atomic():
@@ -109,7 +109,7 @@ def _open_complete(settings: Settings) -> Iterator["Engine"]:
 
 
 def _check_target(source_db: "Engine", target_db: "Engine") -> None:
-    """Raise `CopyFailed` unless the target is another database, with no rows but quotes that the source has too."""
+    """Raise `CopyFailed` if both are one database, or the target has rows other than the source's quotes."""
     if target_db.is_same_database(source_db):
         raise CopyFailed("both are the same database")
     has_other_rows = any(model.select().exists() for model in MODELS if model not in CATALOGUE_MODELS)
@@ -128,7 +128,7 @@ def _copy_table(model: type[Model], source_db: "Engine", progress: Progress) -> 
 
 
 def _compare_table(model: type[Model], source_db: "Engine", target_db: "Engine", progress: Progress) -> CopiedTable:
-    """Return what a table has in both databases. Raises `CopyFailed` if it differs."""
+    """Return the row count and digest of a table. Raises `CopyFailed` if the databases differ in them."""
     in_source, in_target = _summarize(model, source_db, progress), _summarize(model, target_db, lambda _: None)
     if in_source != in_target:
         change = f"{in_source.table} has {in_source.rows} rows, and {in_target.rows} there, or a row is another"
@@ -148,6 +148,6 @@ def _summarize(model: type[Model], engine: "Engine", progress: Progress) -> Copi
 
 
 def _batches(model: type[Model], engine: "Engine") -> Iterator[list[dict[str, Any]]]:
-    """Iterate over all rows of a table in the order of its primary key."""
+    """Yield lists of up to `BATCH_SIZE` rows of a table, as dictionaries, ordered by its primary key."""
     rows: Any = model.select().dicts().bind(engine)
     return chunked(database.iterate_in_batches(rows), database.BATCH_SIZE)

@@ -25,29 +25,29 @@ if TYPE_CHECKING:
 MAX_SEARCH_LENGTH = 200
 """Maximum length of a search in characters; FTS5 fails on very long expressions."""
 MAX_TOKEN_LENGTH = 60
-"""Longer words are cut."""
+"""Longer words are cut to this many characters."""
 MIN_PREFIX_LENGTH = 3
 """A `*` after fewer letters is ignored: it would match half of all words."""
 MAX_PREFIX_TERMS = 4
-"""Each `*` looks up many words; further ones are ignored."""
+"""How many `*` a search may have, as each looks up many words; further ones are ignored."""
 MAX_PARENTHESES = 10
-"""With more, all are ignored: FTS5 limits how deep expressions nest."""
+"""With more pairs, all parentheses of a search are ignored: FTS5 limits how deep expressions nest."""
 MAX_LENGTH = 511
-"""No quote is longer."""
+"""No quote has more characters."""
 MAX_LENGTH_TOKENS = 8
-"""How many tokens at most cover a range of lengths."""
+"""The maximum number of tokens in a search that cover a range of lengths."""
 LENGTH_LEVELS = (MAX_LENGTH // MAX_LENGTH_TOKENS).bit_length() + 1
-"""In how many intervals a length is indexed, each twice as long as the one before."""
+"""The number of intervals in which each length is indexed; their sizes are 1, 2, 4 and so on."""
 FIELD_SEPARATOR = "="
-"""Keeps phrases from matching across fields; no word contains it."""
+"""The token between two fields, which keeps phrases from matching across them; no word contains it."""
 NO_WORD = "=="
-"""Matches nothing."""
+"""A term that matches nothing, as no quote has this token."""
 _ACCENTS = frozenset((1, *range(10, 256)))
 """Canonical combining classes of accents that users leave out; vowel signs, viramas and voicing marks have others."""
 _VARIATION_SELECTORS = frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 _TERM = re.compile(r'"([^"]*)"(\*?)')
 _TYPED_CHARACTERS = str.maketrans({"_": " ", **dict.fromkeys("“”„‟«»\uff02", '"')})
-"""The underscore is not a letter here, and keyboards of telephones type other quotation marks."""
+"""Replacements in a typed search: `_` separates words, and phone keyboards type quotation marks beyond ASCII."""
 _FTS5_SYNTAX = re.compile(rf"{_TERM.pattern}|AND|OR|NOT|[()]")
 _POSTGRESQL_OPERATORS = {"AND": " & ", "OR": " | ", "NOT": " & !", "(": "(", ")": ")"}
 search_index: Any = Table("quote_search", ("rowid",))
@@ -55,7 +55,7 @@ search_index: Any = Table("quote_search", ("rowid",))
 
 
 class Filters(NamedTuple):
-    """Conditions that quotes must match. Case and accents and, in names, punctuation and spaces are ignored."""
+    """Conditions that quotes must match, ignoring case, accents and, in names, punctuation and spaces."""
 
     category: str | None = None
     author: str | None = None
@@ -66,13 +66,13 @@ class Filters(NamedTuple):
 
 
 def tokenize(text: str) -> list[str]:
-    """Return the words of a text: letters and digits, without case and accents."""
+    """Return the words of a text, case-folded, without punctuation and accents."""
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
     return "".join(map(_normalize_character, decomposed)).split()
 
 
 def comparison_key(text: str) -> str:
-    """Return the letters and digits of a text, without case, accents, punctuation and spaces."""
+    """Return a text case-folded, without spaces, punctuation and accents."""
     return "".join(tokenize(text))
 
 
@@ -104,7 +104,7 @@ def _name_token(kind: str, name: str) -> str:
 
 
 def filter_quotes(query: "ModelSelect[Quote]", filters: Filters) -> tuple["ModelSelect[Quote]", Any]:
-    """Add filters to a query of quotes. Return it with the column of the id to order it by."""
+    """Add filters to a query of quotes. Return the query, and the id column by which to order it."""
     if filters == Filters():
         return query, Quote.id
     if isinstance(bound.obj, SqliteDatabase):
@@ -135,7 +135,7 @@ def filter_by_name(query: "ModelSelect[Quote]", filters: Filters) -> "ModelSelec
 
 
 def _filter_by_length(query: "ModelSelect[Quote]", filters: Filters) -> "ModelSelect[Quote]":
-    """Add exact limits of length: the tokens of the index cover a few other lengths as well."""
+    """Add exact limits of length, because the tokens of the index match a few other lengths too."""
     if filters.min_length is not None:
         query = query.where(Quote.length >= filters.min_length)
     if filters.max_length is not None:
@@ -144,14 +144,14 @@ def _filter_by_length(query: "ModelSelect[Quote]", filters: Filters) -> "ModelSe
 
 
 def _fts5_match(filters: Filters) -> SQL:
-    """Return the condition of FTS5 for filters, of which at least one is set."""
+    """Return the FTS5 condition for all filters, of which at least one is set."""
     names = (("a", filters.author), ("c", filters.category))
     name_terms = [f'"{_name_token(kind, name)}"' for kind, name in names if name is not None]
     return SQL("quote_search MATCH ?", (" AND ".join([*name_terms, *_word_and_length_terms(filters)]),))
 
 
 def _word_and_length_terms(filters: Filters) -> Iterator[str]:
-    """Yield the terms for all filters but names in the syntax of FTS5."""
+    """Yield FTS5 expressions for the filters of words and of length, not for author and category."""
     if filters.words is not None:
         yield f"({_parse_search(filters.words)})"
     if filters.min_length is not None or filters.max_length is not None:
@@ -164,7 +164,7 @@ def _word_and_length_terms(filters: Filters) -> Iterator[str]:
 
 
 def _parse_search(typed: str) -> str:
-    """Turn a search as typed by a user into a valid FTS5 expression with words as they are in the index."""
+    """Turn a search typed by a user into a valid FTS5 expression of words as `tokenize` returns them."""
     if typed.count("(") > MAX_PARENTHESES:
         typed = typed.translate(str.maketrans("()", "  "))
     prefix_terms = count()

@@ -29,7 +29,7 @@ def missing_migrations(applied: set[str]) -> list[str]:
 
 
 def apply_migrations(engine: "Engine") -> list[str]:
-    """Apply the missing migrations, within a transaction of the caller's. Return their names.
+    """Apply the missing migrations within the caller's transaction. Return their names.
 
     If another process is migrating, wait for it.
     """

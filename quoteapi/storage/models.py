@@ -9,14 +9,14 @@ import peewee as pw
 
 
 class DatabaseBinding(pw.DatabaseProxy):
-    """The database that the models are bound to; one thread may override it for a while."""
+    """The database that the models are bound to; a thread may override it within a block."""
 
     __setattr__ = object.__setattr__  # type: ignore[assignment] # peewee's own allows no new attributes
 
     def __init__(self) -> None:
         self._override: ContextVar[pw.Database | None] = ContextVar("database_override", default=None)
         self.name: str | None = None
-        """The name of the bound database, used to see whether it is bound already."""
+        """The name given to `bind`, by which a caller recognizes the database that is bound."""
         super().__init__()
 
     @property
@@ -35,7 +35,7 @@ class DatabaseBinding(pw.DatabaseProxy):
 
     @contextmanager
     def override(self, opened: pw.Database) -> Iterator[None]:
-        """Use another database in this thread."""
+        """Use another database in this thread within a block."""
         token = self._override.set(opened)
         try:
             yield
@@ -112,7 +112,7 @@ class Category(_QuoteCount):
 
 
 class StoredDailyQuote(_BoundModel):
-    """The quote of a date. The first writer wins, and the others read what it wrote."""
+    """The daily quote of a date. The first process to store one wins, and the others use that one."""
 
     date = pw.DateField(primary_key=True)
     quote = pw.ForeignKeyField(Quote)
@@ -122,7 +122,7 @@ class StoredDailyQuote(_BoundModel):
 
 
 class Subscriber(_BoundModel):
-    """A confirmed phone number and its consent: one row a number, kept after it unsubscribes as proof of consent."""
+    """A confirmed phone number. Its row is kept after it unsubscribes, as proof that it consented."""
 
     id = pw.AutoField()
     mobile = pw.CharField(16, unique=True)
@@ -134,7 +134,7 @@ class Subscriber(_BoundModel):
     """The client IP of the request for the OTP."""
     confirmed_at = UtcDateTimeField()
     confirmed_from = pw.CharField(45)
-    """The client IP of the request that had the OTP."""
+    """The client IP of the request that submitted the right OTP."""
     ended_at = UtcDateTimeField(null=True)
 
     topic = pw.TextField(null=True)
@@ -174,15 +174,15 @@ class OneTimePassword(_BoundModel):
     requested_from = pw.CharField(45, column_name="asked_from")
     """The client IP of the request."""
     claimed_at = UtcDateTimeField(null=True)
-    """When a process claimed the right to send it."""
+    """When a process claimed the right to send the OTP."""
     sent_at = UtcDateTimeField(null=True)
 
 
 class RateLimitLog(_BoundModel):
-    """The sliding-window log of one key of a rate limit."""
+    """A sliding-window log: the recent events of one number or client IP that count towards a rate limit."""
 
     key = pw.CharField(32, primary_key=True)
-    """HMAC of the limit's name and a number or client IP."""
+    """HMAC of the limit's name and the number or client IP."""
     timestamps = pw.TextField(column_name="taken")
     """Unix times of recent events in milliseconds, oldest first, separated by spaces."""
     updated_at = UtcDateTimeField(index=True)
@@ -192,7 +192,7 @@ class RateLimitLog(_BoundModel):
 
 
 class SmsUsage(_BoundModel):
-    """SMS sent to single numbers (OTPs and confirmations) on a date."""
+    """The SMS counted against the SMS quota of a UTC date: OTPs and confirmations, not the daily SMS."""
 
     date = pw.DateField(primary_key=True)
     count = pw.IntegerField()
@@ -202,7 +202,7 @@ class SmsUsage(_BoundModel):
 
 
 class SmsSwitch(_BoundModel):
-    """The operator's emergency stop: a row exists while SMS are switched off."""
+    """The SMS switch, the operator's emergency stop: a row exists while no SMS may be sent."""
 
     name = pw.CharField(16, primary_key=True)
     disabled_at = UtcDateTimeField(column_name="thrown_at")
@@ -212,7 +212,7 @@ class SmsSwitch(_BoundModel):
 
 
 class Delivery(_BoundModel):
-    """The daily SMS of a date to a topic, claimed before it is sent, so that it is sent once."""
+    """The daily SMS of a date to a topic, claimed before it is sent, so that only one process sends it."""
 
     date = pw.DateField()
     topic = pw.TextField()
@@ -237,7 +237,7 @@ class ConsoleSms(_BoundModel):
 
 
 CATALOGUE_MODELS: tuple[type[pw.Model], ...] = (Quote, Author, Category)
-"""What a new database gets from the bundled catalogue."""
+"""The tables that a new database gets from the bundled catalogue."""
 STATE_MODELS = (StoredDailyQuote, Subscriber, OneTimePassword, RateLimitLog, SmsUsage, SmsSwitch, Delivery, ConsoleSms)
 MODELS: tuple[type[pw.Model], ...] = (*CATALOGUE_MODELS, *STATE_MODELS)
-"""All models, each after those that it refers to."""
+"""All models, each after those that its foreign keys refer to."""

@@ -28,13 +28,13 @@ CANCEL_TIMEOUT_SECONDS = 1
 PING_TIMEOUT_SECONDS = 1
 """For checking that an idle connection is alive."""
 RETRY_DELAY_SECONDS = 1
-"""After a failed connection, no other is tried for so long: each would block all threads that wait for the pool."""
+"""How long no connection is tried after one failed: each blocks all threads that wait for the pool."""
 POOL_TIMEOUT_SECONDS = 3
 """How long a thread waits for a connection of the pool."""
 MAX_CONNECTION_AGE_SECONDS = 600
-"""An older connection is not used again: its host name may lead to another server by now."""
+"""An older connection is not used again: its host name may resolve to another server by now."""
 MIGRATION_LOCK_ID = 5_960_119
-"""The key of our advisory lock."""
+"""The key of the advisory lock that a process holds while it applies migrations."""
 _CONNECTION_DEFAULTS = {
     "connect_timeout": str(CONNECT_TIMEOUT_SECONDS),
     "tcp_user_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1_000),
@@ -43,14 +43,14 @@ _CONNECTION_DEFAULTS = {
 }
 """libpq parameters that the URL may override."""
 _statement_timeout: ContextVar[float | None] = ContextVar("_statement_timeout", default=None)
-"""The timeout of this thread's statements, if it is not `STATEMENT_TIMEOUT_SECONDS`."""
+"""The timeout of this thread's statements in seconds; None for `STATEMENT_TIMEOUT_SECONDS`."""
 
 
 class Connection(psycopg.Connection[Any]):
     """A connection that is closed when a statement exceeds its timeout.
 
-    The client measures the time: a `statement_timeout` on the server is session state, with which connection poolers
-    (RDS Proxy, PgBouncer) cannot share a session.
+    The client measures the time. To set `statement_timeout` on the server would change the state of the session, which
+    connection poolers (RDS Proxy, PgBouncer) share among clients.
     """
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401
@@ -75,15 +75,15 @@ class Connection(psycopg.Connection[Any]):
 
 
 class _Adapter(Psycopg3Adapter):
-    """peewee's adapter of the driver, which was not loaded yet when peewee looked for it."""
+    """peewee's adapter for psycopg, which peewee has not loaded as `quoteapi/__init__.py` hides it."""
 
     txn_idle, txn_inerror, txn_unknown = TransactionStatus.IDLE, TransactionStatus.INERROR, TransactionStatus.UNKNOWN
 
     def check_driver(self) -> None:
-        """Do nothing: the driver is imported above."""
+        """Do nothing: peewee would check whether it has loaded psycopg, but this module has."""
 
     def connect(self, db: "PostgresqlServer", **params: Any) -> Connection:  # noqa: ANN401
-        """Open a connection without prepared statements, which poolers would have to keep for one client."""
+        """Open and check a connection without prepared statements: they change the session, as timeouts do."""
         parameters: dict[str, Any] = {**_CONNECTION_DEFAULTS, **conninfo_to_dict(db.database)}
         connection = Connection.connect(**parameters, autocommit=True, prepare_threshold=None)
         try:
@@ -95,12 +95,12 @@ class _Adapter(Psycopg3Adapter):
 
 
 class PostgresqlServer(PooledPostgresqlDatabase):  # type: ignore[misc] # playhouse has no types
-    """A PostgreSQL database behind a connection pool, which pings an idle connection before it is used again."""
+    """A PostgreSQL database with a connection pool, which pings an idle connection before it is reused."""
 
     psycopg2_adapter = psycopg3_adapter = _Adapter
 
     def __init__(self, url: str, pool_size: int = 0, check: Callable[[Connection], None] = lambda _: None) -> None:
-        """Share up to `pool_size` connections among all threads (0: keep none), each checked when it is opened."""
+        """Share up to `pool_size` connections among threads (0: no pool). `check` is called with each new one."""
         super().__init__(
             url, max_connections=pool_size, timeout=POOL_TIMEOUT_SECONDS, stale_timeout=MAX_CONNECTION_AGE_SECONDS
         )
@@ -118,7 +118,7 @@ class PostgresqlServer(PooledPostgresqlDatabase):  # type: ignore[misc] # playho
             raise
 
     def _is_closed(self, conn: Connection) -> bool:
-        """Ping an idle connection. If it is dead, close all idle ones: pinging each would take long."""
+        """Return whether an idle connection is dead, by a ping. If so, close all idle ones: pings take long."""
         with self.statement_timeout(PING_TIMEOUT_SECONDS):
             is_closed = bool(super()._is_closed(conn))
         if is_closed:
@@ -129,7 +129,7 @@ class PostgresqlServer(PooledPostgresqlDatabase):  # type: ignore[misc] # playho
         return self._max_connections > 0 and bool(super()._can_reuse(conn))
 
     def connect(self, reuse_if_open: bool = False) -> bool:  # noqa: FBT002 its signature
-        """Take a connection for this thread. Raises `peewee.OperationalError`."""
+        """Take a connection for this thread from the pool. Raises `peewee.OperationalError`."""
         try:
             return bool(super().connect(reuse_if_open))
         except MaxConnectionsExceeded as error:
@@ -147,12 +147,12 @@ class PostgresqlServer(PooledPostgresqlDatabase):  # type: ignore[misc] # playho
         return cast("Connection", self.connection()).applied_migrations()
 
     def prepare_migrations(self, runner: object) -> None:
-        """Wait for another process that is migrating, and make others wait until the transaction ends."""
+        """Acquire the migration lock until the transaction ends; wait while another process holds it."""
         self.execute_sql("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK_ID,))
 
     @contextmanager
     def statement_timeout(self, seconds: float) -> Iterator[None]:
-        """Set the timeout of this thread's statements within a block, which an inner block can only make shorter."""
+        """Set the timeout of this thread's statements within a block; an inner block can only shorten it."""
         token = _statement_timeout.set(min(seconds, _statement_timeout.get() or seconds))
         try:
             yield
@@ -177,14 +177,14 @@ class PostgresqlServer(PooledPostgresqlDatabase):  # type: ignore[misc] # playho
         return not is_free
 
     def finish_bulk_insert(self, *models: type[Model]) -> None:
-        """Set the sequence of each table to its highest id, and collect the statistics of the planner (ANALYZE)."""
+        """Set the sequence of each table to its highest id, and collect statistics for the planner (ANALYZE)."""
         for table in (model._meta.table_name for model in models if isinstance(model._meta.primary_key, AutoField)):
             next_id = f'SELECT coalesce(max(id), 0) + 1 FROM "{table}"'  # noqa: S608
             self.execute_sql(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), ({next_id}), false)")
         self.execute_sql("ANALYZE")
 
     def secure_delete(self) -> bool:
-        """Return True without doing anything: the administrator manages the files of a server."""
+        """Return True without doing anything: erasing deleted rows on disk is the administrator's task."""
         return True
 
 

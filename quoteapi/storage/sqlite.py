@@ -16,21 +16,21 @@ BUSY_TIMEOUT_SECONDS = 5
 """How long a writer waits for another writer."""
 WORKING_PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1, "secure_delete": 1}
 EARLY_MIGRATIONS = {1: ("0001_quotes",), 2: ("0001_quotes", "0002_daily_sms")}
-"""What `PRAGMA user_version` says in files of early releases, which had no table of migrations."""
+"""The migrations of files of early releases, which had no `HISTORY_TABLE`, by `PRAGMA user_version`."""
 
 
 class SqliteFile(SqliteDatabase):
     """An SQLite file. Each thread opens its own connection when it first needs one."""
 
     def __init__(self, path: Path, mode: str = "mode=rw", **options: Any) -> None:  # noqa: ANN401
-        """Name a file and a mode (https://sqlite.org/uri.html): with `rw`, a missing file is an error."""
+        """Set the path and the URI parameters (https://sqlite.org/uri.html); `mode=rw` creates no file."""
         self.path = path.absolute()
         # "immediate": a transaction that reads and then writes waits for other writers instead of failing.
         defaults = {"timeout": BUSY_TIMEOUT_SECONDS, "lock_type": "immediate", "pragmas": WORKING_PRAGMAS}
         super().__init__(f"{self.path.as_uri()}?{mode}", uri=True, **{**defaults, **options})
 
     def applied_migrations(self) -> set[str]:
-        """Return the names of the applied migrations: none if the file, which is not changed, is not of QuoteAPI."""
+        """Return the names of the applied migrations; none if the file is not of QuoteAPI. Changes nothing."""
         uri = f"{self.path.as_uri()}?mode=rw"
         with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as connection:
             if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (HISTORY_TABLE,)).fetchone():
@@ -39,7 +39,7 @@ class SqliteFile(SqliteDatabase):
         return set(EARLY_MIGRATIONS.get(version, ()))
 
     def prepare_migrations(self, runner: "Runner") -> None:
-        """Record the migrations of early releases. No lock is needed: a transaction is the only writer."""
+        """Record the migrations that a file of an early release has. The transaction locks out other writers."""
         if early := EARLY_MIGRATIONS.get(self.user_version):
             runner.fake(early[-1])
 
@@ -59,7 +59,7 @@ class SqliteFile(SqliteDatabase):
         """Do nothing: the next id is one more than the highest, and the queries need no statistics."""
 
     def secure_delete(self) -> bool:
-        """Remove what deleted rows left in the file and its write-ahead log. Return False if a reader prevents it.
+        """Erase deleted rows from the file and its write-ahead log. Return False if a reader prevents it.
 
         The pragma `secure_delete` overwrites deleted rows, but not the copies made when rows moved to other pages.
         """

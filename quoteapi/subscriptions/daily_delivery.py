@@ -1,7 +1,7 @@
 """The daily SMS: the quote of the day to all subscribers on the topic, one delivery a date and topic.
 
 A delivery is claimed before it is sent. If the claim's holder dies before it calls the gateway, another process takes
-the claim over. From the gateway call on, the SMS may have gone out: it is not sent again unless the operator says so.
+the claim over. From the gateway call on, the SMS may have gone out: only `quoteapi publish --again` sends it again.
 """
 
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ from quoteapi.subscriptions.errors import NoSharedState
 from quoteapi.subscriptions.rate_limits import RateLimits
 
 CLAIM_TIMEOUT = timedelta(minutes=2)
-"""After this, the holder of a claim counts as dead; short enough for Lambda's retries of the same event."""
+"""After this, the holder of a claim is presumed dead; short enough that Lambda's second retry takes the claim over."""
 SEND_TIMEOUT = timedelta(seconds=45)
-"""After this, a gateway call has no known outcome; far longer than the timeouts of the gateway."""
+"""After this, a gateway call without a stored result has an unknown outcome; longer than the gateway's timeouts."""
 
 
 class DeliveryResult(NamedTuple):
-    """The state of the daily SMS of a date: `sent` if this call sent it; `message` is the state in words."""
+    """The result of `publish`: `sent` if this call sent the daily SMS; `message` is its state in words."""
 
     date: date
     sent: bool
@@ -36,7 +36,7 @@ class DeliveryResult(NamedTuple):
 
 
 class DeliveryPreview(NamedTuple):
-    """The daily SMS of a date, its number of recipients, and when it was sent, if it was."""
+    """The daily SMS of a date, its number of recipients, and when it was sent (None if it was not)."""
 
     date: date
     text: SmsText
@@ -55,7 +55,7 @@ class DailyDelivery:
     clock: Clock
 
     def preview(self, day: date | None = None) -> DeliveryPreview:
-        """Return the daily SMS of a date (default: today). Raises `GatewayError`, `QuoteNotFound`."""
+        """Return the daily SMS of a date (default: today), unsent. Raises `GatewayError`, `QuoteNotFound`."""
         day = day or self.clock().date()
         text = daily_text(self.quotes.quote_of_date(day), self.settings.unsubscribe_url)
         sent_at = Delivery.select(Delivery.sent_at).where(_is_of(day, self.gateway.topic)).scalar()
@@ -65,7 +65,7 @@ class DailyDelivery:
         """Send the daily SMS of today to the topic, unless it was sent or is being sent.
 
         With `again`, send it also if an earlier attempt has an unknown outcome. Raises `NoSharedState`, `SmsDisabled`,
-        `RateLimited`, `GatewayError`, `QuoteNotFound`: then no SMS was sent, except after `OutcomeUnknown`.
+        `RateLimited`, `GatewayError`, `QuoteNotFound`: then no SMS was sent; after `OutcomeUnknown`, one may have been.
         """
         if not self.settings.has_shared_state:
             raise NoSharedState
@@ -74,9 +74,10 @@ class DailyDelivery:
         return self._deliver(claim) if isinstance(claim, Delivery) else claim
 
     def _claim(self, day: date, *, again: bool) -> Delivery | DeliveryResult:
-        """Claim the delivery of a date, or return its state if it cannot be claimed. Raises `OutcomeUnknown`.
+        """Claim the delivery of a date, or return its state if it cannot be claimed.
 
-        A claimed delivery has `sending_at` if an earlier holder called the gateway, with an unknown outcome.
+        A claimed delivery has `sending_at` if an earlier holder called the gateway, with an unknown outcome. Such a
+        delivery can be claimed after `SEND_TIMEOUT`, with `again`; without `again`, this then raises `OutcomeUnknown`.
         """
         now, topic = self.clock(), self.gateway.topic
         if Delivery.insert(date=day, topic=topic, claimed_at=now).on_conflict_ignore().as_rowcount().execute():
@@ -111,7 +112,7 @@ class DailyDelivery:
 
 
 def _state(day: date, row: Delivery | None, now: datetime) -> DeliveryResult:
-    """Return the state of a delivery that another process claimed. Raises `OutcomeUnknown`."""
+    """Return the state of an unclaimable delivery. Raises `OutcomeUnknown` if it may have been sent."""
     if row is not None and row.sent_at is not None:
         message = f"was sent at {row.sent_at:%H:%M} UTC; who subscribed since gets the next one"
         return DeliveryResult(day, sent=False, message=message, message_id=row.message_id)
@@ -134,7 +135,7 @@ def _require_single_topic(topic: str) -> None:
 
 
 def on_another_topic(topic: str) -> Expression:
-    """Return the condition for active subscribers on another topic than this one."""
+    """Return the condition for active subscribers on a topic other than `topic`."""
     # `<` and `>`, since `!=` could not use the index.
     active = Subscriber.state == ACTIVE
     return (active & (Subscriber.topic < topic)) | (active & (Subscriber.topic > topic))
@@ -154,7 +155,7 @@ def _update(claim: Delivery, *conditions: object, **columns: object) -> bool:
 
 
 def _release(claim: Delivery) -> None:
-    """Release a claim, so that the next event or retry sends the SMS; keep that an earlier attempt may have sent it."""
+    """Release a claim: delete it or, if an earlier holder may have sent the SMS, restore `sending_at`."""
     if claim.sending_at is None:
         Delivery.delete().where(_is_held(claim)).execute()
     else:

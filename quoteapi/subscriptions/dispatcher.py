@@ -1,6 +1,6 @@
 """Dispatchers run the background work of an HTTP request inline or in a thread pool.
 
-`quoteapi.aws.lambda_dispatcher` runs it on Lambda.
+`quoteapi.aws.lambda_dispatcher` runs it in another Lambda invocation.
 """
 
 import logging
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class Dispatcher(Protocol):
-    """Runs the work that a response need not wait for."""
+    """Runs work that a response need not wait for. What the methods return is ignored."""
 
     def send_otp(self, otp_request_id: str, /) -> object:
         """Generate and send the OTP of an OTP request, now or later."""
@@ -28,7 +28,7 @@ class Dispatcher(Protocol):
 
 
 class InlineDispatcher:
-    """Runs work before it returns."""
+    """Runs work in the calling thread: each method returns, or raises, when its work is done."""
 
     def __init__(self, send_otp: Callable[[str], object], sync: Callable[[int], object]) -> None:
         self.send_otp = send_otp
@@ -36,7 +36,7 @@ class InlineDispatcher:
 
 
 class ThreadPoolDispatcher:
-    """Runs work in threads: a response neither waits for SNS nor shows by its time what SNS did."""
+    """Runs work in two threads: a response neither waits for SNS nor shows by its timing what SNS did."""
 
     def __init__(self, send_otp: Callable[[str], object], sync: Callable[[int], object]) -> None:
         self._executor = ThreadPoolExecutor(max_workers=2)
@@ -45,7 +45,7 @@ class ThreadPoolDispatcher:
 
 
 def _run(work: Callable[..., object], *arguments: object) -> None:
-    """Run work in a thread with its own database connection, and log what fails."""
+    """Run work in a thread of the pool, with its own database connection, and log exceptions."""
     try:
         with database.connection_context():
             work(*arguments)

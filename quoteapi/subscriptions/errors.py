@@ -1,4 +1,4 @@
-"""Errors of subscriptions, by fact. `quoteapi.http.errors` maps them to HTTP responses."""
+"""Errors of subscriptions, a class for each fact. `quoteapi.http.errors` maps them to HTTP responses."""
 
 from math import ceil
 
@@ -6,14 +6,14 @@ from quoteapi.subscriptions.sliding_window import RateLimitStatuses
 
 
 class NoSharedState(Exception):
-    """The machines share no database, so subscriptions cannot be stored."""
+    """Each Lambda container has its own SQLite database, so subscriptions cannot be stored."""
 
     def __init__(self) -> None:
         super().__init__("the machines share no database, so nobody can subscribe: set DATABASE_URL")
 
 
 class CountryNotServed(Exception):
-    """SMS do not go to the country of the number. The message lists the allowed countries."""
+    """The settings allow no SMS to the country of the number. The message lists the allowed countries."""
 
 
 class SmsDisabled(Exception):
@@ -21,7 +21,7 @@ class SmsDisabled(Exception):
 
 
 class CountedRequestError(Exception):
-    """A request that counts toward rate limits failed. `rate_limits` is the remaining quota."""
+    """A request counted by rate limits failed. `rate_limits` is the remaining quota of the client IP."""
 
     def __init__(self, message: object = "", rate_limits: RateLimitStatuses = ()) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class CountedRequestError(Exception):
 
 
 class RateLimited(CountedRequestError):
-    """A rate limit is reached; the message says which. `retry_after` is in seconds."""
+    """A rate limit or SMS quota is reached; the message says which. `retry_after` is in whole seconds."""
 
     def __init__(self, message: str, retry_after: float, rate_limits: RateLimitStatuses = ()) -> None:
         super().__init__(message, rate_limits)
@@ -41,15 +41,15 @@ class OptedOut(CountedRequestError):
 
 
 class OtpNotSent(CountedRequestError):
-    """The SMS with the OTP was not sent, or may not have been."""
+    """The SMS with the OTP was not sent, or it is not known whether it was."""
 
 
 class OtpRejected(CountedRequestError):
-    """An OTP is not accepted."""
+    """An OTP is not accepted; the subclass says why."""
 
 
 class WrongOtp(OtpRejected):
-    """The OTP differs from the one that was sent."""
+    """The OTP differs from the one that was sent. `tries_left` more wrong tries lock the number."""
 
     def __init__(self, tries_left: int) -> None:
         super().__init__(tries_left)
@@ -61,4 +61,4 @@ class OtpExpired(OtpRejected):
 
 
 class NoOtpRequested(OtpRejected):
-    """No OTP was requested, or it was used."""
+    """The number has no OTP for this purpose: none was requested, none is generated yet, or it was used."""

@@ -1,4 +1,7 @@
-"""HMAC digests of OTPs, phone numbers and client IPs: the database has these instead of the values."""
+"""HMAC digests of OTPs, phone numbers and client IPs.
+
+The database stores them instead of OTPs, and instead of numbers and client IPs in the keys of rate limits.
+"""
 
 import hashlib
 import hmac
@@ -9,24 +12,24 @@ from quoteapi.storage.atomic_file import create_atomically
 
 
 class HmacDigest:
-    """Computes HMAC-SHA256 digests: without the key, they can be neither computed nor reversed by guessing."""
+    """Computes HMAC-SHA256 digests: without the key, nobody can compute them or find a value by guessing."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     def __call__(self, purpose: str, *values: str) -> str:
-        """Return the first 128 bits as 32 hexadecimal digits; each purpose has other digests."""
+        """Return the digest of values for a purpose: its first 128 bits, as 32 hexadecimal digits."""
         return hmac.digest(self._key, "\0".join((purpose, *values)).encode(), "sha256")[:16].hex()
 
 
 def load_hmac_digest(settings: Settings) -> HmacDigest:
-    """Key the digests by `SECRET_KEY` or, without it, by a key file beside the database. Raises `SettingsError`."""
+    """Return digests keyed by `SECRET_KEY`, else by a file beside the database. Raises `SettingsError`."""
     secret = settings.secret_key or _read_key_file(settings)
     return HmacDigest(hashlib.sha256(secret.encode()).digest())
 
 
 def _read_key_file(settings: Settings) -> str:
-    """Read the key file, which is created on first use and readable by its owner only."""
+    """Return the key in the key file, which is created on first use and readable by its owner only."""
     database = settings.database_path
     assert database is not None, "settings without a file have a SECRET_KEY"
     path = database.with_name(f"{database.name}.key")

@@ -1,6 +1,6 @@
 """Phone numbers: parsed at the edge, and in E.164 form (as in +919028000001) everywhere else.
 
-The numbering plans are those of `phonenumberslite`, loaded with the first number to keep cold starts short.
+The numbering plans are those of `phonenumberslite`, which is imported on first use to keep cold starts short.
 """
 
 import re
@@ -43,7 +43,7 @@ def parse_mobile(text: str) -> str:
 
 
 def country_of(mobile: str) -> str:
-    """Return the ISO 3166 country code of an E.164 number; ZZ if it has none."""
+    """Return the ISO 3166 country code of an E.164 number; ZZ if it belongs to no country."""
     import phonenumbers  # noqa: PLC0415
 
     return phonenumbers.region_code_for_number(phonenumbers.parse(mobile)) or "ZZ"
@@ -57,7 +57,7 @@ def all_countries() -> frozenset[str]:
 
 
 def format_international(text: str) -> str:
-    """Return a number in its country's notation, as in +91 90280 00001; other text unchanged."""
+    """Return a number in international notation, as in +91 90280 00001; text that is no number unchanged."""
     import phonenumbers  # noqa: PLC0415
 
     try:
@@ -67,7 +67,7 @@ def format_international(text: str) -> str:
 
 
 def _to_ascii(text: str) -> str:
-    """Return text with the digits, spaces and dashes of all scripts as ASCII; "" if it is too long to be a number."""
+    """Return text with digits, spaces and dashes of any script as ASCII; "" if too long for a number."""
     if len(text) > _MAX_LENGTH:
         return ""
     characters = []

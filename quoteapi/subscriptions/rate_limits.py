@@ -1,7 +1,7 @@
 """Rate limits of OTPs, the SMS quota and the SMS switch: checked before an SMS is sent.
 
-All are kept in the database, so that they hold for all processes together. Keys of logs are HMACs: the table has
-neither phone numbers nor IP addresses.
+All are kept in the database, so that they hold for all processes together. The key of a sliding-window log is the HMAC
+of a phone number or client IP, so that the table of logs contains neither.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,17 @@ from quoteapi.subscriptions.phone import country_of
 from quoteapi.subscriptions.sliding_window import CountedEvent, WindowFull, Windows, count_event
 
 OTPS_PER_NUMBER, REQUESTS_PER_CLIENT_IP, TRIES_PER_CLIENT_IP = "codes to number", "asked by address", "tries by address"
-"""Names of limits, which the HMACs of the keys contain: another name restarts the running windows."""
+"""Names of rate limits. They are part of the HMACs of the keys, so renaming a limit discards its recent events."""
 SMS_SWITCH = "sms"
 USAGE_RETENTION = timedelta(days=400)
 
 
 @dataclass
 class RateLimits:
-    """The limits of the settings. Methods raise if a limit is reached; `count_` and `consume_` methods also count."""
+    """The rate limits and SMS quota of the settings. Methods raise if a limit is reached.
+
+    Otherwise, methods named `count_…` and `consume_…` count one event.
+    """
 
     settings: Settings
     digests: HmacDigest
@@ -44,20 +47,20 @@ class RateLimits:
         return self._count(TRIES_PER_CLIENT_IP, client_ip, windows, "Too many wrong codes from your address.", "tries")
 
     def check_country(self, mobile: str) -> None:
-        """Raise `CountryNotServed` if SMS do not go to the country of a number."""
+        """Raise `CountryNotServed` if `SMS_ALLOWED_REGIONS` excludes the country of a number."""
         countries = self.settings.sms_allowed_regions
         if countries and countries != {ANY_REGION} and country_of(mobile) not in countries:
             raise CountryNotServed(f"SMS go to numbers of {', '.join(sorted(countries))} only.")
 
     def check_sms_switch(self) -> None:
-        """Raise `SmsDisabled` if the operator switched SMS off."""
+        """Raise `SmsDisabled` if the operator switched SMS off or `SMS_DAILY_CAP` is 0."""
         if self.settings.sms_daily_cap == 0:
             raise SmsDisabled("SMS_DAILY_CAP is 0, so no SMS goes out: set it to how many may")
         if SmsSwitch.select().where(SmsSwitch.name == SMS_SWITCH).exists():
             raise SmsDisabled("SMS are switched off; `quoteapi sms start` switches them on")
 
     def consume_sms_quota(self) -> None:
-        """Take one SMS from the SMS quota of the day. Raises `RateLimited`."""
+        """Count one SMS to a single number toward the SMS quota of the day (UTC). Raises `RateLimited`."""
         now, quota = self.clock(), self.settings.sms_daily_cap
         more = {SmsUsage.count: SmsUsage.count + 1}
         increment = SmsUsage.insert(date=now.date(), count=1).on_conflict(
@@ -67,12 +70,12 @@ class RateLimits:
             raise RateLimited("The service has sent as many SMS as it may today.", seconds_until_midnight(now))
 
     def release_sms_quota(self) -> None:
-        """Give back to the SMS quota an SMS that was not sent."""
+        """Undo `consume_sms_quota` for an SMS that was not sent."""
         today = SmsUsage.date == self.clock().date()
         SmsUsage.update(count=SmsUsage.count - 1).where(today & (SmsUsage.count > 0)).execute()
 
     def check_daily_sms_quota(self, recipients: int, segments: int) -> None:
-        """Raise `RateLimited` if the daily SMS, counted in segments, would exceed the SMS quota."""
+        """Raise `RateLimited` if the segments of the daily SMS to all recipients exceed the SMS quota."""
         quota = self.settings.sms_daily_cap
         if recipients * segments > quota:
             in_parts = f" in {segments} parts" if segments > 1 else ""
@@ -80,12 +83,12 @@ class RateLimits:
             raise RateLimited(f"{message} Set it higher to go on.", seconds_until_midnight(self.clock()))
 
     def delete_number(self, mobile: str) -> bool:
-        """Delete the log of a number. Return whether there was one."""
+        """Delete the log of OTPs to a number. Return whether there was one."""
         key = self.digests(OTPS_PER_NUMBER, mobile)
         return bool(RateLimitLog.delete().where(RateLimitLog.key == key).execute())
 
     def delete_expired(self) -> None:
-        """Delete logs older than the longest window, and old SMS counts."""
+        """Delete rate-limit logs without events in any window, and SMS counts older than `USAGE_RETENTION`."""
         settings, now = self.settings, self.clock()
         windows = settings.codes_per_number + settings.codes_per_client_ip + settings.wrong_tries_per_client_ip
         longest = timedelta(seconds=max(window.seconds for window in windows))
@@ -93,7 +96,7 @@ class RateLimits:
         SmsUsage.delete().where(SmsUsage.date < now.date() - USAGE_RETENTION).execute()
 
     def _count(self, name: str, value: str, windows: Windows, message: str, policy: str | None = None) -> CountedEvent:
-        """Count an event of a value. A `policy` is the limit's name in `RateLimit` headers. Raises `RateLimited`."""
+        """Count an event of a number or client IP. `policy` names the limit in headers. Raises `RateLimited`."""
         try:
             return count_event(self.digests(name, value), windows, self.clock(), policy)
         except WindowFull as full:

@@ -1,6 +1,6 @@
 """Use cases of subscriptions: request an OTP, subscribe, unsubscribe, send an OTP, remove a number.
 
-Each stores its result, one row a number, before it returns. `topic_sync` makes the topic match afterwards.
+Each stores its result, one row a number, before it returns. `topic_sync` makes the SNS topic match afterwards.
 """
 
 import logging
@@ -91,7 +91,7 @@ class SubscriptionService:
         return rate_limits
 
     def send_otp(self, otp_request_id: str) -> str:
-        """Generate the OTP of a request and send it, once. Return what was done.
+        """Generate the OTP of an OTP request and send it, once. Return what was done, in words.
 
         Raises `GatewayError`; a retry then sends another OTP, except after `OutcomeUnknown`: a number must not get two.
         """
@@ -115,7 +115,7 @@ class SubscriptionService:
     def remove(self, mobile: str) -> bool:
         """Unsubscribe a number and delete all its data. Return whether there was any.
 
-        Raises `GatewayError`; the number is then unsubscribed, and the caller can try again.
+        Raises `GatewayError`; the number is then unsubscribed, and calling this again deletes the rest.
         """
         row = Subscriber.get_or_none(Subscriber.mobile == mobile)
         if row is not None:
@@ -146,7 +146,7 @@ class SubscriptionService:
             return False
 
     def _verify_otp(self, mobile: str, purpose: Purpose, code: str, client_ip: str) -> int | None:
-        """Verify an OTP and activate or deactivate the subscription. Return the subscriber's id if that changed it."""
+        """Verify an OTP and set the subscription's state. Return the subscriber's id; None if nothing changed."""
         self._require_shared_state()
         with database.atomic():
             counted = self.limits.count_try_by_client_ip(client_ip)
@@ -192,7 +192,7 @@ def _is_active(mobile: str) -> Expression:
 
 
 def _dispatch(work: Callable[[int], object], subscriber_id: int) -> None:
-    """Dispatch work. If that fails, the next reconciliation does it."""
+    """Call a dispatcher's method for a subscriber. Only log if it fails: the next reconciliation retries."""
     try:
         work(subscriber_id)
     except Exception as error:

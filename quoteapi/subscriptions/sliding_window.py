@@ -13,7 +13,7 @@ from quoteapi.storage.models import RateLimitLog
 
 
 class RateLimitStatus(NamedTuple):
-    """The remaining quota of a rate limit: `remaining` events now, and one more in `seconds`."""
+    """The remaining quota of a rate limit: `remaining` events now; the oldest one expires in `seconds`."""
 
     policy: str
     limit: RateLimit
@@ -41,13 +41,13 @@ class CountedEvent(NamedTuple):
     rate_limits: RateLimitStatuses
 
     def undo(self) -> None:
-        """Remove the event, unless another was added since, which the same transaction rules out."""
+        """Remove the event, in the transaction that counted it. Do nothing if another event was added since."""
         is_unchanged = (RateLimitLog.key == self.key) & (RateLimitLog.timestamps == self.log)
         RateLimitLog.update(timestamps=self.log_before).where(is_unchanged).execute()
 
 
 def count_event(key: str, windows: Windows, now: datetime, policy: str | None = None) -> CountedEvent:
-    """Add an event to the log of a key. Without a `policy`, return no rate limits. Raises `WindowFull`."""
+    """Add an event to the log of a key. Without `policy`, `rate_limits` is empty. Raises `WindowFull`."""
     while True:  # compare-and-swap: until no other process changes the log between the read and the write
         before: str = RateLimitLog.select(RateLimitLog.timestamps).where(RateLimitLog.key == key).scalar() or ""
         if wait := seconds_to_wait(before, windows, now):
@@ -62,7 +62,7 @@ def count_event(key: str, windows: Windows, now: datetime, policy: str | None = 
 
 
 def seconds_to_wait(log: str, windows: Windows, now: datetime) -> int:
-    """Return the seconds until every window allows an event; 0 if they do now."""
+    """Return the seconds until all windows allow an event; 0 if all do now."""
     now_ms, timestamps = _parse_log(log, windows, now)
     full = [window for window in windows if len(timestamps) >= window.limit]
     allowed_at = [timestamps[-window.limit] + window.seconds * 1_000 for window in full]

@@ -1,7 +1,7 @@
 """Topic sync: makes the SNS topic match the subscribers in the database.
 
-A row that may differ from the topic has `sync_needed_since`. The process that syncs it holds a lease on it, so that
-gateway calls for one number never overtake each other. If the lease was lost meanwhile, the row is synced again.
+A subscriber that may differ from the topic has `sync_needed_since`. The process that syncs it holds a lease on its row,
+so that gateway calls for one number do not overlap. If the lease was lost meanwhile, the row is synced again.
 """
 
 import logging
@@ -25,16 +25,16 @@ from quoteapi.subscriptions.otp import OneTimePasswords
 from quoteapi.subscriptions.rate_limits import RateLimits
 
 LEASE_TIMEOUT = timedelta(minutes=5)
-"""After this, the holder of a lease counts as dead; far longer than its gateway calls can take."""
+"""After this, the holder of a lease is presumed dead; far longer than its gateway calls can take."""
 BATCH_SIZE = 10_000
 log = logging.getLogger(__name__)
 
 
 class ReconcileResult(NamedTuple):
-    """The numbers of subscribers that a reconciliation synced, and of those that it did not.
+    """How many subscribers a reconciliation synced, and how many it did not.
 
-    `stopped`: opted out since the last one; `refused`: SNS rejects the number; `failed`: may succeed next time;
-    `left`: not tried, for lack of time.
+    `stopped`: opted out since the last reconciliation; `refused`: SNS rejects the number; `failed`: may succeed next
+    time; `left`: not tried, for lack of time.
     """
 
     subscribed: int = 0
@@ -56,7 +56,10 @@ class TopicSync:
     clock: Clock
 
     def sync(self, subscriber_id: int) -> str:
-        """Make the topic match the state of a subscriber. Return what was done. Raises `GatewayError`."""
+        """Make the topic match the state of a subscriber. Raises `GatewayError`.
+
+        Return "subscribed", "unsubscribed" or, if it is in sync or another process syncs it, "nothing to do".
+        """
         outcome = "nothing to do"
         while (row := self._acquire_lease(subscriber_id)) is not None:
             try:
@@ -99,7 +102,7 @@ class TopicSync:
     def _acquire_lease(self, subscriber_id: int) -> Subscriber | None:
         """Acquire the lease of a subscriber; None if it is in sync or another process holds the lease.
 
-        The topic of an active one is stored before the gateway is called, so that it is known if this process dies.
+        For an active one, the topic is stored before the gateway call, so that it is known even if this process dies.
         """
         now, is_active = self.clock(), Subscriber.state == ACTIVE
         is_free = Subscriber.lease_acquired_at.is_null() | (Subscriber.lease_acquired_at <= now - LEASE_TIMEOUT)
@@ -111,7 +114,7 @@ class TopicSync:
         return next(iter(update.returning(Subscriber).execute()), None)
 
     def _update_topic(self, row: Subscriber) -> str | None:
-        """Subscribe or unsubscribe a number at the gateway. Return its subscription ARN; None if it has none."""
+        """Subscribe or unsubscribe a number at the gateway. Return its subscription ARN; None if unsubscribed."""
         if row.state == ACTIVE:
             arn = self.gateway.subscribe(row.mobile)
             self._send_confirmation(row)
@@ -128,7 +131,7 @@ class TopicSync:
         return None
 
     def _send_confirmation(self, row: Subscriber) -> None:
-        """Send the confirmation SMS, once."""
+        """Send the confirmation SMS unless it was sent. Raises `GatewayError` if a later try may succeed."""
         claimable = (Subscriber.id == row.id) & Subscriber.confirmation_sent_at.is_null()
         claim = Subscriber.update(confirmation_sent_at=self.clock()).where(claimable)
         if row.confirmation_sent_at is not None or not claim.execute():
@@ -148,7 +151,7 @@ class TopicSync:
             raise
 
     def _store_result(self, row: Subscriber, arn: str | None) -> None:
-        """Store what the gateway did; a subscriber that changed meanwhile stays out of sync."""
+        """Store what the gateway did, and release the lease; a row that changed meanwhile stays out of sync."""
         is_unchanged = (
             (Subscriber.state == row.state)
             & (Subscriber.confirmed_at == row.confirmed_at)
@@ -161,7 +164,10 @@ class TopicSync:
         self._release_lease(row, arn, **stored | columns)
 
     def _release_lease(self, row: Subscriber, arn: str | None, **columns: object) -> None:
-        """Release a lease and store columns; if it was lost, sync again, as the last gateway call is not known."""
+        """Release a lease and store columns. If the lease was lost, mark the subscriber out of sync instead.
+
+        Another process may then have called the gateway too, and which call came last is not known.
+        """
         if Subscriber.update(lease_acquired_at=None, **columns).where(_holds_lease(row)).execute():
             return
         columns = {"topic": self.gateway.topic, "subscription_arn": arn} if row.state == ACTIVE else {}
@@ -177,7 +183,7 @@ class TopicSync:
             Subscriber.update(sync_needed_since=self.clock()).where(batch).execute()
 
     def _mark_opted_out(self) -> tuple[int, int]:
-        """Store which numbers opted out. Return how many are new, and how many gateway calls failed."""
+        """Mark subscribers that opted out. Return how many, and how many gateway calls failed (0 or 1)."""
         count, now = 0, self.clock()
         try:
             for mobiles in self.gateway.list_opted_out():
@@ -189,7 +195,7 @@ class TopicSync:
         return count, 0
 
     def _try_sync(self, subscriber_id: int) -> str:
-        """Sync a subscriber. Return what was done, "refused" or "failed"."""
+        """Sync a subscriber. Return what `sync` returns or, if it raises, "refused" or "failed"."""
         try:
             return self.sync(subscriber_id)
         except NumberRejected as error:

@@ -1,1 +1,1 @@
-"""The HTTP resources: a responder parses, calls one domain function, and sets status and media."""
+"""The HTTP resources: responders parse a request, call one domain function, and set status and media."""

@@ -17,39 +17,39 @@ from quoteapi.settings import Settings
 OPENAPI_FILE = Path(__file__).parent.parent / "openapi.json"
 OPENAPI_CACHE_SECONDS = 3_600
 CACHE_SIZE = 16
-"""Base URLs for which the page is cached; rendering it takes longer than any other."""
+"""Number of base URLs for which `/docs` is cached; rendering it takes longer than any other page."""
 EXAMPLE_BASE_URL = "https://quotes.example.org"
-"""The host in examples when the service does not know its own."""
+"""The base URL in examples if the service does not know its public one."""
 COMMON_HEADERS = {
     *("X-Request-ID", "X-Content-Type-Options", "RateLimit-Policy", "RateLimit", "Vary"),
     *("Access-Control-Allow-Origin", "Access-Control-Expose-Headers"),
     *("Content-Security-Policy", "X-Frame-Options", "Referrer-Policy"),
 }
-"""Headers that the page describes once, and not with each response."""
+"""Headers that `/docs` describes once, and not with each response."""
 COMMON_ERROR_MIN_USES = 5
-"""An error response of at least this many operations is described once, too."""
+"""An error response that at least this many operations have is described once, too."""
 FORM = "application/x-www-form-urlencoded"
 _Json = dict[str, Any]
 
 
 class OpenApiDocument:
-    """The OpenAPI document."""
+    """The resource `/openapi.json`: the OpenAPI document."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Send the document."""
+        """Send the OpenAPI document, cacheable for an hour."""
         resp.data = OPENAPI_FILE.read_bytes()
         resp.content_type = falcon.MEDIA_JSON
         resp.set_header("Cache-Control", f"public, max-age={OPENAPI_CACHE_SECONDS}")
 
 
 class ApiReference:
-    """The OpenAPI document as a page, with a form to try each operation."""
+    """The resource `/docs`: the OpenAPI document as a page, with a form to try each operation."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Send the page."""
+        """Send the API reference as an HTML page."""
         prefix, base_url = link_prefix(req, self._settings), public_base_url(req, self._settings)
         if not base_url.startswith("http"):
             base_url = EXAMPLE_BASE_URL + prefix
@@ -84,7 +84,7 @@ def _template_values() -> dict[str, object]:
 
 
 def _resolve_references(node: Any, document: _Json) -> Any:  # noqa: ANN401 JSON
-    """Replace each `$ref` in `node` by its target, with the component's name as `x-name`."""
+    """Return `node` with each `$ref` replaced by its target plus the component's name as `x-name`."""
     if isinstance(node, list):
         return [_resolve_references(part, document) for part in node]
     if not isinstance(node, dict):
@@ -112,7 +112,7 @@ def _operations(paths: _Json) -> list[_Json]:
 
 
 def _parameters(item: _Json, operation: _Json) -> list[_Json]:
-    """Return the fields of an operation's body as parameters, then those of its path, then its own."""
+    """Return an operation's parameters: its form fields first, then those in the path, then the others."""
     fields: list[_Json] = []
     if "requestBody" in operation:
         form = operation["requestBody"]["content"][FORM]
@@ -127,7 +127,7 @@ def _parameters(item: _Json, operation: _Json) -> list[_Json]:
 
 
 def _describe_schema(schema: _Json) -> str:
-    """Return in words which values a schema allows."""
+    """Return in words which values a schema allows, such as "a whole number, 1 or more"."""
     if "enum" in schema:
         return " or ".join(map(str, schema["enum"]))
     if schema.get("type") == "integer":
@@ -139,14 +139,14 @@ def _describe_schema(schema: _Json) -> str:
 
 
 def _example_path(operation: _Json) -> str:
-    """Return an operation's path with the examples of its parameters."""
+    """Return an operation's path with the example of each parameter in place of its name."""
     examples = {parameter["name"]: parameter.get("example", "") for parameter in operation["parameters"]}
     path: str = operation["path"]
     return path.format(**examples)
 
 
 def _curl_command(operation: _Json, base_url: str) -> str:
-    """Return the curl command that sends an operation's example."""
+    """Return a curl command that sends the example request of an operation."""
     import shlex  # noqa: PLC0415 imported late, to keep cold starts fast
 
     words = []

@@ -11,10 +11,10 @@ ASSET_CACHE_SECONDS = 31_536_000
 
 
 class Assets:
-    """The static files."""
+    """The resource `/assets/{name}`: the static files of pages."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
-        """Send a file. Raises `falcon.HTTPRouteNotFound`."""
+        """Send the static file with a name. Raises `falcon.HTTPRouteNotFound`."""
         content = read_assets().get(name)
         if content is None:
             raise falcon.HTTPRouteNotFound

@@ -23,26 +23,26 @@ _STYLE_ELEMENT = re.compile(b"<style>(.*?)</style>", re.DOTALL)
 
 
 class DailyCard:
-    """The card of today's quote."""
+    """The resource `/daily.svg`: today's quote as an SVG image."""
 
     def __init__(self, daily: DailyQuoteResource, clock: Clock) -> None:
         self._daily = daily
         self._clock = clock
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Send the card, cacheable until midnight UTC."""
+        """Send today's quote as an SVG image, cacheable until midnight UTC."""
         now = self._clock()
         _respond_with_card(req, resp, *self._daily.quote_of_date(now.date()), now)
 
 
 class QuoteCard:
-    """The card of a quote of the catalogue."""
+    """The resource `/quotes/{quote_id}.svg`: a quote of the catalogue as an SVG image."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, quote_id: str) -> None:
-        """Send the card of the quote with an id, cacheable for a day."""
+        """Send the quote with an id as an SVG image, cacheable for a day. Raises `falcon.HTTPNotFound`."""
         _, quotation = get_quote(quote_id)
         _respond_with_card(req, resp, quotation, True, self._clock())  # noqa: FBT003
         resp.set_header("Cache-Control", f"public, max-age={QUOTE_CACHE_SECONDS}")
@@ -58,7 +58,7 @@ def _respond_with_card(
 
 @lru_cache(maxsize=1)
 def _content_security_policy() -> str:
-    """Return the policy of all cards, which allows their inline style by its digest and nothing else."""
+    """Return the `Content-Security-Policy` of cards: only their inline style is allowed, by its digest."""
     styles = _STYLE_ELEMENT.findall((FOLDER / "card.svg").read_bytes())
     digests = (b64encode(sha256(style).digest()).decode() for style in styles)
     sources = " ".join(f"'sha256-{digest}'" for digest in digests)

@@ -1,4 +1,4 @@
-"""`/quotes`, `/authors` and `/categories`: the catalogue, page by page."""
+"""`/quotes`, `/authors` and `/categories`: the catalogue page by page, and `/quotes/{quote_id}`."""
 
 import falcon
 
@@ -14,18 +14,18 @@ from quoteapi.storage.database import READ_TIMEOUT_SECONDS
 from quoteapi.storage.models import Author, Category, database
 
 NAME_COUNT_LIMIT = 1_000
-"""Up to how many authors or categories are counted exactly."""
+"""Authors or categories are counted exactly up to this number, which bounds the cost of counting."""
 QUOTE_CACHE_SECONDS = 86_400
 
 
 class QuoteList:
-    """A listing of quotes, newest first."""
+    """The resource `/quotes`: a listing of quotes, newest first."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Send a page of the quotes that match the filters."""
+        """Send a page of the quotes that match the query parameters, newest first, as JSON."""
         filters, limit = parse_filters(req, *FILTER_PARAMETERS), parse_limit(req)
         last_id, total = decode_cursor(req, int)
         with bulkhead(), database.statement_timeout(READ_TIMEOUT_SECONDS):
@@ -37,13 +37,13 @@ class QuoteList:
 
 
 class QuoteById:
-    """A quote of the catalogue, with its source."""
+    """The resource `/quotes/{quote_id}`: a quote of the catalogue, with its source."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, quote_id: str) -> None:
-        """Send the quote with an id, as JSON or as a page."""
+        """Send the quote with an id as JSON or, to browsers, as an HTML page. Raises `falcon.HTTPNotFound`."""
         number, quotation = get_quote(quote_id)
         if prefers_html(req, resp):
             respond_with_quote_page(req, resp, self._settings, quotation, PAGE_SECONDS, quote_id=number)
@@ -62,7 +62,7 @@ class AuthorOrCategoryList:
         self._plural = plural
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Send a page of names."""
+        """Send a page of authors or categories, with the number of quotes of each, as JSON."""
         limit = parse_limit(req)
         last_name, total = decode_cursor(req, str)
         rows = list_names(self._table, limit + 1, last_name or "")

@@ -1,4 +1,4 @@
-"""`/feed.xml` (Atom, RFC 4287) and `/feed.json` (JSON Feed 1.1): the daily quotes of the last thirty days."""
+"""`/feed.xml` (Atom, RFC 4287) and `/feed.json` (JSON Feed 1.1): the last thirty daily quotes."""
 
 import json
 from collections.abc import Callable
@@ -21,14 +21,14 @@ DAYS = 30
 MAX_TITLE_LENGTH = 80
 """Maximum characters of a quote in a title; feed readers list entries by title."""
 CACHE_SIZE = 16
-"""Base URLs for which a feed is cached: a client can send any `Host`."""
+"""Number of base URLs for which a feed is cached, limited because a client can send any `Host`."""
 MAX_BASE_URL_LENGTH = 300
-"""No host name is longer, and a feed repeats the base URL dozens of times."""
+"""In characters; no host name is longer. With a longer base URL, links are paths: feeds stay small."""
 _DailyQuotes = tuple[tuple[date, Quotation], ...]
 
 
 class FeedFormat(NamedTuple):
-    """A feed's path and media type, and the function that renders it from its JSON Feed and its id."""
+    """A feed's path and media type, and the function that renders it from a JSON Feed object and its id."""
 
     path: str
     media_type: str
@@ -36,7 +36,7 @@ class FeedFormat(NamedTuple):
 
 
 class Feed:
-    """The last thirty daily quotes, newest first, rendered once a day for each base URL."""
+    """A feed of the last thirty daily quotes, today's first, rendered once a day for each base URL."""
 
     def __init__(self, feed_format: FeedFormat, quotes: QuotesWithFallback, settings: Settings, clock: Clock) -> None:
         self._format = feed_format
@@ -47,7 +47,10 @@ class Feed:
         self._rendered = lru_cache(CACHE_SIZE)(self._render)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Send the feed, cacheable until midnight UTC; privately if its base URL comes from the client."""
+        """Send the feed of the last thirty daily quotes, cacheable until midnight UTC.
+
+        With `TRUSTED_PROXIES` but no `PUBLIC_URL`, shared caches must not keep it: its base URL comes from the client.
+        """
         now = self._clock()
         base_url = public_base_url(req, self._settings)
         scope = "public" if "://" in base_url else "private"
@@ -59,7 +62,7 @@ class Feed:
         respond_until_midnight(req, resp, rendered, now, scope)
 
     def _daily_quotes(self, today: date) -> tuple[_DailyQuotes, bool]:
-        """Return the quotes of the feed's days, and whether all are authoritative."""
+        """Return the last thirty daily quotes, and whether all are authoritative: not of the fallback."""
         cached = self._cached_quotes
         if cached and cached[0][0] == today:
             return cached, True
@@ -99,12 +102,12 @@ class Feed:
         }
 
     def _id(self, path: str) -> str:
-        """Return the permanent id of a page, the same for every host name of the service (RFC 4287, 4.2.6)."""
+        """Return the permanent id of a page, a UUID URN that no change of host name alters (RFC 4287, 4.2.6)."""
         return uuid5(NAMESPACE_URL, f"{self._settings.public_url or 'urn:quoteapi'}{path}").urn
 
 
 def _title(quotation: Quotation) -> str:
-    """Return author and quote in one line, shortened at a word boundary. Feed readers show the date."""
+    """Return "author: quote", the quote cut to `MAX_TITLE_LENGTH`, if possible at a word boundary."""
     text = quotation.quote
     if len(text) > MAX_TITLE_LENGTH:
         whole_words = text[: MAX_TITLE_LENGTH + 1].rpartition(" ")[0]

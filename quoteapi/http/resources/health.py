@@ -10,10 +10,10 @@ from quoteapi.storage.catalogue import catalogue_size
 
 
 class Health:
-    """Whether the service has a database and quotes in it."""
+    """The resource `/health`: whether the database is available and has quotes."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Return 200, or 503 if the database is unavailable or has no quotes."""
+        """Send the state of the database, with 200, or with 503 if it is unavailable or has no quotes."""
         try:
             size, database = catalogue_size(), "ok"
         except PeeweeException:
@@ -27,13 +27,13 @@ class Health:
 
 
 class AsyncFailure:
-    """An async task that fails, for operators who test their alarms."""
+    """The resource `/async-failure`: an async task that fails, for operators who test their alarms."""
 
     def __init__(self, start_failing_task: Callable[[], None]) -> None:
         self._start_failing_task = start_failing_task
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Start the task and return 202. The failure reaches the error report and the dead-letter queue."""
+        """Start a task that fails, to cause an error report and a dead-lettered event, and respond with 202."""
         self._start_failing_task()
         resp.media = {"message": "A task that fails was started. Lambda tries it twice more, and then gives it up."}
         resp.status = falcon.HTTP_202

@@ -19,12 +19,12 @@ from quoteapi.storage.database import DATABASE_ERRORS
 from quoteapi.storage.full_text_search import Filters
 
 FONT_SIZE_CLASSES = ((220, "in-small"), (120, "in-text"), (50, "in-large"), (0, "in-display"))
-"""CSS classes, each with the number of characters from which a quote gets it."""
+"""CSS classes of quotes, each with the minimum length of the quote in characters, longest first."""
 LINK_TO_TODAY = {"path": "/", "label": "Today"}
 
 
 class DayPage:
-    """The page of a date's quote; today's quote is cached."""
+    """The resource `/days/{day}`: the page of a date's quote; today's quote is cached."""
 
     def __init__(self, quotes: QuotesWithFallback, settings: Settings, clock: Clock) -> None:
         self._quotes = quotes
@@ -33,7 +33,7 @@ class DayPage:
         self._cached: tuple[date, tuple[Quotation, int | None, bool]] | None = None
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, day: str) -> None:
-        """Send the page. Raises `falcon.HTTPNotFound`."""
+        """Send the page of a date's quote. Raises `falcon.HTTPNotFound` for an invalid or a future date."""
         try:
             requested_day = parse_date(day)
         except ValueError as error:
@@ -49,7 +49,7 @@ class DayPage:
             ) from error
 
     def respond(self, req: falcon.Request, resp: falcon.Response, requested_day: date | None = None) -> None:
-        """Send the page of a date's quote, by default of today's. Raises `FutureDate`."""
+        """Send the page of a date's quote, by default today's. Raises `FutureDate`."""
         now = self._clock()
         today = now.date()
         day = requested_day or today
@@ -59,7 +59,7 @@ class DayPage:
         respond_with_quote_page(req, resp, self._settings, quotation, max_age, **values)
 
     def _daily_quotation(self, day: date, today: date) -> tuple[Quotation, int | None, bool]:
-        """Return the quote of a date, its id, and whether it is authoritative; if it is not, it has no id."""
+        """Return a date's quote, its id if known, and whether it is authoritative: not of the fallback."""
         if self._cached is not None and self._cached[0] == day:
             return self._cached[1]
         quotation, is_authoritative = self._quotes.quote_of_date(day)
@@ -70,7 +70,7 @@ class DayPage:
 
 
 class HomePage:
-    """The page of today's quote for browsers; a random quote as JSON for other clients."""
+    """The resource `/`: the page of today's quote for browsers, a random quote as JSON for other clients."""
 
     def __init__(
         self, quotes: QuotesWithFallback, random: RandomQuoteResource, settings: Settings, clock: Clock
@@ -79,7 +79,7 @@ class HomePage:
         self._random = random
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Send the page or the JSON, by the `Accept` header."""
+        """Send the page of today's quote or, unless `Accept` prefers HTML, a random quote as JSON."""
         if prefers_html(req, resp):
             self._day_page.respond(req, resp)
         else:
@@ -87,14 +87,14 @@ class HomePage:
 
 
 class AnotherQuote:
-    """A redirect to the page of a random quote."""
+    """The resource `/another`: a redirect to the page of a random quote."""
 
     def __init__(self, quotes: QuotesWithFallback, settings: Settings) -> None:
         self._quotes = quotes
         self._settings = settings
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Redirect to the page of a quote, or send the page if the quote has no id."""
+        """Redirect to the page of a random quote, or send that page if the id of the quote is not known."""
         quotation = self._quotes.random_quote(Filters())
         quote_id = _find_quote_id_or_none(quotation)
         if quote_id is None:
@@ -108,7 +108,7 @@ class AnotherQuote:
 def respond_with_quote_page(
     req: falcon.Request, resp: falcon.Response, settings: Settings, quotation: Quotation, max_age: int, **values: object
 ) -> None:
-    """Send the page of a quote. `values` are its `quote_id`, if stored, and those of `_day_navigation`."""
+    """Send the page of a quote; `values` are its `quote_id`, if known, and a date's `_day_navigation`."""
     base_url = public_base_url(req, settings)
     values = {"quote_id": None, "day": None, "earlier": None, "later": LINK_TO_TODAY, **values}
     values |= {"quotation": quotation, "path": req.path, **form_values(settings, SubscriptionForm("subscribe"))}
@@ -118,7 +118,7 @@ def respond_with_quote_page(
 
 
 def _day_navigation(day: date, today: date) -> dict[str, object]:
-    """Return a date, also as text, and the links to the days before and after it."""
+    """Return a date for templates: `day`, `date` (its text), and links or None as `earlier` and `later`."""
     earlier = _day_link(day - timedelta(days=1), today) if day > date.min else None
     later = _day_link(day + timedelta(days=1), today) if day < today else None
     return {"day": day, "date": f"{day:%A, {day.day} %B} {day.year}", "earlier": earlier, "later": later}

@@ -1,4 +1,4 @@
-"""`/daily`, `/random` and `/quote`."""
+"""`/daily`, `/random` and `/quote`: the quote of the day and random quotes, as JSON."""
 
 import json
 from collections.abc import Callable
@@ -38,18 +38,21 @@ class DailyQuoteResource:
         self._cached: dict[date, Quotation] = {}
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Return the quote of today or of `?date=`, which caches may keep until midnight UTC."""
+        """Send the quote of today or of `?date=`, cacheable until midnight UTC. Raises `FutureDate`."""
         now = self._clock()
         quotation, is_authoritative = self.quote_of_date(parse_date_parameter(req) or now.date())
         respond_until_midnight(req, resp, CachedBody.of(_encode_quotation(quotation), is_authoritative), now)
 
     def ready_response(self, now: datetime) -> ReadyResponse | None:
-        """Return the response with today's quote if `quote_of_date` has cached the quote."""
+        """Return the response with today's quote; None if `quote_of_date` has not cached it yet."""
         cached = self._cached.get(now.date())
         return _daily_response(cached, seconds_until_midnight(now)) if cached is not None else None
 
     def quote_of_date(self, day: date) -> tuple[Quotation, bool]:
-        """Return the quote of a date, and whether it is authoritative, in which case it is cached."""
+        """Return a date's quote, and whether it is authoritative: not of the fallback catalogue.
+
+        Only authoritative quotes are cached. Raises `FutureDate`, `QuoteNotFound`.
+        """
         if (cached := self._cached.get(day)) is not None:
             return cached, True
         quotation, is_authoritative = self._quotes.quote_of_date(day)
@@ -61,20 +64,20 @@ class DailyQuoteResource:
 
 
 class RandomQuoteResource:
-    """The resource `/random`: another quote each time."""
+    """The resource `/random`: a random quote."""
 
     def __init__(self, quotes: QuotesWithFallback, prefetched_quote: Callable[[Filters], Quotation | None]) -> None:
         self._quotes = quotes
         self._prefetched_quote = prefetched_quote
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Return a random quote, filtered by `?category=`, `?author=` and `?max_length=`."""
+        """Send a random quote for `?category=`, `?author=` and `?max_length=`. Raises `QuoteNotFound`."""
         filters = parse_filters(req, "category", "author", "max_length") if req.query_string else NO_FILTERS
         resp.data = _random_response(self._quotes.random_quote(filters)).body
         resp.set_header("Cache-Control", "no-store")
 
     def ready_response(self, now: datetime) -> ReadyResponse | None:
-        """Return the response with a random quote if there are prefetched ones."""
+        """Return the response with a prefetched random quote; None if there is none."""
         try:
             quotation = self._prefetched_quote(NO_FILTERS)
         except QuoteNotFound:  # which `on_get` reports
@@ -89,7 +92,7 @@ class QuoteByType:
         self._by_type: dict[str, DailyQuoteResource | RandomQuoteResource] = {"daily": daily, "random": random_quote}
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Respond as the resource of the type does; without a type, as `/daily`."""
+        """Respond as `/daily` or `/random`, by `?type=`, default `daily`. Raises `falcon.HTTPBadRequest`."""
         resource = self._by_type.get(req.get_param("type", default="daily"))
         if resource is None:
             raise falcon.HTTPBadRequest(
@@ -99,7 +102,7 @@ class QuoteByType:
 
 
 def get_quote(quote_id: str) -> tuple[int, Quotation]:
-    """Return the id in a path, and the quote with it. Raises `falcon.HTTPNotFound`."""
+    """Return the id in a path as a number, and the quote with it. Raises `falcon.HTTPNotFound`."""
     number = parse_id(quote_id)
     quotation = quotes_with_ids([number]).get(number) if number is not None else None
     if number is None or quotation is None:
@@ -109,7 +112,7 @@ def get_quote(quote_id: str) -> tuple[int, Quotation]:
     return number, quotation
 
 
-@lru_cache(maxsize=1)  # for a second
+@lru_cache(maxsize=1)  # `max_age` differs each second
 def _daily_response(quotation: Quotation, max_age: int) -> ReadyResponse:
     cached = CachedBody.of(_encode_quotation(quotation), is_authoritative=True)
     return ReadyResponse(cached.body, caching_headers(cached, max_age) + _content_headers(cached.body))

@@ -1,4 +1,4 @@
-"""`/subscribe` and `/unsubscribe`."""
+"""`/subscribe` and `/unsubscribe`: subscriptions of phone numbers to the daily SMS."""
 
 import json
 from collections.abc import Mapping
@@ -34,13 +34,13 @@ class _SubscriptionResource:
     if_subscribed = ""
     done_message: str
 
-    def __init__(self, service: "Container") -> None:
-        self._service = service
-        self._settings = service.settings
-        self._requires_otp = self.purpose == "subscribe" or service.settings.unsubscribe_requires_otp
+    def __init__(self, container: "Container") -> None:
+        self._container = container
+        self._settings = container.settings
+        self._requires_otp = self.purpose == "subscribe" or container.settings.unsubscribe_requires_otp
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Do what POST does, but show browsers the form: a link must neither send an SMS nor unsubscribe."""
+        """Do what POST does, but send browsers the form: a link must neither send an SMS nor unsubscribe."""
         if not prefers_html(req, resp):
             self.on_post(req, resp)
             return
@@ -51,7 +51,7 @@ class _SubscriptionResource:
         respond_with_form(req, resp, self._settings, form)
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Send an OTP to `mobile` or, with its `otp`, subscribe or unsubscribe it."""
+        """Send an OTP to `mobile`, a phone number. With `otp`, or if none is required, (un)subscribe it."""
         with bulkhead():
             check_csrf(req, self._settings)
             mobile, otp = _parse_request(req, self.purpose)
@@ -66,8 +66,8 @@ class _SubscriptionResource:
                 resp.set_header("Cache-Control", "no-store")
 
     def _apply(self, mobile: str, otp: str | None, ip: str) -> "RateLimitStatuses":
-        """Send an OTP, or subscribe or unsubscribe a number. Return the remaining quota."""
-        subscriptions, dispatcher = self._service.subscriptions, self._service.dispatcher
+        """Send an OTP, or subscribe or unsubscribe a number. Return the status of the rate limits."""
+        subscriptions, dispatcher = self._container.subscriptions, self._container.dispatcher
         if otp is None and self._requires_otp:
             return subscriptions.request_otp(mobile, self.purpose, ip, dispatcher)
         if self.purpose == "unsubscribe":
@@ -85,14 +85,14 @@ class _SubscriptionResource:
 
 
 class Subscribe(_SubscriptionResource):
-    """Subscribes a number: the first request sends an OTP, the second contains it."""
+    """Subscribes a number in two requests: the first one requests an OTP, the second one contains it."""
 
     purpose, goal = "subscribe", "subscription"
     done_message = "Congratulations!!! You have successfully subscribed for daily famous quote."
 
 
 class Unsubscribe(_SubscriptionResource):
-    """Unsubscribes a number: at once, or by an OTP if the settings require one."""
+    """Unsubscribes a number: at once or, if the settings require an OTP, as `Subscribe` does."""
 
     purpose, goal = "unsubscribe", "unsubscription"
     if_subscribed = ", if it is subscribed"
@@ -100,7 +100,7 @@ class Unsubscribe(_SubscriptionResource):
 
 
 def _parse_request(req: falcon.Request, purpose: "Purpose") -> tuple[str, str | None]:
-    """Return the number and the OTP of a request. Keep the form for an error page."""
+    """Return the number and OTP of a request. Store the form in `req.context`, for an error page to show."""
     fields = _read_fields(req)
     req.context.form = form = SubscriptionForm(purpose, "mobile", _field(fields, "mobile"), _field(fields, "otp"))
     try:
@@ -115,7 +115,7 @@ def _parse_request(req: falcon.Request, purpose: "Purpose") -> tuple[str, str | 
 
 
 def _read_fields(req: falcon.Request) -> dict[str, Any]:
-    """Return the query parameters and, with POST, the fields of a JSON object or form, which win."""
+    """Return the query parameters and, with POST, JSON or form fields, which take precedence."""
     fields: dict[str, Any] = dict(req.params)
     if req.method != "POST" or not req.content_length:
         return fields
@@ -144,7 +144,10 @@ def _field(fields: Mapping[str, Any], name: str) -> str:
 
 
 def _parse_otp(fields: dict[str, Any]) -> str | None:
-    """Return the OTP of a request; None if it has none. An empty one is invalid, and sends no new SMS."""
+    """Return the OTP of a request as six ASCII digits; None if `otp` is missing.
+
+    Raises `Problem` if it is invalid. An empty one is, so that it does not request a new OTP.
+    """
     if fields.get("otp") is None:
         return None
     digits = "".join(_field(fields, "otp").split())

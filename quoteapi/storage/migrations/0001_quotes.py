@@ -1,4 +1,4 @@
-"""Quotes, and the quote of a date. SQLite files of early releases call it schema 1."""
+"""Quotes, and the quote of a date: `user_version` 1 in SQLite files of early releases."""
 
 from typing import Any
 

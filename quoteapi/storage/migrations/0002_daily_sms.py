@@ -1,4 +1,4 @@
-"""Subscribers, one-time passwords, limits and deliveries. SQLite files of early releases call it schema 2."""
+"""Subscribers, OTPs, limits and deliveries: `user_version` 2 in SQLite files of early releases."""
 
 from typing import Any
 

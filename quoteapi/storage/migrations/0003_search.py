@@ -68,7 +68,7 @@ def tokenize(text: str) -> list[str]:
 
 
 def fold(character: str) -> str:
-    """Keep letters, digits and marks such as vowel signs; drop accents, format characters and variation selectors."""
+    """Keep letters, digits and marks such as vowel signs; drop accents and invisible characters."""
     if character.isalnum():
         return character
     kind, accent = unicodedata.category(character), unicodedata.combining(character)

@@ -1,4 +1,4 @@
-"""Indexes for topic sync and the daily SMS, whose cost no longer grows with all subscribers."""
+"""Indexes for topic sync and the daily SMS, whose cost no longer grows with the number of subscribers."""
 
 from typing import Any
 
