@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class ReconcileIncomplete(Exception):
-    """A reconciliation in which some subscribers failed; Lambda should retry it."""
+    """Syncing some subscribers with the SNS topic failed; Lambda retries the reconciliation."""
 
 
 def set_quote_of_the_day(event: object, context: object) -> dict[str, Any]:

@@ -63,7 +63,10 @@ def scheduled_quotations(days: Iterable[date]) -> dict[date, Quotation]:
 
 
 def quotation_with_id(quote_id: int) -> Quotation:
-    """Return the quotation with an id or, if deleted, the next. Raises `QuoteNotFound` if there is none."""
+    """Return the quote with an id; if deleted, that with the next higher id, or else the first.
+
+    Raises `QuoteNotFound` if the catalogue is empty.
+    """
     if (quotation := quote_at_or_after(quote_id)) is None:
         raise QuoteNotFound(EMPTY_CATALOGUE)
     return quotation

@@ -153,7 +153,7 @@ class CircuitBreaker:
             return is_allowed
 
     def record(self, *, success: bool) -> None:
-        """Record the outcome of a request."""
+        """Count a request that failed, or reset the count: after several failures in a row, requests are paused."""
         with self._lock:
             self._failures = 0 if success else self._failures + 1
             if self._failures >= FAILURE_THRESHOLD:

@@ -16,7 +16,7 @@ class NumberRejected(GatewayError):
 
 
 class GatewayMisconfigured(GatewayError):
-    """Permanent until the operator corrects credentials, permissions or quotas."""
+    """The gateway refused: retries fail until the operator corrects credentials, permissions or quotas."""
 
 
 class GatewayUnavailable(GatewayError):

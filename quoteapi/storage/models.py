@@ -35,7 +35,7 @@ class DatabaseBinding(pw.DatabaseProxy):
 
     @contextmanager
     def override(self, opened: pw.Database) -> Iterator[None]:
-        """Use another database in this thread within a block."""
+        """Return a context manager in which the queries of this thread use `opened`."""
         token = self._override.set(opened)
         try:
             yield

@@ -80,7 +80,7 @@ class _Adapter(Psycopg3Adapter):
     txn_idle, txn_inerror, txn_unknown = TransactionStatus.IDLE, TransactionStatus.INERROR, TransactionStatus.UNKNOWN
 
     def check_driver(self) -> None:
-        """Do nothing: peewee would check whether it has loaded psycopg, but this module has."""
+        """Override peewee's check that it has imported psycopg: this module imports the driver itself."""
 
     def connect(self, db: "PostgresqlServer", **params: Any) -> Connection:  # noqa: ANN401
         """Open and check a connection without prepared statements: they change the session, as timeouts do."""

@@ -39,7 +39,7 @@ class SqliteFile(SqliteDatabase):
         return set(EARLY_MIGRATIONS.get(version, ()))
 
     def prepare_migrations(self, runner: "Runner") -> None:
-        """Record the migrations that a file of an early release has. The transaction locks out other writers."""
+        """Record the migrations already applied to a file of an early release, which kept no record of them."""
         if early := EARLY_MIGRATIONS.get(self.user_version):
             runner.fake(early[-1])
 

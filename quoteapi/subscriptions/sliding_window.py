@@ -70,7 +70,7 @@ def seconds_to_wait(log: str, windows: Windows, now: datetime) -> int:
 
 
 def add_timestamp(log: str, windows: Windows, now: datetime) -> str:
-    """Return a log with an event at `now`, and as many earlier ones as the windows need."""
+    """Return a log (Unix times in ms, separated by spaces) with `now` added and timestamps no window needs dropped."""
     now_ms, timestamps = _parse_log(log, windows, now)
     return " ".join(map(str, [*timestamps, now_ms][-max(window.limit for window in windows) :]))
 
