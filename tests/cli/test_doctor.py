@@ -18,7 +18,7 @@ from quoteapi.sms import console
 from quoteapi.storage.models import Delivery, Quote
 from tests.cli.conftest import WHOLE_NUMBER, Command, insert_subscriber, subscribe
 from tests.deploy.conftest import REMOTE, STAGES, TEMPLATE, fill_placeholders
-from tests.helpers.data import MIRA, NOOR
+from tests.helpers.data import MIRA, NOOR, OMAR
 
 
 def run_doctor(*words: str) -> Result:
@@ -109,6 +109,19 @@ def test_a_daily_sms_that_is_being_sent_is_ok(quoteapi: Command, working_databas
     now = clock.now()
     Delivery.insert(date=now.date(), topic=console.TOPIC, claimed_at=now).execute()
     assert quoteapi("doctor").returncode == 0
+
+
+def test_a_daily_sms_is_missed_only_if_somebody_waits_for_it(quoteapi: Command, working_database: Container) -> None:
+    long_ago = clock.now() - timedelta(days=3)
+    sent = {"claimed_at": long_ago, "sending_at": long_ago, "sent_at": long_ago}
+    Delivery.insert(date=long_ago.date(), topic=console.TOPIC, **sent).execute()
+    insert_subscriber(MIRA)
+    insert_subscriber(NOOR, state="unsubscribed", confirmed_at=long_ago)
+    assert quoteapi("doctor").returncode == 0
+    insert_subscriber(OMAR, confirmed_at=long_ago)
+    missed = quoteapi("doctor")
+    assert missed.returncode == 1
+    assert re.search(r"^✗ daily SMS +last sent .*\n +Is the schedule, or cron, running\?", missed.stdout, re.MULTILINE)
 
 
 def test_a_file_that_is_no_database_is_reported(quoteapi: Command, tmp_path: Path) -> None:
