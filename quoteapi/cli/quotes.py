@@ -91,7 +91,7 @@ def add(quote: str, author: str, category: str, source: str, *, as_json: bool) -
         quotation = validate_quotation({"quote": quote, "author": author, "category": category, "source": source})
     except InvalidQuotation as error:
         raise click.UsageError(f"{error}.") from error
-    with open_container():
+    with open_container(may_create=True):
         quote_id, new = store_quotation(quotation, clock.now())
     text = f"Added as quote {quote_id}." if new else f"It is there already, as quote {quote_id}."
     click.echo(format_json({"id": quote_id, "new": new}) if as_json else text)
@@ -109,7 +109,7 @@ def import_(file: Path, format_: FileFormat | None, *, strict: bool, as_json: bo
     A bad row is reported with its line and skipped; then the exit code is 1.
     """
     format_ = format_ or output.file_format(file)
-    with open_container(), _open_seekable(file) as raw:
+    with open_container(may_create=True), _open_seekable(file) as raw:
         try:
             if strict and (invalid := import_export.invalid_rows(_read_rows(raw, format_, f"Checking {file.name}"))):
                 imported = ImportResult(invalid=invalid, refused=True)

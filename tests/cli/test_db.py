@@ -15,7 +15,6 @@ from quoteapi.storage import database, database_copy
 from quoteapi.storage.migrate import known_migrations
 from quoteapi.storage.models import MODELS
 from tests.helpers import postgresql_server
-from tests.helpers.data import database_file
 from tests.helpers.databases import create_file_of_release, fill_all_tables, rows_by_table
 from tests.helpers.processes import BARE, quoteapi
 
@@ -56,11 +55,13 @@ def test_status_shows_what_is_missing_and_migrate_applies_it(kind: str, empty: S
     assert (status.returncode, json.loads(status.stdout)) == (0, [{"name": it, "state": "applied"} for it in NAMES])
 
 
-def test_status_creates_a_file_that_does_not_exist(tmp_path: Path) -> None:
+def test_migrate_creates_a_file_that_does_not_exist(tmp_path: Path) -> None:
     settings = settings_for_database(f"sqlite:///{tmp_path}/new.db")
+    migrated = quoteapi("db", "migrate", DATABASE_URL=settings.database_url or "")
+    assert (migrated.returncode, migrated.stdout) == (0, "Nothing is missing.\n")
+    assert migrated.stderr == f"Created the database {tmp_path}/new.db.\n"
     status = quoteapi("db", "status", DATABASE_URL=settings.database_url or "")
     assert (status.returncode, status.stdout.count("applied")) == (0, len(NAMES))
-    assert database_file(settings).exists()
 
 
 def test_copy_shows_progress_and_what_is_the_same(source: Settings, empty: Settings, tmp_path: Path) -> None:

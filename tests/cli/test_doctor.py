@@ -19,6 +19,7 @@ from quoteapi.storage.models import Delivery, Quote
 from tests.cli.conftest import WHOLE_NUMBER, Command, insert_subscriber, subscribe
 from tests.deploy.conftest import REMOTE, STAGES, TEMPLATE, fill_placeholders
 from tests.helpers.data import MIRA, NOOR, OMAR
+from tests.helpers.databases import create_file_of_release
 
 
 def run_doctor(*words: str) -> Result:
@@ -122,6 +123,17 @@ def test_a_daily_sms_is_missed_only_if_somebody_waits_for_it(quoteapi: Command, 
     missed = quoteapi("doctor")
     assert missed.returncode == 1
     assert re.search(r"^✗ daily SMS +last sent .*\n +Is the schedule, or cron, running\?", missed.stdout, re.MULTILINE)
+
+
+def test_missing_migrations_are_reported_and_not_applied(quoteapi: Command, tmp_path: Path) -> None:
+    create_file_of_release(2, tmp_path / "old.db")
+    for _ in range(2):
+        outdated = quoteapi("doctor", DATABASE_URL=f"sqlite:///{tmp_path}/old.db")
+        assert outdated.returncode == 1
+        lacks = r"✗ database +.*old\.db lacks the migration 0003_search, .*\n +Run: quoteapi db migrate\. .*\n"
+        assert re.fullmatch(lacks, outdated.stdout)
+    assert quoteapi("db", "migrate", DATABASE_URL=f"sqlite:///{tmp_path}/old.db").returncode == 0
+    assert quoteapi("doctor", DATABASE_URL=f"sqlite:///{tmp_path}/old.db").returncode == 0
 
 
 def test_a_file_that_is_no_database_is_reported(quoteapi: Command, tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
-from quoteapi.settings import ROOT
+from quoteapi.cli import main
+from quoteapi.settings import ROOT, model, settings_for_database
+from quoteapi.storage import database
 from tests.cli.conftest import Command
+from tests.helpers import postgresql_server
+from tests.helpers.data import MIRA, SECRET_KEY
 
 
 def test_help_lists_every_command(quoteapi_process: Command) -> None:
@@ -43,3 +49,85 @@ def test_bash_completes_commands(tmp_path: Path) -> None:
     code = "from quoteapi.cli import main; main(prog_name='quoteapi')"
     ran = subprocess.run([sys.executable, "-c", code], env=words, cwd=ROOT, capture_output=True, check=True)
     assert ran.stdout == b"plain,export\n"
+
+
+# ---- a database that does not exist
+
+MAY_CREATE = {"serve", "db migrate", "db copy", "quotes add", "quotes import"}
+WITHOUT_DATABASE = {"completion"}
+ARGUMENTS = {"subscribers remove": [MIRA, "--yes"], "subscribers opt-in": [MIRA]}
+
+
+def commands_that_need_a_database(group: click.Group = main, prefix: tuple[str, ...] = ()) -> Iterator[list[str]]:
+    for name, command in group.commands.items():
+        words = (*prefix, name)
+        if isinstance(command, click.Group):
+            yield from commands_that_need_a_database(command, words)
+        elif " ".join(words) not in MAY_CREATE | WITHOUT_DATABASE:
+            yield [*words, *ARGUMENTS.get(" ".join(words), [])]
+
+
+COMMANDS = [*commands_that_need_a_database(), ["publish", "--dry-run"]]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_misspelled_file_is_named_and_not_created(words: list[str], quoteapi: Command, tmp_path: Path) -> None:
+    refused = quoteapi(*words, DATABASE_URL=f"sqlite:///{tmp_path}/typo.db")
+    said = refused.stdout if words == ["doctor"] else refused.stderr
+    assert refused.returncode == (1 if words == ["doctor"] else 3)
+    assert f"There is no database {tmp_path}/typo.db. Is DATABASE_URL right?" in said
+    assert "quoteapi db migrate" in said
+    assert not list(tmp_path.glob("typo.db*"))
+
+
+@pytest.mark.parametrize("words", [words for words in COMMANDS if words != ["db", "status"]], ids=" ".join)
+def test_a_server_without_tables_is_named_and_gets_none(words: list[str], quoteapi: Command) -> None:
+    with postgresql_server.create_database(with_tables=False) as url:
+        refused = quoteapi(*words, DATABASE_URL=url, SECRET_KEY=SECRET_KEY)
+        said = refused.stdout if words == ["doctor"] else refused.stderr
+        assert refused.returncode == (1 if words == ["doctor"] else 3)
+        assert "has no tables of QuoteAPI. Is DATABASE_URL right?" in said
+        assert url not in said
+        with database.open_database(settings_for_database(url)) as opened:
+            assert opened.get_tables() == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["quotes", "add", "Try again.", "--author", "Me", "--category", "wit"], ["quotes", "import", "new.csv"]],
+    ids=lambda words: words[1],
+)
+def test_a_command_that_adds_quotes_creates_a_database_and_names_it(
+    words: list[str], quoteapi: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "new.csv").write_text("quote,author,category\nTry again.,Me,wit\n")
+    added = quoteapi(*words, DATABASE_URL=f"sqlite:///{tmp_path}/new.db")
+    assert (added.returncode, added.stderr) == (0, f"Created the database {tmp_path}/new.db.\n")
+
+
+def test_without_database_url_the_first_command_creates_the_default_file(
+    quoteapi: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "ROOT", tmp_path)
+    first = quoteapi("daily", DATABASE_URL="")
+    assert (first.returncode, first.stderr) == (0, f"Created the database {tmp_path}/quoteapi.db.\n")
+
+
+def test_a_relative_path_starts_at_the_projects_folder(
+    quoteapi: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    project.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.setattr(model, "ROOT", project)
+    monkeypatch.chdir(elsewhere)
+    assert quoteapi("db", "migrate", DATABASE_URL="sqlite:///mine.db").returncode == 0
+    assert (list(elsewhere.iterdir()), (project / "mine.db").exists()) == ([], True)
+    (project / "mine.db").rename(elsewhere / "mine.db")
+    for words in (["subscribers", "list"], ["db", "migrate"]):
+        refused = quoteapi(*words, DATABASE_URL="sqlite:///mine.db")
+        assert refused.returncode == 3
+        assert f"There is no database {project}/mine.db, but {elsewhere}/mine.db." in refused.stderr
+        assert f"Set DATABASE_URL to sqlite:///{elsewhere}/mine.db." in refused.stderr
+    assert not (project / "mine.db").exists()
+    assert quoteapi("subscribers", "list", DATABASE_URL=f"sqlite:///{elsewhere}/mine.db").returncode == 0

@@ -123,7 +123,7 @@ def test_the_quoteapi_commands_of_the_readme_work(tmp_path: Path) -> None:
     commands_to_run = [shlex.split(words) for words in documented]
     assert len(commands_to_run) >= 7
     environment = {"PYTHONPATH": str(ROOT), "DATABASE_URL": f"sqlite:///{tmp_path}/working.db", "PATH": "/usr/bin:/bin"}
-    for arguments in commands_to_run:
+    for arguments in [["db", "migrate"], *commands_to_run]:
         ran = subprocess.run(
             [sys.executable, "-m", "quoteapi", *arguments],
             cwd=tmp_path,

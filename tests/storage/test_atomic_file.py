@@ -1,5 +1,4 @@
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from quoteapi.storage.atomic_file import create_atomically
 
 
 @pytest.fixture(params=["hard links", "no hard links"], autouse=True)
-def _file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run each test on a file system with hard links, and on one without."""
 
     def refuse(self: Path, target: Path) -> None:
@@ -17,7 +16,6 @@ def _file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
     if request.param == "no hard links":
         monkeypatch.setattr(Path, "hardlink_to", refuse)
-    yield
 
 
 def test_a_new_file_appears_at_the_end_and_only_its_owner_can_read_it(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_a_topic_that_lost_its_subscribers_is_a_failure_until_they_are_back(sns_
     backend().subscriptions.clear()
     add_subscribers(MIRA, NOOR)
     Subscriber.update(topic=sns_container.gateway.topic).execute()
-    with pytest.raises(GatewayUnavailable, match="nobody is on the topic .* 2 should be.* quoteapi reconcile --all"):
+    with pytest.raises(GatewayUnavailable, match=r"nobody is on the topic .* 2 should be.* quoteapi reconcile --all"):
         sns_container.daily_delivery.publish()
     assert sns_container.topic_sync.reconcile(everyone=True).subscribed == 2
     assert sns_container.daily_delivery.publish().message == "sent to 2"

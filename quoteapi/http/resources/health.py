@@ -1,5 +1,6 @@
 """`/health`, and `/async-failure` if the setting `ASYNC_FAILURE` is on."""
 
+import logging
 from collections.abc import Callable
 
 import falcon
@@ -7,6 +8,8 @@ from peewee import PeeweeException
 
 from quoteapi.http.errors import RETRY_SECONDS
 from quoteapi.storage.catalogue import catalogue_size
+
+log = logging.getLogger(__name__)
 
 
 class Health:
@@ -16,7 +19,8 @@ class Health:
         """Send the state of the database, with 200, or with 503 if it is unavailable or has no quotes."""
         try:
             size, database = catalogue_size(), "ok"
-        except PeeweeException:
+        except PeeweeException as error:
+            log.error("Database not available: %s", error)  # noqa: TRY400
             size, database = 0, "not available"
         status = "ok" if size else "failing"
         resp.media = {"status": status, "database": database, "catalogue": {"quotes": size}}
