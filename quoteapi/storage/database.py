@@ -90,12 +90,12 @@ def require_database(settings: Settings) -> None:
 
 
 def _check_former_path(settings: Settings) -> None:
-    """Raise `SettingsError` if a relative path exists only in the current folder, where version 0.1 looked for it."""
-    path, former = settings.database_path, Path((settings.database_url or "").removeprefix("sqlite:///")).resolve()
-    if path is not None and not path.exists() and former.is_file():
+    """Raise `SettingsError` if a relative path also names a file in the current folder, where version 0.1 looked."""
+    path, former = settings.database_path, Path((settings.database_url or "").removeprefix("sqlite:///"))
+    if path is not None and former.is_file() and not (path.exists() and path.samefile(former)):
         raise SettingsError(
-            f"There is no database {path}, but {former}. A relative path in DATABASE_URL starts at the project's"
-            f" folder. Set DATABASE_URL to sqlite:///{former}."
+            f"DATABASE_URL could mean {path} or {former.absolute()}: a relative path starts at the project's folder,"
+            " and earlier versions began at the current one. Set it to sqlite:/// and the whole path."
         )
 
 

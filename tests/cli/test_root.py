@@ -123,11 +123,13 @@ def test_a_relative_path_starts_at_the_projects_folder(
     monkeypatch.chdir(elsewhere)
     assert quoteapi("db", "migrate", DATABASE_URL="sqlite:///mine.db").returncode == 0
     assert (list(elsewhere.iterdir()), (project / "mine.db").exists()) == ([], True)
+    assert quoteapi("subscribers", "list", DATABASE_URL="sqlite:///mine.db").returncode == 0
     (project / "mine.db").rename(elsewhere / "mine.db")
     for words in (["subscribers", "list"], ["db", "migrate"]):
         refused = quoteapi(*words, DATABASE_URL="sqlite:///mine.db")
         assert refused.returncode == 3
-        assert f"There is no database {project}/mine.db, but {elsewhere}/mine.db." in refused.stderr
-        assert f"Set DATABASE_URL to sqlite:///{elsewhere}/mine.db." in refused.stderr
+        assert f"DATABASE_URL could mean {project}/mine.db or {elsewhere}/mine.db: " in refused.stderr
     assert not (project / "mine.db").exists()
+    (project / "mine.db").write_bytes(b"of a first try")
+    assert quoteapi("subscribers", "list", DATABASE_URL="sqlite:///mine.db").returncode == 3
     assert quoteapi("subscribers", "list", DATABASE_URL=f"sqlite:///{elsewhere}/mine.db").returncode == 0
