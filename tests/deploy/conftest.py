@@ -30,6 +30,10 @@ GOOD = {
     "log_level": "WARNING",
     "app_function": "quoteapi.app.api",
     "exception_handler": "quoteapi.aws.error_reports.unhandled_exceptions",
+    "callbacks": {
+        "settings": "quoteapi.deploy.zappa_callbacks.prepare",
+        "zip": "quoteapi.deploy.zappa_callbacks.finish",
+    },
 }
 
 ProblemsOf = Callable[..., list[Check]]
