@@ -66,6 +66,7 @@ def _routes(container: Container) -> dict[str, Any]:
         quotes.DailyQuoteResource(source, now),
         quotes.RandomQuoteResource(source, container.quotes.prefetched_quote),
     )
+    failure = health.AsyncFailure(settings, now, start_failing_task)
     return {
         "/": pages.HomePage(source, another, settings, now),
         "/days/{day}": pages.DayPage(source, settings, now),
@@ -87,7 +88,7 @@ def _routes(container: Container) -> dict[str, Any]:
         "/openapi.json": api_reference.OpenApiDocument(),
         "/docs": api_reference.ApiReference(settings),
         "/health": health.Health(),
-        **({"/async-failure": health.AsyncFailure(start_failing_task)} if settings.async_failure else {}),
+        **({"/async-failure": failure} if settings.async_failure else {}),
     }
 
 

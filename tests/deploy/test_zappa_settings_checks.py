@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from quoteapi.deploy.zappa_settings_checks import check_stage, find_problems
-from tests.deploy.conftest import GOOD, REMOTE, STAGES, TOKENS, ProblemsOf, describe, fill_placeholders
+from tests.deploy.conftest import REMOTE, STAGES, TOKENS, ProblemsOf, describe, fill_placeholders
 from tests.helpers.processes import python
 
 
@@ -41,7 +41,7 @@ def test_each_stage_of_the_project_is_ok_once_its_placeholders_are_replaced(stag
         ({"lambda_handler": "mine.handler"}, "wrong: lambda_handler is mine.handler"),
         ({"app_function": ""}, "wrong: app_function is not set"),
         ({"callbacks": {}}, "wrong: callbacks.settings is not set"),
-        ({"callbacks": {"settings": GOOD["callbacks"]["settings"]}}, "wrong: callbacks.zip is not set"),
+        ({"callbacks": {"settings": "quoteapi.deploy.zappa_callbacks.prepare"}}, "wrong: callbacks.zip is not set"),
         ({"base_path": "quotes"}, "wrong: base_path is quotes: Zappa takes /quotes off the beginning of /quotes and"),
         ({"events": {}}, "wrong: events is not what Zappa reads Write it as a list"),
         (
