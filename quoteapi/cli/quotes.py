@@ -125,16 +125,22 @@ def import_(file: Path, format_: FileFormat | None, *, strict: bool, as_json: bo
 @quotes_.command()
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-")
 @click.option("--format", "format_", type=FORMATS, help="Of the file; by default its name's ending tells, else csv.")
-def export(file: Path, format_: FileFormat | None) -> None:
-    """Write all quotes to a FILE (by default standard output), in a form that `import` reads."""
+@output.escape_option
+def export(file: Path, format_: FileFormat | None, *, escape: bool) -> None:
+    """Write all quotes to a FILE (by default standard output), in a form that `import` reads.
+
+    With --escape-formulas too: a column says so, and `import` takes the apostrophes out again.
+    """
     format_ = format_ or ("csv" if file == STANDARD_STREAM else output.file_format(file))
+    if escape:
+        output.require_csv(format_)
     is_replaceable, rows = output.is_replaceable(file), iterate_quotations()
     with (
         open_container(),
         click.open_file(str(file), "w", encoding="utf-8", atomic=is_replaceable) as stream,
         progress_bar(f"Writing {file.name}", catalogue_size() if file != STANDARD_STREAM else 0, rows) as bar,
     ):
-        import_export.write_quotations(bar, stream, format_)
+        import_export.write_quotations(bar, stream, format_, escape=escape)
 
 
 def _print_quotation(quotation: Quotation, *, as_json: bool) -> None:
