@@ -41,14 +41,15 @@ def migrate(*, as_json: bool) -> None:
 
 
 @db.command()
-@click.argument("source_url", metavar="FROM")
-@click.argument("target_url", metavar="TO")
+@click.argument("source_url", metavar="FROM", envvar="SOURCE_DATABASE_URL")
+@click.argument("target_url", metavar="TO", envvar="TARGET_DATABASE_URL")
 @json_option
 def copy(source_url: str, target_url: str, *, as_json: bool) -> None:
     """Copy the database FROM, all of it, to TO, which is new; both are written as DATABASE_URL is.
 
-    Stop the service meanwhile. If the copy is interrupted, TO stays as it was. Passwords are best left out: the driver
-    looks for them in PGPASSWORD and in ~/.pgpass.
+    Stop the service meanwhile. If the copy is interrupted, TO stays as it was. Other users of this machine see what is
+    written on a command line: put addresses with passwords into the environment variables SOURCE_DATABASE_URL and
+    TARGET_DATABASE_URL instead, or leave the passwords out: the driver looks for them in PGPASSWORD and in ~/.pgpass.
     """
     source, target = settings_for_database(source_url), settings_for_database(target_url)
     if source.database_path is not None and not source.database_path.exists():

@@ -13,10 +13,10 @@ from quoteapi.cli.output import format_json
 from quoteapi.cli.root import EXIT_FAILED, connect_database, json_option, main
 from quoteapi.container import Container
 from quoteapi.deploy import zappa_settings
-from quoteapi.deploy.check import Check, CheckFailed, State, did_you_mean
+from quoteapi.deploy.check import Check, CheckFailed, State, check_file_mode, did_you_mean
 from quoteapi.deploy.service_settings_checks import NO_SETTING, check_countries
 from quoteapi.deploy.zappa_settings_checks import check_stage
-from quoteapi.settings import SETTING_NAMES, Settings, SettingsError, load_settings, read_dotenv
+from quoteapi.settings import DOTENV, ROOT, SETTING_NAMES, Settings, SettingsError, load_settings, read_dotenv
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import catalogue_size
@@ -60,6 +60,7 @@ def check_service() -> Iterator[Check]:
     try:
         settings = load_settings(os.environ)
         yield from _check_dotenv(read_dotenv())
+        yield from _check_file_modes(settings)
         _require_migrations(settings)
         connection = connect_database(settings, may_create=False)
         container = Container(settings)
@@ -86,6 +87,15 @@ def _require_migrations(settings: Settings) -> None:
         found = f"{database.describe_database(settings)} lacks the migration {', '.join(missing)}"
         to_do = "Run: quoteapi db migrate. Or start the service, which applies it (on Lambda it does not)."
         raise CheckFailed("database", "wrong", found, to_do)
+
+
+def _check_file_modes(settings: Settings) -> Iterator[Check]:
+    """Yield advice for each file with secrets or phone numbers that other users of this machine can read."""
+    paths = [DOTENV]
+    if settings.database_path is not None:
+        paths += [Path(f"{settings.database_path}{suffix}") for suffix in ("", "-wal", "-shm", "-journal", ".key")]
+    for path in (*paths, *sorted(ROOT.glob("quoteapi-*.json"))):
+        yield from check_file_mode(path)
 
 
 def _check_dotenv(environment: Mapping[str, str]) -> Iterator[Check]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from quoteapi.deploy import event_checks, path_checks, service_settings_checks, zappa_keys
-from quoteapi.deploy.check import Check, CheckFailed
+from quoteapi.deploy.check import Check, CheckFailed, check_file_mode
 from quoteapi.deploy.zappa_settings import (
     PLACEHOLDER,
     Stage,
@@ -51,6 +51,8 @@ def check_stage(path: Path, stage: str, env_file: Path | None = None) -> Iterato
         settings = read_stage(path, stage)
         yield Check("stage", "ok", f"{stage} of {path.name}")
         yield from list(_check_file(stage, settings)) or [Check("file", "ok", "no placeholder, no misspelt key")]
+        if env_file is not None:
+            yield from check_file_mode(env_file)
         remote = read_remote_environment(settings, env_file)
     except CheckFailed as error:
         yield Check(*error.args)

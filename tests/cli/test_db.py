@@ -94,6 +94,21 @@ def test_copy_shows_progress_and_what_is_the_same(source: Settings, empty: Setti
     ]
 
 
+def test_copy_takes_its_addresses_from_the_environment(source: Settings, empty: Settings, tmp_path: Path) -> None:
+    here, there = source.database_url or "", empty.database_url or ""
+    addresses = {"SOURCE_DATABASE_URL": here, "TARGET_DATABASE_URL": there}
+    copied = quoteapi("db", "copy", **addresses)
+    assert copied.returncode == 0, copied.stderr
+    back = quoteapi("db", "copy", there, f"sqlite:///{tmp_path}/back.db", **addresses)
+    assert back.returncode == 0, "an argument wins"
+    onward = quoteapi("db", "copy", there, TARGET_DATABASE_URL=f"sqlite:///{tmp_path}/onward.db")
+    assert onward.returncode == 0, "one of both may be an argument"
+    assert (tmp_path / "onward.db").stat().st_mode & 0o777 == 0o600
+    missing = quoteapi("db", "copy")
+    assert missing.returncode == 2
+    assert "Missing argument 'FROM'" in missing.stderr
+
+
 def test_copy_refuses_in_a_sentence(source: Settings, tmp_path: Path) -> None:
     here, nowhere = source.database_url or "", f"sqlite:///{tmp_path}/none.db"
     for words, exit_code, said in (

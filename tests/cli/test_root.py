@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -7,9 +8,11 @@ from pathlib import Path
 import click
 import pytest
 
+from quoteapi import clock
 from quoteapi.cli import main
-from quoteapi.settings import ROOT, model, settings_for_database
+from quoteapi.settings import ROOT, model, read_settings, settings_for_database
 from quoteapi.storage import database
+from quoteapi.subscriptions.rate_limits import set_sms_switch
 from tests.cli.conftest import Command
 from tests.helpers import postgresql_server
 from tests.helpers.data import MIRA, SECRET_KEY
@@ -133,3 +136,21 @@ def test_a_relative_path_starts_at_the_projects_folder(
     (project / "mine.db").write_bytes(b"of a first try")
     assert quoteapi("subscribers", "list", DATABASE_URL="sqlite:///mine.db").returncode == 3
     assert quoteapi("subscribers", "list", DATABASE_URL=f"sqlite:///{elsewhere}/mine.db").returncode == 0
+
+
+def test_files_with_secrets_or_numbers_are_created_for_their_owner_only(
+    quoteapi: Command, environment: dict[str, str], tmp_path: Path
+) -> None:
+    mask = os.umask(0)
+    try:
+        assert quoteapi("db", "migrate", DATABASE_URL=f"sqlite:///{tmp_path}/new.db").returncode == 0
+        assert quoteapi("doctor", DATABASE_URL=f"sqlite:///{tmp_path}/new.db").returncode == 0
+        assert quoteapi("subscribers", "export", "people.csv", "--unmasked").returncode == 0
+        assert quoteapi("db", "copy", environment["DATABASE_URL"], f"sqlite:///{tmp_path}/copy.db").returncode == 0
+        with database.connect(read_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/new.db"})).connection_context():
+            set_sms_switch(clock.now(), off=True)
+            created = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    finally:
+        os.umask(mask)
+    assert {"new.db", "new.db-wal", "new.db-shm", "new.db.key", "people.csv", "copy.db"} <= set(created)
+    assert {name for name, mode in created.items() if mode != 0o600} == set()

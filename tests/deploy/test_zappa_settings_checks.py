@@ -15,6 +15,7 @@ def test_each_stage_of_the_project_is_ok_once_its_placeholders_are_replaced(stag
     filled = fill_placeholders(STAGES)
     path.write_text(json.dumps(filled))
     remote.write_text(json.dumps(REMOTE | (TOKENS if "authorizer" in filled[stage] else {})))
+    remote.chmod(0o600)
     assert [describe(check) for check in check_stage(path, stage, remote) if check.state != "ok"] == []
 
 
