@@ -30,12 +30,12 @@ BOOT_FAILED = 3
 def create_app(settings: Settings, *, now: clock.Clock = clock.now, randomness: random.Random | None = None) -> App:
     """Open the working database, creating a missing file, and return the WSGI application.
 
-    Raises `SettingsError`. If the database server is unavailable, log that and serve the bundled catalogue meanwhile.
+    Raises `SettingsError`. If the database server cannot be used, log why and serve the bundled catalogue meanwhile.
     """
     try:
         database.connect(settings)
     except (OperationalError, InterfaceError) as error:  # the fallback catalogue is served meanwhile
-        logging.getLogger(__name__).error("The database is away: %s", error)  # noqa: TRY400
+        logging.getLogger(__name__).error("The database cannot be used: %s", error)  # noqa: TRY400
     dispatcher = LambdaDispatcher() if settings.on_lambda else None
     container = Container(settings, now=now, randomness=randomness, dispatcher=dispatcher)
     if dispatcher is None:
@@ -66,6 +66,7 @@ def _routes(container: Container) -> dict[str, Any]:
         quotes.DailyQuoteResource(source, now),
         quotes.RandomQuoteResource(source, container.quotes.prefetched_quote),
     )
+    failure = health.AsyncFailure(settings, now, start_failing_task)
     return {
         "/": pages.HomePage(source, another, settings, now),
         "/days/{day}": pages.DayPage(source, settings, now),
@@ -87,7 +88,7 @@ def _routes(container: Container) -> dict[str, Any]:
         "/openapi.json": api_reference.OpenApiDocument(),
         "/docs": api_reference.ApiReference(settings),
         "/health": health.Health(),
-        **({"/async-failure": health.AsyncFailure(start_failing_task)} if settings.async_failure else {}),
+        **({"/async-failure": failure} if settings.async_failure else {}),
     }
 
 

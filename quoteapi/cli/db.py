@@ -6,7 +6,7 @@ import sys
 import click
 
 from quoteapi.cli.output import format_json, print_table, progress_bar
-from quoteapi.cli.root import EXIT_FAILED, json_option, main
+from quoteapi.cli.root import EXIT_FAILED, connect_database, json_option, main
 from quoteapi.settings import Settings, load_settings, settings_for_database
 from quoteapi.storage import database, database_copy
 
@@ -20,7 +20,7 @@ def db() -> None:
 @json_option
 def status(*, as_json: bool) -> None:
     """Show the migrations, and which are missing; then the exit code is 1."""
-    settings = _load_settings()
+    settings = _load_settings(may_create=False)
     migrations = database.list_migrations(settings)
     if as_json:
         click.echo(format_json([{"name": name, "state": state} for name, state in migrations.items()]))
@@ -35,20 +35,21 @@ def status(*, as_json: bool) -> None:
 @json_option
 def migrate(*, as_json: bool) -> None:
     """Apply the migrations that are missing; fill a new database with the catalogue."""
-    applied = database.migrate_database(_load_settings())
+    applied = database.migrate_database(_load_settings(may_create=True))
     text = f"Applied: {', '.join(applied)}." if applied else "Nothing is missing."
     click.echo(format_json({"applied": applied}) if as_json else text)
 
 
 @db.command()
-@click.argument("source_url", metavar="FROM")
-@click.argument("target_url", metavar="TO")
+@click.argument("source_url", metavar="FROM", envvar="SOURCE_DATABASE_URL")
+@click.argument("target_url", metavar="TO", envvar="TARGET_DATABASE_URL")
 @json_option
 def copy(source_url: str, target_url: str, *, as_json: bool) -> None:
     """Copy the database FROM, all of it, to TO, which is new; both are written as DATABASE_URL is.
 
-    Stop the service meanwhile. If the copy is interrupted, TO stays as it was. Passwords are best left out: the driver
-    looks for them in PGPASSWORD and in ~/.pgpass.
+    Stop the service meanwhile. If the copy is interrupted, TO stays as it was. Other users of this machine see what is
+    written on a command line: put addresses with passwords into the environment variables SOURCE_DATABASE_URL and
+    TARGET_DATABASE_URL instead, or leave the passwords out: the driver looks for them in PGPASSWORD and in ~/.pgpass.
     """
     source, target = settings_for_database(source_url), settings_for_database(target_url)
     if source.database_path is not None and not source.database_path.exists():
@@ -70,9 +71,9 @@ def copy(source_url: str, target_url: str, *, as_json: bool) -> None:
     )
 
 
-def _load_settings() -> Settings:
-    """Return the settings; create the working database if it is a file that does not exist yet."""
+def _load_settings(*, may_create: bool) -> Settings:
+    """Return the settings. If their database is a file that does not exist, create it or raise `SettingsError`."""
     settings = load_settings(os.environ)
     if settings.database_path is not None and not settings.database_path.exists():
-        database.connect(settings)
+        connect_database(settings, may_create=may_create)
     return settings

@@ -10,13 +10,13 @@ import click
 from peewee import PeeweeException
 
 from quoteapi.cli.output import format_json
-from quoteapi.cli.root import EXIT_FAILED, json_option, main
+from quoteapi.cli.root import EXIT_FAILED, connect_database, json_option, main
 from quoteapi.container import Container
 from quoteapi.deploy import zappa_settings
-from quoteapi.deploy.check import Check, State, did_you_mean
+from quoteapi.deploy.check import Check, CheckFailed, State, check_file_mode, did_you_mean
 from quoteapi.deploy.service_settings_checks import NO_SETTING, check_countries
 from quoteapi.deploy.zappa_settings_checks import check_stage
-from quoteapi.settings import SETTING_NAMES, Settings, SettingsError, load_settings, read_dotenv
+from quoteapi.settings import DOTENV, ROOT, SETTING_NAMES, Settings, SettingsError, load_settings, read_dotenv
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import catalogue_size
@@ -56,21 +56,46 @@ def doctor_(stage: str | None, env_file: Path | None, *, as_json: bool) -> None:
 
 def check_service() -> Iterator[Check]:
     """Yield the checks of a service; one that depends on a failed one is left out."""
-    container = None
+    settings = container = None
     try:
         settings = load_settings(os.environ)
-        connection = database.connect(settings)
         yield from _check_dotenv(read_dotenv())
+        yield from _check_file_modes(settings)
+        _require_migrations(settings)
+        connection = connect_database(settings, may_create=False)
         container = Container(settings)
         with connection.connection_context():
             yield from _check_database(container)
             yield from _check_sms(container)
+    except CheckFailed as error:
+        yield Check(*error.args)
     except PeeweeException as error:
         yield Check("database", "wrong", " ".join(str(error).split()), "Is it running? Is DATABASE_URL right?")
     except SettingsError as error:
-        # The container reads only one setting itself, and creates it if it can.
-        name, to_do = ("secret key", "Set it") if container is not None else ("settings", "Mend it")
+        name, to_do = ("settings" if settings is None else "database"), "Mend it"
+        if container is not None:  # it reads only one setting itself, and creates it if it can
+            name, to_do = "secret key", "Set it"
         yield Check(name, "wrong", str(error), f"{to_do}, and ask again.")
+
+
+def _require_migrations(settings: Settings) -> None:
+    """Raise `CheckFailed` if the database lacks migrations: to look at it must not change it."""
+    database.require_database(settings)
+    if settings.database_path is not None and not settings.database_path.exists():
+        return  # the default file, which is created with all of them
+    if missing := [name for name, state in database.list_migrations(settings).items() if state == "missing"]:
+        found = f"{database.describe_database(settings)} lacks the migration {', '.join(missing)}"
+        to_do = "Run: quoteapi db migrate. Or start the service, which applies it (on Lambda it does not)."
+        raise CheckFailed("database", "wrong", found, to_do)
+
+
+def _check_file_modes(settings: Settings) -> Iterator[Check]:
+    """Yield advice for each file with secrets or phone numbers that other users of this machine can read."""
+    paths = [DOTENV]
+    if settings.database_path is not None:
+        paths += [Path(f"{settings.database_path}{suffix}") for suffix in ("", "-wal", "-shm", "-journal", ".key")]
+    for path in (*paths, *sorted(ROOT.glob("quoteapi-*.json"))):
+        yield from check_file_mode(path)
 
 
 def _check_dotenv(environment: Mapping[str, str]) -> Iterator[Check]:
@@ -132,7 +157,9 @@ def _check_last_delivery(container: Container) -> Check:
     if last.sent_at is None:
         return _check_unsent(last, now)
     found = f"last sent {last.sent_at:%Y-%m-%d %H:%M} UTC"
-    if last.sent_at < now - MAX_TIME_BETWEEN_DAILY_SMS:
+    overdue = now - MAX_TIME_BETWEEN_DAILY_SMS
+    waiting = (Subscriber.state == ACTIVE) & (Subscriber.confirmed_at < overdue)
+    if last.sent_at < overdue and Subscriber.select().where(waiting).exists():  # to nobody, nothing is sent
         return Check("daily SMS", "wrong", found, "Is the schedule, or cron, running? For now: quoteapi publish")
     return Check("daily SMS", "ok", found)
 

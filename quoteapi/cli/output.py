@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
 STANDARD_STREAM = Path("-")
+escape_option = click.option(
+    "--escape-formulas", "escape", is_flag=True, help="Make the CSV safe to open in a spreadsheet."
+)
 FORMATS = click.Choice(["csv", "json", "jsonl"])
 
 
@@ -62,6 +65,12 @@ def file_format(file: Path) -> FileFormat:
     if format_ is None:
         raise click.UsageError("Say what the file is: --format csv, --format json or --format jsonl.")
     return cast("FileFormat", format_)
+
+
+def require_csv(format_: str) -> None:
+    """Raise `click.UsageError` unless a file with escaped formulas is CSV, which alone has cells."""
+    if format_ != "csv":
+        raise click.UsageError("--escape-formulas is for CSV: say --format csv.")
 
 
 def is_replaceable(file: Path) -> bool:

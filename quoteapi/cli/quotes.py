@@ -91,7 +91,7 @@ def add(quote: str, author: str, category: str, source: str, *, as_json: bool) -
         quotation = validate_quotation({"quote": quote, "author": author, "category": category, "source": source})
     except InvalidQuotation as error:
         raise click.UsageError(f"{error}.") from error
-    with open_container():
+    with open_container(may_create=True):
         quote_id, new = store_quotation(quotation, clock.now())
     text = f"Added as quote {quote_id}." if new else f"It is there already, as quote {quote_id}."
     click.echo(format_json({"id": quote_id, "new": new}) if as_json else text)
@@ -109,7 +109,7 @@ def import_(file: Path, format_: FileFormat | None, *, strict: bool, as_json: bo
     A bad row is reported with its line and skipped; then the exit code is 1.
     """
     format_ = format_ or output.file_format(file)
-    with open_container(), _open_seekable(file) as raw:
+    with open_container(may_create=True), _open_seekable(file) as raw:
         try:
             if strict and (invalid := import_export.invalid_rows(_read_rows(raw, format_, f"Checking {file.name}"))):
                 imported = ImportResult(invalid=invalid, refused=True)
@@ -125,16 +125,22 @@ def import_(file: Path, format_: FileFormat | None, *, strict: bool, as_json: bo
 @quotes_.command()
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-")
 @click.option("--format", "format_", type=FORMATS, help="Of the file; by default its name's ending tells, else csv.")
-def export(file: Path, format_: FileFormat | None) -> None:
-    """Write all quotes to a FILE (by default standard output), in a form that `import` reads."""
+@output.escape_option
+def export(file: Path, format_: FileFormat | None, *, escape: bool) -> None:
+    """Write all quotes to a FILE (by default standard output), in a form that `import` reads.
+
+    With --escape-formulas too: a column says so, and `import` takes the apostrophes out again.
+    """
     format_ = format_ or ("csv" if file == STANDARD_STREAM else output.file_format(file))
+    if escape:
+        output.require_csv(format_)
     is_replaceable, rows = output.is_replaceable(file), iterate_quotations()
     with (
         open_container(),
         click.open_file(str(file), "w", encoding="utf-8", atomic=is_replaceable) as stream,
         progress_bar(f"Writing {file.name}", catalogue_size() if file != STANDARD_STREAM else 0, rows) as bar,
     ):
-        import_export.write_quotations(bar, stream, format_)
+        import_export.write_quotations(bar, stream, format_, escape=escape)
 
 
 def _print_quotation(quotation: Quotation, *, as_json: bool) -> None:

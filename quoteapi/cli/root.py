@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+import peewee
 from click.shell_completion import get_completion_class
-from peewee import PeeweeException
 
 from quoteapi import __version__
 from quoteapi.container import Container
 from quoteapi.observability import redaction
 from quoteapi.quotes.errors import QuoteNotFound
-from quoteapi.settings import SettingsError, load_settings
+from quoteapi.settings import Settings, SettingsError, load_settings
 from quoteapi.sms.gateway import GatewayError
 from quoteapi.storage import database
 from quoteapi.storage.database_copy import CopyFailed
@@ -47,7 +47,7 @@ class _RootGroup(click.Group):
             return super().invoke(ctx)
         except SettingsError as error:
             raise CannotStart(str(error)) from error
-        except (PeeweeException, sqlite3.Error) as error:
+        except (peewee.PeeweeException, sqlite3.Error) as error:
             raise CannotStart(f"The database cannot be used: {one_line(error)}") from error
         except _EXPECTED_ERRORS as error:
             message = f"{error}".rstrip(".")
@@ -70,11 +70,26 @@ def main() -> None:
 
 
 @contextmanager
-def open_container() -> Iterator[Container]:
-    """Open the working database (`DATABASE_URL`), and yield the container for a command."""
+def open_container(*, may_create: bool = False) -> Iterator[Container]:
+    """Open the working database, and yield the container for a command.
+
+    If `may_create`, create the database that `DATABASE_URL` names; else raise `SettingsError` if there is none.
+    """
     settings = load_settings(os.environ)
-    with database.connect(settings).connection_context():
+    with connect_database(settings, may_create=may_create).connection_context():
         yield Container(settings)
+
+
+def connect_database(settings: Settings, *, may_create: bool) -> peewee.Database:
+    """Return the working database, and tell the operator if its file was created. Raises as `open_container`."""
+    if not may_create:
+        database.require_database(settings)
+    path = settings.database_path
+    is_new = path is not None and not path.exists()
+    connection = database.connect(settings)
+    if is_new:
+        click.echo(f"Created the database {path}.", err=True)
+    return connection
 
 
 @main.command()

@@ -13,6 +13,7 @@ from quoteapi.cli import output
 from quoteapi.cli.output import STANDARD_STREAM, format_json
 from quoteapi.cli.root import EXIT_FAILED, json_option, limit_option, main, open_container
 from quoteapi.observability import redaction
+from quoteapi.quotes.csv_formulas import escape_formulas
 from quoteapi.storage.database import iterate_in_batches
 from quoteapi.storage.models import OUT_OF_SYNC, SUBSCRIBER_STATES, Subscriber
 from quoteapi.subscriptions import phone
@@ -36,6 +37,16 @@ def _parse_mobile(text: str) -> str:
         return phone.parse_mobile(text)
     except phone.InvalidMobile as error:
         raise click.BadParameter(f"{error} {phone.MOBILE_HINT}") from error
+
+
+def _prompt_for_mobile(context: click.Context, _argument: click.Parameter, mobile: str | None) -> str | None:
+    """Return the number of the command line or, if there is none, ask for it: `ps` shows command lines to others."""
+    if mobile is None and not context.resilient_parsing:  # which is how a shell completes words
+        return str(click.prompt("Mobile", value_proc=_parse_mobile, err=True))
+    return mobile
+
+
+_mobile = click.argument("mobile", type=_parse_mobile, required=False, callback=_prompt_for_mobile)
 
 
 @subscribers.command("list")
@@ -62,7 +73,8 @@ def list_subscribers(state: str | None, limit: int, *, unmasked: bool, as_json: 
 @_state
 @click.option("--format", "format_", type=click.Choice(["csv", "jsonl"]), help="By default as FILE ends, else csv.")
 @_unmasked
-def export_subscribers(file: Path, state: str | None, format_: str | None, *, unmasked: bool) -> None:
+@output.escape_option
+def export_subscribers(file: Path, state: str | None, format_: str | None, *, unmasked: bool, escape: bool) -> None:
     """Write subscribers and their consent to a FILE (by default standard output); numbers are masked.
 
     A file can be read by its owner only.
@@ -70,6 +82,8 @@ def export_subscribers(file: Path, state: str | None, format_: str | None, *, un
     format_ = format_ or ("csv" if file == STANDARD_STREAM else output.file_format(file))
     if format_ == "json":
         raise click.UsageError("Subscribers are written as csv or jsonl.")
+    if escape:
+        output.require_csv(format_)
     with open_container(), output.open_private_file(file) as stream:
         writer = csv.DictWriter(stream, _COLUMNS)
         if format_ == "csv":
@@ -79,6 +93,8 @@ def export_subscribers(file: Path, state: str | None, format_: str | None, *, un
         with output.progress_bar(f"Writing {file.name}", length, iterate_in_batches(_in_state(state))) as bar:
             for subscriber in bar:
                 row = _as_dict(subscriber, unmasked=unmasked)
+                if escape:
+                    row = {name: escape_formulas(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
                 writer.writerow(row) if format_ == "csv" else stream.write(f"{json.dumps(row)}\n")
                 written += 1
     if file != STANDARD_STREAM:
@@ -87,10 +103,13 @@ def export_subscribers(file: Path, state: str | None, format_: str | None, *, un
 
 
 @subscribers.command()
-@click.argument("mobile", type=_parse_mobile)
+@_mobile
 @click.option("--yes", is_flag=True, help="Do not ask whether you are sure.")
 def remove(mobile: str, *, yes: bool) -> None:
-    """Take MOBILE off the topic, and leave nothing of the number behind."""
+    """Take MOBILE off the topic, and leave nothing of the number behind.
+
+    Without MOBILE, it is asked for, or read from standard input.
+    """
     if not yes:
         click.confirm(f"Remove {mobile}, with the proof of its consent?", abort=True)
     with open_container() as container:
@@ -100,11 +119,11 @@ def remove(mobile: str, *, yes: bool) -> None:
 
 
 @subscribers.command("opt-in")
-@click.argument("mobile", type=_parse_mobile)
+@_mobile
 def opt_in(mobile: str) -> None:
     """Let MOBILE, which replied STOP and wants to come back, subscribe again.
 
-    AWS does that once in 30 days for a number.
+    AWS does that once in 30 days for a number. Without MOBILE, it is asked for, or read from standard input.
     """
     with open_container() as container:
         container.gateway.opt_in(mobile)

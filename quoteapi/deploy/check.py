@@ -1,7 +1,9 @@
 """The result of one check of `quoteapi doctor`."""
 
 import difflib
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 State = Literal["ok", "advice", "wrong"]
@@ -18,6 +20,13 @@ class Check(NamedTuple):
 
 class CheckFailed(Exception):
     """A failed check: those that depend on it are skipped. The arguments are the fields of `Check`."""
+
+
+def check_file_mode(path: Path) -> Iterator[Check]:
+    """Yield advice if a file exists that its group or all users of this machine can read or change."""
+    if path.is_file() and path.stat().st_mode & 0o066:
+        found = f"other users of this machine can read or change {path}"
+        yield Check("file mode", "advice", found, f"Run: chmod 600 {shlex.quote(str(path))}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

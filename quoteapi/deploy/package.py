@@ -21,7 +21,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo, is_zipfile
 
 import click
 
@@ -50,6 +50,8 @@ PROJECT_FILES = re.compile(
 )
 """The only files packaged from the project's folder: others may be exports of subscribers, or keys. An operator may add
 `rds.pem`, the certificates of Amazon RDS. `zappa_settings.py` and `handler.py` are Zappa's."""
+NOT_DEPLOYED = ("quoteapi/__main__.py", "quoteapi/cli/", "quoteapi/deploy/")
+"""Files and folders that `exclude_glob` in `zappa_settings.json` leaves out."""
 LAMBDA_TASK_ROOT = "/var/task"
 
 
@@ -111,6 +113,26 @@ def _trim_libraries(libraries: Path) -> None:
     _compile(libraries, "-b")
     for source in list(libraries.rglob("*.py")):
         source.unlink()
+
+
+def require_complete(package: Path) -> None:
+    """Raise `click.ClickException` if a zip that Zappa made lacks a file of the project that Lambda needs."""
+    if not is_zipfile(package):
+        raise click.ClickException(f"{package.name} is no zip file: remove slim_handler from zappa_settings.json.")
+    with ZipFile(package) as zipped:
+        missing = sorted(required_files() - set(zipped.namelist()))
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise click.ClickException(
+            f"The package has no {missing[0]}{more}. Run zappa in {ROOT}, and look at exclude and exclude_glob in"
+            " zappa_settings.json."
+        )
+
+
+def required_files() -> set[str]:
+    """Return the paths of the project's own files that Lambda needs."""
+    paths = {str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.db"), *(ROOT / "quoteapi").rglob("*"))}
+    return {path for path in paths if PROJECT_FILES.fullmatch(path) and not path.startswith(NOT_DEPLOYED)}
 
 
 def trim_package(package: Path, excluded: Collection[str]) -> None:

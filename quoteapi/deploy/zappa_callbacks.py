@@ -9,7 +9,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as AwsConnectionError
 
-from quoteapi.deploy.package import environment_for_lambda, trim_package
+from quoteapi.deploy.package import environment_for_lambda, require_complete, trim_package
 from quoteapi.deploy.zappa_settings_checks import find_problems
 
 AUTHORIZER_LIBRARIES = ("_cffi_backend", "cffi", "cryptography", "jwt")
@@ -30,6 +30,7 @@ def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
 
 def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     """Trim Zappa's zip, and drop the libraries that this stage does not use (callback `zip`)."""
+    require_complete(Path(cli.zip_path))
     excluded = () if cli.authorizer.get("function") else AUTHORIZER_LIBRARIES
     trim_package(Path(cli.zip_path), (*excluded, *(() if cli.xray_tracing else TRACING_LIBRARIES)))
 

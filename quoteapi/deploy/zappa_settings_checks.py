@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from quoteapi.deploy import event_checks, service_settings_checks, zappa_keys
-from quoteapi.deploy.check import Check, CheckFailed
+from quoteapi.deploy import event_checks, path_checks, service_settings_checks, zappa_keys
+from quoteapi.deploy.check import Check, CheckFailed, check_file_mode
 from quoteapi.deploy.zappa_settings import (
     PLACEHOLDER,
     Stage,
@@ -23,6 +23,11 @@ from quoteapi.settings.parsers import AWS_REGION
 _OBJECT_KEYS = ("authorizer", "aws_environment_variables", "callbacks", "environment_variables", "vpc_config")
 _NUMBER_KEYS = ("memory_size", "timeout_seconds")
 _BOOLEAN_KEYS = ("api_key_required", "debug", "iam_authorization", "keep_warm", "xray_tracing")
+_LAMBDA_HANDLER = "handler.lambda_handler"
+_CALLBACKS = {
+    "settings": "nothing is checked before a deploy, and libraries of this machine are packaged",
+    "zip": "the package has every file of the folder, also databases and exports",
+}
 _AN_ARN = "an ARN, with the account's 12 digits"
 _FORMATS = {
     "aws_region": (AWS_REGION, "a region, for example eu-central-1"),
@@ -35,7 +40,7 @@ _FORMATS = {
 def find_problems(path: Path, stage: str) -> list[Check]:
     """Return the checks of a stage that are not `ok`, from the file alone. Only `wrong` stops a deploy."""
     try:
-        return list(_check_file(read_stage(path, stage)))
+        return list(_check_file(stage, read_stage(path, stage)))
     except CheckFailed as error:
         return [Check(*error.args)]
 
@@ -45,7 +50,9 @@ def check_stage(path: Path, stage: str, env_file: Path | None = None) -> Iterato
     try:
         settings = read_stage(path, stage)
         yield Check("stage", "ok", f"{stage} of {path.name}")
-        yield from list(_check_file(settings)) or [Check("file", "ok", "no placeholder, no misspelt key")]
+        yield from list(_check_file(stage, settings)) or [Check("file", "ok", "no placeholder, no misspelt key")]
+        if env_file is not None:
+            yield from check_file_mode(env_file)
         remote = read_remote_environment(settings, env_file)
     except CheckFailed as error:
         yield Check(*error.args)
@@ -63,14 +70,16 @@ def _strings(environment: dict[str, Any]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if isinstance(value, str)}
 
 
-def _check_file(stage: Stage) -> Iterator[Check]:
+def _check_file(name: str, stage: Stage) -> Iterator[Check]:
     for key in (*_OBJECT_KEYS, "events"):
         json_type, expected = (list, "a list, in [ ]") if key == "events" else (dict, "an object, in { }")
         if not isinstance(stage.get(key, json_type()), json_type):
             raise CheckFailed("value", "wrong", f"{key} is not what Zappa reads", f"Write it as {expected}.")
     yield from service_settings_checks.check_placeholders(stage, "placeholder")
-    for check in zappa_keys.check_keys, _check_values, _check_domain, _check_authorization, _check_functions:
+    for check in zappa_keys.check_keys, _check_values, _check_package, _check_domain, _check_authorization:
         yield from check(stage)
+    yield from _check_functions(stage)
+    yield from path_checks.check_paths(name, stage)
     yield from event_checks.check_events(list_events(stage))
     for place in ("environment_variables", "aws_environment_variables"):
         yield from service_settings_checks.check_variables(place, get_nested_object(stage, place))
@@ -108,6 +117,26 @@ def _check_values(stage: Stage) -> Iterator[Check]:
     if not stage.get("exception_handler"):
         to_do = 'Set "exception_handler": "quoteapi.aws.error_reports.unhandled_exceptions".'
         yield Check("value", "advice", "no exception_handler: nobody is told of failures", to_do)
+
+
+def _check_package(stage: Stage) -> Iterator[Check]:
+    """Yield what would leave the function without the app, or with files that are nobody's business."""
+    if stage.get("slim_handler"):
+        yield _wrong("slim_handler splits the package, which callbacks.zip cannot trim; ours is small enough for one")
+    if stage.get("django_settings"):
+        yield _wrong("django_settings: Zappa then ignores app_function")
+    elif not stage.get("app_function"):
+        yield _wrong("app_function is not set: no request is answered", 'Set "app_function": "quoteapi.app.api".')
+    if stage.get("app_type", "wsgi") != "wsgi":
+        yield _wrong(f"app_type is {stage['app_type']}, and the app is WSGI")
+    if stage.get("lambda_handler", _LAMBDA_HANDLER) != _LAMBDA_HANDLER:
+        yield _wrong(f"lambda_handler is {stage['lambda_handler']}, which the package may not have")
+    for key, purpose in _CALLBACKS.items():
+        if not get_nested_object(stage, "callbacks").get(key):
+            to_do = (
+                f'Set "{key}": "quoteapi.deploy.zappa_callbacks.{"prepare" if key == "settings" else "finish"}" there.'
+            )
+            yield _wrong(f"callbacks.{key} is not set: {purpose}", to_do)
 
 
 def _check_runtime(stage: Stage) -> Iterator[Check]:

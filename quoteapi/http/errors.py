@@ -60,8 +60,9 @@ def _rate_limited(error: errors.RateLimited) -> Problem:
 
 
 def _database_unavailable(_: Exception) -> Problem:
-    detail = "The service cannot reach its database just now. Try again in a while."
-    return Problem(falcon.HTTP_503, "Database not available", detail, retry_after=RETRY_SECONDS)
+    detail = "The service cannot use its database just now. Try again in a while."
+    for_programs = f"{detail} Its log tells the operator why."
+    return Problem(falcon.HTTP_503, "Database not available", for_programs, detail, RETRY_SECONDS)
 
 
 PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {

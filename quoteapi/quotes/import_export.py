@@ -8,13 +8,16 @@ from itertools import islice
 from typing import IO, Literal
 
 from quoteapi.clock import Clock
+from quoteapi.quotes.csv_formulas import escape_formulas, unescape_formulas
 from quoteapi.quotes.quotation import InvalidQuotation, Quotation, validate_quotation
 from quoteapi.storage.catalogue import store_quotations
 
 FileFormat = Literal["csv", "json", "jsonl"]
 REQUIRED_COLUMNS = ("quote", "author", "category")
 COLUMNS = (*REQUIRED_COLUMNS, "source")
-KNOWN_COLUMNS = (*COLUMNS, "id", "checked_in", "added")
+FORMULAS_COLUMN, ESCAPED = "formulas", "escaped"
+"""A column, and its value in rows whose cells have escaped formulas, so that an import restores them."""
+KNOWN_COLUMNS = (*COLUMNS, FORMULAS_COLUMN, "id", "checked_in", "added")
 """`id`, `checked_in` and `added` are allowed but ignored, so that `catalogue/quotes.csv` can be imported."""
 BATCH_SIZE = 500
 ImportRow = tuple[int, Quotation | InvalidQuotation]
@@ -51,9 +54,16 @@ def read_quotations(stream: IO[str], form: FileFormat) -> Iterator[ImportRow]:
             yield line, error
 
 
-def write_quotations(quotations: Iterable[Quotation], stream: IO[str], form: FileFormat) -> None:
-    """Write quotations in a format that `read_quotations` reads, without collecting them in memory."""
-    if form == "csv":
+def write_quotations(
+    quotations: Iterable[Quotation], stream: IO[str], form: FileFormat, *, escape: bool = False
+) -> None:
+    """Write quotations in a format that `read_quotations` reads, without collecting them in memory.
+
+    With `escape`, write CSV that is safe to open in a spreadsheet.
+    """
+    if escape:
+        _write_escaped(quotations, stream)
+    elif form == "csv":
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(quotations)
@@ -65,6 +75,13 @@ def write_quotations(quotations: Iterable[Quotation], stream: IO[str], form: Fil
             stream.write(separator + _to_json(quotation))
             separator = ",\n"
         stream.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def _write_escaped(quotations: Iterable[Quotation], stream: IO[str]) -> None:
+    # In quotation marks, a spreadsheet that separates cells at semicolons too finds the right ones.
+    writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerow((*COLUMNS, FORMULAS_COLUMN))
+    writer.writerows((*map(escape_formulas, quotation), ESCAPED) for quotation in quotations)
 
 
 def import_rows(rows: Iterable[ImportRow], clock: Clock) -> ImportResult:
@@ -96,6 +113,10 @@ def _validate_fields(fields: object) -> Quotation:
         raise InvalidQuotation("not an object with quote, author and category")
     if unknown := sorted(str(name) for name in fields if name not in KNOWN_COLUMNS):
         raise InvalidQuotation(f"unknown: {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
+    if (state := fields.get(FORMULAS_COLUMN) or ESCAPED) != ESCAPED:
+        raise InvalidQuotation(f"{FORMULAS_COLUMN} is {state!r}, and can only be {ESCAPED} or empty")
+    if fields.get(FORMULAS_COLUMN):
+        fields = {name: unescape_formulas(cell) if isinstance(cell, str) else cell for name, cell in fields.items()}
     return validate_quotation(fields)
 
 

@@ -1,12 +1,20 @@
 """The settings: read once from the environment, typed, and rejected with a clear message if invalid."""
 
-from quoteapi.settings.loader import SettingsError, load_settings, read_dotenv, read_settings, settings_for_database
+from quoteapi.settings.loader import (
+    DOTENV,
+    SettingsError,
+    load_settings,
+    read_dotenv,
+    read_settings,
+    settings_for_database,
+)
 from quoteapi.settings.model import BUNDLED_CATALOGUE, ROOT, SETTING_NAMES, Settings, local_url
 from quoteapi.settings.parsers import ANY_REGION, SECRET_KEY_HINT, RateLimit
 
 __all__ = [
     "ANY_REGION",
     "BUNDLED_CATALOGUE",
+    "DOTENV",
     "ROOT",
     "SECRET_KEY_HINT",
     "SETTING_NAMES",

@@ -138,11 +138,14 @@ class Settings:
 
     @property
     def database_path(self) -> Path | None:
-        """The SQLite file of the working database, or None if it is PostgreSQL."""
+        """The SQLite file of the working database, or None if it is PostgreSQL.
+
+        A relative path starts at the project's folder, whatever the current folder is.
+        """
         if self.database_url is None:
             return (LAMBDA_FOLDER if self.on_lambda else ROOT) / "quoteapi.db"
         scheme, _, path = self.database_url.partition(":///")
-        return Path(path).resolve() if scheme == "sqlite" else None
+        return (ROOT / path).resolve() if scheme == "sqlite" else None
 
 
 def local_url(host: str, port: int) -> str:

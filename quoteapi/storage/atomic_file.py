@@ -1,5 +1,7 @@
 """Atomic file creation: a file is written under a temporary name, then hard-linked to its final name."""
 
+import errno
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -19,11 +21,31 @@ def create_atomically(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
     try:
         yield new
         try:
-            path.hardlink_to(new)
+            _move(new, path)
         except FileExistsError:
             if exclusive:
                 raise
-        except OSError:
-            new.replace(path)  # without hard links, a file that another process created is replaced
     finally:
         new.unlink(missing_ok=True)
+
+
+def _move(new: Path, path: Path) -> None:
+    """Give a file its final name. Raises `FileExistsError` if another process created `path` first."""
+    try:
+        path.hardlink_to(new)
+    except FileExistsError:
+        raise
+    except OSError:  # the file system has no hard links
+        _rename(new, path)
+
+
+def _rename(new: Path, path: Path) -> None:
+    """Do what `_move` does by renaming, under a lock on the folder: to rename alone would replace `path`."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        new.replace(path)
+    finally:
+        os.close(folder)

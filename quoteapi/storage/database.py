@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -39,11 +39,16 @@ class DatabaseBusy(peewee.OperationalError):
     """A thread waited too long for another one that is using the database."""
 
 
+class MigrationsMissing(peewee.OperationalError):
+    """A server lacks migrations, which were not applied. The message says how to apply them."""
+
+
 def connect(settings: Settings) -> peewee.Database:
     """Bind the models to the working database and return it; first create or migrate it if necessary.
 
     On Lambda, PostgreSQL is not migrated, nor connected to yet. Raises `SettingsError` if a file cannot be created or
-    opened, or is not a database of QuoteAPI; `peewee.OperationalError` if the server is unavailable.
+    opened, or is not a database of QuoteAPI; `peewee.OperationalError` if the server is unavailable, and
+    `MigrationsMissing` if it cannot be migrated.
     """
     path = settings.database_path
     if path is None:
@@ -51,20 +56,47 @@ def connect(settings: Settings) -> peewee.Database:
         server = _server(settings, pool_size, partial(_check_migrations, settings))
         _bind(f"{settings.database_url} {pool_size}", server)
         if not settings.on_lambda:
-            migrate_database(settings)
+            _migrate_server(settings)
         return bound.obj
+    _check_former_path(settings)
     try:
         if not path.exists():
             _create_working_copy(path)
         if migrate.missing_migrations(_check_file(path)):
             migrate_database(settings)
     except (OSError, peewee.DatabaseError, sqlite3.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SettingsError(
-            f"The database {path} cannot be used ({reason}). Set DATABASE_URL to a file that can be written."
-        ) from error
+        raise _unusable(path, error) from error
     _bind(path.as_uri(), SqliteFile(path))
     return bound.obj
+
+
+def require_database(settings: Settings) -> None:
+    """Raise `SettingsError` if `DATABASE_URL` names a file that does not exist, or a server without our tables.
+
+    Commands that only read call it before `connect`, which would create both. The default file may be created.
+    """
+    if settings.database_url is None:
+        return
+    _check_former_path(settings)
+    path = settings.database_path
+    if path is None:
+        with open_database(settings) as engine:
+            exists = bool(engine.applied_migrations())
+    else:
+        exists = path.exists()
+    if not exists:
+        found = f"There is no database {path}" if path else f"{describe_database(settings)} has no tables of QuoteAPI"
+        raise SettingsError(f"{found}. Is DATABASE_URL right? To make a new database, run: quoteapi db migrate")
+
+
+def _check_former_path(settings: Settings) -> None:
+    """Raise `SettingsError` if a relative path also names a file in the current folder, where version 0.1 looked."""
+    path, former = settings.database_path, Path((settings.database_url or "").removeprefix("sqlite:///"))
+    if path is not None and former.is_file() and not (path.exists() and path.samefile(former)):
+        raise SettingsError(
+            f"DATABASE_URL could mean {path} or {former.absolute()}: a relative path starts at the project's folder,"
+            " and earlier versions began at the current one. Set it to sqlite:/// and the whole path."
+        )
 
 
 def _bind(name: str, engine: peewee.Database) -> None:
@@ -80,35 +112,60 @@ def _server(settings: Settings, *args: Any) -> "PostgresqlServer":  # noqa: ANN4
 
 
 def _check_migrations(settings: Settings, connection: "Connection") -> None:
-    """Raise `peewee.OperationalError` if a server lacks migrations. Called with each new connection.
+    """Raise `MigrationsMissing` if a server lacks migrations. Called with each new connection.
 
     Except on Lambda, apply them first: the server may have been unavailable when the service started.
     """
     missing = migrate.missing_migrations(connection.applied_migrations())
     if missing and not settings.on_lambda:
-        migrate_database(settings)
+        _migrate_server(settings)
         missing = migrate.missing_migrations(connection.applied_migrations())
     if missing:
-        raise peewee.OperationalError(
-            f"the database lacks the migration {', '.join(missing)}. Run `quoteapi db migrate` or, on Lambda,"
-            " `zappa invoke STAGE quoteapi.aws.schedulers.migrate_database`"
-        )
+        raise MigrationsMissing(describe_missing(missing))
+
+
+def describe_missing(migrations: Iterable[str]) -> str:
+    """Return a message that names missing migrations, and says how to apply them."""
+    return (
+        f"the database lacks the migration {', '.join(migrations)}. Run `quoteapi db migrate` or, on Lambda,"
+        " `zappa invoke STAGE quoteapi.aws.schedulers.migrate_database`"
+    )
+
+
+def _migrate_server(settings: Settings) -> None:
+    """Apply missing migrations to a server. Raises `MigrationsMissing` if this user or server does not allow it."""
+    try:
+        migrate_database(settings)
+    except (peewee.ProgrammingError, peewee.InternalError) as error:
+        missing = [name for name, state in list_migrations(settings).items() if state == "missing"]
+        reason = " ".join(str(error).split())
+        raise MigrationsMissing(f"{describe_missing(missing)}, as a user who may create tables ({reason})") from error
 
 
 def _check_file(path: Path) -> set[str]:
     """Return the names of the migrations applied to an SQLite file, without changing it.
 
-    Raises `SettingsError` if it is the bundled catalogue or not a database of QuoteAPI.
+    Raises `SettingsError` if it is the bundled catalogue, not a database of QuoteAPI, or cannot be read.
     """
     if BUNDLED_CATALOGUE.exists() and path.samefile(BUNDLED_CATALOGUE):
         raise SettingsError(f"{path} is the shipped catalogue, which is never written to. Name another file.")
-    applied = SqliteFile(path).applied_migrations()
+    try:
+        applied = SqliteFile(path).applied_migrations()
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
     if not applied:
         raise SettingsError(
             f"{path} is not a database of QuoteAPI. Set DATABASE_URL to another file, or move this one (with its -wal"
             " and -shm) away and start again."
         )
     return applied
+
+
+def _unusable(path: Path, error: Exception) -> SettingsError:
+    reason = getattr(error, "strerror", None) or error
+    return SettingsError(
+        f"The database {path} cannot be used ({reason}). Set DATABASE_URL to a file that can be written."
+    )
 
 
 @contextmanager

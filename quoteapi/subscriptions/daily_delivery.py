@@ -2,6 +2,7 @@
 
 A delivery is claimed before it is sent. If the claim's holder dies before it calls the gateway, another process takes
 the claim over. From the gateway call on, the SMS may have gone out: only `quoteapi publish --again` sends it again.
+If nobody is on the topic, the claim is released, and the SMS can still be sent on that date.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from peewee import Expression
 from quoteapi.clock import Clock
 from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings
-from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured, OutcomeUnknown
+from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured, GatewayUnavailable, OutcomeUnknown
 from quoteapi.sms.messages import daily_text
 from quoteapi.sms.segments import SmsText
 from quoteapi.storage.models import ACTIVE, Delivery, Subscriber
@@ -99,6 +100,8 @@ class DailyDelivery:
         except Exception:
             _release(claim)
             raise
+        if not preview.recipients:
+            return self._deliver_to_nobody(claim)
         if not _update(claim, Delivery.sending_at == claim.sending_at, sending_at=self.clock()):
             return DeliveryResult(claim.date, sent=False, message="somebody else took over")
         try:
@@ -109,6 +112,22 @@ class DailyDelivery:
             raise
         _update(claim, sent_at=self.clock(), message_id=message_id)
         return DeliveryResult(claim.date, sent=True, message=f"sent to {preview.recipients}", message_id=message_id)
+
+    def _deliver_to_nobody(self, claim: Delivery) -> DeliveryResult:
+        """Release a claim, so that the SMS can be sent later on that date, once somebody has subscribed.
+
+        Raises `GatewayUnavailable` if subscribers in the database should be on the topic.
+        """
+        _release(claim)
+        if self.gateway.count_subscriptions():  # a process that counted them may have found the delivery claimed
+            return self.publish(again=claim.sending_at is not None)
+        if expected := Subscriber.select().where(_in_sync_with(self.gateway.topic)).count():
+            raise GatewayUnavailable(
+                f"nobody is on the topic {self.gateway.topic}, and {expected} should be. Right after somebody"
+                " subscribed, try again in a minute. Else: quoteapi reconcile --all"
+            )
+        message = "has nobody to go to; a later publish sends it to those who subscribe until then"
+        return DeliveryResult(claim.date, sent=False, message=message)
 
 
 def _state(day: date, row: Delivery | None, now: datetime) -> DeliveryResult:
@@ -139,6 +158,11 @@ def on_another_topic(topic: str) -> Expression:
     # `<` and `>`, since `!=` could not use the index.
     active = Subscriber.state == ACTIVE
     return (active & (Subscriber.topic < topic)) | (active & (Subscriber.topic > topic))
+
+
+def _in_sync_with(topic: str) -> Expression:
+    """Return the condition for active subscribers that are on a topic, as far as the database knows."""
+    return (Subscriber.state == ACTIVE) & (Subscriber.topic == topic) & Subscriber.sync_needed_since.is_null()
 
 
 def _is_of(day: date, topic: str) -> Expression:

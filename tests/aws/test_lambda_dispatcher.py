@@ -9,11 +9,12 @@ import requests
 
 from quoteapi.aws.job_context import RedactedError
 from quoteapi.container import Container
-from quoteapi.settings import ROOT
+from quoteapi.settings import ROOT, model
 from quoteapi.storage.models import OneTimePassword, Subscriber
 from quoteapi.storage.models import database as bound
 from tests.conftest import Serve
-from tests.helpers.data import MIRA
+from tests.helpers.clock import FakeClock
+from tests.helpers.data import MIRA, sqlite_only
 from tests.helpers.http import assert_problem
 from tests.helpers.sns_emulator import sent_to, subscribed_numbers
 
@@ -66,20 +67,58 @@ def test_if_lambda_takes_no_task_an_otp_is_503_and_a_subscription_stands(
     assert_problem(failed, 503, "SMS not available", "could not be sent just now")
 
 
-def test_async_failure_starts_a_task_that_fails(
-    serve: Serve, sns_container: Container, payloads: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def failing_url(
+    serve: Serve,
+    sns_container: Container,
+    payloads: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
+    """Serve the app as a Lambda container without a shared database and with `/async-failure`; return the URL."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "quotes-dev")
-    base = serve(AWS_LAMBDA_FUNCTION_NAME="quotes-dev", DATABASE_URL="", ASYNC_FAILURE="true")
-    started = requests.post(f"{base}/async-failure", timeout=10)
+    monkeypatch.setattr(model, "LAMBDA_FOLDER", tmp_path)
+    return f"{serve(AWS_LAMBDA_FUNCTION_NAME='quotes-dev', DATABASE_URL='', ASYNC_FAILURE='true')}/async-failure"
+
+
+@sqlite_only
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_async_failure_starts_a_task_that_fails(
+    method: str, failing_url: str, serve: Serve, payloads: list[dict[str, Any]]
+) -> None:
+    started = requests.request(method, failing_url, timeout=10)
     assert (started.status_code, started.headers["Cache-Control"]) == (202, "no-store")
     assert "Lambda tries it twice more" in started.json()["message"]
     (payload,) = payloads
     with pytest.raises(RedactedError, match="DeliberateFailure: somebody called /async-failure"):
         run_task(payload)
-    with_get = requests.get(f"{base}/async-failure", timeout=10)
-    assert_problem(with_get, 405, "Method Not Allowed", "POST")
-    assert_problem(requests.post(f"{serve()}/async-failure", timeout=10), 404, "Not Found", "Nothing is here")
+    assert_problem(requests.request(method, f"{serve()}/async-failure", timeout=10), 404, "Not Found", "Nothing is")
+
+
+@sqlite_only
+def test_async_failure_is_limited_to_five_an_hour(
+    failing_url: str, payloads: list[dict[str, Any]], clock: FakeClock
+) -> None:
+    for method in ("GET", "POST", "GET", "POST", "GET"):
+        assert requests.request(method, failing_url, timeout=10).status_code == 202
+    for method in ("GET", "POST"):
+        refused = requests.request(method, failing_url, timeout=10)
+        assert_problem(refused, 429, "Too many requests", "Five failures on purpose an hour are the most.")
+        assert refused.headers["Retry-After"] == "3600"
+    assert len(payloads) == 5
+    clock.advance(hours=1)
+    assert requests.get(failing_url, timeout=10).status_code == 202
+
+
+@sqlite_only
+def test_async_failure_is_started_neither_by_head_nor_by_pages_of_other_sites(
+    failing_url: str, payloads: list[dict[str, Any]]
+) -> None:
+    assert requests.head(failing_url, timeout=10).status_code == 405
+    for method in ("GET", "POST"):
+        refused = requests.request(method, failing_url, headers={"Sec-Fetch-Site": "cross-site"}, timeout=10)
+        assert_problem(refused, 403, "Sent by another site")
+    assert payloads == []
 
 
 def test_reading_quotes_imports_no_tasks_no_boto3_and_no_numbering_plans(tmp_path: Path) -> None:

@@ -52,6 +52,9 @@ def test_the_quote_of_the_day_is_decided_and_stored(scheduled_environment: None)
 
 
 def test_the_daily_sms_is_the_quote_of_daily_and_is_sent_once(sns_environment: Container, serve: Serve) -> None:
+    empty = schedulers.publish_quote_of_the_day({}, CONTEXT)
+    assert (empty["sent"], empty["message"].partition(";")[0]) == (False, "has nobody to go to")
+    sns_environment.gateway.subscribe(MIRA)
     assert schedulers.publish_quote_of_the_day({}, CONTEXT)["sent"]
     again = schedulers.publish_quote_of_the_day({}, CONTEXT)
     assert not again["sent"]
@@ -82,6 +85,7 @@ def test_without_a_shared_database_nothing_is_sent(
 
 
 def test_a_failed_run_raises_a_redacted_error(sns_environment: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    sns_environment.gateway.subscribe(MIRA)
     sns_calls = SnsCalls()
     sns_calls.watch(monkeypatch)
     sns_calls.fault_for = lambda _, operation: "refused" if operation == "Publish" else None

@@ -34,9 +34,11 @@ WHOLE_NUMBER = re.compile(r"(?:91|44)\d{10}")
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Return the settings of the command: its own working database, and no AWS credentials."""
+    """Return the settings of the command: its own working database, which exists, and no AWS credentials."""
+    url = f"sqlite:///{tmp_path}/working.db"
+    database.connect(read_settings({"DATABASE_URL": url}))
     return {
-        "DATABASE_URL": f"sqlite:///{tmp_path}/working.db",
+        "DATABASE_URL": url,
         "HOME": str(tmp_path),
         "AWS_EC2_METADATA_DISABLED": "true",
     }

@@ -15,7 +15,6 @@ from quoteapi.storage import database, database_copy
 from quoteapi.storage.migrate import known_migrations
 from quoteapi.storage.models import MODELS
 from tests.helpers import postgresql_server
-from tests.helpers.data import database_file
 from tests.helpers.databases import create_file_of_release, fill_all_tables, rows_by_table
 from tests.helpers.processes import BARE, quoteapi
 
@@ -56,11 +55,13 @@ def test_status_shows_what_is_missing_and_migrate_applies_it(kind: str, empty: S
     assert (status.returncode, json.loads(status.stdout)) == (0, [{"name": it, "state": "applied"} for it in NAMES])
 
 
-def test_status_creates_a_file_that_does_not_exist(tmp_path: Path) -> None:
+def test_migrate_creates_a_file_that_does_not_exist(tmp_path: Path) -> None:
     settings = settings_for_database(f"sqlite:///{tmp_path}/new.db")
+    migrated = quoteapi("db", "migrate", DATABASE_URL=settings.database_url or "")
+    assert (migrated.returncode, migrated.stdout) == (0, "Nothing is missing.\n")
+    assert migrated.stderr == f"Created the database {tmp_path}/new.db.\n"
     status = quoteapi("db", "status", DATABASE_URL=settings.database_url or "")
     assert (status.returncode, status.stdout.count("applied")) == (0, len(NAMES))
-    assert database_file(settings).exists()
 
 
 def test_copy_shows_progress_and_what_is_the_same(source: Settings, empty: Settings, tmp_path: Path) -> None:
@@ -91,6 +92,21 @@ def test_copy_shows_progress_and_what_is_the_same(source: Settings, empty: Setti
     assert [(table["table"], table["rows"]) for table in json.loads(back.stdout)] == [
         (name, len(rows)) for name, rows in rows_by_table(source).items()
     ]
+
+
+def test_copy_takes_its_addresses_from_the_environment(source: Settings, empty: Settings, tmp_path: Path) -> None:
+    here, there = source.database_url or "", empty.database_url or ""
+    addresses = {"SOURCE_DATABASE_URL": here, "TARGET_DATABASE_URL": there}
+    copied = quoteapi("db", "copy", **addresses)
+    assert copied.returncode == 0, copied.stderr
+    back = quoteapi("db", "copy", there, f"sqlite:///{tmp_path}/back.db", **addresses)
+    assert back.returncode == 0, "an argument wins"
+    onward = quoteapi("db", "copy", there, TARGET_DATABASE_URL=f"sqlite:///{tmp_path}/onward.db")
+    assert onward.returncode == 0, "one of both may be an argument"
+    assert (tmp_path / "onward.db").stat().st_mode & 0o777 == 0o600
+    missing = quoteapi("db", "copy")
+    assert missing.returncode == 2
+    assert "Missing argument 'FROM'" in missing.stderr
 
 
 def test_copy_refuses_in_a_sentence(source: Settings, tmp_path: Path) -> None:

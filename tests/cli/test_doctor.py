@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from quoteapi import clock
-from quoteapi.cli import main
+from quoteapi.cli import doctor, main
 from quoteapi.container import Container
 from quoteapi.deploy import zappa_settings
 from quoteapi.settings import ROOT
@@ -18,7 +18,8 @@ from quoteapi.sms import console
 from quoteapi.storage.models import Delivery, Quote
 from tests.cli.conftest import WHOLE_NUMBER, Command, insert_subscriber, subscribe
 from tests.deploy.conftest import REMOTE, STAGES, TEMPLATE, fill_placeholders
-from tests.helpers.data import MIRA, NOOR
+from tests.helpers.data import MIRA, NOOR, OMAR, SECRET_KEY
+from tests.helpers.databases import create_file_of_release
 
 
 def run_doctor(*words: str) -> Result:
@@ -38,6 +39,7 @@ def test_doctor_of_a_stage_reads_a_remote_environment_from_a_file(
 ) -> None:
     remote, settings = tmp_path / "remote.json", tmp_path / "zappa_settings.json"
     remote.write_text(json.dumps(REMOTE))
+    remote.chmod(0o600)
     settings.write_text(json.dumps(fill_placeholders(STAGES)))
     monkeypatch.setattr(zappa_settings, "ZAPPA_SETTINGS", settings)
     well = run_doctor("--stage", "dev", "--env-file", str(remote))
@@ -47,6 +49,36 @@ def test_doctor_of_a_stage_reads_a_remote_environment_from_a_file(
     ]
     remote.write_text(json.dumps(REMOTE | {"SECRET_KEY": "short"}))
     assert run_doctor("--stage", "dev", "--env-file", str(remote)).exit_code == 1
+
+
+def test_a_remote_environment_that_others_can_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remote, settings = tmp_path / "remote env.json", tmp_path / "zappa_settings.json"
+    remote.write_text(json.dumps(REMOTE))
+    remote.chmod(0o644)
+    settings.write_text(json.dumps(fill_placeholders(STAGES)))
+    monkeypatch.setattr(zappa_settings, "ZAPPA_SETTINGS", settings)
+    found = run_doctor("--stage", "dev", "--env-file", str(remote))
+    assert found.exit_code == 0
+    assert f"! file mode    other users of this machine can read or change {remote}" in found.stdout
+    assert f"Run: chmod 600 '{remote}'" in found.stdout
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o602, 0o600, 0o400, 0o700], ids=oct)
+@pytest.mark.parametrize("name", [".env", "working.db", "working.db.key", "working.db-wal", "quoteapi-dev.json"])
+def test_a_file_with_secrets_or_numbers_that_others_can_read_is_reported(
+    name: str, mode: int, quoteapi: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "DOTENV", tmp_path / ".env")
+    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    (tmp_path / name).touch()
+    (tmp_path / name).chmod(mode)
+    if name.endswith("key"):
+        (tmp_path / name).write_text(SECRET_KEY)
+    found = [check for check in json.loads(quoteapi("doctor", "--json").stdout) if check["name"] == "file mode"]
+    expected = f"other users of this machine can read or change {tmp_path / name}"
+    assert [(check["state"], check["found"]) for check in found] == [("advice", expected)] * (
+        mode not in {0o600, 0o400, 0o700}
+    )
 
 
 def test_env_file_without_a_stage_is_a_usage_error() -> None:
@@ -109,6 +141,31 @@ def test_a_daily_sms_that_is_being_sent_is_ok(quoteapi: Command, working_databas
     now = clock.now()
     Delivery.insert(date=now.date(), topic=console.TOPIC, claimed_at=now).execute()
     assert quoteapi("doctor").returncode == 0
+
+
+def test_a_daily_sms_is_missed_only_if_somebody_waits_for_it(quoteapi: Command, working_database: Container) -> None:
+    long_ago = clock.now() - timedelta(days=3)
+    sent = {"claimed_at": long_ago, "sending_at": long_ago, "sent_at": long_ago}
+    Delivery.insert(date=long_ago.date(), topic=console.TOPIC, **sent).execute()
+    insert_subscriber(MIRA)
+    insert_subscriber(NOOR, state="unsubscribed", confirmed_at=long_ago)
+    assert quoteapi("doctor").returncode == 0
+    insert_subscriber(OMAR, confirmed_at=long_ago)
+    missed = quoteapi("doctor")
+    assert missed.returncode == 1
+    assert re.search(r"^✗ daily SMS +last sent .*\n +Is the schedule, or cron, running\?", missed.stdout, re.MULTILINE)
+
+
+def test_missing_migrations_are_reported_and_not_applied(quoteapi: Command, tmp_path: Path) -> None:
+    create_file_of_release(2, tmp_path / "old.db")
+    (tmp_path / "old.db").chmod(0o600)
+    for _ in range(2):
+        outdated = quoteapi("doctor", DATABASE_URL=f"sqlite:///{tmp_path}/old.db")
+        assert outdated.returncode == 1
+        lacks = r"✗ database +.*old\.db lacks the migration 0003_search, .*\n +Run: quoteapi db migrate\. .*\n"
+        assert re.fullmatch(lacks, outdated.stdout)
+    assert quoteapi("db", "migrate", DATABASE_URL=f"sqlite:///{tmp_path}/old.db").returncode == 0
+    assert quoteapi("doctor", DATABASE_URL=f"sqlite:///{tmp_path}/old.db").returncode == 0
 
 
 def test_a_file_that_is_no_database_is_reported(quoteapi: Command, tmp_path: Path) -> None:

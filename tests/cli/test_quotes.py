@@ -71,6 +71,27 @@ def test_an_export_can_be_imported_into_another_database(quoteapi: Command, tmp_
     assert listed["quote"] == "Mine, “truly”"
 
 
+def test_an_export_for_spreadsheets_is_imported_unchanged(quoteapi: Command, tmp_path: Path) -> None:
+    for quote in ('=HYPERLINK("http://x.example")', "'=1+1 again", "-1 is less than 0", "'Tis done", "a; @b"):
+        assert quoteapi("quotes", "add", "--author", "+Me", "--category", "b", "--", quote).returncode == 0
+    exact, safe = "exact.csv", "safe.csv"
+    assert quoteapi("quotes", "export", exact).returncode == 0
+    assert quoteapi("quotes", "export", safe, "--escape-formulas").returncode == 0
+    assert "\n'=1+1 again,+Me,b,\n" in (tmp_path / exact).read_text()
+    assert '\n"\'\'=1+1 again","\'+Me","b","","escaped"\n' in (tmp_path / safe).read_text()
+    elsewhere = {"DATABASE_URL": f"sqlite:///{tmp_path}/elsewhere.db"}
+    assert quoteapi("quotes", "import", safe, **elsewhere).stdout == "5 added, 596 there already, 0 bad.\n"
+    assert quoteapi("quotes", "export", "again.csv", **elsewhere).returncode == 0
+    assert (tmp_path / "again.csv").read_text() == (tmp_path / exact).read_text()
+
+
+@pytest.mark.parametrize("group", ["quotes", "subscribers"])
+def test_only_csv_has_formulas_to_escape(quoteapi: Command, group: str) -> None:
+    refused = quoteapi(group, "export", "all.jsonl", "--escape-formulas")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--escape-formulas is for CSV: say --format csv." in refused.stderr
+
+
 def test_the_catalogues_csv_file_can_be_imported(quoteapi: Command) -> None:
     imported = quoteapi("quotes", "import", str(ROOT / "catalogue/quotes.csv"))
     assert (imported.returncode, imported.stdout) == (0, "0 added, 596 there already, 0 bad.\n")

@@ -112,6 +112,13 @@ def test_export_to_standard_output_is_masked_and_oldest_first(quoteapi: Command,
     assert not WHOLE_NUMBER.search(exported.stdout)
 
 
+def test_export_for_spreadsheets_has_no_formulas(quoteapi: Command, working_database: Container) -> None:
+    insert_subscriber(MIRA, asked_from="=cmd|' /c calc'!A0")
+    exported = quoteapi("subscribers", "export", "--escape-formulas")
+    (row,) = csv.DictReader(io.StringIO(exported.stdout))
+    assert (row["mobile"], row["asked_from"]) == ("'+91••••••0001", "'=cmd|' /c calc'!A0")
+
+
 def test_export_has_options_for_json_lines_whole_numbers_and_state(
     quoteapi: Command, working_database: Container
 ) -> None:
@@ -159,6 +166,17 @@ def test_remove_asks_for_confirmation(quoteapi: Command, working_database: Conta
     assert removed.returncode == 0
     assert removed.stdout.endswith("Removed; nothing of the number is left.\n")
     assert Subscriber.select().count() == 0
+
+
+@pytest.mark.parametrize("command", [("remove", "--yes"), ("opt-in",)], ids=lambda words: words[0])
+def test_a_number_can_be_given_on_standard_input(
+    quoteapi_process: Command, working_database: Container, command: tuple[str, ...]
+) -> None:
+    insert_subscriber(MIRA)
+    done = quoteapi_process("subscribers", *command, given=f"nonsense\n{MIRA}\n")
+    assert (done.returncode, done.stderr.count("Mobile: ")) == (0, 2)
+    assert Subscriber.select().count() == (0 if command[0] == "remove" else 1)
+    assert quoteapi_process("subscribers", *command).returncode == 1, "nothing was given"
 
 
 def test_a_removed_number_is_in_no_byte_of_the_database(

@@ -30,6 +30,10 @@ GOOD = {
     "log_level": "WARNING",
     "app_function": "quoteapi.app.api",
     "exception_handler": "quoteapi.aws.error_reports.unhandled_exceptions",
+    "callbacks": {
+        "settings": "quoteapi.deploy.zappa_callbacks.prepare",
+        "zip": "quoteapi.deploy.zappa_callbacks.finish",
+    },
 }
 
 ProblemsOf = Callable[..., list[Check]]
@@ -47,6 +51,7 @@ def problems_of(tmp_path: Path) -> ProblemsOf:
     def find(remote: Any = None, **changes: Any) -> list[Check]:  # noqa: ANN401
         (tmp_path / "zappa_settings.json").write_text(json.dumps({"dev": GOOD | changes}))
         (tmp_path / "remote.json").write_text(json.dumps(REMOTE if remote is None else remote))
+        (tmp_path / "remote.json").chmod(0o600)
         found = check_stage(tmp_path / "zappa_settings.json", "dev", tmp_path / "remote.json")
         return [check for check in found if check.state != "ok"]
 

@@ -9,6 +9,7 @@ import click
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
+from quoteapi.deploy.package import required_files
 from quoteapi.deploy.zappa_callbacks import finish, prepare
 from quoteapi.deploy.zappa_settings_checks import find_problems
 from quoteapi.settings import ROOT
@@ -27,7 +28,8 @@ def zappa_zip(tmp_path: Path) -> Path:
     path = tmp_path / "package.zip"
     with ZipFile(path, "w") as package:
         package.writestr("handler.py", "import quoteapi\n")
-        package.writestr("quoteapi/__init__.py", "")
+        for name in required_files():
+            package.writestr(name, "")
         package.writestr("quoteapi/__pycache__/__init__.cpython-311.pyc", b"stale")
         for library in ("aws_xray_sdk", "cryptography", "jwt", "peewee"):
             package.writestr(f"{library}/__init__.pyc", "")
@@ -63,6 +65,39 @@ def test_a_package_has_the_libraries_that_only_its_stage_uses(
     with ZipFile(zappa_zip) as trimmed:
         tops = {name.partition("/")[0] for name in trimmed.namelist()}
     assert tops & {"aws_xray_sdk", "cryptography", "jwt", "secrets.csv"} == expected
+
+
+@pytest.mark.parametrize(
+    "missing",
+    ["quote_database.db", "quoteapi/app.py", "quoteapi/http/templates/base.html", "quoteapi/http/openapi.json"],
+)
+def test_a_package_without_a_file_that_lambda_needs_stops_the_deploy(zappa_zip: Path, missing: str) -> None:
+    assert missing in required_files()
+    incomplete = zappa_zip.with_name("incomplete.zip")
+    with ZipFile(zappa_zip) as package, ZipFile(incomplete, "w") as without:
+        for name in package.namelist():
+            if name != missing:
+                without.writestr(name, package.read(name))
+    with pytest.raises(click.ClickException, match=f"The package has no {missing}. Run zappa in .*exclude_glob"):
+        finish(zappa_cli(zip_path=str(incomplete)))
+
+
+def test_slim_handler_stops_a_deploy_with_a_sentence(tmp_path: Path) -> None:
+    path = settings_file(tmp_path, slim_handler=True)
+    with pytest.raises(click.ClickException, match=r"slim_handler splits the package, .*\n    Remove it\."):
+        prepare(zappa_cli(vargs={"settings_file": str(path)}))
+    archive = tmp_path / "quoteapi-dev.tar.gz"
+    archive.write_bytes(b"no zip")
+    with pytest.raises(click.ClickException, match=r"is no zip file: remove slim_handler"):
+        finish(zappa_cli(zip_path=str(archive)))
+
+
+def test_a_stage_that_is_called_like_a_route_stops_a_deploy(tmp_path: Path) -> None:
+    path = settings_file(tmp_path)
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps(settings | {"daily": settings["dev"]}))
+    with pytest.raises(click.ClickException, match="the stage is called daily: Zappa takes /daily off"):
+        prepare(zappa_cli(api_stage="daily", vargs={"settings_file": str(path)}))
 
 
 def test_a_module_that_does_not_compile_stops_the_deploy(zappa_zip: Path) -> None:

@@ -15,6 +15,7 @@ def test_each_stage_of_the_project_is_ok_once_its_placeholders_are_replaced(stag
     filled = fill_placeholders(STAGES)
     path.write_text(json.dumps(filled))
     remote.write_text(json.dumps(REMOTE | (TOKENS if "authorizer" in filled[stage] else {})))
+    remote.chmod(0o600)
     assert [describe(check) for check in check_stage(path, stage, remote) if check.state != "ok"] == []
 
 
@@ -35,6 +36,14 @@ def test_each_stage_of_the_project_is_ok_once_its_placeholders_are_replaced(stag
         ({"authorizer": {"type": "TOKEN", "arn": "x"}}, "wrong: authorizer.type breaks the deploy"),
         ({"authorizer": {"result_ttl": 1}}, "wrong: authorizer names no function"),
         ({"authorizer": {"arn": "x"}, "iam_authorization": True}, "wrong: authorizer is ignored"),
+        ({"slim_handler": True}, "wrong: slim_handler splits the package"),
+        ({"django_settings": "mine.settings"}, "wrong: django_settings: Zappa then ignores app_function"),
+        ({"app_type": "asgi"}, "wrong: app_type is asgi, and the app is WSGI"),
+        ({"lambda_handler": "mine.handler"}, "wrong: lambda_handler is mine.handler"),
+        ({"app_function": ""}, "wrong: app_function is not set"),
+        ({"callbacks": {}}, "wrong: callbacks.settings is not set"),
+        ({"callbacks": {"settings": "quoteapi.deploy.zappa_callbacks.prepare"}}, "wrong: callbacks.zip is not set"),
+        ({"base_path": "quotes"}, "wrong: base_path is quotes: Zappa takes /quotes off the beginning of /quotes and"),
         ({"events": {}}, "wrong: events is not what Zappa reads Write it as a list"),
         (
             {"environment_variables": "A=1"},
@@ -70,7 +79,9 @@ def test_a_value_of_a_wrong_type_or_format_is_reported(
 def test_an_unsuitable_default_of_zappa_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "zappa_settings.json"
     path.write_text('{"dev": {}}')
-    assert [check.found.split()[0] for check in find_problems(path, "dev")] == ["debug", "log_level", "no"]
+    assert [check.found.split()[0] for check in find_problems(path, "dev")] == [
+        *("debug", "log_level", "no", "app_function", "callbacks.settings", "callbacks.zip")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_the_quoteapi_commands_of_the_readme_work(tmp_path: Path) -> None:
     commands_to_run = [shlex.split(words) for words in documented]
     assert len(commands_to_run) >= 7
     environment = {"PYTHONPATH": str(ROOT), "DATABASE_URL": f"sqlite:///{tmp_path}/working.db", "PATH": "/usr/bin:/bin"}
-    for arguments in commands_to_run:
+    for arguments in [["db", "migrate"], *commands_to_run]:
         ran = subprocess.run(
             [sys.executable, "-m", "quoteapi", *arguments],
             cwd=tmp_path,
@@ -165,6 +165,8 @@ def test_every_command_of_the_pages_is_known_to_be_tested() -> None:
         # Run by test_deploy.py or the rehearsal.
         r"((export )?[A-Z_]+=\$\()?aws .*",
         r"(zappa|quoteapi) .*",
+        # Run by test_cli.py.
+        r"(export SOURCE|read -rs TARGET)_DATABASE_URL.*",
         r"export QUOTEAPI_TOKEN=\$\(python -c \"",
         r"curl (-X POST )?https://<(api-id>\.execute-api\.us-east-1\.amazonaws\.com/\w+|quotes\.example\.org>)/[a-z-]+",
         r"curl .*https://.*execute-api\.us-east-1\.amazonaws\.com/\w+/daily\"?",

@@ -74,6 +74,17 @@ def create_database(*, with_tables: bool = True) -> Iterator[str]:
         _execute("DROP DATABASE {} WITH (FORCE)", name)
 
 
+@contextmanager
+def create_user() -> Iterator[str]:
+    """Create a user who may not create tables, until the block ends. Yields its name."""
+    name = f"user_{os.getpid()}_{next(_numbers)}"
+    _execute("CREATE USER {}", name)
+    try:
+        yield name
+    finally:
+        _execute("DROP USER {}", name)
+
+
 def close_connections() -> None:
     """Close the models' connections to the server, of all threads."""
     close_all = getattr(bound.obj, "close_all", None)

@@ -35,7 +35,7 @@ def _fail_task(rehearsal: Rehearsal) -> None:
     with rehearsal.record_aws_requests() as reported:
         if rehearsal.stage.has_async_failure:
             with rehearsal.record_aws_requests() as aws_requests:
-                check_equal("POST /async-failure", rehearsal.send("POST", "/async-failure").status, 202)
+                check_equal("GET /async-failure", rehearsal.send("GET", "/async-failure").status, 202)
             outcomes = deliver_task(rehearsal, aws_requests)
         else:
             task = {"task_path": "quoteapi.aws.tasks.async_fail", "args": [], "kwargs": {}}

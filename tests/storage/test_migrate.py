@@ -1,3 +1,4 @@
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from quoteapi.storage.models import Author, Quote
 from quoteapi.storage.models import database as bound
 from tests.helpers import postgresql_server
 from tests.helpers.clock import FakeClock
-from tests.helpers.data import ALCOTT, AUSTEN, MIRA, NOON, ZOLA, environment
+from tests.helpers.data import ALCOTT, AUSTEN, MIRA, NOON, SECRET_KEY, ZOLA, environment
 from tests.helpers.databases import create_file_of_release
 from tests.helpers.http import assert_problem, serve_app
 
@@ -144,3 +145,28 @@ def test_the_bundled_catalogue_is_refused_and_not_changed(settings: Settings) ->
         with pytest.raises(SettingsError, match="which is never written to"):
             use(settings_for_database(f"sqlite:///{vars(database)['BUNDLED_CATALOGUE']}"))
     assert vars(database)["BUNDLED_CATALOGUE"].read_bytes() == before
+
+
+def test_a_server_that_does_not_let_its_user_migrate_says_what_to_run(
+    empty: str, bundled_catalogue: Callable[[list[Quotation]], Path], clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundled_catalogue([ALCOTT, AUSTEN, ZOLA])
+    with postgresql_server.create_user() as name:
+        url = empty.replace("postgres:@", f"{name}:@")
+        assert url != empty
+        with serve_app(create_app(read_settings({"DATABASE_URL": url, "SECRET_KEY": SECRET_KEY}), now=clock)) as base:
+            what_to_do = (
+                rf"the database lacks the migration {', '.join(NAMES)}\. Run `quoteapi db migrate` .*,"
+                r" as a user who may create tables \(permission denied for schema public"
+            )
+            assert re.search(rf"The database cannot be used: {what_to_do}", caplog.text)
+            assert requests.get(f"{base}/daily", timeout=5).headers["Cache-Control"] == "public, max-age=10"
+            caplog.clear()
+            response = requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
+            assert_problem(response, 503, "Database not available", "Its log tells the operator why.")
+            assert "lacks" not in response.text
+            assert re.search(rf"Database not available: {what_to_do}", caplog.text)
+            caplog.clear()
+            assert requests.get(f"{base}/health", timeout=5).status_code == 503
+            assert re.search(rf"Database not available: {what_to_do}", caplog.text)
+        postgresql_server.close_connections()

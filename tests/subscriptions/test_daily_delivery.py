@@ -16,6 +16,14 @@ from tests.helpers.sns_emulator import Fault, SnsCalls, backend, published
 from tests.helpers.sql import record_sql
 
 TODAY = NOON.date()
+NOBODY = "has nobody to go to; a later publish sends it to those who subscribe until then"
+
+
+@pytest.fixture
+def sns_container(sns_container: Container) -> Container:
+    """Return a container of Amazon SNS, with a number on the topic that another process put there."""
+    Container(sns_container.settings).gateway.subscribe(MIRA)
+    return sns_container
 
 
 def not_sent(message: str, message_id: str | None = None) -> DeliveryResult:
@@ -112,11 +120,81 @@ def test_each_topic_has_its_own_delivery(sns_container: Container) -> None:
 
 
 def test_a_deleted_topic_is_created_again(sns_container: Container) -> None:
-    sns_container.gateway.subscribe(MIRA)
+    sns_container.gateway.count_subscriptions()  # the topic is known from now on
     backend().topics.clear()
     with pytest.raises(GatewayUnavailable, match="404 NotFound"):
         sns_container.daily_delivery.publish()
+    assert sns_container.daily_delivery.publish() == not_sent(NOBODY)
+    sns_container.gateway.subscribe(NOOR)
     assert sns_container.daily_delivery.publish().sent
+
+
+# ---- nobody is on the topic
+
+
+def test_publishing_to_nobody_leaves_the_date_to_those_who_subscribe_later(
+    container: Container, clock: FakeClock
+) -> None:
+    assert container.daily_delivery.publish() == not_sent(NOBODY)
+    assert Delivery.select().count() == ConsoleSms.select().count() == 0
+    clock.advance(hours=1)
+    add_subscribers(MIRA)
+    assert container.daily_delivery.publish().message == "sent to 1"
+    assert not container.daily_delivery.publish().sent
+    assert [sms.to for sms in ConsoleSms.select()] == [MIRA]
+
+
+def test_publishing_to_an_empty_topic_leaves_the_date_to_those_who_subscribe_later(
+    sns_container: Container, sns_calls: SnsCalls
+) -> None:
+    backend().subscriptions.clear()
+    assert sns_container.daily_delivery.publish() == not_sent(NOBODY)
+    assert "Publish" not in sns_calls.operations
+    sns_container.gateway.subscribe(NOOR)
+    assert sns_container.daily_delivery.publish().message == "sent to 1"
+    assert len(published()) == 1
+
+
+def test_a_topic_that_lost_its_subscribers_is_a_failure_until_they_are_back(sns_container: Container) -> None:
+    backend().subscriptions.clear()
+    add_subscribers(MIRA, NOOR)
+    Subscriber.update(topic=sns_container.gateway.topic).execute()
+    with pytest.raises(GatewayUnavailable, match=r"nobody is on the topic .* 2 should be.* quoteapi reconcile --all"):
+        sns_container.daily_delivery.publish()
+    assert sns_container.topic_sync.reconcile(everyone=True).subscribed == 2
+    assert sns_container.daily_delivery.publish().message == "sent to 2"
+
+
+def test_an_unknown_outcome_is_kept_if_nobody_is_on_the_topic(
+    sns_container: Container, sns_calls: SnsCalls, clock: FakeClock
+) -> None:
+    sns_calls.fault_for = lambda _, operation: "answer lost" if operation == "Publish" else None
+    with pytest.raises(OutcomeUnknown):
+        sns_container.daily_delivery.publish()
+    sns_calls.fault_for = lambda _number, _operation: None
+    backend().subscriptions.clear()
+    clock.advance(hours=1)
+    assert sns_container.daily_delivery.publish(again=True) == not_sent(NOBODY)
+    with pytest.raises(OutcomeUnknown, match="may have gone out at 12:00 UTC"):
+        sns_container.daily_delivery.publish()
+
+
+def test_a_subscriber_that_another_process_counted_meanwhile_gets_the_sms(
+    sns_container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend().subscriptions.clear()
+    count_subscriptions = sns_container.gateway.count_subscriptions
+
+    def count_before_somebody_subscribes() -> int:
+        counted = count_subscriptions()
+        monkeypatch.setattr(sns_container.gateway, "count_subscriptions", count_subscriptions)
+        sns_container.gateway.subscribe(NOOR)
+        assert sns_container.daily_delivery.publish() == not_sent("is being sent"), "the claim is held"
+        return counted
+
+    monkeypatch.setattr(sns_container.gateway, "count_subscriptions", count_before_somebody_subscribes)
+    assert sns_container.daily_delivery.publish().sent
+    assert len(published()) == 1
 
 
 # ---- failures

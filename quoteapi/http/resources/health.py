@@ -1,12 +1,23 @@
 """`/health`, and `/async-failure` if the setting `ASYNC_FAILURE` is on."""
 
+import logging
 from collections.abc import Callable
+from datetime import datetime
 
 import falcon
 from peewee import PeeweeException
 
+from quoteapi.clock import Clock
+from quoteapi.http.csrf import check_csrf
 from quoteapi.http.errors import RETRY_SECONDS
+from quoteapi.settings import RateLimit, Settings
 from quoteapi.storage.catalogue import catalogue_size
+from quoteapi.subscriptions.errors import RateLimited
+from quoteapi.subscriptions.sliding_window import WindowFull, count_event
+
+MAX_FAILURES = RateLimit(5, 3_600)
+"""How often anybody can have a task fail: each one is invoked three times, reported and dead-lettered."""
+log = logging.getLogger(__name__)
 
 
 class Health:
@@ -16,7 +27,8 @@ class Health:
         """Send the state of the database, with 200, or with 503 if it is unavailable or has no quotes."""
         try:
             size, database = catalogue_size(), "ok"
-        except PeeweeException:
+        except PeeweeException as error:
+            log.error("Database not available: %s", error)  # noqa: TRY400
             size, database = 0, "not available"
         status = "ok" if size else "failing"
         resp.media = {"status": status, "database": database, "catalogue": {"quotes": size}}
@@ -26,14 +38,33 @@ class Health:
             resp.set_header("Retry-After", str(RETRY_SECONDS))
 
 
+def _count_failure(now: datetime) -> None:
+    """Count a failure on purpose, in the database. Raises `RateLimited` after `MAX_FAILURES`.
+
+    Without a shared database, each container of Lambda counts by itself.
+    """
+    try:
+        count_event("failures on purpose", (MAX_FAILURES,), now)
+    except WindowFull as full:
+        raise RateLimited("Five failures on purpose an hour are the most.", full.retry_after) from None
+
+
 class AsyncFailure:
     """The resource `/async-failure`: an async task that fails, for operators who test their alarms."""
 
-    def __init__(self, start_failing_task: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, now: Clock, start_failing_task: Callable[[], None]) -> None:
+        self._settings = settings
+        self._clock = now
         self._start_failing_task = start_failing_task
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Do what POST does, for `curl` without options; link previews do it too, up to the limit."""
+        self.on_post(req, resp)
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Start a task that fails, to cause an error report and a dead-lettered event, and respond with 202."""
+        check_csrf(req, self._settings)
+        _count_failure(self._clock())
         self._start_failing_task()
         resp.media = {"message": "A task that fails was started. Lambda tries it twice more, and then gives it up."}
         resp.status = falcon.HTTP_202
