@@ -185,7 +185,7 @@ class OneTimePassword(_OtpColumns):
 
 
 class LegacyOneTimePassword(_OtpColumns):
-    """The OTPs of version 0.1, one a number, for its processes that still run. This version only deletes them."""
+    """The OTPs of the version before migration 0006, one a number. This version only deletes them."""
 
     mobile = pw.CharField(16, primary_key=True)
 

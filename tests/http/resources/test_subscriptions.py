@@ -368,6 +368,14 @@ def test_nothing_done_for_one_purpose_changes_what_happens_for_the_other(
     assert get(base, own, mobile=MIRA, otp=code).json() == (SUBSCRIBED if own == "/subscribe" else UNSUBSCRIBED)
 
 
+def test_both_purposes_count_toward_the_same_limits_of_a_client_ip(serve: Serve) -> None:
+    base = serve(UNSUBSCRIBE_REQUIRES_OTP="true", CODES_PER_ADDRESS="2/1h", WRONG_TRIES_PER_ADDRESS="2/1h")
+    requested = [get(base, path, mobile=MIRA) for path in ("/subscribe", "/unsubscribe", "/unsubscribe")]
+    assert [response.status_code for response in requested] == [200, 200, 429]
+    tried = [get(base, path, mobile=NOOR, otp="000000") for path in ("/unsubscribe", "/subscribe", "/unsubscribe")]
+    assert [response.status_code for response in tried] == [400, 400, 429]
+
+
 def test_a_used_up_sms_quota_stops_no_one_from_unsubscribing_and_shows_no_subscriber(serve: Serve) -> None:
     base = serve(UNSUBSCRIBE_REQUIRES_OTP="true", SMS_DAILY_CAP="1")
     add_subscribers(MIRA)
