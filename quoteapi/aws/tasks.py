@@ -23,10 +23,10 @@ class DeliberateFailure(Exception):
 
 
 @task
-def async_send_otp(request: str) -> str:
+def async_send_otp(otp_request_id: str) -> str:
     """Generate and send the OTP of the OTP request with this id."""
     with job_context() as container:
-        return container.subscriptions.send_otp(request)
+        return container.subscriptions.send_otp(otp_request_id)
 
 
 @task

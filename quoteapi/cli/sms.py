@@ -53,10 +53,15 @@ def inbox(limit: int, *, as_json: bool) -> None:
 
 @sms.command()
 def stop() -> None:
-    """Switch all SMS off, at once and for every machine of the service."""
-    with open_container():
+    """Switch all SMS off, at once and for every machine of the service.
+
+    Until they are on again, unsubscribing takes no code.
+    """
+    with open_container() as container:
         set_sms_switch(clock.now(), off=True)
     click.echo("SMS are switched off. To go on: quoteapi sms start")
+    if container.settings.unsubscribe_requires_otp:
+        click.echo("Until then, people unsubscribe without a code, so whoever knows a number can unsubscribe it.")
 
 
 @sms.command()

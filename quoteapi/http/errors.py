@@ -46,7 +46,8 @@ _sms_unavailable = partial(Problem, falcon.HTTP_503, "SMS not available", retry_
 def _wrong_otp(error: errors.WrongOtp) -> Problem:
     tries = f"{error.tries_left} {'try' if error.tries_left == 1 else 'tries'} left"
     locked = "" if error.tries_left else ", and the number is locked for a while"
-    return _bad_request("Wrong OTP", f"This is not the code of the newest SMS; {tries}{locked}. No new SMS was sent.")
+    detail = f"This is not the newest code to {error.purpose}; {tries}{locked}. No new SMS was sent."
+    return _bad_request("Wrong OTP", detail)
 
 
 def _no_valid_otp(title: str, reason: str) -> Problem:

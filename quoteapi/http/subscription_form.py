@@ -18,6 +18,7 @@ class SubscriptionForm(NamedTuple):
     mobile: str = ""
     otp: str = ""
     error: str = ""
+    requires_otp: bool = True
 
     @property
     def number(self) -> str:
@@ -45,7 +46,6 @@ def form_values(settings: Settings, form: SubscriptionForm) -> dict[str, object]
     """Return the values that a template needs to render a form."""
     return {
         "form": form,
-        "takes_code": settings.unsubscribe_requires_otp,
         "is_open": settings.has_shared_state,
         "on_laptop": settings.gateway == "console",
     }

@@ -157,10 +157,8 @@ OUT_OF_SYNC = Subscriber.sync_needed_since.is_null(is_null=False)
 Subscriber.add_index(Subscriber.index(Subscriber.id, name="subscriber_unsettled", where=OUT_OF_SYNC))
 
 
-class OneTimePassword(_BoundModel):
-    """A requested OTP. A number has at most one."""
-
-    mobile = pw.CharField(16, primary_key=True)
+class _OtpColumns(_BoundModel):
+    mobile = pw.CharField(16)
     purpose = pw.CharField(16)
     """`subscribe` or `unsubscribe`."""
     otp_request_id = pw.CharField(32, unique=True, column_name="request")
@@ -176,6 +174,23 @@ class OneTimePassword(_BoundModel):
     claimed_at = UtcDateTimeField(null=True)
     """When a process claimed the right to send the OTP."""
     sent_at = UtcDateTimeField(null=True)
+
+
+class OneTimePassword(_OtpColumns):
+    """A requested OTP. A number has at most one for each purpose."""
+
+    class Meta:
+        table_name = "otp"
+        primary_key = pw.CompositeKey("mobile", "purpose")
+
+
+class LegacyOneTimePassword(_OtpColumns):
+    """The OTPs of the version before migration 0006, one a number. This version only deletes them."""
+
+    mobile = pw.CharField(16, primary_key=True)
+
+    class Meta:
+        table_name = "onetimepassword"
 
 
 class RateLimitLog(_BoundModel):
@@ -238,6 +253,7 @@ class ConsoleSms(_BoundModel):
 
 CATALOGUE_MODELS: tuple[type[pw.Model], ...] = (Quote, Author, Category)
 """The tables that a new database gets from the bundled catalogue."""
-STATE_MODELS = (StoredDailyQuote, Subscriber, OneTimePassword, RateLimitLog, SmsUsage, SmsSwitch, Delivery, ConsoleSms)
+OTP_MODELS = (OneTimePassword, LegacyOneTimePassword)
+STATE_MODELS = (StoredDailyQuote, Subscriber, *OTP_MODELS, RateLimitLog, SmsUsage, SmsSwitch, Delivery, ConsoleSms)
 MODELS: tuple[type[pw.Model], ...] = (*CATALOGUE_MODELS, *STATE_MODELS)
 """All models, each after those that its foreign keys refer to."""

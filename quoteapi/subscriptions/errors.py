@@ -2,6 +2,7 @@
 
 from math import ceil
 
+from quoteapi.sms.messages import Purpose
 from quoteapi.subscriptions.sliding_window import RateLimitStatuses
 
 
@@ -49,11 +50,11 @@ class OtpRejected(CountedRequestError):
 
 
 class WrongOtp(OtpRejected):
-    """The OTP differs from the one that was sent. `tries_left` more wrong tries lock the number."""
+    """The OTP differs from the newest one for its purpose. `tries_left` more wrong tries lock the number."""
 
-    def __init__(self, tries_left: int) -> None:
+    def __init__(self, tries_left: int, purpose: Purpose) -> None:
         super().__init__(tries_left)
-        self.tries_left = tries_left
+        self.tries_left, self.purpose = tries_left, purpose
 
 
 class OtpExpired(OtpRejected):

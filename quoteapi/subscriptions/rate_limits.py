@@ -9,13 +9,15 @@ from datetime import datetime, timedelta
 
 from quoteapi.clock import Clock, seconds_until_midnight
 from quoteapi.settings import ANY_REGION, Settings
+from quoteapi.sms.messages import Purpose
 from quoteapi.storage.models import RateLimitLog, SmsSwitch, SmsUsage
 from quoteapi.subscriptions.errors import CountryNotServed, RateLimited, SmsDisabled
 from quoteapi.subscriptions.hmac_digest import HmacDigest
 from quoteapi.subscriptions.phone import country_of
 from quoteapi.subscriptions.sliding_window import CountedEvent, WindowFull, Windows, count_event
 
-OTPS_PER_NUMBER, REQUESTS_PER_CLIENT_IP, TRIES_PER_CLIENT_IP = "codes to number", "asked by address", "tries by address"
+OTPS_PER_NUMBER: dict[Purpose, str] = {"subscribe": "codes to number", "unsubscribe": "codes to leave to number"}
+REQUESTS_PER_CLIENT_IP, TRIES_PER_CLIENT_IP = "asked by address", "tries by address"
 """Names of rate limits. They are part of the HMACs of the keys, so renaming a limit discards its recent events."""
 SMS_SWITCH = "sms"
 USAGE_RETENTION = timedelta(days=400)
@@ -32,9 +34,10 @@ class RateLimits:
     digests: HmacDigest
     clock: Clock
 
-    def count_otp_to_number(self, mobile: str) -> None:
-        """Count an OTP to a number. Raises `RateLimited`."""
-        self._count(OTPS_PER_NUMBER, mobile, self.settings.codes_per_number, "Too many codes for this number.")
+    def count_otp_to_number(self, mobile: str, purpose: Purpose) -> None:
+        """Count an OTP to a number; each purpose has a limit of its own. Raises `RateLimited`."""
+        windows = self.settings.codes_per_number
+        self._count(OTPS_PER_NUMBER[purpose], mobile, windows, "Too many codes for this number.")
 
     def count_request_by_client_ip(self, client_ip: str) -> CountedEvent:
         """Count a request for an OTP, or to unsubscribe without one. Raises `RateLimited`."""
@@ -59,8 +62,22 @@ class RateLimits:
         if SmsSwitch.select().where(SmsSwitch.name == SMS_SWITCH).exists():
             raise SmsDisabled("SMS are switched off; `quoteapi sms start` switches them on")
 
+    def requires_otp_to_unsubscribe(self) -> bool:
+        """Return whether unsubscribing requires an OTP now: not while SMS are off, as nobody would get one."""
+        if not self.settings.unsubscribe_requires_otp:
+            return False
+        try:
+            self.check_sms_switch()
+        except SmsDisabled:
+            return False
+        return True
+
     def consume_sms_quota(self) -> None:
-        """Count one SMS to a single number toward the SMS quota of the day (UTC). Raises `RateLimited`."""
+        """Count one SMS to a single number toward the SMS quota of the day (UTC). Raises `RateLimited`.
+
+        OTPs to unsubscribe are not counted: a used-up quota must not keep a subscriber from unsubscribing, and what is
+        left of it must not show whether a number is subscribed and so was sent an OTP.
+        """
         now, quota = self.clock(), self.settings.sms_daily_cap
         more = {SmsUsage.count: SmsUsage.count + 1}
         increment = SmsUsage.insert(date=now.date(), count=1).on_conflict(
@@ -83,9 +100,9 @@ class RateLimits:
             raise RateLimited(f"{message} Set it higher to go on.", seconds_until_midnight(self.clock()))
 
     def delete_number(self, mobile: str) -> bool:
-        """Delete the log of OTPs to a number. Return whether there was one."""
-        key = self.digests(OTPS_PER_NUMBER, mobile)
-        return bool(RateLimitLog.delete().where(RateLimitLog.key == key).execute())
+        """Delete the logs of OTPs to a number. Return whether there was one."""
+        keys = [self.digests(name, mobile) for name in OTPS_PER_NUMBER.values()]
+        return bool(RateLimitLog.delete().where(RateLimitLog.key.in_(keys)).execute())
 
     def delete_expired(self) -> None:
         """Delete rate-limit logs without events in any window, and SMS counts older than `USAGE_RETENTION`."""

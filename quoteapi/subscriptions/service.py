@@ -39,7 +39,8 @@ class SubscriptionService:
     def request_otp(self, mobile: str, purpose: Purpose, client_ip: str, dispatcher: Dispatcher) -> RateLimitStatuses:
         """Send an OTP to a number. Return the remaining quota of the client IP.
 
-        A number that is not subscribed gets no OTP to unsubscribe, but the caller sees no difference, so that no client
+        To unsubscribe, call it only if `RateLimits.requires_otp_to_unsubscribe`: while SMS are off, no OTP is needed. A
+        number that is not subscribed gets no OTP to unsubscribe, but the caller sees no difference, so that no client
         can find out which numbers are subscribed. Raises `NoSharedState`, `SmsDisabled`, `CountryNotServed`,
         `RateLimited`, `OptedOut`, `OtpNotSent`.
         """
@@ -50,8 +51,8 @@ class SubscriptionService:
         rate_limits = self.limits.count_request_by_client_ip(client_ip).rate_limits
         with database.atomic():
             otp_request_id = self.passwords.request(mobile, purpose, client_ip)
-            self.limits.count_otp_to_number(mobile)
-            if purpose == "subscribe":  # else `send_otp` counts, once an SMS is sure to be sent
+            self.limits.count_otp_to_number(mobile, purpose)
+            if purpose == "subscribe":
                 self.limits.consume_sms_quota()
         if purpose == "subscribe" and self._is_opted_out(mobile):
             raise OptedOut(rate_limits=rate_limits)
@@ -97,18 +98,16 @@ class SubscriptionService:
         """
         try:
             self.limits.check_sms_switch()
-            otp = self.passwords.generate(otp_request_id)
-            if otp is None:
-                if self.passwords.is_outcome_unknown(otp_request_id):
-                    raise OutcomeUnknown("the code of this request may have gone out, so none is sent")
-                return "nothing to send"
-            if otp.purpose == "unsubscribe":
-                if not Subscriber.select().where(_is_active(otp.mobile)).exists():
-                    self.passwords.mark_sent(otp_request_id)
-                    return "nobody to send it to"
-                self.limits.consume_sms_quota()
-        except (SmsDisabled, RateLimited) as error:
+        except SmsDisabled as error:
             return f"not sent: {error}"
+        otp = self.passwords.generate(otp_request_id)
+        if otp is None:
+            if self.passwords.is_outcome_unknown(otp_request_id):
+                raise OutcomeUnknown("the code of this request may have gone out, so none is sent")
+            return "nothing to send"
+        if otp.purpose == "unsubscribe" and not Subscriber.select().where(_is_active(otp.mobile)).exists():
+            self.passwords.mark_sent(otp_request_id)
+            return "nobody to send it to"
         self._send_sms(otp_request_id, otp)
         return f"sent a code to {mask_phone_number(otp.mobile)}"
 

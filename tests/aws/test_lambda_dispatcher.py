@@ -8,8 +8,10 @@ import pytest
 import requests
 
 from quoteapi.aws.job_context import RedactedError
+from quoteapi.aws.lambda_dispatcher import LambdaDispatcher
 from quoteapi.container import Container
 from quoteapi.settings import ROOT, model
+from quoteapi.sms.gateway import GatewayUnavailable
 from quoteapi.storage.models import OneTimePassword, Subscriber
 from quoteapi.storage.models import database as bound
 from tests.conftest import Serve
@@ -52,7 +54,16 @@ def test_on_lambda_tasks_run_in_other_invocations_whose_payloads_contain_no_numb
     assert message[:6] not in json.dumps(payloads)
 
 
-def test_if_lambda_takes_no_task_an_otp_is_503_and_a_subscription_stands(
+@pytest.mark.parametrize("method", ["send_otp", "subscribe", "unsubscribe"])
+def test_a_task_that_lambda_does_not_start_raises_an_error_of_the_gateway(
+    lambda_url: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["zappa.asynchronous"], "LAMBDA_CLIENT", None)
+    with pytest.raises(GatewayUnavailable, match=r"Lambda did not start the task \(AttributeError\)"):
+        getattr(LambdaDispatcher(), method)(1)
+
+
+def test_if_lambda_takes_no_task_an_otp_is_503_and_subscribing_and_unsubscribing_stand(
     lambda_url: str, payloads: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests.get(f"{lambda_url}/subscribe", params={"mobile": MIRA}, timeout=10)
@@ -62,6 +73,9 @@ def test_if_lambda_takes_no_task_an_otp_is_503_and_a_subscription_stands(
     confirmed = requests.get(f"{lambda_url}/subscribe", params={"mobile": MIRA, "otp": otp}, timeout=10)
     assert confirmed.status_code == 200
     assert Subscriber.get().sync_needed_since is not None, "so that the reconciler syncs it"
+    bound.close()  # a container has one connection, and one thread
+    assert requests.get(f"{lambda_url}/unsubscribe", params={"mobile": MIRA}, timeout=10).status_code == 200
+    assert (Subscriber.get().state, Subscriber.get().sync_needed_since is not None) == ("unsubscribed", True)
     bound.close()  # a container has one connection, and one thread
     failed = requests.get(f"{lambda_url}/subscribe", params={"mobile": "+919028000002"}, timeout=10)
     assert_problem(failed, 503, "SMS not available", "could not be sent just now")

@@ -167,6 +167,7 @@ def test_stop_switches_sms_off_until_start(quoteapi: Command, working_database: 
         r"^✗ switch +SMS were switched off at .* UTC\n +To go on: quoteapi sms start$", doctor.stdout, re.MULTILINE
     )
     assert recipients_of_the_daily_sms() == []
+    assert "people unsubscribe without a code" in quoteapi("sms", "stop", UNSUBSCRIBE_REQUIRES_OTP="true").stdout
     on = quoteapi("sms", "start")
     assert (on.returncode, on.stdout) == (0, "SMS are switched on.\n")
     assert quoteapi("doctor").returncode == 0

@@ -8,8 +8,8 @@ class RecordingDispatcher:
         self.requests: list[str] = []
         self.subscribers: list[int] = []
 
-    def send_otp(self, request: str) -> None:
-        self.requests.append(request)
+    def send_otp(self, otp_request_id: str) -> None:
+        self.requests.append(otp_request_id)
 
     def subscribe(self, subscriber_id: int) -> None:
         self.subscribers.append(subscriber_id)

@@ -10,13 +10,17 @@ from peewee import Database, SqliteDatabase
 from playhouse.migrations import Migration
 
 from quoteapi.quotes.quotation import Quotation
-from quoteapi.settings import settings_for_database
+from quoteapi.settings import RateLimit, settings_for_database
 from quoteapi.storage import database, full_text_search, migrate
-from quoteapi.storage.models import MODELS
+from quoteapi.storage.models import MODELS, LegacyOneTimePassword, OneTimePassword
 from quoteapi.storage.models import database as bound
 from quoteapi.storage.postgresql import PostgresqlServer
+from quoteapi.subscriptions.errors import RateLimited, WrongOtp
+from quoteapi.subscriptions.hmac_digest import HmacDigest
+from quoteapi.subscriptions.otp import OneTimePasswords
 from tests.helpers import postgresql_server
-from tests.helpers.data import ALCOTT, AUSTEN, KABIR, ZOLA
+from tests.helpers.clock import FakeClock
+from tests.helpers.data import ALCOTT, AUSTEN, KABIR, MIRA, NOOR, ZOLA
 from tests.helpers.databases import create_file_of_release
 
 
@@ -71,6 +75,22 @@ def test_no_migration_imports_code_that_may_change() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [f"{'.' * node.level}{node.module}"] if isinstance(node, ast.ImportFrom) else []
             assert [name for name in names if name.startswith(("quoteapi", "."))] == [], script.name
+
+
+def test_migration_0006_keeps_codes_under_way_and_wrong_tries(open_database: None, clock: FakeClock) -> None:
+    passwords = OneTimePasswords(HmacDigest(b"key"), RateLimit(5, 3_600), clock, randbelow=lambda _: 123_456)
+    passwords.generate(passwords.request(MIRA, "subscribe", "192.0.2.1"))
+    passwords.generate(passwords.request(NOOR, "unsubscribe", "192.0.2.1"))
+    for _ in range(5):
+        with pytest.raises(WrongOtp):
+            passwords.verify(NOOR, "unsubscribe", "654321")
+    LegacyOneTimePassword.insert_many(list(OneTimePassword.select().dicts())).execute()  # as the version before did
+    bound.drop_tables([OneTimePassword])
+    _load("0006_otp_purposes").up(None, bound.obj)
+    assert passwords.verify(MIRA, "subscribe", "123456").requested_from == "192.0.2.1"
+    with pytest.raises(RateLimited):
+        passwords.request(NOOR, "unsubscribe", "192.0.2.1")
+    assert LegacyOneTimePassword.select().count() == 2, "processes of the version before go on with it"
 
 
 search_migration = _load("0003_search")

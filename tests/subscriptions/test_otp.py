@@ -4,7 +4,7 @@ import pytest
 
 from quoteapi.settings import RateLimit
 from quoteapi.sms.messages import Purpose
-from quoteapi.storage.models import OneTimePassword
+from quoteapi.storage.models import LegacyOneTimePassword, OneTimePassword
 from quoteapi.subscriptions.errors import NoOtpRequested, OtpExpired, RateLimited, WrongOtp
 from quoteapi.subscriptions.hmac_digest import HmacDigest
 from quoteapi.subscriptions.otp import GeneratedOtp, OneTimePasswords
@@ -25,9 +25,9 @@ def generate(passwords: OneTimePasswords, mobile: str = MIRA, purpose: Purpose =
     return otp
 
 
-def try_wrong_code(passwords: OneTimePasswords, code: str, mobile: str = MIRA) -> int:
+def try_wrong_code(passwords: OneTimePasswords, code: str, mobile: str = MIRA, purpose: Purpose = "subscribe") -> int:
     with pytest.raises(WrongOtp) as refused:
-        passwords.verify(mobile, "subscribe", wrong_otp(code))
+        passwords.verify(mobile, purpose, wrong_otp(code))
     return refused.value.tries_left
 
 
@@ -85,6 +85,22 @@ def test_a_new_request_invalidates_the_old_otp_at_once(passwords: OneTimePasswor
         passwords.verify(MIRA, "subscribe", old)
 
 
+@pytest.mark.parametrize(("own", "other"), [("subscribe", "unsubscribe"), ("unsubscribe", "subscribe")])
+def test_each_purpose_has_its_own_otp_tries_and_lock(
+    passwords: OneTimePasswords, clock: FakeClock, own: Purpose, other: Purpose
+) -> None:
+    code = generate(passwords, purpose=own).code
+    assert try_wrong_code(passwords, code, purpose=own) == 4
+    other_code = generate(passwords, purpose=other).code
+    assert [try_wrong_code(passwords, other_code, purpose=other) for _ in range(5)] == [4, 3, 2, 1, 0]
+    with pytest.raises(RateLimited):
+        passwords.request(MIRA, other, CLIENT_IP)
+    assert try_wrong_code(passwords, code, purpose=own) == 3, "a code that is right would reset the tries"
+    assert passwords.verify(MIRA, own, code).purpose == own
+    with pytest.raises(RateLimited):
+        passwords.verify(MIRA, other, other_code)
+
+
 def test_five_wrong_tries_lock_the_number_for_an_hour(passwords: OneTimePasswords, clock: FakeClock) -> None:
     code = generate(passwords).code
     assert [try_wrong_code(passwords, code) for _ in range(5)] == [4, 3, 2, 1, 0]
@@ -137,7 +153,7 @@ def test_a_try_costs_one_statement(passwords: OneTimePasswords) -> None:
 
 def test_only_an_hmac_of_the_otp_is_stored(passwords: OneTimePasswords) -> None:
     code = generate(passwords).code
-    row = OneTimePassword.get_by_id(MIRA)
+    row = OneTimePassword.get()
     assert code not in str(row.__data__)
     assert row.digest == HmacDigest(b"key")("code", "subscribe", MIRA, code)
     assert row.digest != HmacDigest(b"other")("code", "subscribe", MIRA, code)
@@ -153,14 +169,22 @@ def test_a_request_generates_one_otp(passwords: OneTimePasswords) -> None:
     assert passwords.generate(request) is None
 
 
-def test_a_request_whose_sms_was_not_sent_generates_another_otp(passwords: OneTimePasswords) -> None:
+def test_a_request_whose_sms_was_not_sent_generates_another_otp_and_a_try_does_not_show_it(
+    open_database: None, clock: FakeClock
+) -> None:
+    drawn = iter([111_111, 222_222])
+    passwords = OneTimePasswords(HmacDigest(b"key"), RateLimit(5, 3_600), clock, lambda _: next(drawn))
     request = passwords.request(MIRA, "subscribe", CLIENT_IP)
     first = passwords.generate(request)
     assert first is not None
     passwords.mark_not_sent(request)
-    with pytest.raises(NoOtpRequested):
+    assert not passwords.is_outcome_unknown(request)
+    assert try_wrong_code(passwords, first.code) == 4, "as for an OTP that was sent"
+    second = passwords.generate(request)
+    assert second is not None
+    with pytest.raises(WrongOtp):
         passwords.verify(MIRA, "subscribe", first.code)
-    assert passwords.generate(request) is not None
+    assert passwords.verify(MIRA, "subscribe", second.code).requested_from == CLIENT_IP
 
 
 def test_an_expired_or_unknown_request_generates_no_otp(passwords: OneTimePasswords, clock: FakeClock) -> None:
@@ -181,3 +205,15 @@ def test_expired_otps_are_deleted_unless_their_wrong_tries_still_count(
     clock.advance(minutes=30)
     passwords.delete_expired()
     assert OneTimePassword.select().count() == 0
+
+
+def test_otps_of_the_version_before_are_deleted_too(passwords: OneTimePasswords, clock: FakeClock) -> None:
+    for mobile in (MIRA, NOOR):
+        row = {"mobile": mobile, "purpose": "subscribe", "tries_left": 5}
+        LegacyOneTimePassword.create(**row, otp_request_id=mobile, requested_at=clock(), requested_from=CLIENT_IP)
+    assert passwords.delete(MIRA)
+    assert not passwords.delete(MIRA)
+    assert [row.mobile for row in LegacyOneTimePassword.select()] == [NOOR]
+    clock.advance(minutes=20)
+    passwords.delete_expired()
+    assert LegacyOneTimePassword.select().count() == 0

@@ -3,6 +3,7 @@ from datetime import date
 import pytest
 
 from quoteapi.settings import RateLimit, Settings, read_settings
+from quoteapi.sms.messages import Purpose
 from quoteapi.storage.models import RateLimitLog, SmsUsage
 from quoteapi.subscriptions.errors import CountryNotServed, RateLimited, SmsDisabled
 from quoteapi.subscriptions.hmac_digest import HmacDigest
@@ -22,10 +23,10 @@ def limits_from(clock: FakeClock, **environment: str) -> RateLimits:
     return RateLimits(read_settings(environment), HmacDigest(b"key"), clock)
 
 
-def seconds_to_wait(limits: RateLimits, mobile: str = MIRA) -> int:
+def seconds_to_wait(limits: RateLimits, mobile: str = MIRA, purpose: Purpose = "subscribe") -> int:
     """Count an OTP to a number, and return how many seconds to wait; 0 if it is allowed."""
     try:
-        limits.count_otp_to_number(mobile)
+        limits.count_otp_to_number(mobile, purpose)
     except RateLimited as error:
         return error.retry_after
     return 0
@@ -59,6 +60,17 @@ def test_a_number_gets_five_otps_in_any_day(limits: RateLimits, clock: FakeClock
     assert seconds_to_wait(limits) == 3_600, "the second of yesterday leaves the window an hour later"
 
 
+@pytest.mark.parametrize(("used_up", "other"), [("subscribe", "unsubscribe"), ("unsubscribe", "subscribe")])
+def test_each_purpose_has_its_own_limit_of_otps_to_a_number(
+    open_database: None, clock: FakeClock, used_up: Purpose, other: Purpose
+) -> None:
+    limits = limits_from(clock, CODES_PER_NUMBER="2/1d")
+    assert [seconds_to_wait(limits, purpose=used_up) for _ in range(3)] == [0, 0, 86_400]
+    assert [seconds_to_wait(limits, purpose=other) for _ in range(3)] == [0, 0, 86_400]
+    assert limits.delete_number(MIRA)
+    assert RateLimitLog.select().count() == 0
+
+
 def test_a_client_ip_may_send_ten_requests_an_hour(limits: RateLimits, clock: FakeClock) -> None:
     for _ in range(10):
         limits.count_request_by_client_ip("192.0.2.1")
@@ -85,7 +97,7 @@ def test_a_right_otp_does_not_count_for_the_client_ip(limits: RateLimits) -> Non
 
 
 def test_the_table_has_neither_numbers_nor_client_ips(limits: RateLimits) -> None:
-    limits.count_otp_to_number(MIRA)
+    limits.count_otp_to_number(MIRA, "subscribe")
     limits.count_request_by_client_ip("192.0.2.1")
     assert all(len(row.key) == 32 and int(row.key, 16) for row in RateLimitLog.select())
     assert RateLimitLog.select().count() == 2
@@ -93,7 +105,7 @@ def test_the_table_has_neither_numbers_nor_client_ips(limits: RateLimits) -> Non
 
 def test_counting_costs_two_statements(limits: RateLimits) -> None:
     with record_sql() as statements:
-        limits.count_otp_to_number(MIRA)
+        limits.count_otp_to_number(MIRA, "subscribe")
     assert len(statements) == 2
     with record_sql() as statements:
         assert limits.count_request_by_client_ip("192.0.2.1").rate_limits == (
@@ -156,6 +168,19 @@ def test_the_sms_switch_stops_every_sms_until_it_is_switched_on(limits: RateLimi
     limits.check_sms_switch()
 
 
+def test_unsubscribing_requires_an_otp_if_the_setting_says_so_and_sms_may_be_sent(
+    open_database: None, clock: FakeClock
+) -> None:
+    limits = limits_from(clock, UNSUBSCRIBE_REQUIRES_OTP="true")
+    assert limits.requires_otp_to_unsubscribe()
+    assert not limits_from(clock).requires_otp_to_unsubscribe(), "by default"
+    assert not limits_from(clock, UNSUBSCRIBE_REQUIRES_OTP="true", SMS_DAILY_CAP="0").requires_otp_to_unsubscribe()
+    set_sms_switch(clock(), off=True)
+    assert not limits.requires_otp_to_unsubscribe()
+    set_sms_switch(clock(), off=False)
+    assert limits.requires_otp_to_unsubscribe()
+
+
 def test_a_quota_of_zero_switches_sms_off(open_database: None, clock: FakeClock) -> None:
     limits = limits_from(clock, SMS_DAILY_CAP="0")
     with pytest.raises(SmsDisabled):
@@ -165,10 +190,10 @@ def test_a_quota_of_zero_switches_sms_off(open_database: None, clock: FakeClock)
 
 
 def test_logs_older_than_every_window_and_old_counts_are_deleted(limits: RateLimits, clock: FakeClock) -> None:
-    limits.count_otp_to_number(MIRA)
+    limits.count_otp_to_number(MIRA, "subscribe")
     limits.consume_sms_quota()
     clock.advance(hours=23)
-    limits.count_otp_to_number(NOOR)
+    limits.count_otp_to_number(NOOR, "subscribe")
     clock.advance(hours=2)
     limits.delete_expired()
     assert RateLimitLog.select().count() == 1

@@ -37,14 +37,13 @@ class _SubscriptionResource:
     def __init__(self, container: "Container") -> None:
         self._container = container
         self._settings = container.settings
-        self._requires_otp = self.purpose == "subscribe" or container.settings.unsubscribe_requires_otp
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Do what POST does, but send browsers the form: a link must neither send an SMS nor unsubscribe."""
         if not prefers_html(req, resp):
             self.on_post(req, resp)
             return
-        form = SubscriptionForm(self.purpose, "mobile", _field(req.params, "mobile"), _field(req.params, "otp"))
+        form = _read_form(self.purpose, req.params, requires_otp=self._requires_otp())
         if form.otp:
             with suppress(InvalidMobile):  # the page must not say that an OTP was sent to an invalid number
                 form = form._replace(step="code", mobile=parse_mobile(form.mobile))
@@ -54,9 +53,11 @@ class _SubscriptionResource:
         """Send an OTP to `mobile`, a phone number. With `otp`, or if none is required, (un)subscribe it."""
         with bulkhead():
             check_csrf(req, self._settings)
-            mobile, otp = _parse_request(req, self.purpose)
-            is_done = otp is not None or not self._requires_otp
-            set_rate_limit_headers(resp, self._apply(mobile, otp, client_ip(req.env, self._settings)))
+            requires_otp = self._requires_otp()
+            mobile, otp = _parse_request(req, self.purpose, requires_otp=requires_otp)
+            is_done = otp is not None or not requires_otp
+            ip = client_ip(req.env, self._settings)
+            set_rate_limit_headers(resp, self._apply(mobile, otp, ip, requires_otp=requires_otp))
             if prefers_html(req, resp):
                 form = req.context.form._replace(step="done" if is_done else "code")
                 respond_with_form(req, resp, self._settings, form)
@@ -65,13 +66,16 @@ class _SubscriptionResource:
                 resp.text = f"{json.dumps({'message': message})}\n"
                 resp.set_header("Cache-Control", "no-store")
 
-    def _apply(self, mobile: str, otp: str | None, ip: str) -> "RateLimitStatuses":
+    def _requires_otp(self) -> bool:
+        return True
+
+    def _apply(self, mobile: str, otp: str | None, ip: str, *, requires_otp: bool) -> "RateLimitStatuses":
         """Send an OTP, or subscribe or unsubscribe a number. Return the status of the rate limits."""
         subscriptions, dispatcher = self._container.subscriptions, self._container.dispatcher
-        if otp is None and self._requires_otp:
+        if otp is None and requires_otp:
             return subscriptions.request_otp(mobile, self.purpose, ip, dispatcher)
         if self.purpose == "unsubscribe":
-            return subscriptions.unsubscribe(mobile, ip, dispatcher, otp if self._requires_otp else None)
+            return subscriptions.unsubscribe(mobile, ip, dispatcher, otp if requires_otp else None)
         assert otp is not None, "subscribing requires an OTP"
         return subscriptions.subscribe(mobile, otp, ip, dispatcher)
 
@@ -92,17 +96,25 @@ class Subscribe(_SubscriptionResource):
 
 
 class Unsubscribe(_SubscriptionResource):
-    """Unsubscribes a number: at once or, if the settings require an OTP, as `Subscribe` does."""
+    """Unsubscribes a number: as `Subscribe` does or, if no OTP is required, at once."""
 
     purpose, goal = "unsubscribe", "unsubscription"
     if_subscribed = ", if it is subscribed"
     done_message = "You have successfully unsubscribed from daily famous quote. See you again."
 
+    def _requires_otp(self) -> bool:
+        return self._container.rate_limits.requires_otp_to_unsubscribe()
 
-def _parse_request(req: falcon.Request, purpose: "Purpose") -> tuple[str, str | None]:
+
+def _read_form(purpose: "Purpose", fields: Mapping[str, Any], *, requires_otp: bool) -> SubscriptionForm:
+    mobile, otp = _field(fields, "mobile"), _field(fields, "otp")
+    return SubscriptionForm(purpose, "mobile", mobile, otp, requires_otp=requires_otp)
+
+
+def _parse_request(req: falcon.Request, purpose: "Purpose", *, requires_otp: bool) -> tuple[str, str | None]:
     """Return the number and OTP of a request. Store the form in `req.context`, for an error page to show."""
     fields = _read_fields(req)
-    req.context.form = form = SubscriptionForm(purpose, "mobile", _field(fields, "mobile"), _field(fields, "otp"))
+    req.context.form = form = _read_form(purpose, fields, requires_otp=requires_otp)
     try:
         mobile = parse_mobile(form.mobile)
     except InvalidMobile as error:

@@ -419,6 +419,19 @@ def test_the_page_shows_that_sms_are_switched_off(serve: Serve) -> None:
     assert (page.status_code, "switched SMS off for now" in page_text(page)) == (503, True)
 
 
+@sqlite_only
+def test_while_sms_are_switched_off_the_page_unsubscribes_without_a_code(serve: Serve) -> None:
+    base = serve(UNSUBSCRIBE_REQUIRES_OTP="true")
+    assert "<button>Text me a code</button>" in visit(f"{base}/unsubscribe").text
+    submit(f"{base}/unsubscribe", {"mobile": MIRA})
+    SmsSwitch.create(name="sms", disabled_at=NOON)
+    for page in (visit(f"{base}/unsubscribe"), submit(f"{base}/unsubscribe", {"mobile": "1"})):
+        assert "code" not in page_text(page).replace("country code", "")
+        assert "<button>Unsubscribe</button>" in page.text
+    for fields in ({"mobile": MIRA, "otp": "000000"}, {"mobile": MIRA, "again": "1"}, {"mobile": MIRA}):
+        assert "You are off the list." in page_text(submit(f"{base}/unsubscribe", fields))
+
+
 def test_without_shared_state_there_is_no_form(settings: Settings, clock: FakeClock) -> None:
     without_shared_state = read_settings(
         {

@@ -11,9 +11,10 @@ from quoteapi.settings import read_settings
 from quoteapi.sms.console import ConsoleGateway
 from quoteapi.sms.gateway import GatewayUnavailable
 from quoteapi.storage.models import ConsoleSms, OneTimePassword, SmsSwitch, Subscriber
+from quoteapi.subscriptions.rate_limits import set_sms_switch
 from tests.conftest import Serve
 from tests.helpers.clock import FakeClock
-from tests.helpers.data import MIRA, NOON, NOOR, latest_otp, sqlite_only, wrong_otp
+from tests.helpers.data import MIRA, NOON, NOOR, OMAR, add_subscribers, latest_otp, sqlite_only, wrong_otp
 from tests.helpers.http import assert_problem
 
 SUBSCRIBED = {"message": "Congratulations!!! You have successfully subscribed for daily famous quote."}
@@ -333,6 +334,74 @@ def test_an_otp_to_subscribe_does_not_unsubscribe(serve: Serve, clock: FakeClock
     get(base, "/subscribe", mobile=MIRA)
     assert_problem(get(base, "/unsubscribe", mobile=MIRA, otp=latest_otp(MIRA)), 400, "No OTP asked for")
     assert states() == {MIRA: "active"}
+
+
+def use_up_codes_and_tries(base: str, path: str, clock: FakeClock) -> None:
+    """Do what a stranger can for one purpose of MIRA's number: request all codes of a day, and lock the number."""
+    for _ in range(5):
+        assert get(base, path, mobile=MIRA).status_code == 200
+        clock.advance(minutes=5)
+    assert get(base, path, mobile=MIRA).status_code == 429
+    assert {get(base, path, mobile=MIRA, otp="00000").status_code for _ in range(3)} == {400}
+    for status in (*[400] * 5, 429):
+        assert get(base, path, mobile=MIRA, otp=wrong_otp(latest_otp(MIRA))).status_code == status
+
+
+@pytest.mark.parametrize(("own", "other"), [("/subscribe", "/unsubscribe"), ("/unsubscribe", "/subscribe")])
+def test_nothing_done_for_one_purpose_changes_what_happens_for_the_other(
+    serve: Serve, clock: FakeClock, own: str, other: str
+) -> None:
+    limits = dict.fromkeys(("CODES_PER_ADDRESS", "WRONG_TRIES_PER_ADDRESS"), "100/1h")
+    base = serve(UNSUBSCRIBE_REQUIRES_OTP="true", **limits)
+    add_subscribers(MIRA)
+    requested = get(base, own, mobile=MIRA)
+    code = latest_otp(MIRA)
+    assert get(base, other, mobile=MIRA).status_code == 200, "a request does not void the code of the other purpose"
+    assert_problem(get(base, own, mobile=MIRA, otp=wrong_otp(code)), 400, "Wrong OTP", f"code to {own[1:]}; 4 tries")
+    assert get(base, own, mobile=MIRA, otp=code).json() == (SUBSCRIBED if own == "/subscribe" else UNSUBSCRIBED)
+    Subscriber.update(state="active").execute()
+    clock.advance(days=1)
+    use_up_codes_and_tries(base, other, clock)
+    assert get(base, own, mobile=MIRA).json() == requested.json()
+    code = latest_otp(MIRA)
+    assert_problem(get(base, own, mobile=MIRA, otp=wrong_otp(code)), 400, "Wrong OTP", f"code to {own[1:]}; 4 tries")
+    assert get(base, own, mobile=MIRA, otp=code).json() == (SUBSCRIBED if own == "/subscribe" else UNSUBSCRIBED)
+
+
+def test_both_purposes_count_toward_the_same_limits_of_a_client_ip(serve: Serve) -> None:
+    base = serve(UNSUBSCRIBE_REQUIRES_OTP="true", CODES_PER_ADDRESS="2/1h", WRONG_TRIES_PER_ADDRESS="2/1h")
+    requested = [get(base, path, mobile=MIRA) for path in ("/subscribe", "/unsubscribe", "/unsubscribe")]
+    assert [response.status_code for response in requested] == [200, 200, 429]
+    tried = [get(base, path, mobile=NOOR, otp="000000") for path in ("/unsubscribe", "/subscribe", "/unsubscribe")]
+    assert [response.status_code for response in tried] == [400, 400, 429]
+
+
+def test_a_used_up_sms_quota_stops_no_one_from_unsubscribing_and_shows_no_subscriber(serve: Serve) -> None:
+    base = serve(UNSUBSCRIBE_REQUIRES_OTP="true", SMS_DAILY_CAP="1")
+    add_subscribers(MIRA)
+    for mobile in (MIRA, NOOR):
+        assert get(base, "/unsubscribe", mobile=mobile).status_code == 200
+    assert get(base, "/subscribe", mobile=OMAR).status_code == 200, "an SMS to the subscriber did not use up the quota"
+    assert get(base, "/subscribe", mobile=NOOR).status_code == 429
+    assert get(base, "/unsubscribe", mobile=MIRA, otp=latest_otp(MIRA)).json() == UNSUBSCRIBED
+    assert states() == {MIRA: "unsubscribed"}
+
+
+@pytest.mark.parametrize("fields", [{}, {"otp": "000000"}])
+@pytest.mark.parametrize("off_by", ["switch", "quota"])
+def test_while_sms_are_off_unsubscribing_takes_no_code(
+    serve: Serve, clock: FakeClock, off_by: str, fields: dict[str, str]
+) -> None:
+    base = serve(
+        UNSUBSCRIBE_REQUIRES_OTP="true", SMS_DAILY_CAP="0" if off_by == "quota" else "1", SMS_ALLOWED_REGIONS="US"
+    )
+    set_sms_switch(clock(), off=off_by == "switch")
+    add_subscribers(MIRA, OMAR)
+    responses = [get(base, "/unsubscribe", mobile=mobile, **fields) for mobile in (MIRA, NOOR)]
+    assert [(response.status_code, response.json()) for response in responses] == [(200, UNSUBSCRIBED)] * 2
+    assert "RateLimit" in responses[0].headers, "it is counted for the client IP"
+    assert states() == {MIRA: "unsubscribed", OMAR: "active"}
+    assert ConsoleSms.select().count() == OneTimePassword.select().count() == 0
 
 
 @pytest.mark.parametrize("takes_code", ["false", "true"])
