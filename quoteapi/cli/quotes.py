@@ -21,7 +21,7 @@ from quoteapi.quotes.errors import FutureDate
 from quoteapi.quotes.import_export import FileFormat, ImportResult, ImportRow
 from quoteapi.quotes.quotation import InvalidQuotation, Quotation, validate_quotation
 from quoteapi.storage.catalogue import catalogue_size, iterate_quotations, list_quotes, store_quotation
-from quoteapi.storage.full_text_search import MAX_SEARCH_LENGTH, Filters
+from quoteapi.storage.full_text_search import Filters, search_error
 
 _LISTED_COLUMNS = ("id", "author", "category", "quote")
 _category = click.option("--category", help="Of this category only.")
@@ -66,8 +66,8 @@ def quotes_() -> None:
 @json_option
 def list_(category: str | None, author: str | None, words: str | None, limit: int, *, as_json: bool) -> None:
     """List quotes, the newest first."""
-    if words is not None and len(words) > MAX_SEARCH_LENGTH:
-        raise click.UsageError(f"At most {MAX_SEARCH_LENGTH} characters can be searched for.")
+    if error := search_error(words or ""):
+        raise click.UsageError(error)
     with open_container():
         found = list_quotes(Filters(category, author, words=words or None), limit)
         rows = [{column: getattr(quote, column) for column in _LISTED_COLUMNS} for quote in found]
