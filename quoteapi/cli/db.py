@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from quoteapi.cli.output import format_json, print_table, progress_bar
+from quoteapi.cli.output import print_json, print_lines, print_table, progress_bar
 from quoteapi.cli.root import EXIT_FAILED, connect_database, json_option, main
 from quoteapi.settings import Settings, load_settings, settings_for_database
 from quoteapi.storage import database, database_copy
@@ -23,9 +23,9 @@ def status(*, as_json: bool) -> None:
     settings = _load_settings(may_create=False)
     migrations = database.list_migrations(settings)
     if as_json:
-        click.echo(format_json([{"name": name, "state": state} for name, state in migrations.items()]))
+        print_json([{"name": name, "state": state} for name, state in migrations.items()])
     else:
-        click.echo(f"{database.describe_database(settings)}\n")
+        print_lines(database.describe_database(settings), "")
         print_table(("migration", "state"), list(migrations.items()))
     if "missing" in migrations.values():
         sys.exit(EXIT_FAILED)
@@ -36,8 +36,10 @@ def status(*, as_json: bool) -> None:
 def migrate(*, as_json: bool) -> None:
     """Apply the migrations that are missing; fill a new database with the catalogue."""
     applied = database.migrate_database(_load_settings(may_create=True))
-    text = f"Applied: {', '.join(applied)}." if applied else "Nothing is missing."
-    click.echo(format_json({"applied": applied}) if as_json else text)
+    if as_json:
+        print_json({"applied": applied})
+    else:
+        print_lines(f"Applied: {', '.join(applied)}." if applied else "Nothing is missing.")
 
 
 @db.command()
@@ -60,12 +62,12 @@ def copy(source_url: str, target_url: str, *, as_json: bool) -> None:
     except KeyboardInterrupt:
         raise click.ClickException("Interrupted. Nothing was copied.") from None
     if as_json:
-        click.echo(format_json([table._asdict() for table in copied]))
+        print_json([table._asdict() for table in copied])
         return
     print_table(("table", "rows", "digest of both"), copied)
-    click.echo(f"\n{database.describe_database(target)} has the same as {database.describe_database(source)}.")
+    print_lines("", f"{database.describe_database(target)} has the same as {database.describe_database(source)}.")
     beside = f" or, where none was set, to what is in {source.database_path}.key" if source.database_path else ""
-    click.echo(
+    print_lines(
         f"Set DATABASE_URL to {target.database_path or 'the server'}, and SECRET_KEY to what it was{beside}: else codes"
         " and counts of before are not known."
     )

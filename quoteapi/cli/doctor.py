@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from peewee import PeeweeException
 
-from quoteapi.cli.output import format_json
+from quoteapi.cli.output import print_json, print_lines
 from quoteapi.cli.root import EXIT_FAILED, connect_database, json_option, main
 from quoteapi.container import Container
 from quoteapi.deploy import zappa_settings
@@ -45,11 +45,11 @@ def doctor_(stage: str | None, env_file: Path | None, *, as_json: bool) -> None:
     for check in check_stage(zappa_settings.ZAPPA_SETTINGS, stage, env_file) if stage else check_service():
         checks.append(check)
         if not as_json:  # each at once, as some take seconds
-            click.echo(f"{_MARKS[check.state]} {check.name:<12} {check.found}")
+            print_lines(f"{check.name:<12} {check.found}", mark=_MARKS[check.state])
             if check.state != "ok" and check.to_do:
-                click.echo(f"  {'':<12} {check.to_do}")
+                print_lines(f"  {'':<12} {check.to_do}")
     if as_json:
-        click.echo(format_json([check._asdict() for check in checks]))
+        print_json([check._asdict() for check in checks])
     if any(check.state == "wrong" for check in checks):
         sys.exit(EXIT_FAILED)
 

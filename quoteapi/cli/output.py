@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
+from quoteapi.printable import printable, printable_json
 from quoteapi.quotes.import_export import FileFormat
 
 if TYPE_CHECKING:
@@ -25,20 +26,31 @@ escape_option = click.option(
 FORMATS = click.Choice(["csv", "json", "jsonl"])
 
 
-def format_json(value: object, *, ensure_ascii: bool = False) -> str:
-    """Return a value as JSON, a list indented, anything else on one line; dates and times in ISO 8601."""
+def print_json(value: object, *, ensure_ascii: bool = False) -> None:
+    """Print a value as JSON, a list indented, anything else on one line; dates and times in ISO 8601."""
     indent = 2 if isinstance(value, list) else None
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, default=methodcaller("isoformat"))
+    click.echo(
+        printable_json(json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, default=methodcaller("isoformat")))
+    )
+
+
+def print_lines(*lines: str, mark: str = "", err: bool = False, bold: bool | None = None) -> None:
+    """Print lines, each after a styled `mark` if given.
+
+    What is not printable in a line is escaped, also a line feed: no text from elsewhere can forge a line.
+    """
+    for line in lines:
+        click.echo(" ".join(filter(None, (mark, click.style(printable(line), bold=bold)))), err=err)
 
 
 def print_table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
     """Print a table. On a terminal, cut lines at the width of the terminal."""
-    columns = list(zip(head, *([str(cell) for cell in row] for row in rows), strict=False))
+    columns = list(zip(head, *([printable(str(cell)) for cell in row] for row in rows), strict=False))
     widths = [max(map(len, column)) for column in columns]
     max_width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     for cells in zip(*columns, strict=True):
         line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-        click.echo(line if len(line) <= max_width else line[: max_width - 1] + "…")
+        print_lines(line if len(line) <= max_width else line[: max_width - 1] + "…")
 
 
 def format_cell(value: object) -> str:
@@ -51,7 +63,7 @@ def format_cell(value: object) -> str:
 def progress_bar(label: str, length: int, rows: Iterable[Any] | None = None) -> "ProgressBar[Any]":
     """Return a progress bar, over `rows` if given; hidden if stderr is no terminal or the length is 0."""
     hidden, steps = not (length and sys.stderr.isatty()), max(1, length // 200)
-    return click.progressbar(rows, length, label, hidden=hidden, file=sys.stderr, update_min_steps=steps)
+    return click.progressbar(rows, length, printable(label), hidden=hidden, file=sys.stderr, update_min_steps=steps)
 
 
 def silence_console_gateway(*, silent: bool) -> AbstractContextManager[object]:

@@ -14,14 +14,15 @@ import click
 
 from quoteapi import clock
 from quoteapi.cli import output
-from quoteapi.cli.output import FORMATS, STANDARD_STREAM, format_json, progress_bar
+from quoteapi.cli.output import FORMATS, STANDARD_STREAM, print_lines, progress_bar
 from quoteapi.cli.root import EXIT_FAILED, POSITIVE_INTEGER, json_option, limit_option, main, open_container
+from quoteapi.printable import printable
 from quoteapi.quotes import import_export
 from quoteapi.quotes.errors import FutureDate
 from quoteapi.quotes.import_export import FileFormat, ImportResult, ImportRow
 from quoteapi.quotes.quotation import InvalidQuotation, Quotation, validate_quotation
 from quoteapi.storage.catalogue import catalogue_size, iterate_quotations, list_quotes, store_quotation
-from quoteapi.storage.full_text_search import MAX_SEARCH_LENGTH, Filters
+from quoteapi.storage.full_text_search import Filters, search_error
 
 _LISTED_COLUMNS = ("id", "author", "category", "quote")
 _category = click.option("--category", help="Of this category only.")
@@ -66,17 +67,17 @@ def quotes_() -> None:
 @json_option
 def list_(category: str | None, author: str | None, words: str | None, limit: int, *, as_json: bool) -> None:
     """List quotes, the newest first."""
-    if words is not None and len(words) > MAX_SEARCH_LENGTH:
-        raise click.UsageError(f"At most {MAX_SEARCH_LENGTH} characters can be searched for.")
+    if error := search_error(words or ""):
+        raise click.UsageError(error)
     with open_container():
         found = list_quotes(Filters(category, author, words=words or None), limit)
         rows = [{column: getattr(quote, column) for column in _LISTED_COLUMNS} for quote in found]
     if as_json:
-        click.echo(format_json(rows))
+        output.print_json(rows)
     elif rows:
         output.print_table(_LISTED_COLUMNS, [tuple(row.values()) for row in rows])
     else:
-        click.echo("No quotes.", err=True)
+        print_lines("No quotes.", err=True)
 
 
 @quotes_.command()
@@ -93,8 +94,10 @@ def add(quote: str, author: str, category: str, source: str, *, as_json: bool) -
         raise click.UsageError(f"{error}.") from error
     with open_container(may_create=True):
         quote_id, new = store_quotation(quotation, clock.now())
-    text = f"Added as quote {quote_id}." if new else f"It is there already, as quote {quote_id}."
-    click.echo(format_json({"id": quote_id, "new": new}) if as_json else text)
+    if as_json:
+        output.print_json({"id": quote_id, "new": new})
+    else:
+        print_lines(f"Added as quote {quote_id}." if new else f"It is there already, as quote {quote_id}.")
 
 
 @quotes_.command("import")
@@ -145,12 +148,12 @@ def export(file: Path, format_: FileFormat | None, *, escape: bool) -> None:
 
 def _print_quotation(quotation: Quotation, *, as_json: bool) -> None:
     if as_json:
-        click.echo(format_json(quotation._asdict()))
+        output.print_json(quotation._asdict())
         return
     width = min(shutil.get_terminal_size().columns, 100)
-    click.echo(click.wrap_text(f"“{quotation.quote}”", width))
     attribution = ", ".join(filter(None, ("— " + quotation.author, quotation.source)))
-    click.echo(click.wrap_text(attribution, width, "    ", "      "))
+    print_lines(*click.wrap_text(printable(f"“{quotation.quote}”"), width).split("\n"))
+    print_lines(*click.wrap_text(printable(attribution), width, "    ", "      ").split("\n"))
 
 
 def _open_seekable(file: Path) -> IO[bytes]:
@@ -180,11 +183,11 @@ def _print_result(imported: ImportResult, *, as_json: bool) -> None:
     if as_json:
         invalid_rows = [{"line": line, "reason": reason} for line, reason in imported.invalid]
         result = {"new": imported.new, "known": imported.duplicates, "bad": invalid_rows, "refused": imported.refused}
-        click.echo(format_json(result, ensure_ascii=True))  # a reason may quote surrogates, which UTF-8 cannot encode
+        output.print_json(result, ensure_ascii=True)
         return
     for line, reason in imported.invalid:
-        click.echo(f"line {line}: {reason}", err=True)
+        print_lines(f"line {line}: {reason}", err=True)
     if imported.refused:
-        click.echo(f"Nothing was added: {len(imported.invalid)} bad, and --strict was asked for.", err=True)
+        print_lines(f"Nothing was added: {len(imported.invalid)} bad, and --strict was asked for.", err=True)
     else:
-        click.echo(f"{imported.new} added, {imported.duplicates} there already, {len(imported.invalid)} bad.")
+        print_lines(f"{imported.new} added, {imported.duplicates} there already, {len(imported.invalid)} bad.")

@@ -12,11 +12,14 @@ from typing import Any
 
 import click
 import peewee
+from click.exceptions import NoArgsIsHelpError
 from click.shell_completion import get_completion_class
 
 from quoteapi import __version__
 from quoteapi.container import Container
 from quoteapi.observability import redaction
+from quoteapi.observability.logging_setup import configure_logging
+from quoteapi.printable import printable
 from quoteapi.quotes.errors import QuoteNotFound
 from quoteapi.settings import Settings, SettingsError, load_settings
 from quoteapi.sms.gateway import GatewayError
@@ -39,9 +42,27 @@ class CannotStart(click.ClickException):
     exit_code = 3
 
 
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    """Make the texts of errors printable, except those of click that have several lines and no text from elsewhere."""
+    try:
+        yield
+    except (click.MissingParameter, NoArgsIsHelpError):
+        raise
+    except click.ClickException as error:
+        message = printable(error.format_message())
+        error.format_message = lambda: message  # type: ignore[method-assign]
+        raise
+
+
 class _RootGroup(click.Group):
     """Turns the expected errors of all commands into a message and an exit code."""
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401
+        with _printable_errors():
+            return super().make_context(*args, **extra)
+
+    @_printable_errors()
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
         try:
             return super().invoke(ctx)
@@ -76,6 +97,7 @@ def open_container(*, may_create: bool = False) -> Iterator[Container]:
     If `may_create`, create the database that `DATABASE_URL` names; else raise `SettingsError` if there is none.
     """
     settings = load_settings(os.environ)
+    configure_logging(settings)
     with connect_database(settings, may_create=may_create).connection_context():
         yield Container(settings)
 

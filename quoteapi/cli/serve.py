@@ -7,6 +7,7 @@ import socket
 import click
 from peewee import OperationalError
 
+from quoteapi.cli.output import print_lines
 from quoteapi.cli.root import CannotStart, main, one_line
 from quoteapi.settings import Settings, load_settings, local_url
 from quoteapi.storage import database
@@ -28,7 +29,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
         database.connect(settings).close()  # fail here, before any worker starts, if it is misconfigured
     except OperationalError as error:  # may be temporary, and quotes can be served from the bundled catalogue
         reason = one_line(error)
-        click.echo(f"The database is away, so there are only the quotes of the shipped catalogue: {reason}", err=True)
+        print_lines(f"The database is away, so there are only the quotes of the shipped catalogue: {reason}", err=True)
     ip_address = find_free_address(host, port)
     os.environ.update(HOST=host, PORT=str(port))  # workers read them for the URLs in SMS
     _print_welcome(settings, host, port)
@@ -42,7 +43,7 @@ def thread_count(cores: int) -> int:
 
 def _print_welcome(settings: Settings, host: str, port: int) -> None:
     base = local_url(host, port)
-    click.echo(f"QuoteAPI is at {base}, until Ctrl-C. Open in a browser, or in another terminal:\n")
+    print_lines(f"QuoteAPI is at {base}, until Ctrl-C. Open in a browser, or in another terminal:", "")
     example = "919028000001" if settings.gateway == "console" else "<your number>"
     for request, meaning in (
         (f"{base}/daily", "the quote of the day"),
@@ -51,12 +52,14 @@ def _print_welcome(settings: Settings, host: str, port: int) -> None:
         (f"-d mobile={example} {base}/subscribe", "the quote of the day by SMS"),
         (f"{base}/health", "whether all is well"),
     ):
-        click.echo(f"  curl {request:<58}  {meaning}")
+        print_lines(f"  curl {request:<58}  {meaning}")
     if settings.gateway == "console":
-        click.echo("\nNo SMS leaves this machine: each is printed here, and kept for `.venv/bin/quoteapi sms inbox`.")
+        print_lines(
+            "", "No SMS leaves this machine: each is printed here, and kept for `.venv/bin/quoteapi sms inbox`."
+        )
     else:
-        click.echo("\nSMS go out by Amazon SNS, and cost money. `quoteapi doctor` tells whether all is well.")
-    click.echo()
+        print_lines("", "SMS go out by Amazon SNS, and cost money. `quoteapi doctor` tells whether all is well.")
+    print_lines("")
 
 
 def find_free_address(host: str, port: int) -> str:

@@ -3,7 +3,7 @@
 import click
 
 from quoteapi import clock
-from quoteapi.cli.output import format_json, silence_console_gateway
+from quoteapi.cli.output import print_json, print_lines, silence_console_gateway
 from quoteapi.cli.root import POSITIVE_INTEGER, json_option, main, open_container
 from quoteapi.sms import console
 from quoteapi.subscriptions.daily_delivery import DeliveryPreview
@@ -22,8 +22,10 @@ def publish(*, dry_run: bool, again: bool, as_json: bool) -> None:
             return
         with silence_console_gateway(silent=as_json):
             published = container.daily_delivery.publish(again=again)
-    text = f"The SMS of {published.date} {published.message}."
-    click.echo(format_json(published._asdict(), ensure_ascii=True) if as_json else text)
+    if as_json:
+        print_json(published._asdict(), ensure_ascii=True)
+    else:
+        print_lines(f"The SMS of {published.date} {published.message}.")
 
 
 @main.group()
@@ -42,13 +44,13 @@ def inbox(limit: int, *, as_json: bool) -> None:
             raise click.ClickException("SMS go out by SNS, not to the inbox. For the inbox set SMS_GATEWAY=console.")
     if as_json:
         fields = ("to", "message", "sent_at", "kind")
-        click.echo(format_json([{field: getattr(row, field) for field in fields} for row in messages]))
+        print_json([{field: getattr(row, field) for field in fields} for row in messages])
         return
     for row in messages:
-        click.secho(f"{row.sent_at:%Y-%m-%d %H:%M:%S} UTC  {row.kind} to {row.to}", bold=True)
-        click.echo(f"{console.format_message_box(row.message)}\n")
+        print_lines(f"{row.sent_at:%Y-%m-%d %H:%M:%S} UTC  {row.kind} to {row.to}", bold=True)
+        print_lines(*console.message_box(row.message), "")
     if not messages:
-        click.echo("No SMS yet. Subscribe a number, and its code comes here.", err=True)
+        print_lines("No SMS yet. Subscribe a number, and its code comes here.", err=True)
 
 
 @sms.command()
@@ -59,9 +61,9 @@ def stop() -> None:
     """
     with open_container() as container:
         set_sms_switch(clock.now(), off=True)
-    click.echo("SMS are switched off. To go on: quoteapi sms start")
+    print_lines("SMS are switched off. To go on: quoteapi sms start")
     if container.settings.unsubscribe_requires_otp:
-        click.echo("Until then, people unsubscribe without a code, so whoever knows a number can unsubscribe it.")
+        print_lines("Until then, people unsubscribe without a code, so whoever knows a number can unsubscribe it.")
 
 
 @sms.command()
@@ -69,20 +71,20 @@ def start() -> None:
     """Switch SMS on again."""
     with open_container():
         set_sms_switch(clock.now(), off=False)
-    click.echo("SMS are switched on.")
+    print_lines("SMS are switched on.")
 
 
 def _print_preview(preview: DeliveryPreview, *, as_json: bool) -> None:
     message, segments, recipients = preview.text.message, preview.text.segments, preview.recipients
     if as_json:
         fields = {"date": preview.date, "message": message, "parts": segments, "people": recipients}
-        click.echo(format_json(fields | {"sent_at": preview.sent_at}))
+        print_json(fields | {"sent_at": preview.sent_at})
         return
-    click.echo(console.format_message_box(message))
+    print_lines(*console.message_box(message), "")
     if preview.sent_at is not None:
-        click.echo(f"\nIt was sent today at {preview.sent_at:%H:%M} UTC.")
-    click.echo(
-        f"\n{len(message)} characters in {segments} part{'s' if segments > 1 else ''},"
+        print_lines(f"It was sent today at {preview.sent_at:%H:%M} UTC.", "")
+    print_lines(
+        f"{len(message)} characters in {segments} part{'s' if segments > 1 else ''},"
         f" to {recipients} {'person' if recipients == 1 else 'people'}: {segments * recipients} SMS to pay for."
         " Nothing was sent."
     )

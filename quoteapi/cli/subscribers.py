@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quoteapi.cli import output
-from quoteapi.cli.output import STANDARD_STREAM, format_json
+from quoteapi.cli.output import STANDARD_STREAM, print_lines
 from quoteapi.cli.root import EXIT_FAILED, json_option, limit_option, main, open_container
 from quoteapi.observability import redaction
 from quoteapi.quotes.csv_formulas import escape_formulas
@@ -60,12 +60,12 @@ def list_subscribers(state: str | None, limit: int, *, unmasked: bool, as_json: 
         newest = _in_state(state).order_by(Subscriber.id.desc()).limit(limit)
         found = [_as_dict(row, unmasked=unmasked) for row in newest]
     if as_json:
-        click.echo(format_json(found, ensure_ascii=True))
+        output.print_json(found, ensure_ascii=True)
     elif found:
         rows = [tuple(output.format_cell(row[name]) for name in _LISTED_COLUMNS) for row in found]
         output.print_table(_LISTED_COLUMNS, rows)
     else:
-        click.echo("No subscribers.", err=True)
+        print_lines("No subscribers.", err=True)
 
 
 @subscribers.command("export")
@@ -99,7 +99,7 @@ def export_subscribers(file: Path, state: str | None, format_: str | None, *, un
                 written += 1
     if file != STANDARD_STREAM:
         hint = "" if unmasked else "; --unmasked writes whole numbers"
-        click.echo(f"{written} written to {file}{hint}.", err=True)
+        print_lines(f"{written} written to {file}{hint}.", err=True)
 
 
 @subscribers.command()
@@ -115,7 +115,7 @@ def remove(mobile: str, *, yes: bool) -> None:
     with open_container() as container:
         if not container.subscriptions.remove(mobile):
             raise click.ClickException("There is nothing of this number.")
-    click.echo("Removed; nothing of the number is left.")
+    print_lines("Removed; nothing of the number is left.")
 
 
 @subscribers.command("opt-in")
@@ -127,7 +127,7 @@ def opt_in(mobile: str) -> None:
     """
     with open_container() as container:
         container.gateway.opt_in(mobile)
-    click.echo("Done. The number can subscribe again.")
+    print_lines("Done. The number can subscribe again.")
 
 
 @main.command()
@@ -141,11 +141,13 @@ def reconcile(*, everyone: bool, as_json: bool) -> None:
         output.silence_console_gateway(silent=as_json),
     ):
         result = container.topic_sync.reconcile(progress=bar.update, everyone=everyone)
-    text = (
-        f"{result.subscribed} put on the topic, {result.unsubscribed} taken off, {result.stopped} replied STOP,"
-        f" {result.refused} refused, {result.failed} failed, {result.left} left."
-    )
-    click.echo(format_json(result._asdict()) if as_json else text)
+    if as_json:
+        output.print_json(result._asdict())
+    else:
+        print_lines(
+            f"{result.subscribed} put on the topic, {result.unsubscribed} taken off, {result.stopped} replied STOP,"
+            f" {result.refused} refused, {result.failed} failed, {result.left} left."
+        )
     if result.failed or result.left:
         sys.exit(EXIT_FAILED)
 

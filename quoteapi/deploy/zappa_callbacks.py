@@ -11,6 +11,7 @@ from botocore.exceptions import ConnectionError as AwsConnectionError
 
 from quoteapi.deploy.package import environment_for_lambda, require_complete, trim_package
 from quoteapi.deploy.zappa_settings_checks import find_problems
+from quoteapi.printable import printable
 
 AUTHORIZER_LIBRARIES = ("_cffi_backend", "cffi", "cryptography", "jwt")
 TRACING_LIBRARIES = ("aws_xray_sdk", "wrapt")
@@ -41,7 +42,7 @@ def _check_settings(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     if cli.command == "package":  # uploads nothing, so it needs no bucket
         problems = [check for check in problems if check.name != "placeholder"]
     if problems:
-        listed = "".join(f"\n  {check.found}\n    {check.to_do}" for check in problems)
+        listed = "".join(f"\n  {printable(check.found)}\n    {printable(check.to_do)}" for check in problems)
         raise click.ClickException(f"`zappa {cli.command} {cli.api_stage}` was stopped:{listed}")
 
 

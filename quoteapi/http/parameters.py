@@ -7,7 +7,7 @@ from typing import Any
 import falcon
 
 from quoteapi.quotes.quotation import MAX_NAME_LENGTH
-from quoteapi.storage.full_text_search import MAX_SEARCH_LENGTH, Filters
+from quoteapi.storage.full_text_search import Filters, search_error
 
 MAX_DIGITS = 9
 """Numbers with so many digits fit into the integer columns of every database."""
@@ -59,14 +59,10 @@ def parse_id(text: str) -> int | None:
 
 def _parse_text(req: falcon.Request, name: str) -> str | None:
     text = req.get_param(name) or None
-    max_length, hint = 2 * MAX_NAME_LENGTH, f"No {name} has more than {MAX_NAME_LENGTH} characters."
-    if name == "q":
-        max_length, hint = (
-            MAX_SEARCH_LENGTH,
-            f"Send at most {MAX_SEARCH_LENGTH} characters, for example ?q=rocks+mountains.",
-        )
-    if text is not None and len(text) > max_length:
-        raise _invalid_parameter(name, hint)
+    if text is not None and name == "q" and (error := search_error(text)):
+        raise _invalid_parameter(name, f"{error} For example ?q=rocks+mountains.")
+    if text is not None and len(text) > 2 * MAX_NAME_LENGTH:
+        raise _invalid_parameter(name, f"No {name} has more than {MAX_NAME_LENGTH} characters.")
     return text
 
 

@@ -4,6 +4,7 @@ import logging
 import sys
 
 from quoteapi.observability.request_log import BatchWriter, format_timestamp, request_id, start_request_log
+from quoteapi.printable import printable
 from quoteapi.settings import Settings
 
 
@@ -33,7 +34,10 @@ class RedactingFormatter(logging.Formatter):
         self._settings = settings
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a record as a line, with its traceback below. Never raises, so that no request fails."""
+        """Return a record as a line, with its traceback below. Never raises, so that no request fails.
+
+        What is not printable is escaped, and further lines are indented: no text from elsewhere can forge a record.
+        """
         from quoteapi.observability.redaction import redact  # noqa: PLC0415 not needed for a start without log records
 
         try:
@@ -41,4 +45,5 @@ class RedactingFormatter(logging.Formatter):
             trace = f"\n{redact(self._settings, self.formatException(record.exc_info))}" if record.exc_info else ""
         except Exception as error:  # noqa: BLE001
             message, trace = f"A line could not be written ({type(error).__name__})", ""
-        return f"{format_timestamp(int(record.created))} {record.levelname} {message} [{request_id.get()}]{trace}"
+        line = f"{format_timestamp(int(record.created))} {record.levelname} {message} [{request_id.get()}]{trace}"
+        return printable(line, keep="\n\t").replace("\n", "\n  ")

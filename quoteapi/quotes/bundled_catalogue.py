@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quoteapi.clock import start_of_day
+from quoteapi.printable import printable
 from quoteapi.quotes.import_export import BATCH_SIZE, COLUMNS, UnreadableFile, read_csv
 from quoteapi.quotes.quotation import InvalidQuotation, validate_quotation
 from quoteapi.settings import BUNDLED_CATALOGUE, ROOT
@@ -103,4 +104,5 @@ if __name__ == "__main__":
     try:
         print(f"{build()} quotes in {BUNDLED_CATALOGUE.name}")
     except InvalidCatalogue as error:
-        sys.exit(f"The catalogue was not built. In {CATALOGUE.name}/quotes.csv:\n{error}")
+        problems = printable(str(error), keep="\n")
+        sys.exit(f"The catalogue was not built. In {CATALOGUE.name}/quotes.csv:\n{problems}")

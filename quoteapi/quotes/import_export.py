@@ -20,6 +20,9 @@ FORMULAS_COLUMN, ESCAPED = "formulas", "escaped"
 KNOWN_COLUMNS = (*COLUMNS, FORMULAS_COLUMN, "id", "checked_in", "added")
 """`id`, `checked_in` and `added` are allowed but ignored, so that `catalogue/quotes.csv` can be imported."""
 BATCH_SIZE = 500
+MAX_NAME_LENGTH = 40
+"""How many characters of an unknown column or key a message shows."""
+MAX_LISTED_NAMES = 10
 ImportRow = tuple[int, Quotation | InvalidQuotation]
 """The line number of a row, and its quotation or the error."""
 
@@ -112,7 +115,7 @@ def _validate_fields(fields: object) -> Quotation:
     if not isinstance(fields, Mapping):
         raise InvalidQuotation("not an object with quote, author and category")
     if unknown := sorted(str(name) for name in fields if name not in KNOWN_COLUMNS):
-        raise InvalidQuotation(f"unknown: {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
+        raise InvalidQuotation(f"unknown: {_list_names(unknown)}; known are {', '.join(COLUMNS)}")
     if (state := fields.get(FORMULAS_COLUMN) or ESCAPED) != ESCAPED:
         raise InvalidQuotation(f"{FORMULAS_COLUMN} is {state!r}, and can only be {ESCAPED} or empty")
     if fields.get(FORMULAS_COLUMN):
@@ -120,14 +123,25 @@ def _validate_fields(fields: object) -> Quotation:
     return validate_quotation(fields)
 
 
+def _list_names(names: list[str]) -> str:
+    """Return the beginnings of the first names: a file that is no text may have long and many ones."""
+    shown = [
+        name if len(name) <= MAX_NAME_LENGTH else f"{name[:MAX_NAME_LENGTH]}…" for name in names[:MAX_LISTED_NAMES]
+    ]
+    return ", ".join(shown + ["…"] * (len(names) > len(shown)))
+
+
 def read_csv(
     stream: IO[str], required: tuple[str, ...] = REQUIRED_COLUMNS, known: tuple[str, ...] = KNOWN_COLUMNS
 ) -> Iterator[tuple[int, object]]:
     """Yield each row's first line number, and its fields or `InvalidQuotation`. Raises `UnreadableFile`."""
     reader = csv.reader(stream, strict=True)
-    header = [name.strip() for name in next(reader, [])]
+    try:
+        header = [name.strip() for name in next(reader, [])]
+    except csv.Error as error:
+        raise UnreadableFile(f"line 1: {error}") from error
     if unknown := [name for name in header if name not in known]:
-        raise UnreadableFile(f"line 1: unknown columns: {', '.join(unknown)}; known are {', '.join(known)}")
+        raise UnreadableFile(f"line 1: unknown columns: {_list_names(unknown)}; known are {', '.join(known)}")
     if missing := [name for name in required if name not in header]:
         raise UnreadableFile(f"line 1: missing columns: {', '.join(missing)}")
     if len(set(header)) < len(header):

@@ -10,6 +10,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from quoteapi.printable import is_printable
+
 MIN_SECRET_LENGTH = 32
 MIN_DISTINCT_CHARACTERS = 10
 SECRET_KEY_HINT = "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"  # noqa: S105 a command, not a secret
@@ -110,10 +112,11 @@ def parse_database_url(value: str) -> str:
     scheme, _, rest = value.partition("://")
     if scheme in {"postgresql", "postgres"}:
         return _parse_postgresql_url(f"postgresql://{rest}")
-    if scheme != "sqlite" or not rest.startswith("/") or rest[1:2] in {"", ":"}:
+    if scheme != "sqlite" or not rest.startswith("/") or rest[1:2] in {"", ":"} or not is_printable(rest):
         raise ValueError(
-            "sqlite:/// and the path of a file, for example sqlite:////var/lib/quoteapi/quotes.db, or the address of a"
-            " PostgreSQL database, for example postgresql://user:password@host:5432/quoteapi?sslmode=verify-full"
+            "sqlite:/// and the path of a file without control characters, for example"
+            " sqlite:////var/lib/quoteapi/quotes.db, or the address of a PostgreSQL database, for example"
+            " postgresql://user:password@host:5432/quoteapi?sslmode=verify-full"
         )
     return value
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from peewee import Value
 
 from quoteapi.clock import Clock
+from quoteapi.printable import printable
 from quoteapi.sms.gateway import GatewayMisconfigured, SmsKind
 from quoteapi.storage.models import ACTIVE, ConsoleSms, Subscriber
 
@@ -68,11 +69,12 @@ def inbox(limit: int) -> list[ConsoleSms]:
     return list(ConsoleSms.select().order_by(ConsoleSms.id.desc()).limit(limit))[::-1]
 
 
-def format_message_box(message: str) -> str:
-    """Return a message with a vertical bar before each line, to mark it in a terminal."""
-    return "\n".join(f"  │ {line}" for line in message.splitlines())
+def message_box(message: str) -> list[str]:
+    """Return the lines of a message with a vertical bar before each, to mark it in a terminal."""
+    return [f"  │ {line}" for line in message.splitlines()]
 
 
 def _print(heading: str, message: str) -> None:
-    sys.stdout.write(f"\n{heading}\n{format_message_box(message)}\n\n")
+    lines = "\n".join(map(printable, (heading, *message_box(message))))
+    sys.stdout.write(f"\n{lines}\n\n")
     sys.stdout.flush()

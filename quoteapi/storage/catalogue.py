@@ -55,16 +55,29 @@ def iterate_quotations() -> Iterator[Quotation]:
         yield Quotation(row.quote, row.author, row.category, row.source)
 
 
-def count_quotes(filters: Filters) -> Total:
-    """Count the quotes that match; above `COUNT_LIMIT`, the total may be a lower bound."""
+def list_and_count_quotes(filters: Filters, limit: int) -> tuple[list[Quote], Total]:
+    """Return up to `limit` quotes that match, the newest first, and how many match in all.
+
+    `limit` is at most `COUNT_LIMIT` + 1. Above `COUNT_LIMIT`, the total may be a lower bound. One search finds both: if
+    few match, it reads all that the index has of its words.
+    """
+    total = _stored_count(filters)
+    if total is not None:
+        return list_quotes(filters, limit), Total(total, is_exact=True)
+    newest: Any = full_text_search.matching_ids(filters).limit(COUNT_LIMIT + 1).tuples()
+    ids = [quote_id for (quote_id,) in newest]
+    rows = Quote.select(Quote.id, *_COLUMNS).where(Quote.id.in_(ids[:limit])).order_by(Quote.id.desc())
+    return list(rows), Total(min(len(ids), COUNT_LIMIT), len(ids) <= COUNT_LIMIT)
+
+
+def _stored_count(filters: Filters) -> int | None:
+    """Return how many quotes match if that needs no search: all quotes, or those of an author or of a category."""
     names = {name for name, value in filters._asdict().items() if value is not None}
     for name, table in (("author", Author), ("category", Category)):
         if names == {name}:
             of_name = table.select(table.quotes).where(table.key == comparison_key(getattr(filters, name)))
-            return Total(of_name.scalar() or 0, is_exact=True)
-    if not names:
-        return Total(catalogue_size(), is_exact=True)
-    return count_up_to(full_text_search.matching_ids(filters), COUNT_LIMIT)
+            return of_name.scalar() or 0
+    return None if names else catalogue_size()
 
 
 def count_up_to(rows: Any, limit: int) -> Total:  # noqa: ANN401 queries of models and tables differ in type

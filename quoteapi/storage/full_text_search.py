@@ -8,9 +8,9 @@ expression over tokens, which both engines evaluate with their index.
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from hashlib import blake2b
-from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from peewee import SQL, SqliteDatabase, Table
@@ -24,12 +24,19 @@ if TYPE_CHECKING:
 
 MAX_SEARCH_LENGTH = 200
 """Maximum length of a search in characters; FTS5 fails on very long expressions."""
+MAX_SEARCH_WORDS = 20
+"""Maximum number of words in a search; nine of ten quotes have no more different ones."""
+MAX_REPEATED_WORDS = 4
+"""How many words of a search, in phrases for example, may be repetitions: each reads all quotes with the word again."""
+MAX_SEARCH_OPERATORS = 4
+"""How many OR, NOT, - and * a search may have: they read all quotes with each of their words.
+
+If all words must match, only the quotes with the rarest are read.
+"""
 MAX_TOKEN_LENGTH = 60
 """Longer words are cut to this many characters."""
 MIN_PREFIX_LENGTH = 3
 """A `*` after fewer letters is ignored: it would match half of all words."""
-MAX_PREFIX_TERMS = 4
-"""How many `*` a search may have, as each looks up many words; further ones are ignored."""
 MAX_PARENTHESES = 10
 """With more pairs, all parentheses of a search are ignored: FTS5 limits how deep expressions nest."""
 MAX_LENGTH = 511
@@ -46,6 +53,9 @@ _ACCENTS = frozenset((1, *range(10, 256)))
 """Canonical combining classes of accents that users leave out; vowel signs, viramas and voicing marks have others."""
 _VARIATION_SELECTORS = frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 _TERM = re.compile(r'"([^"]*)"(\*?)')
+_CHAIN = re.compile(r'"[^"]*"\*?(?: (AND|OR) "[^"]*"\*?)(?: \1 "[^"]*"\*?)*')
+"""Terms of an FTS5 expression with one operator between them; what `fts_parser` nests, it puts into parentheses."""
+_COSTLY_OPERATOR = re.compile(r' (?:OR|NOT) |"\*')
 _TYPED_CHARACTERS = str.maketrans({"_": " ", **dict.fromkeys("“”„‟«»\uff02", '"')})
 """Replacements in a typed search: `_` separates words, and phone keyboards type quotation marks beyond ASCII."""
 _FTS5_SYNTAX = re.compile(rf"{_TERM.pattern}|AND|OR|NOT|[()]")
@@ -118,11 +128,13 @@ def filter_quotes(query: "ModelSelect[Quote]", filters: Filters) -> tuple["Model
 
 
 def matching_ids(filters: Filters) -> Any:  # noqa: ANN401 queries of models and tables differ in type
-    """Return a query of the ids of the quotes that match; at least one filter is set."""
+    """Return a query of the ids of the quotes that match, the newest first; at least one filter is set."""
     has_lengths = filters.min_length is not None or filters.max_length is not None
     if isinstance(bound.obj, SqliteDatabase) and not has_lengths:  # needs no other table
-        return search_index.select(search_index.rowid).where(_fts5_match(filters)).bind(bound)
-    return filter_quotes(Quote.select(Quote.id), filters)[0]
+        rows, key = search_index.select(search_index.rowid).where(_fts5_match(filters)).bind(bound), search_index.rowid
+    else:
+        rows, key = filter_quotes(Quote.select(Quote.id), filters)
+    return rows.order_by(key.desc())
 
 
 def filter_by_name(query: "ModelSelect[Quote]", filters: Filters) -> "ModelSelect[Quote]":
@@ -163,18 +175,39 @@ def _word_and_length_terms(filters: Filters) -> Iterator[str]:
         yield "({})".format(" OR ".join(f'"{level}={interval}"' for interval in intervals) or f'"{NO_WORD}"')
 
 
+def search_error(typed: str) -> str | None:
+    """Return what is wrong with a search as typed by a user, as a sentence; None if it may be executed."""
+    if len(typed) > MAX_SEARCH_LENGTH:
+        return f"Send at most {MAX_SEARCH_LENGTH} characters."
+    expression = _parse_search(typed)
+    words = Counter(word for term in _TERM.finditer(expression) for word in term[1].split())
+    if words.total() > MAX_SEARCH_WORDS:
+        return f"Send at most {MAX_SEARCH_WORDS} words; an apostrophe or a hyphen makes two of one."
+    if words.total() - len(words) > MAX_REPEATED_WORDS:
+        return f"Repeat at most {MAX_REPEATED_WORDS} words."
+    if len(_COSTLY_OPERATOR.findall(expression)) > MAX_SEARCH_OPERATORS:
+        return f"Send at most {MAX_SEARCH_OPERATORS} of OR, NOT, - and *."
+    return None
+
+
 def _parse_search(typed: str) -> str:
     """Turn a search typed by a user into a valid FTS5 expression of words as `tokenize` returns them."""
     if typed.count("(") > MAX_PARENTHESES:
         typed = typed.translate(str.maketrans("()", "  "))
-    prefix_terms = count()
 
     def normalize_term(term: re.Match[str]) -> str:
         words = [word[:MAX_TOKEN_LENGTH] for word in tokenize(term[1])] or [NO_WORD]
-        is_prefix = term[2] and len(words[-1]) >= MIN_PREFIX_LENGTH and next(prefix_terms) < MAX_PREFIX_TERMS
+        is_prefix = term[2] and len(words[-1]) >= MIN_PREFIX_LENGTH
         return f'"{" ".join(words)}"{"*" if is_prefix else ""}'
 
-    return _TERM.sub(normalize_term, fts_parser.parse(typed.translate(_TYPED_CHARACTERS)))
+    expression = _TERM.sub(normalize_term, fts_parser.parse(typed.translate(_TYPED_CHARACTERS)))
+    return _CHAIN.sub(_remove_repeated_terms, expression)
+
+
+def _remove_repeated_terms(chain: re.Match[str]) -> str:
+    """Return a chain of terms with each of them once; PostgreSQL takes a repeated one for a rarer one."""
+    operator = f" {chain[1]} "
+    return operator.join(dict.fromkeys(chain[0].split(operator)))
 
 
 def _to_tsquery(expression: str) -> str:

@@ -8,8 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, cast
 from weakref import WeakSet
 
@@ -21,6 +20,7 @@ from psycopg.errors import UndefinedTable
 from psycopg.pq import TransactionStatus
 
 from quoteapi.storage.migrate import HISTORY_TABLE
+from quoteapi.storage.statement_timeout import current_timeout, statement_timeout
 
 CONNECT_TIMEOUT_SECONDS = 3
 STATEMENT_TIMEOUT_SECONDS = 10
@@ -42,8 +42,6 @@ _CONNECTION_DEFAULTS = {
     "fallback_application_name": "quoteapi",
 }
 """libpq parameters that the URL may override."""
-_statement_timeout: ContextVar[float | None] = ContextVar("_statement_timeout", default=None)
-"""The timeout of this thread's statements in seconds; None for `STATEMENT_TIMEOUT_SECONDS`."""
 
 
 class Connection(psycopg.Connection[Any]):
@@ -55,7 +53,7 @@ class Connection(psycopg.Connection[Any]):
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401
         """Wait for the server. After the timeout, cancel the statement and raise `psycopg.OperationalError`."""
-        seconds = _statement_timeout.get() or STATEMENT_TIMEOUT_SECONDS
+        seconds = current_timeout() or STATEMENT_TIMEOUT_SECONDS
         try:
             return super().wait(gen, interval, seconds if timeout is None else timeout)
         except psycopg.OperationalError as error:
@@ -150,14 +148,9 @@ class PostgresqlServer(PooledPostgresqlDatabase):  # type: ignore[misc] # playho
         """Acquire the migration lock until the transaction ends; wait while another process holds it."""
         self.execute_sql("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK_ID,))
 
-    @contextmanager
-    def statement_timeout(self, seconds: float) -> Iterator[None]:
+    def statement_timeout(self, seconds: float) -> AbstractContextManager[None]:
         """Set the timeout of this thread's statements within a block; an inner block can only shorten it."""
-        token = _statement_timeout.set(min(seconds, _statement_timeout.get() or seconds))
-        try:
-            yield
-        finally:
-            _statement_timeout.reset(token)
+        return statement_timeout(seconds)
 
     @contextmanager
     def table_lock(self, *models: type[Model]) -> Iterator[None]:

@@ -1,19 +1,24 @@
 """The SQLite engine: a database file, with the same interface as `PostgresqlServer`."""
 
 import sqlite3
-from contextlib import AbstractContextManager, closing, nullcontext
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from peewee import Model, SqliteDatabase
+from peewee import Model, OperationalError, SqliteDatabase
 
 from quoteapi.storage.migrate import HISTORY_TABLE
+from quoteapi.storage.statement_timeout import current_timeout, statement_timeout
 
 if TYPE_CHECKING:
     from playhouse.migrations import Runner
 
 BUSY_TIMEOUT_SECONDS = 5
 """How long a writer waits for another writer."""
+INSTRUCTIONS_PER_CHECK = 1_000
+"""After how many instructions of SQLite's virtual machine the time is checked; in a search, they take about 10 ms."""
 WORKING_PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1, "secure_delete": 1}
 EARLY_MIGRATIONS = {1: ("0001_quotes",), 2: ("0001_quotes", "0002_daily_sms")}
 """The migrations of files of early releases, which had no `HISTORY_TABLE`, by `PRAGMA user_version`."""
@@ -43,9 +48,34 @@ class SqliteFile(SqliteDatabase):
         if early := EARLY_MIGRATIONS.get(self.user_version):
             runner.fake(early[-1])
 
-    def statement_timeout(self, seconds: float) -> AbstractContextManager[None]:
-        """Do nothing: a read in WAL mode never waits for a lock."""
-        return nullcontext()
+    @contextmanager
+    def statement_timeout(self, seconds: float) -> Iterator[None]:
+        """Set the timeout of this thread's statements within a block; an inner block can only shorten it.
+
+        A statement that takes longer raises `peewee.OperationalError`. Rows are to be read within the block.
+        """
+        try:
+            with statement_timeout(seconds):
+                yield
+        except (sqlite3.OperationalError, OperationalError) as error:  # peewee does not wrap it where rows are read
+            if str(error) == "interrupted":
+                raise OperationalError(f"a statement took longer than {seconds} seconds") from error
+            raise
+        finally:
+            if not self.is_closed():
+                self._connection().set_progress_handler(None, 0)
+
+    def execute_sql(self, sql: str, params: object = None) -> Any:  # noqa: ANN401
+        """Execute a statement, and interrupt it when it exceeds the timeout of this thread."""
+        seconds = current_timeout()
+        if seconds is not None:
+            deadline = time.monotonic() + seconds
+            self._connection().set_progress_handler(lambda: time.monotonic() > deadline, INSTRUCTIONS_PER_CHECK)
+        return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]
+
+    def _connection(self) -> sqlite3.Connection:
+        """Return the connection of this thread, opened if necessary."""
+        return cast("sqlite3.Connection", self.connection())  # type: ignore[no-untyped-call]
 
     def table_lock(self, *models: type[Model]) -> AbstractContextManager[object]:
         """Run a block as a transaction. `models` is ignored: SQLite locks the whole file."""

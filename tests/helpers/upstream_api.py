@@ -23,6 +23,8 @@ class UpstreamApi:
                 api.requests.append(dict(self.headers))
                 api.respond(self)
 
+            do_POST = do_GET  # noqa: N815 the name in the base class
+
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the name in the base class
                 pass
 

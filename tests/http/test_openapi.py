@@ -233,6 +233,7 @@ GET_ERRORS = [
     ("/quotes", "/quotes?limit=101", "WrongSearch", "too many at once"),
     ("/quotes", "/quotes?cursor=x", "WrongSearch", "a made-up cursor"),
     ("/quotes", f"/quotes?q={'x' * 201}", "WrongSearch", "too long a search"),
+    ("/quotes", f"/quotes?q={'a-b-' * 11}", "WrongSearch", "too many words"),
     ("/authors", "/authors?limit=0", "WrongPage", "no limit"),
     ("/quotes/{quote_id}", "/quotes/999999", "NoSuchQuote", "no such id"),
     ("/quotes/{quote_id}.svg", "/quotes/999999.svg", "NoSuchQuote", "no such id"),

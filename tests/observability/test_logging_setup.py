@@ -8,6 +8,7 @@ from quoteapi.observability.logging_setup import RedactingFormatter, configure_l
 from quoteapi.observability.request_log import request_id
 from quoteapi.settings import Settings
 from tests.helpers.data import MIRA, NOOR, SECRET_KEY
+from tests.helpers.text_strategies import UNPRINTABLE
 
 ReadLog = Callable[[], str]
 
@@ -19,7 +20,7 @@ def test_an_error_is_logged_with_its_traceback(read_log: ReadLog) -> None:
     except ValueError:
         logging.getLogger("quoteapi.anything").exception("It failed")
     log = read_log()
-    assert re.match(r"\S+ ERROR It failed \[-\]\nTraceback", log)
+    assert re.match(r"\S+ ERROR It failed \[-\]\n  Traceback", log)
     assert "ValueError: what is wrong" in log
 
 
@@ -32,7 +33,7 @@ def test_an_error_has_its_phone_numbers_masked_and_its_request_id_whole(read_log
         logging.getLogger("quoteapi.anything").exception("It failed")
     request_id.reset(token)
     log = read_log()
-    assert "ERROR It failed [01234567890123456789012345678901]\nTraceback" in log
+    assert "ERROR It failed [01234567890123456789012345678901]\n  Traceback" in log
     assert "ValueError: no row for +91••••••0001\n" in log
     warning = logging.makeLogRecord({"msg": "No SMS to %s", "args": (NOOR,), "levelname": "WARNING"})
     assert RedactingFormatter(Settings()).format(warning).endswith(" WARNING No SMS to +91••••••0002 [-]")
@@ -90,3 +91,22 @@ def test_the_password_of_a_url_is_hidden_in_each_encoding(read_log: ReadLog, wri
     assert "word1" not in read_log()
     logging.getLogger("quoteapi.anything").error("in quotes.py")
     assert "ERROR in quotes.py" in read_log(), "the rest of a URL is no secret"
+
+
+FORGED = "x\x1b[2J\r\n2026-11-22T12:00:00Z INFO GET /daily 200 [-]\x9b1A\u202e\u2028y"
+
+
+def test_no_text_in_a_record_can_forge_another_or_move_the_cursor(read_log: ReadLog) -> None:
+    configure_logging(Settings(log_level="INFO", lambda_function="quotes"))
+    log = logging.getLogger("quoteapi.anything")
+    log.warning("No quote from %s", FORGED)
+    log.warning("%s is refused", {FORGED: FORGED})
+    try:
+        raise ValueError(FORGED) from OSError(FORGED)
+    except ValueError:
+        log.exception("It failed")
+    written = read_log()
+    lines = written.splitlines()
+    assert written == "".join(f"{line}\n" for line in lines), "no other character ends a line"
+    assert all(line.startswith("  ") or re.match(r"\S+Z (WARNING|ERROR) ", line) for line in lines), written
+    assert not set(written) - {"\n"} & set(UNPRINTABLE)

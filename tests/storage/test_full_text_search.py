@@ -18,13 +18,13 @@ from quoteapi.storage import catalogue, database
 from quoteapi.storage.catalogue import (
     Total,
     catalogue_size,
-    count_quotes,
+    list_and_count_quotes,
     list_names,
     list_quotes,
     store_quotation,
     store_quotations,
 )
-from quoteapi.storage.full_text_search import Filters, comparison_key, search_tokens, tokenize
+from quoteapi.storage.full_text_search import Filters, comparison_key, search_error, search_tokens, tokenize
 from quoteapi.storage.models import Author, Category, Quote
 from quoteapi.storage.models import database as bound
 from quoteapi.storage.sqlite import SqliteFile
@@ -85,7 +85,14 @@ def same_result(both: list[Database], query: Callable[[], Any]) -> Any:  # noqa:
 
 def find(both: list[Database], filters: Filters) -> tuple[list[str], Total]:
     """Return the names of the quotes that both find, the newest first, and their total."""
-    ids, total = same_result(both, lambda: ([row.id for row in list_quotes(filters, 500)], count_quotes(filters)))
+
+    def search() -> tuple[list[int], Total]:
+        ids = [row.id for row in list_quotes(filters, 500)]
+        first, total = list_and_count_quotes(filters, 20)
+        assert [row.id for row in first] == ids[:20]
+        return ids, total
+
+    ids, total = same_result(both, search)
     return [NAMES[quote_id - 1] for quote_id in ids], total
 
 
@@ -270,7 +277,7 @@ def test_totals_are_exact_up_to_the_count_limit(both: list[Database], monkeypatc
         (Filters(author="nobody"), 0, True),
         (Filters(), 370, True),
     ):
-        assert same_result(both, partial(count_quotes, filters)) == tuple(expected), filters
+        assert same_result(both, lambda: list_and_count_quotes(filters, 1)[1]) == tuple(expected), filters  # noqa: B023
 
 
 # ---- query plans
@@ -318,6 +325,80 @@ def test_on_postgresql_a_search_can_use_the_index(
         plan = query_plan(both[1], "EXPLAIN", Filters(words=typed), None, caplog)
         transaction.rollback()
     assert any("Bitmap Index Scan on quote_search" in step for step in plan), plan
+
+
+# ---- limits of searches
+
+SENTENCE = "The only way to do great work is to love what you do, and to go on looking if you haven’t found it"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        "rocks mountains",
+        SENTENCE,
+        f'"{SENTENCE[:60]}"',
+        '"tomorrow and tomorrow and tomorrow"',
+        '"of the people, by the people, for the people"',
+        "hope OR love OR courage OR time OR truth",
+        "(rocks OR hope) -busy -supper",
+        "natur* -human*",
+        "a " * 98,
+        "the OF " * 28,
+        "hope OR " * 24,
+        "well-known",
+    ],
+)
+def test_searches_as_users_type_them_are_within_the_limits(typed: str) -> None:
+    assert search_error(typed) is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "error"),
+    [
+        ("m" * 201, "at most 200 characters"),
+        (" ".join(map(str, range(21))), "at most 20 words"),
+        ('"{}"'.format(" ".join(map(str, range(21)))), "at most 20 words"),
+        ("-".join("abcdefghijklmnopqrstuvw"), "at most 20 words"),
+        ("'".join("a" * 100), "at most 20 words"),
+        ("\ufdfa" * 30, "at most 20 words"),
+        (" -".join("abcdefghijklmnopqrstuvw"), "at most 20 words"),
+        ('"the the the the the the"', "at most 4 words"),
+        ('"a b" "b a" "a c" "c a" "b c" "c b"', "at most 4 words"),
+        ("a-a-a-a-a-a", "at most 4 words"),
+        ("a OR b OR c OR d OR e OR f", "at most 4 of"),
+        ("the -(the OR of OR and OR to OR in)", "at most 4 of"),
+        ("the -a -b -c -d -e", "at most 4 of"),
+        ("the NOT a NOT b NOT c NOT d NOT e", "at most 4 of"),
+        ("one* two* three* four* five*", "at most 4 of"),
+        ("(a OR b) (c OR d) -e -f fgh*", "at most 4 of"),
+    ],
+)
+def test_a_search_that_would_read_much_of_the_index_is_an_error(typed: str, error: str) -> None:
+    assert error in str(search_error(typed))
+
+
+@pytest.mark.parametrize(
+    ("repeated", "once"),
+    [
+        ("hope " * 40, "hope"),
+        ("hope BUSY Hope busy hope busy", "hope busy"),
+        ('"keep busy" "Keep, busy!" hope "keep busy"', '"keep busy" hope'),
+        ("hope OR busy OR hope OR hope", "hope OR busy"),
+        ("(hope hope OR rocks) rocks rocks -busy", "(hope OR rocks) rocks -busy"),
+        ("feath* feath* feather", "feath* feather"),
+    ],
+)
+def test_a_repeated_term_is_looked_up_once(
+    both: list[Database], repeated: str, once: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for opened, explain in zip(both, ("EXPLAIN QUERY PLAN", "EXPLAIN"), strict=True):
+        statements = []
+        for typed in (repeated, once):
+            query_plan(opened, explain, Filters(words=typed), None, caplog)
+            statements.append(str(caplog.records[-2].msg).translate(str.maketrans("", "", "()")))
+        assert statements[0] == statements[1]
 
 
 # ---- updates of the index
@@ -404,4 +485,4 @@ def test_long_names_with_the_same_beginning_are_distinguished(open_database: Non
     assert [[row.author for row in list_quotes(Filters(author=name), 5)] for name in names] == [
         [name] for name in names
     ]
-    assert [count_quotes(Filters(author=name, words="by")).value for name in names] == [1, 1]
+    assert [list_and_count_quotes(Filters(author=name, words="by"), 1)[1].value for name in names] == [1, 1]

@@ -1,12 +1,14 @@
 import sqlite3
+import time
 from contextlib import closing
 from threading import Timer
 
 import pytest
+from peewee import OperationalError
 
 from quoteapi.settings import Settings
 from quoteapi.storage import database, sqlite
-from quoteapi.storage.catalogue import store_quotation
+from quoteapi.storage.catalogue import catalogue_size, store_quotation
 from quoteapi.storage.models import ConsoleSms
 from quoteapi.storage.models import database as bound
 from tests.helpers.data import KABIR, NOON, database_file, sqlite_only
@@ -51,3 +53,39 @@ def test_secure_delete_returns_false_while_a_reader_uses_old_pages(
         assert not bound.secure_delete()
         reader.rollback()
         assert bound.secure_delete()
+
+
+SLOW_STATEMENT = "WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number) SELECT n FROM number"
+
+
+@sqlite_only
+def test_a_statement_that_exceeds_its_timeout_is_interrupted(open_database: None) -> None:
+    for count_rows in ("SELECT count(*) FROM ({})", "{}"):  # the second is slow only while its rows are read
+        with pytest.raises(OperationalError, match=r"longer than 0\.05 seconds"), bound.statement_timeout(0.05):
+            bound.execute_sql(count_rows.format(SLOW_STATEMENT)).fetchall()
+    assert catalogue_size() == 3
+
+
+@sqlite_only
+def test_a_statement_timeout_is_per_statement_and_ends_with_its_block(open_database: None) -> None:
+    takes_a_while = f"{SLOW_STATEMENT} WHERE n >= 200000 LIMIT 1"
+    started_at = time.monotonic()
+    bound.execute_sql(takes_a_while)
+    seconds = time.monotonic() - started_at
+    with bound.statement_timeout(10 * seconds):
+        for _ in range(11):
+            bound.execute_sql(takes_a_while)
+    with bound.statement_timeout(60), pytest.raises(OperationalError), bound.statement_timeout(seconds / 100):
+        bound.execute_sql(takes_a_while)
+    with pytest.raises(OperationalError), bound.statement_timeout(seconds / 100), bound.statement_timeout(60):
+        bound.execute_sql(takes_a_while)
+    assert bound.execute_sql(takes_a_while).fetchone() == (200_000,)
+
+
+@sqlite_only
+def test_other_errors_within_a_statement_timeout_are_unchanged(open_database: None) -> None:
+    with pytest.raises(OperationalError, match="no such table"), bound.statement_timeout(5):
+        bound.execute_sql("SELECT * FROM missing")
+    bound.close()
+    with bound.statement_timeout(5):
+        assert catalogue_size() == 3, "the connection was opened within"

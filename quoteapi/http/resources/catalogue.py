@@ -9,7 +9,7 @@ from quoteapi.http.parameters import parse_filters
 from quoteapi.http.resources.pages import respond_with_quote_page
 from quoteapi.http.resources.quotes import get_quote
 from quoteapi.settings import Settings
-from quoteapi.storage.catalogue import count_quotes, count_up_to, list_names, list_quotes
+from quoteapi.storage.catalogue import count_up_to, list_and_count_quotes, list_names, list_quotes
 from quoteapi.storage.database import READ_TIMEOUT_SECONDS
 from quoteapi.storage.models import Author, Category, database
 
@@ -29,8 +29,10 @@ class QuoteList:
         filters, limit = parse_filters(req, *FILTER_PARAMETERS), parse_limit(req)
         last_id, total = decode_cursor(req, int)
         with bulkhead(), database.statement_timeout(READ_TIMEOUT_SECONDS):
-            rows = list_quotes(filters, limit + 1, last_id)
-            total = total or count_quotes(filters)
+            if total is None:
+                rows, total = list_and_count_quotes(filters, limit + 1)
+            else:
+                rows = list_quotes(filters, limit + 1, last_id)
         fields = ("id", "quote", "author", "category")
         items: dict[int, object] = {row.id: {name: getattr(row, name) for name in fields} for row in rows}
         respond_with_listing(req, resp, self._settings, "quotes", items, total)

@@ -5,8 +5,9 @@ from urllib.parse import urljoin
 import pytest
 import requests
 
+from quoteapi.http.resources import catalogue as resources
 from quoteapi.settings import Settings
-from quoteapi.storage import catalogue
+from quoteapi.storage import catalogue, sqlite
 from quoteapi.storage.catalogue import store_quotation, store_quotations
 from tests.conftest import Serve
 from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, ZOLA, database_file, numbered_quotations, sqlite_only
@@ -125,6 +126,8 @@ def test_an_invalid_parameter_is_rejected_with_an_example(serve: Serve) -> None:
         ("min_length", "?min_length=120", ("0", "x")),
         ("max_length", "?max_length=120", ("0", "1e3")),
         ("q", "at most 200 characters", ("a" * 201,)),
+        ("q", "at most 20 words", (" ".join(map(str, range(21))), "-".join("a" * 100))),
+        ("q", "?q=rocks+mountains", ("the -a -b -c -d -e", '"the the the the the the"')),
         *((name, "more than 100 characters", ("a" * 201,)) for name in ("author", "category")),
     ):
         for value in wrong:
@@ -135,6 +138,18 @@ def test_no_search_query_is_an_error(serve: Serve) -> None:
     base = serve()
     for typed in ("%00", "%FF%FE", "%ED%A0%80", "%E2%9D%A4", "'; DROP TABLE quote", '"' * 200, "(" * 200):
         assert get(f"{base}/quotes?q={typed}").status_code == 200, typed
+
+
+@sqlite_only
+def test_a_search_that_takes_too_long_is_ended(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = serve()
+    assert get(f"{base}/quotes?q=rocks").status_code == 200
+    monkeypatch.setattr(sqlite, "INSTRUCTIONS_PER_CHECK", 1)
+    for path in ("/quotes?q=rocks", "/quotes", "/quotes?author=jane+austen&max_length=99"):
+        with monkeypatch.context() as hurry:
+            hurry.setattr(resources, "READ_TIMEOUT_SECONDS", 1e-6)
+            assert_problem(get(f"{base}{path}"), 503, "Database not available", "Try again")
+        assert get(f"{base}{path}").status_code == 200, "the next one is not"
 
 
 def test_a_new_quote_is_found_at_once_and_shifts_no_page(serve: Serve) -> None:
