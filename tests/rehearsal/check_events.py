@@ -97,7 +97,7 @@ def _subscribe(rehearsal: Rehearsal) -> None:
 
 def _unsubscribe(rehearsal: Rehearsal) -> None:
     _request_otp(rehearsal, "unsubscribe")
-    check_equal("the third OTP in a minute", _post_number(rehearsal, "unsubscribe")[0], 429)
+    check_equal("the second OTP to unsubscribe in a minute", _post_number(rehearsal, "unsubscribe")[0], 429)
     status, text, aws_requests = _post_number(rehearsal, "unsubscribe", rehearsal.otps[-1])
     check_equal("POST /unsubscribe with the OTP", status, 200)
     check_contains("POST /unsubscribe with the OTP", text, "You have successfully unsubscribed")

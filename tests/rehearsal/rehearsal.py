@@ -184,7 +184,7 @@ def _remote_environment(upstream: UpstreamApi, database: str | None) -> dict[str
         "SMS_ALLOWED_REGIONS": "IN",
         "JWT_ISSUER": ISSUER,
         "JWT_AUDIENCE": AUDIENCE,
-        "CODES_PER_NUMBER": "2/1m",
+        "CODES_PER_NUMBER": "1/1m",
     }
     return values if database is None else {**values, "DATABASE_URL": database}
 
