@@ -19,7 +19,7 @@ from quoteapi.cli import main
 from quoteapi.container import Container
 from quoteapi.settings import ROOT, read_settings
 from quoteapi.storage import database
-from quoteapi.storage.models import ConsoleSms, Subscriber
+from quoteapi.storage.models import ConsoleSms, Subscriber, SubscriberCount
 from quoteapi.subscriptions.phone import MOBILE_HINT
 from tests.conftest import leaks_personal_data
 from tests.helpers.data import latest_otp
@@ -138,9 +138,11 @@ def subscribe(container: Container, *mobiles: str) -> None:
 def insert_subscriber(mobile: str, **columns: object) -> None:
     """Insert a subscriber, active and on the topic unless `columns` say otherwise."""
     now = clock.now()
-    row = {"mobile": mobile, "state": "active", "topic": "console", "subscription_arn": f"console:{mobile}"}
+    row: dict[str, object] = {"mobile": mobile, "state": "active", "topic": "console", "subscription_arn": f"console:{mobile}"}
     consent = {"asked_at": now, "asked_from": CLIENT_IP, "confirmed_at": now, "confirmed_from": CLIENT_IP}
-    Subscriber.insert({**row, **consent, "welcomed_at": now, **columns}).execute()
+    row |= {**consent, "welcomed_at": now, **columns}
+    Subscriber.insert(row).execute()
+    SubscriberCount.update(count=SubscriberCount.count + (row["state"] == "active")).execute()
 
 
 def recipients_of_the_daily_sms() -> list[str]:

@@ -18,6 +18,7 @@ from quoteapi.container import Container
 from quoteapi.settings import Settings, read_settings
 from quoteapi.storage import database
 from quoteapi.storage.models import Delivery, SmsUsage, Subscriber
+from quoteapi.subscriptions.subscriber_count import read_subscriber_count
 from tests.helpers import subscribing
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, SECRET_KEY, latest_otp, wrong_otp
@@ -72,6 +73,23 @@ def subscribe(url: str, code: str) -> str:
     with _open_container(url) as container:
         outcome = _outcome(lambda: container.subscriptions.subscribe(MIRA, code, CLIENT_IP, dispatcher))
     return f"{outcome}, {len(dispatcher.subscribers)} dispatched"
+
+
+def confirm(url: str, mobile: str, code: str, limit: int) -> str:
+    with _open_container(url, SMS_MAX_SUBSCRIBERS=str(limit)) as container:
+        return _outcome(lambda: container.subscriptions.subscribe(mobile, code, CLIENT_IP, RecordingDispatcher()))
+
+
+def change(url: str, action: str, mobile: str, code: str, client_ip: str) -> str:
+    """Subscribe or unsubscribe a number, or reconcile."""
+    dispatcher = RecordingDispatcher()
+    with _open_container(url) as container:
+        actions: dict[str, Callable[[], object]] = {
+            "subscribe": lambda: container.subscriptions.subscribe(mobile, code, client_ip, dispatcher),
+            "unsubscribe": lambda: container.subscriptions.unsubscribe(mobile, client_ip, dispatcher),
+            "reconcile": container.topic_sync.reconcile,
+        }
+        return _outcome(lambda: "done" if actions[action]() is not None else "nothing")
 
 
 def sync(url: str, subscriber_id: int, environment: dict[str, str]) -> str:
@@ -140,6 +158,34 @@ def test_parallel_requests_get_as_many_otps_as_the_sms_quota(processes: Pool, ur
     requests = [(url, f"+9190280{n:05}", f"10.0.0.{n}", "7") for n in range(40)]
     assert Counter(processes.starmap(request_otp, requests, chunksize=1)) == {"requested": 7, "RateLimited": 33}
     assert SmsUsage.get().count == 7
+
+
+@pytest.fixture
+def otps(container: Container) -> list[tuple[str, str, str]]:
+    """Request an OTP for each of sixteen numbers. Return the numbers, their OTPs and client IPs."""
+    requested = []
+    for n in range(16):
+        mobile, client_ip = f"+9190280{n:05}", f"10.0.0.{n}"
+        container.subscriptions.request_otp(mobile, "subscribe", client_ip, container.dispatcher)
+        requested.append((mobile, latest_otp(mobile), client_ip))
+    return requested
+
+
+def test_of_right_otps_at_once_as_many_subscribe_as_there_are_places(
+    processes: Pool, url: str, otps: list[tuple[str, str, str]]
+) -> None:
+    outcomes = Counter(processes.starmap(confirm, [(url, mobile, otp, 5) for mobile, otp, _ in otps], chunksize=1))
+    assert outcomes == {"()": 5, "SubscriberLimitReached": 11}
+    assert Subscriber.select().count() == read_subscriber_count() == 5
+
+
+def test_the_subscriber_count_is_right_after_changes_and_recounts_at_once(
+    processes: Pool, url: str, otps: list[tuple[str, str, str]]
+) -> None:
+    work = [(url, action, *otp) for otp in otps for action in ("subscribe", "reconcile", "unsubscribe", "reconcile")]
+    assert set(processes.starmap(change, work[:-12], chunksize=1)) == {"done"}
+    assert Subscriber.select().count() == 13
+    assert read_subscriber_count() == Subscriber.select().where(Subscriber.state == "active").count()
 
 
 def test_a_hundred_events_at_once_publish_once(processes: Pool, shared_sns: dict[str, str]) -> None:
