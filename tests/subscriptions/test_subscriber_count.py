@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from random import Random
+from threading import Thread
 
 import pytest
 
@@ -13,10 +15,11 @@ from quoteapi.storage.models import (
     SmsUsage,
     Subscriber,
     SubscriberCount,
+    database,
 )
 from quoteapi.subscriptions.dispatcher import InlineDispatcher
 from quoteapi.subscriptions.errors import OtpRejected, SubscriberLimitReached
-from quoteapi.subscriptions.subscriber_count import read_subscriber_count
+from quoteapi.subscriptions.subscriber_count import read_subscriber_count, recount
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, NOOR, OMAR, add_subscribers, environment, latest_otp
 from tests.helpers.dispatcher import RecordingDispatcher
@@ -215,4 +218,56 @@ def test_an_activation_that_fails_is_not_counted(container: Container, monkeypat
             container.subscriptions.subscribe(MIRA, code, CLIENT_IP, container.dispatcher)
     assert count_rows() == read_subscriber_count() == 0
     container.subscriptions.subscribe(MIRA, latest_otp(MIRA), CLIENT_IP, container.dispatcher)
+    assert count_rows() == read_subscriber_count() == 1
+
+
+# ---- while another transaction has not committed
+
+
+def run_during_an_activation(container: Container, mobile: str, work: Callable[[], object]) -> list[object]:
+    """Activate a subscriber in a transaction, and commit it while `work` waits in another thread.
+
+    Return what `work` returned or raised.
+    """
+    outcomes: list[object] = []
+
+    def run() -> None:
+        with database.connection_context():
+            try:
+                outcomes.append(work())
+            except SubscriberLimitReached as error:
+                outcomes.append(error)
+
+    code = request_otp(container, mobile)
+    thread = Thread(target=run)
+    with database.atomic():
+        container.subscriptions.subscribe(mobile, code, CLIENT_IP, RecordingDispatcher())
+        thread.start()
+        thread.join(0.3)
+        assert outcomes == [], "it waits"
+    thread.join()
+    return outcomes
+
+
+def test_two_right_codes_at_once_for_the_last_place_subscribe_one_number(container: Container) -> None:
+    small = with_limit(container, 1)
+    code = request_otp(small, NOOR)
+    (outcome,) = run_during_an_activation(
+        small, MIRA, lambda: small.subscriptions.subscribe(NOOR, code, "192.0.2.2", RecordingDispatcher())
+    )
+    assert isinstance(outcome, SubscriberLimitReached)
+    assert count_rows() == read_subscriber_count() == 1
+
+
+def test_a_recount_waits_for_an_activation_and_counts_it(container: Container) -> None:
+    SubscriberCount.update(count=7).execute()
+    run_during_an_activation(container, MIRA, recount)
+    assert count_rows() == read_subscriber_count() == 1
+
+
+def test_numbers_that_leave_at_once_are_all_counted(container: Container) -> None:
+    subscribe(container, NOOR)
+    run_during_an_activation(
+        container, MIRA, lambda: container.subscriptions.unsubscribe(NOOR, "192.0.2.2", RecordingDispatcher())
+    )
     assert count_rows() == read_subscriber_count() == 1
