@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import boto3
 import pytest
 import requests
 from click.testing import CliRunner
@@ -138,11 +139,23 @@ def subscribe(container: Container, *mobiles: str) -> None:
 def insert_subscriber(mobile: str, **columns: object) -> None:
     """Insert a subscriber, active and on the topic unless `columns` say otherwise."""
     now = clock.now()
-    row: dict[str, object] = {"mobile": mobile, "state": "active", "topic": "console", "subscription_arn": f"console:{mobile}"}
+    row: dict[str, object] = {
+        "mobile": mobile,
+        "state": "active",
+        "topic": "console",
+        "subscription_arn": f"console:{mobile}",
+    }
     consent = {"asked_at": now, "asked_from": CLIENT_IP, "confirmed_at": now, "confirmed_from": CLIENT_IP}
     row |= {**consent, "welcomed_at": now, **columns}
     Subscriber.insert(row).execute()
     SubscriberCount.update(count=SubscriberCount.count + (row["state"] == "active")).execute()
+
+
+def set_spend_limit(account: dict[str, str], dollars: int) -> None:
+    """Set the monthly SMS spending limit of the fixture `aws_account`."""
+    keys = {name: account[name] for name in ("aws_access_key_id", "aws_secret_access_key")}
+    sns = boto3.client("sns", region_name="us-east-1", endpoint_url=account["AWS_ENDPOINT_URL"], **keys)
+    sns.set_sms_attributes(attributes={"MonthlySpendLimit": str(dollars)})
 
 
 def recipients_of_the_daily_sms() -> list[str]:
