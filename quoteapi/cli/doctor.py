@@ -9,18 +9,20 @@ from pathlib import Path
 import click
 from peewee import PeeweeException
 
+from quoteapi.cli import sms_limits
 from quoteapi.cli.output import print_json, print_lines
 from quoteapi.cli.root import EXIT_FAILED, connect_database, json_option, main
 from quoteapi.container import Container
 from quoteapi.deploy import zappa_settings
-from quoteapi.deploy.check import Check, CheckFailed, State, check_file_mode, did_you_mean
+from quoteapi.deploy.check import Check, CheckFailed, check_file_mode, did_you_mean
 from quoteapi.deploy.service_settings_checks import NO_SETTING, check_countries
 from quoteapi.deploy.zappa_settings_checks import check_stage
+from quoteapi.quotes.errors import QuoteNotFound
 from quoteapi.settings import DOTENV, ROOT, SETTING_NAMES, Settings, SettingsError, load_settings, read_dotenv
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import catalogue_size
-from quoteapi.storage.models import ACTIVE, Delivery, SmsSwitch, SmsUsage, Subscriber
+from quoteapi.storage.models import ACTIVE, Delivery, SmsSwitch, Subscriber
 from quoteapi.subscriptions.daily_delivery import CLAIM_TIMEOUT, SEND_TIMEOUT, on_another_topic
 from quoteapi.subscriptions.rate_limits import SMS_SWITCH
 
@@ -29,8 +31,6 @@ _MARKS = {"ok": click.style("✓", "green"), "advice": click.style("!", "yellow"
 MAX_SYNC_DELAY = timedelta(hours=2)
 """The topic is synced every hour: if a subscriber is out of sync for this long, the operator must act."""
 MAX_TIME_BETWEEN_DAILY_SMS = timedelta(hours=36)
-NEAR_LIMIT = 0.8
-"""The share of a limit from which on the operator is advised to raise it."""
 
 
 @main.command("doctor")
@@ -121,12 +121,12 @@ def _check_database(container: Container) -> Iterator[Check]:
     if count := Subscriber.select().where(overdue).count():
         to_do = "Run: quoteapi reconcile. It tells whom SNS refuses."
         yield Check("subscribers", "wrong", f"{count} for hours not as they want it on the topic", to_do)
-    else:
-        yield Check("subscribers", "ok", f"{Subscriber.select().where(Subscriber.state == ACTIVE).count()} active")
+    yield sms_limits.check_subscribers(container.settings)
 
 
 def _check_sms(container: Container) -> Iterator[Check]:
     yield _check_switch(container.settings)
+    yield sms_limits.check_daily_cap(container)
     yield from check_countries(container.settings)
     yield _check_last_delivery(container)
     elsewhere = Subscriber.select().where(on_another_topic(container.gateway.topic))
@@ -194,47 +194,31 @@ def _check_sns(container: Container) -> Iterator[Check]:
         found = f"SNS has {subscriptions} on the topic, the database {expected} who should be"
         to_do = "Right after somebody subscribed, wait a minute. Else: quoteapi reconcile --all"
         yield Check("topic", "wrong", found, to_do)
-    yield from _check_account(container.gateway)
-    yield _check_daily_cap(container, subscriptions)
+    yield _check_sandbox(container.gateway)
+    yield from _check_cost(container)
     yield _check_unsubscribing(settings)
 
 
-def _check_account(gateway: Gateway) -> Iterator[Check]:
+def _check_cost(container: Container) -> Iterator[Check]:
+    try:
+        preview = container.daily_delivery.preview()
+    except QuoteNotFound:  # as the check of the catalogue reports
+        return
+    yield Check("cost", "ok", f"today's SMS to {preview.recipients}: {sms_limits.describe_cost(preview)}")
+    yield sms_limits.check_spending(container, preview)
+
+
+def _check_sandbox(gateway: Gateway) -> Check:
     from quoteapi.sms.sns import QuoteSubscription  # noqa: PLC0415 imports boto3
 
     assert isinstance(gateway, QuoteSubscription)
     try:
-        found = "the account is in the SMS sandbox: SMS reach verified numbers only, and vanish else"
-        sandbox = Check("sandbox", "wrong", found, "Ask AWS to move it out: SNS console, Text messaging (SMS).")
-        yield sandbox if gateway.is_in_sandbox() else Check("sandbox", "ok", "the account is out of it")
+        if not gateway.is_in_sandbox():
+            return Check("sandbox", "ok", "the account is out of it")
     except GatewayError as error:
-        yield Check("sandbox", "advice", f"not known: {error}", "Allow sns:GetSMSSandboxAccountStatus.")
-    try:
-        yield _check_spending(gateway.spend_limit(), gateway.spent())
-    except GatewayError as error:
-        to_do = "Allow sns:GetSMSAttributes and cloudwatch:GetMetricStatistics."
-        yield Check("spending", "advice", f"not known: {error}", to_do)
-
-
-def _check_spending(limit: str | None, spent: float) -> Check:
-    """Compare what was spent this month with the account's limit, both in US dollars."""
-    to_do = "Ask AWS for a higher SMS spending quota, then set it: SNS console, Text messaging (SMS)."
-    if limit is None:
-        return Check("spending", "advice", f"${spent:.2f} this month; no limit was set, so it is AWS's $1", to_do)
-    found = f"${spent:.2f} of ${float(limit):.2f} this month"
-    if spent >= float(limit):
-        return Check("spending", "wrong", f"{found}: AWS sends no more", to_do)
-    return Check("spending", "advice" if spent > NEAR_LIMIT * float(limit) else "ok", found, to_do)
-
-
-def _check_daily_cap(container: Container, subscriptions: int) -> Check:
-    cap, today = container.settings.sms_daily_cap, container.clock().date()
-    sent = SmsUsage.select(SmsUsage.count).where(SmsUsage.date == today).scalar() or 0
-    found = f"{sent} codes and confirmations today, {subscriptions} get the daily SMS; at most {cap} each"
-    state: State = "advice" if max(subscriptions, sent) > NEAR_LIMIT * cap else "ok"
-    return Check(
-        "daily cap", "wrong" if subscriptions > cap or sent >= cap else state, found, "Set SMS_DAILY_CAP higher."
-    )
+        return Check("sandbox", "advice", f"not known: {error}", "Allow sns:GetSMSSandboxAccountStatus.")
+    found = "the account is in the SMS sandbox: SMS reach verified numbers only, and vanish else"
+    return Check("sandbox", "wrong", found, "Ask AWS to move it out: SNS console, Text messaging (SMS).")
 
 
 def _check_unsubscribing(settings: Settings) -> Check:

@@ -25,7 +25,7 @@ from quoteapi.settings import Settings, SettingsError, load_settings
 from quoteapi.sms.gateway import GatewayError
 from quoteapi.storage import database
 from quoteapi.storage.database_copy import CopyFailed
-from quoteapi.subscriptions.errors import NoSharedState, RateLimited, SmsDisabled
+from quoteapi.subscriptions.errors import NoSharedState, SmsDisabled
 
 EXIT_FAILED = 1
 POSITIVE_INTEGER = click.IntRange(1, 1_000_000_000)
@@ -33,7 +33,7 @@ limit_option = click.option(
     "--limit", type=POSITIVE_INTEGER, default=20, show_default=True, help="How many, the newest first."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-_EXPECTED_ERRORS = CopyFailed, GatewayError, RateLimited, SmsDisabled, NoSharedState, QuoteNotFound
+_EXPECTED_ERRORS = CopyFailed, GatewayError, SmsDisabled, NoSharedState, QuoteNotFound
 
 
 class CannotStart(click.ClickException):

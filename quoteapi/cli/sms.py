@@ -3,6 +3,7 @@
 import click
 
 from quoteapi import clock
+from quoteapi.cli import sms_limits
 from quoteapi.cli.output import print_json, print_lines, silence_console_gateway
 from quoteapi.cli.root import POSITIVE_INTEGER, json_option, main, open_container
 from quoteapi.sms import console
@@ -18,7 +19,11 @@ def publish(*, dry_run: bool, again: bool, as_json: bool) -> None:
     """Send the quote of the day to everyone who subscribed, unless it was sent today."""
     with open_container() as container:
         if dry_run:
-            _print_preview(container.daily_delivery.preview(), as_json=as_json)
+            preview = container.daily_delivery.preview()
+            _print_preview(preview, as_json=as_json)
+            for check in sms_limits.check_limits(container, preview):
+                if check.state != "ok":
+                    print_lines(f"{check.name}: {check.found}. {check.to_do}", err=True)
             return
         with silence_console_gateway(silent=as_json):
             published = container.daily_delivery.publish(again=again)
@@ -78,13 +83,14 @@ def _print_preview(preview: DeliveryPreview, *, as_json: bool) -> None:
     message, segments, recipients = preview.text.message, preview.text.segments, preview.recipients
     if as_json:
         fields = {"date": preview.date, "message": message, "parts": segments, "people": recipients}
-        print_json(fields | {"sent_at": preview.sent_at})
+        cost = {"parts_to_pay": preview.billed_segments, "max_cost_usd": preview.max_cost}
+        print_json(fields | {"sent_at": preview.sent_at} | cost)
         return
     print_lines(*console.message_box(message), "")
     if preview.sent_at is not None:
         print_lines(f"It was sent today at {preview.sent_at:%H:%M} UTC.", "")
     print_lines(
         f"{len(message)} characters in {segments} part{'s' if segments > 1 else ''},"
-        f" to {recipients} {'person' if recipients == 1 else 'people'}: {segments * recipients} SMS to pay for."
+        f" to {recipients} {'person' if recipients == 1 else 'people'}: {sms_limits.describe_cost(preview)}."
         " Nothing was sent."
     )

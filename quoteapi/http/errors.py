@@ -21,6 +21,7 @@ from quoteapi.subscriptions import errors
 PROBLEM_JSON = "application/problem+json"
 RETRY_SECONDS = 30
 SECONDS_PER_MINUTE = 60
+SECONDS_PER_HOUR = 3_600
 STORAGE_ERRORS = (*DATABASE_ERRORS, sqlite3.Error)
 
 Report = Callable[[Settings, falcon.Request, Exception], None]
@@ -60,6 +61,15 @@ def _rate_limited(error: errors.RateLimited) -> Problem:
     return Problem(falcon.HTTP_429, "Too many requests", f"{error} Try again in {wait}.", retry_after=seconds)
 
 
+def _subscriber_limit_reached(error: errors.SubscriberLimitReached) -> Problem:
+    what_now, seconds = "No code was sent. Please try again another day.", SECONDS_PER_HOUR
+    if error.otp_is_valid:
+        what_now = "The code is right, but the number is not subscribed. Until the code expires, you can send it again."
+        seconds = SECONDS_PER_MINUTE
+    detail = f"Every place is taken: this service has as many subscribers as it can send SMS to. {what_now}"
+    return Problem(falcon.HTTP_503, "No place left", detail, retry_after=seconds)
+
+
 def _database_unavailable(_: Exception) -> Problem:
     detail = "The service cannot use its database just now. Try again in a while."
     for_programs = f"{detail} Its log tells the operator why."
@@ -73,6 +83,7 @@ PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     QuoteNotFound: lambda error: Problem(falcon.HTTP_404, "No quote found", str(error)),
     errors.RateLimited: _rate_limited,
     errors.CountryNotServed: lambda error: _bad_request("Country not served", str(error)),
+    errors.SubscriberLimitReached: _subscriber_limit_reached,
     errors.OptedOut: lambda _: Problem(
         falcon.HTTP_409,
         "Number replied STOP",

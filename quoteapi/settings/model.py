@@ -13,6 +13,8 @@ from quoteapi.settings.parsers import RateLimit
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLED_CATALOGUE = ROOT / "quote_database.db"
 """The catalogue that comes with the project; it is never written to."""
+DEFAULT_SMS_CAP = 1_000
+"""The default of the SMS per day and of the subscribers."""
 LAMBDA_FOLDER = Path("/tmp")  # noqa: S108 the only folder that a Lambda container can write to
 
 
@@ -60,7 +62,17 @@ class Settings:
     sms_allowed_regions: frozenset[str] = _setting(
         "SMS_ALLOWED_REGIONS", "countries for SMS, as in `IN,US`; `*` for all", parsers.parse_regions, frozenset()
     )
-    sms_daily_cap: int = _setting("SMS_DAILY_CAP", "how many SMS may go out in a day", parsers.parse_sms_cap, 1_000)
+    sms_daily_cap: int = _setting(
+        "SMS_DAILY_CAP",
+        "how many codes and confirmations may go out in a day; 0 stops all SMS",
+        parsers.parse_sms_cap,
+        DEFAULT_SMS_CAP,
+    )
+    sms_max_subscribers: int | None = _setting(
+        "SMS_MAX_SUBSCRIBERS",
+        "how many may be subscribed; by default 1,000, or `SMS_DAILY_CAP` if that is larger",
+        parsers.parse_sms_cap,
+    )
     codes_per_number: tuple[RateLimit, ...] = _setting(
         "CODES_PER_NUMBER",
         "codes to one number",
@@ -129,6 +141,12 @@ class Settings:
     def gateway(self) -> str:
         """The gateway that sends SMS: `console` or `sns`."""
         return self.gateway_name or ("sns" if self.on_lambda else "console")
+
+    @property
+    def max_subscribers(self) -> int:
+        """How many may be subscribed; above that, new subscriptions are refused."""
+        by_default = max(DEFAULT_SMS_CAP, self.sms_daily_cap)
+        return self.sms_max_subscribers if self.sms_max_subscribers is not None else by_default
 
     @property
     def unsubscribe_url(self) -> str | None:

@@ -16,7 +16,7 @@ from quoteapi.settings import Settings, SettingsError
 from quoteapi.storage import database
 from quoteapi.storage.atomic_file import create_atomically
 from quoteapi.storage.migrate import MIGRATION_TIMEOUT_SECONDS, apply_migrations, missing_migrations
-from quoteapi.storage.models import CATALOGUE_MODELS, MODELS, Quote
+from quoteapi.storage.models import CATALOGUE_MODELS, MODELS, Quote, SubscriberCount
 from quoteapi.storage.models import database as bound
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PROGRESS_TABLE = "copiedsofar"
 """A table in targets of unfinished copies by earlier versions, which copied in several transactions."""
+REPLACED_MODELS: tuple[type[Model], ...] = (*CATALOGUE_MODELS, SubscriberCount)
+"""The tables that a new database has rows in, which those of the source replace."""
 CHANGED_MEANWHILE = "somebody writes to one of the two. Stop the service, and say it again"
 Progress = Callable[[int], object]
 """Called with the number of rows that were processed since the last call."""
@@ -56,7 +58,7 @@ def copy_database(source: Settings, target: Settings, progress: Progress = lambd
     """
     with _open_source(source) as source_db, _open_target(target) as target_db, target_db.table_lock(*MODELS):
         _check_target(source_db, target_db)
-        for model in CATALOGUE_MODELS:
+        for model in REPLACED_MODELS:
             model.delete().execute()
         try:
             for model in MODELS:
@@ -112,7 +114,7 @@ def _check_target(source_db: "Engine", target_db: "Engine") -> None:
     """Raise `CopyFailed` if both are one database, or the target has rows other than the source's quotes."""
     if target_db.is_same_database(source_db):
         raise CopyFailed("both are the same database")
-    has_other_rows = any(model.select().exists() for model in MODELS if model not in CATALOGUE_MODELS)
+    has_other_rows = any(model.select().exists() for model in MODELS if model not in REPLACED_MODELS)
     for batch in _batches(Quote, target_db):
         fingerprints = [quote["fingerprint"] for quote in batch]
         shared = Quote.select().where(Quote.fingerprint.in_(fingerprints)).bind(source_db).count()

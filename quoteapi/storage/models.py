@@ -157,6 +157,13 @@ OUT_OF_SYNC = Subscriber.sync_needed_since.is_null(is_null=False)
 Subscriber.add_index(Subscriber.index(Subscriber.id, name="subscriber_unsettled", where=OUT_OF_SYNC))
 
 
+class SubscriberCount(_BoundModel):
+    """The number of subscribers in a state; there is one row, for `ACTIVE`."""
+
+    state = pw.CharField(16, primary_key=True)
+    count = pw.IntegerField()
+
+
 class _OtpColumns(_BoundModel):
     mobile = pw.CharField(16)
     purpose = pw.CharField(16)
@@ -254,6 +261,9 @@ class ConsoleSms(_BoundModel):
 CATALOGUE_MODELS: tuple[type[pw.Model], ...] = (Quote, Author, Category)
 """The tables that a new database gets from the bundled catalogue."""
 OTP_MODELS = (OneTimePassword, LegacyOneTimePassword)
-STATE_MODELS = (StoredDailyQuote, Subscriber, *OTP_MODELS, RateLimitLog, SmsUsage, SmsSwitch, Delivery, ConsoleSms)
+STATE_MODELS = (
+    *(StoredDailyQuote, Subscriber, SubscriberCount, *OTP_MODELS, RateLimitLog, SmsUsage, SmsSwitch, Delivery),
+    ConsoleSms,
+)
 MODELS: tuple[type[pw.Model], ...] = (*CATALOGUE_MODELS, *STATE_MODELS)
 """All models, each after those that its foreign keys refer to."""

@@ -43,6 +43,18 @@ class DeliveryPreview(NamedTuple):
     text: SmsText
     recipients: int
     sent_at: datetime | None
+    max_price: float | None
+    """The most that one segment may cost, in US dollars; None if the settings do not limit it."""
+
+    @property
+    def billed_segments(self) -> int:
+        """How many segments are billed, for all recipients together."""
+        return self.text.segments * self.recipients
+
+    @property
+    def max_cost(self) -> float | None:
+        """The most that the SMS to all recipients costs, in US dollars; None if the settings do not limit it."""
+        return None if self.max_price is None else self.billed_segments * self.max_price
 
 
 @dataclass
@@ -60,13 +72,14 @@ class DailyDelivery:
         day = day or self.clock().date()
         text = daily_text(self.quotes.quote_of_date(day), self.settings.unsubscribe_url)
         sent_at = Delivery.select(Delivery.sent_at).where(_is_of(day, self.gateway.topic)).scalar()
-        return DeliveryPreview(day, text, self.gateway.count_subscriptions(), sent_at)
+        max_price = None if self.settings.sms_max_price is None else float(self.settings.sms_max_price)
+        return DeliveryPreview(day, text, self.gateway.count_subscriptions(), sent_at, max_price)
 
     def publish(self, *, again: bool = False) -> DeliveryResult:
         """Send the daily SMS of today to the topic, unless it was sent or is being sent.
 
         With `again`, send it also if an earlier attempt has an unknown outcome. Raises `NoSharedState`, `SmsDisabled`,
-        `RateLimited`, `GatewayError`, `QuoteNotFound`: then no SMS was sent; after `OutcomeUnknown`, one may have been.
+        `GatewayError`, `QuoteNotFound`: then no SMS was sent; after `OutcomeUnknown`, one may have been.
         """
         if not self.settings.has_shared_state:
             raise NoSharedState
@@ -96,7 +109,6 @@ class DailyDelivery:
         try:
             _require_single_topic(self.gateway.topic)
             preview = self.preview(claim.date)  # not of today: midnight may have passed
-            self.limits.check_daily_sms_quota(preview.recipients, preview.text.segments)
         except Exception:
             _release(claim)
             raise

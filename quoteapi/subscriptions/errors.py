@@ -21,6 +21,17 @@ class SmsDisabled(Exception):
     """SMS are switched off; the message says how to switch them on."""
 
 
+class SubscriberLimitReached(Exception):
+    """The service has as many subscribers as `SMS_MAX_SUBSCRIBERS`. Nothing was stored, and no SMS sent.
+
+    `otp_is_valid`: the client submitted the right OTP, which stays valid until it expires.
+    """
+
+    def __init__(self, *, otp_is_valid: bool = False) -> None:
+        super().__init__("as many as SMS_MAX_SUBSCRIBERS allows are subscribed")
+        self.otp_is_valid = otp_is_valid
+
+
 class CountedRequestError(Exception):
     """A request counted by rate limits failed. `rate_limits` is the remaining quota of the client IP."""
 

@@ -91,14 +91,6 @@ class RateLimits:
         today = SmsUsage.date == self.clock().date()
         SmsUsage.update(count=SmsUsage.count - 1).where(today & (SmsUsage.count > 0)).execute()
 
-    def check_daily_sms_quota(self, recipients: int, segments: int) -> None:
-        """Raise `RateLimited` if the segments of the daily SMS to all recipients exceed the SMS quota."""
-        quota = self.settings.sms_daily_cap
-        if recipients * segments > quota:
-            in_parts = f" in {segments} parts" if segments > 1 else ""
-            message = f"{recipients} people would get the SMS{in_parts}, and SMS_DAILY_CAP is {quota}."
-            raise RateLimited(f"{message} Set it higher to go on.", seconds_until_midnight(self.clock()))
-
     def delete_number(self, mobile: str) -> bool:
         """Delete the logs of OTPs to a number. Return whether there was one."""
         keys = [self.digests(name, mobile) for name in OTPS_PER_NUMBER.values()]

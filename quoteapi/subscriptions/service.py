@@ -15,6 +15,7 @@ from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayUnavailable, OutcomeUnknown
 from quoteapi.sms.messages import Purpose, otp_text
 from quoteapi.storage.models import ACTIVE, UNSUBSCRIBED, ConsoleSms, OneTimePassword, Subscriber, database
+from quoteapi.subscriptions import subscriber_count
 from quoteapi.subscriptions.dispatcher import Dispatcher
 from quoteapi.subscriptions.errors import NoSharedState, OptedOut, OtpNotSent, OtpRejected, RateLimited, SmsDisabled
 from quoteapi.subscriptions.otp import GeneratedOtp, OneTimePasswords
@@ -41,13 +42,15 @@ class SubscriptionService:
 
         To unsubscribe, call it only if `RateLimits.requires_otp_to_unsubscribe`: while SMS are off, no OTP is needed. A
         number that is not subscribed gets no OTP to unsubscribe, but the caller sees no difference, so that no client
-        can find out which numbers are subscribed. Raises `NoSharedState`, `SmsDisabled`, `CountryNotServed`,
+        can find out which numbers are subscribed. Subscribers get no OTP to subscribe once the limit of subscribers is
+        reached, as nobody does. Raises `NoSharedState`, `SmsDisabled`, `CountryNotServed`, `SubscriberLimitReached`,
         `RateLimited`, `OptedOut`, `OtpNotSent`.
         """
         self._require_shared_state()
         self.limits.check_sms_switch()
         if purpose == "subscribe":  # a subscriber can unsubscribe whatever countries are served by now
             self.limits.check_country(mobile)
+            subscriber_count.check_subscriber_limit(self.settings.max_subscribers)
         rate_limits = self.limits.count_request_by_client_ip(client_ip).rate_limits
         with database.atomic():
             otp_request_id = self.passwords.request(mobile, purpose, client_ip)
@@ -65,7 +68,8 @@ class SubscriptionService:
     def subscribe(self, mobile: str, code: str, client_ip: str, dispatcher: Dispatcher) -> RateLimitStatuses:
         """Subscribe a number if the OTP is right. Return an empty tuple: a right OTP is not counted.
 
-        Raises `NoSharedState`, `RateLimited`, `OtpRejected`.
+        Raises `NoSharedState`, `RateLimited`, `OtpRejected`; `SubscriberLimitReached` if others took the last places
+        since the OTP was requested: the OTP then stays valid.
         """
         subscriber_id = self._verify_otp(mobile, "subscribe", code, client_ip)
         if subscriber_id is not None:
@@ -86,7 +90,8 @@ class SubscriptionService:
         else:
             self._require_shared_state()
             rate_limits = self.limits.count_request_by_client_ip(client_ip).rate_limits
-            subscriber_id = self._deactivate(mobile)
+            with database.atomic():
+                subscriber_id = self._deactivate(mobile)
         # For every number (no subscriber has id 0): the response time must not show which are subscribed.
         _dispatch(dispatcher.unsubscribe, subscriber_id or 0)
         return rate_limits
@@ -118,7 +123,8 @@ class SubscriptionService:
         """
         row = Subscriber.get_or_none(Subscriber.mobile == mobile)
         if row is not None:
-            self._deactivate(mobile)
+            with database.atomic():
+                self._deactivate(mobile)
             self.topic_sync.sync(row.id)
             is_off_topic = (Subscriber.state != ACTIVE) & Subscriber.sync_needed_since.is_null()
             if not Subscriber.delete().where((Subscriber.mobile == mobile) & is_off_topic).execute():
@@ -161,6 +167,7 @@ class SubscriptionService:
         raise rejection
 
     def _activate(self, otp: OneTimePassword, client_ip: str) -> int | None:
+        """Activate a subscriber in the caller's transaction. Return its id; None if it is active already."""
         now = self.clock()
         columns = {"requested_at": otp.requested_at, "requested_from": otp.requested_from, "confirmed_at": now}
         columns |= {"confirmed_from": client_ip, "state": ACTIVE, "sync_needed_since": now}
@@ -168,13 +175,18 @@ class SubscriptionService:
         upsert = Subscriber.insert(mobile=otp.mobile, **columns).on_conflict(
             conflict_target=[Subscriber.mobile], update=columns, where=Subscriber.state != ACTIVE
         )
-        return next((row.id for row in upsert.returning(Subscriber.id).execute()), None)
+        activated = [row.id for row in upsert.returning(Subscriber.id).execute()]
+        if activated:
+            subscriber_count.count_activation(self.settings.max_subscribers)
+        return activated[0] if activated else None
 
     def _deactivate(self, mobile: str) -> int | None:
+        """Deactivate a subscriber in the caller's transaction. Return its id; None if it is not active."""
         now = self.clock()
         update = Subscriber.update(state=UNSUBSCRIBED, ended_at=now, sync_needed_since=now)
-        rows = update.where(_is_active(mobile)).returning(Subscriber.id).execute()
-        return next((row.id for row in rows), None)
+        deactivated = [row.id for row in update.where(_is_active(mobile)).returning(Subscriber.id).execute()]
+        subscriber_count.count_deactivations(len(deactivated))
+        return deactivated[0] if deactivated else None
 
     def _send_sms(self, otp_request_id: str, otp: GeneratedOtp) -> None:
         try:

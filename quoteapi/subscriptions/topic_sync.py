@@ -19,7 +19,8 @@ from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured, NumberRejected, OutcomeUnknown
 from quoteapi.sms.messages import confirmation_text
 from quoteapi.storage.database import iterate_in_batches
-from quoteapi.storage.models import ACTIVE, OPTED_OUT, OUT_OF_SYNC, Subscriber
+from quoteapi.storage.models import ACTIVE, OPTED_OUT, OUT_OF_SYNC, Subscriber, database
+from quoteapi.subscriptions import subscriber_count
 from quoteapi.subscriptions.errors import RateLimited, SmsDisabled
 from quoteapi.subscriptions.otp import OneTimePasswords
 from quoteapi.subscriptions.rate_limits import RateLimits
@@ -78,12 +79,14 @@ class TopicSync:
         *,
         everyone: bool = False,
     ) -> ReconcileResult:
-        """Sync all subscribers that need it, and delete expired OTPs and rate-limit logs.
+        """Sync all subscribers that need it, correct the subscriber count, and delete expired OTPs and rate-limit logs.
 
-        The cost grows with the subscribers out of sync and the numbers that opted out, not with all subscribers. With
+        Apart from that count, one SQL statement, the cost grows with the subscribers out of sync and the numbers that
+        opted out, not with all subscribers. With
         `everyone`, add all active subscribers again, for example to a new topic. `progress` is called with the number
         of subscribers processed since the last call. Stop when `is_time_up()` returns True.
         """
+        subscriber_count.recount()
         stopped, failed = self._mark_opted_out()
         if everyone:
             self._mark_all_out_of_sync()
@@ -188,7 +191,10 @@ class TopicSync:
         try:
             for mobiles in self.gateway.list_opted_out():
                 update = Subscriber.update(state=OPTED_OUT, ended_at=now, sync_needed_since=now)
-                count += update.where(Subscriber.mobile.in_(mobiles) & (Subscriber.state == ACTIVE)).execute()
+                with database.atomic():
+                    marked = update.where(Subscriber.mobile.in_(mobiles) & (Subscriber.state == ACTIVE)).execute()
+                    subscriber_count.count_deactivations(marked)
+                count += marked
         except GatewayError as error:
             log.warning("Cannot list the numbers that opted out: %s", error)
             return count, 1

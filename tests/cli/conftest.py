@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import boto3
 import pytest
 import requests
 from click.testing import CliRunner
@@ -19,7 +20,7 @@ from quoteapi.cli import main
 from quoteapi.container import Container
 from quoteapi.settings import ROOT, read_settings
 from quoteapi.storage import database
-from quoteapi.storage.models import ConsoleSms, Subscriber
+from quoteapi.storage.models import ConsoleSms, Subscriber, SubscriberCount
 from quoteapi.subscriptions.phone import MOBILE_HINT
 from tests.conftest import leaks_personal_data
 from tests.helpers.data import latest_otp
@@ -140,9 +141,23 @@ def subscribe(container: Container, *mobiles: str) -> None:
 def insert_subscriber(mobile: str, **columns: object) -> None:
     """Insert a subscriber, active and on the topic unless `columns` say otherwise."""
     now = clock.now()
-    row = {"mobile": mobile, "state": "active", "topic": "console", "subscription_arn": f"console:{mobile}"}
+    row: dict[str, object] = {
+        "mobile": mobile,
+        "state": "active",
+        "topic": "console",
+        "subscription_arn": f"console:{mobile}",
+    }
     consent = {"asked_at": now, "asked_from": CLIENT_IP, "confirmed_at": now, "confirmed_from": CLIENT_IP}
-    Subscriber.insert({**row, **consent, "welcomed_at": now, **columns}).execute()
+    row |= {**consent, "welcomed_at": now, **columns}
+    Subscriber.insert(row).execute()
+    SubscriberCount.update(count=SubscriberCount.count + (row["state"] == "active")).execute()
+
+
+def set_spend_limit(account: dict[str, str], dollars: int) -> None:
+    """Set the monthly SMS spending limit of the fixture `aws_account`."""
+    keys = {name: account[name] for name in ("aws_access_key_id", "aws_secret_access_key")}
+    sns = boto3.client("sns", region_name="us-east-1", endpoint_url=account["AWS_ENDPOINT_URL"], **keys)
+    sns.set_sms_attributes(attributes={"MonthlySpendLimit": str(dollars)})
 
 
 def recipients_of_the_daily_sms() -> list[str]:

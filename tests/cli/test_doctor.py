@@ -15,8 +15,8 @@ from quoteapi.container import Container
 from quoteapi.deploy import zappa_settings
 from quoteapi.settings import ROOT
 from quoteapi.sms import console
-from quoteapi.storage.models import Delivery, Quote
-from tests.cli.conftest import WHOLE_NUMBER, Command, insert_subscriber, subscribe
+from quoteapi.storage.models import Delivery, Quote, SubscriberCount
+from tests.cli.conftest import WHOLE_NUMBER, Command, insert_subscriber, set_spend_limit, subscribe
 from tests.deploy.conftest import REMOTE, STAGES, TEMPLATE, fill_placeholders
 from tests.helpers.data import MIRA, NOOR, OMAR, SECRET_KEY
 from tests.helpers.databases import create_file_of_release
@@ -92,7 +92,8 @@ def test_every_check_of_a_healthy_service_is_ok(quoteapi_process: Command, worki
     well = quoteapi_process("doctor")
     assert (well.returncode, well.stderr) == (0, "")
     assert all(line.startswith("✓ ") for line in well.stdout.splitlines())
-    assert "2 active" in well.stdout
+    assert "✓ subscribers  2 active, of at most 1000\n" in well.stdout
+    assert "✓ daily cap    4 codes and confirmations today, of at most 1000\n" in well.stdout
     assert not WHOLE_NUMBER.search(well.stdout)
     checks = json.loads(quoteapi_process("doctor", "--json").stdout)
     assert all(list(check) == ["name", "state", "found", "to_do"] for check in checks)
@@ -103,6 +104,7 @@ def test_every_check_of_a_healthy_service_is_ok(quoteapi_process: Command, worki
         "secret key",
         "subscribers",
         "switch",
+        "daily cap",
         "daily SMS",
         "gateway",
     ]
@@ -200,12 +202,73 @@ def test_the_aws_account_is_checked_if_sms_go_out_by_sns(
     assert "✓ gateway      sns in us-east-1, topic DailyQuoteSubscription, 2 on it\n" in found.stdout
     assert "! sandbox      not known: " in found.stdout  # moto does not implement it
     assert "! spending     $0.00 this month; no limit was set" in found.stdout
-    assert "✓ daily cap    2 codes and confirmations today, 2 get the daily SMS; at most 1000 each\n" in found.stdout
+    assert "✓ daily cap    2 codes and confirmations today, of at most 1000\n" in found.stdout
+    segments = working_database.daily_delivery.preview().text.segments
+    assert f"✓ cost         today's SMS to 2: {2 * segments} parts to pay for\n" in found.stdout
     assert "✓ leaving      https://quotes.example.org/unsubscribe, by a code\n" in found.stdout
     capped = quoteapi("doctor", "--json", **aws_account, SMS_DAILY_CAP="1")
     states = {check["name"]: check["state"] for check in json.loads(capped.stdout)}
     assert capped.returncode == 1
     assert (states["gateway"], states["daily cap"], states["leaving"]) == ("ok", "wrong", "advice")
+
+
+def test_the_cost_of_a_month_is_compared_with_the_limit_of_the_account(
+    quoteapi: Command, working_database: Container, aws_account: dict[str, str]
+) -> None:
+    insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_needed_since=clock.now())
+    quoteapi("reconcile", **aws_account)
+    parts = working_database.daily_delivery.preview().text.segments
+    set_spend_limit(aws_account, 1_000)
+    priced = quoteapi("doctor", **aws_account, SMS_MAX_PRICE="0.05").stdout
+    assert f"✓ cost         today's SMS to 1: {parts} part" in priced
+    assert f" to pay for, at most ${0.05 * parts:.2f}\n" in priced
+    assert (
+        f"✓ spending     $0.00 of $1,000.00 this month; 30 days like today cost at most ${1.5 * parts:.2f}\n" in priced
+    )
+    expensive = quoteapi("doctor", **aws_account, SMS_MAX_PRICE=f"{27 / parts:.5f}")
+    assert "! spending     $0.00 of $1,000.00 this month; 30 days like today cost at most $8" in expensive.stdout
+    assert "✓ spending     $0.00 of $1,000.00 this month\n" in quoteapi("doctor", **aws_account).stdout
+
+
+def test_an_empty_catalogue_hides_no_other_check_of_sns(
+    quoteapi: Command, working_database: Container, aws_account: dict[str, str]
+) -> None:
+    Quote.delete().execute()
+    checks = json.loads(quoteapi("doctor", "--json", **aws_account).stdout)
+    assert {"catalogue", "gateway", "sandbox", "leaving"} <= {check["name"] for check in checks}
+
+
+@pytest.mark.parametrize(("limit", "mark"), [(3, "✗"), (4, "✗"), (5, "!"), (6, "✓")])
+def test_subscribers_near_or_at_their_limit_are_reported(
+    quoteapi: Command, working_database: Container, limit: int, mark: str
+) -> None:
+    for n in range(4):
+        insert_subscriber(f"+91902800000{n}")
+    found = quoteapi("doctor", SMS_MAX_SUBSCRIBERS=str(limit))
+    assert found.returncode == (1 if mark == "✗" else 0)
+    assert re.search(rf"^{mark} subscribers  4 active, of at most {limit}", found.stdout, re.MULTILINE)
+    assert ("Set SMS_MAX_SUBSCRIBERS higher" in found.stdout) == (mark != "✓")
+
+
+def test_a_subscriber_count_that_is_wrong_is_reported_until_reconcile_corrects_it(
+    quoteapi: Command, working_database: Container
+) -> None:
+    insert_subscriber(MIRA)
+    SubscriberCount.update(count=3).execute()
+    found = quoteapi("doctor").stdout
+    assert "! subscribers  1 active, of at most 1000; requests count 3 of them\n" in found
+    assert "Run: quoteapi reconcile." in found
+    quoteapi("reconcile")
+    assert "✓ subscribers  1 active, of at most 1000\n" in quoteapi("doctor").stdout
+
+
+def test_a_daily_cap_that_is_nearly_used_up_is_reported(quoteapi: Command, working_database: Container) -> None:
+    subscribe(working_database, MIRA, NOOR)
+    states = {}
+    for cap in (4, 5, 6):
+        checks = json.loads(quoteapi("doctor", "--json", SMS_DAILY_CAP=str(cap)).stdout)
+        states[cap] = next(check["state"] for check in checks if check["name"] == "daily cap")
+    assert states == {4: "wrong", 5: "advice", 6: "ok"}
 
 
 def test_missing_aws_credentials_are_reported(quoteapi: Command) -> None:

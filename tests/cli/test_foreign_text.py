@@ -1,6 +1,4 @@
-"""Every command with texts from elsewhere that hold control characters: from arguments, settings, files, the database,
-and the network.
-"""
+"""Every command with control characters in its arguments, settings, files, database and network responses."""
 
 import json
 import re

@@ -12,6 +12,7 @@ from tests.cli.conftest import (
     Command,
     insert_subscriber,
     recipients_of_the_daily_sms,
+    set_spend_limit,
     subscribe,
 )
 from tests.helpers.data import MIRA, NOOR, OMAR
@@ -26,7 +27,7 @@ def test_publish_dry_run_prints_the_sms_its_segments_and_its_recipients(
     assert shown.returncode == 0
     assert shown.stdout.startswith("".join(f"  │ {line}\n" for line in text.message.splitlines()))
     parts = f"{text.segments} part" if text.segments == 1 else f"{text.segments} parts"
-    to_whom = f"to 2 people: {2 * text.segments} SMS to pay for. Nothing was sent."
+    to_whom = f"to 2 people: {2 * text.segments} parts to pay for. Nothing was sent."
     assert shown.stdout.endswith(f"\n{len(text.message)} characters in {parts}, {to_whom}\n")
     as_json = json.loads(quoteapi("publish", "--dry-run", "--json").stdout)
     assert as_json == {
@@ -35,7 +36,10 @@ def test_publish_dry_run_prints_the_sms_its_segments_and_its_recipients(
         "parts": text.segments,
         "people": 2,
         "sent_at": None,
+        "parts_to_pay": 2 * text.segments,
+        "max_cost_usd": None,
     }
+    assert shown.stderr == ""
     assert recipients_of_the_daily_sms() == []
     assert Delivery.select().count() == 0
 
@@ -95,16 +99,53 @@ def test_publish_does_not_send_what_another_process_is_sending(quoteapi: Command
     assert recipients_of_the_daily_sms() == []
 
 
-def test_publish_fails_if_there_are_more_recipients_than_the_daily_cap(
+def test_publish_dry_run_reckons_in_money_if_the_price_is_limited(
     quoteapi: Command, working_database: Container
 ) -> None:
+    for mobile in (MIRA, NOOR):
+        insert_subscriber(mobile)
+    parts = 2 * working_database.daily_delivery.preview().text.segments
+    shown = quoteapi("publish", "--dry-run", SMS_MAX_PRICE="0.071")
+    assert f": {parts} parts to pay for, at most ${0.071 * parts:.2f}. Nothing was sent.\n" in shown.stdout
+    as_json = json.loads(quoteapi("publish", "--dry-run", "--json", SMS_MAX_PRICE="0.071").stdout)
+    assert (as_json["parts_to_pay"], round(as_json["max_cost_usd"], 3)) == (parts, round(0.071 * parts, 3))
+
+
+def test_publish_dry_run_warns_near_the_limit_of_subscribers(quoteapi: Command, working_database: Container) -> None:
+    for n in range(4):
+        insert_subscriber(f"+91902800000{n}")
+    near = quoteapi("publish", "--dry-run", SMS_MAX_SUBSCRIBERS="5")
+    assert near.returncode == 0
+    assert near.stderr == (
+        "subscribers: 4 active, of at most 5. Set SMS_MAX_SUBSCRIBERS higher, if you can pay for it: at the limit, new"
+        " ones are refused.\n"
+    )
+    assert json.loads(quoteapi("publish", "--dry-run", "--json", SMS_MAX_SUBSCRIBERS="5").stdout)["people"] == 4
+    assert "new ones are refused" in quoteapi("publish", "--dry-run", SMS_MAX_SUBSCRIBERS="4").stderr
+    assert quoteapi("publish", "--dry-run", SMS_MAX_SUBSCRIBERS="6").stderr == ""
+
+
+def test_publish_dry_run_warns_near_the_monthly_limit_of_the_account(
+    quoteapi: Command, working_database: Container, aws_account: dict[str, str]
+) -> None:
+    priced = {**aws_account, "SMS_MAX_PRICE": "0.05"}
+    insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_needed_since=clock.now())
+    quoteapi("reconcile", **aws_account)
+    assert "no limit was set, so it is AWS's $1" in quoteapi("publish", "--dry-run", **priced).stderr
+    month = 30 * 0.05 * working_database.daily_delivery.preview().text.segments
+    set_spend_limit(aws_account, int(month / 0.8))
+    near = quoteapi("publish", "--dry-run", **priced)
+    assert f"this month; 30 days like today cost at most ${month:.2f}. Ask AWS" in near.stderr
+    assert near.returncode == 0
+    set_spend_limit(aws_account, int(month / 0.8) + 1)
+    assert quoteapi("publish", "--dry-run", **priced).stderr == ""
+
+
+def test_publish_sends_to_more_recipients_than_the_daily_cap(quoteapi: Command, working_database: Container) -> None:
     for mobile in (MIRA, NOOR, OMAR):
         insert_subscriber(mobile)
-    capped = quoteapi("publish", SMS_DAILY_CAP="2")
-    assert (capped.returncode, capped.stdout) == (1, "")
-    assert re.search(r"3 people would get the SMS.*, and SMS_DAILY_CAP is 2\. Set it higher to go on\.", capped.stderr)
-    assert recipients_of_the_daily_sms() == []
-    assert quoteapi("publish", SMS_DAILY_CAP="30").returncode == 0
+    published = quoteapi("publish", SMS_DAILY_CAP="2", SMS_MAX_SUBSCRIBERS="1")
+    assert (published.returncode, published.stderr) == (0, "")
     assert len(recipients_of_the_daily_sms()) == 3
 
 

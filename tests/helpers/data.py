@@ -10,7 +10,7 @@ from quoteapi.quotes.quotation import Quotation
 from quoteapi.settings import Settings
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import insert_quotes, quote_row
-from quoteapi.storage.models import ConsoleSms, Subscriber
+from quoteapi.storage.models import ConsoleSms, Subscriber, SubscriberCount
 from quoteapi.subscriptions.phone import all_countries
 
 SECRET_KEY = "of the tests, 0123456789abcdefghijklmnop"  # noqa: S105
@@ -50,6 +50,7 @@ def add_subscribers(*mobiles: str, state: str = "active") -> None:
             topic="console",
             subscription_arn=f"console:{mobile}",
         )
+        SubscriberCount.update(count=SubscriberCount.count + (state == "active")).execute()
 
 
 def wrong_otp(code: str) -> str:

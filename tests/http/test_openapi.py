@@ -34,6 +34,7 @@ from quoteapi.subscriptions.errors import (
     OtpNotSent,
     RateLimited,
     SmsDisabled,
+    SubscriberLimitReached,
 )
 from tests.conftest import Serve
 from tests.helpers.clock import FakeClock
@@ -329,6 +330,8 @@ RAISED_ERRORS = [
     (NoSharedState(), "NoSms", "nobody can subscribe"),
     (SmsDisabled(), "NoSms", "switched off"),
     (OtpNotSent(), "NoSms", "not sent"),
+    (SubscriberLimitReached(), "NoSms", "no place left"),
+    (SubscriberLimitReached(otp_is_valid=True), "NoSms", "the last place is taken"),
 ]
 
 

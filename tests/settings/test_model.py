@@ -29,7 +29,7 @@ def test_by_default_sms_stay_on_the_laptop_and_are_limited() -> None:
     assert settings.unsubscribe_url == "http://127.0.0.1:8000/unsubscribe"
     assert settings.secret_key is None
     assert not settings.unsubscribe_requires_otp
-    assert settings.sms_daily_cap == 1_000
+    assert settings.sms_daily_cap == settings.max_subscribers == 1_000
     assert settings.codes_per_number == (RateLimit(1, 60), RateLimit(3, 600), RateLimit(5, 86_400))
     assert settings.codes_per_client_ip == (RateLimit(10, 3_600),)
     assert settings.wrong_tries_per_number == RateLimit(5, 3_600)
@@ -37,6 +37,23 @@ def test_by_default_sms_stay_on_the_laptop_and_are_limited() -> None:
     assert settings.read_limit == RateLimit(600, 60)
     assert settings.trusted_proxies == ()
     assert (settings.sns_topic, settings.sns_region) == ("DailyQuoteSubscription", "us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("environment", "limit"),
+    [
+        ({"SMS_DAILY_CAP": "5000"}, 5_000),
+        ({"SMS_DAILY_CAP": "20"}, 1_000),
+        ({"SMS_DAILY_CAP": "0"}, 1_000),
+        ({"SMS_DAILY_CAP": "5000", "SMS_MAX_SUBSCRIBERS": "30"}, 30),
+        ({"SMS_DAILY_CAP": "20", "SMS_MAX_SUBSCRIBERS": "30"}, 30),
+        ({"SMS_MAX_SUBSCRIBERS": "0"}, 0),
+    ],
+)
+def test_a_thousand_may_subscribe_or_as_many_as_a_larger_daily_cap_or_as_the_setting_says(
+    environment: dict[str, str], limit: int
+) -> None:
+    assert read_settings(environment).max_subscribers == limit
 
 
 @pytest.mark.parametrize(

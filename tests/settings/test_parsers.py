@@ -69,6 +69,8 @@ def test_each_setting_is_typed() -> None:
             "-1",
             "SMS_DAILY_CAP must be a whole number from 0 to 99999999, for example 1000, not '-1'.",
         ),
+        ("SMS_MAX_SUBSCRIBERS", "-1", "SMS_MAX_SUBSCRIBERS must be a whole number from 0 to 99999999"),
+        ("SMS_MAX_SUBSCRIBERS", "many", "SMS_MAX_SUBSCRIBERS must be a whole number"),
         ("SMS_DAILY_CAP", "1e3", "SMS_DAILY_CAP must be a whole number"),
         ("SMS_DAILY_CAP", "١٠", "SMS_DAILY_CAP must be a whole number"),
         ("SMS_DAILY_CAP", "100000001", "SMS_DAILY_CAP must be a whole number"),

@@ -10,9 +10,9 @@ from peewee import Database, SqliteDatabase
 from playhouse.migrations import Migration
 
 from quoteapi.quotes.quotation import Quotation
-from quoteapi.settings import RateLimit, settings_for_database
+from quoteapi.settings import RateLimit, Settings, settings_for_database
 from quoteapi.storage import database, full_text_search, migrate
-from quoteapi.storage.models import MODELS, LegacyOneTimePassword, OneTimePassword
+from quoteapi.storage.models import MODELS, LegacyOneTimePassword, OneTimePassword, Subscriber, SubscriberCount
 from quoteapi.storage.models import database as bound
 from quoteapi.storage.postgresql import PostgresqlServer
 from quoteapi.subscriptions.errors import RateLimited, WrongOtp
@@ -20,7 +20,7 @@ from quoteapi.subscriptions.hmac_digest import HmacDigest
 from quoteapi.subscriptions.otp import OneTimePasswords
 from tests.helpers import postgresql_server
 from tests.helpers.clock import FakeClock
-from tests.helpers.data import ALCOTT, AUSTEN, KABIR, MIRA, NOOR, ZOLA
+from tests.helpers.data import ALCOTT, AUSTEN, KABIR, MIRA, NOOR, ZOLA, add_subscribers
 from tests.helpers.databases import create_file_of_release
 
 
@@ -65,6 +65,20 @@ def test_the_migrations_create_what_the_models_say(kind: str, tmp_path: Path) ->
         assert database.migrate_database(settings) == missing
         with database.open_database(settings) as opened:
             assert _describe(opened) == expected
+
+
+def test_the_migration_counts_the_active_subscribers(settings: Settings, open_database: None) -> None:
+    name = "0005_subscriber_count"
+    for states in (["active", "unsubscribed", "active", "stopped"], []):
+        for n, state in enumerate(states):
+            add_subscribers(f"+91902800000{n}", state=state)
+        bound.execute_sql("DROP TABLE subscribercount")
+        bound.execute_sql(f"DELETE FROM {migrate.HISTORY_TABLE} WHERE name = '{name}'")  # noqa: S608
+        bound.obj.close()
+        assert database.migrate_database(settings) == [name]
+        with bound.connection_context():
+            assert list(SubscriberCount.select().tuples()) == [("active", states.count("active"))]
+            Subscriber.delete().execute()
 
 
 def test_no_migration_imports_code_that_may_change() -> None:

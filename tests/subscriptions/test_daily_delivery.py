@@ -6,12 +6,12 @@ from quoteapi.container import Container
 from quoteapi.settings import read_settings
 from quoteapi.sms.gateway import GatewayError, GatewayMisconfigured, GatewayUnavailable, NumberRejected, OutcomeUnknown
 from quoteapi.sms.messages import daily_text
-from quoteapi.storage.models import ConsoleSms, Delivery, Subscriber
+from quoteapi.storage.models import ConsoleSms, Delivery, SmsUsage, Subscriber
 from quoteapi.subscriptions.daily_delivery import DailyDelivery, DeliveryResult
 from quoteapi.subscriptions.errors import NoSharedState, RateLimited, SmsDisabled
 from quoteapi.subscriptions.rate_limits import set_sms_switch
 from tests.helpers.clock import FakeClock
-from tests.helpers.data import ALCOTT, AUSTEN, MIRA, NOON, NOOR, ZOLA, add_subscribers, environment
+from tests.helpers.data import ALCOTT, AUSTEN, MIRA, NOON, NOOR, OMAR, ZOLA, add_subscribers, environment
 from tests.helpers.sns_emulator import Fault, SnsCalls, backend, published
 from tests.helpers.sql import record_sql
 
@@ -76,14 +76,35 @@ def test_publishing_costs_three_calls_and_four_writes(sns_container: Container, 
     assert len(writes) == 4, "the quote of the day, the claim, that it is being sent, that it was"
 
 
-def test_more_recipients_than_the_sms_quota_get_nothing(container: Container, clock: FakeClock) -> None:
+def test_the_daily_sms_goes_out_whatever_the_sms_quota_and_how_much_of_it_is_left(
+    container: Container, clock: FakeClock
+) -> None:
     add_subscribers(MIRA, NOOR)
     settings = read_settings(environment(container.settings, SMS_DAILY_CAP="1"))
     capped = Container(settings, now=clock)
-    with pytest.raises(RateLimited, match="2 people would get the SMS, and SMS_DAILY_CAP is 1"):
-        capped.daily_delivery.publish()
+    capped.rate_limits.consume_sms_quota()
+    with pytest.raises(RateLimited):
+        capped.subscriptions.request_otp(OMAR, "subscribe", "192.0.2.1", capped.dispatcher)
+    assert capped.daily_delivery.publish().message == "sent to 2"
+    assert SmsUsage.get().count == 1, "the daily SMS is not counted"
+
+
+def test_a_quota_of_zero_stops_the_daily_sms(container: Container, clock: FakeClock) -> None:
+    add_subscribers(MIRA)
+    stopped = Container(read_settings(environment(container.settings, SMS_DAILY_CAP="0")), now=clock)
+    with pytest.raises(SmsDisabled):
+        stopped.daily_delivery.publish()
     assert ConsoleSms.select().count() == 0
-    assert container.daily_delivery.publish().sent, "with a higher quota"
+
+
+def test_a_preview_says_how_many_segments_are_billed_and_what_they_cost_at_most(
+    container: Container, clock: FakeClock
+) -> None:
+    add_subscribers(MIRA, NOOR, OMAR)
+    preview = container.daily_delivery.preview()
+    assert (preview.billed_segments, preview.max_cost) == (3 * preview.text.segments, None)
+    priced = Container(read_settings(environment(container.settings, SMS_MAX_PRICE="0.05")), now=clock)
+    assert priced.daily_delivery.preview().max_cost == pytest.approx(0.15 * preview.text.segments)
 
 
 def test_nothing_is_sent_with_sms_switched_off_or_without_shared_state(container: Container, clock: FakeClock) -> None:

@@ -18,6 +18,7 @@ from quoteapi.container import Container
 from quoteapi.settings import Settings, read_settings
 from quoteapi.storage import database
 from quoteapi.storage.models import Delivery, SmsUsage, Subscriber
+from quoteapi.subscriptions.subscriber_count import read_subscriber_count
 from tests.helpers import subscribing
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, SECRET_KEY, latest_otp, wrong_otp
@@ -72,6 +73,11 @@ def subscribe(url: str, code: str) -> str:
     with _open_container(url) as container:
         outcome = _outcome(lambda: container.subscriptions.subscribe(MIRA, code, CLIENT_IP, dispatcher))
     return f"{outcome}, {len(dispatcher.subscribers)} dispatched"
+
+
+def confirm(url: str, mobile: str, code: str, limit: int) -> str:
+    with _open_container(url, SMS_MAX_SUBSCRIBERS=str(limit)) as container:
+        return _outcome(lambda: container.subscriptions.subscribe(mobile, code, CLIENT_IP, RecordingDispatcher()))
 
 
 def sync(url: str, subscriber_id: int, environment: dict[str, str]) -> str:
@@ -140,6 +146,19 @@ def test_parallel_requests_get_as_many_otps_as_the_sms_quota(processes: Pool, ur
     requests = [(url, f"+9190280{n:05}", f"10.0.0.{n}", "7") for n in range(40)]
     assert Counter(processes.starmap(request_otp, requests, chunksize=1)) == {"requested": 7, "RateLimited": 33}
     assert SmsUsage.get().count == 7
+
+
+def test_of_right_otps_at_once_as_many_subscribe_as_there_are_places(
+    processes: Pool, url: str, container: Container
+) -> None:
+    work = []
+    for n in range(16):
+        mobile = f"+9190280{n:05}"
+        container.subscriptions.request_otp(mobile, "subscribe", f"10.0.0.{n}", container.dispatcher)
+        work.append((url, mobile, latest_otp(mobile), 5))
+    outcomes = Counter(processes.starmap(confirm, work, chunksize=1))
+    assert outcomes == {"()": 5, "SubscriberLimitReached": 11}
+    assert Subscriber.select().count() == read_subscriber_count() == 5
 
 
 def test_a_hundred_events_at_once_publish_once(

@@ -149,15 +149,6 @@ def test_the_sms_quota_is_for_all_numbers_together_and_renews_at_midnight(
     limits.consume_sms_quota()
 
 
-def test_the_daily_sms_may_have_as_many_segments_as_the_sms_quota(open_database: None, clock: FakeClock) -> None:
-    limits = limits_from(clock, SMS_DAILY_CAP="3")
-    limits.check_daily_sms_quota(3, segments=1)
-    with pytest.raises(RateLimited, match="4 people would get the SMS, and SMS_DAILY_CAP is 3"):
-        limits.check_daily_sms_quota(4, segments=1)
-    with pytest.raises(RateLimited, match="2 people would get the SMS in 2 parts, and SMS_DAILY_CAP is 3"):
-        limits.check_daily_sms_quota(2, segments=2)
-
-
 def test_the_sms_switch_stops_every_sms_until_it_is_switched_on(limits: RateLimits, clock: FakeClock) -> None:
     limits.check_sms_switch()
     set_sms_switch(clock(), off=True)

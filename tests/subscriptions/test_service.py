@@ -21,12 +21,12 @@ from tests.helpers.subscribing import CLIENT_IP, run_in_thread, subscribe
 # ---- costs
 
 
-def test_subscribing_costs_five_statements_and_no_gateway_call(container: Container) -> None:
+def test_subscribing_costs_six_statements_and_no_gateway_call(container: Container) -> None:
     container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, container.dispatcher)
     code, dispatcher = latest_otp(MIRA), RecordingDispatcher()
     with record_sql() as statements:
         container.subscriptions.subscribe(MIRA, code, CLIENT_IP, dispatcher)
-    assert len(statements) == 5
+    assert len(statements) == 6
     assert dispatcher.subscribers == [Subscriber.get().id]
 
 
@@ -38,10 +38,10 @@ def test_a_wrong_otp_costs_three_statements(container: Container) -> None:
     assert len(statements) == 3
 
 
-def test_requesting_an_otp_costs_seven_statements(container: Container) -> None:
+def test_requesting_an_otp_costs_eight_statements(container: Container) -> None:
     with record_sql() as statements:
         container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, RecordingDispatcher())
-    assert len(statements) == 7
+    assert len(statements) == 8
 
 
 def test_requesting_an_otp_costs_one_call_to_sns_before_the_response(

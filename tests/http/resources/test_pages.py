@@ -24,6 +24,7 @@ from tests.helpers.data import (
     ALCOTT,
     AUSTEN,
     MIRA,
+    NOOR,
     NOON,
     ZOLA,
     add_subscribers,
@@ -376,6 +377,29 @@ def test_the_field_of_an_invalid_number_keeps_it_and_shows_the_error(serve: Serv
     assert 'aria-invalid="true"' in page.text
     assert "This is not a phone number. Begin with the country code, as in +91 90280 00001." in page_text(page)
     assert ConsoleSms.select().count() == 0
+
+
+@sqlite_only
+def test_the_form_says_that_every_place_is_taken_and_keeps_the_number(serve: Serve) -> None:
+    base = serve(SMS_MAX_SUBSCRIBERS="0")
+    page = submit(f"{base}/subscribe", {"mobile": MIRA})
+    assert (page.status_code, page.headers["Content-Type"]) == (503, HTML)
+    assert "Every place is taken: this service has as many subscribers as it can send SMS to." in page_text(page)
+    assert "No code was sent. Please try again another day." in page_text(page)
+    assert f'value="{MIRA}"' in page.text
+    assert ConsoleSms.select().count() == 0
+
+
+@sqlite_only
+def test_the_form_keeps_asking_for_a_right_code_that_was_too_late_for_the_last_place(serve: Serve) -> None:
+    base = serve(SMS_MAX_SUBSCRIBERS="1")
+    for mobile in (MIRA, NOOR):
+        submit(f"{base}/subscribe", {"mobile": mobile})
+    submit(f"{base}/subscribe", {"mobile": MIRA, "otp": latest_otp(MIRA)})
+    late = submit(f"{base}/subscribe", {"mobile": NOOR, "otp": latest_otp(NOOR)})
+    assert late.status_code == 503
+    assert "The code is right, but the number is not subscribed." in page_text(late)
+    assert 'name="otp"' in late.text
 
 
 FOR_PROGRAMS = (

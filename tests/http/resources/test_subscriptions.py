@@ -279,6 +279,37 @@ def test_the_sms_quota_holds_for_all_numbers(serve: Serve) -> None:
     assert [get(base, "/subscribe", mobile=f"+91902800000{n}").status_code for n in range(3)] == [200, 200, 429]
 
 
+def test_at_the_limit_of_subscribers_every_number_gets_the_same_answer_and_no_sms(
+    serve: Serve, clock: FakeClock
+) -> None:
+    base = serve(SMS_MAX_SUBSCRIBERS="1")
+    subscribe(base)
+    clock.advance(minutes=2)
+    before = ConsoleSms.select().count()
+    answers = [get(base, "/subscribe", mobile=mobile) for mobile in (MIRA, NOOR)]
+    for answer in answers:
+        assert_problem(answer, 503, "No place left", "Every place is taken: ")
+        assert answer.json()["detail"].endswith("No code was sent. Please try again another day.")
+        assert answer.headers["Retry-After"] == "3600"
+    assert answers[0].content == answers[1].content
+    assert ConsoleSms.select().count() == before
+    assert get(base, "/unsubscribe", mobile=MIRA).json() == UNSUBSCRIBED
+    clock.advance(minutes=2)
+    subscribe(base, NOOR)
+
+
+def test_of_two_right_codes_for_the_last_place_the_second_one_works_when_a_place_is_free(serve: Serve) -> None:
+    base = serve(SMS_MAX_SUBSCRIBERS="1")
+    assert get(base, "/subscribe", mobile=NOOR).status_code == 200
+    subscribe(base, MIRA)
+    late = get(base, "/subscribe", mobile=NOOR, otp=latest_otp(NOOR))
+    assert_problem(late, 503, "No place left", "The code is right, but the number is not subscribed.")
+    assert late.headers["Retry-After"] == "60"
+    assert states() == {MIRA: "active"}
+    assert get(base, "/unsubscribe", mobile=MIRA).json() == UNSUBSCRIBED
+    assert get(base, "/subscribe", mobile=NOOR, otp=latest_otp(NOOR)).json() == SUBSCRIBED
+
+
 def test_a_country_that_is_not_served_is_refused_before_the_request_counts(serve: Serve) -> None:
     base = serve(SMS_ALLOWED_REGIONS="IN")
     refused = get(base, "/subscribe", mobile="+12015550123")

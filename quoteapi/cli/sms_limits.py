@@ -1,0 +1,77 @@
+"""Checks of subscribers, SMS and their cost against the limits, for `doctor` and `publish --dry-run`."""
+
+from collections.abc import Iterator
+
+from quoteapi.container import Container
+from quoteapi.deploy.check import Check
+from quoteapi.settings import Settings
+from quoteapi.sms.gateway import GatewayError
+from quoteapi.storage.models import ACTIVE, SmsUsage, Subscriber
+from quoteapi.subscriptions.daily_delivery import DeliveryPreview
+from quoteapi.subscriptions.subscriber_count import read_subscriber_count
+
+NEAR_LIMIT = 0.8
+"""The share of a limit from which on the operator is advised to raise it."""
+DAYS_PER_MONTH = 30
+AWS_SPEND_LIMIT = "1"
+"""The monthly SMS spending limit of an AWS account that set none, in US dollars."""
+
+
+def describe_cost(preview: DeliveryPreview) -> str:
+    """Return how many segments of a daily SMS are billed and, if the settings limit the price, what they cost."""
+    parts = f"{preview.billed_segments} part{'' if preview.billed_segments == 1 else 's'} to pay for"
+    return parts if preview.max_cost is None else f"{parts}, at most ${preview.max_cost:,.2f}"
+
+
+def check_limits(container: Container, preview: DeliveryPreview) -> Iterator[Check]:
+    """Yield the checks of the limits that a daily SMS may reach."""
+    yield check_subscribers(container.settings)
+    if container.settings.gateway == "sns":
+        yield check_spending(container, preview)
+
+
+def check_subscribers(settings: Settings) -> Check:
+    """Compare the active subscribers with their limit, and with the count that requests rely on."""
+    active, limit = Subscriber.select().where(Subscriber.state == ACTIVE).count(), settings.max_subscribers
+    found, higher = f"{active} active, of at most {limit}", "Set SMS_MAX_SUBSCRIBERS higher, if you can pay for it"
+    if (counted := read_subscriber_count()) != active:
+        found = f"{found}; requests count {counted} of them"
+        return Check("subscribers", "advice", found, "Run: quoteapi reconcile. It counts again.")
+    if active >= limit:
+        return Check("subscribers", "wrong", f"{found}: new ones are refused", f"{higher}.")
+    if active >= NEAR_LIMIT * limit:
+        return Check("subscribers", "advice", found, f"{higher}: at the limit, new ones are refused.")
+    return Check("subscribers", "ok", found)
+
+
+def check_daily_cap(container: Container) -> Check:
+    """Compare today's codes and confirmations with `SMS_DAILY_CAP`."""
+    cap, today = container.settings.sms_daily_cap, container.clock().date()
+    sent = SmsUsage.select(SmsUsage.count).where(SmsUsage.date == today).scalar() or 0
+    found = f"{sent} codes and confirmations today, of at most {cap}"
+    if sent >= cap:
+        return Check("daily cap", "wrong", f"{found}: nobody gets a code", "Set SMS_DAILY_CAP higher.")
+    return Check("daily cap", "advice" if sent >= NEAR_LIMIT * cap else "ok", found, "Set SMS_DAILY_CAP higher.")
+
+
+def check_spending(container: Container, preview: DeliveryPreview) -> Check:
+    """Compare what was spent this month, and what a month of such daily SMS costs, with the account's limit."""
+    from quoteapi.sms.sns import QuoteSubscription  # noqa: PLC0415 imports boto3
+
+    assert isinstance(container.gateway, QuoteSubscription)
+    try:
+        limit_set, spent = container.gateway.spend_limit(), container.gateway.spent()
+    except GatewayError as error:
+        to_do = "Allow sns:GetSMSAttributes and cloudwatch:GetMetricStatistics."
+        return Check("spending", "advice", f"not known: {error}", to_do)
+    to_do = "Ask AWS for a higher SMS spending quota, then set it: SNS console, Text messaging (SMS)."
+    limit, month = float(limit_set or AWS_SPEND_LIMIT), DAYS_PER_MONTH * (preview.max_cost or 0)
+    found = f"${spent:,.2f} of ${limit:,.2f} this month"
+    if limit_set is None:
+        found = f"${spent:,.2f} this month; no limit was set, so it is AWS's $1"
+    if spent >= limit:
+        return Check("spending", "wrong", f"{found}: AWS sends no more", to_do)
+    if month:
+        found = f"{found}; {DAYS_PER_MONTH} days like today cost at most ${month:,.2f}"
+    is_near = limit_set is None or max(spent, month) >= NEAR_LIMIT * limit
+    return Check("spending", "advice" if is_near else "ok", found, to_do)
