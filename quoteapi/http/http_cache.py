@@ -10,6 +10,8 @@ from quoteapi.clock import seconds_until_midnight
 
 FALLBACK_MAX_AGE = 10
 """How many seconds caches keep a body from the fallback catalogue."""
+MAX_IF_NONE_MATCH_LENGTH = 4_000
+"""In characters; with a longer one, the body is sent: parsing 400 kB takes 0.2 s and 20 MB."""
 
 
 class CachedBody(NamedTuple):
@@ -37,7 +39,9 @@ def respond_until_midnight(
     shared caches.
     """
     resp.set_headers(caching_headers(cached, seconds_until_midnight(now), scope))
-    if cached.etag.strip('"') in (client_etags := req.if_none_match or ()) or "*" in client_etags:
+    is_short = len(req.get_header("If-None-Match", default="")) <= MAX_IF_NONE_MATCH_LENGTH
+    client_etags = (req.if_none_match if is_short else None) or ()
+    if cached.etag.strip('"') in client_etags or "*" in client_etags:
         resp.status = falcon.HTTP_304
     else:
         resp.data = cached.body

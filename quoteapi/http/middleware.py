@@ -28,6 +28,8 @@ PRINTABLE_ASCII = "".join(map(chr, range(33, 127)))
 VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 LONG_NUMBER = re.compile(r"\d{9,}")
 """Matches what may be a phone number: these must not get into the log."""
+FORWARDING_HEADER = re.compile(r"(x-)?forwarded.*|.*_.*|\*", re.IGNORECASE | re.DOTALL)
+"""Matches names of headers with which proxies say where a request came from, and what a server may take for one."""
 UNCOUNTED_PATHS = {"/health", "/health/"}
 FastPath = Callable[[datetime], ReadyResponse | None]
 """Takes the time; returns the response to a GET without a query, or None if Falcon has to create it."""
@@ -46,7 +48,7 @@ class App(falcon.App[falcon.Request, falcon.Response]):
         origins = settings.cors_origins
         middleware: list[Any] = [_FalconMiddleware()]
         if origins:
-            middleware.append(falcon.CORSMiddleware("*" if origins == ("*",) else origins, EXPOSED_HEADERS))
+            middleware.append(_CorsMiddleware("*" if origins == ("*",) else origins, EXPOSED_HEADERS))
         super().__init__(middleware=middleware)
         self.req_options.strip_url_path_trailing_slash = True
         self.resp_options.media_handlers[falcon.MEDIA_JSON] = JSONHandler(
@@ -103,6 +105,17 @@ class App(falcon.App[falcon.Request, falcon.Response]):
         else:
             request_log.request_id.set(LONG_NUMBER.sub("•", request_id))
         return request_id
+
+
+class _CorsMiddleware(falcon.CORSMiddleware[Any, Any]):
+    """CORS headers; a preflight response does not allow scripts of other sites to send forwarding headers."""
+
+    def process_response(self, req: falcon.Request, resp: falcon.Response, resource: object, ok: bool) -> None:
+        """Set the CORS headers: `X-Forwarded-Host` of a script could reach this service through a trusted proxy."""
+        super().process_response(req, resp, resource, ok)
+        if (allowed := resp.get_header("Access-Control-Allow-Headers")) is not None:
+            names = [name for name in map(str.strip, allowed.split(",")) if not FORWARDING_HEADER.fullmatch(name)]
+            resp.set_header("Access-Control-Allow-Headers", ", ".join(names))
 
 
 class _FalconMiddleware:

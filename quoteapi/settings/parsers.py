@@ -21,6 +21,8 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 BOOLEANS = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
 SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _UNSAFE_IN_URL = re.compile(r"[#\s]|%(?![0-9A-Fa-f]{2})|%00")
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+_ORIGIN = re.compile(r"(https?)://([^/]+?)\.?(?::([0-9]*))?(?:/|$)")
 _PEM = re.compile(r"-----BEGIN PUBLIC KEY-----([\w+/=\s]+)-----END PUBLIC KEY-----\s*", re.ASCII)
 
 
@@ -140,7 +142,7 @@ def _parse_postgresql_url(value: str) -> str:
 
 def parse_http_url(value: str) -> str:
     """Parse an http or https URL of visible ASCII characters."""
-    if not (_is_http_url(value) and re.fullmatch("[!-~]+", value)):
+    if not (is_http_url(value) and re.fullmatch("[!-~]+", value)):
         raise ValueError("an address that starts with https:// (or http://), for example https://example.org/quotes")
     return value
 
@@ -156,15 +158,29 @@ def parse_public_url(value: str) -> str:
 def parse_origins(value: str) -> tuple[str, ...]:
     """Parse web origins (RFC 6454) with commas between, or `*` alone."""
     origins = tuple(origin.rstrip("/").lower() for origin in _split(value))
-    are_origins = all(_is_http_url(origin) and origin.endswith(f"://{urlsplit(origin).netloc}") for origin in origins)
-    if not are_origins and origins != ("*",):
+    are_origins = all(is_http_url(origin) and origin.endswith(f"://{urlsplit(origin).netloc}") for origin in origins)
+    if origins != ("*",) and not (are_origins and value.isascii()):
         raise ValueError(
-            "* alone, or origins with commas between, for example https://example.org,http://localhost:3000"
+            "* alone, or origins with commas between, for example https://example.org,http://localhost:3000, and a name"
+            " with other letters as browsers send it, for example https://xn--bcher-kva.example"
         )
-    return origins
+    return tuple(map(normalize_origin, origins)) if are_origins else origins
 
 
-def _is_http_url(value: str) -> bool:
+def normalize_origin(url: str) -> str:
+    """Return the origin (RFC 6454) of an http or https URL; "" for other text, such as the origin "null".
+
+    It is in lower case, without the default port, and without a final dot of the host, which names the same host.
+    """
+    match = _ORIGIN.match(url.lower())
+    if match is None:
+        return ""
+    scheme, host, port = match.groups(default="")
+    return f"{scheme}://{host}" if port in {"", _DEFAULT_PORTS[scheme]} else f"{scheme}://{host}:{port}"
+
+
+def is_http_url(value: str) -> bool:
+    """Return whether text is an http or https URL with a host, and with a valid port if it has one."""
     try:
         parts = urlsplit(value)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0

@@ -43,7 +43,7 @@ CHROMIUM_ARGUMENTS = [
     "--no-first-run",
     "--disable-quic",
     "--disable-partial-raster",  # it makes screenshots differ by a pixel or two
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
+    "--host-resolver-rules=MAP *.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
 ]
 AXE = ROOT / "tests/npm/node_modules/axe-core/axe.min.js"
 IN_CI = os.environ.get("CI") == "true"

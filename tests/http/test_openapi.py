@@ -256,6 +256,13 @@ def test_errors_are_those_of_the_examples(base: str, path: str, address: str, co
     assert_documented(requests.get(base + address, headers={"Accept": "text/html"}, timeout=5), path, "get")
 
 
+@pytest.mark.parametrize("path", ["/feed.xml", "/feed.json", "/docs"])
+def test_the_error_of_an_invalid_host_is_that_of_the_example(base: str, path: str) -> None:
+    response = requests.get(f"{base}{path}", headers={"Host": "a b"}, timeout=5)
+    assert response.json() == example_of("WrongHost", "no host")
+    assert_documented(response, path, "get")
+
+
 Post = Callable[[str], requests.Response]
 
 
@@ -358,7 +365,7 @@ def test_every_error_example_is_tested_here() -> None:
         for response, documented in DOCUMENT["components"]["responses"].items()
         for name in documented.get("content", {}).get("application/problem+json", {}).get("examples", {})
     }
-    elsewhere = {("TooManyReads", "too many reads"), ("DatabaseAway", "too many at once")}
+    elsewhere = {("TooManyReads", "too many reads"), ("DatabaseAway", "too many at once"), ("WrongHost", "no host")}
     asked = (
         {row[2:] for row in GET_ERRORS}
         | {row[1:] for row in POST_ERRORS}

@@ -21,9 +21,7 @@ DAYS = 30
 MAX_TITLE_LENGTH = 80
 """Maximum characters of a quote in a title; feed readers list entries by title."""
 CACHE_SIZE = 16
-"""Number of base URLs for which a feed is cached, limited because a client can send any `Host`."""
-MAX_BASE_URL_LENGTH = 300
-"""In characters; no host name is longer. With a longer base URL, links are paths: feeds stay small."""
+"""Number of base URLs for which a feed is cached: each has at most `MAX_BASE_URL_LENGTH` characters of a client."""
 _DailyQuotes = tuple[tuple[date, Quotation], ...]
 
 
@@ -50,14 +48,13 @@ class Feed:
         """Send the feed of the last thirty daily quotes, cacheable until midnight UTC.
 
         With `TRUSTED_PROXIES` but no `PUBLIC_URL`, shared caches must not keep it: its base URL comes from the client.
+        Raises `falcon.HTTPBadRequest` for an invalid `Host`.
         """
         now = self._clock()
         base_url = public_base_url(req, self._settings)
         scope = "public" if "://" in base_url else "private"
         if scope == "private":
             base_url = request_base_url(req, self._settings)
-        if len(base_url) > MAX_BASE_URL_LENGTH:
-            base_url = req.root_path
         rendered = self._rendered(base_url, *self._daily_quotes(now.date()))
         respond_until_midnight(req, resp, rendered, now, scope)
 

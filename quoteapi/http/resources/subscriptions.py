@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from quoteapi.subscriptions.sliding_window import RateLimitStatuses
 
 MAX_BODY_BYTES = 4_096
+MAX_CONTENT_TYPE_LENGTH = 200
+"""In characters; Falcon would cache a longer one, parsed."""
 EXAMPLE_BODY = '{"mobile": "+919028000001"}'
 
 
@@ -56,13 +58,13 @@ class _SubscriptionResource:
             requires_otp = self._requires_otp()
             mobile, otp = _parse_request(req, self.purpose, requires_otp=requires_otp)
             is_done = otp is not None or not requires_otp
+            message = self.done_message if is_done else self._otp_sent_message(req, mobile)  # may raise, so first
             ip = client_ip(req.env, self._settings)
             set_rate_limit_headers(resp, self._apply(mobile, otp, ip, requires_otp=requires_otp))
             if prefers_html(req, resp):
                 form = req.context.form._replace(step="done" if is_done else "code")
                 respond_with_form(req, resp, self._settings, form)
             else:
-                message = self.done_message if is_done else self._otp_sent_message(req, mobile)
                 resp.text = f"{json.dumps({'message': message})}\n"
                 resp.set_header("Cache-Control", "no-store")
 
@@ -133,6 +135,8 @@ def _read_fields(req: falcon.Request) -> dict[str, Any]:
         return fields
     if req.content_length > MAX_BODY_BYTES:
         raise falcon.HTTPContentTooLarge(description=f"Send at most {MAX_BODY_BYTES} bytes: {EXAMPLE_BODY}")
+    if len(req.content_type or "") > MAX_CONTENT_TYPE_LENGTH:
+        raise falcon.HTTPUnsupportedMediaType(description="The Content-Type is too long. Send a form or JSON.")
     try:
         body = req.get_media()
     except (falcon.MediaMalformedError, RecursionError):  # too deeply nested JSON

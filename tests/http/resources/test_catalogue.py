@@ -112,7 +112,7 @@ def test_links_repeat_the_known_parameters_only(serve: Serve) -> None:
 def test_an_unescaped_utf_8_query_finds_quotes(serve: Serve) -> None:
     host, port = serve().removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as connection:
-        connection.sendall("GET /quotes?q=vérité*&author=Émile%20zola HTTP/1.0\r\n\r\n".encode())
+        connection.sendall("GET /quotes?q=vérité*&author=Émile%20zola HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
         response = b"".join(iter(lambda: connection.recv(65_536), b""))
     assert json.loads(response.partition(b"\r\n\r\n")[2])["quotes"] == LISTED[:1]
     assert b"/quotes?q=v%C3%A9rit%C3%A9%2A&author=%C3%89mile%20zola>; rel=first" in response

@@ -364,16 +364,5 @@ def test_the_cache_is_bounded_for_any_host_header(
     for n in range(100):
         assert client.simulate_get("/feed", headers={"Host": f"{n}.example"}).status_code == 200
     assert feed._rendered.cache_info().currsize == 16
-    shortest = client.simulate_get("/feed", headers={"Host": "x"}).content
-    longest = client.simulate_get("/feed", headers={"Host": "x" * 60_000}).content
-    assert len(longest) < len(shortest)
+    assert client.simulate_get("/feed", headers={"Host": "x" * 60_000}).status_code == 400
     assert client.simulate_get("/feed", headers={"Host": f"{'x' * 200}:8000"}).text.count("x" * 200) > DAYS
-
-
-@sqlite_only
-def test_an_invalid_host_header_is_escaped(serve: Serve) -> None:
-    base = serve()
-    for host in ('"><script>', "a&b", "a\x01b\x0c", "]]>", "é\xff".encode().decode("latin-1")):
-        read = feedparser.parse(get(f"{base}/feed.xml", Host=host).content)
-        assert (read.bozo, len(read.entries)) == (False, 30), host
-        assert len(get(f"{base}/feed.json", Host=host).json()["items"]) == 30

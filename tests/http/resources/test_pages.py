@@ -521,7 +521,6 @@ def test_a_cross_site_request_is_rejected(serve: Serve, path: str, headers: dict
         {},
         {"Sec-Fetch-Site": "same-origin"},
         {"Sec-Fetch-Site": "none"},
-        {"Origin": "OURS"},
         {"Origin": "https://example.org", "Sec-Fetch-Site": "cross-site"},
         {"Origin": "https://quotes.example.org"},
         {"User-Agent": "Mozilla/5.0 (Windows NT; Windows NT 10.0; en-US) WindowsPowerShell/5.1"},
@@ -533,10 +532,7 @@ def test_requests_of_own_pages_allowed_origins_and_other_clients_are_accepted(
     serve: Serve, headers: dict[str, str], public_url: str
 ) -> None:
     base = serve(CORS_ORIGINS="https://example.org", PUBLIC_URL=public_url)
-    extra_headers = {name: value.replace("OURS", base) for name, value in headers.items()}
-    assert (
-        requests.post(f"{base}/subscribe", data={"mobile": MIRA}, headers=extra_headers, timeout=5).status_code == 200
-    )
+    assert requests.post(f"{base}/subscribe", data={"mobile": MIRA}, headers=headers, timeout=5).status_code == 200
 
 
 @sqlite_only
