@@ -23,7 +23,10 @@ class Bulkhead:
 
     @asynccontextmanager
     async def slot(self, client_ip: str) -> AsyncIterator[None]:
-        """Hold a slot of the client IP, then one of all. Raises `falcon.HTTPServiceUnavailable` after `WAIT_SECONDS`."""
+        """Hold a slot of a client IP, and one of all slots.
+
+        Raises `falcon.HTTPServiceUnavailable` if one is not free within `WAIT_SECONDS`.
+        """
         client_slots = self._client_slots.setdefault(client_ip, asyncio.Semaphore(MAX_CONCURRENT_PER_CLIENT))
         async with AsyncExitStack() as held:
             try:

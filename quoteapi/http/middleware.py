@@ -143,7 +143,7 @@ class _FalconMiddleware:
     """The part of the work of `App` that needs Falcon's request and response objects."""
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Set the headers that `App` passed. Raises `RateLimited` if the read rate limit is exceeded, or `REJECTION`."""
+        """Set the headers that `App` passed. Raises `RateLimited` over the read rate limit, or the `REJECTION`."""
         headers, rate_limited = req.env.pop(_BEGUN)
         resp.set_headers(headers)
         if (error := rate_limited or req.env.get(REJECTION)) is not None:
