@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 import click
 
-from quoteapi.cli.serve import thread_count
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import quote_row
@@ -34,7 +33,7 @@ CONNECTIONS = 16
 WORKERS = os.cpu_count() or 1
 LARGE = 1_000_000
 REFERENCE = "bare Falcon, granian"
-GRANIAN = f"granian --interface wsgi --workers {WORKERS} --blocking-threads {thread_count(WORKERS)} --no-ws --port PORT"
+GRANIAN = f"granian --interface wsgi --workers {WORKERS} --blocking-threads {2 * WORKERS + 1} --no-ws --port PORT"
 
 
 class Contender(NamedTuple):

@@ -42,7 +42,8 @@ def create_app(settings: Settings, *, now: clock.Clock = clock.now, randomness: 
         _ = container.dispatcher  # fails at startup if settings are wrong; on Lambda, this would slow cold starts
     routes = _routes(container)
     fast_paths = {path: routes[path].ready_response for path in ("/daily", "/random")}
-    app = App(fast_paths, settings, now, container.randomness)
+    slow_paths = {path: resource.bulkhead for path, resource in routes.items() if hasattr(resource, "bulkhead")}
+    app = App(fast_paths, slow_paths, settings, now, container.randomness)
     add_error_handlers(app, settings, _report_failed_request)
     for path, resource in routes.items():
         if not hasattr(resource, "on_post"):  # with POST, GET may send an SMS, which HEAD must not (RFC 9110)

@@ -61,6 +61,7 @@ def check_service() -> Iterator[Check]:
         settings = load_settings(os.environ)
         yield from _check_dotenv(read_dotenv())
         yield from _check_file_modes(settings)
+        yield from _check_proxy(settings)
         _require_migrations(settings)
         connection = connect_database(settings, may_create=False)
         container = Container(settings)
@@ -104,6 +105,15 @@ def _check_dotenv(environment: Mapping[str, str]) -> Iterator[Check]:
         if name.startswith("AWS_"):
             to_do = "Set it in the environment itself: boto3 does not read this file."
         yield Check("settings", "advice", f"{name} in .env is no setting of QuoteAPI", to_do)
+
+
+def _check_proxy(settings: Settings) -> Iterator[Check]:
+    if settings.trusted_proxies:
+        found = f"X-Forwarded-For is believed from {', '.join(map(str, settings.trusted_proxies))}"
+        yield Check("proxy", "ok", f"{found}. docs/operate.md says what a proxy must do")
+    elif settings.public_url is not None:
+        found = "PUBLIC_URL is set, but TRUSTED_PROXIES is not: behind a proxy all clients share one limit"
+        yield Check("proxy", "advice", found, "Set TRUSTED_PROXIES to the proxy's address: docs/operate.md")
 
 
 def _check_database(container: Container) -> Iterator[Check]:

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+from typing import TYPE_CHECKING
 
 import click
 from peewee import OperationalError
@@ -12,6 +13,11 @@ from quoteapi.cli.root import CannotStart, main, one_line
 from quoteapi.settings import Settings, load_settings, local_url
 from quoteapi.storage import database
 
+if TYPE_CHECKING:
+    from quoteapi.http.rsgi import RsgiApp
+
+HEADER_SECONDS = 10
+"""How long a client may take to send headers, also those of the next request on a connection."""
 WORKER_SHUTDOWN_SECONDS = 10
 """How long a worker may take to finish its requests before it is killed."""
 
@@ -24,7 +30,6 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Serve the quotes over HTTP, until Ctrl-C."""
     settings = load_settings(os.environ)
     host, port = host or settings.host, port or settings.port
-    cores = os.cpu_count() or 1
     try:
         database.connect(settings).close()  # fail here, before any worker starts, if it is misconfigured
     except OperationalError as error:  # may be temporary, and quotes can be served from the bundled catalogue
@@ -33,12 +38,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     ip_address = find_free_address(host, port)
     os.environ.update(HOST=host, PORT=str(port))  # workers read them for the URLs in SMS
     _print_welcome(settings, host, port)
-    run_server(ip_address, port, workers or settings.workers or cores, thread_count(cores))
-
-
-def thread_count(cores: int) -> int:
-    """Return the threads of a worker: 2 * cores + 1, but from 5 to 8; some wait for the database."""
-    return min(8, max(5, 2 * cores + 1))
+    run_server(ip_address, port, workers or settings.workers or os.cpu_count() or 1)
 
 
 def _print_welcome(settings: Settings, host: str, port: int) -> None:
@@ -76,22 +76,31 @@ def find_free_address(host: str, port: int) -> str:
     return str(address[0])
 
 
-def run_server(address: str, port: int, workers: int, threads: int) -> None:
+def run_server(address: str, port: int, workers: int) -> None:
     """Serve the app in worker processes until SIGINT or SIGTERM."""
     _handle_signals_in_parent_only()
-    from granian import Granian, constants, log  # noqa: PLC0415 large, and no other command needs it
+    from granian import Granian, constants, http, log  # noqa: PLC0415 large, and no other command needs it
 
     Granian(
         "quoteapi.app:api",
         address=address,
         port=port,
-        interface=constants.Interfaces.WSGI,
+        interface=constants.Interfaces.RSGI,
         workers=workers,
-        blocking_threads=threads,
+        http=constants.HTTPModes.http1,
+        http1_settings=http.HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1_000),
         websockets=False,
         workers_kill_timeout=WORKER_SHUTDOWN_SECONDS,
         log_level=log.LogLevels.warning,
-    ).serve()
+    ).serve(target_loader=_load_app, wrap_loader=False)
+
+
+def _load_app() -> "RsgiApp":
+    """Build the app, in a worker."""
+    from quoteapi.app import api  # noqa: PLC0415 other commands need neither
+    from quoteapi.http.rsgi import RsgiApp  # noqa: PLC0415
+
+    return RsgiApp(api)
 
 
 def _handle_signals_in_parent_only() -> None:

@@ -33,7 +33,7 @@ PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64")
 EXCLUDED_DISTRIBUTIONS = (
     *("argcomplete", "cfn-flip", "click", "granian", "gunicorn", "hjson", "packaging", "pip", "placebo", "pycparser"),
     *("python-dotenv", "python-slugify", "pyyaml", "setuptools", "text-unidecode", "toml", "tqdm", "troposphere"),
-    "wheel",
+    *("uvloop", "wheel"),
 )
 """Distributions in the lock that only the CLI, a local server or a deploy needs."""
 UNUSED_FILES = (

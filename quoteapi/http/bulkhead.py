@@ -1,32 +1,45 @@
-"""The bulkhead: bounds concurrent slow requests, so that threads stay free for fast ones."""
+"""The bulkhead: bounds concurrent slow requests, so that threads stay free for other ones."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import BoundedSemaphore, Event
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from weakref import WeakValueDictionary
 
 import falcon
 
 MAX_CONCURRENT = 3
-"""How many slow requests a process handles at a time; `quoteapi serve` has at least five threads."""
+"""How many requests of a bulkhead a process handles at a time."""
+MAX_CONCURRENT_PER_CLIENT = 2
+"""How many of them may be from the same client IP."""
 WAIT_SECONDS = 0.5
-_slots = BoundedSemaphore(MAX_CONCURRENT)
-_is_full = Event()
-"""Set after a wait timed out: requests are rejected at once until a slot is released."""
 
 
-@contextmanager
-def bulkhead() -> Iterator[None]:
-    """Hold one of the `MAX_CONCURRENT` slots for slow requests (uploads, SNS calls, searches).
+class Bulkhead:
+    """The slots for slow requests of one kind. They belong to an event loop: a request that waits holds no thread."""
 
-    Raises `falcon.HTTPServiceUnavailable` if none is released within `WAIT_SECONDS`, or at once if `_is_full` is set.
-    """
-    if not _slots.acquire(timeout=0 if _is_full.is_set() else WAIT_SECONDS):
-        _is_full.set()
-        raise falcon.HTTPServiceUnavailable(
-            title="Too busy", description="Too many ask at this moment. Try again in a second.", retry_after=1
-        )
-    try:
-        yield
-    finally:
-        _is_full.clear()
-        _slots.release()
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
+        self._client_slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def slot(self, client_ip: str) -> AsyncIterator[None]:
+        """Hold a slot of a client IP, and one of all slots.
+
+        Raises `falcon.HTTPServiceUnavailable` if one is not free within `WAIT_SECONDS`.
+        """
+        client_slots = self._client_slots.setdefault(client_ip, asyncio.Semaphore(MAX_CONCURRENT_PER_CLIENT))
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(WAIT_SECONDS):
+                    await held.enter_async_context(client_slots)
+                    await held.enter_async_context(self._slots)
+            except TimeoutError:
+                raise too_busy() from None
+            yield
+
+
+def too_busy() -> falcon.HTTPServiceUnavailable:
+    """Return the error for a request that gets no slot."""
+    return falcon.HTTPServiceUnavailable(
+        title="Too busy", description="Too many ask at this moment. Try again in a second.", retry_after=1
+    )

@@ -33,6 +33,8 @@ FORWARDING_HEADER = re.compile(r"(x-)?forwarded.*|.*_.*|\*", re.IGNORECASE | re.
 UNCOUNTED_PATHS = {"/health", "/health/"}
 FastPath = Callable[[datetime], ReadyResponse | None]
 """Takes the time; returns the response to a GET without a query, or None if Falcon has to create it."""
+REJECTION = "quoteapi.rejection"
+"""The WSGI environment key of the `falcon.HTTPError` with which a server wants a request to be answered."""
 _BEGUN = "quoteapi.begun"
 """The WSGI environment key of the headers and the rate limit error that `_FalconMiddleware` handles."""
 
@@ -44,7 +46,15 @@ class App(falcon.App[falcon.Request, falcon.Response]):
     takes longer than all other work for such a request.
     """
 
-    def __init__(self, fast_paths: Mapping[str, FastPath], settings: Settings, clock: Clock, random: Random) -> None:
+    def __init__(
+        self,
+        fast_paths: Mapping[str, FastPath],
+        slow_paths: Mapping[str, str],
+        settings: Settings,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        """Build an app without routes. `slow_paths` says which bulkhead the requests to a path belong to."""
         origins = settings.cors_origins
         middleware: list[Any] = [_FalconMiddleware()]
         if origins:
@@ -55,6 +65,7 @@ class App(falcon.App[falcon.Request, falcon.Response]):
             lambda media: f"{json.dumps(media, ensure_ascii=False)}\n"
         )
         self._fast_paths = fast_paths
+        self._slow_paths = slow_paths
         self._clock = clock
         self._random = random
         self._settings = settings
@@ -63,26 +74,49 @@ class App(falcon.App[falcon.Request, falcon.Response]):
 
     def __call__(self, env: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Handle a request (PEP 3333)."""
-        now = self._clock()
-        rate_limit_headers, rate_limited = self._count_read(env, now)
-        headers = [("x-request-id", self._request_id(env)), *rate_limit_headers, *self._common_headers]
-        if (
-            (fast_path := self._fast_paths.get(path := env["PATH_INFO"])) is not None
-            and env["REQUEST_METHOD"] == "GET"
-            and not env.get("QUERY_STRING")
-            and "HTTP_IF_NONE_MATCH" not in env
-            and "HTTP_ORIGIN" not in env
-            and rate_limited is None
-            and (ready := fast_path(now)) is not None
-        ):
-            request_log.log_request("GET", path, 200)
-            start_response("200 OK", headers + ready.headers)
+        if "lambda.event" in env:
+            _separate_header_names(env)
+        if (ready := self.fast_response(env)) is not None:
+            start_response("200 OK", ready.headers)
             return (ready.body,)
-        env[_BEGUN] = headers, rate_limited
+        if _BEGUN not in env:
+            env[_BEGUN] = self._begin(env, self._clock())
         if not (query := env.get("QUERY_STRING", "")).isascii():
             # curl sends what was typed; Falcon, like RFC 3986, expects it to be percent-encoded.
             env["QUERY_STRING"] = quote(query, safe=PRINTABLE_ASCII, encoding="latin-1")
         return super().__call__(env, start_response)
+
+    def fast_response(self, env: "WSGIEnvironment") -> ReadyResponse | None:
+        """Count, log and return the response of a fast path, without SQL; None if Falcon has to create it."""
+        fast_path = self._fast_paths.get(path := env["PATH_INFO"])
+        if (
+            fast_path is None
+            or _BEGUN in env  # this was called before
+            or env["REQUEST_METHOD"] != "GET"
+            or env.get("QUERY_STRING")
+            or "HTTP_IF_NONE_MATCH" in env
+            or "HTTP_ORIGIN" in env
+        ):
+            return None
+        headers, rate_limited = env[_BEGUN] = self._begin(env, now := self._clock())
+        if rate_limited is not None or (ready := fast_path(now)) is None:
+            return None
+        request_log.log_request("GET", path, 200)
+        return ReadyResponse(ready.body, headers + ready.headers)
+
+    def bulkhead_of(self, env: "WSGIEnvironment") -> str | None:
+        """Return the name of the bulkhead that a request belongs to, None for a fast request."""
+        path: str = env["PATH_INFO"]
+        return self._slow_paths.get(path.removesuffix("/"))
+
+    def client_ip(self, env: "WSGIEnvironment") -> str:
+        """Return the client IP of a request, as `client_ip.client_ip` does."""
+        return client_ip(env, self._settings)
+
+    def _begin(self, env: "WSGIEnvironment", now: datetime) -> tuple[list[tuple[str, str]], RateLimited | None]:
+        """Count a request and set its id. Return the first headers of its response, and the error to raise, if any."""
+        rate_limit_headers, rate_limited = self._count_read(env, now)
+        return [("x-request-id", self._request_id(env)), *rate_limit_headers, *self._common_headers], rate_limited
 
     def _count_read(self, env: "WSGIEnvironment", now: datetime) -> tuple[list[tuple[str, str]], RateLimited | None]:
         """Count a request. Return its `RateLimit` headers, and the error to raise if the limit is exceeded.
@@ -122,11 +156,11 @@ class _FalconMiddleware:
     """The part of the work of `App` that needs Falcon's request and response objects."""
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Set the headers that `App` passed. Raises `RateLimited` if the read rate limit is exceeded."""
+        """Set the headers that `App` passed. Raises `RateLimited` over the read rate limit, or the `REJECTION`."""
         headers, rate_limited = req.env.pop(_BEGUN)
         resp.set_headers(headers)
-        if rate_limited is not None:
-            raise rate_limited
+        if (error := rate_limited or req.env.get(REJECTION)) is not None:
+            raise error
 
     def process_response(self, req: falcon.Request, resp: falcon.Response, resource: object, ok: bool) -> None:
         """Close the database connection that the request may have opened, and log the request."""
@@ -137,6 +171,20 @@ class _FalconMiddleware:
         method = req.method if req.method in falcon.HTTP_METHODS else "(no such method)"
         without_route = "(too many requests)" if resp.status == falcon.HTTP_429 else "(no such page)"
         request_log.log_request(method, req.uri_template or without_route, resp.status_code)
+
+
+def _separate_header_names(env: "WSGIEnvironment") -> None:
+    """Remove the headers of a Lambda event whose names have underscores, as web servers do.
+
+    Otherwise `Sec_Fetch_Site` would have the key of `Sec-Fetch-Site` in the environment, and replace it.
+    """
+    headers: dict[str, str] = env["lambda.event"].get("headers") or {}
+    keys = {f"HTTP_{name.upper()}".replace("-", "_") for name in headers if "_" in name}
+    for key in keys:
+        env.pop(key, None)
+    for name, value in headers.items():
+        if "_" not in name and (key := f"HTTP_{name.upper()}".replace("-", "_")) in keys:
+            env[key] = value
 
 
 def _cors_headers(origins: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -288,3 +288,12 @@ def test_unreachable_sns_is_reported_within_seconds(quoteapi: Command, unreachab
     assert (unreachable.returncode, unreachable.stderr) == (1, "")
     assert "✗ gateway      sns in us-east-1: SNS cannot be reached" in unreachable.stdout
     assert "aws configure" not in unreachable.stdout  # the credentials are not what is wrong
+
+
+def test_the_proxy_is_checked_if_the_service_is_public(quoteapi: Command) -> None:
+    public = {"PUBLIC_URL": "https://quotes.example.org"}
+    alone = quoteapi("doctor", **public)
+    assert "! proxy        PUBLIC_URL is set, but TRUSTED_PROXIES is not" in alone.stdout
+    assert "Set TRUSTED_PROXIES to the proxy's address: docs/operate.md" in alone.stdout
+    behind = quoteapi("doctor", **public, TRUSTED_PROXIES="127.0.0.1, 10.0.0.0/8")
+    assert "✓ proxy        X-Forwarded-For is believed from 127.0.0.1/32, 10.0.0.0/8. docs/operate.md" in behind.stdout

@@ -115,26 +115,6 @@ def test_an_invalid_setting_stops_gunicorn_with_the_message(servers: Servers) ->
     assert servers.processes[0].wait(10) == 3
 
 
-def test_many_slow_clients_do_not_block_the_quote_of_the_day(servers: Servers) -> None:
-    base = servers.start("quoteapi", "serve", WORKERS="1")
-    head = (
-        b"POST /subscribe HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
-    )
-    slow = [socket.create_connection(("127.0.0.1", int(base.rpartition(":")[2]))) for _ in range(20)]
-    for connection in slow:
-        connection.sendall(head)
-    time.sleep(0.2)
-    for _ in range(3):
-        assert requests.get(f"{base}/daily", timeout=10).status_code == 200
-    for connection in slow:
-        connection.close()
-    statuses: list[int] = []
-    while 200 not in statuses and len(statuses) < 50:
-        time.sleep(0.1)
-        statuses.append(requests.post(f"{base}/subscribe", data={"mobile": "+919028000001"}, timeout=10).status_code)
-    assert statuses[-1] == 200, "the server recovers"
-
-
 def test_a_taken_port_is_an_error(quoteapi_process: Command) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

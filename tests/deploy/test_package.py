@@ -115,7 +115,18 @@ def test_every_media_type_of_a_response_is_text_for_zappa() -> None:
 
 @pytest.mark.parametrize(
     "unwanted",
-    ["click", "pip", "setuptools", "granian", "gunicorn", "troposphere", "jwt", "cryptography", "aws_xray_sdk"],
+    [
+        "click",
+        "pip",
+        "setuptools",
+        "granian",
+        "gunicorn",
+        "uvloop",
+        "troposphere",
+        "jwt",
+        "cryptography",
+        "aws_xray_sdk",
+    ],
 )
 def test_the_package_of_dev_leaves_out(unwanted: str, names: list[str]) -> None:
     assert not [name for name in names if name.startswith(unwanted)]

@@ -4,13 +4,16 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 import requests
 
 from benchmarks.http import free_port
 from quoteapi.settings import ROOT
+from tests.conftest import leaks_personal_data
 
 GUNICORN = ("gunicorn", "--bind", "127.0.0.1:PORT", "quoteapi.app:api")
 """The command; `PORT` stands for a free port."""
@@ -60,3 +63,15 @@ class Servers:
             process.terminate()
         for process in self.processes:
             process.wait(20)
+
+
+@pytest.fixture(name="servers")
+def servers_fixture(tmp_path: Path) -> Iterator[Servers]:
+    """Start servers, stop them at the end, and check that no log line has personal data."""
+    running = Servers(tmp_path)
+    yield running
+    running.stop()
+    log_lines = [
+        line for file in tmp_path.glob("output-*") for line in file.read_text().splitlines() if line[:2] == "20"
+    ]
+    assert not [line for line in log_lines if leaks_personal_data(line)]

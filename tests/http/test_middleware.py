@@ -3,12 +3,15 @@ import re
 
 import pytest
 import requests
+from zappa.wsgi import create_wsgi_request
 
+from quoteapi.app import create_app
 from quoteapi.observability import logging_setup, request_log
 from quoteapi.settings import Settings
 from tests.conftest import Serve
 from tests.helpers.data import sqlite_only
 from tests.helpers.http import get
+from tests.rehearsal.lambda_events import api_gateway_event
 
 ORIGIN = "https://example.org"
 
@@ -37,6 +40,19 @@ def test_a_request_without_an_id_gets_a_unique_one(serve: Serve) -> None:
 def test_an_invalid_request_id_is_replaced(serve: Serve, bad: str) -> None:
     response = requests.get(f"{serve()}/daily", headers={"X-Request-ID": bad.encode()}, timeout=5)
     assert re.fullmatch("[0-9a-f]{32}", response.headers["X-Request-ID"])
+
+
+# ---- header names
+
+
+@pytest.mark.parametrize("names", [("Sec-Fetch-Site", "Sec_Fetch_Site"), ("sec-fetch_site", "sec-fetch-site")])
+def test_on_lambda_a_header_name_with_underscores_replaces_no_other(names: tuple[str, str], settings: Settings) -> None:
+    headers = {name: "same-origin" if "_" in name else "cross-site" for name in names}
+    event = api_gateway_event("POST", "https://a/subscribe", stage="dev", api="a1", headers=headers, body="mobile=1")
+    environ = create_wsgi_request(event, binary_support=True) | {"lambda.event": event}
+    app, statuses = create_app(settings), []
+    b"".join(app(environ, lambda status, headers, exc_info=None: statuses.append(status)))
+    assert statuses == ["403 Forbidden"]
 
 
 # ---- CORS

@@ -2,7 +2,6 @@
 
 import falcon
 
-from quoteapi.http.bulkhead import bulkhead
 from quoteapi.http.html import PAGE_SECONDS, prefers_html
 from quoteapi.http.pagination import FILTER_PARAMETERS, decode_cursor, parse_limit, respond_with_listing
 from quoteapi.http.parameters import parse_filters
@@ -21,6 +20,8 @@ QUOTE_CACHE_SECONDS = 86_400
 class QuoteList:
     """The resource `/quotes`: a listing of quotes, newest first."""
 
+    bulkhead = "searching"
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
@@ -28,7 +29,7 @@ class QuoteList:
         """Send a page of the quotes that match the query parameters, newest first, as JSON."""
         filters, limit = parse_filters(req, *FILTER_PARAMETERS), parse_limit(req)
         last_id, total = decode_cursor(req, int)
-        with bulkhead(), database.statement_timeout(READ_TIMEOUT_SECONDS):
+        with database.statement_timeout(READ_TIMEOUT_SECONDS):
             if total is None:
                 rows, total = list_and_count_quotes(filters, limit + 1)
             else:

@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 import falcon
 
-from quoteapi.http.bulkhead import bulkhead
 from quoteapi.http.client_ip import client_ip
 from quoteapi.http.csrf import check_csrf
 from quoteapi.http.errors import Problem
@@ -31,6 +30,7 @@ EXAMPLE_BODY = '{"mobile": "+919028000001"}'
 
 
 class _SubscriptionResource:
+    bulkhead = "subscribing"
     purpose: "Purpose"
     goal: str
     if_subscribed = ""
@@ -53,20 +53,19 @@ class _SubscriptionResource:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Send an OTP to `mobile`, a phone number. With `otp`, or if none is required, (un)subscribe it."""
-        with bulkhead():
-            check_csrf(req, self._settings)
-            requires_otp = self._requires_otp()
-            mobile, otp = _parse_request(req, self.purpose, requires_otp=requires_otp)
-            is_done = otp is not None or not requires_otp
-            message = self.done_message if is_done else self._otp_sent_message(req, mobile)  # may raise, so first
-            ip = client_ip(req.env, self._settings)
-            set_rate_limit_headers(resp, self._apply(mobile, otp, ip, requires_otp=requires_otp))
-            if prefers_html(req, resp):
-                form = req.context.form._replace(step="done" if is_done else "code")
-                respond_with_form(req, resp, self._settings, form)
-            else:
-                resp.text = f"{json.dumps({'message': message})}\n"
-                resp.set_header("Cache-Control", "no-store")
+        check_csrf(req, self._settings)
+        requires_otp = self._requires_otp()
+        mobile, otp = _parse_request(req, self.purpose, requires_otp=requires_otp)
+        is_done = otp is not None or not requires_otp
+        message = self.done_message if is_done else self._otp_sent_message(req, mobile)  # may raise, so first
+        ip = client_ip(req.env, self._settings)
+        set_rate_limit_headers(resp, self._apply(mobile, otp, ip, requires_otp=requires_otp))
+        if prefers_html(req, resp):
+            form = req.context.form._replace(step="done" if is_done else "code")
+            respond_with_form(req, resp, self._settings, form)
+        else:
+            resp.text = f"{json.dumps({'message': message})}\n"
+            resp.set_header("Cache-Control", "no-store")
 
     def _requires_otp(self) -> bool:
         return True
@@ -131,6 +130,8 @@ def _parse_request(req: falcon.Request, purpose: "Purpose", *, requires_otp: boo
 def _read_fields(req: falcon.Request) -> dict[str, Any]:
     """Return the query parameters and, with POST, JSON or form fields, which take precedence."""
     fields: dict[str, Any] = dict(req.params)
+    if req.method == "POST" and req.get_header("Transfer-Encoding") is not None:
+        raise falcon.HTTPLengthRequired(description="Send the length of the body in a Content-Length header.")
     if req.method != "POST" or not req.content_length:
         return fields
     if req.content_length > MAX_BODY_BYTES:

@@ -1,0 +1,177 @@
+"""Serves the app by RSGI, the interface of granian that reads bodies asynchronously.
+
+Granian's WSGI has no deadline for bodies, so a client that never ends one keeps a thread. It also maps the headers
+`X-Forwarded-For` and `X_Forwarded_For` onto one key, so a client can replace what a proxy set.
+"""
+
+import asyncio
+import io
+import sys
+from collections import defaultdict
+from collections.abc import Awaitable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Protocol
+
+import falcon
+
+from quoteapi.http.bulkhead import Bulkhead
+from quoteapi.http.errors import Problem
+from quoteapi.http.middleware import REJECTION, App
+from quoteapi.http.resources.subscriptions import MAX_BODY_BYTES
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIEnvironment
+
+THREADS = 8
+"""Two more than the slots of both bulkheads."""
+BODY_SECONDS = 10
+"""How long a client may take to send a body."""
+UNREADABLE = "?"
+"""Stands for a header value that is not ASCII, which RSGI hides: valid for no header that the app reads."""
+
+
+class Headers(Protocol):
+    """The headers of a request. Names are in lower case."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the distinct names."""
+
+    def items(self) -> list[tuple[str, str]]:
+        """Return names and values, without values that are not ASCII. A name can be repeated."""
+
+
+class Scope(Protocol):
+    """The head of a request."""
+
+    http_version: str
+    scheme: str
+    method: str
+    path: str
+    query_string: str
+    server: str
+    client: str
+    headers: Headers
+
+
+class HttpProtocol(Protocol):
+    """The body of a request, and its response."""
+
+    def __call__(self) -> Awaitable[bytes]:
+        """Read the body. Raises `RuntimeError` if the connection is closed before its end."""
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Send the response."""
+
+
+class RsgiApp:
+    """The RSGI application: runs the WSGI application in threads, and its fast paths on the event loop."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._threads = ThreadPoolExecutor(THREADS, "request")
+        self._bulkheads: defaultdict[str, Bulkhead] = defaultdict(Bulkhead)
+
+    async def __call__(self, scope: Scope, protocol: HttpProtocol) -> None:
+        """Handle a request. The body is read before it takes a slot of a bulkhead or a thread."""
+        env = wsgi_environment(scope)
+        if (ready := self._app.fast_response(env)) is not None:
+            protocol.response_bytes(200, ready.headers, ready.body)
+            return
+        try:
+            await self._handle(env, protocol)
+        except falcon.HTTPError as error:
+            env[REJECTION] = error
+            await self._run_in_thread(env, protocol)
+
+    async def _handle(self, env: "WSGIEnvironment", protocol: HttpProtocol) -> None:
+        """Read the body, take a slot, and run the app. Raises `falcon.HTTPError` if one of the first two fails."""
+        bulkhead = self._app.bulkhead_of(env)
+        if bulkhead is None:
+            await self._run_in_thread(env, protocol)
+            return
+        if env["REQUEST_METHOD"] == "POST" and 0 < int(env.get("CONTENT_LENGTH", 0)) <= MAX_BODY_BYTES:
+            env["wsgi.input"] = io.BytesIO(await _read_body(protocol))
+        async with self._bulkheads[bulkhead].slot(self._app.client_ip(env)):
+            await self._run_in_thread(env, protocol)
+
+    async def _run_in_thread(self, env: "WSGIEnvironment", protocol: HttpProtocol) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._threads, copy_context().run, self._respond, env, protocol)
+
+    def _respond(self, env: "WSGIEnvironment", protocol: HttpProtocol) -> None:
+        """Run the WSGI application and send its response."""
+        started: list[tuple[str, list[tuple[str, str]]]] = []
+        chunks: list[bytes] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> Any:  # noqa: ANN401
+            started.append((status, headers))
+            return chunks.append
+
+        response = self._app(env, start_response)
+        try:
+            chunks.extend(response)
+        finally:
+            if hasattr(response, "close"):
+                response.close()
+        status, headers = started[-1]
+        protocol.response_bytes(int(status[:3]), headers, b"".join(chunks))
+
+
+def wsgi_environment(scope: Scope) -> "WSGIEnvironment":
+    """Return the environment of a request (PEP 3333), with an empty body.
+
+    Headers whose names have underscores are left out, as nginx does, because other names have the same keys.
+    """
+    server_name, _, server_port = scope.server.rpartition(":")
+    env: WSGIEnvironment = {
+        "REQUEST_METHOD": scope.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": _latin_1(scope.path),
+        "QUERY_STRING": _latin_1(scope.query_string),
+        "SERVER_NAME": server_name,
+        "SERVER_PORT": server_port,
+        "SERVER_PROTOCOL": "HTTP/1.1" if scope.http_version == "1.1" else "HTTP/1.0",
+        "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    _add_headers(env, scope.headers)
+    return env
+
+
+def _add_headers(env: "WSGIEnvironment", headers: Headers) -> None:
+    values: dict[str, str] = {}
+    for name, value in headers.items():
+        values[name] = f"{values[name]}, {value}" if name in values else value
+    for name in headers:
+        if "_" not in name:
+            key = name.upper().replace("-", "_")
+            env[key if name in {"content-type", "content-length"} else f"HTTP_{key}"] = values.get(name, UNREADABLE)
+
+
+def _latin_1(text: str) -> str:
+    """Return text as WSGI has it: each character is a byte of its UTF-8."""
+    return text if text.isascii() else text.encode().decode("latin-1")
+
+
+async def _read_body(protocol: HttpProtocol) -> bytes:
+    """Read a body whose length was checked. Raises `Problem` if it is late or incomplete."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await protocol()
+    except TimeoutError:
+        raise body_late() from None
+    except RuntimeError:
+        raise Problem(falcon.HTTP_400, "Invalid body", "The body is shorter than its Content-Length.") from None
+
+
+def body_late() -> Problem:
+    """Return the error for a request whose body is not complete after `BODY_SECONDS`."""
+    detail = f"The body of the request did not arrive within {BODY_SECONDS} seconds. Send it again."
+    return Problem(falcon.HTTP_408, "Request Timeout", detail)
