@@ -9,12 +9,10 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
 
 from quoteapi import cli
 from quoteapi.clock import now
 from quoteapi.container import Container
-from quoteapi.quotes import import_export
 from quoteapi.settings import ROOT, loader
 from quoteapi.storage.models import ConsoleSms, Quote
 from quoteapi.storage.models import database as bound
