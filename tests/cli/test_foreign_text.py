@@ -1,6 +1,4 @@
-"""Every command with texts from elsewhere that hold control characters: from arguments, settings, files, the database,
-and the network.
-"""
+"""Every command with control characters in arguments, settings, files, the database and answers of the network."""
 
 import json
 import re
