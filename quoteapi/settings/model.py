@@ -98,7 +98,7 @@ class Settings:
         RateLimit(600, 60),
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _setting(
-        "TRUSTED_PROXIES", "proxies whose `X-Forwarded-For` is believed", parsers.parse_networks, ()
+        "TRUSTED_PROXIES", "proxies whose `X-Forwarded-…` headers are believed", parsers.parse_networks, ()
     )
     sns_topic: str = _setting(
         "SNS_TOPIC", "the topic of the daily SMS", parsers.parse_sns_topic, "DailyQuoteSubscription"

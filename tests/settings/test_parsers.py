@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from quoteapi.settings import RateLimit, SettingsError, read_settings
+from quoteapi.settings.parsers import normalize_origin
 
 
 def test_each_setting_is_typed() -> None:
@@ -41,6 +42,7 @@ def test_each_setting_is_typed() -> None:
         ("CORS_ORIGINS", "example.org", "CORS_ORIGINS must be * alone, or origins with commas between"),
         ("CORS_ORIGINS", "*, https://example.org", "CORS_ORIGINS must be * alone"),
         ("CORS_ORIGINS", "https://example.org/page", "CORS_ORIGINS must be * alone"),
+        ("CORS_ORIGINS", "https://bücher.example", "CORS_ORIGINS must be * alone"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, not 'loud'."),
         (
             "Mashape_API_Endpoint",
@@ -250,3 +252,26 @@ def test_an_invalid_public_key_is_rejected_and_not_shown(key: str) -> None:
     with pytest.raises(SettingsError, match=r"^JWT_PUBLIC_KEY must be a public key in PEM") as error_info:
         read_settings({"JWT_PUBLIC_KEY": key, "JWT_ISSUER": "me", "JWT_AUDIENCE": "you"})
     assert key not in str(error_info.value).replace("x", "x" * len(key))
+
+
+def test_origins_are_compared_as_browsers_send_them() -> None:
+    settings = read_settings(
+        {"CORS_ORIGINS": "https://Example.org:443, http://example.org:80/,http://example.org:8080"}
+    )
+    assert settings.cors_origins == ("https://example.org", "http://example.org", "http://example.org:8080")
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://Quotes.example.org./daily", "https://quotes.example.org"),
+        ("https://[2001:DB8::7]:443", "https://[2001:db8::7]"),
+        ("http://localhost:", "http://localhost"),
+        ("http://localhost:443", "http://localhost:443"),
+        ("https://user@example.org", "https://user@example.org"),
+        *dict.fromkeys(("null", "*", "", "://", "https://", "ftp://example.org", "x" * 400_000), "").items(),
+    ],
+    ids=lambda text: repr(text)[:40],
+)
+def test_the_origin_of_a_url(url: str, origin: str) -> None:
+    assert normalize_origin(url) == origin
