@@ -144,8 +144,8 @@ def insert_subscriber(mobile: str, **columns: object) -> None:
 
 def set_spend_limit(account: dict[str, str], dollars: int) -> None:
     """Set the monthly SMS spending limit of the fixture `aws_account`."""
-    keys = {name: account[name] for name in ("aws_access_key_id", "aws_secret_access_key")}
-    sns = boto3.client("sns", region_name="us-east-1", endpoint_url=account["AWS_ENDPOINT_URL"], **keys)
+    session = boto3.Session(account["aws_access_key_id"], account["aws_secret_access_key"], region_name="us-east-1")
+    sns = session.client("sns", endpoint_url=account["AWS_ENDPOINT_URL"])
     sns.set_sms_attributes(attributes={"MonthlySpendLimit": str(dollars)})
 
 
