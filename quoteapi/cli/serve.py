@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 HEADER_SECONDS = 10
 """How long a client may take to send headers, also those of the next request on a connection."""
+MAX_CONNECTIONS = 512
+"""How many connections a worker takes; more wait. A process may usually have 1,024 open files."""
 WORKER_SHUTDOWN_SECONDS = 10
 """How long a worker may take to finish its requests before it is killed."""
 
@@ -90,6 +92,7 @@ def run_server(address: str, port: int, workers: int) -> None:
         http=constants.HTTPModes.http1,
         http1_settings=http.HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1_000),
         websockets=False,
+        backpressure=MAX_CONNECTIONS,
         workers_kill_timeout=WORKER_SHUTDOWN_SECONDS,
         log_level=log.LogLevels.warning,
     ).serve(target_loader=_load_app, wrap_loader=False)

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import falcon
@@ -27,8 +28,18 @@ THREADS = 8
 """Two more than the slots of both bulkheads."""
 BODY_SECONDS = 10
 """How long a client may take to send a body."""
+KEY_CACHE_SIZE = 256
 UNREADABLE = "?"
 """Stands for a header value that is not ASCII, which RSGI hides: valid for no header that the app reads."""
+_CONSTANT_ENVIRONMENT: "WSGIEnvironment" = {
+    "SCRIPT_NAME": "",
+    "wsgi.version": (1, 0),
+    "wsgi.input": io.BytesIO(),
+    "wsgi.errors": sys.stderr,
+    "wsgi.multithread": True,
+    "wsgi.multiprocess": True,
+    "wsgi.run_once": False,
+}
 
 
 class Headers(Protocol):
@@ -125,34 +136,33 @@ def wsgi_environment(scope: Scope) -> "WSGIEnvironment":
     """
     server_name, _, server_port = scope.server.rpartition(":")
     env: WSGIEnvironment = {
+        **_CONSTANT_ENVIRONMENT,
         "REQUEST_METHOD": scope.method,
-        "SCRIPT_NAME": "",
         "PATH_INFO": _latin_1(scope.path),
         "QUERY_STRING": _latin_1(scope.query_string),
         "SERVER_NAME": server_name,
         "SERVER_PORT": server_port,
         "SERVER_PROTOCOL": "HTTP/1.1" if scope.http_version == "1.1" else "HTTP/1.0",
         "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
-        "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.scheme,
-        "wsgi.input": io.BytesIO(),
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
     }
-    _add_headers(env, scope.headers)
+    headers = scope.headers
+    for name, value in headers.items():
+        if (key := _environment_key(name)) is not None:
+            env[key] = f"{env[key]}, {value}" if key in env else value
+    for name in headers:
+        if (key := _environment_key(name)) is not None:
+            env.setdefault(key, UNREADABLE)
     return env
 
 
-def _add_headers(env: "WSGIEnvironment", headers: Headers) -> None:
-    values: dict[str, str] = {}
-    for name, value in headers.items():
-        values[name] = f"{values[name]}, {value}" if name in values else value
-    for name in headers:
-        if "_" not in name:
-            key = name.upper().replace("-", "_")
-            env[key if name in {"content-type", "content-length"} else f"HTTP_{key}"] = values.get(name, UNREADABLE)
+@lru_cache(KEY_CACHE_SIZE)
+def _environment_key(name: str) -> str | None:
+    """Return the key of a header, None if its name has an underscore."""
+    if "_" in name:
+        return None
+    key = name.upper().replace("-", "_")
+    return key if name in {"content-type", "content-length"} else f"HTTP_{key}"
 
 
 def _latin_1(text: str) -> str:

@@ -1,5 +1,6 @@
 import logging
 import re
+from typing import Any, cast
 
 import pytest
 import requests
@@ -50,8 +51,8 @@ def test_on_lambda_a_header_name_with_underscores_replaces_no_other(names: tuple
     headers = {name: "same-origin" if "_" in name else "cross-site" for name in names}
     event = api_gateway_event("POST", "https://a/subscribe", stage="dev", api="a1", headers=headers, body="mobile=1")
     environ = create_wsgi_request(event, binary_support=True) | {"lambda.event": event}
-    app, statuses = create_app(settings), []
-    b"".join(app(environ, lambda status, headers, exc_info=None: statuses.append(status)))
+    statuses: list[str] = []
+    b"".join(create_app(settings)(environ, lambda *response: cast("Any", statuses.append(response[0]))))
     assert statuses == ["403 Forbidden"]
 
 
