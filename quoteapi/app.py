@@ -46,7 +46,7 @@ def create_app(settings: Settings, *, now: clock.Clock = clock.now, randomness: 
     app = App(fast_paths, slow_paths, settings, now, container.randomness)
     add_error_handlers(app, settings, _report_failed_request)
     for path, resource in routes.items():
-        if not hasattr(resource, "on_post"):  # with POST, GET may send an SMS, which HEAD must not (RFC 9110)
+        if not hasattr(resource, "on_head") and not hasattr(resource, "on_post"):  # with POST, GET may do something
             resource.on_head = resource.on_get  # Falcon leaves out the body
         app.add_route(path, resource)
     return app

@@ -23,7 +23,7 @@ import quoteapi
 from quoteapi.app import create_app
 from quoteapi.http.bulkhead import too_busy
 from quoteapi.http.errors import add_error_handlers
-from quoteapi.http.resources.subscriptions import MAX_BODY_BYTES
+from quoteapi.http.request_fields import MAX_BODY_BYTES
 from quoteapi.http.rsgi import body_late
 from quoteapi.settings import ROOT, Settings, read_settings
 from quoteapi.storage.models import database as bound
