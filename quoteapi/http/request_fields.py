@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import falcon
@@ -18,7 +18,8 @@ FIELDS = ("mobile", "otp")
 """The names of the fields that have one value."""
 FORM, MULTIPART, JSON = falcon.MEDIA_URLENCODED, falcon.MEDIA_MULTIPART, falcon.MEDIA_JSON
 WHAT_TO_SEND = (
-    'Send a form, or JSON with Content-Type: application/json, in UTF-8, for example {"mobile": "+919028000001"}'
+    "Send a form with Content-Type: application/x-www-form-urlencoded, or JSON with Content-Type: application/json,"
+    ' in UTF-8, for example {"mobile": "+919028000001"}'
 )
 _multipart = MultipartFormHandler()
 
@@ -29,13 +30,11 @@ def read_fields(req: falcon.Request) -> dict[str, Any]:
     The values in `FIELDS` are text, or what JSON has instead, where a fraction is text. Raises `falcon.HTTPError` for
     an invalid body, a body without POST, and a field in `FIELDS` that is sent repeatedly with different values.
     """
-    if req.method == "POST":
-        body = _parse_body(read_body(req), req.content_type)
-    elif req.content_length or read_body(req):
-        detail = f"The body of a {req.method} request is not read. Send the fields in the query, or send POST."
-        raise Problem(falcon.HTTP_400, "Invalid body", detail)
-    else:
-        body = {}
+    if req.method != "POST" and (req.content_length or read_body(req)):
+        raise _invalid_body(
+            f"The body of a {req.method} request is not read. Send the fields in the query, or send POST."
+        )
+    body = _parse_body(req) if req.method == "POST" else {}
     for name in FIELDS:
         if len({str(value) for fields in (req.params, body) for value in _values(fields, name)}) > 1:
             detail = f"There is more than one {name} in the request, and they differ. Send one."
@@ -46,22 +45,12 @@ def read_fields(req: falcon.Request) -> dict[str, Any]:
 def read_body(req: falcon.Request) -> bytes:
     """Return the body of a request, b"" if it has none. Raises `falcon.HTTPError` if it is too large or incomplete."""
     if is_chunked(req.env):
-        if not req.env.get("wsgi.input_terminated"):
-            raise _length_required()
-        length = None
-    elif not (length := req.content_length):
-        return b""
-    elif length > MAX_BODY_BYTES:
+        return _read_chunks(req.env)
+    length = req.content_length or 0
+    if length > MAX_BODY_BYTES:
         raise body_too_large()
-    if req.get_header("Content-Encoding", default="identity").lower() != "identity":
-        raise _unsupported_media_type("A body with Content-Encoding is not read.", {"Accept-Encoding": "identity"})
-    try:
-        body: bytes = req.env["wsgi.input"].read(MAX_BODY_BYTES + 1 if length is None else length)
-    except Exception:  # noqa: BLE001 each server has its own
-        raise body_incomplete() from None
-    if len(body) > MAX_BODY_BYTES:
-        raise body_too_large()
-    if length is not None and len(body) < length:
+    body = _read(req.env, length) if length else b""
+    if len(body) < length:
         raise body_incomplete()
     return body
 
@@ -89,20 +78,45 @@ def body_incomplete() -> falcon.HTTPError:
     return _invalid_body("The body is shorter than its Content-Length, or its chunks are incomplete or have trailers.")
 
 
-def _parse_body(body: bytes, content_type: str | None) -> dict[str, Any]:
-    """Return the fields of a body, which is JSON if it has no `Content-Type`."""
-    if not body:
-        return {}
-    media_type = (content_type or JSON).partition(";")[0].strip().lower()
-    if media_type not in _PARSERS:
-        raise _unsupported_media_type(WHAT_TO_SEND, {"Accept-Post": ", ".join(_PARSERS)})
+def _read_chunks(env: "WSGIEnvironment") -> bytes:
+    if not env.get("wsgi.input_terminated"):
+        raise _length_required()
+    body = _read(env, MAX_BODY_BYTES + 1)
+    if len(body) > MAX_BODY_BYTES:
+        raise body_too_large()
+    return body
+
+
+def _read(env: "WSGIEnvironment", size: int) -> bytes:
     try:
-        fields = _PARSERS[media_type](body, content_type)
-    except (ValueError, RecursionError, falcon.HTTPError):  # RecursionError: too deeply nested JSON
+        body: bytes = env["wsgi.input"].read(size)
+    except Exception:  # noqa: BLE001 each server has its own
+        raise body_incomplete() from None
+    return body
+
+
+def _parse_body(req: falcon.Request) -> dict[str, Any]:
+    """Return the fields of a body, which is JSON if it has no `Content-Type`."""
+    if not (body := read_body(req)):
+        return {}
+    try:
+        fields = _parser(req)(body, req.content_type)
+    except (ValueError, RecursionError, falcon.HTTPBadRequest):  # RecursionError: too deeply nested JSON
         fields = None
     if not isinstance(fields, dict) or any(name.lstrip().startswith("{") for name in fields):
         raise _invalid_body(WHAT_TO_SEND)
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _parser(req: falcon.Request) -> Callable[[bytes, str | None], object]:
+    """Return the parser of a body. Raises `falcon.HTTPUnsupportedMediaType`."""
+    if req.get_header("Content-Encoding", default="identity").lower() != "identity":
+        detail = f"A body with Content-Encoding is not read. {WHAT_TO_SEND}"
+        raise falcon.HTTPUnsupportedMediaType(description=detail, headers={"Accept-Encoding": "identity"})
+    media_type = (req.content_type or JSON).partition(";")[0].strip().lower()
+    if media_type not in _PARSERS:
+        raise falcon.HTTPUnsupportedMediaType(description=WHAT_TO_SEND, headers={"Accept-Post": ", ".join(_PARSERS)})
+    return _PARSERS[media_type]
 
 
 def _parse_json(body: bytes, content_type: str | None) -> object:
@@ -147,7 +161,3 @@ def _length_required() -> falcon.HTTPError:
 
 def _invalid_body(detail: str) -> Problem:
     return Problem(falcon.HTTP_400, "Invalid body", detail)
-
-
-def _unsupported_media_type(detail: str, headers: dict[str, str]) -> falcon.HTTPError:
-    return falcon.HTTPUnsupportedMediaType(description=detail, headers=headers)
