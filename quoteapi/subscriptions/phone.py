@@ -5,41 +5,165 @@ The numbering plans are those of `phonenumberslite`, which is imported on first 
 
 import re
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phonenumbers import PhoneNumber
 
 MOBILE_HINT = "Send mobile as an international number, for example +919028000001."
+MAX_SHORT_COUNTRY_CODE = 99
 _MAX_LENGTH = 64
-_PHONE_NUMBER = re.compile(r"[ (]*\+?[\d ().\-/]+")
+_DIGITS = re.compile(r"(\+|00)?\d+", re.ASCII)
+_E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
+_DECIMAL_NUMBER = re.compile(r"\+?\d+[.,]0+|\d[.,]\d+e\+?\d+", re.ASCII | re.IGNORECASE)
+_SEPARATORS = {"Cf", "Me", "Mn", "Pd", "Pe", "Ps", "Zl", "Zp", "Zs"}
+"""Unicode categories: format characters, marks such as variation selectors, dashes, brackets, and spaces."""
+_OTHER_SEPARATORS = set("\t\n\r./~\N{MINUS SIGN}\N{KATAKANA-HIRAGANA PROLONGED SOUND MARK}\N{BRAILLE PATTERN BLANK}")
+_OTHER_SEPARATORS |= {"\N{HANGUL CHOSEONG FILLER}", "\N{HANGUL JUNGSEONG FILLER}"}
+_NO_FORM = re.compile(r"(?!)")
+_CURRENT_MOBILE_FORMS = {
+    52: (re.compile(r"1(\d{10})"), r"\1"),
+    54: (re.compile(r"(\d{10})"), r"9\1"),
+    55: (re.compile(r"(\d{2})([6-9]\d{7})"), r"\g<1>9\2"),
+}
+"""By country code, mobile numbers that are written in an old form, and what they are today: Mexico had a 1 before them
+until 2019, Argentina has a 9 that national callers leave out, and Brazil added a 9 until 2016."""
 
 
 class InvalidMobile(Exception):
-    """Not the number of a mobile phone; the message says why, and never has the number."""
+    """Not the number of a mobile phone. The message says why, the hint what to send; neither has the number."""
+
+    def __init__(self, message: str, hint: str = MOBILE_HINT) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def normalize_digits(text: str) -> str:
+    """Return text in NFKC with ASCII digits, and without separators and invisible characters.
+
+    The page's `normalizeDigits` does the same.
+    """
+    characters = unicodedata.normalize("NFKC", text)
+    kept = (c for c in characters if unicodedata.category(c) not in _SEPARATORS and c not in _OTHER_SEPARATORS)
+    return "".join(str(unicodedata.decimal(c, c)) for c in kept)
 
 
 def parse_mobile(text: str) -> str:
     """Return the E.164 form of a mobile number in any notation. Raises `InvalidMobile`.
 
-    The country code is required; `+` or `00` before it is not.
+    The country code is required. `+` or `00` before it is not, unless the digits may be a national number, too.
     """
-    if not text.strip():
-        raise InvalidMobile("The mobile number is missing.")
-    normalized = _to_ascii(text)
-    if not _PHONE_NUMBER.fullmatch(normalized) or not any(map(str.isdigit, normalized)):
-        raise InvalidMobile("This is not a phone number.")
+    digits = _parse_digits(text)
     import phonenumbers  # noqa: PLC0415
 
-    international = "+" + re.sub(r"\D", "", normalized).removeprefix("00")
+    international = f"+{digits.removeprefix('+').removeprefix('00')}"
     try:
-        number = phonenumbers.parse(international)
+        number = _in_current_form(phonenumbers.parse(international))
     except phonenumbers.NumberParseException as error:
         raise InvalidMobile("This is not an international phone number.") from error
-    if not phonenumbers.is_possible_number(number):
-        raise InvalidMobile("No phone number of its country has this length. Is the country code missing?")
-    mobile_types = phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE_OR_MOBILE
-    if phonenumbers.number_type(number) not in mobile_types:
-        raise InvalidMobile("This is not the number of a mobile phone in its country.")
+    _check_mobile(number)
+    if digits[0] not in "+0" and _may_be_national(digits, number):
+        raise InvalidMobile(
+            "Without +, this may be a number of another country.",
+            "Begin with + (%2B in a URL) and the country code, for example +919028000001.",
+        )
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def e164_as_typed(text: str) -> str | None:
+    """Return a number with + or 00 in the form of E.164, without a look at today's numbering plans; else None."""
+    digits = re.sub("^00", "+", _parse_digits(text))
+    return digits if _E164.fullmatch(digits) else None
+
+
+def _parse_digits(text: str) -> str:
+    """Return the digits of a number, after + or 00 if it has them. Raises `InvalidMobile`."""
+    if not text.strip():
+        raise InvalidMobile("The mobile number is missing.")
+    if len(text) <= _MAX_LENGTH and _DECIMAL_NUMBER.fullmatch(text.strip()):
+        raise InvalidMobile("This is a decimal number.", f"{MOBILE_HINT} Send it as text.")
+    digits = normalize_digits(text[: _MAX_LENGTH + 1]).lower().removeprefix("tel:")
+    if len(text) > _MAX_LENGTH or not _DIGITS.fullmatch(digits):
+        raise InvalidMobile("This is not a phone number.")
+    return digits
+
+
+def _in_current_form(number: "PhoneNumber") -> "PhoneNumber":
+    """Return a number of an old numbering plan as what it is today, or else the number."""
+    import phonenumbers  # noqa: PLC0415
+
+    old, current = _CURRENT_MOBILE_FORMS.get(number.country_code or 0, (_NO_FORM, ""))
+    match = old.fullmatch(phonenumbers.national_significant_number(number))
+    if match is None:
+        return number
+    changed = phonenumbers.parse(f"+{number.country_code}{match.expand(current)}")
+    return changed if phonenumbers.is_valid_number(changed) else number
+
+
+def _check_mobile(number: "PhoneNumber") -> None:
+    """Raise `InvalidMobile` unless a number is that of a mobile phone of a country."""
+    import phonenumbers  # noqa: PLC0415
+
+    hint = _example_hint(number)
+    reason = phonenumbers.is_possible_number_with_reason(number)
+    lengths = {
+        phonenumbers.ValidationResult.TOO_SHORT: "This number is too short. Is the country code missing?",
+        phonenumbers.ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "This number is too short. Is the area code missing?",
+        phonenumbers.ValidationResult.TOO_LONG: "This number is too long.",
+    }
+    if reason != phonenumbers.ValidationResult.IS_POSSIBLE:
+        raise InvalidMobile(
+            lengths.get(reason, "No number of this country has this length. Is the country code missing?"), hint
+        )
+    if phonenumbers.number_type(number) not in _mobile_types():
+        raise InvalidMobile("This is not the number of a mobile phone in its country.", hint)
     if phonenumbers.region_code_for_number(number) == "001":
         raise InvalidMobile("No SMS go to numbers that belong to no country, such as those of satellite phones.")
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _mobile_types() -> tuple[int, ...]:
+    import phonenumbers  # noqa: PLC0415
+
+    return phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE_OR_MOBILE
+
+
+def _example_hint(number: "PhoneNumber") -> str:
+    """Return a hint with an example of a mobile number with the same country code."""
+    import phonenumbers  # noqa: PLC0415
+
+    region = phonenumbers.region_code_for_country_code(number.country_code or 0)
+    example = phonenumbers.example_number_for_type(region, phonenumbers.PhoneNumberType.MOBILE)
+    if example is None:
+        return MOBILE_HINT
+    form = phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
+    return f"A mobile number with this country code looks like {form}."
+
+
+def _may_be_national(digits: str, number: "PhoneNumber") -> bool:
+    """Return whether digits that were sent without + are likelier a number of another, much larger country.
+
+    That is so if they are a mobile number there in national notation, and the country code has three digits: the plan
+    of the larger country then has a thousand times as many numbers. 678 555 0123, for example, is a number of Vanuatu
+    or of the United States.
+    """
+    import phonenumbers  # noqa: PLC0415
+
+    return (number.country_code or 0) > MAX_SHORT_COUNTRY_CODE and any(
+        region != phonenumbers.region_code_for_number(number) and _is_national_mobile(digits, region)
+        for region in sorted(phonenumbers.SUPPORTED_REGIONS)
+    )
+
+
+def _is_national_mobile(digits: str, region: str) -> bool:
+    import phonenumbers  # noqa: PLC0415
+
+    national = phonenumbers.PhoneNumber(phonenumbers.country_code_for_region(region), int(digits))
+    written = phonenumbers.format_number(national, phonenumbers.PhoneNumberFormat.NATIONAL)
+    return (
+        phonenumbers.is_valid_number_for_region(national, region)
+        and phonenumbers.number_type(national) in _mobile_types()
+        and "".join(filter(str.isdigit, written)) == digits
+    )
 
 
 def country_of(mobile: str) -> str:
@@ -64,19 +188,3 @@ def format_international(text: str) -> str:
         return phonenumbers.format_number(phonenumbers.parse(text), phonenumbers.PhoneNumberFormat.INTERNATIONAL)
     except phonenumbers.NumberParseException:
         return text
-
-
-def _to_ascii(text: str) -> str:
-    """Return text with digits, spaces and dashes of any script as ASCII; "" if too long for a number."""
-    if len(text) > _MAX_LENGTH:
-        return ""
-    characters = []
-    for character in unicodedata.normalize("NFKC", text):
-        category = unicodedata.category(character)
-        if category == "Nd":
-            characters.append(str(unicodedata.decimal(character)))
-        elif category == "Pd" or character == "\N{MINUS SIGN}":
-            characters.append("-")
-        elif category != "Cf":  # such as the direction marks that come with a copied number
-            characters.append(" " if character.isspace() else character)
-    return "".join(characters).strip()

@@ -1,6 +1,7 @@
 """The forms to subscribe and unsubscribe, in a real browser."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
@@ -9,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from quoteapi.storage.models import ConsoleSms, Subscriber
+from quoteapi.subscriptions.phone import normalize_digits
 from tests.helpers.browser import (
     DEFAULT,
     WITHOUT_JAVASCRIPT,
@@ -22,6 +24,7 @@ from tests.helpers.browser import (
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, NOOR, add_subscribers, latest_otp, sqlite_only, wrong_otp
 from tests.helpers.http import serve_app
+from tests.helpers.typed_digits import MOBILES, OTPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -360,6 +363,21 @@ def test_a_response_that_is_not_a_page_of_the_service_shows_an_error(open_browse
     visitor.submit("Mobile number", MIRA)
     expect(page.get_by_role("alert")).to_contain_text("That did not work.")
     visitor.assert_failed_requests("502 POST /subscribe")
+
+
+def test_the_page_normalizes_numbers_and_codes_as_the_service_does(open_browser: OpenBrowser) -> None:
+    page = open_browser().open("/subscribe")
+    texts = [text for text, _ in MOBILES + OTPS]
+    texts += [character for number in range(0x110000) if unicodedata.category(character := chr(number)) not in "Cn Cs"]
+    results = page.evaluate(
+        """async (texts) => {
+          const { normalizeDigits } = await import(document.querySelector("script[src*='script.js']").src);
+          return texts.map(normalizeDigits);
+        }""",
+        texts,
+    )
+    different = {text for text, result in zip(texts, results, strict=True) if result != normalize_digits(text)}
+    assert different <= {"\N{AHOM CONSONANT SIGN MEDIAL RA}"}, "its category changed with Unicode 15"
 
 
 @pytest.mark.parametrize("typed", ["+91\u200b9028000001", "＋91 9028000001", "+6907290", "+٩١٩٠٢٨٠٠٠٠٠١"])

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from quoteapi.http.middleware import REJECTION, App
 from quoteapi.http.request_fields import body_incomplete
 from quoteapi.http.rsgi import RsgiApp, Scope, wsgi_environment
+from tests.helpers.event_loop import run_coroutine
 from tests.helpers.http import assert_problem, get
 from tests.helpers.servers import Servers
 
@@ -333,10 +334,10 @@ def test_clients_that_use_up_their_slots_leave_others_theirs() -> None:
         app.may_go_on.set()
         assert sorted(await asyncio.gather(*blocked)) == [200] * 4 + [503] * 36
 
-    asyncio.run(run())
+    run_coroutine(run())
 
 
 def test_the_iterable_of_a_response_is_closed() -> None:
     app, protocol = SlowApp(), FakeProtocol()
-    asyncio.run(RsgiApp(cast("App", app))(scope(path="/other", client="192.0.2.99:1"), protocol))
+    run_coroutine(RsgiApp(cast("App", app))(scope(path="/other", client="192.0.2.99:1"), protocol))
     assert (protocol.response, app.closed) == ((200, [("a", "b")], b"written, returned"), 1)

@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quoteapi.subscriptions.phone import InvalidMobile, all_countries, country_of, parse_mobile
+from quoteapi.subscriptions.phone import (
+    InvalidMobile,
+    all_countries,
+    country_of,
+    e164_as_typed,
+    normalize_digits,
+    parse_mobile,
+)
 from tests.helpers.data import MIRA, mobile_of_every_country
+from tests.helpers.typed_digits import MOBILES, OTPS
 
 E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
 
@@ -45,6 +53,7 @@ any_text = st.text(st.characters(), max_size=80) | almost_numbers | likely_numbe
         pytest.param("+91.90280.00001", id="dots"),
         pytest.param("+91/90280/00001", id="slashes"),
         pytest.param("+91 (0)90280 00001", id="the zero that is dialled inside the country"),
+        pytest.param("tel:+91-90280-00001", id="a link"),
         pytest.param("\u202a+91 90280 00001\u202c", id="marks of direction around it"),
         pytest.param("\u200e+91\u200b9028000001\ufeff", id="other invisible characters"),
         pytest.param(MIRA.translate(AS_FULLWIDTH), id="wide digits"),
@@ -82,7 +91,105 @@ def test_a_number_of_every_country_is_accepted_unchanged_and_has_a_known_country
     assert {country_of(mobile) for mobile in mobiles} <= all_countries()
 
 
+@pytest.mark.parametrize(("written", "mobile"), MOBILES)
+def test_a_number_is_read_as_phones_and_keyboards_write_it(written: str, mobile: str) -> None:
+    assert parse_mobile(written) == mobile
+
+
+@pytest.mark.parametrize(("written", "otp"), OTPS)
+def test_the_digits_of_an_otp_are_read_as_phones_and_keyboards_write_them(written: str, otp: str) -> None:
+    assert normalize_digits(written) == otp
+
+
+@pytest.mark.parametrize(
+    ("written", "mobile"),
+    [
+        pytest.param("+54 351 311-6713", "+5493513116713", id="Argentina, without the 9"),
+        pytest.param("+54 0351 15 311-6713", "+5493513116713", id="Argentina, as dialled there"),
+        pytest.param("+52 1 55 1234 5678", "+525512345678", id="Mexico, with the 1 of before 2019"),
+        pytest.param("+55 11 8765-4321", "+5511987654321", id="Brazil, without the ninth digit of 2012 to 2016"),
+    ],
+)
+def test_a_number_in_an_old_form_is_read_as_what_it_is_today(written: str, mobile: str) -> None:
+    assert parse_mobile(written) == mobile
+
+
+@pytest.mark.parametrize(
+    ("number", "example"),
+    [
+        pytest.param("+22990123456", "+229 01 ", id="Benin: since 2024 with 01"),
+        pytest.param("+22507012345", "+225 0", id="Ivory Coast: since 2021 with ten digits"),
+        pytest.param("+24106031", "+241 06 ", id="Gabon: before 2019"),
+        pytest.param("+551187", "+55 11 9", id="Brazil: too short"),
+    ],
+)
+def test_the_hint_for_a_number_that_is_wrong_today_is_an_example_of_its_country(number: str, example: str) -> None:
+    with pytest.raises(InvalidMobile) as invalid:
+        parse_mobile(number)
+    assert invalid.value.hint.startswith("A mobile number with this country code looks like ")
+    assert example in invalid.value.hint
+
+
+# ---- numbers without a country code
+
+
+@pytest.mark.parametrize(
+    "national",
+    [
+        pytest.param("678 555 0123", id="United States, or Vanuatu"),
+        pytest.param("(680) 620-1234", id="United States, or Palau"),
+        pytest.param("269-321-2345", id="United States, or the Comoros"),
+        pytest.param("688 90 12 34", id="Spain, or Tuvalu"),
+        pytest.param("691 350 1234", id="Greece, or Micronesia"),
+        pytest.param(" 678 555 0123", id="a space, which may have been a plus"),
+    ],
+)
+def test_digits_that_are_likelier_a_number_of_a_larger_country_need_a_plus(national: str) -> None:
+    with pytest.raises(InvalidMobile, match=r"^Without \+, this may be a number of another country\.$") as invalid:
+        parse_mobile(national)
+    assert "%2B" in invalid.value.hint
+    assert parse_mobile(f"+{national.strip()}") == parse_mobile(f"00{national.strip()}")
+
+
+def test_the_digits_of_most_countries_need_no_plus() -> None:
+    refused = []
+    for mobile in mobile_of_every_country():
+        try:
+            assert parse_mobile(mobile[1:]) == mobile
+        except InvalidMobile:
+            refused.append(country_of(mobile))
+    assert len(refused) < 45
+    assert not {"IN", "US", "GB", "DE", "BR", "MX", "NO", "SG", "AE", "NG", "BD"} & set(refused)
+
+
+# ---- numbers as they were stored, whatever today's plans say
+
+
+@pytest.mark.parametrize(
+    ("written", "mobile"),
+    [
+        pytest.param("+22990123456", "+22990123456", id="no longer valid"),
+        pytest.param("00229 90-12-34-56", "+22990123456", id="in another notation"),
+        pytest.param("+52 1 55 1234 5678", "+5215512345678", id="in an old form"),
+        pytest.param("+442071838750", "+442071838750", id="a landline"),
+        pytest.param(MIRA, MIRA, id="valid"),
+        pytest.param("22990123456", None, id="without a plus"),
+        pytest.param("+012345678", None, id="no country code"),
+        pytest.param("+12", None, id="too short"),
+        pytest.param("+12345678901234567", None, id="too long"),
+    ],
+)
+def test_a_number_is_read_as_typed_without_a_look_at_its_plan(written: str, mobile: str | None) -> None:
+    assert e164_as_typed(written) == mobile
+
+
 # ---- rejected numbers
+
+
+@pytest.mark.parametrize("number", ["491711234567.0", "+491711234567,00", "4.91711234567E+11", " 4,9e+11 "])
+def test_a_number_that_a_program_turned_into_a_decimal_is_rejected_as_such(number: str) -> None:
+    with pytest.raises(InvalidMobile, match=r"^This is a decimal number\.$"):
+        parse_mobile(number)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +199,6 @@ def test_a_number_of_every_country_is_accepted_unchanged_and_has_a_known_country
         pytest.param("+1800FLOWERS", id="a number that spells a word"),
         pytest.param("+919028000001 ext. 5", id="an extension"),
         pytest.param("+919028000001;ext=5", id="an extension as in a link"),
-        pytest.param("tel:+919028000001", id="a link"),
         pytest.param("+919028000001, +919028000002", id="two numbers"),
         pytest.param("91+9028000001", id="a plus in the middle"),
         pytest.param("++919028000001", id="two pluses"),
@@ -118,12 +224,12 @@ def test_a_missing_number_is_rejected_as_missing(text: str) -> None:
 @pytest.mark.parametrize(
     ("number", "said"),
     [
-        pytest.param("9028000001", "no phone number of its country has this length", id="no country code"),
+        pytest.param("9028000001", "has this length. is the country code missing", id="no country code"),
         pytest.param("09028000001", "not an international phone number", id="a zero for the country code"),
         pytest.param("+999123456789", "not an international phone number", id="no such country"),
         pytest.param("0", "not an international phone number", id="zero"),
-        pytest.param("+9190280", "no phone number of its country has this length", id="too short"),
-        pytest.param("+9190280000010001", "no phone number of its country has this length", id="too long"),
+        pytest.param("+9190280", "this number is too short", id="too short"),
+        pytest.param("+9190280000010001", "this number is too long", id="too long"),
         pytest.param("+1" + "0" * 40, "not an international phone number", id="far too long"),
         pytest.param("+911028000001", "not the number of a mobile phone", id="an unassigned length"),
         pytest.param("+442071838750", "not the number of a mobile phone", id="a landline"),

@@ -99,25 +99,43 @@ document.addEventListener("submit", async (event) => {
 
 // ---- validation while typing; only the service knows whether a number exists
 
+// The same as Python's `normalize_digits`: NFKC, digits of all scripts as ASCII, no separators or invisible characters.
+export function normalizeDigits(text) {
+  return text.normalize("NFKC")
+    .replace(/[\p{Cf}\p{Me}\p{Mn}\p{Pd}\p{Pe}\p{Ps}\p{Z}\t\n\r./~\u2212\u30fc\u2800\u115f\u1160]/gu, "")
+    .replace(/\p{Nd}/gu, decimal);
+}
+
+// Unicode has the digits of a script in a row, from zero to nine.
+function decimal(digit) {
+  const codePoint = digit.codePointAt(0);
+  let distance = 1;
+  while (/\p{Nd}/u.test(String.fromCodePoint(codePoint - distance))) {
+    distance += 1;
+  }
+  return String((distance - 1) % 10);
+}
+
 function mobileError(text) {
-  if (text.trim() === "") {
+  const number = normalizeDigits(text).replace(/^tel:/iu, "");
+  if (number === "") {
     return "Type your mobile number.";
   }
-  const digits = text.replace(/\P{Nd}/gu, "").replace(/^00/u, "");
-  if (/[^\p{Nd}\s()+\uff0b.\-/\u00ad\u200b\u2060\u2010-\u2015\u200e\u200f\u202a-\u202e\u2066-\u2069]/u.test(text)) {
+  if (!/^\+?\d*$/u.test(number)) {
     return "A phone number has digits, spaces and dashes only.";
   }
-  if (/^\s*0(?!0)/u.test(text)) {
-    return "Begin with the country code, as in +91, and leave the first 0 out.";
+  if (/^0(?!0)/u.test(number)) {
+    return "Begin with + and the country code, and leave the first 0 out.";
   }
-  if (digits.length > MAX_DIGITS) {
-    return "This is too long for a phone number.";
+  const digits = number.replace(/^\+|^00/u, "").length;
+  if (digits > MAX_DIGITS) {
+    return "This number is too long.";
   }
-  return digits.length < MIN_DIGITS ? "This is too short. Is the country code there?" : "";
+  return digits < MIN_DIGITS ? "This number is too short." : "";
 }
 
 function otpError(text) {
-  return /^\s*(\p{Nd}\s*){6}$/u.test(text) ? "" : "The code is six digits.";
+  return /^\d{6}$/u.test(normalizeDigits(text)) ? "" : "The code is six digits.";
 }
 
 const VALIDATORS = { mobile: mobileError, otp: otpError };
