@@ -16,6 +16,7 @@ from click.exceptions import NoArgsIsHelpError
 from click.shell_completion import get_completion_class
 
 from quoteapi import __version__
+from quoteapi.cli.output import print_lines
 from quoteapi.container import Container
 from quoteapi.observability import redaction
 from quoteapi.observability.logging_setup import configure_logging
@@ -110,7 +111,7 @@ def connect_database(settings: Settings, *, may_create: bool) -> peewee.Database
     is_new = path is not None and not path.exists()
     connection = database.connect(settings)
     if is_new:
-        click.echo(f"Created the database {path}.", err=True)
+        print_lines(f"Created the database {path}.", err=True)
     return connection
 
 

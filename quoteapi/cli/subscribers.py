@@ -12,11 +12,12 @@ import click
 from quoteapi.cli import output
 from quoteapi.cli.output import STANDARD_STREAM, print_lines
 from quoteapi.cli.root import EXIT_FAILED, json_option, limit_option, main, open_container
+from quoteapi.container import Container
 from quoteapi.observability import redaction
 from quoteapi.quotes.csv_formulas import escape_formulas
 from quoteapi.storage.database import iterate_in_batches
 from quoteapi.storage.models import OUT_OF_SYNC, SUBSCRIBER_STATES, Subscriber
-from quoteapi.subscriptions import phone
+from quoteapi.subscriptions.phone import InvalidMobile, e164_as_typed
 
 if TYPE_CHECKING:
     from peewee import ModelSelect
@@ -32,21 +33,31 @@ def subscribers() -> None:
     """List, export and remove subscribers."""
 
 
-def _parse_mobile(text: str) -> str:
+def _check_digits(text: str) -> str:
+    """Return a text that may be a phone number. Raises `click.BadParameter`."""
     try:
-        return phone.parse_mobile(text)
-    except phone.InvalidMobile as error:
-        raise click.BadParameter(f"{error} {phone.MOBILE_HINT}") from error
+        e164_as_typed(text)
+    except InvalidMobile as error:
+        raise click.BadParameter(f"{error} {error.hint}") from error
+    return text
 
 
 def _prompt_for_mobile(context: click.Context, _argument: click.Parameter, mobile: str | None) -> str | None:
     """Return the number of the command line or, if there is none, ask for it: `ps` shows command lines to others."""
     if mobile is None and not context.resilient_parsing:  # which is how a shell completes words
-        return str(click.prompt("Mobile", value_proc=_parse_mobile, err=True))
+        return str(click.prompt("Mobile", value_proc=_check_digits, err=True))
     return mobile
 
 
-_mobile = click.argument("mobile", type=_parse_mobile, required=False, callback=_prompt_for_mobile)
+def _find_mobile(container: Container, text: str) -> str:
+    """Return a number as it is stored, or else a valid one. Raises `click.BadParameter`."""
+    try:
+        return container.subscriptions.find_mobile(text)
+    except InvalidMobile as error:
+        raise click.BadParameter(f"{error} {error.hint} Nobody is stored with this number.") from error
+
+
+_mobile = click.argument("mobile", type=_check_digits, required=False, callback=_prompt_for_mobile)
 
 
 @subscribers.command("list")
@@ -110,9 +121,10 @@ def remove(mobile: str, *, yes: bool) -> None:
 
     Without MOBILE, it is asked for, or read from standard input.
     """
-    if not yes:
-        click.confirm(f"Remove {mobile}, with the proof of its consent?", abort=True)
     with open_container() as container:
+        mobile = _find_mobile(container, mobile)
+        if not yes:
+            click.confirm(f"Remove {mobile}, with the proof of its consent?", abort=True)
         if not container.subscriptions.remove(mobile):
             raise click.ClickException("There is nothing of this number.")
     print_lines("Removed; nothing of the number is left.")
@@ -126,7 +138,7 @@ def opt_in(mobile: str) -> None:
     AWS does that once in 30 days for a number. Without MOBILE, it is asked for, or read from standard input.
     """
     with open_container() as container:
-        container.gateway.opt_in(mobile)
+        container.gateway.opt_in(_find_mobile(container, mobile))
     print_lines("Done. The number can subscribe again.")
 
 

@@ -70,20 +70,10 @@ def parse_mobile(text: str) -> str:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
-def possible_mobiles(text: str) -> list[str]:
-    """Return the E.164 numbers under which a number may be stored, the likeliest first. Raises `InvalidMobile`.
-
-    Numbering plans change: a stored number may be invalid today, or be read as another number.
-    """
-    digits = _parse_digits(text)
-    as_typed = f"+{digits.removeprefix('+').removeprefix('00')}"
-    typed = [as_typed] if _E164.fullmatch(as_typed) else []
-    try:
-        return list(dict.fromkeys([*typed, parse_mobile(text)]))
-    except InvalidMobile:
-        if typed:
-            return typed
-        raise
+def e164_as_typed(text: str) -> str | None:
+    """Return a number with + or 00 in the form of E.164, without a look at today's numbering plans; else None."""
+    digits = re.sub("^00", "+", _parse_digits(text))
+    return digits if _E164.fullmatch(digits) else None
 
 
 def _parse_digits(text: str) -> str:

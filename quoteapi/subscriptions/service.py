@@ -27,6 +27,7 @@ from quoteapi.subscriptions.errors import (
     SmsDisabled,
 )
 from quoteapi.subscriptions.otp import GeneratedOtp, OneTimePasswords
+from quoteapi.subscriptions.phone import e164_as_typed, parse_mobile
 from quoteapi.subscriptions.rate_limits import RateLimits
 from quoteapi.subscriptions.sliding_window import RateLimitStatuses
 from quoteapi.subscriptions.topic_sync import TopicSync
@@ -124,6 +125,16 @@ class SubscriptionService:
             return "nobody to send it to"
         self._send_sms(otp_request_id, otp)
         return f"sent a code to {mask_phone_number(otp.mobile)}"
+
+    def find_mobile(self, text: str) -> str:
+        """Return the number of a subscriber as it is stored, or else `parse_mobile` of the text.
+
+        Numbering plans change: a number that was valid when it was stored may be invalid today, or read as another one.
+        Raises `InvalidMobile`.
+        """
+        typed = e164_as_typed(text)
+        is_stored = typed is not None and Subscriber.select().where(Subscriber.mobile == typed).exists()
+        return typed if typed is not None and is_stored else parse_mobile(text)
 
     def remove(self, mobile: str) -> bool:
         """Unsubscribe a number and delete all its data. Return whether there was any.

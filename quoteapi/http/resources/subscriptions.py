@@ -16,7 +16,7 @@ from quoteapi.http.rate_limit import set_rate_limit_headers
 from quoteapi.http.subscription_form import SubscriptionForm, respond_with_form
 from quoteapi.http.urls import request_base_url
 from quoteapi.subscriptions.otp import OTP_DIGITS
-from quoteapi.subscriptions.phone import MOBILE_HINT, InvalidMobile, parse_mobile
+from quoteapi.subscriptions.phone import InvalidMobile, normalize_digits, parse_mobile
 
 if TYPE_CHECKING:
     from quoteapi.container import Container
@@ -55,7 +55,7 @@ class _SubscriptionResource:
         """Send an OTP to `mobile`, a phone number. With `otp`, or if none is required, (un)subscribe it."""
         check_csrf(req, self._settings)
         requires_otp = self._requires_otp()
-        mobile, otp = _parse_request(req, self.purpose, requires_otp=requires_otp)
+        mobile, otp = self._parse_request(req, requires_otp=requires_otp)
         is_done = otp is not None or not requires_otp
         message = self.done_message if is_done else self._otp_sent_message(req, mobile)  # may raise, so first
         ip = client_ip(req.env, self._settings)
@@ -69,6 +69,23 @@ class _SubscriptionResource:
 
     def _requires_otp(self) -> bool:
         return True
+
+    def _parse_request(self, req: falcon.Request, *, requires_otp: bool) -> tuple[str, str | None]:
+        """Return the number and OTP of a request. Store the form in `req.context`, for an error page to show."""
+        fields = _read_fields(req)
+        req.context.form = form = _read_form(self.purpose, fields, requires_otp=requires_otp)
+        try:
+            mobile = self._parse_mobile(form.mobile)
+        except InvalidMobile as error:
+            in_a_form = error.hint.replace(" (%2B in a URL)", "")
+            raise Problem(falcon.HTTP_400, "Invalid mobile", f"{error} {error.hint}", f"{error} {in_a_form}") from None
+        if fields.get("otp") is not None or "again" in fields:
+            form = form._replace(step="code")
+        req.context.form = form._replace(mobile=mobile)
+        return mobile, _parse_otp(fields)
+
+    def _parse_mobile(self, text: str) -> str:
+        return parse_mobile(text)
 
     def _apply(self, mobile: str, otp: str | None, ip: str, *, requires_otp: bool) -> "RateLimitStatuses":
         """Send an OTP, or subscribe or unsubscribe a number. Return the status of the rate limits."""
@@ -103,6 +120,9 @@ class Unsubscribe(_SubscriptionResource):
     if_subscribed = ", if it is subscribed"
     done_message = "You have successfully unsubscribed from daily famous quote. See you again."
 
+    def _parse_mobile(self, text: str) -> str:
+        return self._container.subscriptions.find_mobile(text)
+
     def _requires_otp(self) -> bool:
         return self._container.rate_limits.requires_otp_to_unsubscribe()
 
@@ -110,21 +130,6 @@ class Unsubscribe(_SubscriptionResource):
 def _read_form(purpose: "Purpose", fields: Mapping[str, Any], *, requires_otp: bool) -> SubscriptionForm:
     mobile, otp = _field(fields, "mobile"), _field(fields, "otp")
     return SubscriptionForm(purpose, "mobile", mobile, otp, requires_otp=requires_otp)
-
-
-def _parse_request(req: falcon.Request, purpose: "Purpose", *, requires_otp: bool) -> tuple[str, str | None]:
-    """Return the number and OTP of a request. Store the form in `req.context`, for an error page to show."""
-    fields = _read_fields(req)
-    req.context.form = form = _read_form(purpose, fields, requires_otp=requires_otp)
-    try:
-        mobile = parse_mobile(form.mobile)
-    except InvalidMobile as error:
-        hint = "Begin with the country code, as in +91 90280 00001."
-        raise Problem(falcon.HTTP_400, "Invalid mobile", f"{error} {MOBILE_HINT}", f"{error} {hint}") from None
-    if fields.get("otp") is not None or "again" in fields:
-        form = form._replace(step="code")
-    req.context.form = form._replace(mobile=mobile)
-    return mobile, _parse_otp(fields)
 
 
 def _read_fields(req: falcon.Request) -> dict[str, Any]:
@@ -167,10 +172,10 @@ def _parse_otp(fields: dict[str, Any]) -> str | None:
     """
     if fields.get("otp") is None:
         return None
-    digits = "".join(_field(fields, "otp").split())
-    if digits and isinstance(fields["otp"], int):
-        digits = digits.zfill(OTP_DIGITS)  # a JSON number has no leading zeros
+    text = _field(fields, "otp")
+    is_number = text and isinstance(fields["otp"], int)  # in JSON, which has no leading zeros
+    digits = text.zfill(OTP_DIGITS) if is_number else normalize_digits(text)
     if not (digits.isdecimal() and len(digits) == OTP_DIGITS):
-        digits = "the six digits of the SMS."
-        raise Problem(falcon.HTTP_400, "Invalid otp", f"Send otp as {digits}", f"The code is {digits}")
-    return f"{int(digits):0{OTP_DIGITS}}"
+        expected = "the six digits of the SMS."
+        raise Problem(falcon.HTTP_400, "Invalid otp", f"Send otp as {expected}", f"The code is {expected}")
+    return digits
