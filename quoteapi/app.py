@@ -17,7 +17,7 @@ from quoteapi.http.errors import add_error_handlers
 from quoteapi.http.middleware import App
 from quoteapi.http.resources import api_reference, assets, cards, catalogue, feeds, health, pages, quotes, subscriptions
 from quoteapi.quotes.fallback import QuotesWithFallback
-from quoteapi.settings import Settings, SettingsError, load_settings
+from quoteapi.settings import Settings, SettingsError, find_unknown_names, load_settings
 from quoteapi.storage import database
 from quoteapi.storage.models import Author, Category
 
@@ -96,15 +96,25 @@ def _routes(container: Container) -> dict[str, Any]:
 def __getattr__(name: str) -> App:
     """Build the attribute `api` on first access, so that importing this module does nothing.
 
-    Ends the process with the exit code `BOOT_FAILED` if a setting is wrong.
+    Logs the names in `.env` that are no settings. Ends the process as `load_app` does.
     """
     if name != "api":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    app = globals()["api"] = load_app()
+    for found, to_do in find_unknown_names():
+        logging.getLogger(__name__).warning("%s. %s", found, to_do)
+    return app
+
+
+def load_app() -> App:
+    """Return the app with the settings of the environment and `.env`, which also configure logging.
+
+    Ends the process with the exit code `BOOT_FAILED` if a setting is wrong.
+    """
     try:
         settings = load_settings(os.environ)
         configure_observability(settings)
-        app = globals()["api"] = create_app(settings)
+        return create_app(settings)
     except SettingsError as error:
         sys.stderr.write(f"Error: {error}\n")
         sys.exit(BOOT_FAILED)
-    return app

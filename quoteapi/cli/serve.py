@@ -10,7 +10,7 @@ from peewee import OperationalError
 
 from quoteapi.cli.output import print_lines
 from quoteapi.cli.root import CannotStart, main, one_line
-from quoteapi.settings import Settings, load_settings, local_url
+from quoteapi.settings import Settings, find_unknown_names, load_settings, local_url
 from quoteapi.storage import database
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ WORKER_SHUTDOWN_SECONDS = 10
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Serve the quotes over HTTP, until Ctrl-C."""
     settings = load_settings(os.environ)
+    for found, to_do in find_unknown_names():
+        print_lines(f"Warning: {found}. {to_do}", err=True)
     host, port = host or settings.host, port or settings.port
     try:
         database.connect(settings).close()  # fail here, before any worker starts, if it is misconfigured
@@ -100,10 +102,10 @@ def run_server(address: str, port: int, workers: int) -> None:
 
 def _load_app() -> "RsgiApp":
     """Build the app, in a worker."""
-    from quoteapi.app import api  # noqa: PLC0415 other commands need neither
+    from quoteapi.app import load_app  # noqa: PLC0415 other commands need neither
     from quoteapi.http.rsgi import RsgiApp  # noqa: PLC0415
 
-    return RsgiApp(api)
+    return RsgiApp(load_app())
 
 
 def _handle_signals_in_parent_only() -> None:

@@ -2,9 +2,10 @@
 
 from quoteapi.settings.loader import (
     DOTENV,
+    NO_SETTING,
     SettingsError,
+    find_unknown_names,
     load_settings,
-    read_dotenv,
     read_settings,
     settings_for_database,
 )
@@ -15,15 +16,16 @@ __all__ = [
     "ANY_REGION",
     "BUNDLED_CATALOGUE",
     "DOTENV",
+    "NO_SETTING",
     "ROOT",
     "SECRET_KEY_HINT",
     "SETTING_NAMES",
     "RateLimit",
     "Settings",
     "SettingsError",
+    "find_unknown_names",
     "load_settings",
     "local_url",
-    "read_dotenv",
     "read_settings",
     "settings_for_database",
 ]

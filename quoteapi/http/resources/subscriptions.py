@@ -12,6 +12,7 @@ from quoteapi.http.client_ip import client_ip
 from quoteapi.http.csrf import check_csrf
 from quoteapi.http.errors import Problem
 from quoteapi.http.html import prefers_html
+from quoteapi.http.parameters import reject_misspelt_names
 from quoteapi.http.rate_limit import set_rate_limit_headers
 from quoteapi.http.subscription_form import SubscriptionForm, respond_with_form
 from quoteapi.http.urls import request_base_url
@@ -31,6 +32,7 @@ EXAMPLE_BODY = '{"mobile": "+919028000001"}'
 
 class _SubscriptionResource:
     bulkhead = "subscribing"
+    parameters = ("mobile", "otp")
     purpose: "Purpose"
     goal: str
     if_subscribed = ""
@@ -115,6 +117,7 @@ def _read_form(purpose: "Purpose", fields: Mapping[str, Any], *, requires_otp: b
 def _parse_request(req: falcon.Request, purpose: "Purpose", *, requires_otp: bool) -> tuple[str, str | None]:
     """Return the number and OTP of a request. Store the form in `req.context`, for an error page to show."""
     fields = _read_fields(req)
+    reject_misspelt_names(fields, _SubscriptionResource.parameters)
     req.context.form = form = _read_form(purpose, fields, requires_otp=requires_otp)
     try:
         mobile = parse_mobile(form.mobile)
