@@ -16,6 +16,7 @@ from quoteapi.container import Container
 from quoteapi.http.errors import add_error_handlers
 from quoteapi.http.middleware import App
 from quoteapi.http.resources import api_reference, assets, cards, catalogue, feeds, health, pages, quotes, subscriptions
+from quoteapi.printable import printable
 from quoteapi.quotes.fallback import QuotesWithFallback
 from quoteapi.settings import Settings, SettingsError, find_unknown_names, load_settings
 from quoteapi.storage import database
@@ -96,13 +97,14 @@ def _routes(container: Container) -> dict[str, Any]:
 def __getattr__(name: str) -> App:
     """Build the attribute `api` on first access, so that importing this module does nothing.
 
-    Logs the names in `.env` that are no settings. Ends the process as `load_app` does.
+    Writes a warning to standard error for each misspelt name in `.env`. Ends the process as `load_app` does.
     """
     if name != "api":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    app = globals()["api"] = load_app()
     for found, to_do in find_unknown_names():
-        logging.getLogger(__name__).warning("%s. %s", found, to_do)
+        if to_do:
+            sys.stderr.write(f"{printable(f'Warning: {found}. {to_do}')}\n")
+    app = globals()["api"] = load_app()
     return app
 
 

@@ -15,7 +15,7 @@ from quoteapi.cli.root import EXIT_FAILED, connect_database, json_option, main
 from quoteapi.container import Container
 from quoteapi.deploy import zappa_settings
 from quoteapi.deploy.check import Check, CheckFailed, check_file_mode
-from quoteapi.deploy.service_settings_checks import check_countries
+from quoteapi.deploy.service_settings_checks import NO_SETTING, check_countries
 from quoteapi.deploy.zappa_settings_checks import check_stage
 from quoteapi.quotes.errors import QuoteNotFound
 from quoteapi.settings import DOTENV, ROOT, Settings, SettingsError, find_unknown_names, load_settings
@@ -59,7 +59,7 @@ def check_service() -> Iterator[Check]:
     settings = container = None
     try:
         settings = load_settings(os.environ)
-        yield from (Check("settings", "advice", found, to_do) for found, to_do in find_unknown_names())
+        yield from (Check("settings", "advice", found, to_do or NO_SETTING) for found, to_do in find_unknown_names())
         yield from _check_file_modes(settings)
         yield from _check_proxy(settings)
         _require_migrations(settings)

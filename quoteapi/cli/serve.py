@@ -30,9 +30,10 @@ WORKER_SHUTDOWN_SECONDS = 10
 @click.option("--workers", type=click.IntRange(1, 1_024), help="Processes [setting WORKERS; default: one a core].")
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Serve the quotes over HTTP, until Ctrl-C."""
-    settings = load_settings(os.environ)
     for found, to_do in find_unknown_names():
-        print_lines(f"Warning: {found}. {to_do}", err=True)
+        if to_do:
+            print_lines(f"Warning: {found}. {to_do}", err=True)
+    settings = load_settings(os.environ)
     host, port = host or settings.host, port or settings.port
     try:
         database.connect(settings).close()  # fail here, before any worker starts, if it is misconfigured

@@ -8,7 +8,7 @@ from typing import Any
 from quoteapi.deploy.check import Check
 from quoteapi.deploy.zappa_settings import PLACEHOLDER, Stage
 from quoteapi.observability.redaction import SECRET_ENVIRONMENT_VARIABLES
-from quoteapi.settings import ANY_REGION, NO_SETTING, SECRET_KEY_HINT, SETTING_NAMES, Settings, SettingsError, read_settings
+from quoteapi.settings import ANY_REGION, SECRET_KEY_HINT, SETTING_NAMES, Settings, SettingsError, read_settings
 from quoteapi.spelling import did_you_mean
 from quoteapi.subscriptions.phone import all_countries
 
@@ -18,6 +18,8 @@ _SECRETS |= {*SECRET_ENVIRONMENT_VARIABLES}
 _SET_BY_LAMBDA_OR_ZAPPA = ("AWS_LAMBDA_FUNCTION_NAME", "STAGE")
 _PREFIXES_OF_OTHER_READERS = ("AWS_", "LAMBDA_", "PG", "PYTHON", "TZ")
 """Prefixes of variables that AWS, libpq or Python read."""
+NO_SETTING = "Remove it, or see the README for the names."
+"""What to do about a variable that is no setting and resembles none."""
 _wrong = partial(Check, "name", "wrong")
 _IMPORT_AT_INIT = "INSTANTIATE_LAMBDA_HANDLER_ON_IMPORT"
 _REPLACEMENTS = {

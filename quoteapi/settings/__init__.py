@@ -2,7 +2,6 @@
 
 from quoteapi.settings.loader import (
     DOTENV,
-    NO_SETTING,
     SettingsError,
     find_unknown_names,
     load_settings,
@@ -16,7 +15,6 @@ __all__ = [
     "ANY_REGION",
     "BUNDLED_CATALOGUE",
     "DOTENV",
-    "NO_SETTING",
     "ROOT",
     "SECRET_KEY_HINT",
     "SETTING_NAMES",

@@ -11,8 +11,6 @@ from quoteapi.settings.parsers import SECRET_KEY_HINT, parse_database_url
 from quoteapi.spelling import did_you_mean
 
 DOTENV = ROOT / ".env"
-NO_SETTING = "Remove it, or see the README for the names."
-"""What to do about a variable that is no setting and resembles none."""
 
 
 class SettingsError(Exception):
@@ -34,9 +32,9 @@ def read_dotenv(dotenv: Path = DOTENV) -> Mapping[str, str]:
 
 
 def find_unknown_names(dotenv: Path = DOTENV) -> Iterator[tuple[str, str]]:
-    """Yield for each name in `.env` that is no setting a phrase that says so, and what to do."""
+    """Yield for each name in `.env` that is no setting a phrase that says so, and what to do, "" if that is unknown."""
     for name in sorted(set(read_dotenv(dotenv)) - set(SETTING_NAMES)):
-        to_do = did_you_mean(name, SETTING_NAMES) or NO_SETTING
+        to_do = did_you_mean(name, SETTING_NAMES)
         if name.startswith("AWS_"):
             to_do = "Set it in the environment itself: boto3 does not read this file."
         yield f"{name} in .env is no setting of QuoteAPI", to_do

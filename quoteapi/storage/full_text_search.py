@@ -9,7 +9,7 @@ expression over tokens, which both engines evaluate with their index.
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -123,24 +123,8 @@ def filter_quotes(query: "ModelSelect[Quote]", filters: Filters) -> tuple["Model
     # PostgreSQL has indexes of names, and statistics of how many quotes each name has.
     filtered = _filter_by_length(filter_by_name(query, filters), filters)
     if expression := " AND ".join(_word_and_length_terms(filters)):
-        filtered = filtered.where(_tsquery_match(expression))
+        filtered = filtered.where(SQL("search @@ %s::tsquery", (_to_tsquery(expression),)))
     return filtered, Quote.id
-
-
-def filter_by_author_words(query: "ModelSelect[Quote]", words: Iterable[str]) -> tuple["ModelSelect[Quote]", Any]:
-    """Add a filter by words that an author may have, from `tokenize`. Return the same as `filter_quotes`.
-
-    A single word must be the last one of the author, the quote or the source: the surname, and few others. Several may
-    be anywhere.
-    """
-    cut = dict.fromkeys(word[:MAX_TOKEN_LENGTH] for word in words)
-    expression = " AND ".join(f'"{word}"' for word in cut)
-    if len(cut) == 1:
-        expression = f'"{next(iter(cut))} {FIELD_SEPARATOR}"'
-    if isinstance(bound.obj, SqliteDatabase):
-        joined = query.join_from(Quote, search_index, on=(search_index.rowid == Quote.id))
-        return joined.where(_fts5_expression(expression)), search_index.rowid
-    return query.where(_tsquery_match(expression)), Quote.id
 
 
 def matching_ids(filters: Filters) -> Any:  # noqa: ANN401 queries of models and tables differ in type
@@ -175,11 +159,7 @@ def _fts5_match(filters: Filters) -> SQL:
     """Return the FTS5 condition for all filters, of which at least one is set."""
     names = (("a", filters.author), ("c", filters.category))
     name_terms = [f'"{_name_token(kind, name)}"' for kind, name in names if name is not None]
-    return _fts5_expression(" AND ".join([*name_terms, *_word_and_length_terms(filters)]))
-
-
-def _fts5_expression(expression: str) -> SQL:
-    return SQL("quote_search MATCH ?", (expression,))
+    return SQL("quote_search MATCH ?", (" AND ".join([*name_terms, *_word_and_length_terms(filters)]),))
 
 
 def _word_and_length_terms(filters: Filters) -> Iterator[str]:
@@ -228,10 +208,6 @@ def _remove_repeated_terms(chain: re.Match[str]) -> str:
     """Return a chain of terms with each of them once; PostgreSQL takes a repeated one for a rarer one."""
     operator = f" {chain[1]} "
     return operator.join(dict.fromkeys(chain[0].split(operator)))
-
-
-def _tsquery_match(expression: str) -> SQL:
-    return SQL("search @@ %s::tsquery", (_to_tsquery(expression),))
 
 
 def _to_tsquery(expression: str) -> str:

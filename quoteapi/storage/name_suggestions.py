@@ -1,7 +1,7 @@
 """Authors and categories to suggest for names that no quote has.
 
-They are searched by indexes and up to limits, so that the cost does not grow with the catalogue: among the names next to
-the typed one in alphabetical order, and among the authors of quotes that have its words.
+They are searched by indexes and up to limits, so that the cost does not grow with the catalogue: among the names next
+to the typed one in alphabetical order, and among the authors of quotes that have its words.
 """
 
 from collections.abc import Iterable
@@ -9,15 +9,15 @@ from typing import Any
 
 from peewee import Select
 
-from quoteapi.storage.full_text_search import Filters, filter_by_author_words, tokenize
+from quoteapi.storage.full_text_search import Filters, matching_ids, tokenize
 from quoteapi.storage.models import Author, Category, Quote
 from quoteapi.storage.models import database as bound
 
 MAX_SUGGESTIONS = 3
 MAX_NEIGHBOURS = 200
 """How many names before and after the typed one are compared with it: in a small catalogue, all."""
-MAX_QUOTES = 100
-"""Of how many quotes with the typed words the authors are compared, the newest first."""
+MAX_QUOTES, MAX_AUTHORS = 1_000, 100
+"""Among how many quotes with the typed words authors with these words are looked for, and how many are compared."""
 MAX_WORDS = 6
 """How many words of the typed name count."""
 MIN_SIMILARITY = 0.75
@@ -47,10 +47,17 @@ def _candidates(table: type[Author | Category], typed: list[str]) -> list[str]:
         table.select(table.name).where(table.key < key).order_by(table.key.desc()).limit(MAX_NEIGHBOURS),
     ]
     if table is Author:
-        rows, order = filter_by_author_words(Quote.select(Quote.author.alias("name")), typed)
-        parts.append(rows.order_by(order.desc()).limit(MAX_QUOTES))
+        parts.append(_authors_with_words([word for word in typed if len(word) > 1] or typed))
     first, *others = [Select([part], [part.c.name]) for part in (part.alias("part") for part in parts)]
     return [name for (name,) in bound.execute(sum(others, start=first)).fetchall()]
+
+
+def _authors_with_words(words: list[str]) -> Any:  # noqa: ANN401 a query
+    """Return a query of authors with all of these words, among the newest quotes that have them anywhere."""
+    with_words = Filters(words=" ".join(f'"{word}"' for word in words))
+    newest = Quote.id.in_(matching_ids(with_words).limit(MAX_QUOTES))
+    of_author = [Quote.author_key.contains(word) for word in words]
+    return Quote.select(Quote.author.alias("name")).where(newest, *of_author).distinct().limit(MAX_AUTHORS)
 
 
 def _most_similar(typed: list[str], names: Iterable[str]) -> list[str]:

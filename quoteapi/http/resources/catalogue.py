@@ -3,7 +3,13 @@
 import falcon
 
 from quoteapi.http.html import PAGE_SECONDS, prefers_html
-from quoteapi.http.pagination import FILTER_PARAMETERS, PAGE_PARAMETERS, decode_cursor, parse_limit, respond_with_listing
+from quoteapi.http.pagination import (
+    FILTER_PARAMETERS,
+    PAGE_PARAMETERS,
+    decode_cursor,
+    parse_limit,
+    respond_with_listing,
+)
 from quoteapi.http.parameters import parse_filters
 from quoteapi.http.resources.pages import respond_with_quote_page
 from quoteapi.http.resources.quotes import get_quote
