@@ -14,8 +14,8 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = SUGGESTION_CUT
     """
     import difflib  # noqa: PLC0415 imported late, to keep cold starts fast
 
-    by_key = {_key(other): other for other in known}
-    key = _key(name)
+    by_key = {name_key(other): other for other in known}
+    key = name_key(name)
     same_letters = [other for other in by_key if sorted(other) == sorted(key)]
     close = same_letters or difflib.get_close_matches(key, by_key, 1, cutoff)
     return ask([by_key[close[0]]]) if close else ""
@@ -27,5 +27,6 @@ def ask(names: Sequence[str]) -> str:
     return f"Did you mean {', '.join(others)}{' or ' if others else ''}{last}?" if last else ""
 
 
-def _key(name: str) -> str:
+def name_key(name: str) -> str:
+    """Return a name in lower case without punctuation, by which ways to write it are equal."""
     return re.sub(r"[\W_]", "", name.casefold())

@@ -13,7 +13,7 @@ import falcon
 
 from quoteapi.printable import printable
 from quoteapi.quotes.quotation import MAX_NAME_LENGTH
-from quoteapi.spelling import ask, did_you_mean
+from quoteapi.spelling import ask, did_you_mean, name_key
 from quoteapi.storage.full_text_search import Filters, search_error
 
 MAX_DIGITS = 9
@@ -25,10 +25,10 @@ MAX_CHECKED_NAMES = 100
 MAX_NAME_TO_CHECK = 30
 SYNONYMS = {
     **dict.fromkeys(("query", "search"), "q"),
-    **dict.fromkeys(("code", "otp_code", "pin"), "otp"),
-    **dict.fromkeys(("number", "phone", "phone_number", "mobile_number"), "mobile"),
+    **dict.fromkeys(("code", "otpcode", "pin"), "otp"),
+    **dict.fromkeys(("number", "phone", "phonenumber", "mobilenumber"), "mobile"),
 }
-"""Other names of parameters, as other services call them."""
+"""For names of other services, as `name_key` returns them, the parameter here."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _ID = re.compile(rf"[1-9]\d{{0,{MAX_DIGITS - 1}}}", re.ASCII)
 
@@ -38,7 +38,7 @@ def reject_misspelt_names(names: Iterable[str], known: Collection[str]) -> None:
     unknown = (name for name in names if name not in known and len(name) <= MAX_NAME_TO_CHECK)
     for name in islice(unknown, MAX_CHECKED_NAMES):
         unescaped = name.removeprefix("amp;")  # as in links copied from HTML
-        synonym = SYNONYMS.get(unescaped.casefold())
+        synonym = SYNONYMS.get(name_key(unescaped), "")
         question = ask([synonym]) if synonym in known else did_you_mean(unescaped, known, NEAR_MISS_CUTOFF)
         if question:
             description = f"No parameter here has the name {printable(name)}. {question}"

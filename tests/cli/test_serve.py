@@ -119,6 +119,7 @@ def test_an_invalid_setting_stops_gunicorn_with_the_message(servers: Servers) ->
 AWS_WARNING = "AWS_PROFILE in .env is no setting of QuoteAPI. Set it in the environment itself: boto3 does not read"
 WARNINGS = [
     f"Warning: {AWS_WARNING} this file.",
+    r"Warning: LOG_LEVELS\x9b in .env is no setting of QuoteAPI. Did you mean LOG_LEVEL?",
     "Warning: PUBLIC_ULR in .env is no setting of QuoteAPI. Did you mean PUBLIC_URL?",
 ]
 
@@ -129,7 +130,7 @@ def project(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "quoteapi", tmp_path / "project" / "quoteapi", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "quote_database.db", tmp_path / "project")
     (tmp_path / "project" / ".env").write_text(
-        "PUBLIC_ULR=https://x.example\nAWS_PROFILE=x\nMIIBIjANBgkqhkiG9w0=\nPORT=1\n"
+        "PUBLIC_ULR=https://x.example\nLOG_LEVELS\x9b=1\nAWS_PROFILE=x\nMIIBIjANBgkqhkiG9w0=\nPORT=1\n"
     )
     return tmp_path / "project"
 
@@ -159,7 +160,7 @@ def test_misspelt_names_are_told_although_an_invalid_setting_stops_the_service(
     command = [word.replace("PROJECT", str(project)) for word in words]
     with pytest.raises(AssertionError, match="Error: SMS_ALLOWED_REGIONS must be set"):
         servers.start(*command, PYTHONPATH=pythonpath(words, project), SMS_GATEWAY="sns")
-    assert WARNINGS[1] in servers.output()
+    assert WARNINGS[2] in servers.output()
 
 
 def test_a_taken_port_is_an_error(quoteapi_process: Command) -> None:

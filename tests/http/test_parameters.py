@@ -115,6 +115,19 @@ def test_a_near_miss_is_rejected_however_it_is_written(serve: Serve, query: str)
 
 
 @sqlite_only
+@pytest.mark.parametrize(
+    ("address", "meant"),
+    [("/quotes?search=hope", "q"), ("/quotes?amp;Query=hope", "q"), ("/random?min_length=9", "max_length")],
+)
+def test_a_parameter_of_another_service_or_address_is_rejected_if_it_is_like_one(
+    serve: Serve, address: str, meant: str
+) -> None:
+    base = serve()
+    assert_problem(get(f"{base}{address}"), 400, "Unknown parameter", f"Did you mean {meant}?")
+    assert get(f"{base}/random?code=1&phone=2&q=3&search=4&cursor=5").status_code == 200
+
+
+@sqlite_only
 @pytest.mark.parametrize("as_json", [True, False])
 @pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe"])
 @pytest.mark.parametrize(
@@ -124,6 +137,7 @@ def test_a_near_miss_is_rejected_however_it_is_written(serve: Serve, query: str)
         ({"Mobile": "+919028000001"}, "mobile"),
         ({"phone": "+919028000001"}, "mobile"),
         ({"number": "+919028000001"}, "mobile"),
+        ({"phoneNumber": "+919028000001"}, "mobile"),
         ({"mobile": "+919028000001", "opt": "482913"}, "otp"),
         ({"mobile": "+919028000001", "OTP": "482913"}, "otp"),
         ({"mobile": "+919028000001", "code": "482913"}, "otp"),
