@@ -12,6 +12,7 @@ from quoteapi.http.client_ip import client_ip
 from quoteapi.http.csrf import check_csrf
 from quoteapi.http.errors import Problem
 from quoteapi.http.html import prefers_html
+from quoteapi.http.parameters import reject_misspelt_names
 from quoteapi.http.rate_limit import set_rate_limit_headers
 from quoteapi.http.request_fields import read_fields
 from quoteapi.http.subscription_form import SubscriptionForm, preferred_regions, respond_with_form
@@ -36,6 +37,7 @@ HINT_OF_FORM = "Begin with + and the country code, for example +919028000001."
 
 class _SubscriptionResource:
     bulkhead = "subscribing"
+    parameters = ("mobile", "otp")
     purpose: "Purpose"
     goal: str
     if_subscribed = ""
@@ -87,6 +89,7 @@ class _SubscriptionResource:
         In a form, people write national numbers: a number must begin with + or 00.
         """
         fields = read_fields(req)
+        reject_misspelt_names(fields, self.parameters)
         req.context.form = form = _read_form(self.purpose, fields, requires_otp=requires_otp)
         try:
             if is_form:
