@@ -9,9 +9,8 @@ import click
 from peewee import OperationalError
 
 from quoteapi.cli.output import print_lines
-from quoteapi.cli.root import CannotStart, main, one_line
+from quoteapi.cli.root import CannotStart, connect_database, main, one_line
 from quoteapi.settings import Settings, find_unknown_names, load_settings, local_url
-from quoteapi.storage import database
 
 if TYPE_CHECKING:
     from quoteapi.http.rsgi import RsgiApp
@@ -36,7 +35,9 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     settings = load_settings(os.environ)
     host, port = host or settings.host, port or settings.port
     try:
-        database.connect(settings).close()  # fail here, before any worker starts, if it is misconfigured
+        connect_database(
+            settings, may_create=True
+        ).close()  # fail here, before any worker starts, if it is misconfigured
     except OperationalError as error:  # may be temporary, and quotes can be served from the bundled catalogue
         reason = one_line(error)
         print_lines(f"The database is away, so there are only the quotes of the shipped catalogue: {reason}", err=True)

@@ -34,6 +34,8 @@ FORWARDING_HEADER = re.compile(r"(x-)?forwarded.*|.*_.*|\*", re.IGNORECASE | re.
 UNCOUNTED_PATHS = {"/health", "/health/"}
 FastPath = Callable[[datetime], ReadyResponse | None]
 """Takes the time; returns the response to a GET without a query, or None if Falcon has to create it."""
+_SLOW_PATH = "quoteapi.slow_path"
+"""The WSGI environment key of the path of a request that belongs to a bulkhead."""
 REJECTION = "quoteapi.rejection"
 """The WSGI environment key of the `falcon.HTTPError` with which a server wants a request to be answered."""
 _BEGUN = "quoteapi.begun"
@@ -93,6 +95,7 @@ class App(falcon.App[falcon.Request, falcon.Response]):
         if (
             fast_path is None
             or _BEGUN in env  # this was called before
+            or REJECTION in env
             or env["REQUEST_METHOD"] != "GET"
             or env.get("QUERY_STRING")
             or "HTTP_IF_NONE_MATCH" in env
@@ -107,8 +110,10 @@ class App(falcon.App[falcon.Request, falcon.Response]):
 
     def bulkhead_of(self, env: "WSGIEnvironment") -> str | None:
         """Return the name of the bulkhead that a request belongs to, None for a fast request."""
-        path: str = env["PATH_INFO"]
-        return self._slow_paths.get(path.removesuffix("/"))
+        path = f"/{env['PATH_INFO'].strip('/')}"  # Falcon routes //subscribe/ as /subscribe, too
+        if path in self._slow_paths:
+            env[_SLOW_PATH] = path
+        return self._slow_paths.get(path)
 
     def client_ip(self, env: "WSGIEnvironment") -> str:
         """Return the client IP of a request, as `client_ip.client_ip` does."""
@@ -176,7 +181,8 @@ class _FalconMiddleware:
         # Log the route, not the path, and no unknown method: the log must contain no text of a client.
         method = req.method if req.method in falcon.HTTP_METHODS else "(no such method)"
         without_route = "(too many requests)" if resp.status == falcon.HTTP_429 else "(no such page)"
-        request_log.log_request(method, req.uri_template or without_route, resp.status_code)
+        route = req.uri_template or req.env.get(_SLOW_PATH, without_route)  # the latter of a rejected request
+        request_log.log_request(method, route, resp.status_code)
 
 
 def _separate_header_names(env: "WSGIEnvironment") -> None:

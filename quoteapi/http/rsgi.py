@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 THREADS = 8
 """Two more than the slots of both bulkheads."""
+MAX_HEADERS_LENGTH = 16_384
+"""All names and values of the headers of a request, in characters; Apache and Node.js have limits of this kind."""
 BODY_SECONDS = 10
 """How long a client may take to send a body."""
 KEY_CACHE_SIZE = 256
@@ -90,6 +92,8 @@ class RsgiApp:
             protocol.response_bytes(200, ready.headers, ready.body)
             return
         try:
+            if (error := env.get(REJECTION)) is not None:
+                raise error
             await self._handle(env, protocol)
         except falcon.HTTPError as error:
             env[REJECTION] = error
@@ -150,14 +154,28 @@ def wsgi_environment(scope: Scope) -> "WSGIEnvironment":
         "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
         "wsgi.url_scheme": scope.scheme,
     }
-    headers = scope.headers
+    try:
+        _add_headers(env, scope.headers)
+    except falcon.HTTPError as error:
+        env[REJECTION] = error
+    return env
+
+
+def _add_headers(env: "WSGIEnvironment", headers: Headers) -> None:
+    """Add the headers of a request to its environment. Raises `falcon.HTTPError` if one is too long or unreadable."""
+    length = 0
     for name, value in headers.items():
+        if (length := length + len(name) + len(value)) > MAX_HEADERS_LENGTH:
+            raise headers_too_long()
         if (key := _environment_key(name)) is not None:
             env[key] = f"{env[key]}, {value}" if key in env else value
     for name in headers:
-        if (key := _environment_key(name)) is not None:
-            env.setdefault(key, UNREADABLE)
-    return env
+        if len(name) > MAX_HEADERS_LENGTH:
+            raise headers_too_long()
+        if (key := _environment_key(name)) is None or env.setdefault(key, UNREADABLE) != UNREADABLE:
+            continue
+        if name.startswith("x-forwarded-"):  # else a client could hide what a proxy adds to the same header
+            raise Problem(falcon.HTTP_400, "Invalid header", f"Send {name} in ASCII.")
 
 
 @lru_cache(KEY_CACHE_SIZE)
@@ -191,6 +209,12 @@ async def _read_body(protocol: HttpProtocol) -> bytes:
     if empty_chunks > 1:
         raise body_incomplete()
     return bytes(body)
+
+
+def headers_too_long() -> Problem:
+    """Return the error for a request with headers that would take long to parse, or fill memory."""
+    detail = f"Send headers of at most {MAX_HEADERS_LENGTH} characters together."
+    return Problem(falcon.HTTP_431, "Request Header Fields Too Large", detail)
 
 
 def body_late() -> Problem:

@@ -20,6 +20,8 @@ OTPS_PER_NUMBER: dict[Purpose, str] = {"subscribe": "codes to number", "unsubscr
 REQUESTS_PER_CLIENT_IP, TRIES_PER_CLIENT_IP = "asked by address", "tries by address"
 """Names of rate limits. They are part of the HMACs of the keys, so renaming a limit discards its recent events."""
 SMS_SWITCH = "sms"
+MIN_LOG_RETENTION = timedelta(days=1)
+"""Longer than the windows of limits that are no settings, such as that of `/async-failure`."""
 USAGE_RETENTION = timedelta(days=400)
 
 
@@ -97,10 +99,10 @@ class RateLimits:
         return bool(RateLimitLog.delete().where(RateLimitLog.key.in_(keys)).execute())
 
     def delete_expired(self) -> None:
-        """Delete rate-limit logs without events in any window, and SMS counts older than `USAGE_RETENTION`."""
+        """Delete logs without events in any window or in `MIN_LOG_RETENTION`, and counts after `USAGE_RETENTION`."""
         settings, now = self.settings, self.clock()
         windows = settings.codes_per_number + settings.codes_per_client_ip + settings.wrong_tries_per_client_ip
-        longest = timedelta(seconds=max(window.seconds for window in windows))
+        longest = max(MIN_LOG_RETENTION, *(timedelta(seconds=window.seconds) for window in windows))
         RateLimitLog.delete().where(RateLimitLog.updated_at < now - longest).execute()
         SmsUsage.delete().where(SmsUsage.date < now.date() - USAGE_RETENTION).execute()
 

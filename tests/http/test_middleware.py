@@ -4,6 +4,10 @@ from typing import Any, cast
 
 import pytest
 import requests
+from falcon.testing import create_environ
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from zappa.wsgi import create_wsgi_request
 
 from quoteapi.app import create_app
@@ -54,6 +58,22 @@ def test_on_lambda_a_header_name_with_underscores_replaces_no_other(names: tuple
     statuses: list[str] = []
     b"".join(create_app(settings)(environ, lambda *response: cast("Any", statuses.append(response[0]))))
     assert statuses == ["403 Forbidden"]
+
+
+# ---- bulkheads
+
+
+@hypothesis_settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text("/", max_size=3), st.sampled_from(["subscribe", "unsubscribe", "quotes"]), st.text("/", max_size=2))
+def test_every_spelling_that_is_routed_to_a_slow_resource_has_its_bulkhead(
+    settings: Settings, before: str, name: str, after: str
+) -> None:
+    app, path = create_app(settings), f"/{before}{name}{after}"
+    status: list[str] = []
+    environ = create_environ(path, method="OPTIONS")
+    b"".join(app(environ, lambda *response: cast("Any", status.append(response[0]))))
+    if status == ["200 OK"]:
+        assert app.bulkhead_of({"PATH_INFO": path}) is not None
 
 
 # ---- CORS

@@ -8,7 +8,7 @@ from quoteapi.storage.models import RateLimitLog, SmsUsage
 from quoteapi.subscriptions.errors import CountryNotServed, RateLimited, SmsDisabled
 from quoteapi.subscriptions.hmac_digest import HmacDigest
 from quoteapi.subscriptions.rate_limits import RateLimits, set_sms_switch
-from quoteapi.subscriptions.sliding_window import RateLimitStatus
+from quoteapi.subscriptions.sliding_window import RateLimitStatus, count_event
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, NOON, NOOR
 from tests.helpers.sql import record_sql
@@ -192,6 +192,17 @@ def test_logs_older_than_every_window_and_old_counts_are_deleted(limits: RateLim
     clock.advance(days=401)
     limits.delete_expired()
     assert RateLimitLog.select().count() == SmsUsage.select().count() == 0
+
+
+def test_logs_of_limits_that_are_no_settings_are_kept_with_short_windows_too(
+    open_database: None, clock: FakeClock
+) -> None:
+    short = dict.fromkeys(("CODES_PER_NUMBER", "CODES_PER_ADDRESS", "WRONG_TRIES_PER_ADDRESS"), "1/1m")
+    limits = limits_from(clock, **short)
+    count_event("a limit that is no setting", (RateLimit(5, 3_600),), clock())
+    clock.advance(minutes=59)
+    limits.delete_expired()
+    assert RateLimitLog.select().count() == 1
 
 
 def test_a_clock_that_is_set_back_allows_no_more(limits: RateLimits, clock: FakeClock) -> None:
