@@ -1,5 +1,6 @@
 """The HTML forms to subscribe and to unsubscribe."""
 
+import re
 from typing import Literal, NamedTuple
 
 import falcon
@@ -8,6 +9,9 @@ from quoteapi.http.html import respond_with_page
 from quoteapi.settings import Settings
 from quoteapi.sms.messages import Purpose
 from quoteapi.subscriptions.phone import format_international
+
+HTTP_BAD_REQUEST = 400
+MAX_LANGUAGES_LENGTH, MAX_REGIONS = 200, 3
 
 
 class SubscriptionForm(NamedTuple):
@@ -19,11 +23,33 @@ class SubscriptionForm(NamedTuple):
     otp: str = ""
     error: str = ""
     requires_otp: bool = True
+    is_number_known: bool = False
+    """Whether `mobile` is an E.164 number; else the step of the OTP has a field for the number, too."""
+    error_at: Literal["mobile", "otp", "again"] = "mobile"
+    """Where the error is shown: at the number, the OTP, or the button that requests another OTP."""
+    is_invalid: bool = False
+    """Whether the value of the field at `error_at` is wrong; else the same value may be right later."""
+    retry_after: str = ""
+    """After how many seconds the request may be repeated; empty if that is not known."""
+    suggestions: tuple[str, ...] = ()
+    """The E.164 numbers that `mobile` may mean."""
 
     @property
     def number(self) -> str:
         """The number as in +91 90280 00001; text that is not a phone number is unchanged."""
         return format_international(self.mobile)
+
+    @property
+    def suggested_numbers(self) -> dict[str, str]:
+        """The suggestions, each with its international notation."""
+        return {mobile: format_international(mobile) for mobile in self.suggestions}
+
+
+def preferred_regions(req: falcon.Request) -> list[str]:
+    """Return the countries (ISO 3166 codes) of the client's `Accept-Language`, in its order: US for en-US."""
+    tags = (req.get_header("Accept-Language") or "")[:MAX_LANGUAGES_LENGTH]
+    regions = re.findall(r"-([A-Za-z]{2})(?![\w-])", tags)
+    return list(dict.fromkeys(map(str.upper, regions)))[:MAX_REGIONS]
 
 
 def respond_with_form(req: falcon.Request, resp: falcon.Response, settings: Settings, form: SubscriptionForm) -> None:
@@ -37,7 +63,11 @@ def respond_with_problem_page(
     """Send a page with an error: the form that the client sent, if any, else one that has only the error."""
     form: SubscriptionForm | None = getattr(req.context, "form", None)
     if form is not None:
-        respond_with_form(req, resp, settings, form._replace(error=detail or title))
+        is_invalid = resp.status_code == HTTP_BAD_REQUEST
+        otp = "" if is_invalid and form.error_at == "otp" else form.otp  # the next one is typed into an empty field
+        retry_after = resp.get_header("Retry-After") or ""
+        form = form._replace(error=detail or title, is_invalid=is_invalid, otp=otp, retry_after=retry_after)
+        respond_with_form(req, resp, settings, form)
     else:
         respond_with_page(req, resp, settings, "problem.html", 0, title=title, detail=detail)
 

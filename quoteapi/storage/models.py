@@ -171,8 +171,9 @@ class _OtpColumns(_BoundModel):
     otp_request_id = pw.CharField(32, unique=True, column_name="request")
     """Names the request in task payloads, which must not have the number."""
     digest = pw.CharField(32, null=True)
-    """HMAC of the OTP; null until the OTP is generated and after it was used."""
+    """HMAC of the OTP; null until the OTP is generated."""
     expires_at = UtcDateTimeField(null=True)
+    """Null until the OTP is generated and after it was used."""
     tries_left = pw.IntegerField()
     last_wrong_try_at = UtcDateTimeField(null=True, column_name="tried_at")
     requested_at = UtcDateTimeField(index=True, column_name="asked_at")

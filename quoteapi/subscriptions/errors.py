@@ -74,3 +74,7 @@ class OtpExpired(OtpRejected):
 
 class NoOtpRequested(OtpRejected):
     """The number has no OTP for this purpose: none was requested, none is generated yet, or it was used."""
+
+
+class OtpUsed(NoOtpRequested):
+    """The right OTP was sent again, within its lifetime. It changed nothing."""

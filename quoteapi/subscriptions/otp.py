@@ -17,11 +17,12 @@ from quoteapi.clock import Clock
 from quoteapi.settings import RateLimit
 from quoteapi.sms.messages import OTP_LIFETIME_MINUTES, Purpose
 from quoteapi.storage.models import OTP_MODELS, OneTimePassword
-from quoteapi.subscriptions.errors import NoOtpRequested, OtpExpired, RateLimited, WrongOtp
+from quoteapi.subscriptions.errors import NoOtpRequested, OtpExpired, OtpUsed, RateLimited, WrongOtp
 from quoteapi.subscriptions.hmac_digest import HmacDigest
 
 OTP_DIGITS = 6
 LIFETIME = timedelta(minutes=OTP_LIFETIME_MINUTES)
+_WAS_USED = OneTimePassword.digest.is_null(is_null=False) & OneTimePassword.expires_at.is_null()
 
 
 class GeneratedOtp(NamedTuple):
@@ -98,24 +99,33 @@ class OneTimePasswords:
         """Verify a code for a number. Return the row of the OTP, which is used up; a wrong code costs a try.
 
         One statement counts, compares and uses up, so that parallel tries never exceed the limit and only one succeeds.
-        Raises `WrongOtp`, `NoOtpRequested`, `OtpExpired`, `RateLimited`; commit even then, so that the try counts.
+        The digest of a used OTP is kept for its lifetime: its code raises `OtpUsed`, and other codes cost a try as
+        before, so that no try shows whether the OTP was used. Raises `WrongOtp`, `NoOtpRequested`, `OtpExpired`,
+        `RateLimited`, too; commit even then, so that the try counts.
         """
-        now, table = self.clock(), OneTimePassword
-        is_right = table.digest == self.digests("code", purpose, mobile, code)
-        tried = table.update(
-            tries_left=Case(None, [(is_right, self.tries.limit)], table.tries_left - 1),
-            digest=Case(None, [(is_right, None)], table.digest),
-            last_wrong_try_at=Case(None, [(is_right, None)], table.last_wrong_try_at.to_value(now)),
-        ).where(
-            _is_of(mobile, purpose) & (table.tries_left > 0),
-            table.digest.is_null(is_null=False) & (table.expires_at > now),
-        )
-        row: OneTimePassword | None = next(iter(tried.returning(table).execute()), None)
+        now, table, digest = self.clock(), OneTimePassword, self.digests("code", purpose, mobile, code)
+        of_otp = _is_of(mobile, purpose)
+        row = self._count_try(digest, of_otp & (table.expires_at > now))
+        is_used = row is None
+        row = row or self._count_try(digest, of_otp & _WAS_USED & (table.requested_at > now - LIFETIME))
         if row is None:
             raise self._rejection(mobile, purpose)
-        if row.digest is not None:
+        if row.digest != digest:
             raise WrongOtp(row.tries_left, purpose)
+        if is_used:
+            raise OtpUsed
         return row
+
+    def _count_try(self, digest: str, condition: Expression) -> OneTimePassword | None:
+        """Use up the OTP that meets a condition if it has a digest; else, count a wrong try. Return its row, if any."""
+        now, table = self.clock(), OneTimePassword
+        is_right = table.digest == digest
+        tried = table.update(
+            tries_left=Case(None, [(is_right, self.tries.limit)], table.tries_left - 1),
+            expires_at=Case(None, [(is_right, None)], table.expires_at),
+            last_wrong_try_at=Case(None, [(is_right, None)], table.last_wrong_try_at.to_value(now)),
+        ).where(condition & table.digest.is_null(is_null=False) & (table.tries_left > 0))
+        return next(iter(tried.returning(table).execute()), None)
 
     def delete(self, mobile: str) -> bool:
         """Delete the OTPs of a number. Return whether there was one."""

@@ -5,6 +5,8 @@ The numbering plans are those of `phonenumberslite`, which is imported on first 
 
 import re
 import unicodedata
+from collections.abc import Iterable
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +22,10 @@ _SEPARATORS = {"Cf", "Me", "Mn", "Pd", "Pe", "Ps", "Zl", "Zp", "Zs"}
 """Unicode categories: format characters, marks such as variation selectors, dashes, brackets, and spaces."""
 _OTHER_SEPARATORS = set("\t\n\r./~\N{MINUS SIGN}\N{KATAKANA-HIRAGANA PROLONGED SOUND MARK}\N{BRAILLE PATTERN BLANK}")
 _OTHER_SEPARATORS |= {"\N{HANGUL CHOSEONG FILLER}", "\N{HANGUL JUNGSEONG FILLER}"}
+_WITHOUT_PLUS = (
+    "Without +, this may be a number of another country.",
+    "Begin with + (%2B in a URL) and the country code, for example +919028000001.",
+)
 _NO_FORM = re.compile(r"(?!)")
 _CURRENT_MOBILE_FORMS = {
     52: (re.compile(r"1(\d{10})"), r"\1"),
@@ -63,10 +69,7 @@ def parse_mobile(text: str) -> str:
         raise InvalidMobile("This is not an international phone number.") from error
     _check_mobile(number)
     if digits[0] not in "+0" and _may_be_national(digits, number):
-        raise InvalidMobile(
-            "Without +, this may be a number of another country.",
-            "Begin with + (%2B in a URL) and the country code, for example +919028000001.",
-        )
+        raise InvalidMobile(*_WITHOUT_PLUS)
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
@@ -74,6 +77,37 @@ def e164_as_typed(text: str) -> str | None:
     """Return a number with + or 00 in the form of E.164, without a look at today's numbering plans; else None."""
     digits = re.sub("^00", "+", _parse_digits(text))
     return digits if _E164.fullmatch(digits) else None
+
+
+def require_country_code(text: str) -> None:
+    """Raise `InvalidMobile` unless a number begins with + or 00."""
+    if not _parse_digits(text).startswith(("+", "00")):
+        raise InvalidMobile(*_WITHOUT_PLUS)
+
+
+def suggest_mobiles(text: str, regions: Iterable[str]) -> tuple[str, ...]:
+    """Return the E.164 numbers that a number without + may mean, the likeliest first.
+
+    It may be a national number of one of the regions (ISO 3166 codes), or the + may be missing.
+    """
+    try:
+        digits = _parse_digits(text)
+    except InvalidMobile:
+        return ()
+    readings = [] if digits.startswith(("+", "00")) else [*((digits, region) for region in regions), (f"+{digits}", "")]
+    return tuple(dict.fromkeys(filter(None, starmap(_read_mobile, readings))))
+
+
+def _read_mobile(digits: str, region: str) -> str | None:
+    """Return the E.164 form of the number of a mobile phone, national in a region if it has no +; else None."""
+    import phonenumbers  # noqa: PLC0415
+
+    try:
+        number = _in_current_form(phonenumbers.parse(digits, region))
+        _check_mobile(number)
+    except (phonenumbers.NumberParseException, InvalidMobile):
+        return None
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
 def _parse_digits(text: str) -> str:

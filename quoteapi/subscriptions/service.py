@@ -17,7 +17,15 @@ from quoteapi.sms.messages import Purpose, otp_text
 from quoteapi.storage.models import ACTIVE, UNSUBSCRIBED, ConsoleSms, OneTimePassword, Subscriber, database
 from quoteapi.subscriptions import subscriber_count
 from quoteapi.subscriptions.dispatcher import Dispatcher
-from quoteapi.subscriptions.errors import NoSharedState, OptedOut, OtpNotSent, OtpRejected, RateLimited, SmsDisabled
+from quoteapi.subscriptions.errors import (
+    NoSharedState,
+    OptedOut,
+    OtpNotSent,
+    OtpRejected,
+    OtpUsed,
+    RateLimited,
+    SmsDisabled,
+)
 from quoteapi.subscriptions.otp import GeneratedOtp, OneTimePasswords
 from quoteapi.subscriptions.phone import e164_as_typed, parse_mobile
 from quoteapi.subscriptions.rate_limits import RateLimits
@@ -69,6 +77,7 @@ class SubscriptionService:
     def subscribe(self, mobile: str, code: str, client_ip: str, dispatcher: Dispatcher) -> RateLimitStatuses:
         """Subscribe a number if the OTP is right. Return an empty tuple: a right OTP is not counted.
 
+        The same OTP again, within its lifetime, changes nothing and is no error while the number is subscribed.
         Raises `NoSharedState`, `RateLimited`, `OtpRejected`; `SubscriberLimitReached` if others took the last places
         since the OTP was requested: the OTP then stays valid.
         """
@@ -111,7 +120,7 @@ class SubscriptionService:
             if self.passwords.is_outcome_unknown(otp_request_id):
                 raise OutcomeUnknown("the code of this request may have gone out, so none is sent")
             return "nothing to send"
-        if otp.purpose == "unsubscribe" and not Subscriber.select().where(_is_active(otp.mobile)).exists():
+        if otp.purpose == "unsubscribe" and not _is_subscribed(otp.mobile):
             self.passwords.mark_sent(otp_request_id)
             return "nobody to send it to"
         self._send_sms(otp_request_id, otp)
@@ -162,13 +171,19 @@ class SubscriptionService:
             return False
 
     def _verify_otp(self, mobile: str, purpose: Purpose, code: str, client_ip: str) -> int | None:
-        """Verify an OTP and set the subscription's state. Return the subscriber's id; None if nothing changed."""
+        """Verify an OTP and set the subscription's state. Return the subscriber's id; None if nothing changed.
+
+        An OTP that was used before is accepted, and changes nothing, if the state is still the one that it set.
+        """
         self._require_shared_state()
         with database.atomic():
             counted = self.limits.count_try_by_client_ip(client_ip)
             try:
                 otp = self.passwords.verify(mobile, purpose, code)
             except (OtpRejected, RateLimited) as error:
+                if isinstance(error, OtpUsed) and _is_subscribed(mobile) == (purpose == "subscribe"):
+                    counted.undo()
+                    return None
                 if isinstance(error, OtpRejected):
                     error.rate_limits = counted.rate_limits
                 rejection = error  # raised after the transaction, which must keep the counts
@@ -211,6 +226,10 @@ class SubscriptionService:
 
 def _is_active(mobile: str) -> Expression:
     return (Subscriber.mobile == mobile) & (Subscriber.state == ACTIVE)
+
+
+def _is_subscribed(mobile: str) -> bool:
+    return Subscriber.select().where(_is_active(mobile)).exists()
 
 
 def _dispatch(work: Callable[[int], object], subscriber_id: int) -> None:

@@ -21,7 +21,7 @@ from botocore.credentials import Credentials
 from quoteapi.app import create_app
 from quoteapi.settings import ROOT, read_settings
 from tests.helpers.api_gateway import ApiGateway
-from tests.helpers.data import SECRET_KEY
+from tests.helpers.data import MIRA, SECRET_KEY
 from tests.helpers.http import serve_app
 from tests.helpers.processes import quoteapi
 
@@ -174,6 +174,7 @@ def test_the_programs_subscribe_a_number(
     assert asked.stdout.startswith("An OTP verification has been sent"), asked.stderr
     confirmed = service.run(INTERPRETERS[language], f"{client}\n{confirm}")
     assert confirmed.stdout.startswith("Congratulations"), confirmed.stderr
+    requests.post(f"{service.base_url}/unsubscribe", {"mobile": MIRA}, timeout=5)
     too_late = service.run(INTERPRETERS[language], f"{client}\n{confirm}")
     assert "No code was asked for, or it was used." in too_late.stderr
 

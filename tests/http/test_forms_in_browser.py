@@ -4,9 +4,11 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 import pytest
+import requests
 from playwright.sync_api import Browser, Page, expect
 
 from quoteapi.storage.models import ConsoleSms, Subscriber
@@ -22,7 +24,7 @@ from tests.helpers.browser import (
     with_pairwise_options,
 )
 from tests.helpers.clock import FakeClock
-from tests.helpers.data import MIRA, NOOR, add_subscribers, latest_otp, sqlite_only, wrong_otp
+from tests.helpers.data import MIRA, NOOR, OMAR, add_subscribers, latest_otp, sqlite_only, wrong_otp
 from tests.helpers.http import serve_app
 from tests.helpers.typed_digits import MOBILES, OTPS
 
@@ -112,7 +114,6 @@ def test_a_link_prefills_the_form_and_does_nothing_until_it_is_submitted(open_br
     [
         ("12345", "too short"),
         ("+91 90280 00001 00002 00003", "too long"),
-        ("090280 00001", "country code"),
         ("call me", "digits"),
     ],
 )
@@ -166,8 +167,13 @@ def test_a_wrong_code_shows_how_many_tries_are_left(open_browser: OpenBrowser, o
         visitor.submit("Code", wrong_otp(code))
         expect(page.get_by_role("alert")).to_contain_text(left)
         expect(visitor.field("Code")).to_have_accessible_description(re.compile(left))
+        expect(visitor.field("Code")).to_have_attribute("aria-invalid", "true")
         visitor.assert_failed_requests("400 POST /subscribe")
-    visitor.submit("Code", code)
+    if not options.javascript:
+        visitor.field("Code").focus()
+    expect(visitor.field("Code")).to_be_focused()
+    page.keyboard.type(code)  # without clearing the field
+    page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
 
 
@@ -180,6 +186,9 @@ def test_an_invalid_code_shows_an_error_and_sends_no_request(open_browser: OpenB
     visitor.submit("Code", "12345")
     expect(page.get_by_role("alert")).to_contain_text("six digits")
     assert visitor.requested_urls() == requests
+    page.keyboard.type(latest_otp(MIRA))  # without clearing the field
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
 
 
 @with_and_without_javascript
@@ -190,14 +199,25 @@ def test_a_second_code_requested_too_soon_shows_how_long_to_wait(
     page = visitor.open("/")
     visitor.submit("Mobile number", MIRA)
     expect(visitor.field("Code")).to_be_visible()
-    first = latest_otp(MIRA)
-    page.get_by_role("button", name="Send another code").click()
-    expect(page.get_by_role("alert")).to_contain_text("Try again in")
+    first, button = latest_otp(MIRA), page.get_by_role("button", name="Send another code")
+    if options.javascript:
+        page.clock.install()
+    button.click()
+    expect(page.get_by_role("alert")).to_have_text("Too many codes for this number. Try again in 60 seconds.")
+    expect(button).to_have_accessible_description(re.compile("Try again in 60 seconds"))
+    expect(visitor.field("Code")).not_to_have_attribute("aria-invalid", "true")
+    expect(visitor.field("Code")).to_have_accessible_description("")
     visitor.assert_failed_requests("429 POST /subscribe")
+    if options.javascript:
+        expect(button).to_have_attribute("aria-disabled", "true")
+        page.clock.fast_forward(20_000)
+        expect(page.get_by_role("alert")).to_contain_text(re.compile("Try again in (40|39|38) seconds"))
+        expect(page.get_by_role("timer")).to_have_attribute("aria-live", "off")
+        page.clock.fast_forward(40_000)
+        expect(page.get_by_role("alert")).to_have_text("You can try again now.")
     assert count_sms(MIRA) == 1
-    clock.advance(minutes=2)
-    expect(visitor.field("Code")).to_be_visible()
-    page.get_by_role("button", name="Send another code").click()
+    clock.advance(minutes=1)
+    button.click()
     expect(page.get_by_role("alert")).to_be_hidden()
     assert latest_otp(MIRA) != first
     visitor.submit("Code", latest_otp(MIRA))
@@ -218,6 +238,184 @@ def test_offline_the_form_keeps_its_input_and_shows_an_error(open_browser: OpenB
     assert count_sms(MIRA) == 1
 
 
+@with_and_without_javascript
+def test_a_failure_that_is_not_about_a_field_does_not_mark_it(
+    open_browser: OpenBrowser, options: BrowserOptions
+) -> None:
+    visitor = open_browser(options, SMS_MAX_SUBSCRIBERS="1")
+    page = visitor.open("/subscribe")
+    visitor.submit("Mobile number", MIRA)
+    expect(visitor.field("Code")).to_be_visible()
+    add_subscribers(NOOR)
+    visitor.submit("Code", latest_otp(MIRA))
+    expect(page.get_by_role("alert")).to_contain_text("The code is right")
+    expect(visitor.field("Code")).to_have_value(latest_otp(MIRA))
+    expect(visitor.field("Code")).not_to_have_attribute("aria-invalid", "true")
+    visitor.assert_failed_requests("503 POST /subscribe")
+    page.get_by_role("link", name="use another number").click()
+    visitor.submit("Mobile number", OMAR)
+    expect(page.get_by_role("alert")).to_contain_text("Every place is taken")
+    expect(visitor.field("Mobile number")).to_have_accessible_description(re.compile("Every place is taken"))
+    expect(visitor.field("Mobile number")).not_to_have_attribute("aria-invalid", "true")
+    visitor.assert_failed_requests("503 POST /subscribe")
+
+
+@with_and_without_javascript
+def test_the_right_code_sent_twice_says_that_the_number_is_subscribed(
+    open_browser: OpenBrowser, options: BrowserOptions
+) -> None:
+    visitor = open_browser(options)
+    visitor.open("/subscribe")
+    visitor.submit("Mobile number", MIRA)
+    expect(visitor.field("Code")).to_be_visible()
+    other_tab = open_browser(options, base_url=visitor.base_url)
+    for tab in (visitor, other_tab):
+        if tab is other_tab:
+            tab.open("/subscribe?otp")
+            tab.field("Mobile number").fill(MIRA)
+        tab.submit("Code", latest_otp(MIRA))
+        expect(tab.page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
+    assert ConsoleSms.select().where(ConsoleSms.kind == "confirmation").count() == 1
+
+
+# ---- coming back with a code
+
+
+@with_pairwise_options
+@pytest.mark.parametrize("path", ["/", "/subscribe"])
+def test_a_visitor_who_has_a_code_types_it_with_the_number(
+    open_browser: OpenBrowser, options: BrowserOptions, path: str
+) -> None:
+    visitor = open_browser(options)
+    requested = requests.post(f"{visitor.base_url}/subscribe", {"mobile": MIRA}, timeout=5)
+    assert requested.status_code == 200
+    page = visitor.open(path)
+    page.get_by_role("link", name="I have a code").click()
+    expect(visitor.field("Code")).to_be_visible()
+    visitor.field("Mobile number").fill("+91 90280 00001")
+    visitor.submit("Code", wrong_otp(latest_otp(MIRA)))
+    expect(page.get_by_role("alert")).to_contain_text("4 tries left")
+    visitor.assert_failed_requests("400 POST /subscribe")
+    expect(page.locator("#subscription")).to_contain_text("+91 90280 00001")
+    visitor.submit("Code", latest_otp(MIRA))
+    expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
+    assert count_sms(MIRA) == 2, "the code and the confirmation"
+
+
+@with_and_without_javascript
+def test_an_invalid_number_beside_a_code_keeps_the_code(open_browser: OpenBrowser, options: BrowserOptions) -> None:
+    visitor = open_browser(options)
+    page = visitor.open("/subscribe?otp")
+    visitor.field("Mobile number").fill("+91 00000 00001")
+    visitor.submit("Code", "123456")
+    expect(visitor.field("Mobile number")).to_have_attribute("aria-invalid", "true")
+    expect(visitor.field("Mobile number")).to_have_accessible_description(re.compile("not the number of a mobile"))
+    expect(visitor.field("Code")).to_have_value("123456")
+    expect(visitor.field("Code")).not_to_have_attribute("aria-invalid", "true")
+    visitor.assert_failed_requests("400 POST /subscribe")
+    visitor.field("Mobile number").fill(MIRA)
+    page.get_by_role("button", name="Send another code").click()
+    expect(page.get_by_role("status")).to_contain_text("We are texting a code to +91 90280 00001")
+    expect(visitor.field("Code")).to_have_value("")
+    assert count_sms(MIRA) == 1
+
+
+@pytest.mark.parametrize("path", ["/", "/subscribe"])
+def test_a_reload_keeps_the_step_and_the_number_is_in_no_url(open_browser: OpenBrowser, path: str) -> None:
+    visitor = open_browser()
+    page = visitor.open(path)
+    visitor.submit("Mobile number", MIRA)
+    expect(visitor.field("Code")).to_be_visible()
+    page.reload()
+    expect(visitor.field("Code")).to_be_visible()
+    expect(visitor.field("Mobile number")).to_have_value(MIRA)
+    assert not [url for url in visitor.requested_urls() if "9028000001" in url]
+    visitor.submit("Code", latest_otp(MIRA))
+    expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("button", name="Text me a code")).to_be_visible()
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_the_number_is_forgotten_with_another_number_and_when_the_code_has_expired(open_browser: OpenBrowser) -> None:
+    visitor = open_browser()
+    page = visitor.open("/subscribe")
+    visitor.submit("Mobile number", MIRA)
+    page.get_by_role("link", name="use another number").click()
+    expect(page.get_by_role("button", name="Text me a code")).to_be_visible()
+    expect(visitor.field("Mobile number")).to_have_value("")
+    visitor.submit("Mobile number", NOOR)
+    expect(visitor.field("Code")).to_be_visible()
+    page.clock.install(time=datetime.now(UTC) + timedelta(minutes=11))
+    page.reload()
+    expect(page.get_by_role("button", name="Text me a code")).to_be_visible()
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+# ---- national numbers
+
+IN_THE_UNITED_STATES = {"Accept-Language": "en-US,en;q=0.9"}
+
+
+@with_and_without_javascript
+@pytest.mark.parametrize("path", ["/", "/unsubscribe"])
+def test_a_number_without_plus_suggests_that_of_the_visitors_country(
+    open_browser: OpenBrowser, options: BrowserOptions, path: str
+) -> None:
+    visitor = open_browser(options)
+    add_subscribers("+16785550123")
+    page = visitor.open(path)
+    page.set_extra_http_headers(IN_THE_UNITED_STATES)
+    visitor.submit("Mobile number", "678 555 0123")
+    field = visitor.field("Mobile number")
+    expect(field).to_have_accessible_description(re.compile("country code.* Did you mean \\+1 678-555-0123"))
+    expect(field).to_have_value("678 555 0123")
+    with page.expect_response(re.compile("subscribe$")):
+        field.press("Enter")  # which chooses no suggestion
+    assert (ConsoleSms.select().count(), subscriber_state("+16785550123")) == (0, "active")
+    page.get_by_role("button", name="+1 678-555-0123").click()
+    result = re.compile("(texting a code|No daily quote).*\\+1 678-555-0123")
+    expect(page.locator("#subscription")).to_contain_text(result)
+    action = "/unsubscribe" if path == "/unsubscribe" else "/subscribe"
+    visitor.assert_failed_requests(f"400 POST {action}", f"400 POST {action}")
+
+
+def test_a_number_without_plus_beside_a_code_suggests_numbers_and_keeps_the_code(open_browser: OpenBrowser) -> None:
+    visitor = open_browser()
+    visitor.open("/subscribe")
+    visitor.submit("Mobile number", MIRA)
+    expect(visitor.field("Code")).to_be_visible()
+    page = visitor.open("/subscribe?otp")
+    visitor.field("Mobile number").fill(MIRA[1:])
+    visitor.submit("Code", latest_otp(MIRA))
+    page.get_by_role("button", name="+91 90280 00001").click()
+    expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
+    visitor.assert_failed_requests("400 POST /subscribe")
+
+
+# ---- layout
+
+
+@pytest.mark.parametrize("options", [DEFAULT, BrowserOptions(phone=True)], ids=str)
+def test_errors_and_hints_are_under_their_field_and_above_the_button_for_eyes_and_screen_readers(
+    open_browser: OpenBrowser, options: BrowserOptions
+) -> None:
+    visitor = open_browser(options)
+    page = visitor.open("/subscribe")
+    visitor.submit("Mobile number", "+91 00000 00001")
+    expect(page.get_by_role("alert")).to_be_visible()
+    visitor.assert_failed_requests("400 POST /subscribe")
+    described = visitor.field("Mobile number").get_attribute("aria-describedby")
+    assert described == "mobile-error mobile-hint"
+    order = ["#mobile", "#mobile-error", "#mobile-hint", "form > button"]
+    elements = page.locator(", ".join(order))
+    names = elements.evaluate_all("(elements) => elements.map((element) => element.id || element.localName)")
+    tops = elements.evaluate_all("(elements) => elements.map((element) => element.getBoundingClientRect().top)")
+    assert names == ["mobile", "mobile-error", "mobile-hint", "button"], "the order of the document"
+    assert tops == sorted(set(tops))
+    assert visitor.overflowing_elements() == []
+
+
 @with_axe
 @pytest.mark.parametrize("options", [DEFAULT, BrowserOptions(phone=True, dark=True)], ids=str)
 def test_axe_finds_no_accessibility_violation_in_any_step(open_browser: OpenBrowser, options: BrowserOptions) -> None:
@@ -226,8 +424,24 @@ def test_axe_finds_no_accessibility_violation_in_any_step(open_browser: OpenBrow
     visitor.submit("Mobile number", "12345")
     expect(page.get_by_role("alert")).to_be_visible()
     assert visitor.axe_violations() == []
+    page.set_extra_http_headers(IN_THE_UNITED_STATES)
+    visitor.submit("Mobile number", "678 555 0123")
+    expect(page.get_by_role("button", name="+1 678-555-0123")).to_be_visible()
+    visitor.assert_failed_requests("400 POST /subscribe")
+    visitor.wait_for_animations()
+    assert visitor.axe_violations() == []
     visitor.submit("Mobile number", MIRA)
     expect(visitor.field("Code")).to_be_visible()
+    visitor.wait_for_animations()
+    assert visitor.axe_violations() == []
+    page.get_by_role("button", name="Send another code").click()
+    expect(page.get_by_role("timer")).to_be_visible()
+    visitor.assert_failed_requests("429 POST /subscribe")
+    visitor.wait_for_animations()
+    assert visitor.axe_violations() == []
+    page.reload()
+    expect(visitor.field("Code")).to_be_visible()
+    expect(visitor.field("Mobile number")).to_have_value(MIRA)
     visitor.wait_for_animations()
     assert visitor.axe_violations() == []
     visitor.submit("Code", wrong_otp(latest_otp(MIRA)))

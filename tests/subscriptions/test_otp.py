@@ -5,7 +5,7 @@ import pytest
 from quoteapi.settings import RateLimit
 from quoteapi.sms.messages import Purpose
 from quoteapi.storage.models import LegacyOneTimePassword, OneTimePassword
-from quoteapi.subscriptions.errors import NoOtpRequested, OtpExpired, RateLimited, WrongOtp
+from quoteapi.subscriptions.errors import NoOtpRequested, OtpExpired, OtpUsed, RateLimited, WrongOtp
 from quoteapi.subscriptions.hmac_digest import HmacDigest
 from quoteapi.subscriptions.otp import GeneratedOtp, OneTimePasswords
 from tests.helpers.clock import FakeClock
@@ -47,8 +47,38 @@ def test_the_right_otp_works_once_and_returns_its_request(passwords: OneTimePass
     code = generate(passwords).code
     row = passwords.verify(MIRA, "subscribe", code)
     assert (row.requested_at, row.requested_from) == (NOON, CLIENT_IP)
-    with pytest.raises(NoOtpRequested):
+    with pytest.raises(OtpUsed):
         passwords.verify(MIRA, "subscribe", code)
+
+
+def test_other_codes_are_answered_alike_before_and_after_the_otp_was_used(
+    passwords: OneTimePasswords, clock: FakeClock
+) -> None:
+    codes = {mobile: generate(passwords, mobile).code for mobile in (MIRA, NOOR)}
+    passwords.verify(MIRA, "subscribe", codes[MIRA])
+    for tries_left in (4, 3):
+        assert {try_wrong_code(passwords, code, mobile) for mobile, code in codes.items()} == {tries_left}
+    clock.advance(minutes=10)
+    for mobile, code in codes.items():
+        with pytest.raises(OtpExpired):
+            passwords.verify(mobile, "subscribe", code)
+
+
+def test_five_guesses_of_a_used_otp_lock_the_number(passwords: OneTimePasswords) -> None:
+    code = generate(passwords).code
+    passwords.verify(MIRA, "subscribe", code)
+    assert [try_wrong_code(passwords, code) for _ in range(5)] == [4, 3, 2, 1, 0]
+    with pytest.raises(RateLimited):
+        passwords.verify(MIRA, "subscribe", code)
+
+
+def test_a_new_request_forgets_the_used_otp(passwords: OneTimePasswords) -> None:
+    code = generate(passwords).code
+    passwords.verify(MIRA, "subscribe", code)
+    passwords.request(MIRA, "subscribe", CLIENT_IP)
+    with pytest.raises(NoOtpRequested) as rejected:
+        passwords.verify(MIRA, "subscribe", code)
+    assert not isinstance(rejected.value, OtpUsed)
 
 
 def test_an_otp_expires_after_ten_minutes(passwords: OneTimePasswords, clock: FakeClock) -> None:

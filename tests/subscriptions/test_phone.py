@@ -13,6 +13,8 @@ from quoteapi.subscriptions.phone import (
     e164_as_typed,
     normalize_digits,
     parse_mobile,
+    require_country_code,
+    suggest_mobiles,
 )
 from tests.helpers.data import MIRA, mobile_of_every_country
 from tests.helpers.typed_digits import MOBILES, OTPS
@@ -268,3 +270,44 @@ def test_any_text_is_parsed_or_raises_invalid_mobile(text: str) -> None:
     assert E164.fullmatch(mobile)
     assert parse_mobile(mobile) == mobile
     assert re.search(r"\d", said) is None
+
+
+# ---- national numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "regions", "suggestions"),
+    [
+        ("678 555 0123", ["US"], ["+16785550123", "+6785550123"]),
+        ("678 555 0123", [], ["+6785550123"]),
+        ("0171 2345678", ["DE"], ["+491712345678"]),
+        ("06 12 34 56 78", ["FR"], ["+33612345678"]),
+        ("09028000001", ["IN"], ["+919028000001"]),
+        ("9028000001", ["GB", "IN"], ["+919028000001"]),
+        ("９０２８０ ００００１", ["IN"], ["+919028000001"]),
+        ("8 912 345-67-89", ["RU"], ["+79123456789"]),
+        ("11 15 2345 6789", ["AR"], ["+5491123456789"]),
+        ("919028000001", ["IN"], ["+919028000001"]),
+        ("020 7183 8750", ["GB"], []),
+        ("0171 2345678", ["ZZ", "XX"], []),
+        ("+91 90280", ["IN"], []),
+        ("0091 90280 00001", ["US"], []),
+        ("call me", ["IN"], []),
+        ("", ["IN"], []),
+    ],
+)
+def test_a_number_without_plus_suggests_the_mobile_numbers_that_it_may_mean(
+    text: str, regions: list[str], suggestions: list[str]
+) -> None:
+    assert list(suggest_mobiles(text, regions)) == suggestions
+
+
+@pytest.mark.parametrize("text", ["+91 90280 00001", "0091 90280 00001", "＋９１ 90280 00001", "tel:+919028000001"])
+def test_a_number_with_plus_or_00_has_a_country_code(text: str) -> None:
+    require_country_code(text)
+
+
+@pytest.mark.parametrize("text", ["919028000001", "09028000001", "9028000001", "tel:9028000001"])
+def test_a_number_without_plus_or_00_may_be_one_of_another_country(text: str) -> None:
+    with pytest.raises(InvalidMobile, match="may be a number of another country"):
+        require_country_code(text)

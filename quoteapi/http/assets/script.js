@@ -80,18 +80,25 @@ document.addEventListener("submit", async (event) => {
   }
   event.preventDefault();
   const button = event.submitter ?? form.querySelector("button");
-  if (button.getAttribute("aria-disabled") === "true" || !validate(form)) {
+  if (button.getAttribute("aria-disabled") === "true" || !validate(form, button)) {
     return;
   }
   button.setAttribute("aria-disabled", "true");
   const body = new URLSearchParams(new FormData(form));
+  if (button.name !== "") {
+    body.set(button.name, button.value);
+  }
   try {
     const { page, swapped } = await swapElement(form.dataset.swap, form.action, { method: "POST", body });
-    if (!swapped) {
-      showError(form, (page.querySelector(".detail") ?? page.querySelector("h1"))?.textContent ?? "That did not work. Try again in a while.");
+    if (swapped) {
+      const section = document.getElementById(form.dataset.swap);
+      section.querySelector("[data-focus]")?.focus();
+      rememberStep(section);
+    } else {
+      showFailure(form, button, (page.querySelector(".detail") ?? page.querySelector("h1"))?.textContent ?? "That did not work. Try again in a while.");
     }
   } catch {
-    showError(form, "The service cannot be reached just now. Are you online?");
+    showFailure(form, button, "The service cannot be reached just now. Are you online?");
   } finally {
     button.removeAttribute("aria-disabled");
   }
@@ -124,9 +131,6 @@ function mobileError(text) {
   if (!/^\+?\d*$/u.test(number)) {
     return "A phone number has digits, spaces and dashes only.";
   }
-  if (/^0(?!0)/u.test(number)) {
-    return "Begin with + and the country code, and leave the first 0 out.";
-  }
   const digits = number.replace(/^\+|^00/u, "").length;
   if (digits > MAX_DIGITS) {
     return "This number is too long.";
@@ -140,38 +144,135 @@ function otpError(text) {
 
 const VALIDATORS = { mobile: mobileError, otp: otpError };
 
-function validate(form) {
-  const field = form.querySelector("input:not([type=hidden])");
-  const message = field === null ? "" : VALIDATORS[field.name](field.value);
-  if (message !== "") {
-    showError(form, message);
-    field.focus();
-  }
-  return message === "";
+function visibleFields(form) {
+  return [...form.querySelectorAll("input:not([type=hidden])")];
 }
 
-function showError(form, message) {
-  const field = form.querySelector("input:not([type=hidden])");
-  const error = form.querySelector(".error") ?? document.querySelector("#subscription .error");
-  error.textContent = message;
-  field?.setAttribute("aria-invalid", String(message !== ""));
+function validate(form, button) {
+  const fields = visibleFields(form).filter((field) => !(button.formNoValidate && field.name === "otp"));
+  for (const field of fields) {
+    showError(field, VALIDATORS[field.name](field.value));
+  }
+  const invalid = fields.find((field) => field.getAttribute("aria-invalid") === "true");
+  invalid?.focus();
+  if (invalid?.name === "otp") {
+    invalid.select(); // so that the right code replaces it
+  }
+  return invalid === undefined;
+}
+
+function errorOf(name) {
+  return document.getElementById(`${name}-error`);
+}
+
+function showError(field, message) {
+  errorOf(field.name).textContent = message;
+  field.setAttribute("aria-invalid", String(message !== ""));
+  if (field.name === "mobile") {
+    document.getElementById("mobile-suggestion")?.remove();
+  }
+}
+
+// Shows what is wrong with the request, not with the value of a field.
+function showFailure(form, button, message) {
+  errorOf(button.name || visibleFields(form).at(-1).name).textContent = message;
 }
 
 function validateWhileTyping(field) {
   // An incomplete value is no error until the field loses focus; from then on, each keystroke is validated.
   field.addEventListener("blur", () => {
-    if (field.value.trim() !== "") {
-      showError(field.form, VALIDATORS[field.name](field.value));
+    const message = VALIDATORS[field.name](field.value);
+    if (field.value.trim() !== "" && message !== "") { // an error of the service stays
+      showError(field, message);
     }
   });
   field.addEventListener("input", () => {
-    const isInvalid = field.getAttribute("aria-invalid") === "true";
     const message = VALIDATORS[field.name](field.value);
-    if (isInvalid || /only|too long|first 0/u.test(message)) { // which typing on cannot correct
-      showError(field.form, message);
+    if (errorOf(field.name).textContent !== "" || /only|too long/u.test(message)) { // which typing on cannot correct
+      showError(field, message);
     }
   });
 }
+
+// ---- when a request may be repeated
+
+function duration(seconds) {
+  return seconds <= 60 ? `${seconds} seconds` : `${Math.ceil(seconds / 60)} minutes`;
+}
+
+function countDown(error) {
+  const [, text] = error.textContent.match(/^(.*)\b\d+ (seconds|minutes)\.$/u) ?? [];
+  if (text === undefined) {
+    return;
+  }
+  const end = Date.now() + error.dataset.retryAfter * 1000;
+  const timer = document.createElement("span");
+  timer.setAttribute("role", "timer");
+  timer.setAttribute("aria-live", "off"); // the alert is read once, not every second
+  timer.textContent = duration(Number(error.dataset.retryAfter));
+  error.replaceChildren(text, timer, ".");
+  const button = document.querySelector(`button[aria-describedby="${error.id}"]`);
+  button?.setAttribute("aria-disabled", "true");
+  const interval = setInterval(() => {
+    const seconds = Math.ceil((end - Date.now()) / 1000);
+    if (seconds > 0 && timer.isConnected) {
+      timer.textContent = duration(seconds);
+      return;
+    }
+    clearInterval(interval);
+    button?.removeAttribute("aria-disabled");
+    if (timer.isConnected) {
+      error.textContent = "You can try again now.";
+    }
+  }, 1000);
+}
+
+// ---- the step of the code survives a reload: this tab keeps the number until the code expires
+
+const CODE_LIFETIME_MS = 600_000;
+const STEP = "code step";
+
+function storage() {
+  try {
+    return sessionStorage;
+  } catch { // blocked
+    return null;
+  }
+}
+
+function rememberStep(section) {
+  const mobile = section.querySelector("input[type=hidden][name=mobile]");
+  if (mobile !== null) {
+    const step = { action: mobile.form.action, mobile: mobile.value, expires: Date.now() + CODE_LIFETIME_MS };
+    storage()?.setItem(STEP, JSON.stringify(step));
+  } else if (section.querySelector("#otp") === null) {
+    storage()?.removeItem(STEP);
+  }
+}
+
+async function resumeStep() {
+  const step = JSON.parse(storage()?.getItem(STEP) ?? "null");
+  const field = document.getElementById("mobile");
+  if (step === null || field === null || field.form.action !== step.action || field.value !== "") {
+    return;
+  }
+  if (step.expires <= Date.now()) {
+    storage().removeItem(STEP);
+    return;
+  }
+  if (document.getElementById("otp") === null) {
+    const typing = new AbortController();
+    field.addEventListener("input", () => typing.abort(), { once: true });
+    await swapElement("subscription", `${step.action}?otp`, { signal: typing.signal });
+  }
+  document.getElementById("mobile").value = step.mobile;
+}
+
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-forget]") !== null) {
+    storage()?.removeItem(STEP);
+  }
+});
 
 // ---- copying a link
 
@@ -203,9 +304,10 @@ function enhance(root) {
   for (const button of root.querySelectorAll("button[data-copy]")) {
     enableCopying(button);
   }
-  if (root !== document) {
-    root.querySelector("[data-focus]")?.focus();
+  for (const error of root.querySelectorAll("[data-retry-after]")) {
+    countDown(error);
   }
 }
 
 enhance(document);
+resumeStep().catch(() => {}); // offline, for example: the first step is there

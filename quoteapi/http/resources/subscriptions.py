@@ -12,21 +12,32 @@ from quoteapi.http.client_ip import client_ip
 from quoteapi.http.csrf import check_csrf
 from quoteapi.http.errors import Problem
 from quoteapi.http.html import prefers_html
+from quoteapi.http.parameters import reject_misspelt_names
 from quoteapi.http.rate_limit import set_rate_limit_headers
 from quoteapi.http.request_fields import read_fields
-from quoteapi.http.subscription_form import SubscriptionForm, respond_with_form
+from quoteapi.http.subscription_form import SubscriptionForm, preferred_regions, respond_with_form
 from quoteapi.http.urls import request_base_url
 from quoteapi.subscriptions.otp import OTP_DIGITS
-from quoteapi.subscriptions.phone import InvalidMobile, normalize_digits, parse_mobile
+from quoteapi.subscriptions.phone import (
+    MOBILE_HINT,
+    InvalidMobile,
+    normalize_digits,
+    parse_mobile,
+    require_country_code,
+    suggest_mobiles,
+)
 
 if TYPE_CHECKING:
     from quoteapi.container import Container
     from quoteapi.sms.messages import Purpose
     from quoteapi.subscriptions.sliding_window import RateLimitStatuses
 
+HINT_OF_FORM = "Begin with + and the country code, for example +919028000001."
+
 
 class _SubscriptionResource:
     bulkhead = "subscribing"
+    parameters = ("mobile", "otp")
     purpose: "Purpose"
     goal: str
     if_subscribed = ""
@@ -47,21 +58,22 @@ class _SubscriptionResource:
         """Send the page with the form, whatever the client prefers: HEAD must do nothing (RFC 9110)."""
         prefers_html(req, resp)  # adds `Vary: Accept`
         form = _read_form(self.purpose, read_fields(req), requires_otp=self._requires_otp())
-        if form.otp:
+        if form.step == "code":
             with suppress(InvalidMobile):  # the page must not say that an OTP was sent to an invalid number
-                form = form._replace(step="code", mobile=parse_mobile(form.mobile))
+                form = form._replace(mobile=parse_mobile(form.mobile), is_number_known=True)
         respond_with_form(req, resp, self._settings, form)
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Send an OTP to `mobile`, a phone number. With `otp`, or if none is required, (un)subscribe it."""
         check_csrf(req, self._settings)
         requires_otp = self._requires_otp()
-        mobile, otp = self._parse_request(req, requires_otp=requires_otp)
+        is_form = prefers_html(req, resp)
+        mobile, otp = self._parse_request(req, requires_otp=requires_otp, is_form=is_form)
         is_done = otp is not None or not requires_otp
         message = self.done_message if is_done else self._otp_sent_message(req, mobile)  # may raise, so first
         ip = client_ip(req.env, self._settings)
         set_rate_limit_headers(resp, self._apply(mobile, otp, ip, requires_otp=requires_otp))
-        if prefers_html(req, resp):
+        if is_form:
             form = req.context.form._replace(step="done" if is_done else "code")
             respond_with_form(req, resp, self._settings, form)
         else:
@@ -71,19 +83,25 @@ class _SubscriptionResource:
     def _requires_otp(self) -> bool:
         return True
 
-    def _parse_request(self, req: falcon.Request, *, requires_otp: bool) -> tuple[str, str | None]:
-        """Return the number and OTP of a request. Store the form in `req.context`, for an error page to show."""
+    def _parse_request(self, req: falcon.Request, *, requires_otp: bool, is_form: bool) -> tuple[str, str | None]:
+        """Return the number and OTP of a request. Store the form in `req.context`, for an error page to show.
+
+        In a form, people write national numbers: a number must begin with + or 00.
+        """
         fields = read_fields(req)
+        reject_misspelt_names(fields, self.parameters)
         req.context.form = form = _read_form(self.purpose, fields, requires_otp=requires_otp)
         try:
+            if is_form:
+                require_country_code(form.mobile)
             mobile = self._parse_mobile(form.mobile)
         except InvalidMobile as error:
-            in_a_form = error.hint.replace(" (%2B in a URL)", "")
+            suggestions = suggest_mobiles(form.mobile, preferred_regions(req))
+            req.context.form = form._replace(error_at="mobile", suggestions=suggestions)
+            in_a_form = error.hint.replace(MOBILE_HINT, HINT_OF_FORM).replace(" (%2B in a URL)", "")
             raise Problem(falcon.HTTP_400, "Invalid mobile", f"{error} {error.hint}", f"{error} {in_a_form}") from None
-        if fields.get("otp") is not None or "again" in fields:
-            form = form._replace(step="code")
-        req.context.form = form._replace(mobile=mobile)
-        return mobile, _parse_otp(fields)
+        req.context.form = form._replace(mobile=mobile, is_number_known=True)
+        return mobile, None if form.error_at == "again" else _parse_otp(fields)
 
     def _parse_mobile(self, text: str) -> str:
         return parse_mobile(text)
@@ -129,8 +147,12 @@ class Unsubscribe(_SubscriptionResource):
 
 
 def _read_form(purpose: "Purpose", fields: Mapping[str, Any], *, requires_otp: bool) -> SubscriptionForm:
-    mobile, otp = _field(fields, "mobile"), _field(fields, "otp")
-    return SubscriptionForm(purpose, "mobile", mobile, otp, requires_otp=requires_otp)
+    form = SubscriptionForm(purpose, mobile=_field(fields, "mobile"), requires_otp=requires_otp)
+    if requires_otp and "again" in fields:  # sent by a button beside the field of the OTP
+        return form._replace(step="code", error_at="again")
+    if requires_otp and fields.get("otp") is not None:
+        return form._replace(step="code", error_at="otp", otp=_field(fields, "otp"))
+    return form
 
 
 def _field(fields: Mapping[str, Any], name: str) -> str:

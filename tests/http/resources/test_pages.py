@@ -375,7 +375,9 @@ def test_the_field_of_an_invalid_number_keeps_it_and_shows_the_error(serve: Serv
     assert page.status_code == 400
     assert 'value="&lt;b&gt;12"' in page.text
     assert 'aria-invalid="true"' in page.text
-    assert "This is not a phone number. Begin with the country code, as in +91 90280 00001." in page_text(page)
+    assert "This is not a phone number. Begin with + and the country code, for example +919028000001." in page_text(
+        page
+    )
     assert ConsoleSms.select().count() == 0
 
 
@@ -482,7 +484,8 @@ def test_a_link_only_prefills_the_form(serve: Serve, path: str) -> None:
     page = visit(f"{base}{path}?mobile={quote(MIRA)}&otp=123456")
     assert (page.status_code, page.headers["Cache-Control"]) == (200, "no-store")
     assert 'value="+919028000001"' in page.text
-    assert 'value="123456"' in page.text
+    takes_code = path == "/subscribe"
+    assert ('value="123456"' in page.text) == takes_code
     assert visit(f"{base}{path}?mobile=nonsense&otp=x").status_code == 200
     assert (ConsoleSms.select().count(), Subscriber.get().state) == (0, "active")
 
@@ -668,12 +671,13 @@ def test_forms_vary_by_accept_and_are_not_cached(serve: Serve) -> None:
 
 
 @sqlite_only
-def test_a_wrong_code_stays_in_its_field_and_a_new_step_begins_empty(serve: Serve) -> None:
+def test_the_field_of_a_code_is_empty_at_first_and_after_a_wrong_code(serve: Serve) -> None:
     base = serve(UNSUBSCRIBE_REQUIRES_OTP="true")
     otp_response = submit(f"{base}/unsubscribe", {"mobile": MIRA})
     assert 'name="otp" value=""' in otp_response.text
     assert '"codes";r=9' in otp_response.headers["RateLimit"]
-    assert 'name="otp" value="12"' in submit(f"{base}/unsubscribe", {"mobile": MIRA, "otp": "12"}).text
+    for code in ("12", wrong_otp("123456")):
+        assert 'name="otp" value=""' in submit(f"{base}/unsubscribe", {"mobile": MIRA, "otp": code}).text
 
 
 @sqlite_only
@@ -684,9 +688,29 @@ def test_the_last_of_two_values_of_a_field_counts(serve: Serve) -> None:
 
 
 @sqlite_only
-def test_a_link_with_a_code_only_shows_the_field_of_the_number(serve: Serve) -> None:
-    page = visit(f"{serve()}/subscribe?otp=123456")
-    assert ('id="mobile"' in page.text, 'id="otp"' in page.text) == (True, False)
+def test_a_link_with_a_code_only_shows_the_fields_of_both(serve: Serve) -> None:
+    base = serve()
+    for query, value in (("otp=123456", "123456"), ("otp=", ""), ("otp", ""), ("mobile=nonsense&otp=123456", "123456")):
+        page = visit(f"{base}/subscribe?{query}")
+        assert 'name="mobile" type="tel"' in page.text
+        assert f'name="otp" value="{value}"' in page.text
+        assert "texting a code" not in page.text
+    assert 'id="otp"' not in visit(f"{base}/unsubscribe?otp").text, "leaving takes no code"
+
+
+@sqlite_only
+@pytest.mark.parametrize(
+    ("languages", "suggested"),
+    [("en-US,en", ["+1 678-555-0123", "+678 555 0123"]), ("de-DE", ["+678 555 0123"]), ("en", ["+678 555 0123"])],
+)
+def test_the_form_asks_for_a_plus_and_suggests_numbers(serve: Serve, languages: str, suggested: list[str]) -> None:
+    base = serve()
+    page = submit(f"{base}/subscribe", {"mobile": "678 555 0123"}, Accept_Language=languages)
+    assert page.status_code == 400
+    assert "Begin with + and the country code, for example +919028000001." in page_text(page)
+    assert f"Did you mean {' or '.join(suggested)} ?" in page_text(page)
+    assert ConsoleSms.select().count() == 0
+    assert requests.post(f"{base}/subscribe", {"mobile": MIRA[1:]}, timeout=5).status_code == 200, "programs need none"
 
 
 @sqlite_only

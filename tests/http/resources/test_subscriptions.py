@@ -234,13 +234,45 @@ def test_a_wrong_otp_says_how_many_tries_are_left_and_sends_nothing(serve: Serve
     assert states() == {}
 
 
-def test_expired_used_and_unrequested_otps_are_refused(serve: Serve, clock: FakeClock) -> None:
+def count_sms() -> int:
+    count: int = ConsoleSms.select().count()
+    return count
+
+
+@pytest.mark.parametrize(("path", "answer"), [("/subscribe", SUBSCRIBED), ("/unsubscribe", UNSUBSCRIBED)])
+def test_the_right_otp_again_gets_the_same_answer_and_changes_nothing(
+    serve: Serve, clock: FakeClock, path: str, answer: dict[str, str]
+) -> None:
+    base = serve(UNSUBSCRIBE_REQUIRES_OTP="true")
+    if path == "/unsubscribe":
+        add_subscribers(MIRA)
+    get(base, path, mobile=MIRA)
+    code = latest_otp(MIRA)
+    assert get(base, path, mobile=MIRA, otp=code).json() == answer
+    row, sms = Subscriber.get(), count_sms()
+    clock.advance(minutes=9)
+    again = get(base, path, mobile=MIRA, otp=code)
+    assert (again.status_code, again.json()) == (200, answer)
+    assert Subscriber.get().__data__ == row.__data__
+    assert count_sms() == sms
+    clock.advance(minutes=1)
+    assert_problem(get(base, path, mobile=MIRA, otp=code), 400, "OTP expired")
+
+
+def test_a_used_otp_neither_undoes_what_came_after_it_nor_claims_what_is_no_longer_so(serve: Serve) -> None:
+    base = serve(UNSUBSCRIBE_REQUIRES_OTP="true")
+    subscribe(base)
+    to_subscribe = latest_otp(MIRA)
+    get(base, "/unsubscribe", mobile=MIRA)
+    assert get(base, "/unsubscribe", mobile=MIRA, otp=latest_otp(MIRA)).json() == UNSUBSCRIBED
+    used = get(base, "/subscribe", mobile=MIRA, otp=to_subscribe)
+    assert_problem(used, 400, "No OTP asked for", "or it was used")
+    assert states() == {MIRA: "unsubscribed"}
+
+
+def test_expired_and_unrequested_otps_are_refused(serve: Serve, clock: FakeClock) -> None:
     base = serve()
     assert_problem(get(base, "/subscribe", mobile=MIRA, otp="123456"), 400, "No OTP asked for", "No code was asked for")
-    subscribe(base)
-    used = get(base, "/subscribe", mobile=MIRA, otp=latest_otp(MIRA))
-    assert_problem(used, 400, "No OTP asked for", "or it was used")
-    clock.advance(minutes=1)
     get(base, "/subscribe", mobile=MIRA)
     clock.advance(minutes=10)
     expired = get(base, "/subscribe", mobile=MIRA, otp=latest_otp(MIRA))
@@ -275,7 +307,7 @@ def test_every_rejected_otp_counts_for_the_client_ip(serve: Serve, clock: FakeCl
     get(base, "/subscribe", mobile=NOOR, otp="000000")  # none was requested
     get(base, "/subscribe", mobile=MIRA, otp=wrong_otp(code))
     assert get(base, "/subscribe", mobile=MIRA, otp=code).json() == SUBSCRIBED
-    get(base, "/subscribe", mobile=MIRA, otp=code)  # it was used
+    get(base, "/subscribe", mobile=MIRA, otp=wrong_otp(code))  # it was used
     clock.advance(minutes=1)
     get(base, "/subscribe", mobile=MIRA)
     clock.advance(minutes=10)
