@@ -27,8 +27,8 @@ _multipart = MultipartFormHandler()
 def read_fields(req: falcon.Request) -> dict[str, Any]:
     """Return the query parameters and, with POST, the fields of the body; without those that are null.
 
-    The values in `FIELDS` are text, or what JSON has instead, where a fraction is text. Raises `falcon.HTTPError` for
-    an invalid body, a body without POST, and a field in `FIELDS` that is sent repeatedly with different values.
+    Raises `falcon.HTTPError` for an invalid body, a body without POST, and a field in `FIELDS` that is sent repeatedly
+    with different values.
     """
     if req.method != "POST" and (req.content_length or read_body(req)):
         raise _invalid_body(
@@ -120,7 +120,7 @@ def _parser(req: falcon.Request) -> Callable[[bytes, str | None], object]:
 
 
 def _parse_json(body: bytes, content_type: str | None) -> object:
-    return json.loads(_decode(body), object_pairs_hook=_group, parse_float=str, parse_constant=str)
+    return json.loads(_decode(body), object_pairs_hook=_group)
 
 
 def _parse_form(body: bytes, content_type: str | None) -> object:

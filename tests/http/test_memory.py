@@ -33,7 +33,7 @@ SHAPES = (
 HEADERS = {
     *("Host", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Origin", "Sec-Fetch-Site", "User-Agent"),
     *("Accept", "Content-Type", "Content-Length", "Content-Encoding", "Transfer-Encoding"),
-    *("If-None-Match", "X-Request-ID"),
+    *("If-None-Match", "X-Request-ID", "Accept-Language"),
     *("Access-Control-Request-Method", "Access-Control-Request-Headers", "Access-Control-Request-Private-Network"),
 }
 """The headers that are read."""

@@ -156,11 +156,11 @@ def _read_form(purpose: "Purpose", fields: Mapping[str, Any], *, requires_otp: b
 
 
 def _field(fields: Mapping[str, Any], name: str) -> str:
-    """Return a field as text: the last value if sent repeatedly, "" if missing or not text."""
+    """Return a field as text: the last value if sent repeatedly, "" if missing or neither text nor a number."""
     value = fields.get(name)
     if isinstance(value, list):
         value = value[-1] if value else None
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, str):
         return value.encode(errors="replace").decode()  # JSON may have lone surrogates, which UTF-8 cannot encode
@@ -175,7 +175,7 @@ def _parse_otp(fields: dict[str, Any]) -> str | None:
     if fields.get("otp") is None:
         return None
     text = _field(fields, "otp")
-    is_number = text and isinstance(fields["otp"], int)  # in JSON, which has no leading zeros
+    is_number = text and isinstance(fields["otp"], int | float)  # in JSON, which has no leading zeros
     digits = text.zfill(OTP_DIGITS) if is_number else normalize_digits(text)
     if not (digits.isdecimal() and len(digits) == OTP_DIGITS):
         expected = "the six digits of the SMS."

@@ -681,13 +681,6 @@ def test_the_field_of_a_code_is_empty_at_first_and_after_a_wrong_code(serve: Ser
 
 
 @sqlite_only
-def test_the_last_of_two_values_of_a_field_counts(serve: Serve) -> None:
-    otp_response = requests.post(f"{serve()}/subscribe", json={"mobile": ["+919028000003", MIRA]}, timeout=5)
-    assert otp_response.status_code == 200
-    assert [sms.to for sms in ConsoleSms.select()] == [MIRA]
-
-
-@sqlite_only
 def test_a_link_with_a_code_only_shows_the_fields_of_both(serve: Serve) -> None:
     base = serve()
     for query, value in (("otp=123456", "123456"), ("otp=", ""), ("otp", ""), ("mobile=nonsense&otp=123456", "123456")):

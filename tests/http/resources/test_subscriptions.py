@@ -600,7 +600,7 @@ def test_a_problem_document_never_has_the_number(serve: Serve) -> None:
 
 
 @sqlite_only
-@pytest.mark.parametrize("otp", [True, False, -12345, [], [None], {}, 1234567])
+@pytest.mark.parametrize("otp", [True, False, -12345, [], [None], {}, 1234567, 48291.0, 482913.0, 4829.13, 1e5])
 def test_an_invalid_otp_in_json_is_refused_without_a_new_sms(serve: Serve, otp: object) -> None:
     base = serve()
     get(base, "/subscribe", mobile=MIRA)
