@@ -96,7 +96,7 @@ class _SubscriptionResource:
                 require_country_code(form.mobile)
             mobile = self._parse_mobile(form.mobile)
         except InvalidMobile as error:
-            suggestions = suggest_mobiles(form.mobile, preferred_regions(req))
+            suggestions = suggest_mobiles(form.mobile, preferred_regions(req)) if is_form else ()
             req.context.form = form._replace(error_at="mobile", suggestions=suggestions)
             in_a_form = error.hint.replace(MOBILE_HINT, HINT_OF_FORM).replace(" (%2B in a URL)", "")
             raise Problem(falcon.HTTP_400, "Invalid mobile", f"{error} {error.hint}", f"{error} {in_a_form}") from None
