@@ -1,6 +1,7 @@
 """The checks agree with what the installed Zappa does to each path."""
 
 import json
+import logging
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ SAFE_NAMES = ("dev", "prod", "dev_key", "production", "v1", "Quote", "daily2", "
 
 def path_in_the_app(path: str, *, stage: str, host: str, base_path: str = "", domain: str = "") -> str:
     """Send a request through the installed Zappa; return the path that the app gets."""
+    logging.getLogger("zappa.wsgi").setLevel(logging.WARNING)  # as the service does: its lines have six-digit durations
     seen: list[str] = []
 
     def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> "Iterator[bytes]":
