@@ -192,12 +192,10 @@ def _is_national_mobile(digits: str, region: str) -> bool:
     import phonenumbers  # noqa: PLC0415
 
     national = phonenumbers.PhoneNumber(phonenumbers.country_code_for_region(region), int(digits))
+    if not phonenumbers.is_valid_number_for_region(national, region):
+        return False
     written = phonenumbers.format_number(national, phonenumbers.PhoneNumberFormat.NATIONAL)
-    return (
-        phonenumbers.is_valid_number_for_region(national, region)
-        and phonenumbers.number_type(national) in _mobile_types()
-        and "".join(filter(str.isdigit, written)) == digits
-    )
+    return phonenumbers.number_type(national) in _mobile_types() and "".join(filter(str.isdigit, written)) == digits
 
 
 def country_of(mobile: str) -> str:
