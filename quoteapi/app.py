@@ -16,8 +16,9 @@ from quoteapi.container import Container
 from quoteapi.http.errors import add_error_handlers
 from quoteapi.http.middleware import App
 from quoteapi.http.resources import api_reference, assets, cards, catalogue, feeds, health, pages, quotes, subscriptions
+from quoteapi.printable import printable
 from quoteapi.quotes.fallback import QuotesWithFallback
-from quoteapi.settings import Settings, SettingsError, load_settings
+from quoteapi.settings import Settings, SettingsError, find_unknown_names, load_settings
 from quoteapi.storage import database
 from quoteapi.storage.models import Author, Category
 
@@ -46,7 +47,7 @@ def create_app(settings: Settings, *, now: clock.Clock = clock.now, randomness: 
     app = App(fast_paths, slow_paths, settings, now, container.randomness)
     add_error_handlers(app, settings, _report_failed_request)
     for path, resource in routes.items():
-        if not hasattr(resource, "on_post"):  # with POST, GET may send an SMS, which HEAD must not (RFC 9110)
+        if not hasattr(resource, "on_head") and not hasattr(resource, "on_post"):  # with POST, GET may do something
             resource.on_head = resource.on_get  # Falcon leaves out the body
         app.add_route(path, resource)
     return app
@@ -96,15 +97,26 @@ def _routes(container: Container) -> dict[str, Any]:
 def __getattr__(name: str) -> App:
     """Build the attribute `api` on first access, so that importing this module does nothing.
 
-    Ends the process with the exit code `BOOT_FAILED` if a setting is wrong.
+    Writes a warning to standard error for each misspelt name in `.env`. Ends the process as `load_app` does.
     """
     if name != "api":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    for found, to_do in find_unknown_names():
+        if to_do:
+            sys.stderr.write(f"{printable(f'Warning: {found}. {to_do}')}\n")
+    app = globals()["api"] = load_app()
+    return app
+
+
+def load_app() -> App:
+    """Return the app with the settings of the environment and `.env`, which also configure logging.
+
+    Ends the process with the exit code `BOOT_FAILED` if a setting is wrong.
+    """
     try:
         settings = load_settings(os.environ)
         configure_observability(settings)
-        app = globals()["api"] = create_app(settings)
+        return create_app(settings)
     except SettingsError as error:
         sys.stderr.write(f"Error: {error}\n")
         sys.exit(BOOT_FAILED)
-    return app

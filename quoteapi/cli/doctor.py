@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from quoteapi.cli.output import print_json, print_lines
 from quoteapi.cli.root import EXIT_FAILED, connect_database, json_option, main
 from quoteapi.container import Container
 from quoteapi.deploy import zappa_settings
-from quoteapi.deploy.check import Check, CheckFailed, check_file_mode, did_you_mean
+from quoteapi.deploy.check import Check, CheckFailed, check_file_mode
 from quoteapi.deploy.service_settings_checks import NO_SETTING, check_countries
 from quoteapi.deploy.zappa_settings_checks import check_stage
 from quoteapi.quotes.errors import QuoteNotFound
-from quoteapi.settings import DOTENV, ROOT, SETTING_NAMES, Settings, SettingsError, load_settings, read_dotenv
+from quoteapi.settings import DOTENV, ROOT, Settings, SettingsError, find_unknown_names, load_settings
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import catalogue_size
@@ -59,7 +59,7 @@ def check_service() -> Iterator[Check]:
     settings = container = None
     try:
         settings = load_settings(os.environ)
-        yield from _check_dotenv(read_dotenv())
+        yield from (Check("settings", "advice", found, to_do or NO_SETTING) for found, to_do in find_unknown_names())
         yield from _check_file_modes(settings)
         yield from _check_proxy(settings)
         _require_migrations(settings)
@@ -97,14 +97,6 @@ def _check_file_modes(settings: Settings) -> Iterator[Check]:
         paths += [Path(f"{settings.database_path}{suffix}") for suffix in ("", "-wal", "-shm", "-journal", ".key")]
     for path in (*paths, *sorted(ROOT.glob("quoteapi-*.json"))):
         yield from check_file_mode(path)
-
-
-def _check_dotenv(environment: Mapping[str, str]) -> Iterator[Check]:
-    for name in sorted(set(environment) - set(SETTING_NAMES)):
-        to_do = did_you_mean(name, SETTING_NAMES) or NO_SETTING
-        if name.startswith("AWS_"):
-            to_do = "Set it in the environment itself: boto3 does not read this file."
-        yield Check("settings", "advice", f"{name} in .env is no setting of QuoteAPI", to_do)
 
 
 def _check_proxy(settings: Settings) -> Iterator[Check]:

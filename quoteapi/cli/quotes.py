@@ -21,8 +21,10 @@ from quoteapi.quotes import import_export
 from quoteapi.quotes.errors import FutureDate
 from quoteapi.quotes.import_export import FileFormat, ImportResult, ImportRow
 from quoteapi.quotes.quotation import InvalidQuotation, Quotation, validate_quotation
+from quoteapi.spelling import ask
 from quoteapi.storage.catalogue import catalogue_size, iterate_quotations, list_quotes, store_quotation
 from quoteapi.storage.full_text_search import Filters, search_error
+from quoteapi.storage.name_suggestions import suggest_names
 
 _LISTED_COLUMNS = ("id", "author", "category", "quote")
 _category = click.option("--category", help="Of this category only.")
@@ -70,14 +72,16 @@ def list_(category: str | None, author: str | None, words: str | None, limit: in
     if error := search_error(words or ""):
         raise click.UsageError(error)
     with open_container():
-        found = list_quotes(Filters(category, author, words=words or None), limit)
+        filters = Filters(category, author, words=words or None)
+        found = list_quotes(filters, limit)
+        questions = map(ask, suggest_names(filters).values() if not found else ())
         rows = [{column: getattr(quote, column) for column in _LISTED_COLUMNS} for quote in found]
     if as_json:
         output.print_json(rows)
     elif rows:
         output.print_table(_LISTED_COLUMNS, [tuple(row.values()) for row in rows])
     else:
-        print_lines("No quotes.", err=True)
+        print_lines(" ".join(["No quotes.", *questions]), err=True)
 
 
 @quotes_.command()

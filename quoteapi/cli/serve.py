@@ -10,7 +10,7 @@ from peewee import OperationalError
 
 from quoteapi.cli.output import print_lines
 from quoteapi.cli.root import CannotStart, main, one_line
-from quoteapi.settings import Settings, load_settings, local_url
+from quoteapi.settings import Settings, find_unknown_names, load_settings, local_url
 from quoteapi.storage import database
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ WORKER_SHUTDOWN_SECONDS = 10
 @click.option("--workers", type=click.IntRange(1, 1_024), help="Processes [setting WORKERS; default: one a core].")
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Serve the quotes over HTTP, until Ctrl-C."""
+    for found, to_do in find_unknown_names():
+        if to_do:
+            print_lines(f"Warning: {found}. {to_do}", err=True)
     settings = load_settings(os.environ)
     host, port = host or settings.host, port or settings.port
     try:
@@ -100,10 +103,10 @@ def run_server(address: str, port: int, workers: int) -> None:
 
 def _load_app() -> "RsgiApp":
     """Build the app, in a worker."""
-    from quoteapi.app import api  # noqa: PLC0415 other commands need neither
+    from quoteapi.app import load_app  # noqa: PLC0415 other commands need neither
     from quoteapi.http.rsgi import RsgiApp  # noqa: PLC0415
 
-    return RsgiApp(api)
+    return RsgiApp(load_app())
 
 
 def _handle_signals_in_parent_only() -> None:

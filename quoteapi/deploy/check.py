@@ -1,8 +1,7 @@
 """The result of one check of `quoteapi doctor`."""
 
-import difflib
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -27,10 +26,3 @@ def check_file_mode(path: Path) -> Iterator[Check]:
     if path.is_file() and path.stat().st_mode & 0o066:
         found = f"other users of this machine can read or change {path}"
         yield Check("file mode", "advice", found, f"Run: chmod 600 {shlex.quote(str(path))}")
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question that suggests the known name closest to a misspelled one, or an empty string."""
-    by_casefold = {other.casefold(): other for other in known}
-    close = difflib.get_close_matches(name.casefold(), by_casefold, 1)
-    return f"Did you mean {by_casefold[close[0]]}?" if close else ""

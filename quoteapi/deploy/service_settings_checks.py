@@ -5,10 +5,11 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
-from quoteapi.deploy.check import Check, did_you_mean
+from quoteapi.deploy.check import Check
 from quoteapi.deploy.zappa_settings import PLACEHOLDER, Stage
 from quoteapi.observability.redaction import SECRET_ENVIRONMENT_VARIABLES
 from quoteapi.settings import ANY_REGION, SECRET_KEY_HINT, SETTING_NAMES, Settings, SettingsError, read_settings
+from quoteapi.spelling import did_you_mean
 from quoteapi.subscriptions.phone import all_countries
 
 _SETTINGS = {field.metadata["name"]: field for field in fields(Settings)}

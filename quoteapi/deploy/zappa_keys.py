@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
-from quoteapi.deploy.check import Check, did_you_mean
+from quoteapi.deploy.check import Check
 from quoteapi.deploy.zappa_settings import Stage, get_nested_object, list_events
+from quoteapi.spelling import did_you_mean
 
 _KEYS = {
     "stage": """

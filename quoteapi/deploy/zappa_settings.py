@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from quoteapi.deploy.check import CheckFailed, did_you_mean
+from quoteapi.deploy.check import CheckFailed
 from quoteapi.settings import ROOT
+from quoteapi.spelling import did_you_mean
 
 ZAPPA_SETTINGS = ROOT / "zappa_settings.json"
 PLACEHOLDER = re.compile(r"(?<!\?)(?<!\?P)<[^<>]+>")

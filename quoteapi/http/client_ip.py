@@ -16,6 +16,8 @@ UNKNOWN_IP = "unknown"
 CACHE_SIZE = 4_096
 MAX_ADDRESS_LENGTH = 64
 """In characters. Longer entries of `X-Forwarded-For` are no addresses and are cut to limit the cache."""
+MAX_FORWARDED_LENGTH = 2_000
+"""In characters; what proxies append stands at the end of `X-Forwarded-For`."""
 _IP_WITH_PORT = re.compile(r"^(?:\[(.+)\](?::\d+)?|([\d.]+):\d+)$", re.ASCII)
 """An entry of `X-Forwarded-For` with a port that a proxy added."""
 
@@ -34,7 +36,8 @@ def client_ip(env: "WSGIEnvironment", settings: Settings) -> str:
         return _parse(str(identity.get("sourceIp")), ())[0]
     ip, is_proxy = _parse(env.get("REMOTE_ADDR", ""), settings.trusted_proxies)
     if is_proxy:
-        forwarded = [entry.strip() for entry in env.get("HTTP_X_FORWARDED_FOR", "").split(",") if entry.strip()]
+        written = env.get("HTTP_X_FORWARDED_FOR", "")[-MAX_FORWARDED_LENGTH:]
+        forwarded = [entry.strip() for entry in written.split(",") if entry.strip()]
         while forwarded and is_proxy:
             address = _IP_WITH_PORT.sub(r"\1\2", forwarded.pop()[:MAX_ADDRESS_LENGTH])
             ip, is_proxy = _parse(address, settings.trusted_proxies)

@@ -13,6 +13,7 @@ from falcon.media import JSONHandler
 
 from quoteapi.clock import Clock
 from quoteapi.http.client_ip import client_ip
+from quoteapi.http.parameters import reject_misspelt_names
 from quoteapi.http.rate_limit import ReadRateLimit
 from quoteapi.http.resources.quotes import ReadyResponse
 from quoteapi.observability import request_log
@@ -161,6 +162,11 @@ class _FalconMiddleware:
         resp.set_headers(headers)
         if (error := rate_limited or req.env.get(REJECTION)) is not None:
             raise error
+
+    def process_resource(self, req: falcon.Request, resp: falcon.Response, resource: Any, params: object) -> None:  # noqa: ANN401
+        """Reject misspelt names of query parameters, except in preflight requests (OPTIONS)."""
+        if req.query_string and req.method != "OPTIONS":
+            reject_misspelt_names(req.params, getattr(resource, "parameters", ()))
 
     def process_response(self, req: falcon.Request, resp: falcon.Response, resource: object, ok: bool) -> None:
         """Close the database connection that the request may have opened, and log the request."""

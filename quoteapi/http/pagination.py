@@ -18,6 +18,7 @@ MAX_CURSOR_LENGTH = 4_000
 LISTING_CACHE_SECONDS = 60
 """How long caches may keep a page of a listing, which changes when quotes are added."""
 FILTER_PARAMETERS = ("q", "category", "author", "min_length", "max_length")
+PAGE_PARAMETERS = ("limit", "cursor")
 _Key = TypeVar("_Key", int, str)
 
 

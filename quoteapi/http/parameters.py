@@ -1,18 +1,48 @@
-"""Strict parsers of query and path parameters. Empty query parameters except `date` count as missing."""
+"""Strict parsers of query and path parameters. Empty query parameters except `date` count as missing.
+
+A resource declares the names of its query parameters as `parameters`.
+"""
 
 import re
+from collections.abc import Collection, Iterable
 from datetime import date
+from itertools import islice
 from typing import Any
 
 import falcon
 
+from quoteapi.printable import printable
 from quoteapi.quotes.quotation import MAX_NAME_LENGTH
+from quoteapi.spelling import ask, did_you_mean, name_key
 from quoteapi.storage.full_text_search import Filters, search_error
 
 MAX_DIGITS = 9
 """Numbers with so many digits fit into the integer columns of every database."""
+NEAR_MISS_CUTOFF = 0.75
+"""The similarity from which on a name is misspelt: one letter wrong of four, but no name that trackers add to links."""
+MAX_CHECKED_NAMES = 100
+"""How many unknown names of a request are compared with the known ones, which bounds the time."""
+MAX_NAME_TO_CHECK = 30
+SYNONYMS = {
+    **dict.fromkeys(("query", "search"), "q"),
+    **dict.fromkeys(("code", "otpcode", "pin"), "otp"),
+    **dict.fromkeys(("number", "phone", "phonenumber", "mobilenumber"), "mobile"),
+}
+"""For names of other services, as `name_key` returns them, the parameter here."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _ID = re.compile(rf"[1-9]\d{{0,{MAX_DIGITS - 1}}}", re.ASCII)
+
+
+def reject_misspelt_names(names: Iterable[str], known: Collection[str]) -> None:
+    """Raise `falcon.HTTPBadRequest` for a name that is close to a known one; any other unknown name is ignored."""
+    unknown = (name for name in names if name not in known and len(name) <= MAX_NAME_TO_CHECK)
+    for name in islice(unknown, MAX_CHECKED_NAMES):
+        unescaped = name.removeprefix("amp;")  # as in links copied from HTML
+        synonym = SYNONYMS.get(name_key(unescaped), "")
+        question = ask([synonym]) if synonym in known else did_you_mean(unescaped, known, NEAR_MISS_CUTOFF)
+        if question:
+            description = f"No parameter here has the name {printable(name)}. {question}"
+            raise falcon.HTTPBadRequest(title="Unknown parameter", description=description)
 
 
 def parse_filters(req: falcon.Request, *names: str) -> Filters:

@@ -8,7 +8,7 @@ import asyncio
 import io
 import sys
 from collections import defaultdict
-from collections.abc import Awaitable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import lru_cache
@@ -19,7 +19,7 @@ import falcon
 from quoteapi.http.bulkhead import Bulkhead
 from quoteapi.http.errors import Problem
 from quoteapi.http.middleware import REJECTION, App
-from quoteapi.http.resources.subscriptions import MAX_BODY_BYTES
+from quoteapi.http.request_fields import MAX_BODY_BYTES, body_incomplete, body_too_large, is_chunked
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
@@ -68,8 +68,8 @@ class Scope(Protocol):
 class HttpProtocol(Protocol):
     """The body of a request, and its response."""
 
-    def __call__(self) -> Awaitable[bytes]:
-        """Read the body. Raises `RuntimeError` if the connection is closed before its end."""
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Iterate over the chunks of the body. The end is an empty one; so are trailers and, before it, an error."""
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """Send the response."""
@@ -101,8 +101,12 @@ class RsgiApp:
         if bulkhead is None:
             await self._run_in_thread(env, protocol)
             return
-        if env["REQUEST_METHOD"] == "POST" and 0 < int(env.get("CONTENT_LENGTH", 0)) <= MAX_BODY_BYTES:
-            env["wsgi.input"] = io.BytesIO(await _read_body(protocol))
+        if is_chunked(env) or (
+            env["REQUEST_METHOD"] == "POST" and 0 < int(env.get("CONTENT_LENGTH", 0)) <= MAX_BODY_BYTES
+        ):
+            body = await _read_body(protocol)
+            env |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+            env.pop("HTTP_TRANSFER_ENCODING", None)
         async with self._bulkheads[bulkhead].slot(self._app.client_ip(env)):
             await self._run_in_thread(env, protocol)
 
@@ -171,14 +175,22 @@ def _latin_1(text: str) -> str:
 
 
 async def _read_body(protocol: HttpProtocol) -> bytes:
-    """Read a body whose length was checked. Raises `Problem` if it is late or incomplete."""
+    """Read a body. Raises `falcon.HTTPError` if it is late, too large, or incomplete."""
+    body, empty_chunks = bytearray(), 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return await protocol()
+            async for chunk in protocol:
+                body += chunk
+                empty_chunks += not chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise body_too_large()
     except TimeoutError:
         raise body_late() from None
     except RuntimeError:
-        raise Problem(falcon.HTTP_400, "Invalid body", "The body is shorter than its Content-Length.") from None
+        raise body_incomplete() from None
+    if empty_chunks > 1:
+        raise body_incomplete()
+    return bytes(body)
 
 
 def body_late() -> Problem:

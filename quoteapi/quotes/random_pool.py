@@ -9,8 +9,10 @@ from random import Random
 from quoteapi.clock import Clock
 from quoteapi.quotes.errors import EMPTY_CATALOGUE, QuoteNotFound
 from quoteapi.quotes.quotation import Quotation
+from quoteapi.spelling import ask
 from quoteapi.storage.catalogue import random_quotes
 from quoteapi.storage.full_text_search import Filters
+from quoteapi.storage.name_suggestions import suggest_names
 
 BATCH_SIZE = 256
 """How many random quotes one SQL statement fetches."""
@@ -96,4 +98,5 @@ def _not_found_message(filters: Filters) -> str:
     if not conditions:
         return EMPTY_CATALOGUE
     hint = "Authors are whole names, as in 'Jane Austen'." if filters.author is not None else "Ask for something wider."
-    return f"No quote has {' and '.join(conditions)}. {hint}"
+    questions = " ".join(map(ask, suggest_names(filters).values()))
+    return f"No quote has {' and '.join(conditions)}. {questions or hint}"

@@ -3,8 +3,8 @@
 from quoteapi.settings.loader import (
     DOTENV,
     SettingsError,
+    find_unknown_names,
     load_settings,
-    read_dotenv,
     read_settings,
     settings_for_database,
 )
@@ -21,9 +21,9 @@ __all__ = [
     "RateLimit",
     "Settings",
     "SettingsError",
+    "find_unknown_names",
     "load_settings",
     "local_url",
-    "read_dotenv",
     "read_settings",
     "settings_for_database",
 ]

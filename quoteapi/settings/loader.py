@@ -1,13 +1,14 @@
 """Loader of the settings: reads the environment and `.env`, and validates the settings together."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from quoteapi.settings.model import ROOT, Settings
+from quoteapi.settings.model import ROOT, SETTING_NAMES, Settings
 from quoteapi.settings.parsers import SECRET_KEY_HINT, parse_database_url
+from quoteapi.spelling import did_you_mean
 
 DOTENV = ROOT / ".env"
 
@@ -28,6 +29,15 @@ def read_dotenv(dotenv: Path = DOTENV) -> Mapping[str, str]:
     from dotenv import dotenv_values  # noqa: PLC0415 not needed without the file, for example on Lambda
 
     return {name: value for name, value in dotenv_values(dotenv, interpolate=False).items() if value is not None}
+
+
+def find_unknown_names(dotenv: Path = DOTENV) -> Iterator[tuple[str, str]]:
+    """Yield for each name in `.env` that is no setting a phrase that says so, and what to do, "" if that is unknown."""
+    for name in sorted(set(read_dotenv(dotenv)) - set(SETTING_NAMES)):
+        to_do = did_you_mean(name, SETTING_NAMES)
+        if name.startswith("AWS_"):
+            to_do = "Set it in the environment itself: boto3 does not read this file."
+        yield f"{name} in .env is no setting of QuoteAPI", to_do
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:

@@ -215,8 +215,7 @@ def test_names_in_a_dotenv_file_are_printed_printably(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / ".env").write_text(f"'POIS{POISON}ON'=x\nPORT\x1b[2J=1\nexport X\x9b1A=1\nLOG_LEVELS=1\n")
-    monkeypatch.setattr(loader, "DOTENV", tmp_path / ".env")
-    monkeypatch.setattr(loader.read_dotenv, "__defaults__", (tmp_path / ".env",))
+    monkeypatch.setattr(loader.find_unknown_names, "__defaults__", (tmp_path / ".env",))
     assert "LOG_LEVELS in .env is no setting" in run("doctor")
 
 

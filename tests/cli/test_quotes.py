@@ -56,6 +56,8 @@ def test_list_prints_a_table_newest_first(quoteapi: Command) -> None:
     empty = quoteapi("quotes", "list", "--category", "cookery")
     assert (empty.returncode, empty.stdout, empty.stderr) == (0, "", "No quotes.\n")
     assert json.loads(quoteapi("quotes", "list", "--category", "cookery", "--json").stdout) == []
+    similar = quoteapi("quotes", "list", "--author", "shakespeare")
+    assert (similar.returncode, similar.stderr) == (0, "No quotes. Did you mean William Shakespeare?\n")
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "jsonl"])

@@ -3,6 +3,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -113,6 +114,53 @@ def test_an_invalid_setting_stops_gunicorn_with_the_message(servers: Servers) ->
         servers.start(*GUNICORN, LOG_LEVEL="loud")
     assert "Traceback" not in servers.output()
     assert servers.processes[0].wait(10) == 3
+
+
+AWS_WARNING = "AWS_PROFILE in .env is no setting of QuoteAPI. Set it in the environment itself: boto3 does not read"
+WARNINGS = [
+    f"Warning: {AWS_WARNING} this file.",
+    r"Warning: LOG_LEVELS\x9b in .env is no setting of QuoteAPI. Did you mean LOG_LEVEL?",
+    "Warning: PUBLIC_ULR in .env is no setting of QuoteAPI. Did you mean PUBLIC_URL?",
+]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Return a copy of the project with misspelt names in `.env`."""
+    shutil.copytree(ROOT / "quoteapi", tmp_path / "project" / "quoteapi", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "quote_database.db", tmp_path / "project")
+    (tmp_path / "project" / ".env").write_text(
+        "PUBLIC_ULR=https://x.example\nLOG_LEVELS\x9b=1\nAWS_PROFILE=x\nMIIBIjANBgkqhkiG9w0=\nPORT=1\n"
+    )
+    return tmp_path / "project"
+
+
+def pythonpath(words: tuple[str, ...], project: Path) -> str:
+    return "" if "--pythonpath" in words else str(project)  # gunicorn would put the working folder before it
+
+
+@pytest.mark.parametrize(
+    "words", [("quoteapi", "serve", "--workers", "2"), (*GUNICORN, "--pythonpath", "PROJECT", "--preload")]
+)
+def test_misspelt_names_in_the_file_dotenv_are_told_once_at_the_start(
+    servers: Servers, project: Path, words: tuple[str, ...]
+) -> None:
+    base = servers.start(
+        *(word.replace("PROJECT", str(project)) for word in words), PYTHONPATH=pythonpath(words, project)
+    )
+    assert requests.get(f"{base}/daily", timeout=5).status_code == 200
+    assert [line for line in servers.output().splitlines() if ".env" in line] == WARNINGS
+    assert "MIIB" not in servers.output(), "a name that resembles none may be a part of a key"
+
+
+@pytest.mark.parametrize("words", [("quoteapi", "serve"), (*GUNICORN, "--pythonpath", "PROJECT")])
+def test_misspelt_names_are_told_although_an_invalid_setting_stops_the_service(
+    servers: Servers, project: Path, words: tuple[str, ...]
+) -> None:
+    command = [word.replace("PROJECT", str(project)) for word in words]
+    with pytest.raises(AssertionError, match="Error: SMS_ALLOWED_REGIONS must be set"):
+        servers.start(*command, PYTHONPATH=pythonpath(words, project), SMS_GATEWAY="sns")
+    assert WARNINGS[2] in servers.output()
 
 
 def test_a_taken_port_is_an_error(quoteapi_process: Command) -> None:

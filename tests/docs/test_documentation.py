@@ -17,7 +17,7 @@ from quoteapi.storage.full_text_search import comparison_key
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "catalogue/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text()
-EXAMPLE_FILES = {"quoteapi/storage/migrations/0006_what_it_does.py"}
+EXAMPLE_FILES = {"quoteapi/storage/migrations/0007_what_it_does.py"}
 FORMER_MODULES = {f"quoteapi/{name}.py" for name in ("authorizer", "notify", "package", "schedulers", "tasks")}
 
 

@@ -8,10 +8,11 @@ import falcon
 import pytest
 
 from quoteapi.http.bulkhead import MAX_CONCURRENT, MAX_CONCURRENT_PER_CLIENT, WAIT_SECONDS, Bulkhead
+from tests.helpers.event_loop import run_coroutine
 
 
 def in_event_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    return lambda: asyncio.run(test())
+    return lambda: run_coroutine(test())
 
 
 @in_event_loop

@@ -32,7 +32,8 @@ SHAPES = (
 """The beginning of a value, and what is repeated after its number."""
 HEADERS = {
     *("Host", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Origin", "Sec-Fetch-Site", "User-Agent"),
-    *("Accept", "Content-Type", "Content-Length", "If-None-Match", "X-Request-ID", "Accept-Language"),
+    *("Accept", "Content-Type", "Content-Length", "Content-Encoding", "Transfer-Encoding"),
+    *("If-None-Match", "X-Request-ID", "Accept-Language"),
     *("Access-Control-Request-Method", "Access-Control-Request-Headers", "Access-Control-Request-Private-Network"),
 }
 """The headers that are read."""

@@ -23,7 +23,7 @@ import quoteapi
 from quoteapi.app import create_app
 from quoteapi.http.bulkhead import too_busy
 from quoteapi.http.errors import add_error_handlers
-from quoteapi.http.resources.subscriptions import MAX_BODY_BYTES
+from quoteapi.http.request_fields import MAX_BODY_BYTES
 from quoteapi.http.rsgi import body_late
 from quoteapi.settings import ROOT, Settings, read_settings
 from quoteapi.storage.models import database as bound
@@ -230,8 +230,10 @@ GET_ERRORS = [
     ("/daily", "/daily?date=2999-01-01", "WrongDate", "a date to come"),
     ("/random", "/random?max_length=0", "WrongFilter", "no length"),
     ("/random", f"/random?author={'x' * 201}", "WrongFilter", "too long an author"),
+    ("/random", "/random?author=shakespeare", "NoQuoteFits", "nearly a name"),
     ("/random", "/random?author=nobody", "NoQuoteFits", "nobody of this name"),
     ("/quote", "/quote?type=x", "WrongType", "no such type"),
+    ("/quotes", "/quotes?categry=wit", "WrongSearch", "a misspelt parameter"),
     ("/quotes", "/quotes?limit=101", "WrongSearch", "too many at once"),
     ("/quotes", "/quotes?cursor=x", "WrongSearch", "a made-up cursor"),
     ("/quotes", f"/quotes?q={'x' * 201}", "WrongSearch", "too long a search"),
@@ -242,8 +244,10 @@ GET_ERRORS = [
     ("/days/{day}", "/days/tomorrow", "NoSuchDay", "no such day"),
     ("/days/{day}", "/days/2999-01-01", "NoSuchDay", "a day to come"),
     ("/assets/{name}", "/assets/nothing.css", "NothingHere", "nothing here"),
+    ("/subscribe", "/subscribe?moblie=919028000001", "WrongNumberOrCode", "a misspelt field"),
     ("/subscribe", "/subscribe", "WrongNumberOrCode", "no number"),
     ("/subscribe", "/subscribe?mobile=12", "WrongNumberOrCode", "no mobile number"),
+    ("/subscribe", "/subscribe?mobile=919028000001&mobile=919028000002", "WrongNumberOrCode", "two numbers"),
     ("/unsubscribe", "/unsubscribe?mobile=919028000001&otp=12", "WrongNumberOrCode", "too few digits"),
     ("/subscribe", "/subscribe?mobile=919028000001&otp=482913", "WrongNumberOrCode", "no code asked for"),
 ]

@@ -3,7 +3,13 @@
 import falcon
 
 from quoteapi.http.html import PAGE_SECONDS, prefers_html
-from quoteapi.http.pagination import FILTER_PARAMETERS, decode_cursor, parse_limit, respond_with_listing
+from quoteapi.http.pagination import (
+    FILTER_PARAMETERS,
+    PAGE_PARAMETERS,
+    decode_cursor,
+    parse_limit,
+    respond_with_listing,
+)
 from quoteapi.http.parameters import parse_filters
 from quoteapi.http.resources.pages import respond_with_quote_page
 from quoteapi.http.resources.quotes import get_quote
@@ -11,6 +17,7 @@ from quoteapi.settings import Settings
 from quoteapi.storage.catalogue import count_up_to, list_and_count_quotes, list_names, list_quotes
 from quoteapi.storage.database import READ_TIMEOUT_SECONDS
 from quoteapi.storage.models import Author, Category, database
+from quoteapi.storage.name_suggestions import suggest_names
 
 NAME_COUNT_LIMIT = 1_000
 """Authors or categories are counted exactly up to this number, which bounds the cost of counting."""
@@ -21,6 +28,7 @@ class QuoteList:
     """The resource `/quotes`: a listing of quotes, newest first."""
 
     bulkhead = "searching"
+    parameters = (*FILTER_PARAMETERS, *PAGE_PARAMETERS)
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -34,9 +42,12 @@ class QuoteList:
                 rows, total = list_and_count_quotes(filters, limit + 1)
             else:
                 rows = list_quotes(filters, limit + 1, last_id)
+            suggestions = suggest_names(filters) if not total.value else {}
         fields = ("id", "quote", "author", "category")
         items: dict[int, object] = {row.id: {name: getattr(row, name) for name in fields} for row in rows}
         respond_with_listing(req, resp, self._settings, "quotes", items, total)
+        if suggestions:
+            resp.media["did_you_mean"] = suggestions
 
 
 class QuoteById:
@@ -57,6 +68,8 @@ class QuoteById:
 
 class AuthorOrCategoryList:
     """A listing of authors or categories in alphabetical order, with the number of quotes of each."""
+
+    parameters = PAGE_PARAMETERS
 
     def __init__(self, settings: Settings, table: type[Author | Category], singular: str, plural: str) -> None:
         self._settings = settings

@@ -72,6 +72,8 @@ class DayPage:
 class HomePage:
     """The resource `/`: the page of today's quote for browsers, a random quote as JSON for other clients."""
 
+    parameters = RandomQuoteResource.parameters
+
     def __init__(
         self, quotes: QuotesWithFallback, random: RandomQuoteResource, settings: Settings, clock: Clock
     ) -> None:

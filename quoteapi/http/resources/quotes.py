@@ -32,6 +32,8 @@ class ReadyResponse(NamedTuple):
 class DailyQuoteResource:
     """The resource `/daily`: the quote of today or of `?date=`, cached."""
 
+    parameters = ("date",)
+
     def __init__(self, quotes: QuotesWithFallback, clock: Clock) -> None:
         self._quotes = quotes
         self._clock = clock
@@ -66,13 +68,15 @@ class DailyQuoteResource:
 class RandomQuoteResource:
     """The resource `/random`: a random quote."""
 
+    parameters = ("category", "author", "max_length")
+
     def __init__(self, quotes: QuotesWithFallback, prefetched_quote: Callable[[Filters], Quotation | None]) -> None:
         self._quotes = quotes
         self._prefetched_quote = prefetched_quote
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Send a random quote for `?category=`, `?author=` and `?max_length=`. Raises `QuoteNotFound`."""
-        filters = parse_filters(req, "category", "author", "max_length") if req.query_string else NO_FILTERS
+        filters = parse_filters(req, *self.parameters) if req.query_string else NO_FILTERS
         resp.data = _random_response(self._quotes.random_quote(filters)).body
         resp.set_header("Cache-Control", "no-store")
 
@@ -87,6 +91,8 @@ class RandomQuoteResource:
 
 class QuoteByType:
     """The resource `/quote`: the quote of the day or a random one, by `?type=`."""
+
+    parameters = ("type", *DailyQuoteResource.parameters, *RandomQuoteResource.parameters)
 
     def __init__(self, daily: DailyQuoteResource, random_quote: RandomQuoteResource) -> None:
         self._by_type: dict[str, DailyQuoteResource | RandomQuoteResource] = {"daily": daily, "random": random_quote}

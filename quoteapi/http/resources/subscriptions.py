@@ -12,7 +12,9 @@ from quoteapi.http.client_ip import client_ip
 from quoteapi.http.csrf import check_csrf
 from quoteapi.http.errors import Problem
 from quoteapi.http.html import prefers_html
+from quoteapi.http.parameters import reject_misspelt_names
 from quoteapi.http.rate_limit import set_rate_limit_headers
+from quoteapi.http.request_fields import read_fields
 from quoteapi.http.subscription_form import SubscriptionForm, preferred_regions, respond_with_form
 from quoteapi.http.urls import request_base_url
 from quoteapi.subscriptions.otp import OTP_DIGITS
@@ -30,15 +32,12 @@ if TYPE_CHECKING:
     from quoteapi.sms.messages import Purpose
     from quoteapi.subscriptions.sliding_window import RateLimitStatuses
 
-MAX_BODY_BYTES = 4_096
-MAX_CONTENT_TYPE_LENGTH = 200
-"""In characters; Falcon would cache a longer one, parsed."""
 HINT_OF_FORM = "Begin with + and the country code, for example +919028000001."
-EXAMPLE_BODY = '{"mobile": "+919028000001"}'
 
 
 class _SubscriptionResource:
     bulkhead = "subscribing"
+    parameters = ("mobile", "otp")
     purpose: "Purpose"
     goal: str
     if_subscribed = ""
@@ -50,10 +49,15 @@ class _SubscriptionResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Do what POST does, but send browsers the form: a link must neither send an SMS nor unsubscribe."""
-        if not prefers_html(req, resp):
+        if prefers_html(req, resp):
+            self.on_head(req, resp)
+        else:
             self.on_post(req, resp)
-            return
-        form = _read_form(self.purpose, req.params, requires_otp=self._requires_otp())
+
+    def on_head(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Send the page with the form, whatever the client prefers: HEAD must do nothing (RFC 9110)."""
+        prefers_html(req, resp)  # adds `Vary: Accept`
+        form = _read_form(self.purpose, read_fields(req), requires_otp=self._requires_otp())
         if form.step == "code":
             with suppress(InvalidMobile):  # the page must not say that an OTP was sent to an invalid number
                 form = form._replace(mobile=parse_mobile(form.mobile), is_number_known=True)
@@ -84,7 +88,8 @@ class _SubscriptionResource:
 
         In a form, people write national numbers: a number must begin with + or 00.
         """
-        fields = _read_fields(req)
+        fields = read_fields(req)
+        reject_misspelt_names(fields, self.parameters)
         req.context.form = form = _read_form(self.purpose, fields, requires_otp=requires_otp)
         try:
             if is_form:
@@ -148,27 +153,6 @@ def _read_form(purpose: "Purpose", fields: Mapping[str, Any], *, requires_otp: b
     if requires_otp and fields.get("otp") is not None:
         return form._replace(step="code", error_at="otp", otp=_field(fields, "otp"))
     return form
-
-
-def _read_fields(req: falcon.Request) -> dict[str, Any]:
-    """Return the query parameters and, with POST, JSON or form fields, which take precedence."""
-    fields: dict[str, Any] = dict(req.params)
-    if req.method == "POST" and req.get_header("Transfer-Encoding") is not None:
-        raise falcon.HTTPLengthRequired(description="Send the length of the body in a Content-Length header.")
-    if req.method != "POST" or not req.content_length:
-        return fields
-    if req.content_length > MAX_BODY_BYTES:
-        raise falcon.HTTPContentTooLarge(description=f"Send at most {MAX_BODY_BYTES} bytes: {EXAMPLE_BODY}")
-    if len(req.content_type or "") > MAX_CONTENT_TYPE_LENGTH:
-        raise falcon.HTTPUnsupportedMediaType(description="The Content-Type is too long. Send a form or JSON.")
-    try:
-        body = req.get_media()
-    except (falcon.MediaMalformedError, RecursionError):  # too deeply nested JSON
-        body = None
-    if not isinstance(body, dict) or any(name.lstrip().startswith("{") for name in body):
-        detail = f"Send a form, or JSON with Content-Type: application/json, for example {EXAMPLE_BODY}"
-        raise Problem(falcon.HTTP_400, "Invalid body", detail)
-    return fields | body
 
 
 def _field(fields: Mapping[str, Any], name: str) -> str:

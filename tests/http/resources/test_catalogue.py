@@ -99,6 +99,29 @@ def test_filters_narrow_the_listing_and_unknown_or_empty_parameters_are_ignored(
         assert (response.status_code, ids(response), response.json()["total"]) == (200, expected, len(expected)), query
 
 
+@pytest.mark.parametrize(
+    ("query", "suggestions"),
+    [
+        ("author=austen", {"author": ["Jane Austen"]}),
+        ("author=emile+zolla&category=thruth", {"author": ["Émile Zola"], "category": ["truth"]}),
+        ("category=nature&author=alcott&q=rocks&limit=1", {"author": ["Louisa May Alcott"]}),
+    ],
+)
+def test_an_empty_listing_suggests_similar_authors_and_categories(
+    serve: Serve, query: str, suggestions: dict[str, list[str]]
+) -> None:
+    response = get(f"{serve()}/quotes?{query}")
+    nothing = {"quotes": [], "total": 0, "total_relation": "eq", "next": None}
+    assert (response.status_code, response.json()) == (200, {**nothing, "did_you_mean": suggestions})
+
+
+@pytest.mark.parametrize(
+    "query", ["author=nobody", "author=Jane+Austen&category=hope", "q=zugzwang", "author=Jane+Austen"]
+)
+def test_other_listings_suggest_nothing(serve: Serve, query: str) -> None:
+    assert set(get(f"{serve()}/quotes?{query}").json()) == {"quotes", "total", "total_relation", "next"}
+
+
 def test_links_repeat_the_known_parameters_only(serve: Serve) -> None:
     base = serve()
     store_quotations(numbered_quotations(3), NOON)

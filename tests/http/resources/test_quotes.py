@@ -166,6 +166,29 @@ def test_random_is_filtered(serve: Serve, query: str, author: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "question"),
+    [
+        ("author=austen", "author 'austen'. Did you mean Jane Austen?"),
+        ("category=hop", "category 'hop'. Did you mean hope?"),
+        ("category=hop&author=Zolla&max_length=9", "max_length 9. Did you mean Émile Zola? Did you mean hope?"),
+    ],
+)
+def test_a_404_suggests_similar_authors_and_categories(serve: Serve, query: str, question: str) -> None:
+    base = serve()
+    for path in (f"/random?{query}", f"/quote?type=random&{query}", f"/?{query}"):
+        response = get(f"{base}{path}")
+        assert_problem(response, 404, "No quote found", question)
+        assert response.json()["detail"].endswith(question)
+
+
+def test_the_fallback_catalogue_suggests_authors_too(serve: Serve, clock: FakeClock) -> None:
+    base = serve()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("quoteapi.quotes.fallback.QuotesWithFallback._is_available", lambda *_: False)
+        assert_problem(get(f"{base}/random?author=austen"), 404, "No quote found", "Did you mean Jane Austen?")
+
+
+@pytest.mark.parametrize(
     "query", ["category=cookery", "author=Nobody", "max_length=18", "category=hope&author=Jane+Austen"]
 )
 def test_filters_that_no_quote_passes_are_a_404(serve: Serve, query: str) -> None:

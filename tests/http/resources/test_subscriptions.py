@@ -117,6 +117,27 @@ def test_an_otp_may_have_spaces_and_digits_of_any_script(serve: Serve) -> None:
     assert get(base, "/subscribe", mobile=MIRA, otp=f" {code[:3]} {code[3:]}").json() == SUBSCRIBED
 
 
+def stable_headers(response: requests.Response) -> dict[str, str]:
+    return {
+        name: value for name, value in response.headers.items() if name not in {"Date", "x-request-id", "ratelimit"}
+    }
+
+
+@pytest.mark.parametrize("accept", ["text/html", "*/*"])
+def test_head_answers_as_get_of_the_page_does_and_never_acts(serve: Serve, accept: str) -> None:
+    base = serve()
+    subscribe(base)
+    sms = ConsoleSms.select().count()
+    for path in ("/subscribe", "/unsubscribe"):
+        for query in ({}, {"mobile": MIRA}, {"mobile": NOOR}, {"mobile": MIRA, "otp": "123456"}, {"mobile": "x"}):
+            page = requests.get(f"{base}{path}", params=query, headers={"Accept": "text/html"}, timeout=5)
+            head = requests.head(f"{base}{path}", params=query, headers={"Accept": accept}, timeout=5)
+            assert (head.status_code, head.content) == (page.status_code, b"") == (200, b"")
+            assert stable_headers(head) == stable_headers(page)
+    assert (ConsoleSms.select().count(), states()) == (sms, {MIRA: "active"})
+    assert {"HEAD", "GET", "POST"} <= set(requests.options(f"{base}/subscribe", timeout=5).headers["Allow"].split(", "))
+
+
 # ---- invalid requests and limits
 
 
@@ -169,7 +190,7 @@ def test_a_plus_sign_need_not_be_percent_encoded(serve: Serve) -> None:
     [
         (b"{", "application/json", "Invalid body"),
         (b'{"mobile": "+919028000001"}', "application/x-www-form-urlencoded", "Invalid body"),
-        ("mobile=٩١".encode(), "application/x-www-form-urlencoded", "Invalid body"),
+        ("mobile=٩١".encode(), "application/x-www-form-urlencoded", "Invalid mobile"),
         (b"[]", "application/json", "Invalid body"),
         (b"null", "application/json", "Invalid body"),
         (b'{"mobile": null}', "application/json", "Invalid mobile"),
