@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         add_subscribers(MIRA)
     command = tmp_path / "bin/quoteapi"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m quoteapi "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m quoteapi "$@"\n')
     command.chmod(0o700)
     return {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "DATABASE_URL": url}
 
