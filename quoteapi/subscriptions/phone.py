@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from phonenumbers import PhoneNumber
 
 MOBILE_HINT = "Send mobile as an international number, for example +919028000001."
+PAGE_HINT = "Begin with + and the country code, for example +919028000001."
 MAX_SHORT_COUNTRY_CODE = 99
 _MAX_LENGTH = 64
 _DIGITS = re.compile(r"(\+|00)?\d+", re.ASCII)
@@ -37,11 +38,15 @@ until 2019, Argentina has a 9 that national callers leave out, and Brazil added 
 
 
 class InvalidMobile(Exception):
-    """Not the number of a mobile phone. The message says why, the hint what to send; neither has the number."""
+    """Not the number of a mobile phone. The message says why; the hints, what to send by HTTP and on a page.
 
-    def __init__(self, message: str, hint: str = MOBILE_HINT) -> None:
+    None of them contains the number.
+    """
+
+    def __init__(self, message: str, hint: str = MOBILE_HINT, page_hint: str = PAGE_HINT) -> None:
         super().__init__(message)
         self.hint = hint
+        self.page_hint = page_hint
 
 
 def normalize_digits(text: str) -> str:
@@ -62,12 +67,7 @@ def parse_mobile(text: str) -> str:
     digits = _parse_digits(text)
     import phonenumbers  # noqa: PLC0415
 
-    international = f"+{digits.removeprefix('+').removeprefix('00')}"
-    try:
-        number = _in_current_form(phonenumbers.parse(international))
-    except phonenumbers.NumberParseException as error:
-        raise InvalidMobile("This is not an international phone number.") from error
-    _check_mobile(number)
+    number = _parse_number(f"+{digits.removeprefix('+').removeprefix('00')}")
     if digits[0] not in "+0" and _may_be_national(digits, number):
         raise InvalidMobile(*_WITHOUT_PLUS)
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
@@ -103,9 +103,8 @@ def _read_mobile(digits: str, region: str) -> str | None:
     import phonenumbers  # noqa: PLC0415
 
     try:
-        number = _in_current_form(phonenumbers.parse(digits, region))
-        _check_mobile(number)
-    except (phonenumbers.NumberParseException, InvalidMobile):
+        number = _parse_number(digits, region)
+    except InvalidMobile:
         return None
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
@@ -115,11 +114,25 @@ def _parse_digits(text: str) -> str:
     if not text.strip():
         raise InvalidMobile("The mobile number is missing.")
     if len(text) <= _MAX_LENGTH and _DECIMAL_NUMBER.fullmatch(text.strip()):
-        raise InvalidMobile("This is a decimal number.", f"{MOBILE_HINT} Send it as text.")
+        raise InvalidMobile(
+            "This is a decimal number.", f"{MOBILE_HINT} Send it as text.", f"{PAGE_HINT} Send it as text."
+        )
     digits = normalize_digits(text[: _MAX_LENGTH + 1]).lower().removeprefix("tel:")
     if len(text) > _MAX_LENGTH or not _DIGITS.fullmatch(digits):
         raise InvalidMobile("This is not a phone number.")
     return digits
+
+
+def _parse_number(digits: str, region: str | None = None) -> "PhoneNumber":
+    """Return the number of a mobile phone, national in a region if it has no +. Raises `InvalidMobile`."""
+    import phonenumbers  # noqa: PLC0415
+
+    try:
+        number = _in_current_form(phonenumbers.parse(digits, region))
+    except phonenumbers.NumberParseException as error:
+        raise InvalidMobile("This is not an international phone number.") from error
+    _check_mobile(number)
+    return number
 
 
 def _in_current_form(number: "PhoneNumber") -> "PhoneNumber":
@@ -138,7 +151,7 @@ def _check_mobile(number: "PhoneNumber") -> None:
     """Raise `InvalidMobile` unless a number is that of a mobile phone of a country."""
     import phonenumbers  # noqa: PLC0415
 
-    hint = _example_hint(number)
+    hints = _example_hints(number)
     reason = phonenumbers.is_possible_number_with_reason(number)
     lengths = {
         phonenumbers.ValidationResult.TOO_SHORT: "This number is too short. Is the country code missing?",
@@ -146,11 +159,10 @@ def _check_mobile(number: "PhoneNumber") -> None:
         phonenumbers.ValidationResult.TOO_LONG: "This number is too long.",
     }
     if reason != phonenumbers.ValidationResult.IS_POSSIBLE:
-        raise InvalidMobile(
-            lengths.get(reason, "No number of this country has this length. Is the country code missing?"), hint
-        )
+        message = lengths.get(reason, "No number of this country has this length. Is the country code missing?")
+        raise InvalidMobile(message, *hints)
     if phonenumbers.number_type(number) not in _mobile_types():
-        raise InvalidMobile("This is not the number of a mobile phone in its country.", hint)
+        raise InvalidMobile("This is not the number of a mobile phone in its country.", *hints)
     if phonenumbers.region_code_for_number(number) == "001":
         raise InvalidMobile("No SMS go to numbers that belong to no country, such as those of satellite phones.")
 
@@ -161,16 +173,16 @@ def _mobile_types() -> tuple[int, ...]:
     return phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE_OR_MOBILE
 
 
-def _example_hint(number: "PhoneNumber") -> str:
-    """Return a hint with an example of a mobile number with the same country code."""
+def _example_hints(number: "PhoneNumber") -> list[str]:
+    """Return both hints of `InvalidMobile` with an example of the same country code, or none if there is no example."""
     import phonenumbers  # noqa: PLC0415
 
     region = phonenumbers.region_code_for_country_code(number.country_code or 0)
     example = phonenumbers.example_number_for_type(region, phonenumbers.PhoneNumberType.MOBILE)
     if example is None:
-        return MOBILE_HINT
+        return []
     form = phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
-    return f"A mobile number with this country code looks like {form}."
+    return [f"A mobile number with this country code looks like {form}."] * 2
 
 
 def _may_be_national(digits: str, number: "PhoneNumber") -> bool:

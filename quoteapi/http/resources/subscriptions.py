@@ -19,7 +19,6 @@ from quoteapi.http.subscription_form import SubscriptionForm, preferred_regions,
 from quoteapi.http.urls import request_base_url
 from quoteapi.subscriptions.otp import OTP_DIGITS
 from quoteapi.subscriptions.phone import (
-    MOBILE_HINT,
     InvalidMobile,
     normalize_digits,
     parse_mobile,
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from quoteapi.container import Container
     from quoteapi.sms.messages import Purpose
     from quoteapi.subscriptions.sliding_window import RateLimitStatuses
-
-HINT_OF_FORM = "Begin with + and the country code, for example +919028000001."
 
 
 class _SubscriptionResource:
@@ -98,8 +95,8 @@ class _SubscriptionResource:
         except InvalidMobile as error:
             suggestions = suggest_mobiles(form.mobile, preferred_regions(req)) if is_form else ()
             req.context.form = form._replace(error_at="mobile", suggestions=suggestions)
-            in_a_form = error.hint.replace(MOBILE_HINT, HINT_OF_FORM).replace(" (%2B in a URL)", "")
-            raise Problem(falcon.HTTP_400, "Invalid mobile", f"{error} {error.hint}", f"{error} {in_a_form}") from None
+            texts = f"{error} {error.hint}", f"{error} {error.page_hint}"
+            raise Problem(falcon.HTTP_400, "Invalid mobile", *texts) from None
         req.context.form = form._replace(mobile=mobile, is_number_known=True)
         return mobile, None if form.error_at == "again" else _parse_otp(fields)
 
