@@ -84,7 +84,7 @@ def _require_migrations(settings: Settings) -> None:
     database.require_database(settings)
     if settings.database_path is not None and not settings.database_path.exists():
         return  # the default file, which is created with all of them
-    if missing := [name for name, state in database.list_migrations(settings).items() if state == "missing"]:
+    if missing := database.missing_migrations(settings):
         found = f"{database.describe_database(settings)} lacks the migration {', '.join(missing)}"
         to_do = "Run: quoteapi db migrate. Or start the service, which applies it (on Lambda it does not)."
         raise CheckFailed("database", "wrong", found, to_do)

@@ -137,7 +137,7 @@ def _migrate_server(settings: Settings) -> None:
     try:
         migrate_database(settings)
     except (peewee.ProgrammingError, peewee.InternalError) as error:
-        missing = [name for name, state in list_migrations(settings).items() if state == "missing"]
+        missing = missing_migrations(settings)
         reason = " ".join(str(error).split())
         raise MigrationsMissing(f"{describe_missing(missing)}, as a user who may create tables ({reason})") from error
 
@@ -201,6 +201,11 @@ def list_migrations(settings: Settings) -> dict[str, str]:
         applied, known = engine.applied_migrations(), set(migrate.known_migrations())
     states = {True: "applied", False: "missing"}
     return {name: states[name in applied] if name in known else "newer" for name in sorted(applied | known)}
+
+
+def missing_migrations(settings: Settings) -> list[str]:
+    """Return the names of the migrations that are not applied. Raises as `list_migrations`."""
+    return [name for name, state in list_migrations(settings).items() if state == "missing"]
 
 
 def migrate_database(settings: Settings, *, fill: bool = True) -> list[str]:
