@@ -18,7 +18,7 @@ from quoteapi.http.middleware import App
 from quoteapi.http.resources import api_reference, assets, cards, catalogue, feeds, health, pages, quotes, subscriptions
 from quoteapi.printable import printable
 from quoteapi.quotes.fallback import QuotesWithFallback
-from quoteapi.settings import Settings, SettingsError, find_unknown_names, load_settings
+from quoteapi.settings import Settings, SettingsError, load_settings, misspelt_name_warnings
 from quoteapi.storage import database
 from quoteapi.storage.models import Author, Category
 
@@ -101,9 +101,7 @@ def __getattr__(name: str) -> App:
     """
     if name != "api":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    for found, to_do in find_unknown_names():
-        if to_do:
-            sys.stderr.write(f"{printable(f'Warning: {found}. {to_do}')}\n")
+    sys.stderr.writelines(f"{printable(warning)}\n" for warning in misspelt_name_warnings())
     app = globals()["api"] = load_app()
     return app
 

@@ -10,7 +10,7 @@ from peewee import OperationalError
 
 from quoteapi.cli.output import print_lines
 from quoteapi.cli.root import CannotStart, connect_database, main, one_line
-from quoteapi.settings import Settings, find_unknown_names, load_settings, local_url
+from quoteapi.settings import Settings, load_settings, local_url, misspelt_name_warnings
 
 if TYPE_CHECKING:
     from quoteapi.http.rsgi import RsgiApp
@@ -29,15 +29,11 @@ WORKER_SHUTDOWN_SECONDS = 10
 @click.option("--workers", type=click.IntRange(1, 1_024), help="Processes [setting WORKERS; default: one a core].")
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Serve the quotes over HTTP, until Ctrl-C."""
-    for found, to_do in find_unknown_names():
-        if to_do:
-            print_lines(f"Warning: {found}. {to_do}", err=True)
+    print_lines(*misspelt_name_warnings(), err=True)
     settings = load_settings(os.environ)
     host, port = host or settings.host, port or settings.port
     try:
-        connect_database(
-            settings, may_create=True
-        ).close()  # fail here, before any worker starts, if it is misconfigured
+        connect_database(settings, may_create=True).close()  # before any worker starts: it may be misconfigured
     except OperationalError as error:  # may be temporary, and quotes can be served from the bundled catalogue
         reason = one_line(error)
         print_lines(f"The database is away, so there are only the quotes of the shipped catalogue: {reason}", err=True)

@@ -5,6 +5,7 @@ from quoteapi.settings.loader import (
     SettingsError,
     find_unknown_names,
     load_settings,
+    misspelt_name_warnings,
     read_settings,
     settings_for_database,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "find_unknown_names",
     "load_settings",
     "local_url",
+    "misspelt_name_warnings",
     "read_settings",
     "settings_for_database",
 ]

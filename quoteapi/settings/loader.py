@@ -40,6 +40,11 @@ def find_unknown_names(dotenv: Path = DOTENV) -> Iterator[tuple[str, str]]:
         yield f"{name} in .env is no setting of QuoteAPI", to_do
 
 
+def misspelt_name_warnings() -> list[str]:
+    """Return a warning for each name in `.env` that is no setting, if it is known what to do."""
+    return [f"Warning: {found}. {to_do}" for found, to_do in find_unknown_names() if to_do]
+
+
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Return the settings of an environment. An empty variable counts as not set.
 
