@@ -191,12 +191,17 @@ def _separate_header_names(env: "WSGIEnvironment") -> None:
     Otherwise `Sec_Fetch_Site` would have the key of `Sec-Fetch-Site` in the environment, and replace it.
     """
     headers: dict[str, str] = env["lambda.event"].get("headers") or {}
-    keys = {f"HTTP_{name.upper()}".replace("-", "_") for name in headers if "_" in name}
+    keys = {header_key(name) for name in headers if "_" in name}
     for key in keys:
         env.pop(key, None)
     for name, value in headers.items():
-        if "_" not in name and (key := f"HTTP_{name.upper()}".replace("-", "_")) in keys:
+        if "_" not in name and (key := header_key(name)) in keys:
             env[key] = value
+
+
+def header_key(name: str) -> str:
+    """Return the key of a request header in a WSGI environment (PEP 3333), but for Content-Type and Content-Length."""
+    return f"HTTP_{name.upper().replace('-', '_')}"
 
 
 def _cors_headers(origins: tuple[str, ...]) -> list[tuple[str, str]]:

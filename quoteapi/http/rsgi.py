@@ -18,7 +18,7 @@ import falcon
 
 from quoteapi.http.bulkhead import Bulkhead
 from quoteapi.http.errors import Problem
-from quoteapi.http.middleware import REJECTION, App
+from quoteapi.http.middleware import REJECTION, App, header_key
 from quoteapi.http.request_fields import MAX_BODY_BYTES, body_incomplete, body_too_large, is_chunked
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ BODY_SECONDS = 10
 KEY_CACHE_SIZE = 256
 UNREADABLE = "?"
 """Stands for a header value that is not ASCII, which RSGI hides: valid for no header that the app reads."""
+_CONTENT_KEYS = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 _CONSTANT_ENVIRONMENT: "WSGIEnvironment" = {
     "SCRIPT_NAME": "",
     "wsgi.version": (1, 0),
@@ -183,8 +184,7 @@ def _environment_key(name: str) -> str | None:
     """Return the key of a header, None if its name has an underscore."""
     if "_" in name:
         return None
-    key = name.upper().replace("-", "_")
-    return key if name in {"content-type", "content-length"} else f"HTTP_{key}"
+    return _CONTENT_KEYS.get(name) or header_key(name)
 
 
 def _latin_1(text: str) -> str:
