@@ -141,7 +141,7 @@ class IgnoringDispatcher:
     def send_otp(self, request: str) -> None:
         """Do nothing."""
 
-    def subscribe(self, subscriber_id: int) -> None:
+    def subscribe(self, subscriber_id: str) -> None:
         """Do nothing."""
 
     unsubscribe = subscribe
@@ -203,7 +203,14 @@ class Bench:
         """Return the delivery of the next day; each call is one day later."""
         moment = next(self._moments)
         quotes = QuoteService(lambda: moment, self.chance)
-        return DailyDelivery(self.container.settings, quotes, self.gateway, self.container.rate_limits, lambda: moment)
+        return DailyDelivery(
+            self.container.settings,
+            self.container.state,
+            quotes,
+            self.gateway,
+            self.container.rate_limits,
+            lambda: moment,
+        )
 
 
 bench_of = cache(Bench)

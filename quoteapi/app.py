@@ -68,7 +68,7 @@ def _routes(container: Container) -> dict[str, Any]:
         quotes.DailyQuoteResource(source, now),
         quotes.RandomQuoteResource(source, container.quotes.prefetched_quote),
     )
-    failure = health.AsyncFailure(settings, now, start_failing_task)
+    failure = health.AsyncFailure(container, start_failing_task)
     return {
         "/": pages.HomePage(source, another, settings, now),
         "/days/{day}": pages.DayPage(source, settings, now),

@@ -8,6 +8,7 @@ from quoteapi import clock
 from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway
+from quoteapi.storage.state import State
 from quoteapi.subscriptions.daily_delivery import DailyDelivery
 from quoteapi.subscriptions.dispatcher import Dispatcher, InlineDispatcher, ThreadPoolDispatcher
 from quoteapi.subscriptions.hmac_digest import HmacDigest, load_hmac_digest
@@ -58,26 +59,33 @@ class Container:
         return ConsoleGateway(self.clock)
 
     @cached_property
+    def state(self) -> State:
+        """What requests and schedules write: in the working database."""
+        from quoteapi.storage.sql_state import SqlState
+
+        return SqlState()
+
+    @cached_property
     def rate_limits(self) -> RateLimits:
         """Limits OTPs per number, requests and wrong OTPs per client IP, and the SMS of a day."""
-        return RateLimits(self.settings, self._hmac_digest, self.clock)
+        return RateLimits(self.settings, self.state, self._hmac_digest, self.clock)
 
     @cached_property
     def subscriptions(self) -> SubscriptionService:
         """The use cases: request an OTP, subscribe, unsubscribe, send an OTP, remove a number."""
         return SubscriptionService(
-            self.settings, self.gateway, self.rate_limits, self._otps, self.topic_sync, self.clock
+            self.settings, self.state, self.gateway, self.rate_limits, self._otps, self.topic_sync, self.clock
         )
 
     @cached_property
     def topic_sync(self) -> TopicSync:
         """Makes the SNS topic match the subscribers in the database."""
-        return TopicSync(self.settings, self.gateway, self.rate_limits, self._otps, self.clock)
+        return TopicSync(self.settings, self.state, self.gateway, self.rate_limits, self._otps, self.clock)
 
     @cached_property
     def daily_delivery(self) -> DailyDelivery:
         """Sends the quote of the day to the subscribers by SMS."""
-        return DailyDelivery(self.settings, self.quotes, self.gateway, self.rate_limits, self.clock)
+        return DailyDelivery(self.settings, self.state, self.quotes, self.gateway, self.rate_limits, self.clock)
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
@@ -87,7 +95,7 @@ class Container:
 
     @cached_property
     def _otps(self) -> OneTimePasswords:
-        return OneTimePasswords(self._hmac_digest, self.settings.wrong_tries_per_number, self.clock)
+        return OneTimePasswords(self.state, self._hmac_digest, self.settings.wrong_tries_per_number, self.clock)
 
     @cached_property
     def _hmac_digest(self) -> HmacDigest:

@@ -30,14 +30,14 @@ def async_send_otp(otp_request_id: str) -> str:
 
 
 @task
-def async_subscribe(subscriber_id: int) -> str:
+def async_subscribe(subscriber_id: str) -> str:
     """Add a subscriber to the topic."""
     with job_context() as container:
         return container.topic_sync.sync(subscriber_id)
 
 
 @task
-def async_unsubscribe(subscriber_id: int) -> str:
+def async_unsubscribe(subscriber_id: str) -> str:
     """Remove a subscriber from the topic."""
     with job_context() as container:
         return container.topic_sync.sync(subscriber_id)

@@ -22,9 +22,8 @@ from quoteapi.settings import DOTENV, ROOT, Settings, SettingsError, find_unknow
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import catalogue_size
-from quoteapi.storage.models import ACTIVE, Delivery, SmsSwitch, Subscriber
-from quoteapi.subscriptions.daily_delivery import CLAIM_TIMEOUT, SEND_TIMEOUT, on_another_topic
-from quoteapi.subscriptions.rate_limits import SMS_SWITCH
+from quoteapi.storage.state import Delivery
+from quoteapi.subscriptions.daily_delivery import CLAIM_TIMEOUT, SEND_TIMEOUT
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _MARKS = {"ok": click.style("✓", "green"), "advice": click.style("!", "yellow"), "wrong": click.style("✗", "red")}
@@ -119,21 +118,19 @@ def _check_database(container: Container) -> Iterator[Check]:
     yield Check("catalogue", "ok", f"{size} quotes") if size else Check("catalogue", "wrong", "no quotes", to_do)
     _ = container.rate_limits  # reads the secret key, or creates it
     yield Check("secret key", "ok", "set" if container.settings.secret_key else "kept beside the database")
-    overdue = Subscriber.sync_needed_since < container.clock() - MAX_SYNC_DELAY
-    if count := Subscriber.select().where(overdue).count():
+    if count := container.state.count_out_of_sync(before=container.clock() - MAX_SYNC_DELAY):
         to_do = "Run: quoteapi reconcile. It tells whom SNS refuses."
         yield Check("subscribers", "wrong", f"{count} for hours not as they want it on the topic", to_do)
-    yield sms_limits.check_subscribers(container.settings)
+    yield sms_limits.check_subscribers(container)
 
 
 def _check_sms(container: Container) -> Iterator[Check]:
-    yield _check_switch(container.settings)
+    yield _check_switch(container)
     yield sms_limits.check_daily_cap(container)
     yield from check_countries(container.settings)
     yield _check_last_delivery(container)
-    elsewhere = Subscriber.select().where(on_another_topic(container.gateway.topic))
-    if count := elsewhere.count():
-        found = f"{count} are on another topic ({elsewhere.get().topic}) than the settings say"
+    if (other := container.state.find_other_topic(container.gateway.topic)) is not None:
+        found = f"subscribers are on another topic ({other}) than the settings say"
         yield Check("topic", "wrong", found, "Mend the settings or, if they are right: quoteapi reconcile --all")
     if container.settings.gateway == "console":
         yield Check("gateway", "ok", "console: SMS are printed and kept in the inbox of this machine, and cost nothing")
@@ -141,27 +138,27 @@ def _check_sms(container: Container) -> Iterator[Check]:
         yield from _check_sns(container)
 
 
-def _check_switch(settings: Settings) -> Check:
-    switch = SmsSwitch.get_or_none(SmsSwitch.name == SMS_SWITCH)
-    if switch is not None:
-        found = f"SMS were switched off at {switch.disabled_at:%Y-%m-%d %H:%M} UTC"
+def _check_switch(container: Container) -> Check:
+    disabled_at = container.state.sms_disabled_at()
+    if disabled_at is not None:
+        found = f"SMS were switched off at {disabled_at:%Y-%m-%d %H:%M} UTC"
         return Check("switch", "wrong", found, "To go on: quoteapi sms start")
-    if settings.sms_daily_cap == 0:
+    if container.settings.sms_daily_cap == 0:
         return Check("switch", "wrong", "SMS_DAILY_CAP is 0: no SMS goes out", "Set it to how many may.")
     return Check("switch", "ok", "SMS may go out")
 
 
 def _check_last_delivery(container: Container) -> Check:
-    deliveries = Delivery.select().where(Delivery.topic == container.gateway.topic)
-    last, now = deliveries.order_by(Delivery.date.desc()).first(), container.clock()
+    last, now = container.state.last_delivery(container.gateway.topic), container.clock()
     if last is None:
         return Check("daily SMS", "ok", "none was sent yet")
     if last.sent_at is None:
         return _check_unsent(last, now)
     found = f"last sent {last.sent_at:%Y-%m-%d %H:%M} UTC"
     overdue = now - MAX_TIME_BETWEEN_DAILY_SMS
-    waiting = (Subscriber.state == ACTIVE) & (Subscriber.confirmed_at < overdue)
-    if last.sent_at < overdue and Subscriber.select().where(waiting).exists():  # to nobody, nothing is sent
+    if last.sent_at < overdue and container.state.has_subscriber_confirmed_before(
+        overdue
+    ):  # to nobody, nothing is sent
         return Check("daily SMS", "wrong", found, "Is the schedule, or cron, running? For now: quoteapi publish")
     return Check("daily SMS", "ok", found)
 
@@ -190,8 +187,7 @@ def _check_sns(container: Container) -> Iterator[Check]:
         yield Check("gateway", "wrong", f"sns in {settings.sns_region}: {error}", to_do)
         return
     yield Check("gateway", "ok", f"sns in {settings.sns_region}, topic {settings.sns_topic}, {subscriptions} on it")
-    in_sync = (Subscriber.state == ACTIVE) & Subscriber.sync_needed_since.is_null()
-    expected = Subscriber.select().where(in_sync).count()
+    expected = container.state.count_in_sync_with(container.gateway.topic)
     if subscriptions < expected:
         found = f"SNS has {subscriptions} on the topic, the database {expected} who should be"
         to_do = "Right after somebody subscribed, wait a minute. Else: quoteapi reconcile --all"

@@ -2,13 +2,11 @@
 
 import click
 
-from quoteapi import clock
 from quoteapi.cli import sms_limits
 from quoteapi.cli.output import print_json, print_lines, silence_console_gateway
 from quoteapi.cli.root import POSITIVE_INTEGER, json_option, main, open_container
 from quoteapi.sms import console
 from quoteapi.subscriptions.daily_delivery import DeliveryPreview
-from quoteapi.subscriptions.rate_limits import set_sms_switch
 
 
 @main.command()
@@ -65,7 +63,7 @@ def stop() -> None:
     Until they are on again, unsubscribing takes no code.
     """
     with open_container() as container:
-        set_sms_switch(clock.now(), off=True)
+        container.state.set_sms_switch(container.clock(), off=True)
     print_lines("SMS are switched off. To go on: quoteapi sms start")
     if container.settings.unsubscribe_requires_otp:
         print_lines("Until then, people unsubscribe without a code, so whoever knows a number can unsubscribe it.")
@@ -74,8 +72,8 @@ def stop() -> None:
 @sms.command()
 def start() -> None:
     """Switch SMS on again."""
-    with open_container():
-        set_sms_switch(clock.now(), off=False)
+    with open_container() as container:
+        container.state.set_sms_switch(container.clock(), off=False)
     print_lines("SMS are switched on.")
 
 

@@ -5,7 +5,7 @@ import json
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -15,12 +15,8 @@ from quoteapi.cli.root import EXIT_FAILED, json_option, limit_option, main, open
 from quoteapi.container import Container
 from quoteapi.observability import redaction
 from quoteapi.quotes.csv_formulas import escape_formulas
-from quoteapi.storage.database import iterate_in_batches
-from quoteapi.storage.models import OUT_OF_SYNC, SUBSCRIBER_STATES, Subscriber
+from quoteapi.storage.state import SUBSCRIBER_STATES, Subscriber
 from quoteapi.subscriptions.phone import InvalidMobile, e164_as_typed
-
-if TYPE_CHECKING:
-    from peewee import ModelSelect
 
 _COLUMNS = ("id", "mobile", "state", "asked_at", "asked_from", "confirmed_at", "confirmed_from", "ended_at", "on_topic")
 _LISTED_COLUMNS = ("id", "mobile", "state", "confirmed_at", "ended_at", "on_topic")
@@ -67,8 +63,8 @@ _mobile = click.argument("mobile", type=_check_digits, required=False, callback=
 @json_option
 def list_subscribers(state: str | None, limit: int, *, unmasked: bool, as_json: bool) -> None:
     """List subscribers, the newest first; their numbers are masked."""
-    with open_container():
-        newest = _in_state(state).order_by(Subscriber.id.desc()).limit(limit)
+    with open_container() as container:
+        newest = container.state.newest_subscribers(limit, state)
         found = [_as_dict(row, unmasked=unmasked) for row in newest]
     if as_json:
         output.print_json(found, ensure_ascii=True)
@@ -95,13 +91,13 @@ def export_subscribers(file: Path, state: str | None, format_: str | None, *, un
         raise click.UsageError("Subscribers are written as csv or jsonl.")
     if escape:
         output.require_csv(format_)
-    with open_container(), output.open_private_file(file) as stream:
+    with open_container() as container, output.open_private_file(file) as stream:
         writer = csv.DictWriter(stream, _COLUMNS)
         if format_ == "csv":
             writer.writeheader()
         written = 0
-        length = _in_state(state).count() if file != STANDARD_STREAM else 0
-        with output.progress_bar(f"Writing {file.name}", length, iterate_in_batches(_in_state(state))) as bar:
+        length = container.state.count_subscribers(state) if file != STANDARD_STREAM else 0
+        with output.progress_bar(f"Writing {file.name}", length, container.state.subscribers(state)) as bar:
             for subscriber in bar:
                 row = _as_dict(subscriber, unmasked=unmasked)
                 if escape:
@@ -149,7 +145,7 @@ def reconcile(*, everyone: bool, as_json: bool) -> None:
     """Make Amazon SNS agree with the database."""
     with (
         open_container() as container,
-        output.progress_bar("Reconciling", Subscriber.select().where(OUT_OF_SYNC).count()) as bar,
+        output.progress_bar("Reconciling", container.state.count_out_of_sync()) as bar,
         output.silence_console_gateway(silent=as_json),
     ):
         result = container.topic_sync.reconcile(progress=bar.update, everyone=everyone)
@@ -162,11 +158,6 @@ def reconcile(*, everyone: bool, as_json: bool) -> None:
         )
     if result.failed or result.left:
         sys.exit(EXIT_FAILED)
-
-
-def _in_state(state: str | None) -> "ModelSelect[Subscriber]":
-    rows = Subscriber.select()
-    return rows if state is None else rows.where(Subscriber.state == state)
 
 
 def _as_dict(row: Subscriber, *, unmasked: bool) -> dict[str, Any]:

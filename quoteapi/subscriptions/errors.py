@@ -2,7 +2,7 @@
 
 from math import ceil
 
-from quoteapi.sms.messages import Purpose
+from quoteapi.storage.state import Purpose
 from quoteapi.subscriptions.sliding_window import RateLimitStatuses
 
 

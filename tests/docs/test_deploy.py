@@ -16,7 +16,8 @@ from quoteapi.app import create_app
 from quoteapi.aws.authorizer import authorize
 from quoteapi.cli.root import main
 from quoteapi.settings import ROOT, Settings
-from quoteapi.sms.messages import Purpose, confirmation_text, daily_text, otp_text
+from quoteapi.sms.messages import confirmation_text, daily_text, otp_text
+from quoteapi.storage.state import Purpose
 from tests.helpers.data import ALCOTT, SECRET_KEY
 from tests.rehearsal.aws import Aws, emulate_aws
 
