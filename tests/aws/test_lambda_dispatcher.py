@@ -44,7 +44,7 @@ def test_on_lambda_tasks_run_in_other_invocations_whose_payloads_contain_no_numb
     assert confirmed.status_code == 200
     assert Subscriber.get().state == "active"
     assert subscribed_numbers() == []
-    assert payloads[1]["args"] == [Subscriber.get().id]
+    assert payloads[1]["args"] == [str(Subscriber.get().id)]
     run_task(payloads[1])
     assert subscribed_numbers() == [MIRA]
     assert requests.get(f"{lambda_url}/unsubscribe", params={"mobile": MIRA}, timeout=10).status_code == 200
