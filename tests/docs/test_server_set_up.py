@@ -81,7 +81,7 @@ def test_the_command_of_the_unit_serves_with_the_settings_of_the_page(servers: S
     settings["DATABASE_URL"] = settings["DATABASE_URL"].replace("/var/lib/quoteapi", str(folder))
     command, *arguments = shlex.split(value_in_unit("ExecStart"))
     assert command == f"{value_in_unit('WorkingDirectory')}/.venv/bin/quoteapi"
-    base = servers.start("quoteapi", *arguments, WORKERS="1", **settings)
+    base = servers.start("quoteapi", *arguments, terminal=None, WORKERS="1", **settings)
     assert requests.get(f"{base}/health", timeout=5).status_code == 200
     assert sorted(path.name for path in folder.glob("*.db*"))[:2] == ["quoteapi.db", "quoteapi.db.key"]
 
@@ -129,7 +129,7 @@ def test_the_files_of_the_container_are_enough_to_serve(servers: Servers, tmp_pa
     environment["DATABASE_URL"] = environment["DATABASE_URL"].replace("/var/lib/quoteapi", str(tmp_path))
     environment["PYTHONPATH"] = str(folder)
     assert environment.pop("PATH").startswith("/srv/quoteapi/.venv/bin:")
-    base = servers.start(*json.loads(instructions("CMD")[0]), WORKERS="1", **environment)
+    base = servers.start(*json.loads(instructions("CMD")[0]), terminal=None, WORKERS="1", **environment)
 
     program, *arguments = json.loads(instructions("HEALTHCHECK")[0].partition("CMD ")[2])
     assert program == "python"
