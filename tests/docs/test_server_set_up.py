@@ -47,7 +47,7 @@ def value_in_unit(name: str) -> str:
 
 
 def line_of_script(start: str) -> str:
-    (line,) = [line for script in SCRIPTS for line in script.splitlines() if line.startswith(start)]
+    (line,) = [line for script in SCRIPTS for line in script.splitlines() if line.strip().startswith(start)]
     return line
 
 
@@ -150,20 +150,20 @@ def test_the_container_runs_as_an_ordinary_user_that_owns_the_volume() -> None:
 def test_the_backup_of_a_running_sqlite_service_is_complete(tmp_path: Path) -> None:
     require("sqlite3")
     working, backup = tmp_path / "working.db", tmp_path / "backup.db"
-    command = line_of_script("sqlite3 ").replace("/var/lib/quoteapi/quoteapi.db", str(working))
-    command = command.replace("/var/backups/quoteapi.db", str(backup))
+    command = line_of_script("sudo -u quoteapi sqlite3 ").replace("/var/lib/quoteapi/quoteapi.db", str(working))
+    command = command.replace("/var/backups/quoteapi/quoteapi.db", str(backup))
     with database.connect(read_settings({"DATABASE_URL": f"sqlite:///{working}"})).connection_context():
         size = catalogue_size()
         with closing(sqlite3.connect(working)) as other, other:
             other.execute("DELETE FROM quote WHERE id = 1")  # is in the file working.db-wal
-        assert run(*shlex.split(command)).stderr == ""
+        assert run(*shlex.split(command.removeprefix("sudo -u quoteapi "))).stderr == ""
     with closing(sqlite3.connect(backup)) as copy:
         assert copy.execute("SELECT count(*) FROM quote").fetchone() == (size - 1,)
 
 
 def postgresql_program(line: str, url: str, folder: Path) -> None:
     """Run a documented command of PostgreSQL with a database of the test server and a folder."""
-    line = line.replace("/var/backups", str(folder)).replace(DOCUMENTED_SERVER, shlex.quote(url))
+    line = line.replace("/var/backups/quoteapi", str(folder)).replace(DOCUMENTED_SERVER, shlex.quote(url))
     program, *arguments = shlex.split(line)
     assert run(POSTGRESQL_PROGRAMS / program, *arguments).stderr == ""
 
