@@ -415,14 +415,18 @@ RAISED_ERRORS_WITHOUT_EXAMPLE = [
     ),
     (
         *(NoSharedState(), 503, "SMS not available"),
-        "Subscribing is not possible here: this service has no database that its machines share, and an SQLite file "
-        "is none. Its operator has to set DATABASE_URL.",
+        (
+            "Subscribing is not possible here: this service has no database that its machines share, and an SQLite file "
+            "is none. Its operator has to set DATABASE_URL."
+        ),
     ),
     (*(SmsDisabled(), 503, "SMS not available"), "The operator of this service has switched SMS off for now."),
     (
         *(SubscriberLimitReached(otp_is_valid=True), 503, "No place left"),
-        "Every place is taken: this service has as many subscribers as it can send SMS to. The code is right, but the "
-        "number is not subscribed. Until the code expires, you can send it again.",
+        (
+            "Every place is taken: this service has as many subscribers as it can send SMS to. The code is right, but the "
+            "number is not subscribed. Until the code expires, you can send it again."
+        ),
     ),
 ]
 
@@ -495,6 +499,17 @@ def test_the_page_has_every_operation_with_a_form(base: str) -> None:
     assert sorted(map(str, articles)) == sorted(PATHS[path][method]["operationId"] for path, method in DOCUMENTED)
     forms = [(attrs["method"], attrs["data-path"]) for tag, attrs in page.elements if tag == "form"]
     assert sorted((str(path), str(method)) for method, path in forms) == sorted(DOCUMENTED)
+
+
+def test_the_page_lists_the_endpoints_in_the_order_of_the_document_and_the_general_rules_last(base: str) -> None:
+    page = page_of(base)
+    first_links = list(dict.fromkeys(href for href in page.all("href") if href.startswith("#get")))
+    assert first_links[:3] == ["#getDailyQuote", "#getRandomQuote", "#getQuote"]
+    ids = page.all("id")
+    assert (
+        ids.index("endpoints") < ids.index("getDailyQuote") < ids.index("startFailingTaskWithGet") < ids.index("rules")
+    )
+    assert len([one for one in ids if one.startswith("rule-")]) == DOCUMENT["info"]["description"].count("## ") > 4
 
 
 def test_every_field_has_a_label_and_there_are_no_inline_scripts_or_styles(base: str) -> None:
