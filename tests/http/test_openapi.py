@@ -416,16 +416,16 @@ RAISED_ERRORS_WITHOUT_EXAMPLE = [
     (
         *(NoSharedState(), 503, "SMS not available"),
         (
-            "Subscribing is not possible here: this service has no database that its machines share, and an SQLite file "
-            "is none. Its operator has to set DATABASE_URL."
+            "Subscribing is not possible here: this service has no database that its machines share, and an SQLite "
+            "file is none. Its operator has to set DATABASE_URL."
         ),
     ),
     (*(SmsDisabled(), 503, "SMS not available"), "The operator of this service has switched SMS off for now."),
     (
         *(SubscriberLimitReached(otp_is_valid=True), 503, "No place left"),
         (
-            "Every place is taken: this service has as many subscribers as it can send SMS to. The code is right, but the "
-            "number is not subscribed. Until the code expires, you can send it again."
+            "Every place is taken: this service has as many subscribers as it can send SMS to. The code is right, but "
+            "the number is not subscribed. Until the code expires, you can send it again."
         ),
     ),
 ]
