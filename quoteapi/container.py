@@ -41,11 +41,12 @@ class Container:
     def quotes(self) -> QuoteService:
         """Reads quotes from the catalogue and, if the settings name one, from an upstream API."""
         settings, fetch = self.settings, None
+        stores_quotes = settings.has_shared_state and settings.dynamodb_table is None
         if settings.upstream_endpoint is not None:
             from quoteapi.quotes.mashape import MashapeQuotes  # which imports requests
 
             fetch = MashapeQuotes(settings.upstream_endpoint, settings.upstream_key).fetch
-        return QuoteService(self.clock, self.randomness, fetch, has_shared_state=settings.has_shared_state)
+        return QuoteService(self.clock, self.randomness, fetch, has_shared_state=stores_quotes)
 
     @cached_property
     def gateway(self) -> Gateway:
@@ -60,7 +61,12 @@ class Container:
 
     @cached_property
     def state(self) -> State:
-        """What requests and schedules write: in the working database."""
+        """What requests and schedules write: in a DynamoDB table, else in the working database."""
+        if (table := self.settings.dynamodb_table) is not None:
+            from quoteapi.storage.dynamodb import Table
+            from quoteapi.storage.dynamodb_state import DynamoDbState
+
+            return DynamoDbState(Table(table.name, table.region))
         from quoteapi.storage.sql_state import SqlState
 
         return SqlState()

@@ -22,7 +22,7 @@ from quoteapi.settings import DOTENV, ROOT, Settings, SettingsError, find_unknow
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import catalogue_size
-from quoteapi.storage.state import Delivery
+from quoteapi.storage.state import Delivery, StateUnavailable
 from quoteapi.subscriptions.daily_delivery import CLAIM_TIMEOUT, SEND_TIMEOUT
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -69,7 +69,7 @@ def check_service() -> Iterator[Check]:
             yield from _check_sms(container)
     except CheckFailed as error:
         yield Check(*error.args)
-    except PeeweeException as error:
+    except (PeeweeException, StateUnavailable) as error:
         yield Check("database", "wrong", " ".join(str(error).split()), "Is it running? Is DATABASE_URL right?")
     except SettingsError as error:
         name, to_do = ("settings" if settings is None else "database"), "Mend it"

@@ -26,6 +26,7 @@ from quoteapi.settings import Settings, SettingsError, load_settings
 from quoteapi.sms.gateway import GatewayError
 from quoteapi.storage import database
 from quoteapi.storage.database_copy import CopyFailed
+from quoteapi.storage.state import StateUnavailable
 from quoteapi.subscriptions.errors import NoSharedState, SmsDisabled
 
 EXIT_FAILED = 1
@@ -69,7 +70,7 @@ class _RootGroup(click.Group):
             return super().invoke(ctx)
         except SettingsError as error:
             raise CannotStart(str(error)) from error
-        except (peewee.PeeweeException, sqlite3.Error) as error:
+        except (peewee.PeeweeException, sqlite3.Error, StateUnavailable) as error:
             raise CannotStart(f"The database cannot be used: {one_line(error)}") from error
         except _EXPECTED_ERRORS as error:
             message = f"{error}".rstrip(".")

@@ -16,13 +16,14 @@ from quoteapi.http.subscription_form import respond_with_problem_page
 from quoteapi.quotes.errors import FutureDate, QuoteNotFound
 from quoteapi.settings import Settings
 from quoteapi.storage.database import DATABASE_ERRORS, PROGRAMMING_ERRORS
+from quoteapi.storage.state import StateUnavailable
 from quoteapi.subscriptions import errors
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_SECONDS = 30
 SECONDS_PER_MINUTE = 60
 SECONDS_PER_HOUR = 3_600
-STORAGE_ERRORS = (*DATABASE_ERRORS, sqlite3.Error)
+STORAGE_ERRORS = (*DATABASE_ERRORS, sqlite3.Error, StateUnavailable)
 
 Report = Callable[[Settings, falcon.Request, Exception], None]
 """Reports an unhandled exception to the operator."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quoteapi.settings import parsers
-from quoteapi.settings.parsers import RateLimit
+from quoteapi.settings.parsers import DynamoDbTable, RateLimit
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLED_CATALOGUE = ROOT / "quote_database.db"
@@ -134,8 +134,21 @@ class Settings:
 
     @property
     def has_shared_state(self) -> bool:
-        """Whether all processes share the database: on Lambda, each container has its own SQLite file."""
+        """Whether all processes share the state: on Lambda, each container has its own SQLite file."""
         return not self.on_lambda or self.database_path is None
+
+    @property
+    def dynamodb_table(self) -> DynamoDbTable | None:
+        """The DynamoDB table with the state, or None if the working database has it.
+
+        By default on Lambda it is named like the function, once `SECRET_KEY` and `SMS_ALLOWED_REGIONS` are set.
+        """
+        if self.database_url is not None:
+            is_dynamodb = self.database_url.startswith("dynamodb:")
+            return parsers.parse_dynamodb_url(self.database_url) if is_dynamodb else None
+        can_subscribe = self.gateway == "sns" and self.secret_key is not None and self.sms_allowed_regions
+        is_default = self.lambda_function is not None and can_subscribe
+        return DynamoDbTable(str(self.lambda_function), None) if is_default else None
 
     @property
     def gateway(self) -> str:
@@ -156,10 +169,12 @@ class Settings:
 
     @property
     def database_path(self) -> Path | None:
-        """The SQLite file of the working database, or None if it is PostgreSQL.
+        """The SQLite file of the working database, or None if it is PostgreSQL or the state is in DynamoDB.
 
         A relative path starts at the project's folder, whatever the current folder is.
         """
+        if self.dynamodb_table is not None:
+            return None
         if self.database_url is None:
             return (LAMBDA_FOLDER if self.on_lambda else ROOT) / "quoteapi.db"
         scheme, _, path = self.database_url.partition(":///")

@@ -54,7 +54,7 @@ class Table:
     def __init__(
         self,
         name: str,
-        region: str,
+        region: str | None,
         *,
         sleep: Callable[[float], None] = time.sleep,
         uniform: Callable[[float, float], float] = random.uniform,

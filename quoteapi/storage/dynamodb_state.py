@@ -41,7 +41,7 @@ from quoteapi.storage.state import (
 OUT_OF_SYNC_INDEX, TOPIC_INDEX = "out_of_sync", "topic"
 TABLE_KEY: Key = ("table", "-")
 """The item with the key of the HMACs, which `dynamodb_table` creates with the table."""
-_COUNT: Key = ("subscriber_count", "-")
+COUNT_KEY: Key = ("subscriber_count", "-")
 _SWITCH: Key = ("sms_switch", "-")
 _PURPOSES: tuple[Purpose, ...] = ("subscribe", "unsubscribe")
 _SMS_COUNT_RETENTION = timedelta(days=400)
@@ -141,7 +141,7 @@ class DynamoDbState:
         columns |= {"ended_at": None, "confirmation_sent_at": None, "id": subscriber_id}
         is_inactive = "attribute_not_exists(#state) OR #state <> :state"
         subscriber = update_in_transaction(_subscriber_key(subscriber_id), assign(**columns), is_inactive, **columns)
-        count = update_in_transaction(_COUNT, "ADD #count :one", "#count < :limit", one=1, limit=limit)
+        count = update_in_transaction(COUNT_KEY, "ADD #count :one", "#count < :limit", one=1, limit=limit)
         try:
             self._table.transact(_use_otp(otp, tries), subscriber, count)
         except TransactionFailed as failed:
@@ -209,7 +209,7 @@ class DynamoDbState:
 
     def subscriber_count(self) -> int:
         """Return the number of active subscribers as it is stored."""
-        return int((self._table.get(_COUNT) or {"count": 0})["count"])
+        return int((self._table.get(COUNT_KEY) or {"count": 0})["count"])
 
     def count_subscribers(self, state: str | None = None) -> int:
         """Return how many subscribers there are (in a state). Except for `ACTIVE`, it reads the whole table."""
@@ -481,7 +481,7 @@ def _end(subscriber_id: str, state: str, now: datetime) -> list[Item]:
     columns = {"state": state, "ended_at": now, "sync_needed_since": now, "out_of_sync": 1, "active": None}
     key = _subscriber_key(subscriber_id)
     subscriber = update_in_transaction(key, assign(**columns), "#state = :was", **columns, was=ACTIVE)
-    return [subscriber, update_in_transaction(_COUNT, "ADD #count :less", "attribute_exists(#count)", less=-1)]
+    return [subscriber, update_in_transaction(COUNT_KEY, "ADD #count :less", "attribute_exists(#count)", less=-1)]
 
 
 def _needs_sync(item: Item, lease_expired: datetime) -> bool:

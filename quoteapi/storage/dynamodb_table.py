@@ -2,11 +2,13 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from quoteapi.storage.dynamodb import ConditionFailed, Table, translated_errors
-from quoteapi.storage.dynamodb_state import OUT_OF_SYNC_INDEX, TABLE_KEY, TOPIC_INDEX
+from quoteapi.storage.dynamodb_state import COUNT_KEY, OUT_OF_SYNC_INDEX, TABLE_KEY, TOPIC_INDEX
+from quoteapi.storage.state import StateUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 CREATION_TIMEOUT_SECONDS = 600
 """For an index: AWS fills it from the items that exist."""
 POLL_SECONDS = 2
+TTL_ATTRIBUTE = "ttl"
 _KEY_TYPES = {"pk": "S", "sk": "S", "active": "N", "topic": "S", "out_of_sync": "N", "sync_needed_since": "N"}
 _INDEXES: dict[str, Any] = {
     OUT_OF_SYNC_INDEX: {
@@ -28,57 +31,59 @@ _INDEXES: dict[str, Any] = {
         "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["confirmed_at", "sync_needed_since"]},
     },
 }
-"""Both are sparse: they have only active subscribers, and only those that are out of sync."""
+"""Both are sparse: they have only active subscribers, and only subscribers that are out of sync."""
 
 
-def set_up_table(
-    table: Table, progress: Callable[[str], object] = lambda _: None, sleep: Callable[[float], None] = time.sleep
-) -> list[str]:
-    """Create the table or what it lacks. Return what was done, in words. Idempotent.
+def list_parts(table: Table) -> dict[str, str]:
+    """Return the parts of the table by name, each `applied` or `missing`. Raises `StateUnavailable`."""
+    with translated_errors(table.name):
+        return {name: "applied" if exists else "missing" for name, exists in _find_parts(table).items()}
+
+
+def set_up_table(table: Table, sleep: Callable[[float], None] = time.sleep) -> list[str]:
+    """Create the table or what it lacks. Return the names of the parts that were created. Idempotent.
 
     The table is billed on demand, and has point-in-time recovery, deletion protection, and a TTL for expired items.
-    `progress` is called with what is about to be done, as AWS may take minutes. Raises `StateUnavailable`.
+    Raises `StateUnavailable`.
     """
-    done: list[str] = []
-
-    def say(what: str) -> None:
-        progress(what)
-        done.append(what)
-
+    create: dict[str, Callable[[], object]] = {
+        "table": lambda: _create_table(table),
+        **{f"index {name}": lambda name=name: _create_index(table, name) for name in _INDEXES},  # type: ignore[misc]
+        "deletion protection": lambda: table.client.update_table(TableName=table.name, DeletionProtectionEnabled=True),
+        "expiry of items": lambda: table.client.update_time_to_live(
+            TableName=table.name, TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE}
+        ),
+        "point-in-time recovery": lambda: table.client.update_continuous_backups(
+            TableName=table.name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
+        ),
+        "first items": lambda: _create_first_items(table),
+    }
+    created = []
     with translated_errors(table.name):
-        description = _describe(table)
-        if description is None:
-            say(f"create the DynamoDB table {table.name} in {table.region}")
-            _create(table)
-            description = _wait_until_active(table, sleep)
-        for name in sorted(
-            _INDEXES.keys() - {index["IndexName"] for index in description.get("GlobalSecondaryIndexes", [])}
-        ):
-            say(f"create the index {name}")
-            _create_index(table, name)
-            description = _wait_until_active(table, sleep)
-        if not description.get("DeletionProtectionEnabled"):
-            say("turn on deletion protection")
-            table.client.update_table(TableName=table.name, DeletionProtectionEnabled=True)
+        while missing := [name for name, exists in _find_parts(table).items() if not exists]:
+            create[missing[0]]()
+            created.append(missing[0])
             _wait_until_active(table, sleep)
-        _set_up_expiry_and_recovery(table, say)
-        _create_table_key(table)
-    return done
+    return created
 
 
-def _set_up_expiry_and_recovery(table: Table, say: Callable[[str], None]) -> None:
+def _find_parts(table: Table) -> dict[str, bool]:
+    """Return whether each part of the table exists, in the order in which they are created."""
+    description = _describe(table)
+    if description is None:
+        return {"table": False}
+    indexes = {index.get("IndexName") for index in description.get("GlobalSecondaryIndexes", [])}
     expiry = table.client.describe_time_to_live(TableName=table.name)["TimeToLiveDescription"]
-    if expiry.get("TimeToLiveStatus") not in {"ENABLED", "ENABLING"}:
-        say("turn on the deletion of expired items (TTL)")
-        specification: Any = {"Enabled": True, "AttributeName": "ttl"}
-        table.client.update_time_to_live(TableName=table.name, TimeToLiveSpecification=specification)
     backups = table.client.describe_continuous_backups(TableName=table.name)["ContinuousBackupsDescription"]
     recovery = backups.get("PointInTimeRecoveryDescription", {})
-    if recovery.get("PointInTimeRecoveryStatus") != "ENABLED":
-        say("turn on point-in-time recovery")
-        table.client.update_continuous_backups(
-            TableName=table.name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
-        )
+    return {
+        "table": True,
+        **{f"index {name}": name in indexes for name in _INDEXES},
+        "deletion protection": description.get("DeletionProtectionEnabled", False),
+        "expiry of items": expiry.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"},
+        "point-in-time recovery": recovery.get("PointInTimeRecoveryStatus") == "ENABLED",
+        "first items": table.get(TABLE_KEY) is not None and table.get(COUNT_KEY) is not None,
+    }
 
 
 def _describe(table: Table) -> "TableDescriptionTypeDef | None":
@@ -88,46 +93,47 @@ def _describe(table: Table) -> "TableDescriptionTypeDef | None":
         return None
 
 
-def _create(table: Table) -> None:
+def _create_table(table: Table) -> None:
     keys: Any = [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
-    types: Any = [{"AttributeName": name, "AttributeType": type_} for name, type_ in _KEY_TYPES.items()]
     indexes: Any = [{"IndexName": name, **index} for name, index in _INDEXES.items()]
-    table.client.create_table(
-        TableName=table.name,
-        KeySchema=keys,
-        AttributeDefinitions=types,
-        GlobalSecondaryIndexes=indexes,
-        BillingMode="PAY_PER_REQUEST",
-        DeletionProtectionEnabled=True,
-    )
+    with suppress(table.client.exceptions.ResourceInUseException):  # another process creates it
+        table.client.create_table(
+            TableName=table.name,
+            KeySchema=keys,
+            AttributeDefinitions=_attribute_types(_KEY_TYPES),
+            GlobalSecondaryIndexes=indexes,
+            BillingMode="PAY_PER_REQUEST",
+            DeletionProtectionEnabled=True,
+        )
 
 
 def _create_index(table: Table, name: str) -> None:
-    types: Any = [{"AttributeName": name, "AttributeType": type_} for name, type_ in _KEY_TYPES.items()]
-    update: Any = [{"Create": {"IndexName": name, **_INDEXES[name]}}]
-    table.client.update_table(TableName=table.name, AttributeDefinitions=types, GlobalSecondaryIndexUpdates=update)
-
-
-def _wait_until_active(table: Table, sleep: Callable[[float], None]) -> "TableDescriptionTypeDef":
-    """Return the description of the table once it and its indexes can be used. Raises `TimeoutError`."""
-    for _ in range(CREATION_TIMEOUT_SECONDS // POLL_SECONDS):
-        description = _describe(table) or {}
-        statuses = [
-            description.get("TableStatus"),
-            *(i.get("IndexStatus") for i in description.get("GlobalSecondaryIndexes", [])),
-        ]
-        if all(status == "ACTIVE" for status in statuses):
-            return description
-        sleep(POLL_SECONDS)
-    raise TimeoutError(
-        f"AWS has not finished the DynamoDB table {table.name} in {CREATION_TIMEOUT_SECONDS // 60} minutes"
+    creation: Any = [{"Create": {"IndexName": name, **_INDEXES[name]}}]
+    table.client.update_table(
+        TableName=table.name,
+        AttributeDefinitions=_attribute_types(key["AttributeName"] for key in _INDEXES[name]["KeySchema"]),
+        GlobalSecondaryIndexUpdates=creation,
     )
 
 
-def _create_table_key(table: Table) -> None:
-    """Store the key of the HMACs of numbers, which never changes, and the subscriber count, unless they exist."""
-    try:
+def _attribute_types(names: Iterable[str]) -> Any:  # noqa: ANN401 a literal type of boto3's
+    return [{"AttributeName": name, "AttributeType": _KEY_TYPES[name]} for name in names]
+
+
+def _wait_until_active(table: Table, sleep: Callable[[float], None]) -> None:
+    """Wait until the table and its indexes can be used. Raises `StateUnavailable`."""
+    for _ in range(CREATION_TIMEOUT_SECONDS // POLL_SECONDS):
+        description: Any = _describe(table) or {}
+        indexes = description.get("GlobalSecondaryIndexes", [])
+        if {description.get("TableStatus"), *(index["IndexStatus"] for index in indexes)} == {"ACTIVE"}:
+            return
+        sleep(POLL_SECONDS)
+    minutes = CREATION_TIMEOUT_SECONDS // 60
+    raise StateUnavailable(f"AWS has not finished the DynamoDB table {table.name} after {minutes} minutes")
+
+
+def _create_first_items(table: Table) -> None:
+    """Store the key of the HMACs of numbers, which never changes, and a subscriber count of 0, unless they exist."""
+    with suppress(ConditionFailed):
         table.update(TABLE_KEY, "SET #hash_key = :key", "attribute_not_exists(#pk)", key=secrets.token_hex(32))
-        table.update(("subscriber_count", "-"), "SET #count = if_not_exists(#count, :zero)", zero=0)
-    except ConditionFailed:
-        return
+    table.update(COUNT_KEY, "SET #count = if_not_exists(#count, :zero)", zero=0)
