@@ -136,7 +136,7 @@ def test_a_valid_catalogue_is_built(tmp_path: Path) -> None:
         ("two,x,Plato,hope,W (1868),t,2026-11-01", "line 3: id must be 2"),
         ("2,x,Albert Einstein,hope,W (1916),t,2026-11-01", "line 3: Albert Einstein died in 1955, not before 1930"),
         ("2,x,Homer Simpson,hope,W (1868),t,2026-11-01", "line 3: author 'Homer Simpson' is not in authors.csv"),
-        (f"2,{'x' * 321},Plato,hope,W (1868),t,2026-11-01", "line 3: quote has 321 characters; at most 320 fit"),
+        (f"2,{'x' * 321},Plato,hope,W (1868),t,2026-11-01", "line 3: quote has 321 characters; the maximum is 320"),
         ("2,x ,Plato,hope,W (1868),t,2026-11-01", "line 3: white space to even out"),
         ("2,x,Plato,hope,W (1868),t", "line 3: 6 fields, where the first line has 7"),
         ("2,x,Plato,hope,W (1868),t,2026-11-01,more", "line 3: 8 fields, where the first line has 7"),

@@ -85,10 +85,10 @@ def test_json_lines_are_numbered_by_line() -> None:
         ("", "csv", "line 1: missing columns: quote, author, category"),
         ("quote,author\n", "csv", "line 1: missing columns: category"),
         ("quote,author,category,mood\n", "csv", "line 1: unknown columns: mood"),
-        ("quote,author,category,quote\n", "csv", "line 1: a column comes twice"),
-        ("", "json", "this is not JSON"),
-        ("[" * 100_000, "json", "this is not JSON"),
-        ("{", "json", "this is not JSON"),
+        ("quote,author,category,quote\n", "csv", "line 1: a column appears twice"),
+        ("", "json", "not valid JSON"),
+        ("[" * 100_000, "json", "not valid JSON"),
+        ("{", "json", "not valid JSON"),
     ],
 )
 def test_an_unreadable_file_is_refused_as_a_whole(text: str, form: FileFormat, error: str) -> None:

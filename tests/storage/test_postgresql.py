@@ -191,7 +191,7 @@ def test_connecting_to_a_frozen_server_times_out_and_is_not_tried_again_at_once(
     database.connect(settings)
     bound.close()
     proxy.refuse()
-    for message in ("Connection refused", "away a moment ago"):
+    for message in ("Connection refused", "unavailable a moment ago"):
         with pytest.raises(OperationalError, match=message):
             Quote.select().count()
 

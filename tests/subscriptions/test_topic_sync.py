@@ -452,4 +452,4 @@ def test_reconciling_everyone_moves_console_subscribers_to_sns(container: Contai
     ):
         sns_container.daily_delivery.publish()
     assert sns_container.topic_sync.reconcile(everyone=True) == ReconcileResult(subscribed=1)
-    assert sns_container.daily_delivery.publish().message == "sent to 1"
+    assert sns_container.daily_delivery.publish().message == "Sent to 1 subscriber."
