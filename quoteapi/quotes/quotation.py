@@ -39,7 +39,7 @@ def _validate_text(name: str, value: object, max_length: int) -> str:
         raise InvalidQuotation(f"{name} has {len(value)} characters; the maximum is {max_length}")
     text = " ".join(unicodedata.normalize("NFC", value).translate(_INVISIBLE).split())
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
-        raise InvalidQuotation(f"{name} has control characters or invalid UTF-8")
+        raise InvalidQuotation(f"{name} has control characters or invalid Unicode")
     if name != "source" and not comparison_key(text):
         raise InvalidQuotation(f"{name} is empty")
     if len(text) > max_length:

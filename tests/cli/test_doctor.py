@@ -300,7 +300,5 @@ def test_the_proxy_is_checked_if_the_service_is_public(quoteapi: Command) -> Non
     assert "! proxy        PUBLIC_URL is set, but TRUSTED_PROXIES is not" in alone.stdout
     assert "Set TRUSTED_PROXIES to the IP address of the proxy. See docs/operate.md." in alone.stdout
     behind = quoteapi("doctor", **public, TRUSTED_PROXIES="127.0.0.1, 10.0.0.0/8")
-    assert (
-        "✓ proxy        X-Forwarded-For is trusted from 127.0.0.1/32, 10.0.0.0/8. For what a proxy must do, see docs/operate.md"
-        in behind.stdout
-    )
+    trusted = "✓ proxy        X-Forwarded-For is trusted from 127.0.0.1/32, 10.0.0.0/8. For what a proxy must do, see"
+    assert f"{trusted} docs/operate.md\n" in behind.stdout

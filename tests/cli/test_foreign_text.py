@@ -151,7 +151,7 @@ def test_texts_of_files_are_printed_printably(name: str, encoding: str, run: Run
 def test_an_import_refuses_control_characters(run: Run, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("quote,author,category\nx\x1b[2J,y,z\nx,y\x9b1A,z\nx,y,z\x7f\n")
     refused = run("quotes", "import", "rows.csv")
-    assert refused.count("has control characters or invalid UTF-8") == 3
+    assert refused.count("has control characters or invalid Unicode") == 3
     assert "0 added" in refused
 
 

@@ -103,7 +103,7 @@ def test_invalid_rows_are_reported_by_line_and_skipped(quoteapi_process: Command
     text = "quote,author,category\nGood,A,b\n,A,b\nAlso good,A,b\n"
     imported = quoteapi_process("quotes", "import", "-", "--format", "csv", given=text)
     assert imported.returncode == 1
-    assert imported.stdout == "2 added, 0 already there, 1 bad.\n"
+    assert imported.stdout == "2 added, 0 already there, 1 invalid.\n"
     assert imported.stderr == "line 3: quote is empty\n"
 
 
@@ -124,7 +124,7 @@ def test_strict_import_stores_nothing_if_a_row_is_invalid(quoteapi: Command) -> 
     ("given", "message"),
     [
         (b"\xef\xbb\xbfquote,author,category\r\nWith a mark,A,b\r\n", "1 added, 0 already there, 0 invalid.\n"),
-        (b"quote,author,category\nCaf\xe9,A,b\n", "line 2: quote has control characters or invalid UTF-8\n"),
+        (b"quote,author,category\nCaf\xe9,A,b\n", "line 2: quote has control characters or invalid Unicode\n"),
         (b"quote,author,category\nA\x00B,A,b\n", "line 2: "),
         (b"", "Error: -: line 1: missing columns"),
         (b"quote,author,category,mood\nx,A,b,c\n", "Error: -: line 1: unknown columns: mood"),

@@ -64,6 +64,16 @@ def test_publish_sends_the_daily_sms_to_the_topic_once(quoteapi_process: Command
     assert recipients_of_the_daily_sms() == [MIRA, OMAR]
 
 
+def test_publish_without_subscribers_says_that_nothing_was_sent(quoteapi: Command) -> None:
+    for _ in range(2):
+        published = quoteapi("publish")
+        assert (published.returncode, published.stderr) == (0, "")
+        assert published.stdout == (
+            "Nobody is subscribed; nothing sent. If somebody subscribes today, publish again.\n"
+        )
+    assert json.loads(quoteapi("publish", "--json").stdout)["sent"] is False
+
+
 def test_publish_with_json_prints_only_json(quoteapi: Command, working_database: Container) -> None:
     subscribe(working_database, MIRA)
     published = json.loads(quoteapi("publish", "--json").stdout)
@@ -117,8 +127,8 @@ def test_publish_dry_run_warns_near_the_limit_of_subscribers(quoteapi: Command, 
     near = quoteapi("publish", "--dry-run", SMS_MAX_SUBSCRIBERS="5")
     assert near.returncode == 0
     assert near.stderr == (
-        "subscribers: 4 active, of at most 5. Set SMS_MAX_SUBSCRIBERS higher if your budget allows it. At the limit, new"
-        " subscribers are refused.\n"
+        "subscribers: 4 active, of at most 5. Set SMS_MAX_SUBSCRIBERS higher if your budget allows it. At the limit,"
+        " new subscribers are refused.\n"
     )
     assert json.loads(quoteapi("publish", "--dry-run", "--json", SMS_MAX_SUBSCRIBERS="5").stdout)["people"] == 4
     assert "new subscribers are refused" in quoteapi("publish", "--dry-run", SMS_MAX_SUBSCRIBERS="4").stderr

@@ -80,5 +80,5 @@ def test_the_report_names_a_path_that_is_lost(tmp_path: "Path") -> None:
     assert path_in_the_app("/quotes/17", stage="quote", host=API_HOST) == "s/17"
     (check,) = find_problems(path, "quote")
     assert check.state == "wrong"
-    assert check.found == "the stage is called quote: Zappa takes /quote off the beginning of /quote and 3 more"
+    assert check.found == "the stage is called quote: Zappa removes /quote from the beginning of /quote and 3 more"
     assert find_problems(path, "dev") == []

@@ -64,7 +64,7 @@ def test_each_known_format_is_supported(response: Any) -> None:  # noqa: ANN401
         (b'{"quote": 1, "author": "A"}', "quote is not text"),
         (b'{"quote": "x", "author": {"name": "A"}}', "author is not text"),
         (b'{"quote": "x", "author": "A", "category": 3}', "category is not text"),
-        (b'{"quote": "\\ud800", "author": "A"}', "not text"),
+        (b'{"quote": "\\ud800", "author": "A"}', "invalid Unicode"),
         (b'{"quote": "' + b"x" * 321 + b'", "author": "A"}', "321 characters"),
         (b'[{"q": "Too many requests.", "a": "zenquotes.io"}]', "rate limit is reached"),
     ],

@@ -22,7 +22,7 @@ def test_the_environment_takes_precedence_over_the_file_dotenv(tmp_path: Path) -
 @pytest.mark.parametrize("name", ["aws_access_key_id", "aws_secret_access_key"])
 def test_credentials_go_together_and_are_not_shown(name: str) -> None:
     with pytest.raises(
-        SettingsError, match="^Set both aws_access_key_id and aws_secret_access_key, or neither"
+        SettingsError, match=r"^Set both aws_access_key_id and aws_secret_access_key, or neither"
     ) as error_info:
         read_settings({name: "hidden"})
     assert "hidden" not in str(error_info.value)
@@ -53,7 +53,7 @@ def test_bearer_tokens_need_their_key_issuer_and_audience_together() -> None:
     for missing in variables:
         with pytest.raises(SettingsError, match="JWT_ISSUER, JWT_AUDIENCE, and JWT_SECRET or JWT_PUBLIC_KEY"):
             read_settings({name: value for name, value in variables.items() if name != missing})
-    with pytest.raises(SettingsError, match="^Set only one of JWT_SECRET and JWT_PUBLIC_KEY"):
+    with pytest.raises(SettingsError, match=r"^Set only one of JWT_SECRET and JWT_PUBLIC_KEY"):
         read_settings({**variables, "JWT_PUBLIC_KEY": PUBLIC_KEY})
     with pytest.raises(SettingsError, match=r"^JWT_SECRET must be at least 32 random characters"):
         read_settings({**variables, "JWT_SECRET": "short"})

@@ -39,7 +39,7 @@ def test_each_setting_is_typed() -> None:
         ("DATABASE_URL", "sqlite:///:memory:", "DATABASE_URL must be sqlite:/// and the path of a file"),
         ("DATABASE_URL", "sqlite:///", "DATABASE_URL must be sqlite:/// and the path of a file"),
         ("DATABASE_URL", "quotes.db", "DATABASE_URL must be sqlite:/// and the path of a file"),
-        ("CORS_ORIGINS", "example.org", "CORS_ORIGINS must be * alone, or origins with commas between"),
+        ("CORS_ORIGINS", "example.org", "CORS_ORIGINS must be * alone, or origins separated by commas"),
         ("CORS_ORIGINS", "*, https://example.org", "CORS_ORIGINS must be * alone"),
         ("CORS_ORIGINS", "https://example.org/page", "CORS_ORIGINS must be * alone"),
         ("CORS_ORIGINS", "https://bücher.example", "CORS_ORIGINS must be * alone"),
@@ -47,15 +47,15 @@ def test_each_setting_is_typed() -> None:
         (
             "Mashape_API_Endpoint",
             "quotes.example.org",
-            "Mashape_API_Endpoint must be an address that starts with https://",
+            "Mashape_API_Endpoint must be a URL that starts with https://",
         ),
-        ("Mashape_API_Endpoint", "file:///etc/passwd", "Mashape_API_Endpoint must be an address"),
+        ("Mashape_API_Endpoint", "file:///etc/passwd", "Mashape_API_Endpoint must be a URL"),
         ("CORS_ORIGINS", "https://example.org:http", "CORS_ORIGINS must be * alone"),
-        ("Mashape_API_Endpoint", "https://example.org:99999", "Mashape_API_Endpoint must be an address"),
-        ("Mashape_API_Endpoint", "https://example.org/a b", "Mashape_API_Endpoint must be an address"),
+        ("Mashape_API_Endpoint", "https://example.org:99999", "Mashape_API_Endpoint must be a URL"),
+        ("Mashape_API_Endpoint", "https://example.org/a b", "Mashape_API_Endpoint must be a URL"),
         ("Mashape_API_Endpoint", "https://[", "Mashape_API_Endpoint must be"),
         ("SMS_GATEWAY", "smoke", "SMS_GATEWAY must be console or sns, not 'smoke'."),
-        ("PUBLIC_URL", "quotes.example.org", "PUBLIC_URL must be an address that starts with https://"),
+        ("PUBLIC_URL", "quotes.example.org", "PUBLIC_URL must be a URL that starts with https://"),
         ("PUBLIC_URL", "https://example.org/?page=1", "PUBLIC_URL must be a URL without ? and #"),
         ("PUBLIC_URL", "https://example.org/#top", "PUBLIC_URL must be a URL without ? and #"),
         ("PUBLIC_URL", "https://example.org?", "PUBLIC_URL must be a URL without ? and #"),
@@ -93,8 +93,10 @@ def test_each_setting_is_typed() -> None:
         (
             "WRONG_TRIES_PER_NUMBER",
             "5/1h,9/1d",
-            "WRONG_TRIES_PER_NUMBER must be a limit such as 5/1h: 1 to 999, a slash, and a period of 1 to 9999 s, m, h or d,"
-            " not '5/1h,9/1d'.",
+            (
+                "WRONG_TRIES_PER_NUMBER must be a limit such as 5/1h: 1 to 999, a slash, and a period of 1 to 9999 s,"
+                " m, h or d, not '5/1h,9/1d'."
+            ),
         ),
         (
             "WRONG_TRIES_PER_ADDRESS",
@@ -104,8 +106,10 @@ def test_each_setting_is_typed() -> None:
         (
             "READ_LIMIT",
             "600",
-            "READ_LIMIT must be off, or a limit such as 600/1m: 1 to 999999999, a slash, and a period of 1 to 9999 s, m, h or"
-            " d, not '600'.",
+            (
+                "READ_LIMIT must be off, or a limit such as 600/1m: 1 to 999999999, a slash, and a period of 1 to 9999"
+                " s, m, h or d, not '600'."
+            ),
         ),
         ("READ_LIMIT", "0/1m", "READ_LIMIT must be off, or a limit such as 600/1m: 1 to 999999999"),
         ("READ_LIMIT", "1000000000/1m", "READ_LIMIT must be off, or a limit such as 600/1m: 1 to 999999999"),
@@ -238,7 +242,7 @@ def test_an_invalid_secret_key_is_rejected_and_not_shown(secret: str, message: s
 
 
 def test_a_repetitive_secret_key_is_rejected() -> None:
-    with pytest.raises(SettingsError, match=r"^SECRET_KEY must be text of at least 32 characters"):
+    with pytest.raises(SettingsError, match=r"^SECRET_KEY must be at least 32 random characters"):
         read_settings({"SECRET_KEY": "password" * 5})
 
 

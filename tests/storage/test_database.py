@@ -79,7 +79,7 @@ def test_the_bundled_catalogue_cannot_be_the_working_database(
 def test_a_write_ahead_log_of_a_deleted_database_is_refused(settings: Settings) -> None:
     left = database_file(settings).with_name("working.db-wal")
     left.write_bytes(b"of another database")
-    with pytest.raises(SettingsError, match=r"working\.db-wal was left by a database that is gone.*Move it away"):
+    with pytest.raises(SettingsError, match=r"working\.db-wal is of a database that no longer exists.*Move it away"):
         database.connect(settings)
 
 

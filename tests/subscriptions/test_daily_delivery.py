@@ -49,7 +49,7 @@ def test_a_date_is_published_once_and_the_next_date_again(sns_container: Contain
     first = sns_container.daily_delivery.publish()
     clock.advance(hours=1)
     assert sns_container.daily_delivery.publish() == not_sent(
-        "was sent at 12:00 UTC; who subscribed since gets the next one", first.message_id
+        "Already sent at 12:00 UTC; nothing sent now. New subscribers get the next one.", first.message_id
     )
     assert len(published()) == 1
     clock.advance(hours=23)
@@ -199,7 +199,7 @@ def test_an_unknown_outcome_is_kept_if_nobody_is_on_the_topic(
     backend().subscriptions.clear()
     clock.advance(hours=1)
     assert sns_container.daily_delivery.publish(again=True) == not_sent(NOBODY)
-    with pytest.raises(OutcomeUnknown, match="may have gone out at 12:00 UTC"):
+    with pytest.raises(OutcomeUnknown, match="may have been sent at 12:00 UTC"):
         sns_container.daily_delivery.publish()
 
 
@@ -266,7 +266,7 @@ def test_an_sms_with_an_unknown_outcome_is_sent_again_only_on_demand(
         "the outcome may still become known"
     )
     clock.advance(hours=1)
-    with pytest.raises(OutcomeUnknown, match=r"may have gone out at 12:00 UTC.*quoteapi publish --again"):
+    with pytest.raises(OutcomeUnknown, match=r"may have been sent at 12:00 UTC.*quoteapi publish --again"):
         sns_container.daily_delivery.publish()
     assert sns_calls.operations.count("Publish") == 1
     assert sns_container.daily_delivery.publish(again=True).sent
@@ -291,7 +291,7 @@ def test_an_unknown_outcome_stays_unknown_if_sending_again_fails(
             sns_container.daily_delivery.publish(again=True)
     sns_calls.fault_for = lambda _number, _operation: None
     clock.advance(minutes=5)
-    with pytest.raises(OutcomeUnknown, match="may have gone out at 12:00 UTC"):
+    with pytest.raises(OutcomeUnknown, match="may have been sent at 12:00 UTC"):
         sns_container.daily_delivery.publish()
     assert len(published()) == 1
 

@@ -203,7 +203,7 @@ def test_reconciling_corrects_a_count_that_a_former_version_did_not_keep(
         SubscriberCount.update(count=wrong).execute()
         container.topic_sync.reconcile()
         assert read_subscriber_count() == 1
-        assert f"Subscriber count corrected from {wrong}, and is corrected to 1" in caplog.text
+        assert f"Subscriber count corrected from {wrong} to 1" in caplog.text
 
 
 def test_an_activation_that_fails_is_not_counted(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
