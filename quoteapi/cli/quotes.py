@@ -74,7 +74,7 @@ def quotes_() -> None:
 @limit_option
 @json_option
 def list_(category: str | None, author: str | None, words: str | None, limit: int, *, as_json: bool) -> None:
-    """List quotes, the newest first."""
+    """List quotes, newest first."""
     if error := search_error(words or ""):
         raise click.UsageError(error)
     with open_container():

@@ -54,7 +54,11 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
 
 def _print_welcome(settings: Settings, host: str, port: int) -> None:
     base = local_url(host, port)
-    print_lines(f"QuoteAPI is running at {base}. To stop it, press Ctrl-C.", "Open the URL in a browser, or try:", "")
+    print_lines(
+        f"QuoteAPI is running at {base}. To stop it, press Ctrl-C.",
+        "Open the URL in a browser or, in another terminal, run:",
+        "",
+    )
     example = "919028000001" if settings.gateway == "console" else "<your number>"
     for words, meaning in (
         ([f"{base}/daily"], "the quote of the day"),
