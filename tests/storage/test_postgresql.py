@@ -536,5 +536,5 @@ def test_a_lambda_container_uses_only_one_connection(proxy: Proxy, monkeypatch: 
     database.connect(read_settings({"DATABASE_URL": proxy.address(), **variables}))
     with bound.connection_context(), ThreadPoolExecutor(1) as another:
         assert _fetch_value("SELECT 1") == 1
-        with pytest.raises(OperationalError, match="all 1 connections were in use for 0.1 seconds"):
+        with pytest.raises(OperationalError, match=r"all 1 connections were in use for 0\.1 seconds"):
             another.submit(_fetch_value, "SELECT 1").result()
