@@ -330,11 +330,15 @@ class _Raises:
 
 RAISED_ERRORS = [
     (OtpExpired(), "WrongNumberOrCode", "an old code"),
-    (CountryNotServed("SMS go to numbers of IN, US only."), "WrongNumberOrCode", "a country without SMS"),
-    (OptedOut(), "RepliedStop", "replied STOP"),
-    (RateLimited("Too many requests from your address.", 3_600), "TooManyCodes", "too many from your address"),
     (
-        RateLimited("Five failures on purpose an hour are the most.", 3_600),
+        CountryNotServed("Send a number of one of these countries: IN, US."),
+        "WrongNumberOrCode",
+        "a country without SMS",
+    ),
+    (OptedOut(), "RepliedStop", "replied STOP"),
+    (RateLimited("Too many requests from your IP address.", 3_600), "TooManyCodes", "too many from your IP address"),
+    (
+        RateLimited("Only five test failures an hour are allowed.", 3_600),
         "TooManyReads",
         "too many failures on purpose",
     ),
