@@ -229,7 +229,7 @@ def test_offline_the_form_keeps_its_input_and_shows_an_error(open_browser: OpenB
     page = visitor.open("/")
     visitor.set_offline(is_offline=True)
     visitor.submit("Mobile number", MIRA)
-    expect(page.get_by_role("alert")).to_contain_text("online")
+    expect(page.get_by_role("alert")).to_contain_text("Check your connection")
     expect(visitor.field("Mobile number")).to_have_value(MIRA)
     visitor.assert_failed_requests("failed POST /subscribe")
     visitor.set_offline(is_offline=False)
@@ -248,7 +248,7 @@ def test_a_failure_that_is_not_about_a_field_does_not_mark_it(
     expect(visitor.field("Code")).to_be_visible()
     add_subscribers(NOOR)
     visitor.submit("Code", latest_otp(MIRA))
-    expect(page.get_by_role("alert")).to_contain_text("The code is right")
+    expect(page.get_by_role("alert")).to_contain_text("Your code is right")
     expect(visitor.field("Code")).to_have_value(latest_otp(MIRA))
     expect(visitor.field("Code")).not_to_have_attribute("aria-invalid", "true")
     visitor.assert_failed_requests("503 POST /subscribe")
@@ -532,7 +532,7 @@ def test_a_form_of_another_site_is_rejected_and_sends_no_sms(
         with unchecked_page.expect_navigation() as navigation:
             unchecked_page.get_by_role("button").click()
         assert navigation.value.status == 403
-        expect(unchecked_page.get_by_role("main")).to_contain_text("another site")
+        expect(unchecked_page.get_by_role("main")).to_contain_text("Another website may have sent this.")
         assert count_sms(MIRA) == 0
 
 

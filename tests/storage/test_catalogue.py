@@ -46,13 +46,13 @@ def test_the_shortest_length_is_found_in_a_few_statements(open_database: None) -
     lengths = {"Ann": (7, 8, 63), "Bob": (64, 65, 300), "Cid": (127, 128), "Dee": (320,)}
     quotations = [
         Quotation("x" * length, author, "odd" if length % 2 else "even")
-        for author in lengths
-        for length in lengths[author]
+        for author, own in lengths.items()
+        for length in own
     ]
     store_quotations(quotations, NOON)
-    for author in lengths:
+    for author, own in lengths.items():
         with record_sql() as statements:
-            assert shortest_length(Filters(author=author, max_length=5)) == min(lengths[author])
+            assert shortest_length(Filters(author=author, max_length=5)) == min(own)
         assert len(statements) == 3
     assert shortest_length(Filters()) == 7
     assert shortest_length(Filters(category="even")) == 8

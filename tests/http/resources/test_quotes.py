@@ -202,8 +202,8 @@ def test_the_fallback_catalogue_suggests_authors_too(serve: Serve, clock: FakeCl
         ),
         ("max_length=18", "No quote is that short; the shortest has 19 characters."),
         (
-            "max_length=1&category=books",
-            "No quote in the category 'books' is that short; the shortest has 47 characters.",
+            "max_length=1&category=nature",
+            "No quote in the category 'nature' is that short; the shortest has 36 characters.",
         ),
         ("max_length=1&category=cookery", "There is no quote in the category 'cookery'. Try another category."),
     ],
