@@ -77,7 +77,7 @@ def _rate_limited(error: errors.RateLimited) -> Problem:
 def _subscriber_limit_reached(error: errors.SubscriberLimitReached) -> Problem:
     what_now, seconds = "No code was sent. Try again another day.", SECONDS_PER_HOUR
     if error.otp_is_valid:
-        what_now = "Your code is right and stays valid. Send it again in a minute."
+        what_now = "Your code is right and stays valid until it expires. Send it again in a minute."
         seconds = SECONDS_PER_MINUTE
     detail = f"The service has as many subscribers as it can serve. {what_now}"
     return Problem(falcon.HTTP_503, "Service full", detail, retry_after=seconds)

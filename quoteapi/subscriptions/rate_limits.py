@@ -59,7 +59,9 @@ class RateLimits:
         """Raise `CountryNotServed` if `SMS_ALLOWED_REGIONS` excludes the country of a number."""
         countries = self.settings.sms_allowed_regions
         if countries and countries != {ANY_REGION} and country_of(mobile) not in countries:
-            raise CountryNotServed(f"Send a number of one of these countries: {', '.join(sorted(countries))}.")
+            raise CountryNotServed(
+                f"SMS go only to these countries: {', '.join(sorted(countries))}. Use a number from one of them."
+            )
 
     def check_sms_switch(self) -> None:
         """Raise `SmsDisabled` if the operator switched SMS off or `SMS_DAILY_CAP` is 0."""

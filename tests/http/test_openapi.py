@@ -331,12 +331,12 @@ class _Raises:
 RAISED_ERRORS = [
     (OtpExpired(), "WrongNumberOrCode", "an old code"),
     (
-        CountryNotServed("Send a number of one of these countries: IN, US."),
+        CountryNotServed("SMS go only to these countries: IN, US. Use a number from one of them."),
         "WrongNumberOrCode",
         "a country without SMS",
     ),
     (OptedOut(), "RepliedStop", "replied STOP"),
-    (RateLimited("Too many requests from your IP address.", 3_600), "TooManyCodes", "too many from your IP address"),
+    (RateLimited("Too many requests from your IP address.", 3_600), "TooManyCodes", "too many from your address"),
     (
         RateLimited("Only five test failures an hour are allowed.", 3_600),
         "TooManyReads",

@@ -98,7 +98,7 @@ document.addEventListener("submit", async (event) => {
       showFailure(form, button, (page.querySelector(".detail") ?? page.querySelector("h1"))?.textContent ?? "Something went wrong. Try again later.");
     }
   } catch {
-    showFailure(form, button, "Cannot reach the service. Check your connection, and try again.");
+    showFailure(form, button, "Cannot reach the service. Check your connection and try again.");
   } finally {
     button.removeAttribute("aria-disabled");
   }

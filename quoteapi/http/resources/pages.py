@@ -45,7 +45,7 @@ class DayPage:
         except FutureDate as error:
             raise falcon.HTTPNotFound(
                 title="No quote yet",
-                description="This day is in the future. Its quote appears at midnight UTC.",
+                description="This day is in the future. Its quote appears when the day begins, at midnight UTC.",
             ) from error
 
     def respond(self, req: falcon.Request, resp: falcon.Response, requested_day: date | None = None) -> None:

@@ -398,7 +398,7 @@ def test_the_form_keeps_asking_for_a_right_code_that_was_too_late_for_the_last_p
     submit(f"{base}/subscribe", {"mobile": MIRA, "otp": latest_otp(MIRA)})
     late = submit(f"{base}/subscribe", {"mobile": NOOR, "otp": latest_otp(NOOR)})
     assert late.status_code == 503
-    assert "Your code is right and stays valid. Send it again in a minute." in page_text(late)
+    assert "Your code is right and stays valid until it expires. Send it again in a minute." in page_text(late)
     assert 'name="otp"' in late.text
 
 
@@ -551,7 +551,7 @@ def test_without_tls_an_image_of_another_site_is_rejected_too(serve: Serve, path
     add_subscribers(MIRA)
     image_headers = {"Accept": "image/avif,image/webp,*/*;q=0.8", "User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"}
     loaded = requests.get(f"{base}{path}", params={"mobile": MIRA}, headers=image_headers, timeout=5)
-    assert_problem(loaded, 403, "Cross-site request", "or, in a program, POST.")
+    assert_problem(loaded, 403, "Cross-site request", "or send POST from a program.")
     assert (ConsoleSms.select().count(), Subscriber.get().state) == (0, "active")
 
 

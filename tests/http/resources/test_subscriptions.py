@@ -380,7 +380,9 @@ def test_of_two_right_codes_for_the_last_place_the_second_one_works_when_a_place
     assert get(base, "/subscribe", mobile=NOOR).status_code == 200
     subscribe(base, MIRA)
     late = get(base, "/subscribe", mobile=NOOR, otp=latest_otp(NOOR))
-    assert_problem(late, 503, "Service full", "Your code is right and stays valid. Send it again in a minute.")
+    assert_problem(
+        late, 503, "Service full", "Your code is right and stays valid until it expires. Send it again in a minute."
+    )
     assert late.headers["Retry-After"] == "60"
     assert states() == {MIRA: "active"}
     assert get(base, "/unsubscribe", mobile=MIRA).json() == UNSUBSCRIBED
@@ -390,7 +392,9 @@ def test_of_two_right_codes_for_the_last_place_the_second_one_works_when_a_place
 def test_a_country_that_is_not_served_is_refused_before_the_request_counts(serve: Serve) -> None:
     base = serve(SMS_ALLOWED_REGIONS="IN")
     refused = get(base, "/subscribe", mobile="+12015550123")
-    assert_problem(refused, 400, "Country not served", "Send a number of one of these countries: IN.")
+    assert_problem(
+        refused, 400, "Country not served", "SMS go only to these countries: IN. Use a number from one of them."
+    )
     assert OneTimePassword.select().count() == 0
 
 
