@@ -22,6 +22,9 @@ help: ## Show this help
 run: $(SERVICE)/.ready ## Serve on http://127.0.0.1:8000 (HOST and PORT change that)
 	@exec $(SERVICE)/bin/python -m quoteapi serve
 
+.PHONY: setup
+setup: $(SERVICE)/.ready ## Set up .venv, without serving
+
 .PHONY: test
 test: $(DEVELOPMENT)/.ready $(LAMBDA)/.ready $(if $(shell command -v npm),$(FROM_NPM)/.ready) ## Run the whole test suite
 	@$(IN_DEVELOPMENT) pytest -n 2 --dist worksteal $(ARGS)
@@ -32,6 +35,10 @@ lint: $(DEVELOPMENT)/.ready ## Check format, lint, types and import layers
 	@$(IN_DEVELOPMENT) ruff check --quiet
 	@$(IN_DEVELOPMENT) mypy
 	@$(DEVELOPMENT)/bin/lint-imports --no-cache --no-logo
+
+.PHONY: hooks
+hooks: ## Have git run `make lint` before each commit in this clone
+	@git config core.hooksPath .ci/hooks
 
 .PHONY: format
 format: $(DEVELOPMENT)/.ready ## Format the code, and apply the safe lint fixes

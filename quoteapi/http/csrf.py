@@ -40,7 +40,8 @@ def check_csrf(req: falcon.Request, settings: Settings) -> None:
     if not is_allowed:
         raise falcon.HTTPForbidden(
             title="Cross-site request",
-            description="Another website may have sent this. Use the form of this service, or send POST from a program.",
+            description="Another website may have sent this. Use the form of this service, or send POST from a"
+            " program.",
         )
 
 

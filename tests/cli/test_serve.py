@@ -22,7 +22,7 @@ from tests.helpers.servers import GUNICORN, Servers
 
 
 @pytest.mark.parametrize("words", [("quoteapi", "serve"), GUNICORN, (*GUNICORN, "--preload", "--workers", "3")])
-def test_the_servers_of_the_readme_serve_requests(servers: Servers, words: tuple[str, ...]) -> None:
+def test_the_servers_of_the_docs_serve_requests(servers: Servers, words: tuple[str, ...]) -> None:
     base = servers.start(*words)
     daily = requests.get(f"{base}/daily", headers={"X-Request-ID": "check-17"}, timeout=5)
     assert daily.status_code == 200
@@ -37,7 +37,7 @@ def test_the_servers_of_the_readme_serve_requests(servers: Servers, words: tuple
 
 
 def test_the_commands_of_the_readme_subscribe_and_unsubscribe_a_number(servers: Servers, tmp_path: Path) -> None:
-    section = (ROOT / "README.md").read_text().split("### The daily SMS, on your laptop")[1].split("\n## ")[0]
+    section = (ROOT / "README.md").read_text().split("## Try the daily SMS")[1].split("\n## ")[0]
     lines = [line[2:] for line in section.splitlines() if line.startswith("$ ")]
     base = servers.start("quoteapi", "serve")
     messages = []

@@ -275,7 +275,7 @@ def test_names_and_numbers_of_the_page_are_those_of_the_settings() -> None:
     assert "every four minutes" in page
     assert STAGES["dev_auth"]["authorizer"]["result_ttl"] == 300
     assert "five minutes (`result_ttl`)" in page
-    assert f"names, {STAGES['base']['runtime'].removeprefix('python')} (" in page
+    assert f"with Python {STAGES['base']['runtime'].removeprefix('python')}, which is the `runtime`" in page
 
 
 def test_the_templates_for_india_match_the_sms() -> None:

@@ -4,19 +4,22 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from falcon.testing import TestClient
 
-from quoteapi.app import create_app
 from quoteapi.cli.root import main
 from quoteapi.quotes.bundled_catalogue import CATALOGUE, read_catalogue
-from quoteapi.settings import ROOT, SETTING_NAMES, model, parsers, read_settings
+from quoteapi.settings import ROOT, SETTING_NAMES, model, parsers
+from quoteapi.settings.loader import find_unknown_names, load_settings, read_dotenv
 from quoteapi.storage.full_text_search import comparison_key
 
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "catalogue/README.md", *sorted((ROOT / "docs").glob("*.md"))]
-README = (ROOT / "README.md").read_text()
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "catalogue/README.md", *DOCS]
+API = (ROOT / "docs/api.md").read_text()
+SETTINGS = (ROOT / "docs/settings.md").read_text()
+MAX_README_LINES = 150
 EXAMPLE_FILES = {"quoteapi/storage/migrations/0007_what_it_does.py"}
 FORMER_MODULES = {f"quoteapi/{name}.py" for name in ("authorizer", "notify", "package", "schedulers", "tasks")}
 
@@ -27,19 +30,49 @@ def commands(page: Path) -> list[str]:
     return [line.strip()[2:] for block in blocks for line in block.splitlines() if line.strip().startswith("$ ")]
 
 
-def test_every_setting_is_in_the_readmes_table_and_no_other() -> None:
-    section = README.split("## Settings")[1].split("\n## ")[0]
-    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(SETTING_NAMES)
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives to the headings of a page."""
+    without_code = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", without_code, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_the_readme_has_the_defaults() -> None:
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= MAX_README_LINES
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_page_begins_with_a_heading_and_says_for_whom_it_is(page: Path) -> None:
+    heading, paragraph, *_ = page.read_text().split("\n\n")
+    assert re.fullmatch(r"# .+", heading)
+    assert re.match(r"This page is for \w+", paragraph), paragraph
+
+
+def test_every_setting_is_in_one_table_and_no_other() -> None:
+    assert sorted(re.findall(r"^\| `(\w+)` \|", SETTINGS, re.MULTILINE)) == sorted(SETTING_NAMES)
+
+
+def test_the_page_of_settings_has_the_defaults() -> None:
     defaults = model.Settings()
-    assert f"| `HOST` | `{defaults.host}` |" in README
-    assert f"| `PORT` | `{defaults.port}` |" in README
-    assert f"| `LOG_LEVEL` | `{defaults.log_level}` |" in README
+    assert f"| `HOST` | `{defaults.host}` |" in SETTINGS
+    assert f"| `PORT` | `{defaults.port}` |" in SETTINGS
+    assert f"| `LOG_LEVEL` | `{defaults.log_level}` |" in SETTINGS
+    for setting in fields(model.Settings):
+        if isinstance(setting.default, bool):
+            assert f"| `{setting.metadata['name']}` | `{str(setting.default).lower()}` |" in SETTINGS
+        elif setting.default in {None, ()}:
+            assert not re.search(rf"\| `{setting.metadata['name']}` \| `[^`]+` \|", SETTINGS), setting.name
 
 
-def test_the_readme_has_the_limits() -> None:
+def test_the_example_of_a_settings_file_is_valid(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```ini\n(.*?)^```", SETTINGS, re.MULTILINE | re.DOTALL)
+    (tmp_path / ".env").write_text(block)
+    load_settings({}, tmp_path / ".env")
+    assert len(read_dotenv(tmp_path / ".env")) == len(block.splitlines())
+    assert list(find_unknown_names(tmp_path / ".env")) == []
+
+
+def test_the_pages_have_the_limits() -> None:
     defaults = model.Settings()
     assert defaults.read_limit is not None
     names = {60: "1m", 600: "10m", 3_600: "1h", 86_400: "1d"}
@@ -47,6 +80,13 @@ def test_the_readme_has_the_limits() -> None:
     def shown(*windows: parsers.RateLimit) -> str:
         return ",".join(f"{window.limit}/{names[window.seconds]}" for window in windows)
 
+    assert f"{defaults.read_limit.limit} requests a minute" in API
+    assert f"| {defaults.codes_per_client_ip[0].limit} an hour | `codes` |" in API
+    assert f"| {defaults.wrong_tries_per_client_ip[0].limit} an hour | `tries` |" in API
+    assert (
+        "| {} a minute, {} in ten minutes, {} a day |".format(*(one.limit for one in defaults.codes_per_number)) in API
+    )
+    assert f"| {defaults.wrong_tries_per_number.limit}, then it is locked for an hour |" in API
     for name, number in (
         ("SMS_DAILY_CAP", str(defaults.sms_daily_cap)),
         ("SMS_MAX_SUBSCRIBERS", f"{defaults.max_subscribers}`, or `SMS_DAILY_CAP` if that is larger"),
@@ -58,7 +98,7 @@ def test_the_readme_has_the_limits() -> None:
         ("SNS_TOPIC", defaults.sns_topic),
         ("SNS_REGION", defaults.sns_region),
     ):
-        assert re.search(rf"\| `{name}` \| `{re.escape(number)}`? ", README), name
+        assert re.search(rf"\| `{name}` \| `{re.escape(number)}`? ", SETTINGS), name
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "benchmarks/README.md"], ids=lambda page: page.parent.name)
@@ -76,13 +116,20 @@ def test_the_pages_have_the_right_number_of_quotes() -> None:
             assert int(number) == authors, page
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_to_a_file_works(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
         assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_heading_works(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text()):
+        linked = page.parent / target if target else page
+        assert anchor in anchors(linked), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_named_file_of_the_code_exists(page: Path) -> None:
     named = re.findall(r"`((?:quoteapi|tests|benchmarks)/[\w/]+(?:\.py)?)`", page.read_text())
     assert [path for path in named if not (ROOT / path).exists() and path not in EXAMPLE_FILES] == []
@@ -108,54 +155,60 @@ def test_the_documented_make_targets_are_those_of_the_makefile() -> None:
     assert documented | {"help"} == targets
 
 
-def test_every_command_of_the_package_is_in_the_readme() -> None:
-    section = README.split("## The command")[1].split("\n## ")[0]
+def test_every_command_of_the_package_is_in_the_page_of_the_command() -> None:
+    page = (ROOT / "docs/cli.md").read_text()
     for name in set(main.commands) - {"quotes", "serve"}:
-        assert f"quoteapi {name}" in section
+        assert f"quoteapi {name}" in page
     for group in main.commands.values():
         for name in getattr(group, "commands", ()):
-            assert f"quoteapi {group.name} {name}" in section
+            assert f"quoteapi {group.name} {name}" in page
 
 
-def test_the_quoteapi_commands_of_the_readme_work(tmp_path: Path) -> None:
-    documented = re.findall(
-        r"\.venv/bin/quoteapi (.*?)(?:\)\"|$)", "\n".join(commands(ROOT / "README.md")), re.MULTILINE
-    )
-    commands_to_run = [shlex.split(words) for words in documented]
-    assert len(commands_to_run) >= 7
+def test_the_quoteapi_commands_of_the_pages_work(tmp_path: Path) -> None:
+    documented = [
+        line.removeprefix(".venv/bin/quoteapi ")
+        for page in ("README.md", "docs/api.md", "docs/settings.md", "docs/clients.md", "docs/upstream.md")
+        for line in commands(ROOT / page)
+        if line.startswith(".venv/bin/quoteapi ")
+    ]
+    assert sorted(documented) == ["doctor", "publish", "sms inbox"]
     environment = {"PYTHONPATH": str(ROOT), "DATABASE_URL": f"sqlite:///{tmp_path}/working.db", "PATH": "/usr/bin:/bin"}
-    for arguments in [["db", "migrate"], *commands_to_run]:
+    for line in ["db migrate", *documented]:
         ran = subprocess.run(
-            [sys.executable, "-m", "quoteapi", *arguments],
+            [sys.executable, "-m", "quoteapi", *shlex.split(line)],
             cwd=tmp_path,
             env=environment,
             capture_output=True,
             check=False,
         )
-        assert ran.returncode == 0, (arguments, ran.stderr)
+        assert ran.returncode == 0, (line, ran.stderr)
 
 
-def test_the_categories_and_authors_of_the_readme_are_those_of_the_catalogue() -> None:
+def test_the_command_of_the_page_of_settings_makes_a_valid_secret() -> None:
+    (line,) = (line for line in commands(ROOT / "docs/settings.md") if line.startswith("python3 "))
+    ran = subprocess.run([sys.executable, *shlex.split(line)[1:]], capture_output=True, text=True, check=True)
+    assert parsers.parse_secret(ran.stdout.strip())
+
+
+def test_the_categories_and_authors_of_the_page_are_those_of_the_catalogue() -> None:
     rows = read_catalogue()
-    listed = re.search(r"\*\*Categories\*\* are ([\w, \n]+);", README)
+    listed = re.search(r"\*\*categories\*\* are ([\w,\s]+)\.", API)
     assert listed is not None
     assert set(re.findall(r"\w+", listed[1])) - {"and"} == {row["category"] for row in rows}
-    for name in re.findall(r"`\?author=([^`]+)`", README):
-        if name:
-            assert comparison_key(name.replace("+", " ")) in {row["author_key"] for row in rows}, name
-
-
-def test_the_search_of_the_readme_has_the_shown_response(tmp_path: Path) -> None:
-    url, response = re.search(r"curl 'http://127\.0\.0\.1:8000(/quotes[^']+)'\n(.+)", README).groups()  # type: ignore[union-attr]
-    client = TestClient(create_app(read_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/working.db"})))
-    assert client.simulate_get(url).text == f"{response}\n"
+    named = re.findall(r"`\?author=([^`]+)`", API)
+    assert named
+    for name in named:
+        assert comparison_key(name.replace("+", " ")) in {row["author_key"] for row in rows}, name
 
 
 def test_every_command_of_the_pages_is_known_to_be_tested() -> None:
     known = (
         r"make (run|test|lint|help)",
+        r"git clone <url-of-this-repository> quoteapi|cd quoteapi",
+        # Run by test_api.py.
         r"curl '?http://127\.0\.0\.1:8000/(daily|random|quotes)[^']*'?",
-        r"curl (-d \w+=\w+ )+http://127\.0\.0\.1:8000/(un)?subscribe",
+        r"curl (-d \w+=\+?\w+ )+http://127\.0\.0\.1:8000/(un)?subscribe",
+        r"python3 -c 'import secrets; print\(secrets\.token_urlsafe\(48\)\)'",
         r"(eval \"\$\()?\.venv/bin/(quoteapi .*|gunicorn --workers 2 quoteapi\.app:api)",
         # Run by test_clients.py; newman by test_postman.py.
         r"(next=\$\()?curl -sS --(retry 3|fail-with-body) .+",

@@ -1,4 +1,4 @@
-"""Real servers: processes that are started as the README says."""
+"""Real servers: processes of the commands that the docs name."""
 
 import os
 import subprocess

@@ -16,7 +16,8 @@ from quoteapi.http.middleware import App
 from quoteapi.settings import Settings, read_settings
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import environment, sqlite_only
-from tests.http.test_openapi import DOCUMENT, iter_objects
+from tests.helpers.openapi import DOCUMENT
+from tests.http.test_openapi import iter_objects
 
 VALUE_LENGTH = 400_000
 """In characters; granian accepts headers of that size."""

@@ -41,8 +41,9 @@ from tests.conftest import Serve
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, SECRET_KEY, environment, latest_otp, sqlite_only, wrong_otp
 from tests.helpers.http import serve_app
+from tests.helpers.openapi import DOCUMENT, full_document
 
-DOCUMENT: dict[str, Any] = json.loads((ROOT / "quoteapi/http/openapi.json").read_bytes())
+FULL_DOCUMENT = full_document()
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 OF_HTTP = {"connection", "content-length", "content-type", "date", "server"}
 """Headers that every server sends."""
@@ -55,7 +56,7 @@ def resolve(node: Any) -> Any:  # noqa: ANN401 JSON
     if not isinstance(node, dict):
         return node
     if "$ref" in node:
-        found: Any = DOCUMENT
+        found: Any = FULL_DOCUMENT
         for name in node["$ref"].removeprefix("#/").split("/"):
             found = found[name]
         return resolve(found)
@@ -63,8 +64,9 @@ def resolve(node: Any) -> Any:  # noqa: ANN401 JSON
     return container | {"additionalProperties": False} if "properties" in container else container
 
 
-PATHS: dict[str, Any] = resolve(DOCUMENT["paths"])
+PATHS: dict[str, Any] = resolve(FULL_DOCUMENT["paths"])
 OPERATIONS = [(path, method) for path, item in PATHS.items() for method in item if method != "parameters"]
+DOCUMENTED = [(path, method) for path, item in DOCUMENT["paths"].items() for method in item if method != "parameters"]
 
 
 def iter_objects(node: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 JSON
@@ -84,6 +86,7 @@ def validate_schema(schema: dict[str, Any], value: object) -> None:
 
 def test_the_document_is_valid_and_has_the_version_of_the_package() -> None:
     validate(DOCUMENT)
+    validate(FULL_DOCUMENT)
     assert DOCUMENT["openapi"].startswith("3.1.")
     assert DOCUMENT["info"]["version"] == quoteapi.__version__
 
@@ -103,15 +106,23 @@ def test_every_component_is_used() -> None:
 
 
 def test_every_operation_has_a_unique_id_and_a_summary() -> None:
-    documented = [PATHS[path][method] for path, method in OPERATIONS]
+    documented = [PATHS[path][method] for path, method in DOCUMENTED]
     assert len({operation["operationId"] for operation in documented}) == len(documented)
     assert {tag for operation in documented for tag in operation["tags"]} == {tag["name"] for tag in DOCUMENT["tags"]}
     assert all(operation["summary"] for operation in documented)
 
 
+def test_a_generated_client_has_a_function_with_a_verb_for_each_get_and_post_and_no_other() -> None:
+    assert {method for _, method in DOCUMENTED} == {"get", "post"}
+    verbs = re.compile("(get|list|start)([A-Z][a-z]+)+|(un)?subscribe(WithGet)?")
+    ids = [PATHS[path][method]["operationId"] for path, method in DOCUMENTED]
+    assert [operation_id for operation_id in ids if not verbs.fullmatch(operation_id)] == []
+    assert ids[:3] == ["getDailyQuote", "getRandomQuote", "getQuote"]
+
+
 def test_every_example_conforms_to_its_schema() -> None:
     checked = 0
-    for part in iter_objects(resolve(DOCUMENT)):
+    for part in iter_objects(resolve(FULL_DOCUMENT)):
         if "schema" in part:
             examples = [example["value"] for example in part.get("examples", {}).values()]
             for example in [*examples, *([part["example"]] if "example" in part else [])]:
@@ -166,7 +177,7 @@ def send_example(base: str, path: str, method: str, headers: dict[str, str]) -> 
         path = path.replace(f"{{{parameter['name']}}}", str(parameter.get("example")))
     body = next(iter(documented["requestBody"]["content"].values()))["examples"] if "requestBody" in documented else {}
     json_body = next(iter(body.values()))["value"] if body else None
-    address, query = f"{base}{path}", documented.get("x-ask", {})
+    address, query = f"{base}{path}", documented.get("x-example-query", {})
     return requests.request(
         method, address, params=query, json=json_body, headers=headers, timeout=5, allow_redirects=False
     )
@@ -220,36 +231,24 @@ def test_example_responses_that_do_not_change_are_those_of_the_service(base: str
 
 
 def example_of(component: str, name: str) -> dict[str, Any]:
-    documented: dict[str, Any] = resolve(DOCUMENT["components"]["responses"][component])["content"]
+    documented: dict[str, Any] = resolve(FULL_DOCUMENT["components"]["responses"][component])["content"]
     value: dict[str, Any] = documented["application/problem+json"]["examples"][name]["value"]
     return value
 
 
 GET_ERRORS = [
-    ("/daily", "/daily?date=tomorrow", "WrongDate", "not a date"),
-    ("/daily", "/daily?date=2999-01-01", "WrongDate", "a date to come"),
-    ("/random", "/random?max_length=0", "WrongFilter", "no length"),
-    ("/random", f"/random?author={'x' * 201}", "WrongFilter", "too long an author"),
-    ("/random", "/random?author=shakespeare", "NoQuoteFits", "nearly a name"),
-    ("/random", "/random?author=nobody", "NoQuoteFits", "nobody of this name"),
-    ("/quote", "/quote?type=x", "WrongType", "no such type"),
-    ("/quotes", "/quotes?categry=wit", "WrongSearch", "a misspelt parameter"),
-    ("/quotes", "/quotes?limit=101", "WrongSearch", "too many at once"),
-    ("/quotes", "/quotes?cursor=x", "WrongSearch", "a made-up cursor"),
-    ("/quotes", f"/quotes?q={'x' * 201}", "WrongSearch", "too long a search"),
-    ("/quotes", f"/quotes?q={'a-b-' * 11}", "WrongSearch", "too many words"),
-    ("/authors", "/authors?limit=0", "WrongPage", "no limit"),
-    ("/quotes/{quote_id}", "/quotes/999999", "NoSuchQuote", "no such id"),
-    ("/quotes/{quote_id}.svg", "/quotes/999999.svg", "NoSuchQuote", "no such id"),
-    ("/days/{day}", "/days/tomorrow", "NoSuchDay", "no such day"),
-    ("/days/{day}", "/days/2999-01-01", "NoSuchDay", "a day to come"),
-    ("/assets/{name}", "/assets/nothing.css", "NothingHere", "nothing here"),
-    ("/subscribe", "/subscribe?moblie=919028000001", "WrongNumberOrCode", "a misspelt field"),
-    ("/subscribe", "/subscribe", "WrongNumberOrCode", "no number"),
-    ("/subscribe", "/subscribe?mobile=12", "WrongNumberOrCode", "no mobile number"),
-    ("/subscribe", "/subscribe?mobile=919028000001&mobile=919028000002", "WrongNumberOrCode", "two numbers"),
-    ("/unsubscribe", "/unsubscribe?mobile=919028000001&otp=12", "WrongNumberOrCode", "too few digits"),
-    ("/subscribe", "/subscribe?mobile=919028000001&otp=482913", "WrongNumberOrCode", "no code asked for"),
+    ("/random", "/random?max_length=0", "InvalidRequest", "invalid value"),
+    ("/random", "/random?author=shakespeare", "NoMatchingQuote", "similar name"),
+    ("/quote", "/quote?type=x", "InvalidRequest", "invalid type"),
+    ("/quotes", "/quotes?categry=wit", "InvalidRequest", "misspelled name"),
+    ("/quotes/{quote_id}", "/quotes/999999", "QuoteNotFound", "unknown ID"),
+    ("/quotes/{quote_id}.svg", "/quotes/999999.svg", "QuoteNotFound", "unknown ID"),
+    ("/days/{day}", "/days/tomorrow", "DayNotFound", "invalid day"),
+    ("/days/{day}", "/days/2999-01-01", "DayNotFound", "future day"),
+    ("/assets/{name}", "/assets/nothing.css", "NotFound", "unknown URL"),
+    ("/subscribe", "/subscribe?mobile=12", "InvalidSubscription", "invalid mobile"),
+    ("/unsubscribe", "/unsubscribe?mobile=919028000001&otp=12", "InvalidSubscription", "invalid OTP"),
+    ("/subscribe", "/subscribe?mobile=919028000001&otp=482913", "InvalidSubscription", "no OTP requested"),
 ]
 
 
@@ -261,10 +260,67 @@ def test_errors_are_those_of_the_examples(base: str, path: str, address: str, co
     assert_documented(requests.get(base + address, headers={"Accept": "text/html"}, timeout=5), path, "get")
 
 
+GET_ERRORS_WITHOUT_EXAMPLE = [
+    ("/daily", "/daily?date=tomorrow", "Invalid date", "Send the date as YYYY-MM-DD, for example ?date=2026-11-22."),
+    (
+        *("/daily", "/daily?date=2999-01-01", "Invalid date"),
+        "2999-01-01 is in the future. Send today's date or an earlier one; days begin at midnight UTC.",
+    ),
+    ("/random", f"/random?author={'x' * 201}", "Invalid author", "Send at most 200 characters."),
+    ("/quotes", "/quotes?limit=101", "Invalid limit", "Send at most 100. For more results, follow `next`."),
+    (
+        *("/quotes", "/quotes?cursor=x", "Invalid cursor"),
+        "Use the URL in `next` of the previous page, or start again without a cursor.",
+    ),
+    (
+        *("/quotes", f"/quotes?q={'x' * 201}", "Invalid q"),
+        "Send at most 200 characters. For example, send ?q=rocks+mountains.",
+    ),
+    (
+        *("/quotes", f"/quotes?q={'a-b-' * 11}", "Invalid q"),
+        "Send at most 20 words. A word with a hyphen or an apostrophe counts as two. For example, send ?q=rocks+mountains.",
+    ),
+    (
+        *("/authors", "/authors?limit=0", "Invalid limit"),
+        "Send a whole number, 1 or more, for example ?limit=20.",
+    ),
+    (
+        *("/subscribe", "/subscribe?moblie=919028000001", "Unknown parameter"),
+        "There is no parameter moblie here. Did you mean mobile?",
+    ),
+    (
+        *("/subscribe", "/subscribe", "Invalid mobile"),
+        "The mobile number is missing. Send mobile as an international number, for example +919028000001.",
+    ),
+    (
+        *("/subscribe", "/subscribe?mobile=919028000001&mobile=919028000002", "Invalid mobile"),
+        "The request has different values of mobile. Send one value.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "address", "title", "detail"), GET_ERRORS_WITHOUT_EXAMPLE)
+def test_other_errors_are_documented_too(base: str, path: str, address: str, title: str, detail: str) -> None:
+    response = requests.get(base + address, timeout=5)
+    assert response.json() == {"title": title, "status": 400, "detail": detail}
+    assert_documented(response, path, "get")
+    assert_documented(requests.get(base + address, headers={"Accept": "text/html"}, timeout=5), path, "get")
+
+
+def test_the_error_for_an_author_without_quotes_is_documented(base: str) -> None:
+    response = requests.get(f"{base}/random?author=nobody", timeout=5)
+    assert response.json() == {
+        "title": "No quote found",
+        "status": 404,
+        "detail": "There is no quote by 'nobody'. Use the full name, as in 'Jane Austen'.",
+    }
+    assert_documented(response, "/random", "get")
+
+
 @pytest.mark.parametrize("path", ["/feed.xml", "/feed.json", "/docs"])
 def test_the_error_of_an_invalid_host_is_that_of_the_example(base: str, path: str) -> None:
     response = requests.get(f"{base}{path}", headers={"Host": "a b"}, timeout=5)
-    assert response.json() == example_of("WrongHost", "no host")
+    assert response.json() == example_of("InvalidRequest", "invalid host")
     assert_documented(response, path, "get")
 
 
@@ -284,20 +340,14 @@ def with_wrong_otp(base: str) -> requests.Response:
     return requests.post(f"{base}/subscribe", data={"mobile": MIRA, "otp": wrong_otp(latest_otp(MIRA))}, timeout=5)
 
 
-def twice_in_a_row(base: str) -> requests.Response:
-    requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
-    return requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
-
-
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 POST_ERRORS = [
-    (post({"Content-Type": "application/json"}, "[]"), "WrongNumberOrCode", "a body that is none"),
-    (post({"Content-Type": "text/x"}, "x"), "NeitherFormNorJson", "neither form nor JSON"),
-    (post(FORM, "x" * (MAX_BODY_BYTES + 1)), "TooLarge", "too large"),
-    (without_length, "NoLength", "no length"),
-    (post(FORM | {"Sec-Fetch-Site": "cross-site"}, "mobile=919028000001"), "AnotherSite", "another site"),
-    (with_wrong_otp, "WrongNumberOrCode", "another code"),
-    (twice_in_a_row, "TooManyCodes", "too many for this number"),
+    (post({"Content-Type": "application/json"}, "[]"), "InvalidSubscription", "invalid body"),
+    (post({"Content-Type": "text/x"}, "x"), "UnsupportedMediaType", "unsupported media type"),
+    (post(FORM, "x" * (MAX_BODY_BYTES + 1)), "ContentTooLarge", "too large"),
+    (without_length, "LengthRequired", "no length"),
+    (post(FORM | {"Sec-Fetch-Site": "cross-site"}, "mobile=919028000001"), "CrossSiteRequest", "cross-site request"),
+    (with_wrong_otp, "InvalidSubscription", "wrong OTP"),
 ]
 
 
@@ -308,13 +358,21 @@ def test_errors_of_posts_are_those_of_the_examples(base: str, send: Post, compon
     assert_documented(response, "/subscribe", "post")
 
 
+def test_the_error_for_two_otps_in_a_row_is_documented(base: str) -> None:
+    requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
+    again = requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
+    detail = "Too many codes for this number. Try again in 60 seconds."
+    assert again.json() == {"title": "Too many requests", "status": 429, "detail": detail}
+    assert_documented(again, "/subscribe", "post")
+
+
 @sqlite_only
 def test_the_error_of_the_read_rate_limit_is_that_of_the_example(serve: Serve, clock: FakeClock) -> None:
     base = serve(READ_LIMIT="1/1m")
     requests.get(f"{base}/daily", timeout=5)
     clock.advance(seconds=18)
     response = requests.get(f"{base}/daily", timeout=5)
-    assert response.json() == example_of("TooManyReads", "too many reads")
+    assert response.json() == example_of("TooManyRequests", "client IP")
     assert_documented(response, "/daily", "get")
 
 
@@ -329,34 +387,60 @@ class _Raises:
 
 
 RAISED_ERRORS = [
-    (OtpExpired(), "WrongNumberOrCode", "an old code"),
+    (OtpExpired(), "InvalidSubscription", "expired OTP"),
     (
         CountryNotServed("SMS go only to these countries: IN, US. Use a number from one of them."),
-        "WrongNumberOrCode",
-        "a country without SMS",
+        "InvalidSubscription",
+        "country not served",
     ),
-    (OptedOut(), "RepliedStop", "replied STOP"),
-    (RateLimited("Too many requests from your IP address.", 3_600), "TooManyCodes", "too many from your address"),
-    (
-        RateLimited("Only five test failures an hour are allowed.", 3_600),
-        "TooManyReads",
-        "too many failures on purpose",
-    ),
-    (RuntimeError(), "Fault", "a fault"),
-    (OperationalError(), "DatabaseAway", "the database is away"),
-    (NoSharedState(), "NoSms", "nobody can subscribe"),
-    (SmsDisabled(), "NoSms", "switched off"),
-    (OtpNotSent(), "NoSms", "not sent"),
-    (SubscriberLimitReached(), "NoSms", "no place left"),
-    (SubscriberLimitReached(otp_is_valid=True), "NoSms", "the last place is taken"),
-    (too_busy(), "DatabaseAway", "too many at once"),
-    (body_late(), "TooSlow", "too slow"),
+    (OptedOut(), "OptedOut", "opted out"),
+    (RuntimeError(), "InternalServerError", "internal error"),
+    (OperationalError(), "DatabaseUnavailable", "no database"),
+    (OtpNotSent(), "SmsUnavailable", "not sent"),
+    (SubscriberLimitReached(), "SmsUnavailable", "subscriber limit"),
+    (too_busy(), "DatabaseUnavailable", "busy"),
+    (body_late(), "RequestTimeout", "timeout"),
 ]
 
 
 @pytest.mark.parametrize(("error", "component", "name"), RAISED_ERRORS)
 def test_rare_errors_are_those_of_the_examples(error: Exception, component: str, name: str) -> None:
     assert problem_of(error) == example_of(component, name)
+
+
+RAISED_ERRORS_WITHOUT_EXAMPLE = [
+    (
+        *(RateLimited("Too many requests from your IP address.", 3_600), 429, "Too many requests"),
+        "Too many requests from your IP address. Try again in 60 minutes.",
+    ),
+    (
+        *(RateLimited("Only five test failures an hour are allowed.", 3_600), 429, "Too many requests"),
+        "Only five test failures an hour are allowed. Try again in 60 minutes.",
+    ),
+    (
+        *(NoSharedState(), 503, "SMS not available"),
+        (
+            "Subscribing is not possible yet: this service needs a PostgreSQL database. The operator must set "
+            "DATABASE_URL."
+        ),
+    ),
+    (*(SmsDisabled(), 503, "SMS not available"), "The operator of this service switched SMS off. Try again later."),
+    (
+        *(SubscriberLimitReached(otp_is_valid=True), 503, "Service full"),
+        (
+            "The service has as many subscribers as it can serve. Your code is right and stays valid until it expires."
+            " Send it again in a minute."
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "title", "detail"), RAISED_ERRORS_WITHOUT_EXAMPLE)
+def test_rare_errors_without_example_have_titles_of_the_examples(
+    error: Exception, status: int, title: str, detail: str
+) -> None:
+    assert problem_of(error) == {"title": title, "status": status, "detail": detail}
+    assert title in {part["title"] for part in iter_objects(DOCUMENT) if part.get("status") == status}
 
 
 def problem_of(error: Exception) -> dict[str, Any]:
@@ -373,7 +457,7 @@ def test_every_error_example_is_tested_here() -> None:
         for response, documented in DOCUMENT["components"]["responses"].items()
         for name in documented.get("content", {}).get("application/problem+json", {}).get("examples", {})
     }
-    elsewhere = {("TooManyReads", "too many reads"), ("WrongHost", "no host")}
+    elsewhere = {("TooManyRequests", "client IP"), ("InvalidRequest", "invalid host")}
     asked = (
         {row[2:] for row in GET_ERRORS}
         | {row[1:] for row in POST_ERRORS}
@@ -416,12 +500,20 @@ def test_the_document_is_served_unchanged(base: str) -> None:
 def test_the_page_has_every_operation_with_a_form(base: str) -> None:
     page = page_of(base)
     articles = [attrs["id"] for tag, attrs in page.elements if tag == "article"]
-    read_or_act = [PATHS[path][method]["operationId"] for path, method in OPERATIONS if method in {"get", "post"}]
-    assert sorted(map(str, articles)) == sorted(read_or_act)
+    assert sorted(map(str, articles)) == sorted(PATHS[path][method]["operationId"] for path, method in DOCUMENTED)
     forms = [(attrs["method"], attrs["data-path"]) for tag, attrs in page.elements if tag == "form"]
-    assert sorted((str(path), str(method)) for method, path in forms) == sorted(
-        one for one in OPERATIONS if one[1] in {"get", "post"}
+    assert sorted((str(path), str(method)) for method, path in forms) == sorted(DOCUMENTED)
+
+
+def test_the_page_lists_the_endpoints_in_the_order_of_the_document_and_the_general_rules_last(base: str) -> None:
+    page = page_of(base)
+    first_links = list(dict.fromkeys(href for href in page.all("href") if href.startswith("#get")))
+    assert first_links[:3] == ["#getDailyQuote", "#getRandomQuote", "#getQuote"]
+    ids = page.all("id")
+    assert (
+        ids.index("endpoints") < ids.index("getDailyQuote") < ids.index("startFailingTaskWithGet") < ids.index("rules")
     )
+    assert len([one for one in ids if one.startswith("rule-")]) == DOCUMENT["info"]["description"].count("## ") > 4
 
 
 def test_every_field_has_a_label_and_there_are_no_inline_scripts_or_styles(base: str) -> None:

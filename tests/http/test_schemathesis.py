@@ -1,5 +1,6 @@
-"""Requests that Schemathesis generates from `openapi.json`, sent to a running server."""
+"""Requests that Schemathesis generates from `openapi.json`, with `HEAD` and `OPTIONS`, sent to a running server."""
 
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ import schemathesis
 from hypothesis import strategies
 
 from quoteapi.settings import ROOT
+from tests.helpers.openapi import full_document
 from tests.helpers.servers import GUNICORN, Servers
 
 # Formats that a schema cannot express. Schemathesis loads this module as its hooks.
@@ -74,11 +76,12 @@ def test_schemathesis_finds_no_failure_under_a_stage_prefix(servers: Servers, tm
     )
     configuration = tmp_path / "schemathesis.toml"
     configuration.write_text(CONFIGURATION)
+    document = tmp_path / "openapi.json"
+    document.write_text(json.dumps(full_document()))
     result = subprocess.run(
         [
             *(Path(sys.executable).parent / "schemathesis", "--config-file", configuration, "run"),
-            # It does not resolve a relative URL of `servers` against the URL of the document.
-            *(f"{base}/dev/openapi.json", "--url", f"{base}/dev", "--no-color", "--workers", "2"),
+            *(document, "--url", f"{base}/dev", "--no-color", "--workers", "2"),
         ],
         env={
             "PATH": os.environ["PATH"],

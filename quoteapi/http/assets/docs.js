@@ -7,10 +7,6 @@ for (const part of document.querySelectorAll("[data-with-script]")) {
   part.querySelector("input, select").disabled = false;
 }
 
-if (matchMedia("(max-width: 60rem)").matches) {
-  document.querySelector(".index details").open = false;
-}
-
 function buildRequest(form) {
   const fields = [...form.elements].filter((field) => field.dataset.in !== undefined && field.value !== "");
   let path = form.dataset.path;
@@ -37,7 +33,7 @@ function formatBody(text, mediaType) {
       return text;
     }
   }
-  return text.length > MAX_SHOWN_CHARACTERS ? `${text.slice(0, MAX_SHOWN_CHARACTERS)}\n… (${text.length} characters in all)` : text;
+  return text.length > MAX_SHOWN_CHARACTERS ? `${text.slice(0, MAX_SHOWN_CHARACTERS)}\n… (${text.length} characters in total)` : text;
 }
 
 function codeBlock(label, text) {
@@ -50,11 +46,11 @@ function codeBlock(label, text) {
 }
 
 async function sendRequest(form) {
-  const status = form.querySelector(".said");
+  const status = form.querySelector(".result-status");
   const result = form.querySelector(".result");
   const [url, options] = buildRequest(form);
   const startTime = performance.now();
-  status.textContent = "Asking …";
+  status.textContent = "Sending …";
   result.hidden = true;
   try {
     const response = await fetch(url, options);
@@ -64,19 +60,19 @@ async function sendRequest(form) {
     const headers = [...response.headers].map(([name, value]) => `${name}: ${value}`).join("\n");
     const redirect = response.redirected ? `, at ${new URL(response.url).pathname}` : "";
     status.textContent = `${response.status} ${response.statusText}${redirect}, ${milliseconds} ms`;
-    result.replaceChildren(codeBlock("Headers of the answer", headers));
+    result.replaceChildren(codeBlock("Response headers", headers));
     if (mediaType.startsWith("image/")) {
       const image = new Image();
-      image.alt = "The picture that this answer is";
+      image.alt = "The picture in the response";
       image.src = response.url;
       result.append(image);
     }
     if (text !== "") {
-      result.append(codeBlock("The answer", formatBody(text, mediaType)));
+      result.append(codeBlock("Response body", formatBody(text, mediaType)));
     }
     result.hidden = false;
   } catch {
-    status.textContent = "The service cannot be reached just now. Are you online?";
+    status.textContent = "Cannot reach the service. Check your connection and try again.";
   }
 }
 

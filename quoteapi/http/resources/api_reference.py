@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,8 @@ PREFIX_PLACEHOLDER, BASE_URL_PLACEHOLDER = "\ue000", "\ue001"
 """Private-use characters in the cached page, in place of what differs between requests."""
 EXAMPLE_BASE_URL = "https://quotes.example.org"
 """The base URL in examples if the service does not know its public one."""
-COMMON_HEADERS = {
-    *("X-Request-ID", "X-Content-Type-Options", "RateLimit-Policy", "RateLimit", "Vary"),
-    *("Access-Control-Allow-Origin", "Access-Control-Expose-Headers"),
-    *("Content-Security-Policy", "X-Frame-Options", "Referrer-Policy"),
-}
-"""Headers that `/docs` describes once, and not with each response."""
 COMMON_ERROR_MIN_USES = 5
-"""An error response that at least this many operations have is described once, too."""
+"""An error response that at least this many operations have is described once, in the general rules."""
 FORM = "application/x-www-form-urlencoded"
 _Json = dict[str, Any]
 
@@ -62,7 +57,12 @@ class ApiReference:
 @lru_cache(maxsize=1)
 def _render_reference() -> str:
     """Return the page with placeholders: rendering it takes 0.1 s, and a client can send any `Host`."""
-    helpers = {"describe_schema": _describe_schema, "example_path": _example_path, "curl_command": _curl_command}
+    helpers = {
+        "by_name": _by_name,
+        "describe_schema": _describe_schema,
+        "example_path": _example_path,
+        "curl_command": _curl_command,
+    }
     to_json = partial(json.dumps, ensure_ascii=False, indent=2)
     values = {"PROBLEM_JSON": PROBLEM_JSON, "to_json": to_json, **helpers, **_template_values()}
     return render_page("docs.html", PREFIX_PLACEHOLDER, base=BASE_URL_PLACEHOLDER, **values)
@@ -74,16 +74,17 @@ def _template_values() -> dict[str, object]:
     document = _resolve_references(raw, raw)
     operations = _operations(document["paths"])
     responses = [response for operation in operations for response in operation["responses"]]
-    headers = (header for response in responses for header in response["headers"].items())
     errors = [response for response in responses if response["status"] >= "4"]
     uses = Counter(error["x-name"] for error in errors)
-    problem_media = next(error["content"][PROBLEM_JSON] for error in errors if PROBLEM_JSON in error.get("content", {}))
+    problems = errors[0]["content"][PROBLEM_JSON]["examples"]
+    introduction, *rules = document["info"]["description"].split("\n\n## ")
     return {
         "document": document,
         "operations": operations,
-        "common_headers": {name: header for name, header in headers if name in COMMON_HEADERS},
+        "introduction": introduction,
+        "rules": [rule.split("\n\n", 1) for rule in rules],
         "common_errors": {error["x-name"]: error for error in errors if uses[error["x-name"]] >= COMMON_ERROR_MIN_USES},
-        "problem_example": next(iter(problem_media["examples"].values()))["value"],
+        "problem_example": next(iter(problems.values()))["value"],
     }
 
 
@@ -130,16 +131,20 @@ def _parameters(item: _Json, operation: _Json) -> list[_Json]:
     return [*fields, *path_parameters, *operation.get("parameters", [])]
 
 
+def _by_name(parameters: Iterable[_Json]) -> list[tuple[str, _Json]]:
+    """Return parameters or security schemes with the names that a table shows."""
+    return [(item.get("name", "Authorization: Bearer …"), item) for item in parameters]
+
+
 def _describe_schema(schema: _Json) -> str:
-    """Return in words which values a schema allows, such as "a whole number, 1 or more"."""
+    """Return in words which values a schema allows, such as "integer, at least 1"."""
     if "enum" in schema:
         return " or ".join(map(str, schema["enum"]))
     if schema.get("type") == "integer":
-        maximum = f" to {schema['maximum']}" if "maximum" in schema else " or more"
-        return f"a whole number, {schema['minimum']}{maximum}"
+        return f"integer, {schema['minimum']} to {schema['maximum']}" if "maximum" in schema else "integer, at least 1"
     if schema.get("format") == "date":
-        return "a date, YYYY-MM-DD"
-    return f"up to {schema['maxLength']} characters" if "maxLength" in schema else "text"
+        return "date, YYYY-MM-DD"
+    return f"text, up to {schema['maxLength']} characters" if "maxLength" in schema else "text"
 
 
 def _example_path(operation: _Json) -> str:
@@ -160,6 +165,6 @@ def _curl_command(operation: _Json, base_url: str) -> str:
         words = [word for name, value in fields.items() for word in ("-d", f"{name}={value.removeprefix('+')}")]
         words = words or ["-X", "POST"]
     url = f"{base_url}{_example_path(operation)}"
-    if "x-ask" in operation:
-        url = f"'{url}?{urlencode(operation['x-ask'])}'"
+    if "x-example-query" in operation:
+        url = f"'{url}?{urlencode(operation['x-example-query'])}'"
     return f"{shlex.join(['curl', *words])} {url}"
