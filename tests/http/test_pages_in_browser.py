@@ -88,7 +88,7 @@ def test_another_quote_has_a_url_to_share_and_a_picture(open_browser: OpenBrowse
     other_visitor = open_browser(options, base_url=visitor.base_url)
     other_visitor.page.goto(url)
     assert other_visitor.displayed_quote() == displayed == api_quote(visitor, url.removeprefix(visitor.base_url))
-    other_visitor.page.get_by_role("link", name="View as image").click()
+    other_visitor.page.get_by_role("link", name="Image").click()
     expect(other_visitor.page.locator("svg text").first).to_be_visible()
     expect(other_visitor.page.locator("svg")).to_contain_text(displayed["author"])
 

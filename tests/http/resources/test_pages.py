@@ -210,7 +210,7 @@ def test_without_a_database_pages_show_quotes_of_the_fallback_catalogue(settings
         page = client.simulate_get(path)
         assert (page.status_code, page.headers["cache-control"]) == (200, "no-store"), path
         assert any(quotation.quote in unescape(page.text) for quotation in (ALCOTT, AUSTEN, ZOLA))
-        assert "View as image" not in page.text, "it is unavailable without the database"
+        assert ">Image</a>" not in page.text, "it is unavailable without the database"
 
 
 # ---- headers, links and SQL statements
@@ -649,12 +649,12 @@ def test_the_page_of_today_recovers_with_the_database(settings: Settings, clock:
     working.mkdir()  # a directory cannot be opened as a database
     bound.close()
     away = client.simulate_get("/")
-    assert (away.status_code, away.headers["cache-control"], "View as image" in away.text) == (200, "no-store", False)
+    assert (away.status_code, away.headers["cache-control"], ">Image</a>" in away.text) == (200, "no-store", False)
     working.rmdir()
     kept.rename(working)
     clock.advance(seconds=11)
     back = client.simulate_get("/")
-    assert (back.headers["cache-control"], "View as image" in back.text) == ("public, max-age=300", True)
+    assert (back.headers["cache-control"], ">Image</a>" in back.text) == ("public, max-age=300", True)
 
 
 @sqlite_only
