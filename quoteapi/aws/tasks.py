@@ -47,7 +47,7 @@ def async_unsubscribe(subscriber_id: int) -> str:
 def async_fail() -> None:
     """Fail, so that the operator sees how a failure is retried, reported and dead-lettered."""
     with redact_errors():
-        raise DeliberateFailure("somebody called /async-failure")
+        raise DeliberateFailure("a client called /async-failure")
 
 
 @task

@@ -66,9 +66,9 @@ class RateLimits:
     def check_sms_switch(self) -> None:
         """Raise `SmsDisabled` if the operator switched SMS off or `SMS_DAILY_CAP` is 0."""
         if self.settings.sms_daily_cap == 0:
-            raise SmsDisabled("SMS_DAILY_CAP is 0, so no SMS goes out: set it to how many may")
+            raise SmsDisabled("SMS_DAILY_CAP is 0, so no SMS is sent. Set it to the SMS per day to allow")
         if SmsSwitch.select().where(SmsSwitch.name == SMS_SWITCH).exists():
-            raise SmsDisabled("SMS are switched off; `quoteapi sms start` switches them on")
+            raise SmsDisabled("SMS are switched off. To switch them on, run `quoteapi sms start`")
 
     def requires_otp_to_unsubscribe(self) -> bool:
         """Return whether unsubscribing requires an OTP now: not while SMS are off, as nobody would get one."""

@@ -47,5 +47,5 @@ def recount() -> None:
         SubscriberCount.update(count=SubscriberCount.count).where(_OF_ACTIVE).execute()
         stored, counted = read_subscriber_count(), Subscriber.select().where(Subscriber.state == ACTIVE).count()
         if stored != counted:
-            log.warning("The subscriber count was %d, and is corrected to %d", stored, counted)
+            log.warning("Subscriber count corrected from %d to %d", stored, counted)
             SubscriberCount.update(count=counted).where(_OF_ACTIVE).execute()

@@ -127,7 +127,7 @@ class TopicSync:
         if row.subscription_arn is None:  # a process added it, or died trying: subscribing again returns the ARN
             topic = self.gateway.topic
             if row.topic != topic:
-                raise GatewayMisconfigured(f"the number was put on {row.topic}, and the settings say {topic}")
+                raise GatewayMisconfigured(f"the number is on the topic {row.topic}, but the settings name {topic}")
             row.subscription_arn = self.gateway.subscribe(row.mobile)
             Subscriber.update(subscription_arn=row.subscription_arn).where(_holds_lease(row)).execute()
         self.gateway.unsubscribe(row.subscription_arn)
@@ -146,7 +146,7 @@ class TopicSync:
             self.gateway.send_sms(row.mobile, text.message, "confirmation")
         except (NumberRejected, OutcomeUnknown, SmsDisabled, RateLimited) as error:
             log.warning(
-                "No confirmation SMS to %s: %s", mask_phone_number(row.mobile), str(error) or type(error).__name__
+                "Confirmation SMS to %s not sent: %s", mask_phone_number(row.mobile), str(error) or type(error).__name__
             )
         except GatewayError:
             self.limits.release_sms_quota()
@@ -196,7 +196,7 @@ class TopicSync:
                     subscriber_count.count_deactivations(marked)
                 count += marked
         except GatewayError as error:
-            log.warning("Cannot list the numbers that opted out: %s", error)
+            log.warning("Cannot list opted-out numbers: %s", error)
             return count, 1
         return count, 0
 
@@ -205,7 +205,7 @@ class TopicSync:
         try:
             return self.sync(subscriber_id)
         except NumberRejected as error:
-            log.warning("Subscriber %d is rejected by the gateway: %s", subscriber_id, error)
+            log.warning("The gateway rejected subscriber %d: %s", subscriber_id, error)
             return "refused"
         except Exception as error:
             is_expected = isinstance(error, GatewayError)

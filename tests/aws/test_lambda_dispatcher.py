@@ -104,7 +104,7 @@ def test_async_failure_starts_a_task_that_fails(
     assert (started.status_code, started.headers["Cache-Control"]) == (202, "no-store")
     assert "Lambda retries it twice" in started.json()["message"]
     (payload,) = payloads
-    with pytest.raises(RedactedError, match="DeliberateFailure: somebody called /async-failure"):
+    with pytest.raises(RedactedError, match="DeliberateFailure: a client called /async-failure"):
         run_task(payload)
     assert_problem(requests.request(method, f"{serve()}/async-failure", timeout=10), 404, "Not found", "Nothing exists")
 

@@ -54,7 +54,7 @@ def test_the_commands_of_the_readme_subscribe_and_unsubscribe_a_number(servers: 
     requested, subscribed, sent, inbox, unsubscribed = messages
     assert f"Use OTP with this URL pattern {base}/subscribe?mobile=%2B919028000001&otp=xxxxxx." in requested
     assert subscribed.startswith("Congratulations!!!")
-    assert "sent to 1." in sent
+    assert "Sent to 1 subscriber." in sent
     author = requests.get(f"{base}/daily", timeout=5).json()["author"]
     assert [word in inbox for word in ("code to +919028000001", "confirmation to", "quote to", author)] == [True] * 4
     assert unsubscribed.startswith("You have successfully unsubscribed")
@@ -72,9 +72,13 @@ def test_serve_prints_urls_and_logs_each_request(servers: Servers) -> None:
     requests.get(f"{base}/daily", headers={"X-Request-ID": "check-17"}, timeout=5)
     time.sleep(0.3)
     output = servers.output()
-    assert f"QuoteAPI is at {base}" in output
+    assert f"QuoteAPI is running at {base}" in output
     for path in ("/daily", "/random", "/health"):
         assert f"curl {base}{path}" in output
+    assert f"curl '{base}/quotes?q=hope'" in output
+    for words in re.findall(r"^  curl (.+?)  ", output, re.MULTILINE):
+        assert words == shlex.join(shlex.split(words)), "zsh expands a ? that is not quoted"
+    assert re.search(r"run `(\S*/)?quoteapi sms inbox`", output)
     assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO GET /daily 200 \[check-17\]$", output, re.MULTILINE)
     assert "WARNING" not in output
 
@@ -116,11 +120,11 @@ def test_an_invalid_setting_stops_gunicorn_with_the_message(servers: Servers) ->
     assert servers.processes[0].wait(10) == 3
 
 
-AWS_WARNING = "AWS_PROFILE in .env is no setting of QuoteAPI. Set it in the environment itself: boto3 does not read"
+AWS_WARNING = "AWS_PROFILE in .env is not a setting of QuoteAPI. Set it as an environment variable: boto3 does not read"
 WARNINGS = [
-    f"Warning: {AWS_WARNING} this file.",
-    r"Warning: LOG_LEVELS\x9b in .env is no setting of QuoteAPI. Did you mean LOG_LEVEL?",
-    "Warning: PUBLIC_ULR in .env is no setting of QuoteAPI. Did you mean PUBLIC_URL?",
+    f"Warning: {AWS_WARNING} .env.",
+    r"Warning: LOG_LEVELS\x9b in .env is not a setting of QuoteAPI. Did you mean LOG_LEVEL?",
+    "Warning: PUBLIC_ULR in .env is not a setting of QuoteAPI. Did you mean PUBLIC_URL?",
 ]
 
 
