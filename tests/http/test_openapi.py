@@ -278,8 +278,10 @@ GET_ERRORS_WITHOUT_EXAMPLE = [
     ),
     (
         *("/quotes", f"/quotes?q={'a-b-' * 11}", "Invalid q"),
-        "Send at most 20 words. A word with a hyphen or an apostrophe counts as two."
-        " For example, send ?q=rocks+mountains.",
+        (
+            "Send at most 20 words. A word with a hyphen or an apostrophe counts as two."
+            " For example, send ?q=rocks+mountains."
+        ),
     ),
     (
         *("/authors", "/authors?limit=0", "Invalid limit"),
