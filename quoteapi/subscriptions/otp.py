@@ -111,7 +111,7 @@ class OneTimePasswords:
         if row is None:
             raise self._rejection(mobile, purpose)
         if row.digest != digest:
-            raise WrongOtp(row.tries_left, purpose)
+            raise WrongOtp(row.tries_left, self.tries.seconds)
         if is_used:
             raise OtpUsed
         return row

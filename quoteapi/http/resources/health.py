@@ -46,7 +46,7 @@ def _count_failure(now: datetime) -> None:
     try:
         count_event("failures on purpose", (MAX_FAILURES,), now)
     except WindowFull as full:
-        raise RateLimited("Five failures on purpose an hour are the most.", full.retry_after) from None
+        raise RateLimited("Only five test failures an hour are allowed.", full.retry_after) from None
 
 
 class AsyncFailure:
@@ -66,6 +66,6 @@ class AsyncFailure:
         check_csrf(req, self._settings)
         _count_failure(self._clock())
         self._start_failing_task()
-        resp.media = {"message": "A task that fails was started. Lambda tries it twice more, and then gives it up."}
+        resp.media = {"message": "A task that fails was started. Lambda retries it twice, and then gives up."}
         resp.status = falcon.HTTP_202
         resp.set_header("Cache-Control", "no-store")
