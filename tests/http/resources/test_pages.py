@@ -113,7 +113,7 @@ def test_a_browser_gets_an_error_as_a_page_and_other_clients_as_a_problem_docume
     base = serve()
     page = visit(f"{base}/quotes/99")
     assert (page.status_code, page.headers["Content-Type"], page.headers["Vary"]) == (404, HTML, "Accept")
-    assert "No quote found No quote has this id." in page_text(page)
+    assert "No quote found No quote has this ID." in page_text(page)
     assert page.headers["Cache-Control"] == "no-store"
     assert_problem(requests.get(f"{base}/quotes/99", timeout=5), 404, "No quote found")
 
