@@ -58,9 +58,9 @@ Change = Callable[[State, Subscriber], Subscriber]
 
 
 @pytest.fixture(autouse=True)
-def bystanders(state: State, settings: Settings, request: pytest.FixtureRequest) -> Iterator[Bystanders]:
+def bystanders(state: State, settings: Settings) -> Iterator[Bystanders]:
     """Add data that the test must not change, and check that it did not."""
-    bystanders = Bystanders(state, states.store_bystanders(state, settings))
+    bystanders = Bystanders(state, settings)
     yield bystanders
     bystanders.check()
 
