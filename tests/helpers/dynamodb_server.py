@@ -6,6 +6,7 @@ happens when the parent process dies.
 
 import atexit
 import logging
+import os
 import subprocess
 import sys
 from functools import cache
@@ -52,7 +53,7 @@ def client() -> "DynamoDBClient":
 
 def new_table() -> Table:
     """Return a table that does not exist yet."""
-    table = Table(f"test-{next(_numbers)}", REGION)
+    table = Table(f"test-{os.getpid()}-{next(_numbers)}", REGION)
     table.__dict__["client"] = client()  # as if it were created on first use, which takes longer
     return table
 
