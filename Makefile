@@ -19,8 +19,8 @@ help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 .PHONY: run
-run: $(SERVICE)/.ready ## Serve on http://127.0.0.1:8000 (HOST and PORT change that)
-	@exec $(SERVICE)/bin/python -m quoteapi serve
+run: $(SERVICE)/.ready ## Serve on http://127.0.0.1:8000 (to change that, set HOST and PORT)
+	@exec $(SERVICE)/bin/quoteapi serve
 
 .PHONY: setup
 setup: $(SERVICE)/.ready ## Set up .venv, without serving
@@ -56,11 +56,11 @@ bench: $(DEVELOPMENT)/.ready $(SERVICE)/.ready $(LAMBDA)/.ready ## Measure speed
 	@$(IN_DEVELOPMENT) benchmarks.scale
 
 .PHONY: package
-package: $(SERVICE)/.ready ## Build the package that a deploy of STAGE uploads, and show its largest parts
+package: $(SERVICE)/.ready ## Build the Lambda package of STAGE (default: dev), and show its largest parts
 	@$(SERVICE)/bin/python -m quoteapi.deploy.package $(or $(STAGE),dev)
 
 .PHONY: rehearse
-rehearse: $(DEVELOPMENT)/.ready $(LAMBDA)/.ready ## Deploy every stage to an emulated AWS, and check it there
+rehearse: $(DEVELOPMENT)/.ready $(LAMBDA)/.ready ## Deploy all stages, or STAGE, to an emulated AWS, and test them there
 	@$(IN_DEVELOPMENT) tests.rehearsal $(STAGE)
 
 .PHONY: screenshots
@@ -69,7 +69,7 @@ screenshots: $(DEVELOPMENT)/.ready ## Take the screenshots in docs/ in a real br
 
 # The lock names no package index: pipenv uses its default or, if PIPENV_PYPI_MIRROR is set, your mirror.
 .PHONY: lock
-lock: $(DEVELOPMENT)/.ready $(PIPENV)/.ready ## Lock the newest releases that Pipfile allows
+lock: $(DEVELOPMENT)/.ready $(PIPENV)/.ready ## Lock the newest releases that Pipfile allows in Pipfile.lock
 	@PIPENV_VERBOSITY=-1 VIRTUAL_ENV="$$PWD/$(DEVELOPMENT)" $(PIPENV)/bin/python -m pipenv lock
 	@$(DEVELOPMENT)/bin/python -c "$$WITHOUT_INDEX"
 
@@ -86,7 +86,7 @@ endef
 export WITHOUT_INDEX
 
 .PHONY: clean
-clean: ## Remove the environments and caches (not the working database)
+clean: ## Remove environments and caches, but not the working database
 	@rm -rf $(SERVICE) $(DEVELOPMENT) $(PIPENV) $(LAMBDA) $(FROM_NPM) build .setup.log .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # ---- set-up
@@ -94,8 +94,8 @@ clean: ## Remove the environments and caches (not the working database)
 # Set-up logs to .setup.log. If it fails, it prints one sentence that says what is missing.
 define SAY_WHAT_FAILED
 { if grep -qiE 'connection|from versions: none|resolve|timed out|unreachable|name or service|proxy' .setup.log; \
-  then echo "Set-up stopped: the package index cannot be reached. Is the network up? (A mirror: set PIP_INDEX_URL and PIPENV_PYPI_MIRROR.) Details: .setup.log"; \
-  else tail -n 20 .setup.log; echo "Set-up stopped: the lines above say why. Details: .setup.log"; fi >&2; exit 1; }
+  then echo "Set-up failed: the package index cannot be reached. Check the network. To use a mirror, set PIP_INDEX_URL and PIPENV_PYPI_MIRROR. Details: .setup.log"; \
+  else tail -n 20 .setup.log; echo "Set-up failed, for the reason above. Details: .setup.log"; fi >&2; exit 1; }
 endef
 
 # Environments hold absolute paths, so they are removed if the folder was moved.
@@ -105,8 +105,8 @@ MOVED := $(shell for made in $(SERVICE) $(DEVELOPMENT) $(PIPENV); do \
 define FIND_PYTHON
 python=; for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 python3.12 python3.11); do \
   if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; done; \
-if [ -z "$$python" ]; then echo "Python 3.11 or later is missing: install it, or set PYTHON to where it is$(if $(PYTHON), (it is $(PYTHON) now))." >&2; exit 1; fi; \
-if ! "$$python" -c 'import venv, ensurepip' 2>/dev/null; then echo "Python's venv module is missing: on Debian and Ubuntu, apt install python3-venv." >&2; exit 1; fi
+if [ -z "$$python" ]; then echo "Python 3.11 or later is missing. Install it, or set PYTHON to its path$(if $(PYTHON), (now $(PYTHON)))." >&2; exit 1; fi; \
+if ! "$$python" -c 'import venv, ensurepip' 2>/dev/null; then echo "Python's venv module is missing. On Debian and Ubuntu, run: apt install python3-venv" >&2; exit 1; fi
 endef
 
 # $(call SET_UP,environment,options of pipenv)
@@ -134,7 +134,7 @@ $(LAMBDA)/.ready: Pipfile.lock quoteapi/deploy/package.py | $(DEVELOPMENT)/.read
 $(FROM_NPM)/.ready: $(wildcard tests/npm/package*.json)
 	@echo "Setting up newman and axe (once) ..."; \
 	if (cd tests/npm && npm ci) >.setup.log 2>&1; then touch $@; \
-	else echo "npm cannot install them now, so their tests are skipped. Details: .setup.log" >&2; fi
+	else echo "npm could not install newman and axe, so their tests are skipped. Details: .setup.log" >&2; fi
 
 $(PIPENV)/.ready:
 	@$(FIND_PYTHON); \

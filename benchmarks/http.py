@@ -134,7 +134,7 @@ def measure(urls: dict[str, str]) -> dict[str, list[float]]:
 
 def print_table(measured: list[Contender], rates: dict[str, list[float]]) -> None:
     """Print the median, smallest and largest ratio of the rounds for each contender."""
-    click.echo(f"\n| {'contender':<30} | ratio to bare Falcon | smallest to largest | to reach")
+    click.echo(f"\n| {'server':<30} | ratio to bare Falcon |        range of rounds | goal")
     click.echo(f"|{'-' * 32}|---------------------:|--------------------:|---------")
     for contender in measured:
         ratios = [rate / bare for rate, bare in zip(rates[contender.name], rates[REFERENCE], strict=True)]
@@ -145,7 +145,7 @@ def print_table(measured: list[Contender], rates: dict[str, list[float]]) -> Non
 def main() -> None:
     """Measure, and print the table."""
     if shutil.which("wrk") is None:
-        raise SystemExit("wrk is missing, which makes the load: on Debian and Ubuntu, apt install wrk.")
+        raise SystemExit("wrk is missing. On Debian and Ubuntu, run: apt install wrk")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         bundled, large = Path(folder, "bundled.db"), Path(folder, "large.db")
         fill_large_catalogue(large)

@@ -453,7 +453,7 @@ def print_costs(sites: list[Site], found: dict[tuple[Site, str], float], *, time
         click.echo(f"| {name} | {' | '.join(shown)} | {'linear' if name in EXPORTS else '1.5'} |")
     for name in EXPORTS:
         grown = ", ".join(f"{found[site, f'memory to {name}']:.0f}" for site in sites)
-        click.echo(f"\nMemory to {name.removesuffix(', a row')}: {grown} MB more than before.")
+        click.echo(f"\nMemory increase during {name.removesuffix(', a row')}: {grown} MB.")
 
 
 @click.command()

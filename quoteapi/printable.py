@@ -14,6 +14,11 @@ def printable(text: str, *, keep: str = "") -> str:
     return _UNPRINTABLE.sub(lambda match: match[0] if match[0] in keep else repr(match[0])[1:-1], text)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number and a noun, in the plural with -s unless the number is 1, for example "2 segments"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def printable_json(document: str) -> str:
     r"""Return a JSON document with the unprintable characters of its strings escaped, for example `\u001b`."""
     return _UNPRINTABLE.sub(lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", document)

@@ -4,7 +4,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quoteapi.printable import is_printable, printable, printable_json
+from quoteapi.printable import counted, is_printable, printable, printable_json
 from tests.helpers.text_strategies import UNPRINTABLE
 
 
@@ -35,3 +35,9 @@ def test_json_means_the_same_and_has_no_unprintable_characters(text: str) -> Non
         document = printable_json(json.dumps([text, {text: 1}], ensure_ascii=False, indent=indent))
         assert json.loads(document) == [text, {text: 1}]
         assert not set(document) - {"\n"} & set(UNPRINTABLE)
+
+
+def test_a_counted_noun_is_plural_unless_there_is_one() -> None:
+    assert [counted(number, "segment") for number in (0, 1, 2, 1_000)] == [
+        *("0 segments", "1 segment", "2 segments", "1,000 segments")
+    ]

@@ -56,7 +56,7 @@ def tools_without_python(tmp_path: Path) -> str:
 def test_without_python_it_says_so_in_a_sentence(clone: Path, tools_without_python: str, target: str) -> None:
     stopped = make(clone, target, path=tools_without_python)
     assert stopped.returncode != 0
-    assert stopped.stderr.startswith("Python 3.11 or later is missing: install it, or set PYTHON to where it is.\n")
+    assert stopped.stderr.startswith("Python 3.11 or later is missing. Install it, or set PYTHON to its path.\n")
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_without_the_network_it_says_so_in_a_sentence(clone: Path, python_with_r
     no_index = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull}
     stopped = make(clone, "run", **no_index, **python_with_ready_pip)
     assert stopped.returncode != 0
-    assert stopped.stderr.startswith("Set-up stopped: the package index cannot be reached. Is the network up?")
+    assert stopped.stderr.startswith("Set-up failed: the package index cannot be reached. Check the network.")
     assert not list(clone.glob(".venv*/.ready")), "the next run would not set up again"
 
 
@@ -82,7 +82,7 @@ def test_environments_are_set_up_once(clone: Path) -> None:
         (clone / name).mkdir()
         (clone / name / ".ready").write_text(f"{clone}\n")
     planned = make(clone, "--dry-run", "run")
-    assert planned.stdout.strip() == "exec .venv/bin/python -m quoteapi serve"
+    assert planned.stdout.strip() == "exec .venv/bin/quoteapi serve"
 
 
 def test_a_moved_folder_is_set_up_again(clone: Path) -> None:
@@ -96,12 +96,12 @@ def test_a_moved_folder_is_set_up_again(clone: Path) -> None:
 def test_a_missing_python_of_the_user_is_not_replaced(clone: Path) -> None:
     stopped = make(clone, "run", PYTHON="/no/such python")
     assert stopped.returncode != 0
-    assert "set PYTHON to where it is (it is /no/such python now)" in stopped.stderr
+    assert "set PYTHON to its path (now /no/such python)." in stopped.stderr
 
 
 def test_help_names_the_targets(clone: Path) -> None:
     lines = make(clone).stdout.splitlines()
-    assert "  make run         Serve on http://127.0.0.1:8000 (HOST and PORT change that)" in lines
+    assert "  make run         Serve on http://127.0.0.1:8000 (to change that, set HOST and PORT)" in lines
 
 
 def test_no_package_index_is_named() -> None:

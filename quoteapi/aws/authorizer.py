@@ -17,10 +17,10 @@ _STAGE_ARN = re.compile(r"(arn:aws[a-z-]*:execute-api:[a-z0-9-]+:[0-9]{12}:[A-Za
 _REASONS = {
     "ExpiredSignatureError": "it has expired",
     "ImmatureSignatureError": "it is not valid yet, or the clock of its issuer is ahead",
-    "InvalidAlgorithmError": "it is signed in another way than JWT_SECRET (HS256) or JWT_PUBLIC_KEY (RS256) asks for",
+    "InvalidAlgorithmError": "its algorithm is not that of JWT_SECRET (HS256) or JWT_PUBLIC_KEY (RS256)",
     "InvalidAudienceError": "its aud is not JWT_AUDIENCE",
     "InvalidIssuerError": "its iss is not JWT_ISSUER",
-    "InvalidSignatureError": "it is not signed by the key of JWT_SECRET or JWT_PUBLIC_KEY",
+    "InvalidSignatureError": "its signature does not match JWT_SECRET or JWT_PUBLIC_KEY",
     "InvalidSubjectError": "its sub is not text",
 }
 """Log texts for PyJWT's errors, whose own texts may contain parts of the token."""
@@ -67,7 +67,7 @@ def _policy(event: Any) -> dict[str, Any]:  # noqa: ANN401
 def _bearer_token(header: object) -> str:
     scheme, _, token = str(header).partition(" ")
     if scheme.lower() != "bearer" or not token.isascii():
-        raise TokenRejected("the header is not the word Bearer, a space and a JWT")
+        raise TokenRejected("the header does not have the form: Bearer JWT")
     return token.strip()
 
 
@@ -98,11 +98,11 @@ def _validated_claims(token: str, settings: Settings) -> dict[str, Any]:
     except jwt.MissingRequiredClaimError as error:
         raise TokenRejected(f"it has no {error.claim}") from None
     except jwt.InvalidTokenError as error:
-        raise TokenRejected(_REASONS.get(type(error).__name__, "it is not a JWT, or broken")) from None
+        raise TokenRejected(_REASONS.get(type(error).__name__, "it is not a valid JWT")) from None
     except jwt.InvalidKeyError:
         raise SettingsError(
-            "JWT_PUBLIC_KEY must be an RSA public key in PEM, as openssl rsa -pubout writes it, and not be shorter than"
-            " 2048 bits; JWT_SECRET must not be a PEM."
+            "JWT_PUBLIC_KEY must be an RSA public key of at least 2048 bits in PEM, as `openssl rsa -pubout` writes it."
+            " JWT_SECRET must not be in PEM."
         ) from None
 
 
@@ -119,5 +119,5 @@ def _verification_key(settings: Settings) -> tuple[str, str]:
     if key := settings.jwt_secret or settings.jwt_public_key:
         return key, "HS256" if settings.jwt_secret else "RS256"
     raise SettingsError(
-        "Set JWT_ISSUER, JWT_AUDIENCE, and JWT_SECRET (HS256) or JWT_PUBLIC_KEY (RS256) for a stage with an authorizer."
+        "A stage with an authorizer needs JWT_ISSUER, JWT_AUDIENCE, and JWT_SECRET (HS256) or JWT_PUBLIC_KEY (RS256)."
     )

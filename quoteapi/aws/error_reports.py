@@ -27,8 +27,8 @@ REPORT_INTERVAL = timedelta(minutes=1)
 """Each Lambda container sends at most one report of the same error in this time."""
 TRACING_MODULE = "quoteapi.aws.xray"
 """Its functions wrap each outbound call, so they are left out when the place of an error is found."""
-HTTP_OUTCOME = "Who asked was answered 500."
-ASYNC_OUTCOME = "Lambda tries it twice more, and then hands it to the dead-letter queue, where there is one."
+HTTP_OUTCOME = "The client got a response with status 500."
+ASYNC_OUTCOME = "Lambda retries it twice, then sends it to the dead-letter queue, if there is one."
 MAX_SUBJECT_LENGTH = 99
 """SNS takes at most 100 characters of ASCII."""
 MAX_LINE_BYTES = 250, 250
@@ -130,8 +130,8 @@ def format_report(report: ErrorReport, settings: Settings, now: datetime, suppre
         f"Stage: {stage} (function {settings.lambda_function})",
         f"Time: {now:%Y-%m-%dT%H:%M:%SZ}",
         f"Request: {report.request_ids}",
-        f"Kept back: {suppressed} more like it since the last report, in this container" if suppressed else "",
-        f"{report.outcome} `zappa tail {stage} --since 1h` shows the log.".lstrip(),
+        f"Not reported: {suppressed} more of this error since the last report, in this container" if suppressed else "",
+        f"{report.outcome} To see the log, run `zappa tail {stage} --since 1h`.".lstrip(),
         "",
         redact(settings, "".join(traceback.format_exception(error))),
     ]
@@ -150,7 +150,7 @@ def _place(error: BaseException) -> str:
         for frame, line in traceback.walk_tb(error.__traceback__)
     ]
     ours = [place for place in places if place.startswith("quoteapi.") and not place.startswith(TRACING_MODULE)]
-    return ["no place of ours", *places, *ours][-1]
+    return ["an unknown place", *places, *ours][-1]
 
 
 def _text(event: Any, *path: str | int) -> str:  # noqa: ANN401 an event may have any shape

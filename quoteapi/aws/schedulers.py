@@ -43,7 +43,7 @@ def reconcile_subscriptions(event: object, context: object) -> dict[str, Any]:
     """Make the SNS topic match the database, until Lambda's timeout is near."""
     with job_context(context) as container:
         if not container.settings.has_shared_state:
-            return {"message": "nobody can subscribe here"}
+            return {"message": "Nothing to do: nobody can subscribe without a shared database."}
         remaining = getattr(context, "get_remaining_time_in_millis", lambda: MIN_REMAINING_MILLISECONDS)
         result = container.topic_sync.reconcile(lambda: remaining() < MIN_REMAINING_MILLISECONDS)
         _log.info("Subscriptions reconciled: %s", result)

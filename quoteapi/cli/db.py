@@ -13,13 +13,13 @@ from quoteapi.storage import database, database_copy
 
 @main.group()
 def db() -> None:
-    """Look at the database's tables, bring them up to date, copy them."""
+    """Show and apply migrations, and copy the database."""
 
 
 @db.command()
 @json_option
 def status(*, as_json: bool) -> None:
-    """Show the migrations, and which are missing; then the exit code is 1."""
+    """List the migrations. If one is missing, the exit code is 1."""
     settings = _load_settings(may_create=False)
     migrations = database.list_migrations(settings)
     if as_json:
@@ -34,12 +34,12 @@ def status(*, as_json: bool) -> None:
 @db.command()
 @json_option
 def migrate(*, as_json: bool) -> None:
-    """Apply the migrations that are missing; fill a new database with the catalogue."""
+    """Apply missing migrations. Create the database if there is none."""
     applied = database.migrate_database(_load_settings(may_create=True))
     if as_json:
         print_json({"applied": applied})
     else:
-        print_lines(f"Applied: {', '.join(applied)}." if applied else "Nothing is missing.")
+        print_lines(f"Applied: {', '.join(applied)}." if applied else "The database is up to date.")
 
 
 @db.command()
@@ -47,15 +47,17 @@ def migrate(*, as_json: bool) -> None:
 @click.argument("target_url", metavar="TO", envvar="TARGET_DATABASE_URL")
 @json_option
 def copy(source_url: str, target_url: str, *, as_json: bool) -> None:
-    """Copy the database FROM, all of it, to TO, which is new; both are written as DATABASE_URL is.
+    """Copy the database FROM to the new database TO.
 
-    Stop the service meanwhile. If the copy is interrupted, TO stays as it was. Other users of this machine see what is
-    written on a command line: put addresses with passwords into the environment variables SOURCE_DATABASE_URL and
-    TARGET_DATABASE_URL instead, or leave the passwords out: the driver looks for them in PGPASSWORD and in ~/.pgpass.
+    FROM and TO are URLs, as in DATABASE_URL. Stop the service first. If the copy fails, TO stays unchanged.
+
+    Other users of this machine can see your command line. If a URL has a password, set the environment variables
+    SOURCE_DATABASE_URL and TARGET_DATABASE_URL instead. Or leave the password out: the driver reads PGPASSWORD and
+    ~/.pgpass.
     """
     source, target = settings_for_database(source_url), settings_for_database(target_url)
     if source.database_path is not None and not source.database_path.exists():
-        raise click.ClickException(f"There is no database {source.database_path}.")
+        raise click.ClickException(f"There is no database {source.database_path}. Check FROM.")
     try:
         with progress_bar("Copying and comparing", 2 * database_copy.count_rows(source)) as bar:
             copied = database_copy.copy_database(source, target, bar.update)
@@ -64,12 +66,14 @@ def copy(source_url: str, target_url: str, *, as_json: bool) -> None:
     if as_json:
         print_json([table._asdict() for table in copied])
         return
-    print_table(("table", "rows", "digest of both"), copied)
-    print_lines("", f"{database.describe_database(target)} has the same as {database.describe_database(source)}.")
-    beside = f" or, where none was set, to what is in {source.database_path}.key" if source.database_path else ""
+    print_table(("table", "rows", "digest"), copied)
+    print_lines("", f"{database.describe_database(target)} is now a copy of {database.describe_database(source)}.")
+    key_file = (
+        f" If it is not set, set it to the contents of {source.database_path}.key." if source.database_path else ""
+    )
     print_lines(
-        f"Set DATABASE_URL to {target.database_path or 'the server'}, and SECRET_KEY to what it was{beside}: else codes"
-        " and counts of before are not known."
+        f"Next: set DATABASE_URL to {f'sqlite:///{path}' if (path := target.database_path) else 'the URL of TO'}.",
+        f"Do not change SECRET_KEY: the codes and rate limits in the database depend on it.{key_file}",
     )
 
 

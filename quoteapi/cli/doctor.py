@@ -1,6 +1,7 @@
 """`quoteapi doctor`: checks a service, or a stage before its deploy, and says how to fix problems."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -10,13 +11,14 @@ import click
 from peewee import PeeweeException
 
 from quoteapi.cli import sms_limits
-from quoteapi.cli.output import print_json, print_lines
+from quoteapi.cli.output import as_started, print_json, print_lines
 from quoteapi.cli.root import EXIT_FAILED, connect_database, json_option, main
 from quoteapi.container import Container
 from quoteapi.deploy import zappa_settings
 from quoteapi.deploy.check import Check, CheckFailed, check_file_mode
 from quoteapi.deploy.service_settings_checks import NO_SETTING, check_countries
 from quoteapi.deploy.zappa_settings_checks import check_stage
+from quoteapi.printable import counted
 from quoteapi.quotes.errors import QuoteNotFound
 from quoteapi.settings import DOTENV, ROOT, Settings, SettingsError, find_unknown_names, load_settings
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured
@@ -33,15 +35,16 @@ MAX_TIME_BETWEEN_DAILY_SMS = timedelta(hours=36)
 
 
 @main.command("doctor")
-@click.option("--stage", help="Look at this stage of zappa_settings.json instead, before it is deployed.")
-@click.option("--env-file", type=_FILE, help="The stage's remote environment, in a file that is not on S3 yet.")
+@click.option("--stage", help="Check this stage of zappa_settings.json instead, before you deploy it.")
+@click.option("--env-file", type=_FILE, help="With --stage: read the remote environment from FILE, not from S3.")
 @json_option
 def doctor_(stage: str | None, env_file: Path | None, *, as_json: bool) -> None:
-    """Look at everything the service needs, and say what to do about what is wrong."""
+    """Check all that the service needs, and say how to fix problems."""
     if env_file is not None and stage is None:
-        raise click.UsageError("--env-file goes with --stage.")
+        raise click.UsageError("--env-file works only with --stage.")
     checks = []
     for check in check_stage(zappa_settings.ZAPPA_SETTINGS, stage, env_file) if stage else check_service():
+        check = check._replace(found=as_started(check.found), to_do=as_started(check.to_do))  # noqa: PLW2901
         checks.append(check)
         if not as_json:  # each at once, as some take seconds
             print_lines(f"{check.name:<12} {check.found}", mark=_MARKS[check.state])
@@ -70,12 +73,14 @@ def check_service() -> Iterator[Check]:
     except CheckFailed as error:
         yield Check(*error.args)
     except (PeeweeException, StateUnavailable) as error:
-        yield Check("database", "wrong", " ".join(str(error).split()), "Is it running? Is DATABASE_URL right?")
+        yield Check(
+            "database", "wrong", " ".join(str(error).split()), "Check that the server is running, and DATABASE_URL."
+        )
     except SettingsError as error:
-        name, to_do = ("settings" if settings is None else "database"), "Mend it"
+        name = "settings" if settings is None else "database"
         if container is not None:  # it reads only one setting itself, and creates it if it can
-            name, to_do = "secret key", "Set it"
-        yield Check(name, "wrong", str(error), f"{to_do}, and ask again.")
+            name = "secret key"
+        yield Check(name, "wrong", str(error).rstrip("."), "Correct it, then run `quoteapi doctor` again.")
 
 
 def _require_migrations(settings: Settings) -> None:
@@ -84,8 +89,8 @@ def _require_migrations(settings: Settings) -> None:
     if settings.database_path is not None and not settings.database_path.exists():
         return  # the default file, which is created with all of them
     if missing := database.missing_migrations(settings):
-        found = f"{database.describe_database(settings)} lacks the migration {', '.join(missing)}"
-        to_do = "Run: quoteapi db migrate. Or start the service, which applies it (on Lambda it does not)."
+        found = f"{database.describe_database(settings)} has missing migrations: {', '.join(missing)}"
+        to_do = "Run `quoteapi db migrate`. Or start the service, which applies them, except on Lambda."
         raise CheckFailed("database", "wrong", found, to_do)
 
 
@@ -100,27 +105,29 @@ def _check_file_modes(settings: Settings) -> Iterator[Check]:
 
 def _check_proxy(settings: Settings) -> Iterator[Check]:
     if settings.trusted_proxies:
-        found = f"X-Forwarded-For is believed from {', '.join(map(str, settings.trusted_proxies))}"
-        yield Check("proxy", "ok", f"{found}. docs/operate.md says what a proxy must do")
+        found = f"X-Forwarded-For is trusted from {', '.join(map(str, settings.trusted_proxies))}"
+        yield Check("proxy", "ok", f"{found}. For what a proxy must do, see docs/operate.md")
     elif settings.public_url is not None:
-        found = "PUBLIC_URL is set, but TRUSTED_PROXIES is not: behind a proxy all clients share one limit"
-        yield Check("proxy", "advice", found, "Set TRUSTED_PROXIES to the proxy's address: docs/operate.md")
+        found = "PUBLIC_URL is set, but TRUSTED_PROXIES is not: behind a proxy, all clients share one rate limit"
+        yield Check(
+            "proxy", "advice", found, "Set TRUSTED_PROXIES to the IP address of the proxy. See docs/operate.md."
+        )
 
 
 def _check_database(container: Container) -> Iterator[Check]:
     found = database.describe_database(container.settings)
     if not container.settings.has_shared_state:
-        found = f"{found}: every container of Lambda has its own, so nobody can subscribe"
-        yield Check("database", "wrong", found, "Set DATABASE_URL to a database that all of them share.")
+        found = f"{found}: each Lambda container has its own database, so nobody can subscribe"
+        yield Check("database", "wrong", found, "Set DATABASE_URL to a PostgreSQL database.")
     else:
         yield Check("database", "ok", found)
-    size, to_do = catalogue_size(), "Import some: quoteapi quotes import catalogue/quotes.csv"
+    size, to_do = catalogue_size(), f"Run `quoteapi quotes import {shlex.quote(str(ROOT / 'catalogue/quotes.csv'))}`."
     yield Check("catalogue", "ok", f"{size} quotes") if size else Check("catalogue", "wrong", "no quotes", to_do)
     _ = container.rate_limits  # reads the secret key, or creates it
-    yield Check("secret key", "ok", "set" if container.settings.secret_key else "kept beside the database")
+    yield Check("secret key", "ok", "set" if container.settings.secret_key else "in a file beside the database")
     if count := container.state.count_out_of_sync(before=container.clock() - MAX_SYNC_DELAY):
-        to_do = "Run: quoteapi reconcile. It tells whom SNS refuses."
-        yield Check("subscribers", "wrong", f"{count} for hours not as they want it on the topic", to_do)
+        to_do = "Run `quoteapi reconcile`. It shows which subscribers SNS rejects."
+        yield Check("subscribers", "wrong", f"{count} out of sync with the topic for more than 2 hours", to_do)
     yield sms_limits.check_subscribers(container)
 
 
@@ -130,10 +137,13 @@ def _check_sms(container: Container) -> Iterator[Check]:
     yield from check_countries(container.settings)
     yield _check_last_delivery(container)
     if (other := container.state.find_other_topic(container.gateway.topic)) is not None:
-        found = f"subscribers are on another topic ({other}) than the settings say"
-        yield Check("topic", "wrong", found, "Mend the settings or, if they are right: quoteapi reconcile --all")
+        found = f"subscribers are on the topic {other}, but the settings name another"
+        to_do = "Correct SMS_GATEWAY, SNS_TOPIC and SNS_REGION. If they are right, run `quoteapi reconcile --all`."
+        yield Check("topic", "wrong", found, to_do)
     if container.settings.gateway == "console":
-        yield Check("gateway", "ok", "console: SMS are printed and kept in the inbox of this machine, and cost nothing")
+        yield Check(
+            "gateway", "ok", "console: SMS go to the inbox on this machine (`quoteapi sms inbox`), and cost nothing"
+        )
     else:
         yield from _check_sns(container)
 
@@ -142,38 +152,38 @@ def _check_switch(container: Container) -> Check:
     disabled_at = container.state.sms_disabled_at()
     if disabled_at is not None:
         found = f"SMS were switched off at {disabled_at:%Y-%m-%d %H:%M} UTC"
-        return Check("switch", "wrong", found, "To go on: quoteapi sms start")
+        return Check("switch", "wrong", found, "To switch them on, run `quoteapi sms start`.")
     if container.settings.sms_daily_cap == 0:
-        return Check("switch", "wrong", "SMS_DAILY_CAP is 0: no SMS goes out", "Set it to how many may.")
-    return Check("switch", "ok", "SMS may go out")
+        return Check("switch", "wrong", "SMS_DAILY_CAP is 0: no SMS is sent", "Set it to the SMS per day to allow.")
+    return Check("switch", "ok", "SMS are on")
 
 
 def _check_last_delivery(container: Container) -> Check:
     last, now = container.state.last_delivery(container.gateway.topic), container.clock()
     if last is None:
-        return Check("daily SMS", "ok", "none was sent yet")
+        return Check("daily SMS", "ok", "none sent yet")
     if last.sent_at is None:
         return _check_unsent(last, now)
     found = f"last sent {last.sent_at:%Y-%m-%d %H:%M} UTC"
     overdue = now - MAX_TIME_BETWEEN_DAILY_SMS
-    if last.sent_at < overdue and container.state.has_subscriber_confirmed_before(
-        overdue
-    ):  # to nobody, nothing is sent
-        return Check("daily SMS", "wrong", found, "Is the schedule, or cron, running? For now: quoteapi publish")
+    has_subscriber = container.state.has_subscriber_confirmed_before(overdue)  # to nobody, nothing is sent
+    if last.sent_at < overdue and has_subscriber:
+        to_do = "Check that the schedule, or cron, is running. To send it now, run `quoteapi publish`."
+        return Check("daily SMS", "wrong", found, to_do)
     return Check("daily SMS", "ok", found)
 
 
 def _check_unsent(delivery: Delivery, now: datetime) -> Check:
     """Check a claimed delivery: it is being sent, its claim was lost, or its outcome is unknown."""
     if delivery.sending_at is not None and delivery.sending_at <= now - SEND_TIMEOUT:
-        found = f"nobody knows whether that of {delivery.date} went out"
+        found = f"the one of {delivery.date} may or may not have been sent"
         if delivery.date < now.date():
-            return Check("daily SMS", "advice", found, "Today's is sent as ever.")
-        return Check("daily SMS", "wrong", found, "To send it in spite of that: quoteapi publish --again")
+            return Check("daily SMS", "advice", found, "Nothing to do: the next one is sent as usual.")
+        return Check("daily SMS", "wrong", found, "To send it, perhaps a second time, run `quoteapi publish --again`.")
     if delivery.sending_at is None and delivery.claimed_at <= now - CLAIM_TIMEOUT:
-        found = f"whoever was to send that of {delivery.date} died before"
-        return Check("daily SMS", "wrong", found, "Run: quoteapi publish")
-    return Check("daily SMS", "ok", f"that of {delivery.date} is being sent")
+        found = f"the process that had to send the one of {delivery.date} stopped before it did"
+        return Check("daily SMS", "wrong", found, "Run `quoteapi publish`.")
+    return Check("daily SMS", "ok", f"the one of {delivery.date} is being sent")
 
 
 def _check_sns(container: Container) -> Iterator[Check]:
@@ -181,16 +191,22 @@ def _check_sns(container: Container) -> Iterator[Check]:
     try:
         subscriptions = container.gateway.count_subscriptions()
     except GatewayError as error:
-        to_do = "Is the network up, and SNS_REGION right? https://health.aws.amazon.com tells how SNS is."
+        to_do = "Check the network, SNS_REGION, and the status of SNS at https://health.aws.amazon.com"
         if isinstance(error, GatewayMisconfigured):
-            to_do = "Set aws_access_key_id and aws_secret_access_key, or run `aws configure`; allow them SNS."
+            to_do = "Set aws_access_key_id and aws_secret_access_key, or run `aws configure`. Allow them to use SNS."
         yield Check("gateway", "wrong", f"sns in {settings.sns_region}: {error}", to_do)
         return
-    yield Check("gateway", "ok", f"sns in {settings.sns_region}, topic {settings.sns_topic}, {subscriptions} on it")
+    yield Check(
+        "gateway",
+        "ok",
+        f"sns in {settings.sns_region}, topic {settings.sns_topic}, {counted(subscriptions, 'subscription')}",
+    )
     expected = container.state.count_in_sync_with(container.gateway.topic)
     if subscriptions < expected:
-        found = f"SNS has {subscriptions} on the topic, the database {expected} who should be"
-        to_do = "Right after somebody subscribed, wait a minute. Else: quoteapi reconcile --all"
+        found = (
+            f"{counted(subscriptions, 'subscription')} in SNS, but {counted(expected, 'subscriber')} in the database"
+        )
+        to_do = "If somebody subscribed just now, wait a minute. Otherwise, run `quoteapi reconcile --all`."
         yield Check("topic", "wrong", found, to_do)
     yield _check_sandbox(container.gateway)
     yield from _check_cost(container)
@@ -202,7 +218,9 @@ def _check_cost(container: Container) -> Iterator[Check]:
         preview = container.daily_delivery.preview()
     except QuoteNotFound:  # as the check of the catalogue reports
         return
-    yield Check("cost", "ok", f"today's SMS to {preview.recipients}: {sms_limits.describe_cost(preview)}")
+    yield Check(
+        "cost", "ok", f"today's SMS to {counted(preview.recipients, 'subscriber')}: {sms_limits.describe_cost(preview)}"
+    )
     yield sms_limits.check_spending(container, preview)
 
 
@@ -212,18 +230,18 @@ def _check_sandbox(gateway: Gateway) -> Check:
     assert isinstance(gateway, QuoteSubscription)
     try:
         if not gateway.is_in_sandbox():
-            return Check("sandbox", "ok", "the account is out of it")
+            return Check("sandbox", "ok", "the account is not in the SMS sandbox")
     except GatewayError as error:
-        return Check("sandbox", "advice", f"not known: {error}", "Allow sns:GetSMSSandboxAccountStatus.")
-    found = "the account is in the SMS sandbox: SMS reach verified numbers only, and vanish else"
-    return Check("sandbox", "wrong", found, "Ask AWS to move it out: SNS console, Text messaging (SMS).")
+        return Check("sandbox", "advice", f"unknown: {error}", "Allow sns:GetSMSSandboxAccountStatus.")
+    found = "the account is in the SMS sandbox: only verified numbers get SMS"
+    return Check("sandbox", "wrong", found, "Ask AWS to move it out of the sandbox: SNS console, Text messaging (SMS).")
 
 
 def _check_unsubscribing(settings: Settings) -> Check:
     if settings.public_url is None:
-        found = "SMS say to reply STOP, which many countries and sender ids do not know"
-        return Check("leaving", "advice", found, "Set PUBLIC_URL, so that they name the page to leave by.")
+        found = "SMS say to reply STOP, which does not work in many countries and with sender IDs"
+        return Check("unsubscribe", "advice", found, "Set PUBLIC_URL, so that SMS link to the unsubscribe page.")
     if not settings.unsubscribe_requires_otp:
-        found = "whoever knows a number can unsubscribe it"
-        return Check("leaving", "advice", found, "Set UNSUBSCRIBE_REQUIRES_OTP=true.")
-    return Check("leaving", "ok", f"{settings.public_url}/unsubscribe, by a code")
+        found = "anyone who knows a number can unsubscribe it"
+        return Check("unsubscribe", "advice", found, "Set UNSUBSCRIBE_REQUIRES_OTP=true.")
+    return Check("unsubscribe", "ok", f"{settings.public_url}/unsubscribe, with a code")

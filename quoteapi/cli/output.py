@@ -1,6 +1,7 @@
 """Output of commands: JSON, tables, progress bars and files."""
 
 import json
+import shlex
 import shutil
 import sys
 import tempfile
@@ -19,11 +20,30 @@ from quoteapi.quotes.import_export import FileFormat
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
+NAME = "quoteapi"
 STANDARD_STREAM = Path("-")
 escape_option = click.option(
     "--escape-formulas", "escape", is_flag=True, help="Make the CSV safe to open in a spreadsheet."
 )
 FORMATS = click.Choice(["csv", "json", "jsonl"])
+
+
+def command_name() -> str:
+    """Return how the operator can run this command again: as it was started, quoted for a shell.
+
+    That is `quoteapi` if `PATH` leads to this one, else its path, or `python -m quoteapi` if Python runs the module.
+    """
+    program = sys.argv[0]
+    if program == str(Path(__file__).parents[1] / "__main__.py"):
+        return f"{shlex.quote(sys.orig_argv[0])} -m quoteapi"
+    in_path = shutil.which(NAME)
+    is_in_path = in_path is not None and Path(in_path).resolve() == Path(program).resolve()
+    return NAME if is_in_path or Path(program).name != NAME else shlex.quote(program)
+
+
+def as_started(text: str) -> str:
+    """Return a text in which each command in backticks, such as `quoteapi doctor`, is one that can be run here."""
+    return text.replace(f"`{NAME} ", f"`{command_name()} ")
 
 
 def print_json(value: object, *, ensure_ascii: bool = False) -> None:
@@ -75,14 +95,14 @@ def file_format(file: Path) -> FileFormat:
     """Return the format that a file's extension names. Raises `click.UsageError` for an unknown one."""
     format_ = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}.get(file.suffix.lower())
     if format_ is None:
-        raise click.UsageError("Say what the file is: --format csv, --format json or --format jsonl.")
+        raise click.UsageError("Unknown file extension. Add --format csv, --format json or --format jsonl.")
     return cast("FileFormat", format_)
 
 
 def require_csv(format_: str) -> None:
     """Raise `click.UsageError` unless a file with escaped formulas is CSV, which alone has cells."""
     if format_ != "csv":
-        raise click.UsageError("--escape-formulas is for CSV: say --format csv.")
+        raise click.UsageError("--escape-formulas works only with CSV. Add --format csv.")
 
 
 def is_replaceable(file: Path) -> bool:

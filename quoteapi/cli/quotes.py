@@ -16,7 +16,7 @@ from quoteapi import clock
 from quoteapi.cli import output
 from quoteapi.cli.output import FORMATS, STANDARD_STREAM, print_lines, progress_bar
 from quoteapi.cli.root import EXIT_FAILED, POSITIVE_INTEGER, json_option, limit_option, main, open_container
-from quoteapi.printable import printable
+from quoteapi.printable import counted, printable
 from quoteapi.quotes import import_export
 from quoteapi.quotes.errors import FutureDate
 from quoteapi.quotes.import_export import FileFormat, ImportResult, ImportRow
@@ -27,12 +27,18 @@ from quoteapi.storage.full_text_search import Filters, search_error
 from quoteapi.storage.name_suggestions import suggest_names
 
 _LISTED_COLUMNS = ("id", "author", "category", "quote")
-_category = click.option("--category", help="Of this category only.")
-_author = click.option("--author", help="By this author only.")
+_category = click.option("--category", help="Only quotes in this category.")
+_author = click.option("--author", help="Only quotes by this author.")
 
 
 @main.command()
-@click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="A past date instead of today (UTC).")
+@click.option(
+    "--date",
+    "day",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="YYYY-MM-DD",
+    help="Show the quote of this day.  [default: today, in UTC]",
+)
 @json_option
 def daily(day: datetime | None, *, as_json: bool) -> None:
     """Show the quote of the day."""
@@ -41,14 +47,14 @@ def daily(day: datetime | None, *, as_json: bool) -> None:
         try:
             _print_quotation(container.quotes.quote_of_date(date), as_json=as_json)
         except FutureDate as error:
-            message = f"The quote of {date} is not decided yet; it will be when that day begins, at midnight UTC."
+            message = f"The quote of {date} is not chosen yet. Try again on that day, which begins at midnight UTC."
             raise click.ClickException(message) from error
 
 
 @main.command("random")
 @_category
 @_author
-@click.option("--max-length", type=POSITIVE_INTEGER, help="Of at most so many characters.")
+@click.option("--max-length", type=POSITIVE_INTEGER, metavar="N", help="Only quotes of at most N characters.")
 @json_option
 def random_quote(category: str | None, author: str | None, max_length: int | None, *, as_json: bool) -> None:
     """Show a random quote."""
@@ -64,11 +70,11 @@ def quotes_() -> None:
 @quotes_.command("list")
 @_category
 @_author
-@click.option("--search", "words", help="With these words only, in the quote, its author or its source.")
+@click.option("--search", "words", help="Only quotes with these words in their text, author or source.")
 @limit_option
 @json_option
 def list_(category: str | None, author: str | None, words: str | None, limit: int, *, as_json: bool) -> None:
-    """List quotes, the newest first."""
+    """List quotes, newest first."""
     if error := search_error(words or ""):
         raise click.UsageError(error)
     with open_container():
@@ -81,17 +87,17 @@ def list_(category: str | None, author: str | None, words: str | None, limit: in
     elif rows:
         output.print_table(_LISTED_COLUMNS, [tuple(row.values()) for row in rows])
     else:
-        print_lines(" ".join(["No quotes.", *questions]), err=True)
+        print_lines(" ".join(["No quotes found.", *questions]), err=True)
 
 
 @quotes_.command()
 @click.argument("quote")
-@click.option("--author", required=True, help="Who said it.")
-@click.option("--category", required=True, help="What it is about, for example courage.")
+@click.option("--author", required=True, help="The author.")
+@click.option("--category", required=True, help="The subject, for example courage.")
 @click.option("--source", default="", help="The work and its year, or the speech and its date.")
 @json_option
 def add(quote: str, author: str, category: str, source: str, *, as_json: bool) -> None:
-    """Add a QUOTE."""
+    """Add a quote."""
     try:
         quotation = validate_quotation({"quote": quote, "author": author, "category": category, "source": source})
     except InvalidQuotation as error:
@@ -101,19 +107,19 @@ def add(quote: str, author: str, category: str, source: str, *, as_json: bool) -
     if as_json:
         output.print_json({"id": quote_id, "new": new})
     else:
-        print_lines(f"Added as quote {quote_id}." if new else f"It is there already, as quote {quote_id}.")
+        print_lines(f"Added as quote {quote_id}." if new else f"The quote exists already, as quote {quote_id}.")
 
 
 @quotes_.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
-@click.option("--format", "format_", type=FORMATS, help="Of the file; by default its name's ending tells.")
-@click.option("--strict", is_flag=True, help="Store nothing at all if a row is bad.")
+@click.option("--format", "format_", type=FORMATS, help="The format of FILE.  [default: by its extension]")
+@click.option("--strict", is_flag=True, help="Add no quote if any row is invalid.")
 @json_option
 def import_(file: Path, format_: FileFormat | None, *, strict: bool, as_json: bool) -> None:
-    """Add the quotes of a FILE: CSV, JSON or JSON lines; - is standard input.
+    """Add quotes from FILE, which is CSV, JSON or JSON lines.
 
-    Columns are quote, author, category and, if you like, source. A quote that is there already is not added again.
-    A bad row is reported with its line and skipped; then the exit code is 1.
+    The columns are quote, author, category and, optionally, source. Quotes that exist already are skipped. Invalid rows
+    are reported and skipped; the exit code is then 1. To read standard input, set FILE to -.
     """
     format_ = format_ or output.file_format(file)
     with open_container(may_create=True), _open_seekable(file) as raw:
@@ -131,12 +137,12 @@ def import_(file: Path, format_: FileFormat | None, *, strict: bool, as_json: bo
 
 @quotes_.command()
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-")
-@click.option("--format", "format_", type=FORMATS, help="Of the file; by default its name's ending tells, else csv.")
+@click.option("--format", "format_", type=FORMATS, help="The format of FILE.  [default: by its extension, or csv]")
 @output.escape_option
 def export(file: Path, format_: FileFormat | None, *, escape: bool) -> None:
-    """Write all quotes to a FILE (by default standard output), in a form that `import` reads.
+    """Write all quotes to FILE or standard output.
 
-    With --escape-formulas too: a column says so, and `import` takes the apostrophes out again.
+    The command quotes import can read FILE, and reverses --escape-formulas.
     """
     format_ = format_ or ("csv" if file == STANDARD_STREAM else output.file_format(file))
     if escape:
@@ -192,6 +198,8 @@ def _print_result(imported: ImportResult, *, as_json: bool) -> None:
     for line, reason in imported.invalid:
         print_lines(f"line {line}: {reason}", err=True)
     if imported.refused:
-        print_lines(f"Nothing was added: {len(imported.invalid)} bad, and --strict was asked for.", err=True)
+        print_lines(
+            f"Nothing was added, because of --strict: {counted(len(imported.invalid), 'invalid row')}.", err=True
+        )
     else:
-        print_lines(f"{imported.new} added, {imported.duplicates} there already, {len(imported.invalid)} bad.")
+        print_lines(f"{imported.new} added, {imported.duplicates} already there, {len(imported.invalid)} invalid.")

@@ -16,7 +16,7 @@ from click.exceptions import NoArgsIsHelpError
 from click.shell_completion import get_completion_class
 
 from quoteapi import __version__
-from quoteapi.cli.output import print_lines
+from quoteapi.cli.output import NAME, as_started, command_name, print_lines
 from quoteapi.container import Container
 from quoteapi.observability import redaction
 from quoteapi.observability.logging_setup import configure_logging
@@ -30,11 +30,12 @@ from quoteapi.storage.state import StateUnavailable
 from quoteapi.subscriptions.errors import NoSharedState, SmsDisabled
 
 EXIT_FAILED = 1
+COMPLETION_VARIABLE = "_QUOTEAPI_COMPLETE"
 POSITIVE_INTEGER = click.IntRange(1, 1_000_000_000)
 limit_option = click.option(
-    "--limit", type=POSITIVE_INTEGER, default=20, show_default=True, help="How many, the newest first."
+    "--limit", type=POSITIVE_INTEGER, default=20, show_default=True, metavar="N", help="Show at most N, newest first."
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 _EXPECTED_ERRORS = CopyFailed, GatewayError, SmsDisabled, NoSharedState, QuoteNotFound
 
 
@@ -52,13 +53,17 @@ def _printable_errors() -> Iterator[None]:
     except (click.MissingParameter, NoArgsIsHelpError):
         raise
     except click.ClickException as error:
-        message = printable(error.format_message())
+        message = as_started(printable(error.format_message()))
         error.format_message = lambda: message  # type: ignore[method-assign]
         raise
 
 
 class _RootGroup(click.Group):
     """Turns the expected errors of all commands into a message and an exit code."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401
+        """Run a command. Help and usage errors name it as the operator started it."""
+        return super().main(*args, **{"prog_name": command_name(), "complete_var": COMPLETION_VARIABLE, **extra})
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401
         with _printable_errors():
@@ -87,9 +92,12 @@ def one_line(error: Exception) -> str:
 
 
 @click.group(cls=_RootGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__)
+@click.version_option(__version__, prog_name=NAME)
 def main() -> None:
-    """Run and feed a quote service that one person can run."""
+    """Serve quotes over HTTP, and send the quote of the day by SMS.
+
+    To start the service, use the command serve. To see the options of a command, add --help to it.
+    """
 
 
 @contextmanager
@@ -119,13 +127,15 @@ def connect_database(settings: Settings, *, may_create: bool) -> peewee.Database
 @main.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what makes the SHELL complete this command's words.
+    """Print the script that completes commands in a shell.
+
+    Add the line of your shell to its configuration file:
 
     \b
-    bash, in ~/.bashrc:  eval "$(quoteapi completion bash)"
-    zsh, in ~/.zshrc:    eval "$(quoteapi completion zsh)"
-    fish:                quoteapi completion fish | source
+    ~/.bashrc                   eval "$(quoteapi completion bash)"
+    ~/.zshrc                    eval "$(quoteapi completion zsh)"
+    ~/.config/fish/config.fish  quoteapi completion fish | source
     """  # noqa: D301 the backspace makes click keep the line breaks
     completer = get_completion_class(shell)
     assert completer is not None
-    click.echo(completer(main, {}, "quoteapi", "_QUOTEAPI_COMPLETE").source())
+    click.echo(completer(main, {}, NAME, COMPLETION_VARIABLE).source())

@@ -1,6 +1,7 @@
 """The command `quoteapi serve`: its port, its signals, and the workers that granian forks."""
 
 import os
+import shlex
 import signal
 import socket
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from peewee import OperationalError
 
-from quoteapi.cli.output import print_lines
+from quoteapi.cli.output import as_started, print_lines
 from quoteapi.cli.root import CannotStart, connect_database, main, one_line
 from quoteapi.settings import Settings, load_settings, local_url, misspelt_name_warnings
 
@@ -24,11 +25,18 @@ WORKER_SHUTDOWN_SECONDS = 10
 
 
 @main.command()
-@click.option("--host", help="The address to listen on [setting HOST; default: 127.0.0.1].")
-@click.option("--port", type=click.IntRange(1, 65_535), help="The port to listen on [setting PORT; default: 8000].")
-@click.option("--workers", type=click.IntRange(1, 1_024), help="Processes [setting WORKERS; default: one a core].")
+@click.option("--host", help="Listen on this address.  [setting HOST; default: 127.0.0.1]")
+@click.option(
+    "--port", type=click.IntRange(1, 65_535), metavar="N", help="Listen on this port.  [setting PORT; default: 8000]"
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 1_024),
+    metavar="N",
+    help="Run N worker processes.  [setting WORKERS; default: one per core]",
+)
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
-    """Serve the quotes over HTTP, until Ctrl-C."""
+    """Serve quotes over HTTP until you press Ctrl-C."""
     print_lines(*misspelt_name_warnings(), err=True)
     settings = load_settings(os.environ)
     host, port = host or settings.host, port or settings.port
@@ -36,7 +44,8 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
         connect_database(settings, may_create=True).close()  # before any worker starts: it may be misconfigured
     except OperationalError as error:  # may be temporary, and quotes can be served from the bundled catalogue
         reason = one_line(error)
-        print_lines(f"The database is away, so there are only the quotes of the shipped catalogue: {reason}", err=True)
+        print_lines("The database is unavailable. Until it is back, only the bundled quotes are served.", err=True)
+        print_lines(f"Reason: {as_started(reason)}", err=True)
     ip_address = find_free_address(host, port)
     os.environ.update(HOST=host, PORT=str(port))  # workers read them for the URLs in SMS
     _print_welcome(settings, host, port)
@@ -45,23 +54,24 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
 
 def _print_welcome(settings: Settings, host: str, port: int) -> None:
     base = local_url(host, port)
-    print_lines(f"QuoteAPI is at {base}, until Ctrl-C. Open in a browser, or in another terminal:", "")
+    print_lines(
+        f"QuoteAPI is running at {base}. To stop it, press Ctrl-C.",
+        "Open the URL in a browser or, in another terminal, run:",
+        "",
+    )
     example = "919028000001" if settings.gateway == "console" else "<your number>"
-    for request, meaning in (
-        (f"{base}/daily", "the quote of the day"),
-        (f"{base}/random", "another one each time"),
-        (f"{base}/quotes?q=hope", "the catalogue, searched"),
-        (f"-d mobile={example} {base}/subscribe", "the quote of the day by SMS"),
-        (f"{base}/health", "whether all is well"),
+    for words, meaning in (
+        ([f"{base}/daily"], "the quote of the day"),
+        ([f"{base}/random"], "a random quote"),
+        ([f"{base}/quotes?q=hope"], "a search in the catalogue"),
+        (["-d", f"mobile={example}", f"{base}/subscribe"], "subscribe to the daily SMS"),
+        ([f"{base}/health"], "the state of the service"),
     ):
-        print_lines(f"  curl {request:<58}  {meaning}")
-    if settings.gateway == "console":
-        print_lines(
-            "", "No SMS leaves this machine: each is printed here, and kept for `.venv/bin/quoteapi sms inbox`."
-        )
-    else:
-        print_lines("", "SMS go out by Amazon SNS, and cost money. `quoteapi doctor` tells whether all is well.")
-    print_lines("")
+        print_lines(f"  curl {shlex.join(words):<58}  {meaning}")
+    sms = "SMS are printed here and not sent. To read them again, run `quoteapi sms inbox`."
+    if settings.gateway == "sns":
+        sms = "Amazon SNS sends the SMS, which cost money. To check the set-up, run `quoteapi doctor`."
+    print_lines("", as_started(sms), "")
 
 
 def find_free_address(host: str, port: int) -> str:
@@ -72,7 +82,7 @@ def find_free_address(host: str, port: int) -> str:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no such host"
+        reason = error.strerror if isinstance(error, OSError) else "unknown host"
         message = f"Cannot listen on {host} port {port}: {reason}. Set HOST or PORT, for example PORT=8001."
         raise CannotStart(message) from error
     return str(address[0])

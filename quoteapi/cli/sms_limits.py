@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from quoteapi.container import Container
 from quoteapi.deploy.check import Check
+from quoteapi.printable import counted
 from quoteapi.sms.gateway import GatewayError
 from quoteapi.storage.state import ACTIVE
 from quoteapi.subscriptions.daily_delivery import DeliveryPreview
@@ -17,8 +18,8 @@ AWS_SPEND_LIMIT = "1"
 
 def describe_cost(preview: DeliveryPreview) -> str:
     """Return how many segments of a daily SMS are billed and, if the settings limit the price, what they cost."""
-    parts = f"{preview.billed_segments} part{'' if preview.billed_segments == 1 else 's'} to pay for"
-    return parts if preview.max_cost is None else f"{parts}, at most ${preview.max_cost:,.2f}"
+    billed = f"{counted(preview.billed_segments, 'segment')} billed"
+    return billed if preview.max_cost is None else f"{billed}, at most ${preview.max_cost:,.2f}"
 
 
 def check_limits(container: Container, preview: DeliveryPreview) -> Iterator[Check]:
@@ -31,14 +32,14 @@ def check_limits(container: Container, preview: DeliveryPreview) -> Iterator[Che
 def check_subscribers(container: Container) -> Check:
     """Compare the active subscribers with their limit, and with the count that requests rely on."""
     active, limit = container.state.count_subscribers(ACTIVE), container.settings.max_subscribers
-    found, higher = f"{active} active, of at most {limit}", "Set SMS_MAX_SUBSCRIBERS higher, if you can pay for it"
-    if (counted := container.state.subscriber_count()) != active:
-        found = f"{found}; requests count {counted} of them"
-        return Check("subscribers", "advice", found, "Run: quoteapi reconcile. It counts again.")
+    found, higher = f"{active} active, of at most {limit}", "Set SMS_MAX_SUBSCRIBERS higher if your budget allows it."
+    if (stored := container.state.subscriber_count()) != active:
+        found = f"{found}; the stored count is {stored}"
+        return Check("subscribers", "advice", found, "To correct the count, run `quoteapi reconcile`.")
     if active >= limit:
-        return Check("subscribers", "wrong", f"{found}: new ones are refused", f"{higher}.")
+        return Check("subscribers", "wrong", f"{found}: new subscribers are refused", higher)
     if active >= NEAR_LIMIT * limit:
-        return Check("subscribers", "advice", found, f"{higher}: at the limit, new ones are refused.")
+        return Check("subscribers", "advice", found, f"{higher} At the limit, new subscribers are refused.")
     return Check("subscribers", "ok", found)
 
 
@@ -48,7 +49,7 @@ def check_daily_cap(container: Container) -> Check:
     sent = container.state.read_sms_count(today)
     found = f"{sent} codes and confirmations today, of at most {cap}"
     if sent >= cap:
-        return Check("daily cap", "wrong", f"{found}: nobody gets a code", "Set SMS_DAILY_CAP higher.")
+        return Check("daily cap", "wrong", f"{found}: no more codes are sent today", "Set SMS_DAILY_CAP higher.")
     return Check("daily cap", "advice" if sent >= NEAR_LIMIT * cap else "ok", found, "Set SMS_DAILY_CAP higher.")
 
 
@@ -61,14 +62,14 @@ def check_spending(container: Container, preview: DeliveryPreview) -> Check:
         limit_set, spent = container.gateway.spend_limit(), container.gateway.spent()
     except GatewayError as error:
         to_do = "Allow sns:GetSMSAttributes and cloudwatch:GetMetricStatistics."
-        return Check("spending", "advice", f"not known: {error}", to_do)
-    to_do = "Ask AWS for a higher SMS spending quota, then set it: SNS console, Text messaging (SMS)."
+        return Check("spending", "advice", f"unknown: {error}", to_do)
+    to_do = "Ask AWS for a higher SMS spending quota, then raise the limit: SNS console, Text messaging (SMS)."
     limit, month = float(limit_set or AWS_SPEND_LIMIT), DAYS_PER_MONTH * (preview.max_cost or 0)
     found = f"${spent:,.2f} of ${limit:,.2f} this month"
     if limit_set is None:
-        found = f"${spent:,.2f} this month; no limit was set, so it is AWS's $1"
+        found = f"${spent:,.2f} this month; no limit is set, so the default of AWS applies: $1"
     if spent >= limit:
-        return Check("spending", "wrong", f"{found}: AWS sends no more", to_do)
+        return Check("spending", "wrong", f"{found}: AWS sends no more SMS this month", to_do)
     if month:
         found = f"{found}; {DAYS_PER_MONTH} days like today cost at most ${month:,.2f}"
     is_near = limit_set is None or max(spent, month) >= NEAR_LIMIT * limit

@@ -14,14 +14,15 @@ from quoteapi.cli.output import STANDARD_STREAM, print_lines
 from quoteapi.cli.root import EXIT_FAILED, json_option, limit_option, main, open_container
 from quoteapi.container import Container
 from quoteapi.observability import redaction
+from quoteapi.printable import counted
 from quoteapi.quotes.csv_formulas import escape_formulas
 from quoteapi.storage.state import SUBSCRIBER_STATES, Subscriber
 from quoteapi.subscriptions.phone import InvalidMobile, e164_as_typed
 
 _COLUMNS = ("id", "mobile", "state", "asked_at", "asked_from", "confirmed_at", "confirmed_from", "ended_at", "on_topic")
 _LISTED_COLUMNS = ("id", "mobile", "state", "confirmed_at", "ended_at", "on_topic")
-_unmasked = click.option("--unmasked", is_flag=True, help="Show whole numbers.")
-_state = click.option("--state", type=click.Choice(SUBSCRIBER_STATES), help="Those in this state only.")
+_unmasked = click.option("--unmasked", is_flag=True, help="Show full phone numbers.")
+_state = click.option("--state", type=click.Choice(SUBSCRIBER_STATES), help="Only subscribers in this state.")
 
 
 @main.group()
@@ -50,7 +51,7 @@ def _find_mobile(container: Container, text: str) -> str:
     try:
         return container.subscriptions.find_mobile(text)
     except InvalidMobile as error:
-        raise click.BadParameter(f"{error} {error.hint} Nobody is stored with this number.") from error
+        raise click.BadParameter(f"{error} {error.hint} There is no data for this number.") from error
 
 
 _mobile = click.argument("mobile", type=_check_digits, required=False, callback=_prompt_for_mobile)
@@ -62,7 +63,7 @@ _mobile = click.argument("mobile", type=_check_digits, required=False, callback=
 @_unmasked
 @json_option
 def list_subscribers(state: str | None, limit: int, *, unmasked: bool, as_json: bool) -> None:
-    """List subscribers, the newest first; their numbers are masked."""
+    """List subscribers, newest first, with masked numbers."""
     with open_container() as container:
         newest = container.state.newest_subscribers(limit, state)
         found = [_as_dict(row, unmasked=unmasked) for row in newest]
@@ -78,17 +79,22 @@ def list_subscribers(state: str | None, limit: int, *, unmasked: bool, as_json: 
 @subscribers.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-")
 @_state
-@click.option("--format", "format_", type=click.Choice(["csv", "jsonl"]), help="By default as FILE ends, else csv.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["csv", "jsonl"]),
+    help="The format of FILE.  [default: by its extension, or csv]",
+)
 @_unmasked
 @output.escape_option
 def export_subscribers(file: Path, state: str | None, format_: str | None, *, unmasked: bool, escape: bool) -> None:
-    """Write subscribers and their consent to a FILE (by default standard output); numbers are masked.
+    """Write subscribers and their consent to FILE or standard output.
 
-    A file can be read by its owner only.
+    Numbers are masked. Only you can read FILE.
     """
     format_ = format_ or ("csv" if file == STANDARD_STREAM else output.file_format(file))
     if format_ == "json":
-        raise click.UsageError("Subscribers are written as csv or jsonl.")
+        raise click.UsageError("Subscribers cannot be written as json. Add --format csv or --format jsonl.")
     if escape:
         output.require_csv(format_)
     with open_container() as container, output.open_private_file(file) as stream:
@@ -105,33 +111,34 @@ def export_subscribers(file: Path, state: str | None, format_: str | None, *, un
                 writer.writerow(row) if format_ == "csv" else stream.write(f"{json.dumps(row)}\n")
                 written += 1
     if file != STANDARD_STREAM:
-        hint = "" if unmasked else "; --unmasked writes whole numbers"
-        print_lines(f"{written} written to {file}{hint}.", err=True)
+        hint = "" if unmasked else " Numbers are masked. To write full numbers, add --unmasked."
+        print_lines(f"{counted(written, 'subscriber')} written to {file}.{hint}", err=True)
 
 
 @subscribers.command()
 @_mobile
-@click.option("--yes", is_flag=True, help="Do not ask whether you are sure.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def remove(mobile: str, *, yes: bool) -> None:
-    """Take MOBILE off the topic, and leave nothing of the number behind.
+    """Unsubscribe a number, and delete all its data.
 
-    Without MOBILE, it is asked for, or read from standard input.
+    Without MOBILE, the command asks for the number or reads it from standard input.
     """
     with open_container() as container:
         mobile = _find_mobile(container, mobile)
         if not yes:
-            click.confirm(f"Remove {mobile}, with the proof of its consent?", abort=True)
+            click.confirm(f"Unsubscribe {mobile}, and delete all its data, with the record of its consent?", abort=True)
         if not container.subscriptions.remove(mobile):
-            raise click.ClickException("There is nothing of this number.")
-    print_lines("Removed; nothing of the number is left.")
+            raise click.ClickException("No data for this number.")
+    print_lines("Removed. All data of the number is deleted.")
 
 
 @subscribers.command("opt-in")
 @_mobile
 def opt_in(mobile: str) -> None:
-    """Let MOBILE, which replied STOP and wants to come back, subscribe again.
+    """Let a number that replied STOP subscribe again.
 
-    AWS does that once in 30 days for a number. Without MOBILE, it is asked for, or read from standard input.
+    AWS allows that once in 30 days for each number. Without MOBILE, the command asks for the number or reads it from
+    standard input.
     """
     with open_container() as container:
         container.gateway.opt_in(_find_mobile(container, mobile))
@@ -139,10 +146,10 @@ def opt_in(mobile: str) -> None:
 
 
 @main.command()
-@click.option("--all", "everyone", is_flag=True, help="Put everyone who is active on the topic again.")
+@click.option("--all", "everyone", is_flag=True, help="Add all active subscribers to the topic again.")
 @json_option
 def reconcile(*, everyone: bool, as_json: bool) -> None:
-    """Make Amazon SNS agree with the database."""
+    """Make the topic of Amazon SNS match the database."""
     with (
         open_container() as container,
         output.progress_bar("Reconciling", container.state.count_out_of_sync()) as bar,
@@ -153,10 +160,11 @@ def reconcile(*, everyone: bool, as_json: bool) -> None:
         output.print_json(result._asdict())
     else:
         print_lines(
-            f"{result.subscribed} put on the topic, {result.unsubscribed} taken off, {result.stopped} replied STOP,"
-            f" {result.refused} refused, {result.failed} failed, {result.left} left."
+            f"{result.subscribed} added to the topic, {result.unsubscribed} removed, {result.stopped} replied STOP,"
+            f" {result.refused} rejected by SNS, {result.failed} failed, {result.left} not tried."
         )
     if result.failed or result.left:
+        print_lines("Not all are in sync. Run the command again to resume.", err=True)
         sys.exit(EXIT_FAILED)
 
 

@@ -25,4 +25,4 @@ def check_file_mode(path: Path) -> Iterator[Check]:
     """Yield advice if a file exists that its group or all users of this machine can read or change."""
     if path.is_file() and path.stat().st_mode & 0o066:
         found = f"other users of this machine can read or change {path}"
-        yield Check("file mode", "advice", found, f"Run: chmod 600 {shlex.quote(str(path))}")
+        yield Check("file mode", "advice", found, f"Run `chmod 600 {shlex.quote(str(path))}`.")

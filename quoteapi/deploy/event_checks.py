@@ -21,15 +21,15 @@ def check_events(events: list[dict[str, Any]]) -> Iterator[Check]:
     for number, event in enumerate(events):
         expressions = [event["expression"]] if event.get("expression") else event.get("expressions") or []
         if not expressions and not event.get("event_source"):
-            yield _wrong(f"events[{number}] never happens", 'Give it an "expression".')
+            yield _wrong(f"events[{number}] has no schedule", 'Set its "expression", for example "rate(1 hour)".')
         for index, expression in enumerate(expressions):
             if not _EXPRESSION.fullmatch(str(expression)):
-                to_do = "Write it as in rate(1 hour), rate(5 minutes) or cron(0 2 * * ? *)."
+                to_do = "Write it as rate(1 hour), rate(5 minutes) or cron(0 2 * * ? *)."
                 yield _wrong(f"events[{number}]: EventBridge does not understand {expression}", to_do)
             name = rule_name(event, index)
             if (other_event := event_of_rule.setdefault(name, number)) != number:
-                found = f"events[{number}] has the name of events[{other_event}]: both would be one, called twice"
-                yield _wrong(found, 'Give it a "name" of its own.')
+                found = f"events[{number}] has the same name as events[{other_event}]: they would share one rule"
+                yield _wrong(found, 'Set another "name".')
         if expressions:
             yield from _check_rule_name(f"events[{number}]", event, rule_name(event, len(expressions) - 1))
 
@@ -43,9 +43,9 @@ def rule_name(event: Mapping[str, Any], index: int) -> str:
 
 def _check_rule_name(key_path: str, event: Mapping[str, Any], rule: str) -> Iterator[Check]:
     if len(rule) > _MAX_RULE_NAME_LENGTH:
-        length = f"{len(rule)} characters together, and {_MAX_RULE_NAME_LENGTH} the most"
-        yield _wrong(f"{key_path}: its name and function are {length}", "Shorten its name.")
+        length = f"{len(rule)} characters together; the maximum is {_MAX_RULE_NAME_LENGTH}"
+        yield _wrong(f"{key_path}: name and function have {length}", "Shorten its name.")
     if not re.fullmatch(r"[._A-Za-z0-9]*", str(event.get("function", ""))):
-        yield _wrong(f"{key_path}.function has a character that is none of A-Z a-z 0-9 . _", "Rename it.")
+        yield _wrong(f"{key_path}.function has a character other than A-Z a-z 0-9 . _", "Rename it.")
     if not re.fullmatch(r"[-._A-Za-z0-9]+", rule):
-        yield _wrong(f"{key_path}.name has a character that is none of A-Z a-z 0-9 . _ -", "Rename it.")
+        yield _wrong(f"{key_path}.name has a character other than A-Z a-z 0-9 . _ -", "Rename it.")

@@ -65,7 +65,7 @@ def environment_for_lambda() -> Path:
         fcntl.flock(lock_file, fcntl.LOCK_EX)  # so that of two concurrent deploys only one fetches
         if ready.is_file() and ready.read_text() == state:
             return ENVIRONMENT
-        click.echo("Fetching what Lambda needs into .venv-lambda (once, half a minute) ...", err=True)
+        click.echo("Downloading the packages for Lambda into .venv-lambda (once, half a minute) ...", err=True)
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
         _install(requirements)
         _trim_libraries(_site_packages(ENVIRONMENT))
@@ -93,8 +93,8 @@ def _install(requirements: str) -> None:
     pip = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 names are those of the lock
     if pip.returncode:
         raise click.ClickException(
-            f"{pip.stderr}\nWhat Lambda needs could not be fetched: the lines above say why. Is the network up?"
-            " (A mirror: set PIP_INDEX_URL.)"
+            f"{pip.stderr}\nThe packages for Lambda could not be downloaded, for the reason above. Check the network."
+            " To use a mirror, set PIP_INDEX_URL."
         )
 
 
@@ -118,14 +118,14 @@ def _trim_libraries(libraries: Path) -> None:
 def require_complete(package: Path) -> None:
     """Raise `click.ClickException` if a zip that Zappa made lacks a file of the project that Lambda needs."""
     if not is_zipfile(package):
-        raise click.ClickException(f"{package.name} is no zip file: remove slim_handler from zappa_settings.json.")
+        raise click.ClickException(f"{package.name} is not a zip file. Remove slim_handler from zappa_settings.json.")
     with ZipFile(package) as zipped:
         missing = sorted(required_files() - set(zipped.namelist()))
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise click.ClickException(
-            f"The package has no {missing[0]}{more}. Run zappa in {ROOT}, and look at exclude and exclude_glob in"
-            " zappa_settings.json."
+            f"The package does not contain {missing[0]}{more}. Run zappa in {ROOT}, and check exclude and exclude_glob"
+            " in zappa_settings.json."
         )
 
 
@@ -155,7 +155,7 @@ def _compile(folder: Path, *options: str) -> None:
     arguments = ("-q", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", LAMBDA_TASK_ROOT, *options)
     command = [sys.executable, "-I", "-m", "compileall", *arguments, str(folder)]
     if subprocess.run(command, check=False).returncode:  # noqa: S603
-        raise click.ClickException("The package cannot be compiled: the lines above say which file.")
+        raise click.ClickException("The package cannot be compiled, for the reason above.")
 
 
 def _zip(folder: Path, target: Path) -> None:
@@ -195,11 +195,11 @@ def main() -> None:
     """Build the package of the stage in the first argument, and print its largest parts."""
     package = build_package(sys.argv[1])
     parts = list_parts(package)
-    total = ("the whole package", package.stat().st_size, sum(unzipped for _, _, unzipped in parts))
+    total = ("total", package.stat().st_size, sum(unzipped for _, _, unzipped in parts))
     click.echo(f"\n{'':<24}{'zipped':>12}{'unzipped':>12}")
     for name, zipped, unzipped in (*parts[:10], total):
         click.echo(f"{name:<24}{zipped / 1e6:>9.1f} MB{unzipped / 1e6:>9.1f} MB")
-    click.echo(f"\n{package}")
+    click.echo(f"\nBuilt {package}")
 
 
 if __name__ == "__main__":

@@ -19,16 +19,16 @@ def check_paths(name: str, stage: dict[str, Any]) -> Iterator[Check]:
     base_path = str(stage.get("base_path") or "")
     if base_path != base_path.strip("/"):
         to_do = f'Set "base_path": "{base_path.strip("/")}".'
-        yield Check("paths", "wrong", f"base_path is {base_path}: Zappa expects no slash at its ends", to_do)
+        yield Check("paths", "wrong", f"base_path is {base_path}, but must not begin or end with a slash", to_do)
     elif base_path:  # replaces the stage, whatever the host
         if lost := _routes_that_begin_with(base_path):
             yield Check("paths", "wrong", f"base_path is {base_path}: {lost}", "Choose another base_path.")
     elif lost := _routes_that_begin_with(name):
         if stage.get("domain"):
-            found = f"the stage is called {name}: at its address of API Gateway (not at the domain), {lost}"
-            yield Check("paths", "advice", found, "Use the domain alone, or deploy a stage with another name.")
+            found = f"the stage is called {name}: at its API Gateway URL (not at the domain), {lost}"
+            yield Check("paths", "advice", found, "Use only the domain, or rename the stage.")
         else:
-            yield Check("paths", "wrong", f"the stage is called {name}: {lost}", "Deploy a stage with another name.")
+            yield Check("paths", "wrong", f"the stage is called {name}: {lost}", "Rename the stage.")
 
 
 def _routes_that_begin_with(name: str) -> str:
@@ -38,4 +38,4 @@ def _routes_that_begin_with(name: str) -> str:
     if not lost:
         return ""
     others = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-    return f"Zappa takes /{name} off the beginning of {lost[0]}{others}"
+    return f"Zappa removes /{name} from the beginning of {lost[0]}{others}"

@@ -18,20 +18,24 @@ _SECRETS |= {*SECRET_ENVIRONMENT_VARIABLES}
 _SET_BY_LAMBDA_OR_ZAPPA = ("AWS_LAMBDA_FUNCTION_NAME", "STAGE")
 _PREFIXES_OF_OTHER_READERS = ("AWS_", "LAMBDA_", "PG", "PYTHON", "TZ")
 """Prefixes of variables that AWS, libpq or Python read."""
-NO_SETTING = "Remove it, or see the README for the names."
+NO_SETTING = "Remove it, or see the README for the names of settings."
 """What to do about a variable that is no setting and resembles none."""
 _wrong = partial(Check, "name", "wrong")
 _IMPORT_AT_INIT = "INSTANTIATE_LAMBDA_HANDLER_ON_IMPORT"
 _REPLACEMENTS = {
-    "s3_bucket": "Put your bucket's name there; to make one: aws s3 mb s3://NAME",
-    "remote_env": "Put your bucket's name there; a template of the file is docs/remote-env.json.",
-    "domain": "Put your domain there, without https://, for example quotes.example.org.",
-    "certificate_arn": "Put the certificate's ARN there: aws acm list-certificates --region us-east-1",
-    "dead_letter_arn": "Put your queue's ARN there; to make one: aws sqs create-queue --queue-name quoteapi-failures",
-    **dict.fromkeys(("JWT_SECRET", "SECRET_KEY"), f"Put text there that nobody can guess; {SECRET_KEY_HINT}"),
-    "DATABASE_URL": "Put your server's there, as in postgresql://user:password@host:5432/quoteapi.",
-    "vpc_config.SubnetIds": "Put your private subnets there: aws ec2 describe-subnets",
-    "vpc_config.SecurityGroupIds": "Put your security groups there: aws ec2 describe-security-groups",
+    "s3_bucket": "Write the name of your bucket. To create one, run `aws s3 mb s3://NAME`.",
+    "remote_env": "Write the name of your bucket. For the file, see the template docs/remote-env.json.",
+    "domain": "Write your domain without https://, for example quotes.example.org.",
+    "certificate_arn": (
+        "Write the ARN of your certificate. To list them, run `aws acm list-certificates --region us-east-1`."
+    ),
+    "dead_letter_arn": (
+        "Write the ARN of your queue. To create one, run `aws sqs create-queue --queue-name quoteapi-failures`."
+    ),
+    **dict.fromkeys(("JWT_SECRET", "SECRET_KEY"), f"Write at least 32 random characters; {SECRET_KEY_HINT}."),
+    "DATABASE_URL": "Write the URL of your database, for example postgresql://user:password@host:5432/quoteapi.",
+    "vpc_config.SubnetIds": "Write your private subnets. To list them, run `aws ec2 describe-subnets`.",
+    "vpc_config.SecurityGroupIds": "Write your security groups. To list them, run `aws ec2 describe-security-groups`.",
 }
 """How to replace the placeholder of a key or setting."""
 
@@ -54,22 +58,22 @@ def how_to_replace(path: str) -> str:
     """Return what to put in place of the placeholder at this path of the settings."""
     name = path.rpartition(".")[2]
     meaning = f": {_SETTINGS[name].metadata['meaning']}" if name in _SETTINGS else ""
-    return _REPLACEMENTS.get(path.partition("[")[0]) or _REPLACEMENTS.get(name) or f"Put yours there{meaning}."
+    return _REPLACEMENTS.get(path.partition("[")[0]) or _REPLACEMENTS.get(name) or f"Write your value{meaning}."
 
 
 def check_variables(place: str, environment: Mapping[str, Any]) -> Iterator[Check]:
     """Yield the problems of the names and values of environment variables found in `place`."""
     for name, value in environment.items():
         if not isinstance(value, str):
-            yield _wrong(f"{place}: {name} is no text, and Zappa drops it", "Write its value in double quotes.")
+            yield _wrong(f"{place}: {name} is not a string, so Zappa ignores it", "Write its value in double quotes.")
         elif problem := _invalid_setting(name, value):
-            yield _wrong(f"{place}: {problem}", "Mend it: the service would not start.")
+            yield _wrong(f"{place}: {problem}", "Correct it: the service would not start.")
         if name in _SET_BY_LAMBDA_OR_ZAPPA:
-            yield _wrong(f"{place}: {name} is set by itself", "Remove it.")
+            yield _wrong(f"{place}: Lambda or Zappa sets {name} itself", "Remove it.")
         elif name == _IMPORT_AT_INIT and place != "aws_environment_variables":
-            yield _wrong(f"{place}: {name} comes too late", "Move it to aws_environment_variables.")
+            yield _wrong(f"{place}: {name} is set too late here", "Move it to aws_environment_variables.")
         elif name not in (*SETTING_NAMES, _IMPORT_AT_INIT) and not name.startswith(_PREFIXES_OF_OTHER_READERS):
-            close, found = did_you_mean(name, SETTING_NAMES), f"{place}: {name} is no setting of QuoteAPI"
+            close, found = did_you_mean(name, SETTING_NAMES), f"{place}: {name} is not a setting of QuoteAPI"
             yield _wrong(found, close) if close else Check("name", "advice", found, NO_SETTING)
 
 
@@ -93,8 +97,8 @@ def check_committed_secrets(place: str, environment: Mapping[str, Any]) -> Itera
     """Yield a problem for each secret in a file that is committed."""
     for name, value in environment.items():
         if name in _SECRETS and value and not str(value).startswith("sqlite:"):
-            found = f"{place}: {name} is a secret, and everybody who has the project reads it here"
-            to_do = "Move it to the remote environment; if it was committed, get a new one."
+            found = f"{place}: {name} is a secret, and anyone with the project can read it here"
+            to_do = "Move it to the remote environment. If it was committed, replace it with a new one."
             yield Check("secret", "wrong", found, to_do)
 
 
@@ -103,55 +107,60 @@ def check_settings(stage: Stage, environment: Mapping[str, str]) -> Iterator[Che
     try:
         settings = read_settings({**environment, "AWS_LAMBDA_FUNCTION_NAME": "quoteapi"})
     except SettingsError as error:
-        yield Check("settings", "wrong", str(error), "Mend it: the service would not start.")
+        yield Check("settings", "wrong", str(error), "Correct it: the service would not start.")
         return
-    yield Check("settings", "ok", "the service starts with them")
+    yield Check("settings", "ok", "valid: the service starts with them")
     if settings.has_shared_state:
         yield Check("database", "ok", "on a server")
     else:
-        found = "quotes only: every container of Lambda has its own database, so nobody can subscribe"
-        yield Check("database", "advice", found, "For SMS, set DATABASE_URL to PostgreSQL in the remote environment.")
+        found = "quotes only: each Lambda container has its own database, so nobody can subscribe"
+        yield Check(
+            "database", "advice", found, "For SMS, set DATABASE_URL to a PostgreSQL database in the remote environment."
+        )
     yield from (*check_countries(settings), *_check_upstream(settings), *_check_public_url(stage, settings))
     if settings.async_failure and stage.get("domain"):
-        found = "ASYNC_FAILURE is on: whoever knows the address has tasks of yours fail"
-        yield Check("failures", "advice", found, "Remove it when you have seen where failures go.")
+        found = "ASYNC_FAILURE is on: anyone can start tasks that fail"
+        yield Check("failures", "advice", found, "After you have tested your error reports, remove it.")
     if stage.get("authorizer") and settings.jwt_issuer is None:
         to_do = "Set JWT_ISSUER, JWT_AUDIENCE, and JWT_SECRET or JWT_PUBLIC_KEY in the remote environment."
-        yield Check("tokens", "wrong", "the authorizer has nothing to check tokens by: nobody gets in", to_do)
+        yield Check("tokens", "wrong", "the authorizer rejects all requests: no JWT settings", to_do)
     yield from _check_tracing(stage, settings)
 
 
 def check_countries(settings: Settings) -> Iterator[Check]:
     """Yield a problem if `SMS_ALLOWED_REGIONS` names a country that does not exist."""
     if settings.sms_allowed_regions and (unknown := settings.sms_allowed_regions - {ANY_REGION} - all_countries()):
-        found = f"SMS_ALLOWED_REGIONS has {', '.join(sorted(unknown))}, which is no country"
-        yield Check("countries", "wrong", found, "Countries are written as in IN or GB.")
+        found = f"SMS_ALLOWED_REGIONS has {', '.join(sorted(unknown))}, which is not a country"
+        yield Check("countries", "wrong", found, "Write two-letter country codes, for example IN or GB.")
 
 
 def _check_upstream(settings: Settings) -> Iterator[Check]:
     if settings.upstream_endpoint and not settings.upstream_key:
-        yield Check("upstream", "advice", "Mashape_API_Endpoint has no key", "If it needs one, set X_Mashape_Key.")
-    if settings.upstream_key and not settings.upstream_endpoint:
         yield Check(
-            "upstream", "advice", "X_Mashape_Key is for nothing", "Set Mashape_API_Endpoint, or remove the key."
+            "upstream",
+            "advice",
+            "Mashape_API_Endpoint is set without a key",
+            "If the API needs one, set X_Mashape_Key.",
         )
+    if settings.upstream_key and not settings.upstream_endpoint:
+        yield Check("upstream", "advice", "X_Mashape_Key is not used", "Set Mashape_API_Endpoint, or remove the key.")
 
 
 def _check_public_url(stage: Stage, settings: Settings) -> Iterator[Check]:
     domain, base_path = stage.get("domain"), str(stage.get("base_path") or "")
     url = f"https://{domain}/{base_path.strip('/')}".rstrip("/")
     if settings.public_url is None and (domain or settings.has_shared_state):
-        to_do = f"Set PUBLIC_URL to {url if domain else 'the address that zappa deploy prints, stage and all'}."
-        yield Check("address", "advice", "SMS do not say where to leave", to_do)
+        to_do = f"Set PUBLIC_URL to {url if domain else 'the URL that zappa deploy prints, with its stage'}."
+        yield Check("address", "advice", "SMS do not link to the unsubscribe page", to_do)
     elif domain and settings.public_url != url:
-        found = f"PUBLIC_URL is {settings.public_url}, and the domain {url}"
+        found = f"PUBLIC_URL is {settings.public_url}, but the domain is {url}"
         yield Check("address", "wrong", found, f"Set PUBLIC_URL to {url}.")
 
 
 def _check_tracing(stage: Stage, settings: Settings) -> Iterator[Check]:
     if settings.xray_tracing and not stage.get("xray_tracing"):
-        found = "XRAY_TRACING without xray_tracing: the package has nothing to trace with"
+        found = "XRAY_TRACING is set without xray_tracing: the package does not contain the tracing library"
         yield Check("tracing", "wrong", found, 'Set "xray_tracing": true in zappa_settings.json.')
     if stage.get("xray_tracing") and not settings.xray_tracing:
-        found = "xray_tracing without XRAY_TRACING: traces show no calls out"
+        found = "xray_tracing is set without XRAY_TRACING: traces show no outgoing calls"
         yield Check("tracing", "advice", found, "Set XRAY_TRACING=true in environment_variables.")

@@ -43,7 +43,7 @@ def _check_settings(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
         problems = [check for check in problems if check.name != "placeholder"]
     if problems:
         listed = "".join(f"\n  {printable(check.found)}\n    {printable(check.to_do)}" for check in problems)
-        raise click.ClickException(f"`zappa {cli.command} {cli.api_stage}` was stopped:{listed}")
+        raise click.ClickException(f"`zappa {cli.command} {cli.api_stage}` stopped. Correct {path.name}:{listed}")
 
 
 def _check_credentials(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
@@ -51,12 +51,12 @@ def _check_credentials(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
         cli.zappa.sts_client.get_caller_identity()
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "without a code")
-        message = f"AWS does not take your credentials ({code}): run `aws sso login`, or `aws configure`."
+        message = f"AWS rejects your credentials ({code}). Run `aws sso login` or `aws configure`."
     except (AwsConnectionError, HTTPClientError):
-        message = "AWS cannot be reached. Is the network up, and aws_region right?"
+        message = "AWS cannot be reached. Check the network and aws_region."
     except BotoCoreError as error:
         kind = type(error).__name__
-        message = f"No AWS credentials can be used ({kind}): run `aws configure`, or `aws sso login`."
+        message = f"No usable AWS credentials were found ({kind}). Run `aws configure` or `aws sso login`."
     else:
         return
     raise click.ClickException(message)

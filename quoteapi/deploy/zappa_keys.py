@@ -52,5 +52,5 @@ def check_keys(stage: Stage) -> Iterator[Check]:
 def _check_object(path: str, keys: Iterable[str], kind: str) -> Iterator[Check]:
     for key in keys:
         if key not in ZAPPA_KEYS[kind]:
-            to_do = did_you_mean(key, ZAPPA_KEYS[kind]) or "Remove it: Zappa ignores it in silence."
-            yield Check("key", "wrong", f"{path}{key} is no key that Zappa knows", to_do)
+            to_do = did_you_mean(key, ZAPPA_KEYS[kind]) or "Remove it: Zappa ignores it."
+            yield Check("key", "wrong", f"{path}{key} is not a key that Zappa knows", to_do)

@@ -26,9 +26,9 @@ def read_stage(path: Path, stage: str) -> Stage:
     except OSError as error:
         raise _invalid_stage(f"{path.name} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise _invalid_stage(f"{path.name} is no JSON: {error}", "Mend it, and ask again.") from error
+        raise _invalid_stage(f"{path.name} is not valid JSON: {error}", "Correct it, then try again.") from error
     if not isinstance(stages, dict):
-        raise _invalid_stage(f"{path.name} has no stages", "Write them as one JSON object.")
+        raise _invalid_stage(f"{path.name} is not a JSON object", "Write the stages as one JSON object.")
     return _resolve_extends(stages, stage, ())
 
 
@@ -39,7 +39,7 @@ def _resolve_extends(stages: Stage, stage: str, descendants: tuple[str, ...]) ->
     if not isinstance(stages.get(stage), dict):
         found = f"there is no stage {stage}" + (f", which {descendants[-1]} extends" if descendants else "")
         names = ", ".join(name for name in stages if name != "base")
-        raise _invalid_stage(found, did_you_mean(stage, stages) or f"There are {names or 'none'}.")
+        raise _invalid_stage(found, did_you_mean(stage, stages) or f"The stages are: {names or 'none'}.")
     settings: Stage = stages[stage]
     base = settings.get("extends")
     return {**(_resolve_extends(stages, str(base), (*descendants, stage)) if base else {}), **settings}
@@ -65,20 +65,20 @@ def read_remote_environment(stage: Stage, env_file: Path | None) -> dict[str, An
     try:
         remote = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise _invalid_env(f"{place} is no JSON: {error}", "Mend it.") from error
+        raise _invalid_env(f"{place} is not valid JSON: {error}", "Correct it.") from error
     if not isinstance(remote, dict):
-        raise _invalid_env(f"{place} is not one JSON object", "See docs/remote-env.json for how it is written.")
+        raise _invalid_env(f"{place} is not a JSON object", "For an example, see docs/remote-env.json.")
     return remote
 
 
 def _download(stage: Stage, url: str) -> bytes:
     bucket, key = urlsplit(url).netloc, urlsplit(url).path.strip("/")
     if PLACEHOLDER.search(url):
-        to_do = "Fill that in or, before it is uploaded: --env-file FILE"
-        raise CheckFailed("remote env", "advice", "not looked at, as nobody knows where it is", to_do)
+        to_do = "Fill in remote_env or, to check a local file, add --env-file FILE."
+        raise CheckFailed("remote env", "advice", "not checked: remote_env still has a placeholder", to_do)
     if not (bucket and key):
-        to_do = "Write it as in s3://BUCKET/quoteapi-prod.json."
-        raise _invalid_env(f"remote_env is {url}, which Zappa ignores in silence", to_do)
+        to_do = "Write it as s3://BUCKET/quoteapi-prod.json."
+        raise _invalid_env(f"remote_env is {url}, which Zappa ignores without a warning", to_do)
     import boto3  # noqa: PLC0415 the other checks do not need it
     from botocore import config, exceptions  # noqa: PLC0415
 
@@ -89,19 +89,19 @@ def _download(stage: Stage, url: str) -> bytes:
     except exceptions.ClientError as error:
         raise _s3_error(url, error.response.get("Error", {}).get("Code", "")) from None
     except (exceptions.ConnectionError, exceptions.HTTPClientError):
-        to_do = "Is the network up, and aws_region right? Or look at a file on this machine: --env-file FILE"
-        raise _invalid_env("not looked at: S3 cannot be reached", to_do) from None
+        to_do = "Check the network and aws_region. Or, to check a local file, add --env-file FILE."
+        raise _invalid_env("not checked: S3 cannot be reached", to_do) from None
     except exceptions.BotoCoreError as error:
-        to_do = "Run `aws configure`, or `aws sso login`. Or look at a file on this machine: --env-file FILE"
-        raise _invalid_env(f"not looked at: no AWS credentials can be used ({type(error).__name__})", to_do) from None
+        to_do = "Run `aws configure` or `aws sso login`. Or, to check a local file, add --env-file FILE."
+        raise _invalid_env(f"not checked: no usable AWS credentials ({type(error).__name__})", to_do) from None
 
 
 def _s3_error(url: str, code: str) -> CheckFailed:
     if code in {"NoSuchKey", "NoSuchBucket", "404"}:
-        to_do = f"aws s3 cp FILE {url} uploads one; a template is docs/remote-env.json."
-        return _invalid_env(f"there is no {url}: the service would start without it, and say nothing", to_do)
+        to_do = f"To upload it, run `aws s3 cp FILE {url}`. A template is docs/remote-env.json."
+        return _invalid_env(f"{url} does not exist: the service would start without it, and without a warning", to_do)
     if code in {"AccessDenied", "403"}:
-        to_do = "Allow s3:GetObject and s3:ListBucket; without the second, S3 says the same of a file that is missing."
-        return _invalid_env(f"S3 lets you not read {url}", to_do)
-    to_do = "Try again, or: --env-file FILE"
-    return CheckFailed("remote env", "advice", f"not looked at: S3 answered {code} for {url}", to_do)
+        to_do = "Check that the file exists, and allow s3:GetObject and s3:ListBucket."
+        return _invalid_env(f"S3 does not allow you to read {url}", to_do)
+    to_do = "Try again or, to check a local file, add --env-file FILE."
+    return CheckFailed("remote env", "advice", f"not checked: S3 returned {code} for {url}", to_do)

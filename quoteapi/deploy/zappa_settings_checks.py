@@ -25,15 +25,15 @@ _NUMBER_KEYS = ("memory_size", "timeout_seconds")
 _BOOLEAN_KEYS = ("api_key_required", "debug", "iam_authorization", "keep_warm", "xray_tracing")
 _LAMBDA_HANDLER = "handler.lambda_handler"
 _CALLBACKS = {
-    "settings": "nothing is checked before a deploy, and libraries of this machine are packaged",
-    "zip": "the package has every file of the folder, also databases and exports",
+    "settings": "deploys are not checked, and the package gets the libraries of this machine",
+    "zip": "the package gets every file of the folder, including databases and exports",
 }
-_AN_ARN = "an ARN, with the account's 12 digits"
+_AN_ARN = "an ARN, with the 12 digits of the account"
 _FORMATS = {
     "aws_region": (AWS_REGION, "a region, for example eu-central-1"),
     "certificate_arn": (r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/\S+", _AN_ARN),
     "dead_letter_arn": (r"arn:aws[a-z-]*:(sqs|sns):[a-z0-9-]+:\d{12}:\S+", _AN_ARN),
-    "s3_bucket": (r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "small letters, digits, - and ."),
+    "s3_bucket": (r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "a bucket name of lower-case letters, digits, - and ."),
 }
 
 
@@ -50,7 +50,7 @@ def check_stage(path: Path, stage: str, env_file: Path | None = None) -> Iterato
     try:
         settings = read_stage(path, stage)
         yield Check("stage", "ok", f"{stage} of {path.name}")
-        yield from list(_check_file(stage, settings)) or [Check("file", "ok", "no placeholder, no misspelt key")]
+        yield from list(_check_file(stage, settings)) or [Check("file", "ok", "no placeholders and no misspelt keys")]
         if env_file is not None:
             yield from check_file_mode(env_file)
         remote = read_remote_environment(settings, env_file)
@@ -74,7 +74,7 @@ def _check_file(name: str, stage: Stage) -> Iterator[Check]:
     for key in (*_OBJECT_KEYS, "events"):
         json_type, expected = (list, "a list, in [ ]") if key == "events" else (dict, "an object, in { }")
         if not isinstance(stage.get(key, json_type()), json_type):
-            raise CheckFailed("value", "wrong", f"{key} is not what Zappa reads", f"Write it as {expected}.")
+            raise CheckFailed("value", "wrong", f"{key} has the wrong type", f"Write it as {expected}.")
     yield from service_settings_checks.check_placeholders(stage, "placeholder")
     for check in zappa_keys.check_keys, _check_values, _check_package, _check_domain, _check_authorization:
         yield from check(stage)
@@ -88,7 +88,7 @@ def _check_file(name: str, stage: Stage) -> Iterator[Check]:
 
 def _check_remote_environment(remote: dict[str, Any]) -> Iterator[Check]:
     for check in service_settings_checks.check_placeholders(_strings(remote), "remote env"):
-        yield check._replace(to_do=f'"" leaves it out. {check.to_do}')
+        yield check._replace(to_do=f'To leave it out, write "". {check.to_do}')
     for check in service_settings_checks.check_variables("remote env", remote):
         yield check._replace(name="remote env")
 
@@ -99,43 +99,42 @@ def _wrong(found: str, to_do: str = "Remove it.") -> Check:
 
 def _check_values(stage: Stage) -> Iterator[Check]:
     if stage.get("debug", True):
-        yield _wrong("debug is on, as where it is not set: strangers see tracebacks", 'Set "debug": false.')
+        yield _wrong("debug is on (the default): clients see tracebacks", 'Set "debug": false.')
     if stage.get("log_level", "DEBUG") not in {"WARNING", "ERROR", "CRITICAL"}:
-        found = "log_level lets whole requests into the log, with phone numbers (not set, it is DEBUG)"
+        found = "log_level is too low: whole requests, with phone numbers, get into the log (the default is DEBUG)"
         yield _wrong(found, 'Set "log_level": "WARNING".')
     yield from _check_runtime(stage)
     yield from _check_types_and_formats(stage)
     if stage.get("apigateway_version", "v1") != "v1":
-        yield _wrong("apigateway_version is not v1: with any other, Zappa drops the authorizer, and the API is open")
+        yield _wrong("apigateway_version is not v1: Zappa ignores the authorizer, so the API is open to anyone")
     if stage.get("architecture", "x86_64") != "x86_64":
-        yield _wrong("architecture is not x86_64: the PostgreSQL driver has no library that such a Lambda can load")
+        yield _wrong("architecture is not x86_64: Lambda cannot load the PostgreSQL driver")
     if stage.get("cors"):
         to_do = "Remove it, and set CORS_ORIGINS in environment_variables."
-        yield _wrong("cors answers for all origins, beside what the service itself answers", to_do)
+        yield _wrong("cors allows all origins, and conflicts with the headers of the service", to_do)
     if stage.get("cache_cluster_enabled"):
-        yield _wrong("cache_cluster_enabled: the cache gives the answer to one query to all others")
+        yield _wrong("cache_cluster_enabled: the cache ignores the query, so requests get responses of other queries")
     if not stage.get("exception_handler"):
         to_do = 'Set "exception_handler": "quoteapi.aws.error_reports.unhandled_exceptions".'
-        yield Check("value", "advice", "no exception_handler: nobody is told of failures", to_do)
+        yield Check("value", "advice", "no exception_handler: errors are not reported", to_do)
 
 
 def _check_package(stage: Stage) -> Iterator[Check]:
     """Yield what would leave the function without the app, or with files that are nobody's business."""
     if stage.get("slim_handler"):
-        yield _wrong("slim_handler splits the package, which callbacks.zip cannot trim; ours is small enough for one")
+        yield _wrong("slim_handler splits the package, so callbacks.zip cannot trim it")
     if stage.get("django_settings"):
-        yield _wrong("django_settings: Zappa then ignores app_function")
+        yield _wrong("django_settings is set: Zappa ignores app_function")
     elif not stage.get("app_function"):
-        yield _wrong("app_function is not set: no request is answered", 'Set "app_function": "quoteapi.app.api".')
+        yield _wrong("app_function is not set: no request works", 'Set "app_function": "quoteapi.app.api".')
     if stage.get("app_type", "wsgi") != "wsgi":
-        yield _wrong(f"app_type is {stage['app_type']}, and the app is WSGI")
+        yield _wrong(f"app_type is {stage['app_type']}, but the app is WSGI")
     if stage.get("lambda_handler", _LAMBDA_HANDLER) != _LAMBDA_HANDLER:
-        yield _wrong(f"lambda_handler is {stage['lambda_handler']}, which the package may not have")
+        yield _wrong(f"lambda_handler is {stage['lambda_handler']}, which may be missing from the package")
     for key, purpose in _CALLBACKS.items():
         if not get_nested_object(stage, "callbacks").get(key):
-            to_do = (
-                f'Set "{key}": "quoteapi.deploy.zappa_callbacks.{"prepare" if key == "settings" else "finish"}" there.'
-            )
+            function = "prepare" if key == "settings" else "finish"
+            to_do = f'Set "{key}": "quoteapi.deploy.zappa_callbacks.{function}" in callbacks.'
             yield _wrong(f"callbacks.{key} is not set: {purpose}", to_do)
 
 
@@ -143,8 +142,8 @@ def _check_runtime(stage: Stage) -> Iterator[Check]:
     running = f"python{sys.version_info.major}.{sys.version_info.minor}"
     if (runtime := stage.get("runtime", running)) != running:
         is_supported = re.fullmatch(r"python3\.1[1-9]", runtime)
-        install = f", or have {runtime} here: make clean, then PYTHON={runtime} make run" if is_supported else ""
-        yield _wrong(f"runtime is {runtime}, and this is {running}", f'Set "runtime": "{running}"{install}.')
+        install = f". Or use {runtime} here: run `make clean`, then `PYTHON={runtime} make run`" if is_supported else ""
+        yield _wrong(f"runtime is {runtime}, but zappa runs on {running}", f'Set "runtime": "{running}"{install}.')
 
 
 def _check_types_and_formats(stage: Stage) -> Iterator[Check]:
@@ -165,20 +164,20 @@ def _check_domain(stage: Stage) -> Iterator[Check]:
     if domain and not PLACEHOLDER.search(domain) and not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", domain):
         yield Check("domain", "wrong", f"domain is {domain}", service_settings_checks.how_to_replace("domain"))
     if certificate and ":acm:us-east-1:" not in certificate and not stage.get("endpoint_configuration"):
-        to_do = "Ask for one in us-east-1: API Gateway takes it from there only."
-        yield Check("domain", "wrong", "certificate_arn is of another region", to_do)
+        to_do = "Request one in us-east-1: API Gateway accepts no other region."
+        yield Check("domain", "wrong", "certificate_arn is in another region", to_do)
 
 
 def _check_authorization(stage: Stage) -> Iterator[Check]:
     authorizer = get_nested_object(stage, "authorizer")
     if "type" in authorizer:
-        yield _wrong("authorizer.type breaks the deploy")
+        yield _wrong("authorizer.type makes the deploy fail")
     if authorizer and not (authorizer.get("function") or authorizer.get("arn")):
-        yield _wrong("authorizer names no function", 'Set "function": "quoteapi.aws.authorizer.authorize".')
+        yield _wrong("authorizer has no function", 'Set "function": "quoteapi.aws.authorizer.authorize".')
     if authorizer and stage.get("iam_authorization"):
-        yield _wrong("authorizer is ignored where iam_authorization is on", "Remove one of them.")
+        yield _wrong("authorizer is ignored while iam_authorization is on", "Remove one of them.")
     if stage.get("api_key") and not stage.get("api_key_required"):
-        yield Check("value", "advice", "api_key: nobody is asked for it", 'Set "api_key_required": true.')
+        yield Check("value", "advice", "api_key is set, but not required", 'Set "api_key_required": true.')
 
 
 def _check_functions(stage: Stage) -> Iterator[Check]:
@@ -190,13 +189,13 @@ def _check_functions(stage: Stage) -> Iterator[Check]:
     functions |= {f"events[{number}].function": event.get("function") for number, event in events}
     for key, value in functions.items():
         if problem := _import_problem(value):
-            yield Check("function", "wrong", f"{key}: {problem}", "Name it as in package.module.function.")
+            yield Check("function", "wrong", f"{key}: {problem}", "Write it as package.module.function.")
 
 
 def _import_problem(function: object) -> str:
     """Return why a function cannot be imported, or an empty string if it can."""
     if not isinstance(function, str) or "." not in function:
-        return "it names no function"
+        return "it does not name a function"
     name, _, attribute = function.rpartition(".")
     try:
         module = importlib.import_module(name)

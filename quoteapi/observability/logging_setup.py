@@ -44,6 +44,6 @@ class RedactingFormatter(logging.Formatter):
             message = redact(self._settings, record.getMessage())
             trace = f"\n{redact(self._settings, self.formatException(record.exc_info))}" if record.exc_info else ""
         except Exception as error:  # noqa: BLE001
-            message, trace = f"A line could not be written ({type(error).__name__})", ""
+            message, trace = f"A log message could not be formatted ({type(error).__name__})", ""
         line = f"{format_timestamp(int(record.created))} {record.levelname} {message} [{request_id.get()}]{trace}"
         return printable(line, keep="\n\t").replace("\n", "\n  ")

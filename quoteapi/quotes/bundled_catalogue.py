@@ -86,12 +86,15 @@ class _LineValidator:
         added = start_of_day(date.fromisoformat(fields["added"]))
         last_added = self.rows[-1]["created_at"] if self.rows else added
         problems = (
-            (first_line != line, f"the same quote as line {first_line}"),
-            (quotation._asdict().items() - fields.items(), "white space to even out, or invisible characters"),
+            (first_line != line, f"the same quote as in line {first_line}"),
+            (quotation._asdict().items() - fields.items(), "extra white space or invisible characters"),
             (not fields["checked_in"].strip(), "checked_in is empty: name the text in which the words were found"),
             (not _YEAR.search(quotation.source), "source is empty or has no year"),
             (died is None, f"author {author!r} is not in authors.csv"),
-            ((died or 0) > LAST_YEAR_OF_DEATH, f"{author} died in {died}, not before {LAST_YEAR_OF_DEATH + 1}"),
+            (
+                (died or 0) > LAST_YEAR_OF_DEATH,
+                f"{author} died in {died}; only authors who died by {LAST_YEAR_OF_DEATH} are accepted",
+            ),
             (fields["id"] != str(quote_id), f"id must be {quote_id}, one more than on the line above"),
             (added < last_added, f"added must not be earlier than on the line above ({last_added:%Y-%m-%d})"),
         )
@@ -102,7 +105,7 @@ class _LineValidator:
 
 if __name__ == "__main__":
     try:
-        print(f"{build()} quotes in {BUNDLED_CATALOGUE.name}")
+        print(f"Built {BUNDLED_CATALOGUE.name} with {build()} quotes.")
     except InvalidCatalogue as error:
         problems = printable(str(error), keep="\n")
-        sys.exit(f"The catalogue was not built. In {CATALOGUE.name}/quotes.csv:\n{problems}")
+        sys.exit(f"The catalogue was not built. Correct {CATALOGUE.name}/quotes.csv:\n{problems}")

@@ -115,9 +115,9 @@ def _validate_fields(fields: object) -> Quotation:
     if not isinstance(fields, Mapping):
         raise InvalidQuotation("not an object with quote, author and category")
     if unknown := sorted(str(name) for name in fields if name not in KNOWN_COLUMNS):
-        raise InvalidQuotation(f"unknown: {_list_names(unknown)}; known are {', '.join(COLUMNS)}")
+        raise InvalidQuotation(f"unknown names: {_list_names(unknown)}; use {', '.join(COLUMNS)}")
     if (state := fields.get(FORMULAS_COLUMN) or ESCAPED) != ESCAPED:
-        raise InvalidQuotation(f"{FORMULAS_COLUMN} is {state!r}, and can only be {ESCAPED} or empty")
+        raise InvalidQuotation(f"{FORMULAS_COLUMN} must be {ESCAPED} or empty, not {state!r}")
     if fields.get(FORMULAS_COLUMN):
         fields = {name: unescape_formulas(cell) if isinstance(cell, str) else cell for name, cell in fields.items()}
     return validate_quotation(fields)
@@ -141,11 +141,11 @@ def read_csv(
     except csv.Error as error:
         raise UnreadableFile(f"line 1: {error}") from error
     if unknown := [name for name in header if name not in known]:
-        raise UnreadableFile(f"line 1: unknown columns: {_list_names(unknown)}; known are {', '.join(known)}")
+        raise UnreadableFile(f"line 1: unknown columns: {_list_names(unknown)}; use {', '.join(known)}")
     if missing := [name for name in required if name not in header]:
         raise UnreadableFile(f"line 1: missing columns: {', '.join(missing)}")
     if len(set(header)) < len(header):
-        raise UnreadableFile("line 1: a column comes twice")
+        raise UnreadableFile("line 1: a column appears twice")
     while True:
         line = reader.line_num + 1
         try:
@@ -158,14 +158,14 @@ def read_csv(
         if len(values) == len(header):
             yield line, dict(zip(header, values, strict=True))
         elif values:
-            yield line, InvalidQuotation(f"{len(values)} fields, where the first line has {len(header)}")
+            yield line, InvalidQuotation(f"{len(values)} fields, but the first line has {len(header)}")
 
 
 def _read_json(stream: IO[str]) -> Iterator[tuple[int, object]]:
     try:
         parsed = json.load(stream)
     except (ValueError, RecursionError) as error:
-        raise UnreadableFile(f"this is not JSON: {error}") from error
+        raise UnreadableFile(f"not valid JSON: {error}") from error
     yield from enumerate(parsed if isinstance(parsed, list) else [parsed], start=1)
 
 
@@ -175,4 +175,4 @@ def _read_json_lines(stream: IO[str]) -> Iterator[tuple[int, object]]:
             try:
                 yield line, json.loads(text)
             except (ValueError, RecursionError) as error:
-                yield line, InvalidQuotation(f"not JSON: {error}")
+                yield line, InvalidQuotation(f"not valid JSON: {error}")

@@ -122,12 +122,12 @@ def parse_response(body: bytes) -> Quotation:
         raise UnusableResponse("its response is not JSON") from error
     item: Any = parsed[0] if isinstance(parsed, list) and parsed else parsed
     if not isinstance(item, dict):
-        raise UnusableResponse("its response is neither an object nor a list of one")
+        raise UnusableResponse("its response is neither an object nor a list of objects")
     categories = item.get("categories")
     first_category = categories[0] if isinstance(categories, list) and categories else None
     author = item.get("author", item.get("a"))
     if author == "zenquotes.io":  # its rate limit error has the form of a quote
-        raise UnusableResponse("it asks to be asked less often")
+        raise UnusableResponse("its rate limit is reached")
     category = item.get("category") or first_category or DEFAULT_CATEGORY
     try:
         return validate_quotation({"quote": item.get("quote", item.get("q")), "author": author, "category": category})
@@ -158,4 +158,4 @@ class CircuitBreaker:
             self._failures = 0 if success else self._failures + 1
             if self._failures >= FAILURE_THRESHOLD:
                 self._open_until = self._monotonic() + RECOVERY_SECONDS
-                log.warning("No request to the upstream API for %.0f seconds", RECOVERY_SECONDS)
+                log.warning("Too many failures: no request to the upstream API for %.0f seconds", RECOVERY_SECONDS)

@@ -36,14 +36,14 @@ def _validate_text(name: str, value: object, max_length: int) -> str:
     if not isinstance(value, str):
         raise InvalidQuotation(f"{name} is missing" if value is None else f"{name} is not text")
     if len(value) > 10 * max_length:  # first: to normalize combining marks takes quadratic time
-        raise InvalidQuotation(f"{name} has {len(value)} characters; at most {max_length} fit")
+        raise InvalidQuotation(f"{name} has {len(value)} characters; the maximum is {max_length}")
     text = " ".join(unicodedata.normalize("NFC", value).translate(_INVISIBLE).split())
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
-        raise InvalidQuotation(f"{name} has characters that are not text")
+        raise InvalidQuotation(f"{name} has control characters or invalid Unicode")
     if name != "source" and not comparison_key(text):
         raise InvalidQuotation(f"{name} is empty")
     if len(text) > max_length:
-        raise InvalidQuotation(f"{name} has {len(text)} characters; at most {max_length} fit")
+        raise InvalidQuotation(f"{name} has {len(text)} characters; the maximum is {max_length}")
     if len(comparison_key(text)) > MAX_KEY_EXPANSION * max_length:  # an index of PostgreSQL limits its size
-        raise InvalidQuotation(f"{name} has characters that stand for whole words")
+        raise InvalidQuotation(f"{name} is too long after Unicode normalization")
     return text

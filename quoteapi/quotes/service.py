@@ -82,7 +82,7 @@ class QuoteService:
         except WRITE_ERRORS as error:
             if self._fetch is not None:
                 raise
-            log.warning("The quote of %s is not stored, only worked out: %s", day, error)
+            log.warning("The quote of %s could not be stored: %s", day, error)
             return quotation
         return stored_daily_quotes([day]).get(day) or quotation
 

@@ -36,8 +36,8 @@ def find_unknown_names(dotenv: Path = DOTENV) -> Iterator[tuple[str, str]]:
     for name in sorted(set(read_dotenv(dotenv)) - set(SETTING_NAMES)):
         to_do = did_you_mean(name, SETTING_NAMES)
         if name.startswith("AWS_"):
-            to_do = "Set it in the environment itself: boto3 does not read this file."
-        yield f"{name} in .env is no setting of QuoteAPI", to_do
+            to_do = "Set it as an environment variable: boto3 does not read .env."
+        yield f"{name} in .env is not a setting of QuoteAPI", to_do
 
 
 def misspelt_name_warnings() -> list[str]:
@@ -70,30 +70,30 @@ def settings_for_database(url: str) -> Settings:
     try:
         return Settings(database_url=parse_database_url(url))
     except ValueError as error:
-        raise SettingsError(f"Name a database by {error}.") from error
+        raise SettingsError(f"A database URL must be {error}.") from error
 
 
 def _validate_keys(settings: Settings) -> None:
     if (settings.aws_access_key_id is None) != (settings.aws_secret_access_key is None):
-        raise SettingsError("aws_access_key_id and aws_secret_access_key go together: set both, or neither.")
+        raise SettingsError("Set both aws_access_key_id and aws_secret_access_key, or neither.")
     if settings.jwt_secret is not None and settings.jwt_public_key is not None:
-        raise SettingsError("JWT_SECRET and JWT_PUBLIC_KEY are two ways to sign tokens: set one of them.")
+        raise SettingsError("Set only one of JWT_SECRET and JWT_PUBLIC_KEY.")
     jwt_settings = settings.jwt_secret or settings.jwt_public_key, settings.jwt_issuer, settings.jwt_audience
     if any(jwt_settings) and not all(jwt_settings):
         raise SettingsError(
             "Bearer tokens need JWT_ISSUER, JWT_AUDIENCE, and JWT_SECRET or JWT_PUBLIC_KEY: set all three, or none."
         )
     if not settings.on_lambda and (settings.async_failure or settings.xray_tracing):
-        raise SettingsError("ASYNC_FAILURE and XRAY_TRACING are for AWS Lambda: remove them here.")
+        raise SettingsError("ASYNC_FAILURE and XRAY_TRACING work only on AWS Lambda. Remove them.")
 
 
 def _validate_subscriptions(settings: Settings) -> None:
     if settings.on_lambda and settings.database_url is None:
         return  # without a shared database there are no subscriptions
     if settings.secret_key is None and (settings.on_lambda or settings.database_path is None):
-        case = "on Lambda, the same for every container" if settings.on_lambda else "with a database that is shared"
+        case = "on Lambda" if settings.on_lambda else "if the database is PostgreSQL"
         raise SettingsError(
-            f"SECRET_KEY must be set {case}; {SECRET_KEY_HINT}. It keys what is stored of codes, numbers and addresses."
+            f"SECRET_KEY must be set {case}: at least 32 random characters, the same everywhere; {SECRET_KEY_HINT}."
         )
     if settings.dynamodb_table is not None and settings.gateway == "console":
         raise SettingsError(
@@ -101,10 +101,10 @@ def _validate_subscriptions(settings: Settings) -> None:
         )
     if settings.on_lambda and settings.gateway == "console":
         raise SettingsError(
-            "SMS_GATEWAY must be sns on Lambda: console prints codes and numbers, and Lambda keeps a log."
+            "SMS_GATEWAY must be sns on Lambda: console would write codes and phone numbers to the log."
         )
     if settings.gateway == "sns" and not settings.sms_allowed_regions:
         raise SettingsError(
-            "SMS_ALLOWED_REGIONS must be set where SMS cost money: the countries that they may go to, for example IN,US"
+            "SMS_ALLOWED_REGIONS must be set if Amazon SNS sends SMS: the countries that may get SMS, for example IN,US"
             " (or * for all)."
         )

@@ -36,13 +36,16 @@ class Settings:
     host: str = _setting("HOST", "the address that `serve` listens on", default="127.0.0.1")
     port: int = _setting("PORT", "the port that `serve` listens on", parsers.parse_port, 8000)
     workers: int | None = _setting(
-        "WORKERS", "worker processes of `serve`; by default one a core", parsers.parse_worker_count
+        "WORKERS", "worker processes of `serve`; by default one per core", parsers.parse_worker_count
     )
     database_url: str | None = _secret(
         "DATABASE_URL", "the working database; by default `quoteapi.db`", parsers.parse_database_url
     )
     cors_origins: tuple[str, ...] = _setting(
-        "CORS_ORIGINS", "whose web pages may call the API: `*`, or comma-separated origins", parsers.parse_origins, ()
+        "CORS_ORIGINS",
+        "origins whose web pages may call the API, separated by commas; `*` for all",
+        parsers.parse_origins,
+        (),
     )
     log_level: str = _setting("LOG_LEVEL", "`DEBUG`, `INFO`, `WARNING` or `ERROR`", parsers.parse_log_level, "INFO")
     upstream_endpoint: str | None = _secret(
@@ -55,22 +58,22 @@ class Settings:
     public_url: str | None = _setting(
         "PUBLIC_URL", "the public URL of the service, which SMS and feeds link to", parsers.parse_public_url
     )
-    unsubscribe_requires_otp: bool = _flag("UNSUBSCRIBE_REQUIRES_OTP", "whether leaving takes a code too")
+    unsubscribe_requires_otp: bool = _flag("UNSUBSCRIBE_REQUIRES_OTP", "whether unsubscribing needs a code too")
     secret_key: str | None = _secret(
-        "SECRET_KEY", "the key of all HMACs; on a laptop made on first use", parsers.parse_secret
+        "SECRET_KEY", "the key of all HMACs; with SQLite created on first use", parsers.parse_secret
     )
     sms_allowed_regions: frozenset[str] = _setting(
         "SMS_ALLOWED_REGIONS", "countries for SMS, as in `IN,US`; `*` for all", parsers.parse_regions, frozenset()
     )
     sms_daily_cap: int = _setting(
         "SMS_DAILY_CAP",
-        "how many codes and confirmations may go out in a day; 0 stops all SMS",
+        "codes and confirmations per day; 0 stops all SMS",
         parsers.parse_sms_cap,
         DEFAULT_SMS_CAP,
     )
     sms_max_subscribers: int | None = _setting(
         "SMS_MAX_SUBSCRIBERS",
-        "how many may be subscribed; by default 1,000, or `SMS_DAILY_CAP` if that is larger",
+        "maximum number of subscribers; by default 1,000, or `SMS_DAILY_CAP` if that is larger",
         parsers.parse_sms_cap,
     )
     codes_per_number: tuple[RateLimit, ...] = _setting(
@@ -84,7 +87,7 @@ class Settings:
     )
     wrong_tries_per_number: RateLimit = _setting(  # noqa: RUF009 RateLimit is immutable
         "WRONG_TRIES_PER_NUMBER",
-        "wrong tries in a row that lock a number, and how long",
+        "wrong tries in a row that lock a number, and for how long",
         parsers.parse_rate_limit,
         RateLimit(5, 3_600),
     )
@@ -93,37 +96,37 @@ class Settings:
     )
     read_limit: RateLimit | None = _setting(  # noqa: RUF009 RateLimit is immutable
         "READ_LIMIT",
-        "requests of one client address to one process; `off` for no limit",
+        "requests of one client IP to one process; `off` for no limit",
         parsers.parse_read_limit,
         RateLimit(600, 60),
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _setting(
-        "TRUSTED_PROXIES", "proxies whose `X-Forwarded-…` headers are believed", parsers.parse_networks, ()
+        "TRUSTED_PROXIES", "proxies whose `X-Forwarded-…` headers are trusted", parsers.parse_networks, ()
     )
     sns_topic: str = _setting(
         "SNS_TOPIC", "the topic of the daily SMS", parsers.parse_sns_topic, "DailyQuoteSubscription"
     )
     sns_region: str = _setting("SNS_REGION", "its region", parsers.parse_aws_region, "us-east-1")
     aws_access_key_id: str | None = _secret("aws_access_key_id", "AWS credentials; by default those that boto3 finds")
-    aws_secret_access_key: str | None = _secret("aws_secret_access_key", "goes with `aws_access_key_id`")
+    aws_secret_access_key: str | None = _secret("aws_secret_access_key", "the secret key of `aws_access_key_id`")
     sms_sender_id: str | None = _setting(
-        "SMS_SENDER_ID", "the sender that SMS show, if the country allows it", parsers.parse_sms_sender_id
+        "SMS_SENDER_ID", "the sender shown in SMS, if the country allows it", parsers.parse_sms_sender_id
     )
     sms_max_price: str | None = _setting(
         "SMS_MAX_PRICE", "the most that one SMS may cost, in US dollars", parsers.parse_sms_price
     )
-    sms_entity_id: str | None = _setting("SMS_ENTITY_ID", "the entity id, for India", parsers.parse_sms_entity_id)
+    sms_entity_id: str | None = _setting("SMS_ENTITY_ID", "the entity ID, for India", parsers.parse_sms_entity_id)
     sms_template_ids: tuple[tuple[str, str], ...] = _setting(
-        "SMS_TEMPLATE_IDS", "the template ids, for India", parsers.parse_template_ids, ()
+        "SMS_TEMPLATE_IDS", "the template IDs, for India", parsers.parse_template_ids, ()
     )
     jwt_secret: str | None = _secret("JWT_SECRET", "the secret that signs bearer tokens (HS256)", parsers.parse_secret)
     jwt_public_key: str | None = _secret(
-        "JWT_PUBLIC_KEY", "instead, the public key of their issuer (RS256)", parsers.parse_public_key
+        "JWT_PUBLIC_KEY", "instead of `JWT_SECRET`, the public key of the issuer (RS256)", parsers.parse_public_key
     )
     jwt_issuer: str | None = _setting("JWT_ISSUER", "the issuer of bearer tokens: their `iss`")
     jwt_audience: str | None = _setting("JWT_AUDIENCE", "the audience of bearer tokens: their `aud`")
     async_failure: bool = _flag("ASYNC_FAILURE", "whether `/async-failure` starts a task that fails")
-    xray_tracing: bool = _flag("XRAY_TRACING", "whether AWS X-Ray sees each call out")
+    xray_tracing: bool = _flag("XRAY_TRACING", "whether AWS X-Ray traces outgoing calls")
     stage: str | None = _setting("STAGE", "set by Zappa itself; do not set it")
     lambda_function: str | None = _setting("AWS_LAMBDA_FUNCTION_NAME", "set by AWS Lambda itself; do not set it")
 

@@ -14,7 +14,7 @@ from quoteapi.printable import is_printable
 
 MIN_SECRET_LENGTH = 32
 MIN_DISTINCT_CHARACTERS = 10
-SECRET_KEY_HINT = "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"  # noqa: S105 a command, not a secret
+SECRET_KEY_HINT = "to create one, run `python3 -c 'import secrets; print(secrets.token_urlsafe(48))'`"  # noqa: S105 a command, not a secret
 ANY_REGION = "*"
 AWS_REGION = r"[a-z]{2,5}(-[a-z]+)+-\d"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -80,33 +80,37 @@ parse_log_level = choice_parser({level.lower(): level for level in LOG_LEVELS}, 
 parse_gateway = choice_parser({"console": "console", "sns": "sns"}, "console or sns")
 parse_boolean = choice_parser(BOOLEANS, "true or false")
 parse_header_value = pattern_parser(
-    "[ -~]*", "the key as the upstream API gave it: letters, digits and punctuation only"
+    "[ -~]*", "the key of the upstream API, with only ASCII letters, digits and punctuation"
 )
-parse_sns_topic = pattern_parser("[A-Za-z0-9_-]{1,256}", "a topic's name: letters, digits, - and _")
+parse_sns_topic = pattern_parser("[A-Za-z0-9_-]{1,256}", "the name of a topic, with only letters, digits, - and _")
 parse_aws_region = pattern_parser(AWS_REGION, "an AWS region, for example us-east-1")
 parse_sms_sender_id = pattern_parser(
-    "(?=.*[A-Za-z])[A-Za-z0-9]{1,11}", "1 to 11 letters and digits, with a letter among them"
+    "(?=.*[A-Za-z])[A-Za-z0-9]{1,11}", "1 to 11 letters and digits, with at least one letter"
 )
 parse_sms_price = pattern_parser(r"\d{1,2}(\.\d{1,5})?", "US dollars, for example 0.05")
-parse_sms_entity_id = pattern_parser(r"\d{1,50}", "the number of the entity")
+parse_sms_entity_id = pattern_parser(r"\d{1,50}", "the entity ID, with only digits")
 
 
 def parse_rate_limits(value: str) -> tuple[RateLimit, ...]:
     """Parse rate limits with commas between, for example `1/1m,3/10m,5/1d`."""
-    expected = "1 to 999 in 1 to 9999 s, m, h or d, with commas between, for example 1/1m,3/10m,5/1d"
+    expected = "limits such as 1/1m,3/10m,5/1d: each is 1 to 999, a slash, and a period of 1 to 9999 s, m, h or d"
     return tuple(_parse_rate_limit(part.strip(), 3, expected) for part in value.split(","))
 
 
 def parse_rate_limit(value: str) -> RateLimit:
     """Parse one rate limit, for example `5/1h`."""
-    return _parse_rate_limit(value, 3, "1 to 999 in 1 to 9999 s, m, h or d, for example 5/1h")
+    return _parse_rate_limit(
+        value, 3, "a limit such as 5/1h: 1 to 999, a slash, and a period of 1 to 9999 s, m, h or d"
+    )
 
 
 def parse_read_limit(value: str) -> RateLimit | None:
     """Parse one rate limit, for example `600/1m`, of up to 999,999,999 events; `off` becomes None."""
     if value.lower() == "off":
         return None
-    return _parse_rate_limit(value, 9, "off, or 1 to 999999999 in 1 to 9999 s, m, h or d, for example 600/1m")
+    return _parse_rate_limit(
+        value, 9, "off, or a limit such as 600/1m: 1 to 999999999, a slash, and a period of 1 to 9999 s, m, h or d"
+    )
 
 
 def _parse_rate_limit(value: str, max_digits: int, expected: str) -> RateLimit:
@@ -127,7 +131,7 @@ def parse_database_url(value: str) -> str:
     if scheme != "sqlite" or not rest.startswith("/") or rest[1:2] in {"", ":"} or not is_printable(rest):
         raise ValueError(
             "sqlite:/// and the path of a file without control characters, for example"
-            " sqlite:////var/lib/quoteapi/quotes.db, or the address of a PostgreSQL database, for example"
+            " sqlite:////var/lib/quoteapi/quotes.db, or the URL of a PostgreSQL database, for example"
             " postgresql://user:password@host:5432/quoteapi?sslmode=verify-full, or a DynamoDB table, for example"
             " dynamodb://quoteapi-prod?region=us-east-1"
         )
@@ -153,8 +157,8 @@ def _parse_postgresql_url(value: str) -> str:
         names_database = False
     if needs_encoding or not names_database or not value.isprintable():
         raise ValueError(
-            "an address that names a database, for example postgresql://user:password@host:5432/quoteapi, with %40 for"
-            " @, %2F for /, %3F for ?, %23 for #, %25 for %, %5B for [ and %20 for a space in its password"
+            "a URL that names a database, for example postgresql://user:password@host:5432/quoteapi. In the password,"
+            " write %40 for @, %2F for /, %3F for ?, %23 for #, %25 for %, %5B for [ and %20 for a space"
         )
     return value
 
@@ -162,7 +166,7 @@ def _parse_postgresql_url(value: str) -> str:
 def parse_http_url(value: str) -> str:
     """Parse an http or https URL of visible ASCII characters."""
     if not (is_http_url(value) and re.fullmatch("[!-~]+", value)):
-        raise ValueError("an address that starts with https:// (or http://), for example https://example.org/quotes")
+        raise ValueError("a URL that starts with https:// or http://, for example https://example.org/quotes")
     return value
 
 
@@ -170,7 +174,7 @@ def parse_public_url(value: str) -> str:
     """Parse an http or https URL without a query and fragment; a final slash is removed."""
     url = parse_http_url(value)
     if "?" in url or "#" in url:
-        raise ValueError("an address without ? and #, for example https://quotes.example.org")
+        raise ValueError("a URL without ? and #, for example https://quotes.example.org")
     return url.rstrip("/")
 
 
@@ -180,8 +184,8 @@ def parse_origins(value: str) -> tuple[str, ...]:
     are_origins = all(is_http_url(origin) and origin.endswith(f"://{urlsplit(origin).netloc}") for origin in origins)
     if origins != ("*",) and not (are_origins and value.isascii()):
         raise ValueError(
-            "* alone, or origins with commas between, for example https://example.org,http://localhost:3000, and a name"
-            " with other letters as browsers send it, for example https://xn--bcher-kva.example"
+            "* alone, or origins separated by commas, for example https://example.org,http://localhost:3000. Write an"
+            " internationalized name in its xn-- form, for example https://xn--bcher-kva.example"
         )
     return tuple(map(normalize_origin, origins)) if are_origins else origins
 
@@ -211,7 +215,7 @@ def parse_regions(value: str) -> frozenset[str]:
     """Parse comma-separated ISO 3166 country codes, or `*`. Only `quoteapi doctor` checks that they exist."""
     regions = frozenset(_split(value.upper()))
     if not regions or not (regions == {ANY_REGION} or all(re.fullmatch("[A-Z]{2}", region) for region in regions)):
-        raise ValueError("* alone, or countries by their two letters with commas between, for example IN,US")
+        raise ValueError("* alone, or two-letter country codes separated by commas, for example IN,US")
     return regions
 
 
@@ -222,7 +226,7 @@ def parse_networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
     except ValueError:
         networks = ()
     if not networks or any(network.prefixlen == 0 for network in networks):
-        raise ValueError("addresses or networks with commas between, for example 127.0.0.1,10.0.0.0/8")
+        raise ValueError("IP addresses or networks separated by commas, for example 127.0.0.1,10.0.0.0/8")
     return networks
 
 
@@ -230,7 +234,9 @@ def parse_template_ids(value: str) -> tuple[tuple[str, str], ...]:
     """Parse pairs of an SMS kind and its template id, for example `code:1107,quote:1108`."""
     pairs = _split(value)
     if not all(re.fullmatch(r"(code|confirmation|quote):\d+", pair, re.ASCII) for pair in pairs):
-        raise ValueError("a number for code, confirmation and quote, for example code:1107160000000000001")
+        raise ValueError(
+            "template IDs for code, confirmation and quote, separated by commas, for example code:1107160000000000001"
+        )
     return tuple((kind, number) for kind, _, number in (pair.partition(":") for pair in pairs))
 
 
@@ -241,7 +247,7 @@ def _split(value: str) -> list[str]:
 def parse_secret(value: str) -> str:
     """Parse a printable secret of at least `MIN_SECRET_LENGTH` characters and enough different ones."""
     if len(value) < MIN_SECRET_LENGTH or len(set(value)) < MIN_DISTINCT_CHARACTERS or not value.isprintable():
-        raise ValueError(f"text of at least {MIN_SECRET_LENGTH} characters that nobody can guess; {SECRET_KEY_HINT}")
+        raise ValueError(f"at least {MIN_SECRET_LENGTH} random characters; {SECRET_KEY_HINT}")
     return value
 
 
@@ -249,6 +255,6 @@ def parse_public_key(value: str) -> str:
     r"""Parse a public key in PEM (RFC 7468), whose lines may end with a literal `\n` or a space instead."""
     match = _PEM.fullmatch(value.replace("\\n", "\n"))
     if match is None:
-        raise ValueError("a public key in PEM, as `openssl rsa -pubout` writes it, with \\n for the ends of its lines")
+        raise ValueError("a public key in PEM, as `openssl rsa -pubout` writes it, with \\n for each line break")
     lines = textwrap.wrap("".join(match[1].split()), 64)
     return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from peewee import Value
 
 from quoteapi.clock import Clock
-from quoteapi.printable import printable
+from quoteapi.printable import counted, printable
 from quoteapi.sms.gateway import GatewayMisconfigured, SmsKind
 from quoteapi.storage.models import ConsoleSms, Subscriber
 from quoteapi.storage.state import ACTIVE
@@ -36,9 +36,7 @@ class ConsoleGateway:
     def unsubscribe(self, subscription_arn: str) -> None:
         """Do nothing: the row is the subscription. Raises `GatewayMisconfigured` for a subscription of SNS."""
         if not subscription_arn.startswith(f"{TOPIC}:"):
-            raise GatewayMisconfigured(
-                "the number is on a topic of Amazon SNS, and SMS_GATEWAY is console here: set it to sns"
-            )
+            raise GatewayMisconfigured("the number is on a topic of Amazon SNS. Set SMS_GATEWAY to sns")
 
     def publish(self, message: str) -> str:
         """Store an SMS for each number on the topic, in one statement; print it once. Return its message id."""
@@ -46,7 +44,7 @@ class ConsoleGateway:
         values = Value(message), Value("quote"), ConsoleSms.sent_at.to_value(now)
         columns = [ConsoleSms.to, ConsoleSms.message, ConsoleSms.kind, ConsoleSms.sent_at]
         stored = ConsoleSms.insert_from(Subscriber.select(Subscriber.mobile, *values).where(_ON_TOPIC), columns)
-        _print(f"SMS to {stored.as_rowcount().execute()} on the topic (quote):", message)
+        _print(f"SMS to {counted(stored.as_rowcount().execute(), 'subscriber')} (quote):", message)
         return f"console-{now:%Y%m%dT%H%M%S}"
 
     def count_subscriptions(self) -> int:

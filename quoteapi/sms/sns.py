@@ -142,7 +142,7 @@ class QuoteSubscription:
                 self._topic_arn = None  # the topic was deleted: the next call creates it
             raise _gateway_error(error) from None
         except errors.ParamValidationError:
-            raise gateway.NumberRejected("boto3 will not send such a request to SNS") from None
+            raise gateway.NumberRejected("boto3 rejected the request to SNS") from None
         except CREDENTIAL_ERRORS as error:
             raise gateway.GatewayMisconfigured(
                 f"no usable AWS credentials were found ({type(error).__name__})"
@@ -150,7 +150,7 @@ class QuoteSubscription:
         except CONNECTION_ERRORS as error:
             raise gateway.GatewayUnavailable(f"SNS cannot be reached ({type(error).__name__})") from None
         except (errors.BotoCoreError, ResponseParserError, KeyError, TypeError, ValueError) as error:
-            raise gateway.OutcomeUnknown(f"no answer from SNS that can be read ({type(error).__name__})") from None
+            raise gateway.OutcomeUnknown(f"no readable response from SNS ({type(error).__name__})") from None
 
     # Threads may share a client, but must not make clients of one session at the same time.
 
@@ -216,7 +216,7 @@ def _gateway_error(error: errors.ClientError) -> gateway.GatewayError:
     code = error.response.get("Error", {}).get("Code", "without a code")
     metadata = error.response.get("ResponseMetadata", {})
     status, request_id = metadata.get("HTTPStatusCode", 0), metadata.get("RequestId", "unknown")
-    message = f"SNS answered {status} {code} to {error.operation_name} (request {request_id})"
+    message = f"SNS returned {status} {code} for {error.operation_name} (request {request_id})"
     if code in TRANSIENT:
         return gateway.GatewayUnavailable(message)
     if status == HTTP_FORBIDDEN:

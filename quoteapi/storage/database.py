@@ -92,7 +92,7 @@ def require_database(settings: Settings) -> None:
         exists = path.exists()
     if not exists:
         found = f"There is no database {path}" if path else f"{describe_database(settings)} has no tables of QuoteAPI"
-        raise SettingsError(f"{found}. Is DATABASE_URL right? To make a new database, run: quoteapi db migrate")
+        raise SettingsError(f"{found}. Check DATABASE_URL. To create a new database, run `quoteapi db migrate`.")
 
 
 def _check_former_path(settings: Settings) -> None:
@@ -101,7 +101,7 @@ def _check_former_path(settings: Settings) -> None:
     if path is not None and former.is_file() and not (path.exists() and path.samefile(former)):
         raise SettingsError(
             f"DATABASE_URL could mean {path} or {former.absolute()}: a relative path starts at the project's folder,"
-            " and earlier versions began at the current one. Set it to sqlite:/// and the whole path."
+            " but in version 0.1 it started at the current folder. Set it to sqlite:/// and an absolute path."
         )
 
 
@@ -133,7 +133,7 @@ def _check_migrations(settings: Settings, connection: "Connection") -> None:
 def describe_missing(migrations: Iterable[str]) -> str:
     """Return a message that names missing migrations, and says how to apply them."""
     return (
-        f"the database lacks the migration {', '.join(migrations)}. Run `quoteapi db migrate` or, on Lambda,"
+        f"the database has missing migrations: {', '.join(migrations)}. Run `quoteapi db migrate` or, on Lambda,"
         " `zappa invoke STAGE quoteapi.aws.schedulers.migrate_database`"
     )
 
@@ -145,7 +145,7 @@ def _migrate_server(settings: Settings) -> None:
     except (peewee.ProgrammingError, peewee.InternalError) as error:
         missing = missing_migrations(settings)
         reason = " ".join(str(error).split())
-        raise MigrationsMissing(f"{describe_missing(missing)}, as a user who may create tables ({reason})") from error
+        raise MigrationsMissing(f"{describe_missing(missing)}, as a user who can create tables ({reason})") from error
 
 
 def _check_file(path: Path) -> set[str]:
@@ -154,24 +154,22 @@ def _check_file(path: Path) -> set[str]:
     Raises `SettingsError` if it is the bundled catalogue, not a database of QuoteAPI, or cannot be read.
     """
     if BUNDLED_CATALOGUE.exists() and path.samefile(BUNDLED_CATALOGUE):
-        raise SettingsError(f"{path} is the shipped catalogue, which is never written to. Name another file.")
+        raise SettingsError(f"{path} is the bundled catalogue, which is read-only. Set DATABASE_URL to another file.")
     try:
         applied = SqliteFile(path).applied_migrations()
     except sqlite3.Error as error:
         raise _unusable(path, error) from error
     if not applied:
         raise SettingsError(
-            f"{path} is not a database of QuoteAPI. Set DATABASE_URL to another file, or move this one (with its -wal"
-            " and -shm) away and start again."
+            f"{path} is not a database of QuoteAPI. Set DATABASE_URL to another file, or move this one away, with its"
+            " -wal and -shm files."
         )
     return applied
 
 
 def _unusable(path: Path, error: Exception) -> SettingsError:
     reason = getattr(error, "strerror", None) or error
-    return SettingsError(
-        f"The database {path} cannot be used ({reason}). Set DATABASE_URL to a file that can be written."
-    )
+    return SettingsError(f"The database {path} cannot be used ({reason}). Set DATABASE_URL to a writable file.")
 
 
 @contextmanager
@@ -276,7 +274,9 @@ def _create_working_copy(path: Path) -> None:
         raise SettingsError(f"The catalogue {BUNDLED_CATALOGUE} is missing. Build it with `make catalogue`.")
     for file in (path.with_name(path.name + ending) for ending in ("-wal", "-shm", "-journal")):
         if file.exists() and not path.exists():
-            raise SettingsError(f"{file} was left by a database that is gone, and would spoil a new one. Move it away.")
+            raise SettingsError(
+                f"{file} is of a database that no longer exists, and would damage a new one. Move it away."
+            )
     with create_atomically(path) as copy:
         shutil.copyfile(BUNDLED_CATALOGUE, copy)
         with closing(sqlite3.connect(copy)) as connection:

@@ -26,7 +26,7 @@ PROGRESS_TABLE = "copiedsofar"
 """A table in targets of unfinished copies by earlier versions, which copied in several transactions."""
 REPLACED_MODELS: tuple[type[Model], ...] = (*CATALOGUE_MODELS, SubscriberCount)
 """The tables that a new database has rows in, which those of the source replace."""
-CHANGED_MEANWHILE = "somebody writes to one of the two. Stop the service, and say it again"
+CHANGED_MEANWHILE = "another process is writing to FROM or TO. Stop the service, then run the command again"
 Progress = Callable[[int], object]
 """Called with the number of rows that were processed since the last call."""
 
@@ -64,7 +64,7 @@ def copy_database(source: Settings, target: Settings, progress: Progress = lambd
             for model in MODELS:
                 _copy_table(model, source_db, progress)
         except IntegrityError as error:  # a row that was copied has another key by now
-            raise CopyFailed(f"a row has another key by now: {CHANGED_MEANWHILE}") from error
+            raise CopyFailed(f"a row was changed during the copy: {CHANGED_MEANWHILE}") from error
         copied = [_compare_table(model, source_db, target_db, progress) for model in MODELS]
         target_db.finish_bulk_insert(*MODELS)
         return copied
@@ -76,8 +76,8 @@ def _open_source(settings: Settings) -> Iterator["Engine"]:
     with _open_complete(settings) as engine:
         if missing := missing_migrations(engine.applied_migrations()):
             raise SettingsError(
-                f"{database.describe_database(settings)} lacks {', '.join(missing)}. Is it the right one? Then run"
-                " `quoteapi db migrate` on it."
+                f"{database.describe_database(settings)} has missing migrations: {', '.join(missing)}. If it is the"
+                " right database, set DATABASE_URL to it and run `quoteapi db migrate`."
             )
         yield engine
 
@@ -95,7 +95,7 @@ def _open_target(settings: Settings) -> Iterator["Engine"]:
         try:
             new = stack.enter_context(create_atomically(path, exclusive=True))
         except OSError as error:
-            raise SettingsError(f"The database {path} cannot be made ({error.strerror}).") from error
+            raise SettingsError(f"The database {path} cannot be created ({error.strerror}).") from error
         yield stack.enter_context(database.create_database_file(new))
 
 
@@ -104,8 +104,8 @@ def _open_complete(settings: Settings) -> Iterator["Engine"]:
     with database.open_database(settings) as engine, engine.statement_timeout(MIGRATION_TIMEOUT_SECONDS):
         if engine.table_exists(PROGRESS_TABLE):
             raise SettingsError(
-                f"{database.describe_database(settings)} is the half of a copy that an earlier version left. Make a new"
-                " database, and copy the whole one to it."
+                f"{database.describe_database(settings)} is an incomplete copy, left by an earlier version. Copy the"
+                " original to a new database."
             )
         yield engine
 
@@ -113,14 +113,14 @@ def _open_complete(settings: Settings) -> Iterator["Engine"]:
 def _check_target(source_db: "Engine", target_db: "Engine") -> None:
     """Raise `CopyFailed` if both are one database, or the target has rows other than the source's quotes."""
     if target_db.is_same_database(source_db):
-        raise CopyFailed("both are the same database")
+        raise CopyFailed("FROM and TO are the same database")
     has_other_rows = any(model.select().exists() for model in MODELS if model not in REPLACED_MODELS)
     for batch in _batches(Quote, target_db):
         fingerprints = [quote["fingerprint"] for quote in batch]
         shared = Quote.select().where(Quote.fingerprint.in_(fingerprints)).bind(source_db).count()
         has_other_rows |= shared < len(batch)
     if has_other_rows:
-        raise CopyFailed("the target has data of its own (or a copy that was finished); name a database that is new")
+        raise CopyFailed("TO already has data, for example a finished copy. Set TO to a new database")
 
 
 def _copy_table(model: type[Model], source_db: "Engine", progress: Progress) -> None:
@@ -133,7 +133,9 @@ def _compare_table(model: type[Model], source_db: "Engine", target_db: "Engine",
     """Return the row count and digest of a table. Raises `CopyFailed` if the databases differ in them."""
     in_source, in_target = _summarize(model, source_db, progress), _summarize(model, target_db, lambda _: None)
     if in_source != in_target:
-        change = f"{in_source.table} has {in_source.rows} rows, and {in_target.rows} there, or a row is another"
+        change = f"the table {in_source.table} has {in_source.rows} rows in FROM and {in_target.rows} in TO"
+        if in_source.rows == in_target.rows:
+            change = f"the table {in_source.table} has different rows in FROM and TO"
         raise CopyFailed(f"{change}: {CHANGED_MEANWHILE}")
     return in_source
 

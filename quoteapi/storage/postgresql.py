@@ -62,7 +62,7 @@ class Connection(psycopg.Connection[Any]):
             with suppress(psycopg.Error):
                 self.cancel_safe(timeout=CANCEL_TIMEOUT_SECONDS)
             self.close()
-            raise psycopg.OperationalError(f"the database did not answer in {seconds} seconds") from error
+            raise psycopg.OperationalError(f"the database did not respond within {seconds} seconds") from error
 
     def applied_migrations(self) -> set[str]:
         """Return the names of the applied migrations, in one round trip. Must not be called in a transaction."""
@@ -108,7 +108,7 @@ class PostgresqlServer(PooledPostgresqlDatabase):  # type: ignore[misc] # playho
 
     def _connect(self) -> Connection:
         if time.monotonic() < self._retry_at:
-            raise OperationalError("the database was away a moment ago")
+            raise OperationalError("the database was unavailable a moment ago")
         try:
             return cast("Connection", super()._connect())
         except psycopg.OperationalError:
@@ -131,7 +131,9 @@ class PostgresqlServer(PooledPostgresqlDatabase):  # type: ignore[misc] # playho
         try:
             return bool(super().connect(reuse_if_open))
         except MaxConnectionsExceeded as error:
-            raise OperationalError(f"all {self._max_connections} connections were in use for too long") from error
+            raise OperationalError(
+                f"all {self._max_connections} connections were in use for {POOL_TIMEOUT_SECONDS} seconds"
+            ) from error
 
     def forget_connections(self) -> None:
         """Drop all connections without closing them: after a fork, they are the parent process's."""

@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from quoteapi.clock import Clock
+from quoteapi.printable import counted
 from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured, GatewayUnavailable, OutcomeUnknown
@@ -23,10 +24,12 @@ CLAIM_TIMEOUT = timedelta(minutes=2)
 """After this, the holder of a claim is presumed dead; short enough that Lambda's second retry takes the claim over."""
 SEND_TIMEOUT = timedelta(seconds=45)
 """After this, a gateway call without a stored result has an unknown outcome; longer than the gateway's timeouts."""
+NOBODY_SUBSCRIBED = "Nobody is subscribed; nothing sent. If somebody subscribes today, publish again."
+_IN_PROGRESS = "Nothing sent: another process is sending it now."
 
 
 class DeliveryResult(NamedTuple):
-    """The result of `publish`: `sent` if this call sent the daily SMS; `message` is its state in words."""
+    """The result of `publish`: `sent` if this call sent the daily SMS; `message` is its state, in sentences."""
 
     date: date
     sent: bool
@@ -109,7 +112,7 @@ class DailyDelivery:
         if not preview.recipients:
             return self._deliver_to_nobody(claim)
         if not self.state.start_sending(claim, self.clock()):
-            return DeliveryResult(claim.date, sent=False, message="somebody else took over")
+            return DeliveryResult(claim.date, sent=False, message="Nothing sent: another process took over.")
         try:
             message_id = self.gateway.publish(preview.text.message)
         except GatewayError as error:
@@ -117,7 +120,8 @@ class DailyDelivery:
                 self.state.release_delivery(claim)
             raise
         self.state.finish_delivery(claim, message_id, self.clock())
-        return DeliveryResult(claim.date, sent=True, message=f"sent to {preview.recipients}", message_id=message_id)
+        message = f"Sent to {counted(preview.recipients, 'subscriber')}."
+        return DeliveryResult(claim.date, sent=True, message=message, message_id=message_id)
 
     def _deliver_to_nobody(self, claim: Delivery) -> DeliveryResult:
         """Release a claim, so that the SMS can be sent later on that date, once somebody has subscribed.
@@ -129,30 +133,30 @@ class DailyDelivery:
             return self.publish(again=claim.sending_at is not None)
         if expected := self.state.count_in_sync_with(self.gateway.topic):
             raise GatewayUnavailable(
-                f"nobody is on the topic {self.gateway.topic}, and {expected} should be. Right after somebody"
-                " subscribed, try again in a minute. Else: quoteapi reconcile --all"
+                f"the topic {self.gateway.topic} has no subscriptions, but {counted(expected, 'subscriber')} should be"
+                " on it. If somebody subscribed just now, try again in a minute. Otherwise, run `quoteapi reconcile"
+                " --all`"
             )
-        message = "has nobody to go to; a later publish sends it to those who subscribe until then"
-        return DeliveryResult(claim.date, sent=False, message=message)
+        return DeliveryResult(claim.date, sent=False, message=NOBODY_SUBSCRIBED)
 
     def _require_single_topic(self) -> None:
         """Raise `GatewayMisconfigured` if subscribers are on another topic, where they would get no SMS."""
         topic = self.gateway.topic
         if (other := self.state.find_other_topic(topic)) is not None:
             raise GatewayMisconfigured(
-                f"subscribers are on the topic {other}, and the settings say {topic}. If these are right, move them"
-                " there: quoteapi reconcile --all"
+                f"subscribers are on the topic {other}, but the settings name {topic}. Correct the settings or, to"
+                " move the subscribers, run `quoteapi reconcile --all`"
             )
 
 
 def _describe_unclaimable(day: date, row: Delivery | None, now: datetime) -> DeliveryResult:
     """Return the state of an unclaimable delivery. Raises `OutcomeUnknown` if it may have been sent."""
     if row is not None and row.sent_at is not None:
-        message = f"was sent at {row.sent_at:%H:%M} UTC; who subscribed since gets the next one"
+        message = f"Already sent at {row.sent_at:%H:%M} UTC; nothing sent now. New subscribers get the next one."
         return DeliveryResult(day, sent=False, message=message, message_id=row.message_id)
     if row is not None and row.sending_at is not None and row.sending_at <= now - SEND_TIMEOUT:
         raise OutcomeUnknown(
-            f"the SMS of {day} may have gone out at {row.sending_at:%H:%M} UTC; nobody got an answer."
-            " `quoteapi publish --again` sends it once more"
+            f"the SMS of {day} may have been sent at {row.sending_at:%H:%M} UTC: the result is unknown. To send it,"
+            " perhaps a second time, run `quoteapi publish --again`"
         )
-    return DeliveryResult(day, sent=False, message="is being sent")
+    return DeliveryResult(day, sent=False, message=_IN_PROGRESS)

@@ -42,7 +42,7 @@ def _read_key_file(settings: Settings) -> str:
         secret = path.read_text("ascii").strip()
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
-        raise SettingsError(f"The key in {path} cannot be read or made ({reason}). Set SECRET_KEY.") from error
+        raise SettingsError(f"The key file {path} cannot be read or created ({reason}). Set SECRET_KEY.") from error
     if not secret:
-        raise SettingsError(f"The key in {path} is empty. Remove the file, so that it is made anew.")
+        raise SettingsError(f"The key file {path} is empty. Delete it: a new one is created on the next start.")
     return secret

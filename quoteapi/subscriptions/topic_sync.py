@@ -101,7 +101,7 @@ class TopicSync:
     def _recount_subscribers(self) -> None:
         stored, counted = self.state.recount_subscribers()
         if stored != counted:
-            log.warning("The subscriber count was %d, and is corrected to %d", stored, counted)
+            log.warning("Subscriber count corrected from %d to %d", stored, counted)
 
     def _delete_expired(self) -> None:
         """Delete OTPs, rate-limit logs and SMS counts that no longer count."""
@@ -126,7 +126,7 @@ class TopicSync:
             return row
         topic = self.gateway.topic
         if row.topic != topic:
-            raise GatewayMisconfigured(f"the number was put on {row.topic}, and the settings say {topic}")
+            raise GatewayMisconfigured(f"the number is on the topic {row.topic}, but the settings name {topic}")
         arn = self.gateway.subscribe(row.mobile)  # of a number on the topic, it returns the ARN of the subscription
         self.state.store_subscription_arn(row, arn)
         return replace(row, subscription_arn=arn)
@@ -152,7 +152,7 @@ class TopicSync:
             self.gateway.send_sms(row.mobile, text.message, "confirmation")
         except (NumberRejected, OutcomeUnknown, SmsDisabled, RateLimited) as error:
             log.warning(
-                "No confirmation SMS to %s: %s", mask_phone_number(row.mobile), str(error) or type(error).__name__
+                "Confirmation SMS to %s not sent: %s", mask_phone_number(row.mobile), str(error) or type(error).__name__
             )
         except GatewayError:
             self.limits.release_sms_quota()
@@ -182,7 +182,7 @@ class TopicSync:
             for mobiles in self.gateway.list_opted_out():
                 count += self.state.mark_opted_out(mobiles, self.clock())
         except GatewayError as error:
-            log.warning("Cannot list the numbers that opted out: %s", error)
+            log.warning("Cannot list opted-out numbers: %s", error)
             return count, 1
         return count, 0
 
@@ -191,7 +191,7 @@ class TopicSync:
         try:
             return self.sync(subscriber_id)
         except NumberRejected as error:
-            log.warning("Subscriber %s is rejected by the gateway: %s", subscriber_id, error)
+            log.warning("The gateway rejected subscriber %s: %s", subscriber_id, error)
             return "refused"
         except Exception as error:
             is_expected = isinstance(error, GatewayError)

@@ -138,7 +138,7 @@ def raised(error: BaseException) -> BaseException:
 
 
 def report_of(error: BaseException, operation: str = "GET /random") -> ErrorReport:
-    return ErrorReport(raised(error), operation, f"Lambda {LAMBDA_ID}", "Who asked was answered 500.")
+    return ErrorReport(raised(error), operation, f"Lambda {LAMBDA_ID}", "The client got a response with status 500.")
 
 
 def message_of(error: BaseException, settings: Settings) -> str:
@@ -202,7 +202,7 @@ def test_a_report_names_the_error_the_place_the_time_and_the_request_ids(on_lamb
     )
     assert "\nStage: dev (function quoteapi-dev)\nTime: 2026-11-22T12:00:00Z\n" in message
     assert f"\nRequest: Lambda {LAMBDA_ID}, API Gateway {GATEWAY_ID}\n" in message
-    assert "\nWho asked was answered 500. `zappa tail dev --since 1h` shows the log.\n" in message
+    assert "\nThe client got a response with status 500. To see the log, run `zappa tail dev --since 1h`.\n" in message
     assert "\nTraceback (most recent call last):\n" in message
     assert message.endswith("RuntimeError: the wheel came off\n")
 
@@ -234,7 +234,7 @@ def test_a_report_names_the_route_or_the_function_and_contains_no_text_of_a_clie
 @sqlite_only
 def test_a_report_of_a_task_or_schedule_says_that_lambda_retries(on_lambda: Settings, event: dict[str, Any]) -> None:
     unhandled_exceptions(RuntimeError("broken"), event, CONTEXT)
-    assert "Lambda tries it twice more, and then hands it to the dead-letter queue" in reports()[0]
+    assert "Lambda retries it twice, then sends it to the dead-letter queue" in reports()[0]
 
 
 @sqlite_only
@@ -445,11 +445,11 @@ def test_repeated_errors_are_one_report_a_minute_that_counts_the_others(on_lambd
 
     storm()
     assert len(reports()) == 1
-    assert "Kept back" not in reports()[0]
+    assert "Not reported" not in reports()[0]
     clock.advance(seconds=1)
     storm()
     assert len(reports()) == 2
-    assert "Kept back: 9 more like it since the last report, in this container" in reports()[1]
+    assert "Not reported: 9 more of this error since the last report, in this container" in reports()[1]
 
 
 @sqlite_only
@@ -460,7 +460,7 @@ def test_the_same_error_in_many_threads_is_one_report(on_lambda: Settings, clock
     assert len(reports()) == 1
     clock.advance(minutes=1)
     unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT)
-    assert "Kept back: 63 more" in reports()[1]
+    assert "Not reported: 63 more" in reports()[1]
 
 
 @sqlite_only
@@ -480,7 +480,7 @@ def test_after_a_report_that_sns_rejected_the_next_one_is_sent(on_lambda: Settin
     for _ in range(3):
         unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT)
     (message,) = reports()
-    assert "Kept back: 2 more" in message
+    assert "Not reported: 2 more" in message
 
 
 @pytest.mark.parametrize("fault", ["timed out", "answer lost"])
@@ -494,7 +494,7 @@ def test_after_a_timeout_no_report_of_the_same_error_is_tried_for_a_minute(
     assert sns_calls.operations == ["CreateTopic", "Publish"]
     clock.advance(minutes=1)
     unhandled_exceptions(raised(RuntimeError("broken")), REQUEST, CONTEXT)
-    assert "Kept back: 3 more" in reports()[-1]
+    assert "Not reported: 3 more" in reports()[-1]
 
 
 @sqlite_only
@@ -541,7 +541,7 @@ def test_an_error_in_a_route_is_reported_with_the_route_template(
     )
     assert (response.status_code, response.json["detail"]) == (
         500,
-        "The fault is ours, and it was noted. Try again in a while.",
+        "Something went wrong on our side, and it was logged. Try again later.",
     )
     (message,) = reports()
     assert message.startswith("RuntimeError: broken for +91••••••0001\n")
@@ -686,5 +686,5 @@ def test_a_cold_start_does_not_import_error_reports_and_boto3(settings: Settings
 @sqlite_only
 def test_a_rejection_by_sns_is_a_gateway_error(on_lambda: Settings, sns_calls: SnsCalls) -> None:
     sns_calls.fault_for = lambda _number, _operation: "error 500"
-    with pytest.raises(OutcomeUnknown, match="SNS answered 500 InternalError to CreateTopic"):
+    with pytest.raises(OutcomeUnknown, match="SNS returned 500 InternalError for CreateTopic"):
         sns.publish_error_report(on_lambda, "UnhandledException", "subject", "message")

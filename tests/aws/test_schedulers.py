@@ -53,12 +53,12 @@ def test_the_quote_of_the_day_is_decided_and_stored(scheduled_environment: None)
 
 def test_the_daily_sms_is_the_quote_of_daily_and_is_sent_once(sns_environment: Container, serve: Serve) -> None:
     empty = schedulers.publish_quote_of_the_day({}, CONTEXT)
-    assert (empty["sent"], empty["message"].partition(";")[0]) == (False, "has nobody to go to")
+    assert (empty["sent"], empty["message"].partition(";")[0]) == (False, "Nobody is subscribed")
     sns_environment.gateway.subscribe(MIRA)
     assert schedulers.publish_quote_of_the_day({}, CONTEXT)["sent"]
     again = schedulers.publish_quote_of_the_day({}, CONTEXT)
     assert not again["sent"]
-    assert "was sent at" in again["message"]
+    assert "Already sent at" in again["message"]
     (message,) = published()
     daily = requests.get(f"{serve()}/daily", timeout=5).json()
     assert daily["author"] in message
@@ -89,7 +89,7 @@ def test_a_failed_run_raises_a_redacted_error(sns_environment: Container, monkey
     sns_calls = SnsCalls()
     sns_calls.watch(monkeypatch)
     sns_calls.fault_for = lambda _, operation: "refused" if operation == "Publish" else None
-    with pytest.raises(RedactedError, match="NumberRejected: SNS answered 400 InvalidParameter to Publish") as failed:
+    with pytest.raises(RedactedError, match="NumberRejected: SNS returned 400 InvalidParameter for Publish") as failed:
         schedulers.publish_quote_of_the_day({}, CONTEXT)
     assert failed.value.__suppress_context__
 

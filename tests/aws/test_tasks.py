@@ -19,7 +19,7 @@ def test_outside_lambda_tasks_are_plain_calls(tasks: ModuleType, sns_container: 
     sns_container.subscriptions.subscribe(MIRA, sent_to(MIRA)[0][:6], CLIENT_IP, dispatcher)
     assert tasks.async_subscribe(dispatcher.subscribers[0]) == "subscribed"
     assert subscribed_numbers() == [MIRA]
-    assert tasks.async_publish() == "sent to 1"
+    assert tasks.async_publish() == "Sent to 1 subscriber."
     assert len(published()) == 1
     sns_container.subscriptions.unsubscribe(MIRA, CLIENT_IP, dispatcher)
     assert tasks.async_unsubscribe(dispatcher.subscribers[1]) == "unsubscribed"
@@ -47,7 +47,7 @@ def test_a_failed_task_raises_a_redacted_error(
     sns_calls = SnsCalls()
     sns_calls.watch(monkeypatch)
     sns_calls.fault_for = lambda _number, _operation: "throttled"
-    with pytest.raises(RedactedError, match="Unavailable: SNS answered 429 Throttled to Publish") as failed:
+    with pytest.raises(RedactedError, match="Unavailable: SNS returned 429 Throttled for Publish") as failed:
         tasks.async_send_otp(dispatcher.requests[0])
     assert failed.value.__suppress_context__
     assert "9028000001" not in str(failed.value)

@@ -50,7 +50,7 @@ def test_status_shows_what_is_missing_and_migrate_applies_it(kind: str, empty: S
     ]
     applied = quoteapi("db", "migrate", "--json", **url)
     assert (applied.returncode, json.loads(applied.stdout)) == (0, {"applied": missing})
-    assert quoteapi("db", "migrate", **url).stdout == "Nothing is missing.\n"
+    assert quoteapi("db", "migrate", **url).stdout == "The database is up to date.\n"
     status = quoteapi("db", "status", "--json", **url)
     assert (status.returncode, json.loads(status.stdout)) == (0, [{"name": it, "state": "applied"} for it in NAMES])
 
@@ -58,7 +58,7 @@ def test_status_shows_what_is_missing_and_migrate_applies_it(kind: str, empty: S
 def test_migrate_creates_a_file_that_does_not_exist(tmp_path: Path) -> None:
     settings = settings_for_database(f"sqlite:///{tmp_path}/new.db")
     migrated = quoteapi("db", "migrate", DATABASE_URL=settings.database_url or "")
-    assert (migrated.returncode, migrated.stdout) == (0, "Nothing is missing.\n")
+    assert (migrated.returncode, migrated.stdout) == (0, "The database is up to date.\n")
     assert migrated.stderr == f"Created the database {tmp_path}/new.db.\n"
     status = quoteapi("db", "status", DATABASE_URL=settings.database_url or "")
     assert (status.returncode, status.stdout.count("applied")) == (0, len(NAMES))
@@ -80,14 +80,11 @@ def test_copy_shows_progress_and_what_is_the_same(source: Settings, empty: Setti
     assert [line.split()[:2] for line in lines[1 : 1 + len(MODELS)]] == [
         [name, str(len(rows))] for name, rows in rows_by_table(source).items()
     ]
-    assert f"{database.describe_database(empty)} has the same as {source.database_path}." in lines
+    assert f"{database.describe_database(empty)} is now a copy of {source.database_path}." in lines
     assert f"{source.database_path}.key" in lines[-1]
     again = quoteapi("db", "copy", here, there)
     assert (again.returncode, again.stdout) == (1, "")
-    assert (
-        again.stderr
-        == "Error: The target has data of its own (or a copy that was finished); name a database that is new.\n"
-    )
+    assert again.stderr == "Error: TO already has data, for example a finished copy. Set TO to a new database.\n"
     back = quoteapi("db", "copy", there, f"sqlite:///{tmp_path}/back.db", "--json")
     assert [(table["table"], table["rows"]) for table in json.loads(back.stdout)] == [
         (name, len(rows)) for name, rows in rows_by_table(source).items()
@@ -112,15 +109,15 @@ def test_copy_takes_its_addresses_from_the_environment(source: Settings, empty: 
 def test_copy_refuses_in_a_sentence(source: Settings, tmp_path: Path) -> None:
     here, nowhere = source.database_url or "", f"sqlite:///{tmp_path}/none.db"
     for words, exit_code, said in (
-        ((nowhere, here), 1, f"There is no database {tmp_path}/none.db."),
-        ((here, here), 1, "Both are the same database."),
+        ((nowhere, here), 1, f"There is no database {tmp_path}/none.db. Check FROM."),
+        ((here, here), 1, "FROM and TO are the same database."),
         (
             (here, "postgresql://noor:S3cret@@localhost/quotes"),
             3,
-            "Name a database by an address that names a database",
+            "A database URL must be a URL that names a database",
         ),
         ((here, "postgresql://noor:S3cret@127.0.0.1:1/quotes"), 3, "The database cannot be used: connection failed"),
-        ((here, f"sqlite:///{tmp_path}/none/new.db"), 3, "cannot be made (No such file or directory)"),
+        ((here, f"sqlite:///{tmp_path}/none/new.db"), 3, "cannot be created (No such file or directory)"),
     ):
         refused = quoteapi("db", "copy", *words)
         assert (refused.returncode, refused.stdout) == (exit_code, "")

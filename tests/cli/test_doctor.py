@@ -60,7 +60,7 @@ def test_a_remote_environment_that_others_can_read_is_reported(tmp_path: Path, m
     found = run_doctor("--stage", "dev", "--env-file", str(remote))
     assert found.exit_code == 0
     assert f"! file mode    other users of this machine can read or change {remote}" in found.stdout
-    assert f"Run: chmod 600 '{remote}'" in found.stdout
+    assert f"Run `chmod 600 '{remote}'`." in found.stdout
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o602, 0o600, 0o400, 0o700], ids=oct)
@@ -84,7 +84,7 @@ def test_a_file_with_secrets_or_numbers_that_others_can_read_is_reported(
 def test_env_file_without_a_stage_is_a_usage_error() -> None:
     alone = run_doctor("--env-file", str(TEMPLATE))
     assert alone.exit_code == 2
-    assert "goes with --stage" in alone.stderr
+    assert "works only with --stage" in alone.stderr
 
 
 def test_every_check_of_a_healthy_service_is_ok(quoteapi_process: Command, working_database: Container) -> None:
@@ -124,7 +124,7 @@ def test_an_empty_catalogue_is_reported(quoteapi: Command, working_database: Con
     Quote.delete().execute()
     empty = quoteapi("doctor")
     assert empty.returncode == 1
-    assert re.search(r"^✗ catalogue +no quotes\n +Import some: quoteapi quotes import", empty.stdout, re.MULTILINE)
+    assert re.search(r"^✗ catalogue +no quotes\n +Run `.*quoteapi quotes import", empty.stdout, re.MULTILINE)
     assert quoteapi("quotes", "import", str(ROOT / "catalogue/quotes.csv")).returncode == 0
     assert quoteapi("doctor").returncode == 0
 
@@ -134,7 +134,9 @@ def test_a_subscriber_out_of_sync_for_hours_is_reported(quoteapi: Command, worki
     insert_subscriber(NOOR, subscription_arn=None, topic=None, sync_needed_since=clock.now() - timedelta(minutes=30))
     waiting = quoteapi("doctor")
     assert waiting.returncode == 1
-    assert re.search(r"^✗ subscribers +1 for hours .*\n +Run: quoteapi reconcile\. .*$", waiting.stdout, re.MULTILINE)
+    assert re.search(
+        r"^✗ subscribers +1 out of sync .*\n +Run `quoteapi reconcile`\. .*$", waiting.stdout, re.MULTILINE
+    )
     assert quoteapi("reconcile").returncode == 0
     assert quoteapi("doctor").returncode == 0
 
@@ -155,7 +157,9 @@ def test_a_daily_sms_is_missed_only_if_somebody_waits_for_it(quoteapi: Command, 
     insert_subscriber(OMAR, confirmed_at=long_ago)
     missed = quoteapi("doctor")
     assert missed.returncode == 1
-    assert re.search(r"^✗ daily SMS +last sent .*\n +Is the schedule, or cron, running\?", missed.stdout, re.MULTILINE)
+    assert re.search(
+        r"^✗ daily SMS +last sent .*\n +Check that the schedule, or cron, is running\.", missed.stdout, re.MULTILINE
+    )
 
 
 def test_missing_migrations_are_reported_and_not_applied(quoteapi: Command, tmp_path: Path) -> None:
@@ -164,7 +168,7 @@ def test_missing_migrations_are_reported_and_not_applied(quoteapi: Command, tmp_
     for _ in range(2):
         outdated = quoteapi("doctor", DATABASE_URL=f"sqlite:///{tmp_path}/old.db")
         assert outdated.returncode == 1
-        lacks = r"✗ database +.*old\.db lacks the migration 0003_search, .*\n +Run: quoteapi db migrate\. .*\n"
+        lacks = r"✗ database +.*old\.db has missing migrations: 0003_search, .*\n +Run `quoteapi db migrate`\. .*\n"
         assert re.fullmatch(lacks, outdated.stdout)
     assert quoteapi("db", "migrate", DATABASE_URL=f"sqlite:///{tmp_path}/old.db").returncode == 0
     assert quoteapi("doctor", DATABASE_URL=f"sqlite:///{tmp_path}/old.db").returncode == 0
@@ -199,17 +203,17 @@ def test_the_aws_account_is_checked_if_sms_go_out_by_sns(
     unsubscribing = {"PUBLIC_URL": "https://quotes.example.org", "UNSUBSCRIBE_REQUIRES_OTP": "true"}
     found = quoteapi("doctor", **aws_account, **unsubscribing)
     assert (found.returncode, found.stderr) == (0, "")
-    assert "✓ gateway      sns in us-east-1, topic DailyQuoteSubscription, 2 on it\n" in found.stdout
-    assert "! sandbox      not known: " in found.stdout  # moto does not implement it
-    assert "! spending     $0.00 this month; no limit was set" in found.stdout
+    assert "✓ gateway      sns in us-east-1, topic DailyQuoteSubscription, 2 subscriptions\n" in found.stdout
+    assert "! sandbox      unknown: " in found.stdout  # moto does not implement it
+    assert "! spending     $0.00 this month; no limit is set" in found.stdout
     assert "✓ daily cap    2 codes and confirmations today, of at most 1000\n" in found.stdout
     segments = working_database.daily_delivery.preview().text.segments
-    assert f"✓ cost         today's SMS to 2: {2 * segments} parts to pay for\n" in found.stdout
-    assert "✓ leaving      https://quotes.example.org/unsubscribe, by a code\n" in found.stdout
+    assert f"✓ cost         today's SMS to 2 subscribers: {2 * segments} segments billed\n" in found.stdout
+    assert "✓ unsubscribe  https://quotes.example.org/unsubscribe, with a code\n" in found.stdout
     capped = quoteapi("doctor", "--json", **aws_account, SMS_DAILY_CAP="1")
     states = {check["name"]: check["state"] for check in json.loads(capped.stdout)}
     assert capped.returncode == 1
-    assert (states["gateway"], states["daily cap"], states["leaving"]) == ("ok", "wrong", "advice")
+    assert (states["gateway"], states["daily cap"], states["unsubscribe"]) == ("ok", "wrong", "advice")
 
 
 def test_the_cost_of_a_month_is_compared_with_the_limit_of_the_account(
@@ -220,8 +224,8 @@ def test_the_cost_of_a_month_is_compared_with_the_limit_of_the_account(
     parts = working_database.daily_delivery.preview().text.segments
     set_spend_limit(aws_account, 1_000)
     priced = quoteapi("doctor", **aws_account, SMS_MAX_PRICE="0.05").stdout
-    assert f"✓ cost         today's SMS to 1: {parts} part" in priced
-    assert f" to pay for, at most ${0.05 * parts:.2f}\n" in priced
+    assert f"✓ cost         today's SMS to 1 subscriber: {parts} segment" in priced
+    assert f" billed, at most ${0.05 * parts:.2f}\n" in priced
     assert (
         f"✓ spending     $0.00 of $1,000.00 this month; 30 days like today cost at most ${1.5 * parts:.2f}\n" in priced
     )
@@ -235,7 +239,7 @@ def test_an_empty_catalogue_hides_no_other_check_of_sns(
 ) -> None:
     Quote.delete().execute()
     checks = json.loads(quoteapi("doctor", "--json", **aws_account).stdout)
-    assert {"catalogue", "gateway", "sandbox", "leaving"} <= {check["name"] for check in checks}
+    assert {"catalogue", "gateway", "sandbox", "unsubscribe"} <= {check["name"] for check in checks}
 
 
 @pytest.mark.parametrize(("limit", "mark"), [(3, "✗"), (4, "✗"), (5, "!"), (6, "✓")])
@@ -256,8 +260,8 @@ def test_a_subscriber_count_that_is_wrong_is_reported_until_reconcile_corrects_i
     insert_subscriber(MIRA)
     SubscriberCount.update(count=3).execute()
     found = quoteapi("doctor").stdout
-    assert "! subscribers  1 active, of at most 1000; requests count 3 of them\n" in found
-    assert "Run: quoteapi reconcile." in found
+    assert "! subscribers  1 active, of at most 1000; the stored count is 3\n" in found
+    assert "To correct the count, run `quoteapi reconcile`." in found
     quoteapi("reconcile")
     assert "✓ subscribers  1 active, of at most 1000\n" in quoteapi("doctor").stdout
 
@@ -294,6 +298,7 @@ def test_the_proxy_is_checked_if_the_service_is_public(quoteapi: Command) -> Non
     public = {"PUBLIC_URL": "https://quotes.example.org"}
     alone = quoteapi("doctor", **public)
     assert "! proxy        PUBLIC_URL is set, but TRUSTED_PROXIES is not" in alone.stdout
-    assert "Set TRUSTED_PROXIES to the proxy's address: docs/operate.md" in alone.stdout
+    assert "Set TRUSTED_PROXIES to the IP address of the proxy. See docs/operate.md." in alone.stdout
     behind = quoteapi("doctor", **public, TRUSTED_PROXIES="127.0.0.1, 10.0.0.0/8")
-    assert "✓ proxy        X-Forwarded-For is believed from 127.0.0.1/32, 10.0.0.0/8. docs/operate.md" in behind.stdout
+    trusted = "✓ proxy        X-Forwarded-For is trusted from 127.0.0.1/32, 10.0.0.0/8. For what a proxy must do, see"
+    assert f"{trusted} docs/operate.md\n" in behind.stdout

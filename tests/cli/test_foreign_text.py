@@ -151,7 +151,7 @@ def test_texts_of_files_are_printed_printably(name: str, encoding: str, run: Run
 def test_an_import_refuses_control_characters(run: Run, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("quote,author,category\nx\x1b[2J,y,z\nx,y\x9b1A,z\nx,y,z\x7f\n")
     refused = run("quotes", "import", "rows.csv")
-    assert refused.count("has characters that are not text") == 3
+    assert refused.count("has control characters or invalid Unicode") == 3
     assert "0 added" in refused
 
 
@@ -216,7 +216,7 @@ def test_names_in_a_dotenv_file_are_printed_printably(
 ) -> None:
     (tmp_path / ".env").write_text(f"'POIS{POISON}ON'=x\nPORT\x1b[2J=1\nexport X\x9b1A=1\nLOG_LEVELS=1\n")
     monkeypatch.setattr(loader.find_unknown_names, "__defaults__", (tmp_path / ".env",))
-    assert "LOG_LEVELS in .env is no setting" in run("doctor")
+    assert "LOG_LEVELS in .env is not a setting" in run("doctor")
 
 
 def test_commands_print_by_the_functions_that_escape() -> None:

@@ -21,7 +21,7 @@ def test_daily_accepts_a_past_date_and_rejects_a_future_one(quoteapi: Command) -
     assert quoteapi("daily", "--date", "2026-11-01").returncode == 0
     to_come = quoteapi("daily", "--date", "2999-01-01")
     assert (to_come.returncode, to_come.stdout) == (1, "")
-    assert "2999-01-01 is not decided yet" in to_come.stderr
+    assert "2999-01-01 is not chosen yet" in to_come.stderr
     assert quoteapi("daily", "--date", "yesterday").returncode == 2
 
 
@@ -30,14 +30,14 @@ def test_random_has_filters_and_fails_if_no_quote_matches(quoteapi: Command) -> 
     assert json.loads(quoteapi(*words).stdout)["author"] == "Jane Austen"
     nothing = quoteapi("random", "--author", "Nobody")
     assert (nothing.returncode, nothing.stdout) == (1, "")
-    assert nothing.stderr.startswith("Error: No quote has author 'Nobody'.")
+    assert nothing.stderr.startswith("Error: There is no quote by 'Nobody'.")
     assert quoteapi("random", "--max-length", "0").returncode == 2
 
 
 def test_an_added_quote_is_listed_and_not_added_twice(quoteapi: Command) -> None:
     words = ("quotes", "add", "काल करे सो आज कर", "--author", "कबीर", "--category", "समय", "--source", "Dohe (c. 1500)")
     assert quoteapi(*words).stdout == "Added as quote 597.\n"
-    assert quoteapi(*words).stdout == "It is there already, as quote 597.\n"
+    assert quoteapi(*words).stdout == "The quote exists already, as quote 597.\n"
     assert json.loads(quoteapi(*words, "--json").stdout) == {"id": 597, "new": False}
     (listed,) = json.loads(quoteapi("quotes", "list", "--author", "कबीर", "--json").stdout)
     assert listed == {"id": 597, "author": "कबीर", "category": "समय", "quote": "काल करे सो आज कर"}
@@ -46,7 +46,7 @@ def test_an_added_quote_is_listed_and_not_added_twice(quoteapi: Command) -> None
 def test_an_invalid_quote_is_a_usage_error(quoteapi: Command) -> None:
     refused = quoteapi("quotes", "add", "x" * 321, "--author", "A", "--category", "b")
     assert refused.returncode == 2
-    assert "quote has 321 characters; at most 320 fit" in refused.stderr
+    assert "quote has 321 characters; the maximum is 320" in refused.stderr
 
 
 def test_list_prints_a_table_newest_first(quoteapi: Command) -> None:
@@ -54,10 +54,10 @@ def test_list_prints_a_table_newest_first(quoteapi: Command) -> None:
     assert lines[0].split() == ["id", "author", "category", "quote"]
     assert [line.split()[0] for line in lines[1:]] == ["596", "595", "594"]
     empty = quoteapi("quotes", "list", "--category", "cookery")
-    assert (empty.returncode, empty.stdout, empty.stderr) == (0, "", "No quotes.\n")
+    assert (empty.returncode, empty.stdout, empty.stderr) == (0, "", "No quotes found.\n")
     assert json.loads(quoteapi("quotes", "list", "--category", "cookery", "--json").stdout) == []
     similar = quoteapi("quotes", "list", "--author", "shakespeare")
-    assert (similar.returncode, similar.stderr) == (0, "No quotes. Did you mean William Shakespeare?\n")
+    assert (similar.returncode, similar.stderr) == (0, "No quotes found. Did you mean William Shakespeare?\n")
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "jsonl"])
@@ -68,7 +68,7 @@ def test_an_export_can_be_imported_into_another_database(quoteapi: Command, tmp_
     assert quoteapi("quotes", "export", "-", "--format", form).stdout == (tmp_path / f"all.{form}").read_text()
     elsewhere = {"DATABASE_URL": f"sqlite:///{tmp_path}/elsewhere.db"}
     imported = quoteapi("quotes", "import", f"all.{form}", **elsewhere)
-    assert (imported.returncode, imported.stdout) == (0, "1 added, 596 there already, 0 bad.\n")
+    assert (imported.returncode, imported.stdout) == (0, "1 added, 596 already there, 0 invalid.\n")
     (listed,) = json.loads(quoteapi("quotes", "list", "--limit", "1", "--json", **elsewhere).stdout)
     assert listed["quote"] == "Mine, “truly”"
 
@@ -82,7 +82,7 @@ def test_an_export_for_spreadsheets_is_imported_unchanged(quoteapi: Command, tmp
     assert "\n'=1+1 again,+Me,b,\n" in (tmp_path / exact).read_text()
     assert '\n"\'\'=1+1 again","\'+Me","b","","escaped"\n' in (tmp_path / safe).read_text()
     elsewhere = {"DATABASE_URL": f"sqlite:///{tmp_path}/elsewhere.db"}
-    assert quoteapi("quotes", "import", safe, **elsewhere).stdout == "5 added, 596 there already, 0 bad.\n"
+    assert quoteapi("quotes", "import", safe, **elsewhere).stdout == "5 added, 596 already there, 0 invalid.\n"
     assert quoteapi("quotes", "export", "again.csv", **elsewhere).returncode == 0
     assert (tmp_path / "again.csv").read_text() == (tmp_path / exact).read_text()
 
@@ -91,19 +91,19 @@ def test_an_export_for_spreadsheets_is_imported_unchanged(quoteapi: Command, tmp
 def test_only_csv_has_formulas_to_escape(quoteapi: Command, group: str) -> None:
     refused = quoteapi(group, "export", "all.jsonl", "--escape-formulas")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "--escape-formulas is for CSV: say --format csv." in refused.stderr
+    assert "--escape-formulas works only with CSV. Add --format csv." in refused.stderr
 
 
 def test_the_catalogues_csv_file_can_be_imported(quoteapi: Command) -> None:
     imported = quoteapi("quotes", "import", str(ROOT / "catalogue/quotes.csv"))
-    assert (imported.returncode, imported.stdout) == (0, "0 added, 596 there already, 0 bad.\n")
+    assert (imported.returncode, imported.stdout) == (0, "0 added, 596 already there, 0 invalid.\n")
 
 
 def test_invalid_rows_are_reported_by_line_and_skipped(quoteapi_process: Command) -> None:
     text = "quote,author,category\nGood,A,b\n,A,b\nAlso good,A,b\n"
     imported = quoteapi_process("quotes", "import", "-", "--format", "csv", given=text)
     assert imported.returncode == 1
-    assert imported.stdout == "2 added, 0 there already, 1 bad.\n"
+    assert imported.stdout == "2 added, 0 already there, 1 invalid.\n"
     assert imported.stderr == "line 3: quote is empty\n"
 
 
@@ -123,8 +123,8 @@ def test_strict_import_stores_nothing_if_a_row_is_invalid(quoteapi: Command) -> 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (b"\xef\xbb\xbfquote,author,category\r\nWith a mark,A,b\r\n", "1 added, 0 there already, 0 bad.\n"),
-        (b"quote,author,category\nCaf\xe9,A,b\n", "line 2: quote has characters that are not text\n"),
+        (b"\xef\xbb\xbfquote,author,category\r\nWith a mark,A,b\r\n", "1 added, 0 already there, 0 invalid.\n"),
+        (b"quote,author,category\nCaf\xe9,A,b\n", "line 2: quote has control characters or invalid Unicode\n"),
         (b"quote,author,category\nA\x00B,A,b\n", "line 2: "),
         (b"", "Error: -: line 1: missing columns"),
         (b"quote,author,category,mood\nx,A,b,c\n", "Error: -: line 1: unknown columns: mood"),

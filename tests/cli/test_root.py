@@ -23,7 +23,7 @@ def test_help_lists_every_command(quoteapi_process: Command) -> None:
     assert helped.returncode == 0
     for command in ("serve", "daily", "random", "quotes", "completion"):
         assert re.search(rf"^  {command} ", helped.stdout, re.MULTILINE)
-    assert quoteapi_process("--version").stdout.startswith("python -m quoteapi, version 0.")
+    assert quoteapi_process("--version").stdout.startswith("quoteapi, version 0.")
 
 
 def test_an_invalid_setting_stops_every_command_with_a_message(quoteapi: Command) -> None:
@@ -78,7 +78,7 @@ def test_a_misspelled_file_is_named_and_not_created(words: list[str], quoteapi: 
     refused = quoteapi(*words, DATABASE_URL=f"sqlite:///{tmp_path}/typo.db")
     said = refused.stdout if words == ["doctor"] else refused.stderr
     assert refused.returncode == (1 if words == ["doctor"] else 3)
-    assert f"There is no database {tmp_path}/typo.db. Is DATABASE_URL right?" in said
+    assert f"There is no database {tmp_path}/typo.db. Check DATABASE_URL." in said
     assert "quoteapi db migrate" in said
     assert not list(tmp_path.glob("typo.db*"))
 
@@ -89,7 +89,7 @@ def test_a_server_without_tables_is_named_and_gets_none(words: list[str], quotea
         refused = quoteapi(*words, DATABASE_URL=url, SECRET_KEY=SECRET_KEY)
         said = refused.stdout if words == ["doctor"] else refused.stderr
         assert refused.returncode == (1 if words == ["doctor"] else 3)
-        assert "has no tables of QuoteAPI. Is DATABASE_URL right?" in said
+        assert "has no tables of QuoteAPI. Check DATABASE_URL." in said
         assert url not in said
         with database.open_database(settings_for_database(url)) as opened:
             assert opened.get_tables() == []

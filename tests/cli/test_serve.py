@@ -30,8 +30,8 @@ def test_the_servers_of_the_docs_serve_requests(servers: Servers, words: tuple[s
     not_modified = requests.get(f"{base}/daily", headers={"If-None-Match": daily.headers["ETag"]}, timeout=5)
     assert (not_modified.status_code, not_modified.content) == (304, b"")
     assert requests.head(f"{base}/daily", timeout=5).headers["Content-Length"] == str(len(daily.content))
-    assert_problem(requests.get(f"{base}/caf%C3%A9?q=%FF", timeout=5), 404, "Not Found")
-    assert_problem(requests.post(f"{base}/random", data="x", timeout=5), 405, "Method Not Allowed")
+    assert_problem(requests.get(f"{base}/caf%C3%A9?q=%FF", timeout=5), 404, "Not found")
+    assert_problem(requests.post(f"{base}/random", data="x", timeout=5), 405, "Method not allowed")
     request_ids = {requests.get(f"{base}/random", timeout=5).headers["X-Request-ID"] for _ in range(30)}
     assert len(request_ids) == 30, "forked processes do not generate the same ids"
 
@@ -54,7 +54,7 @@ def test_the_commands_of_the_readme_subscribe_and_unsubscribe_a_number(servers: 
     requested, subscribed, sent, inbox, unsubscribed = messages
     assert f"Use OTP with this URL pattern {base}/subscribe?mobile=%2B919028000001&otp=xxxxxx." in requested
     assert subscribed.startswith("Congratulations!!!")
-    assert "sent to 1." in sent
+    assert "Sent to 1 subscriber." in sent
     author = requests.get(f"{base}/daily", timeout=5).json()["author"]
     assert [word in inbox for word in ("code to +919028000001", "confirmation to", "quote to", author)] == [True] * 4
     assert unsubscribed.startswith("You have successfully unsubscribed")
@@ -72,9 +72,13 @@ def test_serve_prints_urls_and_logs_each_request(servers: Servers) -> None:
     requests.get(f"{base}/daily", headers={"X-Request-ID": "check-17"}, timeout=5)
     time.sleep(0.3)
     output = servers.output()
-    assert f"QuoteAPI is at {base}" in output
+    assert f"QuoteAPI is running at {base}" in output
     for path in ("/daily", "/random", "/health"):
         assert f"curl {base}{path}" in output
+    assert f"curl '{base}/quotes?q=hope'" in output
+    for words in re.findall(r"^  curl (.+?)  ", output, re.MULTILINE):
+        assert words == shlex.join(shlex.split(words)), "zsh expands a ? that is not quoted"
+    assert re.search(r"run `(\S*/)?quoteapi sms inbox`", output)
     assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO GET /daily 200 \[check-17\]$", output, re.MULTILINE)
     assert "WARNING" not in output
 
@@ -85,7 +89,7 @@ def test_unencoded_utf_8_in_a_url_is_understood(servers: Servers) -> None:
         connection.sendall("GET /random?author=Émile+Zolà&x=1 HTTP/1.0\r\n\r\n".encode())
         response = b"".join(iter(lambda: connection.recv(4_096), b""))
     problem = json.loads(response.partition(b"\r\n\r\n")[2])
-    assert problem["detail"].startswith("No quote has author 'Émile Zolà'.")
+    assert problem["detail"].startswith("There is no quote by 'Émile Zolà'.")
 
 
 def test_two_servers_serve_one_quote_of_the_day_under_load(servers: Servers) -> None:
@@ -116,11 +120,11 @@ def test_an_invalid_setting_stops_gunicorn_with_the_message(servers: Servers) ->
     assert servers.processes[0].wait(10) == 3
 
 
-AWS_WARNING = "AWS_PROFILE in .env is no setting of QuoteAPI. Set it in the environment itself: boto3 does not read"
+AWS_WARNING = "AWS_PROFILE in .env is not a setting of QuoteAPI. Set it as an environment variable: boto3 does not read"
 WARNINGS = [
-    f"Warning: {AWS_WARNING} this file.",
-    r"Warning: LOG_LEVELS\x9b in .env is no setting of QuoteAPI. Did you mean LOG_LEVEL?",
-    "Warning: PUBLIC_ULR in .env is no setting of QuoteAPI. Did you mean PUBLIC_URL?",
+    f"Warning: {AWS_WARNING} .env.",
+    r"Warning: LOG_LEVELS\x9b in .env is not a setting of QuoteAPI. Did you mean LOG_LEVEL?",
+    "Warning: PUBLIC_ULR in .env is not a setting of QuoteAPI. Did you mean PUBLIC_URL?",
 ]
 
 

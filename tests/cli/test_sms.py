@@ -26,9 +26,9 @@ def test_publish_dry_run_prints_the_sms_its_segments_and_its_recipients(
     shown = quoteapi("publish", "--dry-run")
     assert shown.returncode == 0
     assert shown.stdout.startswith("".join(f"  │ {line}\n" for line in text.message.splitlines()))
-    parts = f"{text.segments} part" if text.segments == 1 else f"{text.segments} parts"
-    to_whom = f"to 2 people: {2 * text.segments} parts to pay for. Nothing was sent."
-    assert shown.stdout.endswith(f"\n{len(text.message)} characters in {parts}, {to_whom}\n")
+    segments = f"{text.segments} segment" if text.segments == 1 else f"{text.segments} segments"
+    to_whom = f"to 2 subscribers: {2 * text.segments} segments billed. Nothing was sent."
+    assert shown.stdout.endswith(f"\n{len(text.message)} characters in {segments}, {to_whom}\n")
     as_json = json.loads(quoteapi("publish", "--dry-run", "--json").stdout)
     assert as_json == {
         "date": f"{clock.now():%Y-%m-%d}",
@@ -49,26 +49,36 @@ def test_publish_sends_the_daily_sms_to_the_topic_once(quoteapi_process: Command
     working_database.subscriptions.unsubscribe(NOOR, CLIENT_IP, working_database.dispatcher)
     sent = quoteapi_process("publish")
     assert sent.returncode == 0
-    assert sent.stdout.endswith(f"The SMS of {clock.now():%Y-%m-%d} sent to 2.\n")
+    assert sent.stdout.endswith("\nSent to 2 subscribers.\n")
     assert not WHOLE_NUMBER.search(sent.stdout)
     again = quoteapi_process("publish", "--again")
     assert again.returncode == 0
     assert re.fullmatch(
-        r"The SMS of \d{4}-\d\d-\d\d was sent at \d\d:\d\d UTC; who .*\.\n",
+        r"Already sent at \d\d:\d\d UTC; nothing sent now\. New .*\.\n",
         again.stdout,
     )
     as_json = json.loads(quoteapi_process("publish", "--json").stdout)
     assert set(as_json) == {"date", "sent", "message", "message_id"}
     assert as_json["sent"] is False
-    assert as_json["message"].startswith("was sent at ")
+    assert as_json["message"].startswith("Already sent at ")
     assert recipients_of_the_daily_sms() == [MIRA, OMAR]
+
+
+def test_publish_without_subscribers_says_that_nothing_was_sent(quoteapi: Command) -> None:
+    for _ in range(2):
+        published = quoteapi("publish")
+        assert (published.returncode, published.stderr) == (0, "")
+        assert published.stdout == (
+            "Nobody is subscribed; nothing sent. If somebody subscribes today, publish again.\n"
+        )
+    assert json.loads(quoteapi("publish", "--json").stdout)["sent"] is False
 
 
 def test_publish_with_json_prints_only_json(quoteapi: Command, working_database: Container) -> None:
     subscribe(working_database, MIRA)
     published = json.loads(quoteapi("publish", "--json").stdout)
     assert published.pop("message_id").startswith("console-")
-    assert published == {"date": f"{clock.now():%Y-%m-%d}", "sent": True, "message": "sent to 1"}
+    assert published == {"date": f"{clock.now():%Y-%m-%d}", "sent": True, "message": "Sent to 1 subscriber."}
 
 
 def test_a_daily_sms_of_unknown_outcome_is_sent_again_only_with_again(
@@ -79,7 +89,7 @@ def test_a_daily_sms_of_unknown_outcome_is_sent_again_only_with_again(
     Delivery.insert(date=clock.now().date(), topic=console.TOPIC, claimed_at=begun, sending_at=begun).execute()
     in_doubt = quoteapi("publish")
     assert (in_doubt.returncode, in_doubt.stdout) == (1, "")
-    assert f"may have gone out at {begun:%H:%M} UTC" in in_doubt.stderr
+    assert f"may have been sent at {begun:%H:%M} UTC" in in_doubt.stderr
     assert "quoteapi publish --again" in in_doubt.stderr
     doctor = quoteapi("doctor")
     assert doctor.returncode == 1
@@ -95,7 +105,7 @@ def test_publish_does_not_send_what_another_process_is_sending(quoteapi: Command
     now = clock.now()
     Delivery.insert(date=now.date(), topic=console.TOPIC, claimed_at=now, sending_at=now).execute()
     left = quoteapi("publish", "--again")
-    assert (left.returncode, left.stdout) == (0, f"The SMS of {now:%Y-%m-%d} is being sent.\n")
+    assert (left.returncode, left.stdout) == (0, "Nothing sent: another process is sending it now.\n")
     assert recipients_of_the_daily_sms() == []
 
 
@@ -106,7 +116,7 @@ def test_publish_dry_run_reckons_in_money_if_the_price_is_limited(
         insert_subscriber(mobile)
     parts = 2 * working_database.daily_delivery.preview().text.segments
     shown = quoteapi("publish", "--dry-run", SMS_MAX_PRICE="0.071")
-    assert f": {parts} parts to pay for, at most ${0.071 * parts:.2f}. Nothing was sent.\n" in shown.stdout
+    assert f": {parts} segments billed, at most ${0.071 * parts:.2f}. Nothing was sent.\n" in shown.stdout
     as_json = json.loads(quoteapi("publish", "--dry-run", "--json", SMS_MAX_PRICE="0.071").stdout)
     assert (as_json["parts_to_pay"], round(as_json["max_cost_usd"], 3)) == (parts, round(0.071 * parts, 3))
 
@@ -117,11 +127,11 @@ def test_publish_dry_run_warns_near_the_limit_of_subscribers(quoteapi: Command, 
     near = quoteapi("publish", "--dry-run", SMS_MAX_SUBSCRIBERS="5")
     assert near.returncode == 0
     assert near.stderr == (
-        "subscribers: 4 active, of at most 5. Set SMS_MAX_SUBSCRIBERS higher, if you can pay for it: at the limit, new"
-        " ones are refused.\n"
+        "subscribers: 4 active, of at most 5. Set SMS_MAX_SUBSCRIBERS higher if your budget allows it. At the limit,"
+        " new subscribers are refused.\n"
     )
     assert json.loads(quoteapi("publish", "--dry-run", "--json", SMS_MAX_SUBSCRIBERS="5").stdout)["people"] == 4
-    assert "new ones are refused" in quoteapi("publish", "--dry-run", SMS_MAX_SUBSCRIBERS="4").stderr
+    assert "new subscribers are refused" in quoteapi("publish", "--dry-run", SMS_MAX_SUBSCRIBERS="4").stderr
     assert quoteapi("publish", "--dry-run", SMS_MAX_SUBSCRIBERS="6").stderr == ""
 
 
@@ -131,7 +141,7 @@ def test_publish_dry_run_warns_near_the_monthly_limit_of_the_account(
     priced = {**aws_account, "SMS_MAX_PRICE": "0.05"}
     insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_needed_since=clock.now())
     quoteapi("reconcile", **aws_account)
-    assert "no limit was set, so it is AWS's $1" in quoteapi("publish", "--dry-run", **priced).stderr
+    assert "no limit is set, so the default of AWS applies: $1" in quoteapi("publish", "--dry-run", **priced).stderr
     month = 30 * 0.05 * working_database.daily_delivery.preview().text.segments
     set_spend_limit(aws_account, int(month / 0.8))
     near = quoteapi("publish", "--dry-run", **priced)
@@ -187,7 +197,7 @@ def test_inbox_as_json_has_four_fields(quoteapi: Command, working_database: Cont
 def test_an_empty_inbox_says_how_to_fill_it(quoteapi: Command) -> None:
     empty = quoteapi("sms", "inbox")
     assert (empty.returncode, empty.stdout) == (0, "")
-    assert empty.stderr == "No SMS yet. Subscribe a number, and its code comes here.\n"
+    assert empty.stderr == "No SMS yet. Subscribe a number to get its code here.\n"
     assert json.loads(quoteapi("sms", "inbox", "--json").stdout) == []
     elsewhere = quoteapi("sms", "inbox", SMS_GATEWAY="sns", SMS_ALLOWED_REGIONS="IN")
     assert (elsewhere.returncode, elsewhere.stdout) == (1, "")
@@ -198,17 +208,22 @@ def test_stop_switches_sms_off_until_start(quoteapi: Command, working_database: 
     insert_subscriber(MIRA)
     for _ in range(2):
         off = quoteapi("sms", "stop")
-        assert (off.returncode, off.stdout) == (0, "SMS are switched off. To go on: quoteapi sms start\n")
+        assert (off.returncode, off.stdout) == (
+            0,
+            "SMS are switched off. To switch them on, run `quoteapi sms start`.\n",
+        )
     stopped = quoteapi("publish")
     assert (stopped.returncode, stopped.stdout) == (1, "")
-    assert stopped.stderr == "Error: SMS are switched off; `quoteapi sms start` switches them on.\n"
+    assert stopped.stderr == "Error: SMS are switched off. To switch them on, run `quoteapi sms start`.\n"
     doctor = quoteapi("doctor")
     assert doctor.returncode == 1
     assert re.search(
-        r"^✗ switch +SMS were switched off at .* UTC\n +To go on: quoteapi sms start$", doctor.stdout, re.MULTILINE
+        r"^✗ switch +SMS were switched off at .* UTC\n +To switch them on, run `quoteapi sms start`\.$",
+        doctor.stdout,
+        re.MULTILINE,
     )
     assert recipients_of_the_daily_sms() == []
-    assert "people unsubscribe without a code" in quoteapi("sms", "stop", UNSUBSCRIBE_REQUIRES_OTP="true").stdout
+    assert "unsubscribing needs no code" in quoteapi("sms", "stop", UNSUBSCRIBE_REQUIRES_OTP="true").stdout
     on = quoteapi("sms", "start")
     assert (on.returncode, on.stdout) == (0, "SMS are switched on.\n")
     assert quoteapi("doctor").returncode == 0

@@ -141,7 +141,10 @@ def test_export_replaces_a_file_that_only_its_owner_can_read(
     file.chmod(0o644)
     masked = quoteapi("subscribers", "export", str(file))
     assert (masked.returncode, masked.stdout) == (0, "")
-    assert masked.stderr == f"2 written to {file}; --unmasked writes whole numbers.\n"
+    assert (
+        masked.stderr
+        == f"2 subscribers written to {file}. Numbers are masked. To write full numbers, add --unmasked.\n"
+    )
     assert file.stat().st_mode & 0o777 == 0o600
     text = file.read_bytes().decode()
     assert "before" not in text
@@ -158,12 +161,12 @@ def test_remove_asks_for_confirmation(quoteapi: Command, working_database: Conta
     subscribe(working_database, MIRA)
     kept = quoteapi("subscribers", "remove", MIRA, given="n\n")
     assert kept.returncode == 1
-    assert f"Remove {MIRA}, with the proof of its consent? [y/N]" in kept.stdout
+    assert f"Unsubscribe {MIRA}, and delete all its data, with the record of its consent? [y/N]" in kept.stdout
     assert quoteapi("subscribers", "remove", MIRA).returncode == 1  # without an answer
     assert Subscriber.select().count() == 1
     removed = quoteapi("subscribers", "remove", "0091 90280-00001", given="y\n")
     assert removed.returncode == 0
-    assert removed.stdout.endswith("Removed; nothing of the number is left.\n")
+    assert removed.stdout.endswith("Removed. All data of the number is deleted.\n")
     assert Subscriber.select().count() == 0
 
 
@@ -186,13 +189,13 @@ def test_a_removed_number_is_in_no_byte_of_the_database(
     working_database.daily_delivery.publish()
     assert MIRA.encode() in database_bytes(tmp_path)
     removed = quoteapi("subscribers", "remove", MIRA, "--yes")
-    assert (removed.returncode, removed.stdout) == (0, "Removed; nothing of the number is left.\n")
+    assert (removed.returncode, removed.stdout) == (0, "Removed. All data of the number is deleted.\n")
     left = database_bytes(tmp_path)
     assert MIRA.removeprefix("+").encode() not in left
     assert NOOR.encode() in left
     again = quoteapi("subscribers", "remove", MIRA, "--yes")
     assert (again.returncode, again.stdout) == (1, "")
-    assert again.stderr == "Error: There is nothing of this number.\n"
+    assert again.stderr == "Error: No data for this number.\n"
 
 
 def test_a_removed_number_among_many_is_in_no_byte_of_the_database(
@@ -223,7 +226,7 @@ def test_a_number_that_only_requested_an_otp_can_be_removed(
 def test_an_invalid_number_is_a_usage_error_with_an_example(quoteapi: Command, command: str, written: str) -> None:
     wrong = quoteapi("subscribers", command, written)
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert re.search(r"(for example|looks like) \+[\d ]+\.( Nobody is stored with this number\.)?\n$", wrong.stderr)
+    assert re.search(r"(for example|looks like) \+[\d ]+\.( There is no data for this number\.)?\n$", wrong.stderr)
     assert not written or written not in wrong.stderr
 
 
@@ -257,7 +260,7 @@ def test_remove_while_sns_is_unreachable_unsubscribes_and_can_be_repeated(
     assert Subscriber.get().state == "unsubscribed"
     elsewhere = quoteapi("subscribers", "remove", MIRA, "--yes")
     assert (elsewhere.returncode, elsewhere.stdout) == (1, "")
-    assert "on a topic of Amazon SNS, and SMS_GATEWAY is console here" in elsewhere.stderr
+    assert "on a topic of Amazon SNS. Set SMS_GATEWAY to sns" in elsewhere.stderr
     assert quoteapi("subscribers", "remove", MIRA, "--yes", **aws_account).returncode == 0
     assert Subscriber.select().count() == 0
 
@@ -287,7 +290,10 @@ def test_reconcile_prints_how_many_were_subscribed_and_unsubscribed(
     insert_subscriber(OMAR)
     reconciled = quoteapi_process("reconcile")
     assert (reconciled.returncode, reconciled.stderr) == (0, "")
-    assert reconciled.stdout == "1 put on the topic, 1 taken off, 0 replied STOP, 0 refused, 0 failed, 0 left.\n"
+    assert (
+        reconciled.stdout
+        == "1 added to the topic, 1 removed, 0 replied STOP, 0 rejected by SNS, 0 failed, 0 not tried.\n"
+    )
     on_topic = Subscriber.select().where(Subscriber.subscription_arn.is_null(is_null=False))
     assert sorted(row.mobile for row in on_topic) == [MIRA, OMAR]
     nothing_to_do = quoteapi_process("reconcile", "--json")
@@ -308,7 +314,8 @@ def test_reconcile_leaves_a_subscriber_whose_lease_another_process_holds(
     )
     left = quoteapi("reconcile")
     assert left.returncode == 1
-    assert left.stdout.endswith("0 failed, 1 left.\n")
+    assert left.stdout.endswith("0 failed, 1 not tried.\n")
+    assert left.stderr == "Not all are in sync. Run the command again to resume.\n"
 
 
 def test_reconcile_takes_numbers_that_replied_stop_off_the_topic(
@@ -320,7 +327,7 @@ def test_reconcile_takes_numbers_that_replied_stop_off_the_topic(
     reconciled = quoteapi_process("reconcile", "--json", **aws_account, SMS_DAILY_CAP="1")
     assert reconciled.returncode == 0
     assert json.loads(reconciled.stdout) == {**NOTHING_RECONCILED, "subscribed": 2, "unsubscribed": 1, "stopped": 1}
-    assert "No confirmation SMS to +91••••••0002" in reconciled.stderr
+    assert "Confirmation SMS to +91••••••0002 not sent" in reconciled.stderr
     stopped = quoteapi_process("subscribers", "list", "--state", "stopped").stdout.splitlines()
     assert [line.split()[1] for line in stopped[1:]] == ["+44••••••0600"]
 

@@ -14,9 +14,12 @@ def make_event(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
 @pytest.mark.parametrize(
     ("events", "expected"),
     [
-        ([make_event(), make_event()], "events[1] has the name of events[0]"),
-        ([make_event(name="a"), make_event(name="b"), make_event(name="a")], "events[2] has the name of events[0]"),
-        ([make_event(name="a" * 16)], "events[0]: its name and function are 64 characters together"),
+        ([make_event(), make_event()], "events[1] has the same name as events[0]"),
+        (
+            [make_event(name="a"), make_event(name="b"), make_event(name="a")],
+            "events[2] has the same name as events[0]",
+        ),
+        ([make_event(name="a" * 16)], "events[0]: name and function have 64 characters together"),
         ([make_event(name="a b")], "events[0].name has a character"),
         ([make_event(function="quoteapi.re-do")], "events[0].function has a character"),
         ([make_event(expression="rate(1 hours)")], "events[0]: EventBridge does not understand rate(1 hours)"),
@@ -25,8 +28,8 @@ def make_event(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
             [make_event(expression=None, expressions=["rate(1 day)", "daily"])],
             "events[0]: EventBridge does not understand daily",
         ),
-        ([make_event(expression=None)], "events[0] never happens"),
-        (["daily"], "events[0] never happens"),
+        ([make_event(expression=None)], "events[0] has no schedule"),
+        (["daily"], "events[0] has no schedule"),
     ],
 )
 def test_an_event_that_would_lose_schedules_is_reported(

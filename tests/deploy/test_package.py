@@ -165,7 +165,7 @@ def test_libraries_are_fetched_with_the_hashes_of_the_lock(tmp_path: Path, monke
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    with pytest.raises(click.ClickException, match="Is the network up"):
+    with pytest.raises(click.ClickException, match="Check the network"):
         environment_for_lambda()
     requirements = (tmp_path / ".venv-lambda/requirements.txt").read_text()
     lock = json.loads((ROOT / "Pipfile.lock").read_text())["default"]

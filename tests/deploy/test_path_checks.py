@@ -70,7 +70,7 @@ def test_a_base_path_is_reported_exactly_if_zappa_loses_a_part_of_a_path(name: s
 
 def test_a_base_path_with_slashes_at_its_ends_is_reported() -> None:
     (check,) = check_paths("prod", {"base_path": "/v1/"})
-    assert describe(check) == 'wrong: base_path is /v1/: Zappa expects no slash at its ends Set "base_path": "v1".'
+    assert describe(check) == 'wrong: base_path is /v1/, but must not begin or end with a slash Set "base_path": "v1".'
     assert path_in_the_app("/v1/daily", stage="prod", host=DOMAIN, base_path="/v1/") == "/v1/daily"
 
 
@@ -80,5 +80,5 @@ def test_the_report_names_a_path_that_is_lost(tmp_path: "Path") -> None:
     assert path_in_the_app("/quotes/17", stage="quote", host=API_HOST) == "s/17"
     (check,) = find_problems(path, "quote")
     assert check.state == "wrong"
-    assert check.found == "the stage is called quote: Zappa takes /quote off the beginning of /quote and 3 more"
+    assert check.found == "the stage is called quote: Zappa removes /quote from the beginning of /quote and 3 more"
     assert find_problems(path, "dev") == []

@@ -78,7 +78,9 @@ def test_a_package_without_a_file_that_lambda_needs_stops_the_deploy(zappa_zip: 
         for name in package.namelist():
             if name != missing:
                 without.writestr(name, package.read(name))
-    with pytest.raises(click.ClickException, match=f"The package has no {missing}. Run zappa in .*exclude_glob"):
+    with pytest.raises(
+        click.ClickException, match=f"The package does not contain {missing}. Run zappa in .*exclude_glob"
+    ):
         finish(zappa_cli(zip_path=str(incomplete)))
 
 
@@ -88,7 +90,7 @@ def test_slim_handler_stops_a_deploy_with_a_sentence(tmp_path: Path) -> None:
         prepare(zappa_cli(vargs={"settings_file": str(path)}))
     archive = tmp_path / "quoteapi-dev.tar.gz"
     archive.write_bytes(b"no zip")
-    with pytest.raises(click.ClickException, match=r"is no zip file: remove slim_handler"):
+    with pytest.raises(click.ClickException, match=r"is not a zip file. Remove slim_handler"):
         finish(zappa_cli(zip_path=str(archive)))
 
 
@@ -96,7 +98,7 @@ def test_a_stage_that_is_called_like_a_route_stops_a_deploy(tmp_path: Path) -> N
     path = settings_file(tmp_path)
     settings = json.loads(path.read_text())
     path.write_text(json.dumps(settings | {"daily": settings["dev"]}))
-    with pytest.raises(click.ClickException, match="the stage is called daily: Zappa takes /daily off"):
+    with pytest.raises(click.ClickException, match="the stage is called daily: Zappa removes /daily from"):
         prepare(zappa_cli(api_stage="daily", vargs={"settings_file": str(path)}))
 
 
@@ -149,11 +151,11 @@ def test_advice_does_not_stop_a_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (NoCredentialsError(), r"No AWS credentials can be used \(NoCredentialsError\): run `aws configure`"),
-        (EndpointConnectionError(endpoint_url="https://sts"), "AWS cannot be reached. Is the network up"),
+        (NoCredentialsError(), r"No usable AWS credentials were found \(NoCredentialsError\)\. Run `aws configure`"),
+        (EndpointConnectionError(endpoint_url="https://sts"), "AWS cannot be reached. Check the network"),
         (
             ClientError({"Error": {"Code": "ExpiredToken"}}, "GetCallerIdentity"),
-            r"AWS does not take your credentials \(ExpiredToken\)",
+            r"AWS rejects your credentials \(ExpiredToken\)",
         ),
     ],
 )
@@ -169,7 +171,7 @@ def test_unusable_credentials_stop_a_deploy_before_the_build(tmp_path: Path, err
 
 def test_a_misspelled_key_stops_a_deploy(tmp_path: Path) -> None:
     path = settings_file(tmp_path, memory_sise=512)
-    with pytest.raises(click.ClickException, match=r"memory_sise is no key that Zappa knows\n.*memory_size"):
+    with pytest.raises(click.ClickException, match=r"memory_sise is not a key that Zappa knows\n.*memory_size"):
         prepare(zappa_cli(vargs={"settings_file": str(path)}))
 
 

@@ -57,7 +57,7 @@ def test_the_keys_of_events_event_sources_and_callbacks_are_known() -> None:
     [
         ({"log_levle": "ERROR"}, "log_levle", "Did you mean log_level?"),
         ({"Timeout_Seconds": 9}, "Timeout_Seconds", "Did you mean timeout_seconds?"),
-        ({"frobnicate": 1}, "frobnicate", "Remove it: Zappa ignores it in silence."),
+        ({"frobnicate": 1}, "frobnicate", "Remove it: Zappa ignores it."),
         ({"vpc_config": {"SubnetIDs": []}}, "vpc_config.SubnetIDs", "Did you mean SubnetIds?"),
         ({"callbacks": {"zipped": "quoteapi.deploy.zappa_callbacks.finish"}}, "callbacks.zipped", "Did you mean zip?"),
         (
@@ -76,4 +76,4 @@ def test_a_misspelled_key_is_reported_with_a_suggestion(
     problems_of: ProblemsOf, changes: dict[str, Any], found: str, to_do: str
 ) -> None:
     check = next(check for check in problems_of(**changes) if check.name == "key")
-    assert check == ("key", "wrong", f"{found} is no key that Zappa knows", to_do)
+    assert check == ("key", "wrong", f"{found} is not a key that Zappa knows", to_do)

@@ -41,14 +41,14 @@ def test_a_stage_has_the_settings_that_zappa_resolves(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "stage", "found", "to_do"),
     [
-        ("{}", "dev", "there is no stage dev", "There are none."),
+        ("{}", "dev", "there is no stage dev", "The stages are: none."),
         ('{"prod": {}, "test": {}}', "prd", "there is no stage prd", "Did you mean prod?"),
-        ('{"a": {"extends": "b"}}', "a", "there is no stage b, which a extends", "There are a."),
+        ('{"a": {"extends": "b"}}', "a", "there is no stage b, which a extends", "The stages are: a."),
         ('{"a": {"extends": "b"}, "b": {"extends": "a"}}', "a", "a extends itself: a extends b extends a", ""),
         ('{"a": []}', "a", "there is no stage a", ""),
-        ("[]", "a", "zappa_settings.json has no stages", ""),
-        ('{"a": {},}', "a", "zappa_settings.json is no JSON: ", "Mend it"),
-        ("[" * 100_000, "a", "zappa_settings.json is no JSON: ", "Mend it"),
+        ("[]", "a", "zappa_settings.json is not a JSON object", ""),
+        ('{"a": {},}', "a", "zappa_settings.json is not valid JSON: ", "Correct it"),
+        ("[" * 100_000, "a", "zappa_settings.json is not valid JSON: ", "Correct it"),
     ],
 )
 def test_an_unreadable_stage_is_one_failed_check(text: str, stage: str, found: str, to_do: str, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_the_template_has_only_settings_and_is_ok_once_its_placeholders_are_repl
     assert set(template) <= set(SETTING_NAMES)
     found = problems_of(template, authorizer={"arn": "x"})
     assert {check.found.split()[0] for check in found} == {name for name, value in template.items() if "<" in value}
-    assert all(check.to_do.startswith('"" leaves it out. ') for check in found)
+    assert all(check.to_do.startswith('To leave it out, write "". ') for check in found)
     words = {"SMS_ALLOWED_REGIONS": "IN,US", "SECRET_KEY": SECRET_KEY, "JWT_SECRET": SECRET_KEY}
     assert problems_of(fill_placeholders(template) | words, authorizer={"arn": "x"}) == []
     assert [describe(check)[:20] for check in problems_of(dict.fromkeys(template, ""))] == ["advice: quotes only:"]
@@ -113,29 +113,29 @@ def test_a_remote_environment_that_is_not_json_is_reported(
 ) -> None:
     upload(content)
     (check,) = checks_of_stage_on_s3()
-    assert describe(check).startswith(f"wrong: {URL} is no JSON")
+    assert describe(check).startswith(f"wrong: {URL} is not valid JSON")
 
 
 @mock_aws
 def test_a_missing_remote_environment_is_reported(checks_of_stage_on_s3: ChecksOfStage) -> None:
     (check,) = checks_of_stage_on_s3()
-    assert describe(check).startswith(f"wrong: there is no {URL}: the service would start without it")
+    assert describe(check).startswith(f"wrong: {URL} does not exist: the service would start without it")
     upload(b"{}")
     (check,) = checks_of_stage_on_s3("s3://the-bucket/other.json")
-    assert check.to_do.startswith("aws s3 cp FILE s3://the-bucket/other.json")
+    assert check.to_do.startswith("To upload it, run `aws s3 cp FILE s3://the-bucket/other.json`")
 
 
 @pytest.mark.parametrize("url", ["quoteapi-dev.json", "s3://the-bucket", "s3:///quoteapi-dev.json"])
 def test_a_url_that_zappa_ignores_is_reported(checks_of_stage_on_s3: ChecksOfStage, url: str) -> None:
     (check,) = checks_of_stage_on_s3(url)
-    assert describe(check).startswith(f"wrong: remote_env is {url}, which Zappa ignores in silence")
+    assert describe(check).startswith(f"wrong: remote_env is {url}, which Zappa ignores without a warning")
 
 
 @pytest.mark.parametrize(
     ("status", "code", "expected"),
     [
-        (403, "AccessDenied", "wrong: S3 lets you not read"),
-        (500, "InternalError", "advice: not looked at: S3 answered"),
+        (403, "AccessDenied", "wrong: S3 does not allow you to read"),
+        (500, "InternalError", "advice: not checked: S3 returned"),
     ],
 )
 def test_an_error_of_s3_is_reported(
@@ -158,11 +158,11 @@ def test_a_missing_network_and_missing_credentials_are_told_apart(
     gone.stop()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{gone.host}")
     (away,) = checks_of_stage_on_s3()
-    assert describe(away).startswith("wrong: not looked at: S3 cannot be reached")
+    assert describe(away).startswith("wrong: not checked: S3 cannot be reached")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     (no_credentials,) = checks_of_stage_on_s3()
     assert describe(no_credentials).startswith(
-        "wrong: not looked at: no AWS credentials can be used (NoCredentialsError) Run `aws configure`"
+        "wrong: not checked: no usable AWS credentials (NoCredentialsError) Run `aws configure`"
     )
     assert "--env-file" in no_credentials.to_do

@@ -81,7 +81,7 @@ def test_an_error_keeps_the_request_id_of_aws(read_log: ReadLog) -> None:
 def test_a_record_that_cannot_be_formatted_raises_no_error(read_log: ReadLog) -> None:
     configure_logging(Settings(lambda_function="quotes"))
     logging.getLogger("quoteapi.anything").error("%d of them", "not a number")
-    assert "ERROR A line could not be written (TypeError)" in read_log()
+    assert "ERROR A log message could not be formatted (TypeError)" in read_log()
 
 
 @pytest.mark.parametrize("written", ['pa"ss\\word1', repr('pa"ss\\word1'), "pa%22ss%5Cword1"])

@@ -121,8 +121,8 @@ def test_a_valid_catalogue_is_built(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "error"),
     [
-        ("2,HOPE and  keep busy!!,Louisa May Alcott,hope,W (1868),t,2026-11-01", "line 3: the same quote as line 2"),
-        ("2,“Hope and keep—busy”,Plato,hope,W (1868),t,2026-11-01", "line 3: the same quote as line 2"),
+        ("2,HOPE and  keep busy!!,Louisa May Alcott,hope,W (1868),t,2026-11-01", "line 3: the same quote as in line 2"),
+        ("2,“Hope and keep—busy”,Plato,hope,W (1868),t,2026-11-01", "line 3: the same quote as in line 2"),
         ("2,,Plato,hope,W (1868),t,2026-11-01", "line 3: quote is empty"),
         ("2,—,Plato,hope,W (1868),t,2026-11-01", "line 3: quote is empty"),
         ("2,x,,hope,W (1868),t,2026-11-01", "line 3: author is empty"),
@@ -134,12 +134,15 @@ def test_a_valid_catalogue_is_built(tmp_path: Path) -> None:
         ("2,x,Plato,hope,W (1868),t,2026-10-31", "line 3: added must not be earlier"),
         ("1,x,Plato,hope,W (1868),t,2026-11-01", "line 3: id must be 2, one more than on the line above"),
         ("two,x,Plato,hope,W (1868),t,2026-11-01", "line 3: id must be 2"),
-        ("2,x,Albert Einstein,hope,W (1916),t,2026-11-01", "line 3: Albert Einstein died in 1955, not before 1930"),
+        (
+            "2,x,Albert Einstein,hope,W (1916),t,2026-11-01",
+            "line 3: Albert Einstein died in 1955; only authors who died by 1929 are accepted",
+        ),
         ("2,x,Homer Simpson,hope,W (1868),t,2026-11-01", "line 3: author 'Homer Simpson' is not in authors.csv"),
-        (f"2,{'x' * 321},Plato,hope,W (1868),t,2026-11-01", "line 3: quote has 321 characters; at most 320 fit"),
-        ("2,x ,Plato,hope,W (1868),t,2026-11-01", "line 3: white space to even out"),
-        ("2,x,Plato,hope,W (1868),t", "line 3: 6 fields, where the first line has 7"),
-        ("2,x,Plato,hope,W (1868),t,2026-11-01,more", "line 3: 8 fields, where the first line has 7"),
+        (f"2,{'x' * 321},Plato,hope,W (1868),t,2026-11-01", "line 3: quote has 321 characters; the maximum is 320"),
+        ("2,x ,Plato,hope,W (1868),t,2026-11-01", "line 3: extra white space"),
+        ("2,x,Plato,hope,W (1868),t", "line 3: 6 fields, but the first line has 7"),
+        ("2,x,Plato,hope,W (1868),t,2026-11-01,more", "line 3: 8 fields, but the first line has 7"),
     ],
 )
 def test_an_invalid_line_is_named_and_nothing_is_built(tmp_path: Path, line: str, error: str) -> None:

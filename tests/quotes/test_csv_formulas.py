@@ -76,4 +76,4 @@ def test_only_rows_that_say_so_are_unescaped() -> None:
     assert isinstance(escaped, Quotation)
     assert isinstance(exact, Quotation)
     assert (escaped.quote, exact.quote) == ("=1+1", "'=1+1")
-    assert str(wrong) == "formulas is 'no', and can only be escaped or empty"
+    assert str(wrong) == "formulas must be escaped or empty, not 'no'"

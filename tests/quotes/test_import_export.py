@@ -47,7 +47,7 @@ def test_csv_rows_are_numbered_by_their_first_line() -> None:
     text = 'author,category,quote\r\nA,b,"one\r\nand a half"\r\n\r\nA,b\r\nA,b,\r\nA,b,two\r\n'
     assert read_lines(text, "csv") == [
         (2, "one and a half"),
-        (5, "2 fields, where the first line has 3"),
+        (5, "2 fields, but the first line has 3"),
         (6, "quote is empty"),
         (7, "two"),
     ]
@@ -68,7 +68,7 @@ def test_json_rows_are_numbered_by_element() -> None:
         (1, "one"),
         (2, "not an object with quote, author and category"),
         (3, "author is missing"),
-        (4, "unknown: quot; known are quote, author, category, source"),
+        (4, "unknown names: quot; use quote, author, category, source"),
     ]
 
 
@@ -76,7 +76,7 @@ def test_json_lines_are_numbered_by_line() -> None:
     text = '{"quote": "one", "author": "A", "category": "b"}\n\n{broken\n[]\n'
     lines = read_lines(text, "jsonl")
     assert [line for line, _ in lines] == [1, 3, 4]
-    assert lines[1][1].startswith("not JSON")
+    assert lines[1][1].startswith("not valid JSON")
 
 
 @pytest.mark.parametrize(
@@ -85,10 +85,10 @@ def test_json_lines_are_numbered_by_line() -> None:
         ("", "csv", "line 1: missing columns: quote, author, category"),
         ("quote,author\n", "csv", "line 1: missing columns: category"),
         ("quote,author,category,mood\n", "csv", "line 1: unknown columns: mood"),
-        ("quote,author,category,quote\n", "csv", "line 1: a column comes twice"),
-        ("", "json", "this is not JSON"),
-        ("[" * 100_000, "json", "this is not JSON"),
-        ("{", "json", "this is not JSON"),
+        ("quote,author,category,quote\n", "csv", "line 1: a column appears twice"),
+        ("", "json", "not valid JSON"),
+        ("[" * 100_000, "json", "not valid JSON"),
+        ("{", "json", "not valid JSON"),
     ],
 )
 def test_an_unreadable_file_is_refused_as_a_whole(text: str, form: FileFormat, error: str) -> None:

@@ -41,7 +41,7 @@ def client_of(api: UpstreamApi, clock: FakeClock | None = None) -> MashapeQuotes
         [{"quote": "A quote that nobody has yet.", "author": "Somebody New", "categories": ["general", "wisdom"]}],
         {"quote": "  A quote that\nnobody has yet. ", "author": "Somebody New", "category": None, "more": {"a": [1]}},
     ],
-    ids=["object", "list of one", "ZenQuotes", "API Ninjas", "untidy"],
+    ids=["object", "list of objects", "ZenQuotes", "API Ninjas", "untidy"],
 )
 def test_each_known_format_is_supported(response: Any) -> None:  # noqa: ANN401
     assert parse_response(json.dumps(response).encode()) == FRESH
@@ -64,9 +64,9 @@ def test_each_known_format_is_supported(response: Any) -> None:  # noqa: ANN401
         (b'{"quote": 1, "author": "A"}', "quote is not text"),
         (b'{"quote": "x", "author": {"name": "A"}}', "author is not text"),
         (b'{"quote": "x", "author": "A", "category": 3}', "category is not text"),
-        (b'{"quote": "\\ud800", "author": "A"}', "not text"),
+        (b'{"quote": "\\ud800", "author": "A"}', "invalid Unicode"),
         (b'{"quote": "' + b"x" * 321 + b'", "author": "A"}', "321 characters"),
-        (b'[{"q": "Too many requests.", "a": "zenquotes.io"}]', "asked less often"),
+        (b'[{"q": "Too many requests.", "a": "zenquotes.io"}]', "rate limit is reached"),
     ],
 )
 def test_a_response_without_a_quote_is_refused(response: bytes, reason: str) -> None:

@@ -21,20 +21,22 @@ def test_the_environment_takes_precedence_over_the_file_dotenv(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["aws_access_key_id", "aws_secret_access_key"])
 def test_credentials_go_together_and_are_not_shown(name: str) -> None:
-    with pytest.raises(SettingsError, match="go together: set both, or neither") as error_info:
+    with pytest.raises(
+        SettingsError, match=r"^Set both aws_access_key_id and aws_secret_access_key, or neither"
+    ) as error_info:
         read_settings({name: "hidden"})
     assert "hidden" not in str(error_info.value)
 
 
 def test_the_sns_gateway_needs_allowed_regions() -> None:
-    with pytest.raises(SettingsError, match=r"^SMS_ALLOWED_REGIONS must be set where SMS cost money"):
+    with pytest.raises(SettingsError, match=r"^SMS_ALLOWED_REGIONS must be set if Amazon SNS sends SMS"):
         read_settings({"SMS_GATEWAY": "sns"})
     assert read_settings({"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "*"}).sms_allowed_regions == {"*"}
 
 
 def test_lambda_with_a_database_needs_the_secret_key_the_regions_and_sns() -> None:
     shared = {"AWS_LAMBDA_FUNCTION_NAME": "quotes", "DATABASE_URL": "sqlite:////mnt/quotes.db"}
-    with pytest.raises(SettingsError, match=r"^SECRET_KEY must be set on Lambda, the same for every container"):
+    with pytest.raises(SettingsError, match=r"^SECRET_KEY must be set on Lambda: .*, the same everywhere"):
         read_settings({**shared, "SMS_ALLOWED_REGIONS": "IN"})
     with pytest.raises(SettingsError, match=r"^SMS_ALLOWED_REGIONS must be set"):
         read_settings({**shared, "SECRET_KEY": "0123456789abcdef" * 2})
@@ -51,14 +53,14 @@ def test_bearer_tokens_need_their_key_issuer_and_audience_together() -> None:
     for missing in variables:
         with pytest.raises(SettingsError, match="JWT_ISSUER, JWT_AUDIENCE, and JWT_SECRET or JWT_PUBLIC_KEY"):
             read_settings({name: value for name, value in variables.items() if name != missing})
-    with pytest.raises(SettingsError, match="set one of them"):
+    with pytest.raises(SettingsError, match=r"^Set only one of JWT_SECRET and JWT_PUBLIC_KEY"):
         read_settings({**variables, "JWT_PUBLIC_KEY": PUBLIC_KEY})
-    with pytest.raises(SettingsError, match=r"^JWT_SECRET must be text of at least 32 characters"):
+    with pytest.raises(SettingsError, match=r"^JWT_SECRET must be at least 32 random characters"):
         read_settings({**variables, "JWT_SECRET": "short"})
 
 
 @pytest.mark.parametrize("name", ["ASYNC_FAILURE", "XRAY_TRACING"])
 def test_settings_of_lambda_are_rejected_elsewhere(name: str) -> None:
-    with pytest.raises(SettingsError, match="are for AWS Lambda"):
+    with pytest.raises(SettingsError, match="work only on AWS Lambda"):
         read_settings({name: "true"})
     assert read_settings({name: "true", "AWS_LAMBDA_FUNCTION_NAME": "quotes"})

@@ -38,8 +38,13 @@ def test_each_setting_is_typed() -> None:
         ("DATABASE_URL", "mysql://host/db", "DATABASE_URL must be sqlite:/// and the path of a file"),
         ("DATABASE_URL", "sqlite:///:memory:", "DATABASE_URL must be sqlite:/// and the path of a file"),
         ("DATABASE_URL", "sqlite:///", "DATABASE_URL must be sqlite:/// and the path of a file"),
+        ("DATABASE_URL", "dynamodb://", "DATABASE_URL must be dynamodb://TABLE?region=REGION, for example"),
+        ("DATABASE_URL", "dynamodb://ab", "DATABASE_URL must be dynamodb://TABLE?region=REGION"),
+        ("DATABASE_URL", "dynamodb://quotes/prod", "DATABASE_URL must be dynamodb://TABLE?region=REGION"),
+        ("DATABASE_URL", "dynamodb://quotes?region=mars", "DATABASE_URL must be dynamodb://TABLE?region=REGION"),
+        ("DATABASE_URL", "dynamodb://quotes?regoin=us-east-1", "DATABASE_URL must be dynamodb://TABLE?region=REGION"),
         ("DATABASE_URL", "quotes.db", "DATABASE_URL must be sqlite:/// and the path of a file"),
-        ("CORS_ORIGINS", "example.org", "CORS_ORIGINS must be * alone, or origins with commas between"),
+        ("CORS_ORIGINS", "example.org", "CORS_ORIGINS must be * alone, or origins separated by commas"),
         ("CORS_ORIGINS", "*, https://example.org", "CORS_ORIGINS must be * alone"),
         ("CORS_ORIGINS", "https://example.org/page", "CORS_ORIGINS must be * alone"),
         ("CORS_ORIGINS", "https://bücher.example", "CORS_ORIGINS must be * alone"),
@@ -47,21 +52,21 @@ def test_each_setting_is_typed() -> None:
         (
             "Mashape_API_Endpoint",
             "quotes.example.org",
-            "Mashape_API_Endpoint must be an address that starts with https://",
+            "Mashape_API_Endpoint must be a URL that starts with https://",
         ),
-        ("Mashape_API_Endpoint", "file:///etc/passwd", "Mashape_API_Endpoint must be an address"),
+        ("Mashape_API_Endpoint", "file:///etc/passwd", "Mashape_API_Endpoint must be a URL"),
         ("CORS_ORIGINS", "https://example.org:http", "CORS_ORIGINS must be * alone"),
-        ("Mashape_API_Endpoint", "https://example.org:99999", "Mashape_API_Endpoint must be an address"),
-        ("Mashape_API_Endpoint", "https://example.org/a b", "Mashape_API_Endpoint must be an address"),
+        ("Mashape_API_Endpoint", "https://example.org:99999", "Mashape_API_Endpoint must be a URL"),
+        ("Mashape_API_Endpoint", "https://example.org/a b", "Mashape_API_Endpoint must be a URL"),
         ("Mashape_API_Endpoint", "https://[", "Mashape_API_Endpoint must be"),
         ("SMS_GATEWAY", "smoke", "SMS_GATEWAY must be console or sns, not 'smoke'."),
-        ("PUBLIC_URL", "quotes.example.org", "PUBLIC_URL must be an address that starts with https://"),
-        ("PUBLIC_URL", "https://example.org/?page=1", "PUBLIC_URL must be an address without ? and #"),
-        ("PUBLIC_URL", "https://example.org/#top", "PUBLIC_URL must be an address without ? and #"),
-        ("PUBLIC_URL", "https://example.org?", "PUBLIC_URL must be an address without ? and #"),
-        ("PUBLIC_URL", "https://example.org/#", "PUBLIC_URL must be an address without ? and #"),
+        ("PUBLIC_URL", "quotes.example.org", "PUBLIC_URL must be a URL that starts with https://"),
+        ("PUBLIC_URL", "https://example.org/?page=1", "PUBLIC_URL must be a URL without ? and #"),
+        ("PUBLIC_URL", "https://example.org/#top", "PUBLIC_URL must be a URL without ? and #"),
+        ("PUBLIC_URL", "https://example.org?", "PUBLIC_URL must be a URL without ? and #"),
+        ("PUBLIC_URL", "https://example.org/#", "PUBLIC_URL must be a URL without ? and #"),
         ("UNSUBSCRIBE_REQUIRES_OTP", "maybe", "UNSUBSCRIBE_REQUIRES_OTP must be true or false, not 'maybe'."),
-        ("SMS_ALLOWED_REGIONS", "IND", "SMS_ALLOWED_REGIONS must be * alone, or countries by their two letters"),
+        ("SMS_ALLOWED_REGIONS", "IND", "SMS_ALLOWED_REGIONS must be * alone, or two-letter country codes"),
         ("SMS_ALLOWED_REGIONS", "IN US", "SMS_ALLOWED_REGIONS must be * alone"),
         ("SMS_ALLOWED_REGIONS", "+91", "SMS_ALLOWED_REGIONS must be * alone"),
         ("SMS_ALLOWED_REGIONS", "*,IN", "SMS_ALLOWED_REGIONS must be * alone"),
@@ -78,51 +83,73 @@ def test_each_setting_is_typed() -> None:
         ("SMS_DAILY_CAP", "100000001", "SMS_DAILY_CAP must be a whole number"),
         ("SMS_DAILY_CAP", "0000000001000000000", "SMS_DAILY_CAP must be a whole number"),
         ("SMS_DAILY_CAP", "9" * 5_000, "SMS_DAILY_CAP must be a whole number"),
-        ("CODES_PER_NUMBER", "3", "CODES_PER_NUMBER must be 1 to 999 in 1 to 9999 s, m, h or d, with commas between"),
-        ("CODES_PER_NUMBER", "0/1m", "CODES_PER_NUMBER must be 1 to 999 in 1 to 9999"),
-        ("CODES_PER_NUMBER", "1/0m", "CODES_PER_NUMBER must be 1 to 999 in 1 to 9999"),
-        ("CODES_PER_NUMBER", "1/1w", "CODES_PER_NUMBER must be 1 to 999 in 1 to 9999"),
-        ("CODES_PER_NUMBER", "1/1m,,3/10m", "CODES_PER_NUMBER must be 1 to 999 in 1 to 9999"),
-        ("CODES_PER_NUMBER", "1000/1d", "CODES_PER_NUMBER must be 1 to 999 in 1 to 9999"),
-        ("CODES_PER_ADDRESS", "10/1٣h", "CODES_PER_ADDRESS must be 1 to 999 in 1 to 9999"),
-        ("WRONG_TRIES_PER_NUMBER", "five", "WRONG_TRIES_PER_NUMBER must be 1 to 999 in 1 to 9999"),
+        ("CODES_PER_NUMBER", "3", "CODES_PER_NUMBER must be limits such as 1/1m,3/10m,5/1d: each is 1 to 999, a slash"),
+        ("CODES_PER_NUMBER", "0/1m", "CODES_PER_NUMBER must be limits such as 1/1m,3/10m,5/1d: each is 1 to 999"),
+        ("CODES_PER_NUMBER", "1/0m", "CODES_PER_NUMBER must be limits such as 1/1m,3/10m,5/1d: each is 1 to 999"),
+        ("CODES_PER_NUMBER", "1/1w", "CODES_PER_NUMBER must be limits such as 1/1m,3/10m,5/1d: each is 1 to 999"),
+        (
+            "CODES_PER_NUMBER",
+            "1/1m,,3/10m",
+            "CODES_PER_NUMBER must be limits such as 1/1m,3/10m,5/1d: each is 1 to 999",
+        ),
+        ("CODES_PER_NUMBER", "1000/1d", "CODES_PER_NUMBER must be limits such as 1/1m,3/10m,5/1d: each is 1 to 999"),
+        ("CODES_PER_ADDRESS", "10/1٣h", "CODES_PER_ADDRESS must be limits such as 1/1m,3/10m,5/1d: each is 1 to 999"),
+        ("WRONG_TRIES_PER_NUMBER", "five", "WRONG_TRIES_PER_NUMBER must be a limit such as 5/1h: 1 to 999"),
         (
             "WRONG_TRIES_PER_NUMBER",
             "5/1h,9/1d",
-            "WRONG_TRIES_PER_NUMBER must be 1 to 999 in 1 to 9999 s, m, h or d, for example 5/1h, not '5/1h,9/1d'.",
+            (
+                "WRONG_TRIES_PER_NUMBER must be a limit such as 5/1h: 1 to 999, a slash, and a period of 1 to 9999 s,"
+                " m, h or d, not '5/1h,9/1d'."
+            ),
         ),
-        ("WRONG_TRIES_PER_ADDRESS", "30 / 1h", "WRONG_TRIES_PER_ADDRESS must be 1 to 999 in 1 to 9999"),
+        (
+            "WRONG_TRIES_PER_ADDRESS",
+            "30 / 1h",
+            "WRONG_TRIES_PER_ADDRESS must be limits such as 1/1m,3/10m,5/1d: each is 1 to 999",
+        ),
         (
             "READ_LIMIT",
             "600",
-            "READ_LIMIT must be off, or 1 to 999999999 in 1 to 9999 s, m, h or d, for example 600/1m, not '600'.",
+            (
+                "READ_LIMIT must be off, or a limit such as 600/1m: 1 to 999999999, a slash, and a period of 1 to 9999"
+                " s, m, h or d, not '600'."
+            ),
         ),
-        ("READ_LIMIT", "0/1m", "READ_LIMIT must be off, or 1 to 999999999 in 1 to 9999"),
-        ("READ_LIMIT", "1000000000/1m", "READ_LIMIT must be off, or 1 to 999999999 in 1 to 9999"),
-        ("READ_LIMIT", "600/0m", "READ_LIMIT must be off, or 1 to 999999999 in 1 to 9999"),
-        ("READ_LIMIT", "600/1m,9000/1h", "READ_LIMIT must be off, or 1 to 999999999 in 1 to 9999"),
-        ("READ_LIMIT", "٦٠٠/1m", "READ_LIMIT must be off, or 1 to 999999999 in 1 to 9999"),
-        ("READ_LIMIT", "none", "READ_LIMIT must be off, or 1 to 999999999 in 1 to 9999"),
-        ("TRUSTED_PROXIES", "proxy.example.org", "TRUSTED_PROXIES must be addresses or networks with commas between"),
-        ("TRUSTED_PROXIES", "10.0.0.1/8", "TRUSTED_PROXIES must be addresses or networks"),
-        ("TRUSTED_PROXIES", "10.0.0.0/33", "TRUSTED_PROXIES must be addresses or networks"),
-        ("TRUSTED_PROXIES", "127.0.0.1:8000", "TRUSTED_PROXIES must be addresses or networks"),
-        ("SNS_TOPIC", "arn:aws:sns:us-east-1:1:Topic", "SNS_TOPIC must be a topic's name: letters, digits, - and _"),
-        ("SNS_TOPIC", "T" * 257, "SNS_TOPIC must be a topic's name"),
+        ("READ_LIMIT", "0/1m", "READ_LIMIT must be off, or a limit such as 600/1m: 1 to 999999999"),
+        ("READ_LIMIT", "1000000000/1m", "READ_LIMIT must be off, or a limit such as 600/1m: 1 to 999999999"),
+        ("READ_LIMIT", "600/0m", "READ_LIMIT must be off, or a limit such as 600/1m: 1 to 999999999"),
+        ("READ_LIMIT", "600/1m,9000/1h", "READ_LIMIT must be off, or a limit such as 600/1m: 1 to 999999999"),
+        ("READ_LIMIT", "٦٠٠/1m", "READ_LIMIT must be off, or a limit such as 600/1m: 1 to 999999999"),
+        ("READ_LIMIT", "none", "READ_LIMIT must be off, or a limit such as 600/1m: 1 to 999999999"),
+        (
+            "TRUSTED_PROXIES",
+            "proxy.example.org",
+            "TRUSTED_PROXIES must be IP addresses or networks separated by commas",
+        ),
+        ("TRUSTED_PROXIES", "10.0.0.1/8", "TRUSTED_PROXIES must be IP addresses or networks"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33", "TRUSTED_PROXIES must be IP addresses or networks"),
+        ("TRUSTED_PROXIES", "127.0.0.1:8000", "TRUSTED_PROXIES must be IP addresses or networks"),
+        (
+            "SNS_TOPIC",
+            "arn:aws:sns:us-east-1:1:Topic",
+            "SNS_TOPIC must be the name of a topic, with only letters, digits, - and _",
+        ),
+        ("SNS_TOPIC", "T" * 257, "SNS_TOPIC must be the name of a topic"),
         ("SNS_REGION", "Virginia", "SNS_REGION must be an AWS region, for example us-east-1, not 'Virginia'."),
         ("SNS_REGION", "us-east-1a", "SNS_REGION must be an AWS region"),
-        ("SMS_SENDER_ID", "12345", "SMS_SENDER_ID must be 1 to 11 letters and digits, with a letter among them"),
+        ("SMS_SENDER_ID", "12345", "SMS_SENDER_ID must be 1 to 11 letters and digits, with at least one letter"),
         ("SMS_SENDER_ID", "Quote API", "SMS_SENDER_ID must be 1 to 11 letters and digits"),
         ("SMS_SENDER_ID", "TwelveLetter", "SMS_SENDER_ID must be 1 to 11 letters and digits"),
         ("SMS_SENDER_ID", "Zitäte", "SMS_SENDER_ID must be 1 to 11 letters and digits"),
         ("SMS_MAX_PRICE", "$0.05", "SMS_MAX_PRICE must be US dollars, for example 0.05, not '$0.05'."),
         ("SMS_MAX_PRICE", "0,05", "SMS_MAX_PRICE must be US dollars"),
         ("SMS_MAX_PRICE", "-1", "SMS_MAX_PRICE must be US dollars"),
-        ("SMS_ENTITY_ID", "entity-1", "SMS_ENTITY_ID must be the number of the entity"),
-        ("SMS_TEMPLATE_IDS", "1107160000000000001", "SMS_TEMPLATE_IDS must be a number for code, confirmation and"),
-        ("SMS_TEMPLATE_IDS", "greeting:1107160000000000001", "SMS_TEMPLATE_IDS must be a number for code"),
-        ("SMS_TEMPLATE_IDS", "code:", "SMS_TEMPLATE_IDS must be a number for code"),
-        ("SMS_TEMPLATE_IDS", "code:١١٠٧", "SMS_TEMPLATE_IDS must be a number for code"),
+        ("SMS_ENTITY_ID", "entity-1", "SMS_ENTITY_ID must be the entity ID, with only digits"),
+        ("SMS_TEMPLATE_IDS", "1107160000000000001", "SMS_TEMPLATE_IDS must be template IDs for code, confirmation and"),
+        ("SMS_TEMPLATE_IDS", "greeting:1107160000000000001", "SMS_TEMPLATE_IDS must be template IDs for code"),
+        ("SMS_TEMPLATE_IDS", "code:", "SMS_TEMPLATE_IDS must be template IDs for code"),
+        ("SMS_TEMPLATE_IDS", "code:١١٠٧", "SMS_TEMPLATE_IDS must be template IDs for code"),
     ],
     ids=lambda value: value if len(value) <= 40 else value[:37] + "...",
 )
@@ -206,7 +233,7 @@ def test_an_aws_region_may_have_any_number_of_words(region: str) -> None:
     [
         (
             "hidden-" + "k" * 24,
-            "SECRET_KEY must be text of at least 32 characters that nobody can guess; make one with: python3",
+            "SECRET_KEY must be at least 32 random characters; to create one, run `python3",
         ),
         ("hidden-" + "0123456789abcdef" * 2 + "\udcff", "SECRET_KEY must be"),
     ],
@@ -220,13 +247,13 @@ def test_an_invalid_secret_key_is_rejected_and_not_shown(secret: str, message: s
 
 
 def test_a_repetitive_secret_key_is_rejected() -> None:
-    with pytest.raises(SettingsError, match=r"^SECRET_KEY must be text of at least 32 characters"):
+    with pytest.raises(SettingsError, match=r"^SECRET_KEY must be at least 32 random characters"):
         read_settings({"SECRET_KEY": "password" * 5})
 
 
 def test_a_network_of_all_addresses_is_no_trusted_proxy() -> None:
     for network in ("0.0.0.0/0", "127.0.0.1,::/0"):
-        with pytest.raises(SettingsError, match=r"^TRUSTED_PROXIES must be addresses or networks"):
+        with pytest.raises(SettingsError, match=r"^TRUSTED_PROXIES must be IP addresses or networks"):
             read_settings({"TRUSTED_PROXIES": network})
 
 

@@ -34,7 +34,7 @@ def test_a_quote_is_sent_to_active_subscribers_in_one_statement(
     with record_sql() as statements:
         console.publish("Hope.")
     assert len(statements) == 1
-    assert "SMS to 2 on the topic (quote)" in capsys.readouterr().out
+    assert "SMS to 2 subscribers (quote)" in capsys.readouterr().out
     assert [(sms.to, sms.message, sms.kind, sms.sent_at) for sms in ConsoleSms.select().order_by(ConsoleSms.to)] == [
         (MIRA, "Hope.", "quote", NOON),
         (NOOR, "Hope.", "quote", NOON),

@@ -71,7 +71,7 @@ def test_the_bundled_catalogue_cannot_be_the_working_database(
     link = catalogue.with_name("link.db")
     link.symlink_to(catalogue)
     for path in (catalogue, link):
-        with pytest.raises(SettingsError, match=r"is the shipped catalogue, which is never written to"):
+        with pytest.raises(SettingsError, match=r"is the bundled catalogue, which is read-only"):
             database.connect(read_settings({"DATABASE_URL": f"sqlite:///{path}"}))
 
 
@@ -79,7 +79,7 @@ def test_the_bundled_catalogue_cannot_be_the_working_database(
 def test_a_write_ahead_log_of_a_deleted_database_is_refused(settings: Settings) -> None:
     left = database_file(settings).with_name("working.db-wal")
     left.write_bytes(b"of another database")
-    with pytest.raises(SettingsError, match=r"working\.db-wal was left by a database that is gone.*Move it away"):
+    with pytest.raises(SettingsError, match=r"working\.db-wal is of a database that no longer exists.*Move it away"):
         database.connect(settings)
 
 
@@ -114,7 +114,7 @@ def test_a_database_of_an_unknown_version_is_refused_with_what_to_do(settings: S
 
 
 def test_a_missing_folder_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="Set DATABASE_URL to a file that can be written"):
+    with pytest.raises(SettingsError, match="Set DATABASE_URL to a writable file"):
         database.connect(read_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/none/working.db"}))
 
 

@@ -184,10 +184,10 @@ def test_a_target_with_data_of_its_own_is_refused_and_not_changed(
                 ConsoleSms.create(to="x", message="mine", kind="code", sent_at=NOON)
         postgresql_server.close_connections()
         before = rows_by_table(target)
-        with pytest.raises(CopyFailed, match="the target has data of its own"):
+        with pytest.raises(CopyFailed, match="TO already has data"):
             database_copy.copy_database(source, target)
         assert rows_by_table(target) == before
-    with pytest.raises(CopyFailed, match="both are the same database"):
+    with pytest.raises(CopyFailed, match="FROM and TO are the same database"):
         database_copy.copy_database(source, settings_for_database(f"sqlite:////{source.database_path}"))
 
 
@@ -210,7 +210,9 @@ def test_a_source_that_changes_meanwhile_is_noticed_and_copying_again_helps(
             with database.open_database(source) as opened:
                 opened.execute_sql(change)
 
-    with pytest.raises(CopyFailed, match=r"somebody writes to one of the two. Stop the service, and say it again"):
+    with pytest.raises(
+        CopyFailed, match=r"another process is writing to FROM or TO. Stop the service, then run the command again"
+    ):
         database_copy.copy_database(source, target, write_meanwhile)
     assert look_at(target) == []
     database_copy.copy_database(source, target)
@@ -247,7 +249,7 @@ def test_the_incomplete_copy_of_an_earlier_version_is_refused(
         opened.execute_sql(f"CREATE TABLE {PROGRESS_TABLE} (id INTEGER)")
     before = look_at(incomplete)
     for one, other in ((source, incomplete), (incomplete, new("file"))):
-        with pytest.raises(SettingsError, match=r"is the half of a copy .* Make a new database"):
+        with pytest.raises(SettingsError, match=r"is an incomplete copy, .* to a new database"):
             database_copy.copy_database(one, other)
     assert look_at(incomplete) == before
 
@@ -268,7 +270,7 @@ def test_a_database_is_not_copied_to_itself_whatever_its_url(
         others = [f"sqlite:///{tmp_path}/symbolic.db", f"sqlite:///{tmp_path}/hard.db"]
     for other in others:
         for one, another in ((url, other), (other, url)):
-            with pytest.raises(CopyFailed, match="both are the same database"):
+            with pytest.raises(CopyFailed, match="FROM and TO are the same database"):
                 database_copy.copy_database(settings_for_database(one), settings_for_database(another))
     assert len(rows_by_table(source)["quote"]) == 5
     assert database_copy.count_rows(source) > 5, "and it can be a source"
@@ -278,10 +280,10 @@ def test_only_a_source_with_all_migrations_is_copied_and_it_is_not_changed(
     new: Callable[[str], Settings], source: Settings
 ) -> None:
     empty, unused = new("server"), new("file")
-    with pytest.raises(SettingsError, match=r"lacks 0001_quotes, .*Is it the right one"):
+    with pytest.raises(SettingsError, match=r"has missing migrations: 0001_quotes, .*If it is the right database"):
         database_copy.copy_database(empty, unused)
     assert set(database.list_migrations(empty).values()) == {"missing"}
-    with pytest.raises(SettingsError, match="is the shipped catalogue, which is never written to"):
+    with pytest.raises(SettingsError, match="is the bundled catalogue, which is read-only"):
         database_copy.copy_database(source, settings_for_database(f"sqlite:///{vars(database)['BUNDLED_CATALOGUE']}"))
 
 

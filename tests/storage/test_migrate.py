@@ -101,7 +101,7 @@ def test_on_lambda_a_server_that_lacks_migrations_says_what_to_run(
         assert requests.get(f"{base}/daily", timeout=5).headers["Cache-Control"] == "public, max-age=10"
         response = requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
         assert_problem(response, 503, "Database not available", "Try again")
-        assert f"lacks the migration {', '.join(NAMES)}. Run `quoteapi db migrate`" in caplog.text
+        assert f"has missing migrations: {', '.join(NAMES)}. Run `quoteapi db migrate`" in caplog.text
         assert "`zappa invoke STAGE quoteapi.aws.schedulers.migrate_database`" in caplog.text
         for name, value in on_lambda.items():
             monkeypatch.setenv(name, value)
@@ -142,7 +142,7 @@ def test_a_file_of_another_program_is_refused_and_not_changed(tmp_path: Path) ->
 def test_the_bundled_catalogue_is_refused_and_not_changed(settings: Settings) -> None:
     before = vars(database)["BUNDLED_CATALOGUE"].read_bytes()
     for use in (database.migrate_database, database.list_migrations):
-        with pytest.raises(SettingsError, match="which is never written to"):
+        with pytest.raises(SettingsError, match="bundled catalogue, which is read-only"):
             use(settings_for_database(f"sqlite:///{vars(database)['BUNDLED_CATALOGUE']}"))
     assert vars(database)["BUNDLED_CATALOGUE"].read_bytes() == before
 
@@ -156,14 +156,14 @@ def test_a_server_that_does_not_let_its_user_migrate_says_what_to_run(
         assert url != empty
         with serve_app(create_app(read_settings({"DATABASE_URL": url, "SECRET_KEY": SECRET_KEY}), now=clock)) as base:
             what_to_do = (
-                rf"the database lacks the migration {', '.join(NAMES)}\. Run `quoteapi db migrate` .*,"
-                r" as a user who may create tables \(permission denied for schema public"
+                rf"the database has missing migrations: {', '.join(NAMES)}\. Run `quoteapi db migrate` .*,"
+                r" as a user who can create tables \(permission denied for schema public"
             )
             assert re.search(rf"The database cannot be used: {what_to_do}", caplog.text)
             assert requests.get(f"{base}/daily", timeout=5).headers["Cache-Control"] == "public, max-age=10"
             caplog.clear()
             response = requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
-            assert_problem(response, 503, "Database not available", "Its log tells the operator why.")
+            assert_problem(response, 503, "Database not available", "For the cause, see the log of the service.")
             assert "lacks" not in response.text
             assert re.search(rf"Database not available: {what_to_do}", caplog.text)
             caplog.clear()

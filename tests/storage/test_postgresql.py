@@ -191,7 +191,7 @@ def test_connecting_to_a_frozen_server_times_out_and_is_not_tried_again_at_once(
     database.connect(settings)
     bound.close()
     proxy.refuse()
-    for message in ("Connection refused", "away a moment ago"):
+    for message in ("Connection refused", "unavailable a moment ago"):
         with pytest.raises(OperationalError, match=message):
             Quote.select().count()
 
@@ -207,7 +207,7 @@ def test_a_statement_that_exceeds_its_timeout_is_cancelled_and_its_connection_cl
     freezer = threading.Timer(0.1, proxy.freeze if freezes else int)
     freezer.start()
     begun = time.monotonic()
-    with pytest.raises(OperationalError, match=r"did not answer in 0\.5 seconds"), connection.connection_context():
+    with pytest.raises(OperationalError, match=r"did not respond within 0\.5 seconds"), connection.connection_context():
         bound.execute_sql("SELECT pg_sleep(4)")
     assert time.monotonic() - begun < 3
     freezer.join()
@@ -281,7 +281,7 @@ def test_threads_share_a_limited_number_of_connections(
     with ThreadPoolExecutor(8) as threads:
         outcomes = [it.result() for it in [threads.submit(take) for _ in range(8)]]
     assert outcomes.count("held") == 3
-    assert outcomes.count("all 3 connections were in use for too long") == 5
+    assert outcomes.count("all 3 connections were in use for 0.5 seconds") == 5
     assert max(opened) == 3
     assert _in_threads(8, lambda: Quote.select().count()) == ["3"] * 8, "a thread that waits a little gets one"
 
@@ -536,5 +536,5 @@ def test_a_lambda_container_uses_only_one_connection(proxy: Proxy, monkeypatch: 
     database.connect(read_settings({"DATABASE_URL": proxy.address(), **variables}))
     with bound.connection_context(), ThreadPoolExecutor(1) as another:
         assert _fetch_value("SELECT 1") == 1
-        with pytest.raises(OperationalError, match="all 1 connections were in use for too long"):
+        with pytest.raises(OperationalError, match=r"all 1 connections were in use for 0\.1 seconds"):
             another.submit(_fetch_value, "SELECT 1").result()

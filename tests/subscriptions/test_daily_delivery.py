@@ -16,7 +16,7 @@ from tests.helpers.sns_emulator import Fault, SnsCalls, backend, published
 from tests.helpers.sql import record_sql
 
 TODAY = NOON.date()
-NOBODY = "has nobody to go to; a later publish sends it to those who subscribe until then"
+NOBODY = "Nobody is subscribed; nothing sent. If somebody subscribes today, publish again."
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_every_active_subscriber_gets_the_quote_of_daily(container: Container) -
         Subscriber.mobile == NOOR
     ).execute()
     done = container.daily_delivery.publish()
-    assert (done.date, done.sent, done.message) == (TODAY, True, "sent to 1")
+    assert (done.date, done.sent, done.message) == (TODAY, True, "Sent to 1 subscriber.")
     (sms,) = ConsoleSms.select()
     quotation = container.quotes.quote_of_date(TODAY)
     assert (sms.to, sms.kind, sms.sent_at) == (MIRA, "quote", NOON)
@@ -49,7 +49,7 @@ def test_a_date_is_published_once_and_the_next_date_again(sns_container: Contain
     first = sns_container.daily_delivery.publish()
     clock.advance(hours=1)
     assert sns_container.daily_delivery.publish() == not_sent(
-        "was sent at 12:00 UTC; who subscribed since gets the next one", first.message_id
+        "Already sent at 12:00 UTC; nothing sent now. New subscribers get the next one.", first.message_id
     )
     assert len(published()) == 1
     clock.advance(hours=23)
@@ -85,7 +85,7 @@ def test_the_daily_sms_goes_out_whatever_the_sms_quota_and_how_much_of_it_is_lef
     capped.rate_limits.consume_sms_quota()
     with pytest.raises(RateLimited):
         capped.subscriptions.request_otp(OMAR, "subscribe", "192.0.2.1", capped.dispatcher)
-    assert capped.daily_delivery.publish().message == "sent to 2"
+    assert capped.daily_delivery.publish().message == "Sent to 2 subscribers."
     assert SmsUsage.get().count == 1, "the daily SMS is not counted"
 
 
@@ -162,7 +162,7 @@ def test_publishing_to_nobody_leaves_the_date_to_those_who_subscribe_later(
     assert Delivery.select().count() == ConsoleSms.select().count() == 0
     clock.advance(hours=1)
     add_subscribers(MIRA)
-    assert container.daily_delivery.publish().message == "sent to 1"
+    assert container.daily_delivery.publish().message == "Sent to 1 subscriber."
     assert not container.daily_delivery.publish().sent
     assert [sms.to for sms in ConsoleSms.select()] == [MIRA]
 
@@ -174,7 +174,7 @@ def test_publishing_to_an_empty_topic_leaves_the_date_to_those_who_subscribe_lat
     assert sns_container.daily_delivery.publish() == not_sent(NOBODY)
     assert "Publish" not in sns_calls.operations
     sns_container.gateway.subscribe(NOOR)
-    assert sns_container.daily_delivery.publish().message == "sent to 1"
+    assert sns_container.daily_delivery.publish().message == "Sent to 1 subscriber."
     assert len(published()) == 1
 
 
@@ -182,10 +182,13 @@ def test_a_topic_that_lost_its_subscribers_is_a_failure_until_they_are_back(sns_
     backend().subscriptions.clear()
     add_subscribers(MIRA, NOOR)
     Subscriber.update(topic=sns_container.gateway.topic).execute()
-    with pytest.raises(GatewayUnavailable, match=r"nobody is on the topic .* 2 should be.* quoteapi reconcile --all"):
+    with pytest.raises(
+        GatewayUnavailable,
+        match=r"the topic .* has no subscriptions, but 2 subscribers should be.* `quoteapi reconcile --all`",
+    ):
         sns_container.daily_delivery.publish()
     assert sns_container.topic_sync.reconcile(everyone=True).subscribed == 2
-    assert sns_container.daily_delivery.publish().message == "sent to 2"
+    assert sns_container.daily_delivery.publish().message == "Sent to 2 subscribers."
 
 
 def test_an_unknown_outcome_is_kept_if_nobody_is_on_the_topic(
@@ -198,7 +201,7 @@ def test_an_unknown_outcome_is_kept_if_nobody_is_on_the_topic(
     backend().subscriptions.clear()
     clock.advance(hours=1)
     assert sns_container.daily_delivery.publish(again=True) == not_sent(NOBODY)
-    with pytest.raises(OutcomeUnknown, match="may have gone out at 12:00 UTC"):
+    with pytest.raises(OutcomeUnknown, match="may have been sent at 12:00 UTC"):
         sns_container.daily_delivery.publish()
 
 
@@ -212,7 +215,9 @@ def test_a_subscriber_that_another_process_counted_meanwhile_gets_the_sms(
         counted = count_subscriptions()
         monkeypatch.setattr(sns_container.gateway, "count_subscriptions", count_subscriptions)
         sns_container.gateway.subscribe(NOOR)
-        assert sns_container.daily_delivery.publish() == not_sent("is being sent"), "the claim is held"
+        assert sns_container.daily_delivery.publish() == not_sent("Nothing sent: another process is sending it now."), (
+            "the claim is held"
+        )
         return counted
 
     monkeypatch.setattr(sns_container.gateway, "count_subscriptions", count_before_somebody_subscribes)
@@ -259,9 +264,11 @@ def test_an_sms_with_an_unknown_outcome_is_sent_again_only_on_demand(
         sns_container.daily_delivery.publish()
     sns_calls.fault_for = lambda _number, _operation: None
     clock.advance(seconds=30)
-    assert sns_container.daily_delivery.publish().message == "is being sent", "the outcome may still become known"
+    assert sns_container.daily_delivery.publish().message == "Nothing sent: another process is sending it now.", (
+        "the outcome may still become known"
+    )
     clock.advance(hours=1)
-    with pytest.raises(OutcomeUnknown, match=r"may have gone out at 12:00 UTC.*quoteapi publish --again"):
+    with pytest.raises(OutcomeUnknown, match=r"may have been sent at 12:00 UTC.*quoteapi publish --again"):
         sns_container.daily_delivery.publish()
     assert sns_calls.operations.count("Publish") == 1
     assert sns_container.daily_delivery.publish(again=True).sent
@@ -286,7 +293,7 @@ def test_an_unknown_outcome_stays_unknown_if_sending_again_fails(
             sns_container.daily_delivery.publish(again=True)
     sns_calls.fault_for = lambda _number, _operation: None
     clock.advance(minutes=5)
-    with pytest.raises(OutcomeUnknown, match="may have gone out at 12:00 UTC"):
+    with pytest.raises(OutcomeUnknown, match="may have been sent at 12:00 UTC"):
         sns_container.daily_delivery.publish()
     assert len(published()) == 1
 
@@ -297,7 +304,7 @@ def test_an_unknown_outcome_stays_unknown_if_sending_again_fails(
 def test_a_claim_whose_holder_died_is_taken_over_after_its_timeout(sns_container: Container, clock: FakeClock) -> None:
     Delivery.create(date=TODAY, topic="us-east-1:DailyQuoteSubscription", claimed_at=NOON)
     clock.advance(seconds=119)
-    assert sns_container.daily_delivery.publish() == not_sent("is being sent")
+    assert sns_container.daily_delivery.publish() == not_sent("Nothing sent: another process is sending it now.")
     clock.advance(seconds=1)
     assert sns_container.daily_delivery.publish().sent
     assert len(published()) == 1
@@ -315,5 +322,5 @@ def test_a_process_whose_claim_was_taken_over_sends_nothing(
         return count_subscriptions()
 
     monkeypatch.setattr(sns_container.gateway, "count_subscriptions", stall)
-    assert sns_container.daily_delivery.publish() == not_sent("somebody else took over")
+    assert sns_container.daily_delivery.publish() == not_sent("Nothing sent: another process took over.")
     assert len(published()) == 1

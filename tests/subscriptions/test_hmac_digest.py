@@ -129,9 +129,9 @@ def test_processes_that_start_at_once_agree_on_the_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "is empty. Remove the file, so that it is made anew."),
-        (b" \n", "is empty. Remove the file, so that it is made anew."),
-        (b"\x80\xff" * 24, "cannot be read or made (not text). Set SECRET_KEY."),
+        (b"", "is empty. Delete it: a new one is created on the next start."),
+        (b" \n", "is empty. Delete it: a new one is created on the next start."),
+        (b"\x80\xff" * 24, "cannot be read or created (not text). Set SECRET_KEY."),
     ],
 )
 def test_a_damaged_key_file_is_refused_with_what_to_do(
@@ -140,14 +140,14 @@ def test_a_damaged_key_file_is_refused_with_what_to_do(
     key_file.write_bytes(content)
     with pytest.raises(SettingsError) as refusal:
         load_hmac_digest(settings)
-    assert str(refusal.value) == f"The key in {key_file} {said}"
+    assert str(refusal.value) == f"The key file {key_file} {said}"
     assert key_file.read_bytes() == content
 
 
 def test_a_key_file_that_cannot_be_written_is_refused_with_what_to_do(tmp_path: Path) -> None:
     settings = read_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/no such folder/working.db"})
     with pytest.raises(
-        SettingsError, match=r"cannot be read or made \(No such file or directory\)\. Set SECRET_KEY\.$"
+        SettingsError, match=r"cannot be read or created \(No such file or directory\)\. Set SECRET_KEY\.$"
     ):
         load_hmac_digest(settings)
 

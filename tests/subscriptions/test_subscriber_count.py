@@ -110,7 +110,7 @@ def test_a_subscriber_that_confirms_again_needs_no_place(container: Container, c
 def test_a_lower_limit_leaves_subscribers_their_daily_sms_and_their_way_out(container: Container) -> None:
     add_subscribers(MIRA, NOOR, OMAR)
     lowered = with_limit(container, 1)
-    assert lowered.daily_delivery.publish().message == "sent to 3"
+    assert lowered.daily_delivery.publish().message == "Sent to 3 subscribers."
     lowered.subscriptions.unsubscribe(MIRA, CLIENT_IP, lowered.dispatcher)
     with pytest.raises(SubscriberLimitReached):
         request_otp(lowered, LATA)
@@ -202,7 +202,7 @@ def test_reconciling_corrects_a_count_that_a_former_version_did_not_keep(
         SubscriberCount.update(count=wrong).execute()
         container.topic_sync.reconcile()
         assert SqlState().subscriber_count() == 1
-        assert f"The subscriber count was {wrong}, and is corrected to 1" in caplog.text
+        assert f"Subscriber count corrected from {wrong} to 1" in caplog.text
 
 
 def test_an_activation_that_fails_is_not_counted(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -458,11 +458,11 @@ def test_reconciling_everyone_fills_a_lost_topic_without_new_confirmations(sns_c
 def test_reconciling_everyone_moves_console_subscribers_to_sns(container: Container, sns_container: Container) -> None:
     subscribe(container)
     with pytest.raises(
-        GatewayMisconfigured, match="subscribers are on the topic console, and the settings say us-east-1:"
+        GatewayMisconfigured, match="subscribers are on the topic console, but the settings name us-east-1:"
     ):
         sns_container.daily_delivery.publish()
     assert sns_container.topic_sync.reconcile(everyone=True) == ReconcileResult(subscribed=1)
-    assert sns_container.daily_delivery.publish().message == "sent to 1"
+    assert sns_container.daily_delivery.publish().message == "Sent to 1 subscriber."
 
 
 # ---- what a reconciliation deletes
