@@ -31,6 +31,8 @@ ACTIVE_IN_SYNC, ACTIVE_OUT_OF_SYNC, UNSUBSCRIBED_IN_SYNC, OPTED_OUT_OUT_OF_SYNC 
 )
 ACTIVE_BYSTANDERS = 2
 LOG_KEY, LOG_KEYS = "0" * 32, ("1" * 32, "2" * 32)
+NOW = NOON + timedelta(microseconds=123_456)
+"""The time of most tests; a claim and a lease of the bystanders are from this time too."""
 BEFORE = datetime(2026, 11, 20, 8, 30, 0, 654_321, tzinfo=NOON.tzinfo)
 """When the bystanders were stored."""
 DYNAMODB_BATCH = 25
@@ -113,10 +115,9 @@ def add_bystanders(state: State) -> Snapshot:
     for otp in otps[1:]:
         state.try_otp(otp.mobile, otp.purpose, "f" * 32, now=BEFORE, policy=POLICY)
     otps.append(state.request_otp(UNSUBSCRIBED_IN_SYNC, "subscribe", CLIENT_IP, now=BEFORE, policy=POLICY))
-    for days in 1, 2:
-        send_delivery(state, TODAY - timedelta(days=days), TOPIC, now=BEFORE)
-    send_delivery(state, TODAY, ANOTHER_TOPIC, now=BEFORE)
-    assert state.claim_delivery(TODAY + timedelta(days=1), ANOTHER_TOPIC, now=BEFORE, timeout=MINUTE)
+    for days, topic in (-1, TOPIC), (-2, TOPIC), (0, ANOTHER_TOPIC), (1, ANOTHER_TOPIC):
+        assert state.claim_delivery(TODAY + timedelta(days=days), topic, now=NOW, timeout=MINUTE)
+    send_delivery(state, TODAY - timedelta(days=3), TOPIC, now=BEFORE)
     for key in LOG_KEYS:
         assert state.swap_rate_limit_log(key, "", "1 2", now=NOON, keep_until=NOON + POLICY.lock)
     for days in -1, -1, 1:
@@ -126,7 +127,7 @@ def add_bystanders(state: State) -> Snapshot:
 
 def _add_subscribers(state: State) -> None:
     sync(state, activate(state, ACTIVE_IN_SYNC, now=BEFORE), now=BEFORE)
-    acquire_lease(state, activate(state, ACTIVE_OUT_OF_SYNC, now=BEFORE), now=BEFORE)
+    acquire_lease(state, activate(state, ACTIVE_OUT_OF_SYNC, now=BEFORE), now=NOW)
     ended = [activate(state, mobile, now=BEFORE) for mobile in (UNSUBSCRIBED_IN_SYNC, OPTED_OUT_OUT_OF_SYNC)]
     for subscriber in ended:
         sync(state, subscriber, ANOTHER_TOPIC, now=BEFORE)
@@ -148,7 +149,8 @@ def store_bystanders(state: State, settings: Settings) -> Snapshot:
         return dict(stored)
     if not _bystanders_in_sql:
         stored = add_bystanders(state)
-        selects: Any = {table: table.select().order_by(*table._meta.get_primary_keys()) for table in SQL_TABLES}
+        metas: Any = {table: table._meta for table in SQL_TABLES}
+        selects: Any = {table: table.select().order_by(*metas[table].get_primary_keys()) for table in SQL_TABLES}
         rows = {table: [row.__data__ for row in select] for table, select in selects.items()}
         _bystanders_in_sql.append((rows, stored))
         return dict(stored)
@@ -170,7 +172,7 @@ def _bystanders_in_dynamodb() -> tuple[list[dict[str, Any]], Snapshot]:
 
 def snapshot(state: State, otp_request_ids: list[str]) -> Snapshot:
     """Return what is stored of the bystanders, read with the methods of the state."""
-    days = [TODAY + timedelta(days=days) for days in (-2, -1, 0, 1)]
+    days = [TODAY + timedelta(days=days) for days in (-3, -2, -1, 0, 1)]
     others = {ACTIVE_IN_SYNC, ACTIVE_OUT_OF_SYNC, UNSUBSCRIBED_IN_SYNC, OPTED_OUT_OUT_OF_SYNC}
     deliveries = [(day, topic) for day in days for topic in (TOPIC, ANOTHER_TOPIC) if (day, topic) != (TODAY, TOPIC)]
     return {

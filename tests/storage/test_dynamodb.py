@@ -60,7 +60,7 @@ class Aws:
 
     def respond(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
         """Handle a request of boto3."""
-        self.requests.append(json.loads(request.body))
+        self.requests.append(json.loads(cast("bytes", request.body)))
         response = self.responses[min(len(self.requests), len(self.responses)) - 1]
         if isinstance(response, Exception):
             raise response
@@ -75,7 +75,8 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Aws:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     aws = Aws()
-    aws.table.client.meta.events.register("before-send.dynamodb", aws.respond)
+    respond: Any = aws.respond
+    aws.table.client.meta.events.register("before-send.dynamodb", respond)
     return aws
 
 
@@ -148,6 +149,7 @@ def test_a_refused_connection_is_unavailability(aws: Aws, monkeypatch: pytest.Mo
 
 
 def test_missing_credentials_and_region_are_unavailability(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it may have credentials of another test
     with pytest.raises(StateUnavailable, match="cannot be reached: NoCredentialsError"):
         Table("states", "us-east-1").get(KEY)
     with pytest.raises(StateUnavailable, match="cannot be reached: NoRegionError"):

@@ -35,6 +35,7 @@ from tests.helpers.states import (
     LOG_KEY,
     MICROSECOND,
     MINUTE,
+    NOW,
     OPTED_OUT_OUT_OF_SYNC,
     POLICY,
     TODAY,
@@ -49,7 +50,6 @@ from tests.helpers.states import (
 
 pytestmark = [on_every_engine, pytest.mark.usefixtures("bystanders")]
 
-NOW = NOON + timedelta(microseconds=123_456)
 LATER = NOW + MINUTE
 NO_SUBSCRIBER = "0"
 UNKNOWN_AFTER = timedelta(minutes=30)
