@@ -1,9 +1,8 @@
 """The low level of DynamoDB: errors, retries, expressions and values. Responses are what AWS documents."""
 
-import io
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,6 +24,7 @@ from quoteapi.storage.dynamodb import (
     update_in_transaction,
 )
 from quoteapi.storage.state import StateUnavailable
+from tests.helpers.dynamodb_server import RawBody
 
 if TYPE_CHECKING:
     from botocore.compat import HTTPHeaders
@@ -44,11 +44,6 @@ CALLS: dict[str, Callable[[Table], object]] = {
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
-class _RawBody(io.BytesIO):
-    def stream(self, **_: object) -> Iterator[bytes]:
-        yield self.read()
-
-
 class Aws:
     """Stands in for AWS: returns the given responses, the last one again and again, and records requests and waits."""
 
@@ -66,7 +61,7 @@ class Aws:
             raise response
         status, body = response
         json_type = cast("HTTPHeaders", {"Content-Type": "application/x-amz-json-1.0"})
-        return AWSResponse(request.url, status, json_type, _RawBody(json.dumps(body).encode()))
+        return AWSResponse(request.url, status, json_type, RawBody(json.dumps(body).encode()))
 
 
 @pytest.fixture

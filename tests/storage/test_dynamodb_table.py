@@ -1,11 +1,12 @@
 """Creating the table of the state, and adding to one what it lacks."""
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from botocore.awsrequest import AWSPreparedRequest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from quoteapi.storage import dynamodb_table
 from quoteapi.storage.dynamodb import Table
@@ -13,6 +14,7 @@ from quoteapi.storage.dynamodb_state import COUNT_KEY, TABLE_KEY
 from quoteapi.storage.dynamodb_table import POLL_SECONDS, list_parts, set_up_table
 from quoteapi.storage.state import StateUnavailable
 from tests.helpers import dynamodb_server
+from tests.helpers.dynamodb_server import RawBody
 
 PARTS = (
     *("table", "index out_of_sync", "index topic", "deletion protection", "expiry of items", "point-in-time recovery"),
@@ -99,6 +101,45 @@ def test_a_table_made_by_hand_gets_all_that_it_lacks(table: Table) -> None:
     assert parts == {"table": "applied"} | dict.fromkeys(PARTS[1:], "missing")
     assert set_up_table(table) == list(PARTS[1:])
     assert_complete(table)
+
+
+def test_a_table_of_another_application_is_not_changed(table: Table) -> None:
+    """Such as one whose name was mistyped in `DATABASE_URL`."""
+    key: Any = {
+        "KeySchema": PRIMARY_KEY["KeySchema"][:1],
+        "AttributeDefinitions": PRIMARY_KEY["AttributeDefinitions"][:1],
+    }
+    table.client.create_table(TableName=table.name, **{**PRIMARY_KEY, **key})
+    before = describe(table)
+    for call in list_parts, set_up_table:
+        with pytest.raises(StateUnavailable, match="is not of QuoteAPI; name another in DATABASE_URL"):
+            call(table)
+    assert (describe(table), expiry(table)[0], recovery(table)) == (before, "DISABLED", "DISABLED")
+
+
+@pytest.mark.parametrize("refusals", [1, 3])
+def test_recovery_is_turned_on_once_aws_has_enabled_backups(
+    table: Table, refusals: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS enables them within minutes of the creation of a table, which the emulator does at once."""
+    monkeypatch.setattr(dynamodb_table, "CREATION_TIMEOUT_SECONDS", 2 * POLL_SECONDS)
+    waits: list[float] = []
+    refused = {"__type": "ContinuousBackupsUnavailableException", "message": "Backups are being enabled"}
+    response = AWSResponse("http://127.0.0.1", 400, cast("Any", {}), RawBody(json.dumps(refused).encode()))
+
+    def refuse(**_: object) -> AWSResponse | None:
+        response.raw.seek(0)
+        return response if len(waits) < refusals else None
+
+    hook: Any = refuse
+    table.client.meta.events.register("before-send.dynamodb.UpdateContinuousBackups", hook)
+    if refusals == 1:
+        set_up_table(table, waits.append)
+        assert_complete(table)
+    else:
+        with pytest.raises(StateUnavailable, match="AWS has not finished the DynamoDB table"):
+            set_up_table(table, waits.append)
+    assert waits == [POLL_SECONDS] * min(refusals, 2)
 
 
 def delete_index(name: str, table: Table) -> None:
