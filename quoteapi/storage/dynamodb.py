@@ -100,6 +100,9 @@ class Table:
             except _Canceled as canceled:
                 if "ConditionalCheckFailed" in canceled.reasons:
                     raise TransactionFailed([r == "ConditionalCheckFailed" for r in canceled.reasons]) from None
+                if "TransactionConflict" not in canceled.reasons:
+                    codes = ", ".join(sorted({*canceled.reasons} - {"None"}))
+                    raise StateUnavailable(f"the DynamoDB table {self.name} refused a transaction: {codes}") from None
             else:
                 return
             self._sleep(delay)

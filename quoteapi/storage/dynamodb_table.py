@@ -18,6 +18,7 @@ CREATION_TIMEOUT_SECONDS = 600
 POLL_SECONDS = 2
 TTL_ATTRIBUTE = "ttl"
 _KEY_TYPES = {"pk": "S", "sk": "S", "active": "N", "topic": "S", "out_of_sync": "N", "sync_needed_since": "N"}
+_PRIMARY_KEY: Any = [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
 _INDEXES: dict[str, Any] = {
     OUT_OF_SYNC_INDEX: {
         "KeySchema": [
@@ -53,9 +54,7 @@ def set_up_table(table: Table, sleep: Callable[[float], None] = time.sleep) -> l
         "expiry of items": lambda: table.client.update_time_to_live(
             TableName=table.name, TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE}
         ),
-        "point-in-time recovery": lambda: table.client.update_continuous_backups(
-            TableName=table.name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
-        ),
+        "point-in-time recovery": lambda: _turn_on_recovery(table, sleep),
         "first items": lambda: _create_first_items(table),
     }
     created = []
@@ -72,6 +71,8 @@ def _find_parts(table: Table) -> dict[str, bool]:
     description = _describe(table)
     if description is None:
         return {"table": False}
+    if description.get("KeySchema") != _PRIMARY_KEY:
+        raise StateUnavailable(f"the DynamoDB table {table.name} is not of QuoteAPI; name another in DATABASE_URL")
     indexes = {index.get("IndexName") for index in description.get("GlobalSecondaryIndexes", [])}
     expiry = table.client.describe_time_to_live(TableName=table.name)["TimeToLiveDescription"]
     backups = table.client.describe_continuous_backups(TableName=table.name)["ContinuousBackupsDescription"]
@@ -94,12 +95,11 @@ def _describe(table: Table) -> "TableDescriptionTypeDef | None":
 
 
 def _create_table(table: Table) -> None:
-    keys: Any = [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
     indexes: Any = [{"IndexName": name, **index} for name, index in _INDEXES.items()]
     with suppress(table.client.exceptions.ResourceInUseException):  # another process creates it
         table.client.create_table(
             TableName=table.name,
-            KeySchema=keys,
+            KeySchema=_PRIMARY_KEY,
             AttributeDefinitions=_attribute_types(_KEY_TYPES),
             GlobalSecondaryIndexes=indexes,
             BillingMode="PAY_PER_REQUEST",
@@ -116,6 +116,18 @@ def _create_index(table: Table, name: str) -> None:
     )
 
 
+def _turn_on_recovery(table: Table, sleep: Callable[[float], None]) -> None:
+    """Turn on point-in-time recovery, which AWS refuses for the first minutes of a table. Raises `StateUnavailable`."""
+    for _ in range(CREATION_TIMEOUT_SECONDS // POLL_SECONDS):
+        with suppress(table.client.exceptions.ContinuousBackupsUnavailableException):
+            table.client.update_continuous_backups(
+                TableName=table.name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
+            )
+            return
+        sleep(POLL_SECONDS)
+    raise _not_finished(table)
+
+
 def _attribute_types(names: Iterable[str]) -> Any:  # noqa: ANN401 a literal type of boto3's
     return [{"AttributeName": name, "AttributeType": _KEY_TYPES[name]} for name in names]
 
@@ -128,8 +140,12 @@ def _wait_until_active(table: Table, sleep: Callable[[float], None]) -> None:
         if {description.get("TableStatus"), *(index["IndexStatus"] for index in indexes)} == {"ACTIVE"}:
             return
         sleep(POLL_SECONDS)
+    raise _not_finished(table)
+
+
+def _not_finished(table: Table) -> StateUnavailable:
     minutes = CREATION_TIMEOUT_SECONDS // 60
-    raise StateUnavailable(f"AWS has not finished the DynamoDB table {table.name} after {minutes} minutes")
+    return StateUnavailable(f"AWS has not finished the DynamoDB table {table.name} after {minutes} minutes")
 
 
 def _create_first_items(table: Table) -> None:

@@ -5,9 +5,12 @@ happens when the parent process dies.
 """
 
 import atexit
+import io
 import logging
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from itertools import count
 from threading import Thread
@@ -26,6 +29,14 @@ REGION = "us-east-1"
 on_every_engine = pytest.mark.parametrize("database_url", ["sqlite", "postgresql", "dynamodb"], indirect=True)
 """For tests of what SQLite, PostgreSQL and DynamoDB have in common."""
 _numbers = count()
+
+
+class RawBody(io.BytesIO):
+    """The body of a response that a test makes in place of the server."""
+
+    def stream(self, **_: object) -> Iterator[bytes]:
+        """Yield the body, as urllib3 does."""
+        yield self.read()
 
 
 @cache
@@ -52,7 +63,7 @@ def client() -> "DynamoDBClient":
 
 def new_table() -> Table:
     """Return a table that does not exist yet."""
-    table = Table(f"test-{next(_numbers)}", REGION)
+    table = Table(f"test-{os.getpid()}-{next(_numbers)}", REGION)
     table.__dict__["client"] = client()  # as if it were created on first use, which takes longer
     return table
 

@@ -1,12 +1,18 @@
 """A state with data in it: short ways to make OTPs and subscribers, and bystanders that a test must not change."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
 
+from peewee import Model
+
 from quoteapi.settings import Settings
+from quoteapi.storage import models
+from quoteapi.storage.dynamodb import Item, Key, Table
 from quoteapi.storage.dynamodb_state import DynamoDbState
+from quoteapi.storage.models import SubscriberCount
 from quoteapi.storage.state import ACTIVE, Otp, OtpPolicy, Purpose, State, Subscriber
 from tests.helpers import dynamodb_server
 from tests.helpers.data import MIRA, NOON
@@ -25,9 +31,20 @@ ACTIVE_IN_SYNC, ACTIVE_OUT_OF_SYNC, UNSUBSCRIBED_IN_SYNC, OPTED_OUT_OUT_OF_SYNC 
 )
 ACTIVE_BYSTANDERS = 2
 LOG_KEY, LOG_KEYS = "0" * 32, ("1" * 32, "2" * 32)
+NOW = NOON + timedelta(microseconds=123_456)
+"""The time of most tests; a claim and a lease of the bystanders are from this time too."""
 BEFORE = datetime(2026, 11, 20, 8, 30, 0, 654_321, tzinfo=NOON.tzinfo)
 """When the bystanders were stored."""
 DYNAMODB_BATCH = 25
+SQL_TABLES: tuple[type[Model], ...] = (
+    models.Subscriber,
+    SubscriberCount,
+    models.OneTimePassword,
+    models.RateLimitLog,
+    models.SmsUsage,
+    models.Delivery,
+)
+_bystanders_in_sql: list[tuple[dict[type[Model], list[dict[str, Any]]], "Snapshot"]] = []
 Snapshot = dict[tuple[str, object], object]
 
 
@@ -98,10 +115,9 @@ def add_bystanders(state: State) -> Snapshot:
     for otp in otps[1:]:
         state.try_otp(otp.mobile, otp.purpose, "f" * 32, now=BEFORE, policy=POLICY)
     otps.append(state.request_otp(UNSUBSCRIBED_IN_SYNC, "subscribe", CLIENT_IP, now=BEFORE, policy=POLICY))
-    for days in 1, 2:
-        send_delivery(state, TODAY - timedelta(days=days), TOPIC, now=BEFORE)
-    send_delivery(state, TODAY, ANOTHER_TOPIC, now=BEFORE)
-    assert state.claim_delivery(TODAY + timedelta(days=1), ANOTHER_TOPIC, now=BEFORE, timeout=MINUTE)
+    for days, topic in (-1, TOPIC), (-2, TOPIC), (0, ANOTHER_TOPIC), (1, ANOTHER_TOPIC):
+        assert state.claim_delivery(TODAY + timedelta(days=days), topic, now=NOW, timeout=MINUTE)
+    send_delivery(state, TODAY - timedelta(days=3), TOPIC, now=BEFORE)
     for key in LOG_KEYS:
         assert state.swap_rate_limit_log(key, "", "1 2", now=NOON, keep_until=NOON + POLICY.lock)
     for days in -1, -1, 1:
@@ -111,7 +127,7 @@ def add_bystanders(state: State) -> Snapshot:
 
 def _add_subscribers(state: State) -> None:
     sync(state, activate(state, ACTIVE_IN_SYNC, now=BEFORE), now=BEFORE)
-    acquire_lease(state, activate(state, ACTIVE_OUT_OF_SYNC, now=BEFORE), now=BEFORE)
+    acquire_lease(state, activate(state, ACTIVE_OUT_OF_SYNC, now=BEFORE), now=NOW)
     ended = [activate(state, mobile, now=BEFORE) for mobile in (UNSUBSCRIBED_IN_SYNC, OPTED_OUT_OUT_OF_SYNC)]
     for subscriber in ended:
         sync(state, subscriber, ANOTHER_TOPIC, now=BEFORE)
@@ -123,14 +139,26 @@ def _add_subscribers(state: State) -> None:
 
 
 def store_bystanders(state: State, settings: Settings) -> Snapshot:
-    """Store the bystanders as `add_bystanders` does; in a DynamoDB table by a copy of items, which is faster."""
-    if settings.dynamodb_table is None:
-        return add_bystanders(state)
-    items, stored = _bystanders_in_dynamodb()
-    puts: Any = [{"PutRequest": {"Item": item}} for item in items]
-    name = settings.dynamodb_table.name
-    for first in range(0, len(puts), DYNAMODB_BATCH):
-        dynamodb_server.client().batch_write_item(RequestItems={name: puts[first : first + DYNAMODB_BATCH]})
+    """Store the bystanders as `add_bystanders` does, but by a copy of rows or items, which is faster."""
+    if settings.dynamodb_table is not None:
+        items, stored = _bystanders_in_dynamodb()
+        puts: Any = [{"PutRequest": {"Item": item}} for item in items]
+        for first in range(0, len(puts), DYNAMODB_BATCH):
+            batch = {settings.dynamodb_table.name: puts[first : first + DYNAMODB_BATCH]}
+            dynamodb_server.client().batch_write_item(RequestItems=batch)
+        return dict(stored)
+    if not _bystanders_in_sql:
+        stored = add_bystanders(state)
+        metas: Any = {table: table._meta for table in SQL_TABLES}
+        selects: Any = {table: table.select().order_by(*metas[table].get_primary_keys()) for table in SQL_TABLES}
+        rows = {table: [row.__data__ for row in select] for table, select in selects.items()}
+        _bystanders_in_sql.append((rows, stored))
+        return dict(stored)
+    rows, stored = _bystanders_in_sql[0]
+    SubscriberCount.delete().execute()
+    for table, rows_of_table in rows.items():
+        names = [name for name in rows_of_table[0] if name != "id"]  # the sequence assigns the same ids again
+        table.insert_many([{name: row[name] for name in names} for row in rows_of_table]).execute()
     return dict(stored)
 
 
@@ -144,7 +172,7 @@ def _bystanders_in_dynamodb() -> tuple[list[dict[str, Any]], Snapshot]:
 
 def snapshot(state: State, otp_request_ids: list[str]) -> Snapshot:
     """Return what is stored of the bystanders, read with the methods of the state."""
-    days = [TODAY + timedelta(days=days) for days in (-2, -1, 0, 1)]
+    days = [TODAY + timedelta(days=days) for days in (-3, -2, -1, 0, 1)]
     others = {ACTIVE_IN_SYNC, ACTIVE_OUT_OF_SYNC, UNSUBSCRIBED_IN_SYNC, OPTED_OUT_OUT_OF_SYNC}
     deliveries = [(day, topic) for day in days for topic in (TOPIC, ANOTHER_TOPIC) if (day, topic) != (TODAY, TOPIC)]
     return {
@@ -156,18 +184,36 @@ def snapshot(state: State, otp_request_ids: list[str]) -> Snapshot:
     }
 
 
+class ScannedTable(Table):
+    """A copy of the items of a table, read by one request, with which `DynamoDbState` reads without further ones."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, dynamodb_server.REGION)
+        self.__dict__["client"] = dynamodb_server.client()
+        self._items = {(item["pk"], item["sk"]): item for item in super().scan("attribute_exists(#pk)")}
+
+    def get(self, key: Key) -> Item | None:
+        """Return an item of the copy."""
+        return self._items.get(key)
+
+    def scan(self, only: str, *, count: bool = False, **values: object) -> Iterator[Item]:
+        """Yield the subscribers of the copy, in the state that `DynamoDbState` asks for."""
+        subscribers = (item for (_, sk), item in self._items.items() if sk == "subscriber")
+        return (item for item in subscribers if values["state"] in {None, item["state"]})
+
+
 class Bystanders:
     """The bystanders in a state, and what must be found of them after a test."""
 
-    def __init__(self, state: State, stored: Snapshot) -> None:
-        self._state = state
-        self.expected = stored
+    def __init__(self, state: State, settings: Settings) -> None:
+        self._state, self._table = state, settings.dynamodb_table
+        self.expected = store_bystanders(state, settings)
 
     def check(self) -> None:
         """Assert that what is stored is as expected, and that the subscriber count is the number of active ones."""
-        otp_request_ids = [str(key) for kind, key in self.expected if kind == "otp"]
-        assert snapshot(self._state, otp_request_ids) == self.expected
-        assert self._state.subscriber_count() == len(list(self._state.subscribers(ACTIVE)))
+        state = self._state if self._table is None else DynamoDbState(ScannedTable(self._table.name))
+        assert snapshot(state, [str(key) for kind, key in self.expected if kind == "otp"]) == self.expected
+        assert state.subscriber_count() == len(list(state.subscribers(ACTIVE)))
 
     def expect_out_of_sync(self, since: datetime) -> None:
         """Expect that the active ones were marked out of sync."""

@@ -1,12 +1,11 @@
 """The contract of `State`, on every engine. The store always has other data, which must be found unchanged."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from quoteapi.settings import Settings
 from quoteapi.storage.state import (
     ACTIVE,
     OPTED_OUT,
@@ -36,6 +35,7 @@ from tests.helpers.states import (
     LOG_KEY,
     MICROSECOND,
     MINUTE,
+    NOW,
     OPTED_OUT_OUT_OF_SYNC,
     POLICY,
     TODAY,
@@ -48,21 +48,12 @@ from tests.helpers.states import (
     stored_subscriber,
 )
 
-pytestmark = on_every_engine
+pytestmark = [on_every_engine, pytest.mark.usefixtures("bystanders")]
 
-NOW = NOON + timedelta(microseconds=123_456)
 LATER = NOW + MINUTE
 NO_SUBSCRIBER = "0"
 UNKNOWN_AFTER = timedelta(minutes=30)
 Change = Callable[[State, Subscriber], Subscriber]
-
-
-@pytest.fixture(autouse=True)
-def bystanders(state: State, settings: Settings, request: pytest.FixtureRequest) -> Iterator[Bystanders]:
-    """Add data that the test must not change, and check that it did not."""
-    bystanders = Bystanders(state, states.store_bystanders(state, settings))
-    yield bystanders
-    bystanders.check()
 
 
 def request_otp(
