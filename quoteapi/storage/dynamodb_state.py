@@ -7,6 +7,7 @@ Expired OTPs and logs are deleted by DynamoDB's TTL; as that may take days, thei
 
 import hmac
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -14,6 +15,7 @@ from heapq import nlargest
 from secrets import token_hex
 from typing import Any, TypeVar
 
+from quoteapi.storage.catalogue import Quotation
 from quoteapi.storage.dynamodb import (
     ConditionFailed,
     Item,
@@ -42,6 +44,8 @@ OUT_OF_SYNC_INDEX, TOPIC_INDEX = "out_of_sync", "topic"
 TABLE_KEY: Key = ("table", "-")
 """The item with the key of the HMACs, which `dynamodb_table` creates with the table."""
 COUNT_KEY: Key = ("subscriber_count", "-")
+DAILY_QUOTES = "daily_quote"
+"""The partition key of the quotes of dates."""
 _SWITCH: Key = ("sms_switch", "-")
 _PURPOSES: tuple[Purpose, ...] = ("subscribe", "unsubscribe")
 _SMS_COUNT_RETENTION = timedelta(days=400)
@@ -359,6 +363,23 @@ class DynamoDbState:
         except ConditionFailed:
             return
 
+    def daily_quotes(self, first: date, last: date) -> dict[date, Quotation]:
+        """Return the quotes that are stored for the dates from `first` to `last`, in one query."""
+        when, days = (
+            "#pk = :pk AND #sk BETWEEN :first AND :last",
+            {"first": first.isoformat(), "last": last.isoformat()},
+        )
+        items = self._table.query(when=when, pk=DAILY_QUOTES, **days)
+        return {date.fromisoformat(item["sk"]): quotation_of(item) for item in items}
+
+    def store_daily_quote(self, day: date, quotation: Quotation, now: datetime) -> None:
+        """Store the quote of a date, as text, unless one is stored."""
+        columns = quotation._asdict()
+        with suppress(ConditionFailed):
+            self._table.update(
+                (DAILY_QUOTES, day.isoformat()), assign(**columns), "attribute_not_exists(#pk)", **columns
+            )
+
     def read_rate_limit_log(self, key: str) -> str:
         """Return the log of a key; empty if there is none."""
         return str((self._table.get(_log_key(key)) or {}).get("timestamps", ""))
@@ -495,6 +516,11 @@ def _record(kind: type[_Record], item: Item, **changed: Any) -> _Record:  # noqa
 
 def _delivery(item: Item) -> Delivery:
     return _record(Delivery, item, date=date.fromisoformat(item["date"]))
+
+
+def quotation_of(item: Item) -> Quotation:
+    """Return the quotation in an item."""
+    return Quotation(*(item[name] for name in Quotation._fields))
 
 
 def _in_state(state: str | None) -> str:

@@ -16,6 +16,7 @@ from quoteapi.settings import Settings, read_settings
 from quoteapi.storage import database
 from quoteapi.storage.models import Quote, StoredDailyQuote
 from quoteapi.storage.models import database as bound
+from quoteapi.storage.sql_state import SqlState
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import KABIR, NOON, sqlite_only
 from tests.helpers.sql import record_sql
@@ -79,7 +80,7 @@ def test_a_day_that_ends_while_the_upstream_api_is_asked_gets_the_scheduled_quot
 
     day = clock().date()
     expected = Quote.get_by_id(scheduled_quote_id(day)).quote
-    assert QuoteService(clock, random.Random(1), SlowUpstream().fetch).quote_of_date(day).quote == expected
+    assert QuoteService(clock, random.Random(1), SqlState(), SlowUpstream().fetch).quote_of_date(day).quote == expected
 
 
 def test_a_future_date_is_not_decided(quotes: QuoteService, clock: FakeClock) -> None:
@@ -114,7 +115,7 @@ def test_many_days_have_the_quotes_that_each_has(  # noqa: PLR0913, PLR0917 ever
     count: int,
 ) -> None:
     clock = FakeClock(NOON + today * DAY)
-    quotes, last = QuoteService(clock, random.Random(1)), clock().date()
+    quotes, last = QuoteService(clock, random.Random(1), SqlState()), clock().date()
     with rolled_back():
         fill_catalogue(start, NOON)
         added = NOON
