@@ -365,11 +365,8 @@ class DynamoDbState:
 
     def daily_quotes(self, first: date, last: date) -> dict[date, Quotation]:
         """Return the quotes that are stored for the dates from `first` to `last`, in one query."""
-        when, days = (
-            "#pk = :pk AND #sk BETWEEN :first AND :last",
-            {"first": first.isoformat(), "last": last.isoformat()},
-        )
-        items = self._table.query(when=when, pk=DAILY_QUOTES, **days)
+        when = "#pk = :pk AND #sk BETWEEN :first AND :last"
+        items = self._table.query(when=when, pk=DAILY_QUOTES, first=first.isoformat(), last=last.isoformat())
         return {date.fromisoformat(item["sk"]): quotation_of(item) for item in items}
 
     def store_daily_quote(self, day: date, quotation: Quotation, now: datetime) -> None:

@@ -94,6 +94,13 @@ def test_a_quote_that_an_operator_deleted_is_skipped(quotes: QuoteService, clock
     assert quotes.quote_of_date(yesterday).author in {"Louisa May Alcott", "Jane Austen", "Émile Zola"}
 
 
+def test_the_quote_of_a_day_whose_scheduled_quote_was_deleted_is_stored(quotes: QuoteService, clock: FakeClock) -> None:
+    today = clock().date()
+    Quote.delete().where(Quote.id == scheduled_quote_id(today)).execute()
+    quotation = quotes.quote_of_date(today)
+    assert StoredDailyQuote.get().quote.quote == quotation.quote
+
+
 # ---- the quotes of many days
 
 
