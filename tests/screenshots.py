@@ -81,7 +81,7 @@ def request_code(page: Page) -> None:
 def subscribe(page: Page) -> None:
     request_code(page)
     submit(page, "Code", latest_otp(MIRA))
-    page.get_by_role("heading", name="You will get tomorrow’s.").wait_for()
+    page.get_by_role("heading", name="You are subscribed").wait_for()
 
 
 SCREENSHOTS: dict[str, tuple[Window, str, Callable[[Page], None]]] = {

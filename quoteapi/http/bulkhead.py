@@ -41,5 +41,5 @@ class Bulkhead:
 def too_busy() -> falcon.HTTPServiceUnavailable:
     """Return the error for a request that gets no slot."""
     return falcon.HTTPServiceUnavailable(
-        title="Too busy", description="Too many ask at this moment. Try again in a second.", retry_after=1
+        title="Server busy", description="Server busy. Try again in a second.", retry_after=1
     )

@@ -39,8 +39,9 @@ def check_csrf(req: falcon.Request, settings: Settings) -> None:
         is_allowed = req.method != "GET" or not is_browser
     if not is_allowed:
         raise falcon.HTTPForbidden(
-            title="Sent by another site",
-            description="A page of another site may have sent this. Use the form of this service, or POST.",
+            title="Cross-site request",
+            description="Another website may have sent this. Use the form of this service, or send POST from a"
+            " program.",
         )
 
 

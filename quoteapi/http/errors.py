@@ -23,11 +23,24 @@ PROBLEM_JSON = "application/problem+json"
 RETRY_SECONDS = 30
 SECONDS_PER_MINUTE = 60
 SECONDS_PER_HOUR = 3_600
+MAX_SECONDS, MAX_MINUTES = 60, 120
+"""Up to these, durations are given in seconds and in minutes, else in hours."""
 STORAGE_ERRORS = (*DATABASE_ERRORS, sqlite3.Error, StateUnavailable)
 
 Report = Callable[[Settings, falcon.Request, Exception], None]
 """Reports an unhandled exception to the operator."""
 log = logging.getLogger(__name__)
+
+
+def format_duration(seconds: int) -> str:
+    """Return a duration in words, rounded up. The page's `formatDuration` does the same."""
+    if seconds <= MAX_SECONDS:
+        count, unit = seconds, "second"
+    elif seconds <= MAX_MINUTES * SECONDS_PER_MINUTE:
+        count, unit = ceil(seconds / SECONDS_PER_MINUTE), "minute"
+    else:
+        count, unit = ceil(seconds / SECONDS_PER_HOUR), "hour"
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
 
 
 class Problem(falcon.HTTPError):
@@ -46,40 +59,40 @@ _sms_unavailable = partial(Problem, falcon.HTTP_503, "SMS not available", retry_
 
 
 def _wrong_otp(error: errors.WrongOtp) -> Problem:
-    tries = f"{error.tries_left} {'try' if error.tries_left == 1 else 'tries'} left"
-    locked = "" if error.tries_left else ", and the number is locked for a while"
-    detail = f"This is not the newest code to {error.purpose}; {tries}{locked}. No new SMS was sent."
-    return _bad_request("Wrong OTP", detail)
+    tries = f"{error.tries_left or 'No'} {'try' if error.tries_left == 1 else 'tries'} left."
+    locked = "" if error.tries_left else f" Request a new code in {format_duration(error.lock_seconds)}."
+    return _bad_request("Wrong OTP", f"Wrong code. {tries}{locked}")
 
 
 def _no_valid_otp(title: str, reason: str) -> Problem:
-    return _bad_request(title, f"{reason} Send mobile without otp to get a new one.", f"{reason} Send another code.")
+    return _bad_request(
+        title, f"{reason} To get a new code, send mobile without otp.", f"{reason} Select “Send another code”."
+    )
 
 
 def _rate_limited(error: errors.RateLimited) -> Problem:
-    seconds = error.retry_after
-    wait = f"{seconds} seconds" if seconds <= SECONDS_PER_MINUTE else f"{ceil(seconds / SECONDS_PER_MINUTE)} minutes"
-    return Problem(falcon.HTTP_429, "Too many requests", f"{error} Try again in {wait}.", retry_after=seconds)
+    detail = f"{error} Try again in {format_duration(error.retry_after)}."
+    return Problem(falcon.HTTP_429, "Too many requests", detail, retry_after=error.retry_after)
 
 
 def _subscriber_limit_reached(error: errors.SubscriberLimitReached) -> Problem:
-    what_now, seconds = "No code was sent. Please try again another day.", SECONDS_PER_HOUR
+    what_now, seconds = "No code was sent. Try again another day.", SECONDS_PER_HOUR
     if error.otp_is_valid:
-        what_now = "The code is right, but the number is not subscribed. Until the code expires, you can send it again."
+        what_now = "Your code is right and stays valid until it expires. Send it again in a minute."
         seconds = SECONDS_PER_MINUTE
-    detail = f"Every place is taken: this service has as many subscribers as it can send SMS to. {what_now}"
-    return Problem(falcon.HTTP_503, "No place left", detail, retry_after=seconds)
+    detail = f"The service has as many subscribers as it can serve. {what_now}"
+    return Problem(falcon.HTTP_503, "Service full", detail, retry_after=seconds)
 
 
 def _database_unavailable(_: Exception) -> Problem:
-    detail = "The service cannot use its database just now. Try again in a while."
-    for_programs = f"{detail} Its log tells the operator why."
+    detail = f"The service cannot use its database. Try again in {format_duration(RETRY_SECONDS)}."
+    for_programs = f"{detail} For the cause, see the log of the service."
     return Problem(falcon.HTTP_503, "Database not available", for_programs, detail, RETRY_SECONDS)
 
 
 PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     FutureDate: lambda error: _bad_request(
-        "Invalid date", f"The quote of {error} is not decided yet. Send a date up to today; days begin at midnight UTC."
+        "Invalid date", f"{error} is in the future. Send today's date or an earlier one; days begin at midnight UTC."
     ),
     QuoteNotFound: lambda error: Problem(falcon.HTTP_404, "No quote found", str(error)),
     errors.RateLimited: _rate_limited,
@@ -88,19 +101,20 @@ PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     errors.OptedOut: lambda _: Problem(
         falcon.HTTP_409,
         "Number replied STOP",
-        "This number replied STOP to an SMS, so none reaches it any more. To come back, reply START to the same sender;"
-        " where that does not help, ask whoever runs this service to let the number back in. Then subscribe again.",
+        "This number replied STOP, so it gets no SMS. Reply START to the same sender, then subscribe again. If that"
+        " does not help, ask the operator of this service.",
     ),
     errors.WrongOtp: _wrong_otp,
-    errors.OtpExpired: lambda _: _no_valid_otp("OTP expired", "The code has expired."),
-    errors.NoOtpRequested: lambda _: _no_valid_otp("No OTP asked for", "No code was asked for, or it was used."),
-    errors.NoSharedState: lambda _: _sms_unavailable(
-        "Subscribing is not possible here: this service has no database that its machines share, and an SQLite file is"
-        " none. Its operator has to set DATABASE_URL."
+    errors.OtpExpired: lambda _: _no_valid_otp("OTP expired", "The code expired."),
+    errors.NoOtpRequested: lambda _: _no_valid_otp(
+        "No OTP requested", "This number has no code: none was requested, or it was used."
     ),
-    errors.SmsDisabled: lambda _: _sms_unavailable("The operator of this service has switched SMS off for now."),
+    errors.NoSharedState: lambda _: _sms_unavailable(
+        "Subscribing is not possible yet: this service needs a PostgreSQL database. The operator must set DATABASE_URL."
+    ),
+    errors.SmsDisabled: lambda _: _sms_unavailable("The operator of this service switched SMS off. Try again later."),
     errors.OtpNotSent: lambda _: _sms_unavailable(
-        "The SMS could not be sent just now, or may be late. If none comes, try again in a minute."
+        "The SMS was not sent, or it is late. If it does not arrive within a minute, try again."
     ),
     **dict.fromkeys(STORAGE_ERRORS, _database_unavailable),
 }
@@ -114,7 +128,7 @@ def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]", setti
         log.error("%s %s failed", req.method, req.uri_template, exc_info=error)
         if settings.on_lambda:  # elsewhere the operator sees the log
             report(settings, req, error)
-        detail = "The fault is ours, and it was noted. Try again in a while."
+        detail = "Something went wrong on our side, and it was logged. Try again later."
         raise falcon.HTTPInternalServerError(description=detail) from error
 
     app.set_error_serializer(partial(_serialize, settings))
@@ -127,12 +141,13 @@ def _serialize(settings: Settings, req: falcon.Request, resp: falcon.Response, e
     detail = error.description
     page_detail = error.page_detail if isinstance(error, Problem) else detail
     if isinstance(error, falcon.HTTPRouteNotFound):
-        page_detail = "Nothing is here."
-        detail = f"{page_detail} GET /daily answers the quote of the day, /random another one each time, /quotes all."
+        page_detail = "This page does not exist."
+        detail = "Nothing exists at this URL. Try GET /daily, /random or /quotes. For all endpoints, see /docs."
     elif isinstance(error, falcon.HTTPMethodNotAllowed):
-        detail = page_detail = f"{req.method} does not work here. Send one of: {resp.get_header('Allow')}."
-    # Falcon's own titles repeat the number, as in "404 Not Found".
-    title = str(error.title or error.status).removeprefix(f"{error.status_code} ")
+        detail = page_detail = f"{req.method} is not allowed here. Use one of: {resp.get_header('Allow')}."
+    title, code = str(error.title or error.status), f"{error.status_code} "
+    if title.startswith(code):  # Falcon's own, such as "404 Not Found"
+        title = title.removeprefix(code).capitalize()
     if prefers_html(req, resp):
         respond_with_problem_page(req, resp, settings, title, page_detail)
         return

@@ -134,7 +134,7 @@ class App(falcon.App[falcon.Request, falcon.Response]):
         remaining, seconds = self._read_limit.count(client_ip(env, self._settings), now)
         if remaining >= 0:
             return self._read_limit.headers(remaining, seconds), None
-        return self._read_limit.headers(0, seconds), RateLimited("Too many requests from your address.", seconds)
+        return self._read_limit.headers(0, seconds), RateLimited("Too many requests from your IP address.", seconds)
 
     def _request_id(self, env: "WSGIEnvironment") -> str:
         """Return the client's `X-Request-ID` if valid, else a random one, and set it for log lines."""

@@ -27,7 +27,7 @@ def parse_limit(req: falcon.Request) -> int:
     limit = parse_positive_integer(req, "limit") or DEFAULT_PAGE_SIZE
     if limit > MAX_PAGE_SIZE:
         raise falcon.HTTPBadRequest(
-            title="Invalid limit", description=f"A page has at most {MAX_PAGE_SIZE}. Follow `next` for more."
+            title="Invalid limit", description=f"Send at most {MAX_PAGE_SIZE}. For more results, follow `next`."
         )
     return limit
 
@@ -45,7 +45,8 @@ def decode_cursor(req: falcon.Request, key_type: type[_Key]) -> tuple[_Key | Non
         case [key, int(value), bool(is_exact)] if isinstance(key, key_type) and _is_valid(key) and _is_valid(value):
             return key, Total(value, is_exact)
     raise falcon.HTTPBadRequest(
-        title="Invalid cursor", description="Send the cursor as `next` of the page before has it, or none."
+        title="Invalid cursor",
+        description="Use the URL in `next` of the previous page, or start again without a cursor.",
     )
 
 

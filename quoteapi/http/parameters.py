@@ -23,6 +23,8 @@ NEAR_MISS_CUTOFF = 0.75
 MAX_CHECKED_NAMES = 100
 """How many unknown names of a request are compared with the known ones, which bounds the time."""
 MAX_NAME_TO_CHECK = 30
+MAX_TYPED_NAME_LENGTH = 2 * MAX_NAME_LENGTH
+"""In characters: accents may be typed as characters of their own."""
 SYNONYMS = {
     **dict.fromkeys(("query", "search"), "q"),
     **dict.fromkeys(("code", "otpcode", "pin"), "otp"),
@@ -41,7 +43,7 @@ def reject_misspelt_names(names: Iterable[str], known: Collection[str]) -> None:
         synonym = SYNONYMS.get(name_key(unescaped), "")
         question = ask([synonym]) if synonym in known else did_you_mean(unescaped, known, NEAR_MISS_CUTOFF)
         if question:
-            description = f"No parameter here has the name {printable(name)}. {question}"
+            description = f"There is no parameter {printable(name)} here. {question}"
             raise falcon.HTTPBadRequest(title="Unknown parameter", description=description)
 
 
@@ -62,7 +64,7 @@ def parse_positive_integer(req: falcon.Request, name: str) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and text.strip("0")):
-        expected, example = ("the number of characters", 120) if name.endswith("length") else ("a whole number", 20)
+        expected, example = ("a number of characters", 120) if name.endswith("length") else ("a whole number", 20)
         raise _invalid_parameter(name, f"Send {expected}, 1 or more, for example ?{name}={example}.")
     digits = text.lstrip("0")
     return int(digits) if len(digits) <= MAX_DIGITS else 10**MAX_DIGITS
@@ -90,9 +92,9 @@ def parse_id(text: str) -> int | None:
 def _parse_text(req: falcon.Request, name: str) -> str | None:
     text = req.get_param(name) or None
     if text is not None and name == "q" and (error := search_error(text)):
-        raise _invalid_parameter(name, f"{error} For example ?q=rocks+mountains.")
-    if text is not None and len(text) > 2 * MAX_NAME_LENGTH:
-        raise _invalid_parameter(name, f"No {name} has more than {MAX_NAME_LENGTH} characters.")
+        raise _invalid_parameter(name, f"{error} For example, send ?q=rocks+mountains.")
+    if text is not None and len(text) > MAX_TYPED_NAME_LENGTH:
+        raise _invalid_parameter(name, f"Send at most {MAX_TYPED_NAME_LENGTH} characters.")
     return text
 
 

@@ -19,7 +19,7 @@ FIELDS = ("mobile", "otp")
 FORM, MULTIPART, JSON = falcon.MEDIA_URLENCODED, falcon.MEDIA_MULTIPART, falcon.MEDIA_JSON
 WHAT_TO_SEND = (
     "Send a form with Content-Type: application/x-www-form-urlencoded, or JSON with Content-Type: application/json,"
-    ' in UTF-8, for example {"mobile": "+919028000001"}'
+    ' in UTF-8, for example {"mobile": "+919028000001"}.'
 )
 _multipart = MultipartFormHandler()
 
@@ -32,12 +32,12 @@ def read_fields(req: falcon.Request) -> dict[str, Any]:
     """
     if req.method != "POST" and (req.content_length or read_body(req)):
         raise _invalid_body(
-            f"The body of a {req.method} request is not read. Send the fields in the query, or send POST."
+            f"A {req.method} request must not have a body. Send the fields in the query string, or use POST."
         )
     body = _parse_body(req) if req.method == "POST" else {}
     for name in FIELDS:
         if len({str(value) for fields in (req.params, body) for value in _values(fields, name)}) > 1:
-            detail = f"There is more than one {name} in the request, and they differ. Send one."
+            detail = f"The request has different values of {name}. Send one value."
             raise Problem(falcon.HTTP_400, f"Invalid {name}", detail)
     return {**req.params, **body}
 
@@ -75,7 +75,9 @@ def body_too_large() -> falcon.HTTPError:
 
 def body_incomplete() -> falcon.HTTPError:
     """Return the error for a body that ends early."""
-    return _invalid_body("The body is shorter than its Content-Length, or its chunks are incomplete or have trailers.")
+    return _invalid_body(
+        "The body is shorter than its Content-Length, or its chunks are incomplete or have trailers. Send all of it."
+    )
 
 
 def _read_chunks(env: "WSGIEnvironment") -> bytes:
@@ -111,7 +113,7 @@ def _parse_body(req: falcon.Request) -> dict[str, Any]:
 def _parser(req: falcon.Request) -> Callable[[bytes, str | None], object]:
     """Return the parser of a body. Raises `falcon.HTTPUnsupportedMediaType`."""
     if req.get_header("Content-Encoding", default="identity").lower() != "identity":
-        detail = f"A body with Content-Encoding is not read. {WHAT_TO_SEND}"
+        detail = f"Send the body without Content-Encoding. {WHAT_TO_SEND}"
         raise falcon.HTTPUnsupportedMediaType(description=detail, headers={"Accept-Encoding": "identity"})
     media_type = (req.content_type or JSON).partition(";")[0].strip().lower()
     if media_type not in _PARSERS:

@@ -176,7 +176,7 @@ def _add_headers(env: "WSGIEnvironment", headers: Headers) -> None:
         if (key := _environment_key(name)) is None or env.setdefault(key, UNREADABLE) != UNREADABLE:
             continue
         if name.startswith("x-forwarded-"):  # else a client could hide what a proxy adds to the same header
-            raise Problem(falcon.HTTP_400, "Invalid header", f"Send {name} in ASCII.")
+            raise Problem(falcon.HTTP_400, "Invalid header", f"Send the header {name} in ASCII.")
 
 
 @lru_cache(KEY_CACHE_SIZE)
@@ -213,11 +213,11 @@ async def _read_body(protocol: HttpProtocol) -> bytes:
 
 def headers_too_long() -> Problem:
     """Return the error for a request with headers that would take long to parse, or fill memory."""
-    detail = f"Send headers of at most {MAX_HEADERS_LENGTH} characters together."
-    return Problem(falcon.HTTP_431, "Request Header Fields Too Large", detail)
+    detail = f"The headers are too long. Send at most {MAX_HEADERS_LENGTH} characters in all."
+    return Problem(falcon.HTTP_431, "Headers too long", detail)
 
 
 def body_late() -> Problem:
     """Return the error for a request whose body is not complete after `BODY_SECONDS`."""
     detail = f"The body of the request did not arrive within {BODY_SECONDS} seconds. Send it again."
-    return Problem(falcon.HTTP_408, "Request Timeout", detail)
+    return Problem(falcon.HTTP_408, "Request timeout", detail)

@@ -31,8 +31,8 @@ def request_base_url(req: falcon.Request, settings: Settings) -> str:
     if len(base_url) > MAX_BASE_URL_LENGTH or not _ORIGIN.fullmatch(origin) or not is_http_url(origin):
         raise falcon.HTTPBadRequest(
             title="Invalid Host",
-            description="Send the host of this service, for example Host: quotes.example.org. A proxy may send it as"
-            " X-Forwarded-Host instead, and http or https as X-Forwarded-Proto.",
+            description="Send the host of this service, for example Host: quotes.example.org. A proxy can send it as"
+            " X-Forwarded-Host, and http or https as X-Forwarded-Proto.",
         )
     return base_url
 

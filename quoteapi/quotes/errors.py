@@ -1,6 +1,6 @@
 """Errors of quotes."""
 
-EMPTY_CATALOGUE = "The catalogue has no quotes."
+EMPTY_CATALOGUE = "The catalogue has no quotes. The operator must import some."
 
 
 class QuoteNotFound(Exception):

@@ -10,7 +10,7 @@ from quoteapi.clock import Clock
 from quoteapi.quotes.errors import EMPTY_CATALOGUE, QuoteNotFound
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.spelling import ask
-from quoteapi.storage.catalogue import random_quotes
+from quoteapi.storage.catalogue import random_quotes, shortest_length
 from quoteapi.storage.full_text_search import Filters
 from quoteapi.storage.name_suggestions import suggest_names
 
@@ -94,9 +94,15 @@ class _RandomPool:
 
 
 def _not_found_message(filters: Filters) -> str:
-    conditions = [f"{name} {value!r}" for name, value in filters._asdict().items() if value is not None]
-    if not conditions:
+    """Return the message for filters of `/random` that no quote matches, with what to change."""
+    author = f" by {filters.author!r}" if filters.author is not None else ""
+    category = f" in the category {filters.category!r}" if filters.category is not None else ""
+    if filters.max_length is not None and (shortest := shortest_length(filters)) is not None:
+        return f"No quote{author}{category} is that short; the shortest has {shortest} characters."
+    if not (author or category):
         return EMPTY_CATALOGUE
-    hint = "Authors are whole names, as in 'Jane Austen'." if filters.author is not None else "Ask for something wider."
+    hint = "Use the full name, as in 'Jane Austen'." if author else "Try another category."
+    if author and category:
+        hint = "Leave out the author or the category."
     questions = " ".join(map(ask, suggest_names(filters).values()))
-    return f"No quote has {' and '.join(conditions)}. {questions or hint}"
+    return f"There is no quote{author}{category}. {questions or hint}"

@@ -78,6 +78,7 @@ class DynamoDbState:
         keep_tries = assign(**columns).replace("SET ", "SET #tries_left = if_not_exists(#tries_left, :tries), ")
         reset_tries = assign(**columns, last_wrong_try_at=None).replace("SET ", "SET #tries_left = :tries, ")
         has_recent_tries = "#last_wrong_try_at > :lock_start"
+        lock_is_over = "attribute_not_exists(#last_wrong_try_at) OR #last_wrong_try_at <= :lock_start"
         key = _otp_key(hashed, purpose)
         try:
             when = f"attribute_not_exists(#last_wrong_try_at) OR (#tries_left > :zero AND {has_recent_tries})"
@@ -87,7 +88,7 @@ class DynamoDbState:
         if stored.last_wrong_try_at is not None and stored.last_wrong_try_at > now - policy.lock:
             return stored
         try:
-            return _record(Otp, self._table.update(key, reset_tries, f"NOT ({has_recent_tries})", **values))
+            return _record(Otp, self._table.update(key, reset_tries, lock_is_over, **values))
         except ConditionFailed as failed:  # another process reset the tries, and a wrong one was made since
             return _record(Otp, failed.item or {})
 
@@ -317,7 +318,10 @@ class DynamoDbState:
         return sum(self._table.query(index=TOPIC_INDEX, count=True, when=when, only=only, one=1, topic=topic))
 
     def has_subscriber_confirmed_before(self, time: datetime) -> bool:
-        """Return whether a subscriber that is active was confirmed before a time."""
+        """Return whether an active subscriber on a topic was confirmed before a time.
+
+        If none was, it reads the index of all of them.
+        """
         found = self._table.query(
             index=TOPIC_INDEX, when="#active = :one", only="#confirmed_at < :time", one=1, time=time
         )
@@ -399,6 +403,8 @@ class DynamoDbState:
 
     def count_sms(self, day: date, limit: int) -> bool:
         """Count an SMS toward the SMS quota of a UTC date."""
+        if limit <= 0:
+            return False
         is_below = "attribute_not_exists(#count) OR #count < :limit"
         values = {"one": 1, "limit": limit, "ttl": _end_of(day + _SMS_COUNT_RETENTION)}
         try:

@@ -182,11 +182,11 @@ def search_error(typed: str) -> str | None:
     expression = _parse_search(typed)
     words = Counter(word for term in _TERM.finditer(expression) for word in term[1].split())
     if words.total() > MAX_SEARCH_WORDS:
-        return f"Send at most {MAX_SEARCH_WORDS} words; an apostrophe or a hyphen makes two of one."
+        return f"Send at most {MAX_SEARCH_WORDS} words. A word with a hyphen or an apostrophe counts as two."
     if words.total() - len(words) > MAX_REPEATED_WORDS:
         return f"Repeat at most {MAX_REPEATED_WORDS} words."
     if len(_COSTLY_OPERATOR.findall(expression)) > MAX_SEARCH_OPERATORS:
-        return f"Send at most {MAX_SEARCH_OPERATORS} of OR, NOT, - and *."
+        return f"Use OR, NOT, - and * at most {MAX_SEARCH_OPERATORS} times in all."
     return None
 
 

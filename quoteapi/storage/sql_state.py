@@ -38,6 +38,7 @@ from quoteapi.storage.state import (
 
 SMS_SWITCH = "sms"
 BATCH_SIZE = 10_000
+MAX_ID = 2**31 - 1
 _COUNT_OF_ACTIVE = SubscriberCount.state == ACTIVE
 _ROW = models.Subscriber
 _OUT_OF_SYNC = models.OUT_OF_SYNC
@@ -52,10 +53,13 @@ class SqlState:
         lock_expired = OneTimePassword.last_wrong_try_at <= now - policy.lock
         columns = {"otp_request_id": token_hex(16), "requested_at": now, "requested_from": client_ip}
         columns |= dict.fromkeys(("digest", "expires_at", "claimed_at", "sent_at"))
-        tries_left = Case(None, [(lock_expired, policy.tries)], OneTimePassword.tries_left)
+        tries = {
+            OneTimePassword.tries_left: Case(None, [(lock_expired, policy.tries)], OneTimePassword.tries_left),
+            OneTimePassword.last_wrong_try_at: Case(None, [(lock_expired, None)], OneTimePassword.last_wrong_try_at),
+        }
         upsert = OneTimePassword.insert(mobile=mobile, purpose=purpose, tries_left=policy.tries, **columns).on_conflict(
             conflict_target=[OneTimePassword.mobile, OneTimePassword.purpose],
-            update={**columns, "tries_left": tries_left},
+            update={**columns, **tries},
             where=(OneTimePassword.tries_left > 0) | lock_expired,
         )
         stored = _first(upsert.returning(OneTimePassword).execute())
@@ -197,7 +201,7 @@ class SqlState:
             lease_acquired_at=now,
             topic=Case(None, [(is_active, topic)], _ROW.topic),
             subscription_arn=Case(None, [(is_active, None)], _ROW.subscription_arn),
-        ).where((_ROW.id == int(subscriber_id)) & _OUT_OF_SYNC & is_free)
+        ).where(_has_id(subscriber_id) & _OUT_OF_SYNC & is_free)
         return _record_or_none(Subscriber, _first(acquire.returning(_ROW).execute()))
 
     def store_subscription_arn(self, held: Subscriber, arn: str) -> None:
@@ -245,12 +249,12 @@ class SqlState:
 
     def claim_confirmation(self, subscriber_id: str, now: datetime) -> bool:
         """Claim the right to send the confirmation SMS."""
-        is_unclaimed = (_ROW.id == int(subscriber_id)) & _ROW.confirmation_sent_at.is_null()
+        is_unclaimed = _has_id(subscriber_id) & _ROW.confirmation_sent_at.is_null()
         return bool(_ROW.update(confirmation_sent_at=now).where(is_unclaimed).execute())
 
     def release_confirmation(self, subscriber_id: str) -> None:
         """Release the claim to send the confirmation SMS."""
-        _ROW.update(confirmation_sent_at=None).where(_ROW.id == int(subscriber_id)).execute()
+        _ROW.update(confirmation_sent_at=None).where(_has_id(subscriber_id)).execute()
 
     def find_other_topic(self, topic: str) -> str | None:
         """Return a topic other than `topic` that active subscribers are on."""
@@ -265,8 +269,9 @@ class SqlState:
         return int(_in_state(ACTIVE).where((_ROW.topic == topic) & _ROW.sync_needed_since.is_null()).count())
 
     def has_subscriber_confirmed_before(self, time: datetime) -> bool:
-        """Return whether a subscriber that is active was confirmed before a time."""
-        return bool(_in_state(ACTIVE).where(_ROW.confirmed_at < time).exists())
+        """Return whether an active subscriber on a topic was confirmed before a time."""
+        is_on_topic = _ROW.topic.is_null(is_null=False)
+        return bool(_in_state(ACTIVE).where(is_on_topic & (_ROW.confirmed_at < time)).exists())
 
     def claim_delivery(
         self, day: date, topic: str, *, now: datetime, timeout: timedelta, unknown_after: timedelta | None = None
@@ -332,8 +337,11 @@ class SqlState:
     def swap_rate_limit_log(self, key: str, before: str, after: str, *, now: datetime, keep_until: datetime) -> bool:
         """Replace the log of a key if it is `before`. `delete_expired` deletes it by the time of its last change."""
         columns = {"timestamps": after, "updated_at": now}
+        is_before = RateLimitLog.timestamps == before
+        if before:
+            return bool(RateLimitLog.update(columns).where((RateLimitLog.key == key) & is_before).execute())
         swap = RateLimitLog.insert(key=key, **columns).on_conflict(
-            conflict_target=[RateLimitLog.key], update=columns, where=RateLimitLog.timestamps == before
+            conflict_target=[RateLimitLog.key], update=columns, where=is_before
         )
         return bool(swap.as_rowcount().execute())
 
@@ -412,8 +420,14 @@ def _is_otp_of(mobile: str, purpose: Purpose) -> Expression:
     return (OneTimePassword.mobile == mobile) & (OneTimePassword.purpose == purpose)
 
 
+def _has_id(subscriber_id: str) -> Expression:
+    """Return a condition that no row meets if the id is not of this store: tasks may still have ids of a former one."""
+    is_own = subscriber_id.isdecimal() and int(subscriber_id) <= MAX_ID
+    return _ROW.id == (int(subscriber_id) if is_own else 0)
+
+
 def _holds_lease(held: Subscriber) -> Expression:
-    return (_ROW.id == int(held.id)) & (_ROW.lease_acquired_at == held.lease_acquired_at)
+    return _has_id(held.id) & (_ROW.lease_acquired_at == held.lease_acquired_at)
 
 
 def _is_delivery(day: date, topic: str) -> Expression:

@@ -245,7 +245,7 @@ class State(Protocol):
         """Return how many active subscribers are on a topic and in sync."""
 
     def has_subscriber_confirmed_before(self, time: datetime) -> bool:
-        """Return whether a subscriber that is active was confirmed before a time."""
+        """Return whether an active subscriber on a topic was confirmed before a time."""
 
     # Deliveries
 

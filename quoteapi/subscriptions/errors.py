@@ -2,7 +2,6 @@
 
 from math import ceil
 
-from quoteapi.storage.state import Purpose
 from quoteapi.subscriptions.sliding_window import RateLimitStatuses
 
 
@@ -10,7 +9,7 @@ class NoSharedState(Exception):
     """Each Lambda container has its own SQLite database, so subscriptions cannot be stored."""
 
     def __init__(self) -> None:
-        super().__init__("the machines share no database, so nobody can subscribe: set DATABASE_URL")
+        super().__init__("subscribing needs a PostgreSQL database: set DATABASE_URL")
 
 
 class CountryNotServed(Exception):
@@ -61,11 +60,14 @@ class OtpRejected(CountedRequestError):
 
 
 class WrongOtp(OtpRejected):
-    """The OTP differs from the newest one for its purpose. `tries_left` more wrong tries lock the number."""
+    """The OTP differs from the newest one for its purpose.
 
-    def __init__(self, tries_left: int, purpose: Purpose) -> None:
+    `tries_left` more wrong tries lock the number for `lock_seconds`.
+    """
+
+    def __init__(self, tries_left: int, lock_seconds: int) -> None:
         super().__init__(tries_left)
-        self.tries_left, self.purpose = tries_left, purpose
+        self.tries_left, self.lock_seconds = tries_left, lock_seconds
 
 
 class OtpExpired(OtpRejected):

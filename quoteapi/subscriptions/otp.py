@@ -97,7 +97,7 @@ class OneTimePasswords:
         if otp is None or not is_compared:
             raise self._rejection(otp)
         if otp.digest != digest:
-            raise WrongOtp(otp.tries_left, purpose)
+            raise WrongOtp(otp.tries_left, self.tries.seconds)
         if otp.is_used:
             self.forgive(otp)
             raise OtpUsed

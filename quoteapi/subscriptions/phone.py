@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from phonenumbers import PhoneNumber
 
 MOBILE_HINT = "Send mobile as an international number, for example +919028000001."
-PAGE_HINT = "Begin with + and the country code, for example +919028000001."
+PAGE_HINT = "Start with + and the country code, for example +919028000001."
 MAX_SHORT_COUNTRY_CODE = 99
 _MAX_LENGTH = 64
 _DIGITS = re.compile(r"(\+|00)?\d+", re.ASCII)
@@ -24,8 +24,8 @@ _SEPARATORS = {"Cf", "Me", "Mn", "Pd", "Pe", "Ps", "Zl", "Zp", "Zs"}
 _OTHER_SEPARATORS = set("\t\n\r./~\N{MINUS SIGN}\N{KATAKANA-HIRAGANA PROLONGED SOUND MARK}\N{BRAILLE PATTERN BLANK}")
 _OTHER_SEPARATORS |= {"\N{HANGUL CHOSEONG FILLER}", "\N{HANGUL JUNGSEONG FILLER}"}
 _WITHOUT_PLUS = (
-    "Without +, this may be a number of another country.",
-    "Begin with + (%2B in a URL) and the country code, for example +919028000001.",
+    "Without +, this could be a number of another country.",
+    "Start with + (%2B in a URL) and the country code, for example +919028000001.",
 )
 _NO_FORM = re.compile(r"(?!)")
 _CURRENT_MOBILE_FORMS = {
@@ -114,9 +114,7 @@ def _parse_digits(text: str) -> str:
     if not text.strip():
         raise InvalidMobile("The mobile number is missing.")
     if len(text) <= _MAX_LENGTH and _DECIMAL_NUMBER.fullmatch(text.strip()):
-        raise InvalidMobile(
-            "This is a decimal number.", f"{MOBILE_HINT} Send it as text.", f"{PAGE_HINT} Send it as text."
-        )
+        raise InvalidMobile("This is a decimal number, not a phone number.", f"{MOBILE_HINT} In JSON, send a string.")
     digits = normalize_digits(text[: _MAX_LENGTH + 1]).lower().removeprefix("tel:")
     if len(text) > _MAX_LENGTH or not _DIGITS.fullmatch(digits):
         raise InvalidMobile("This is not a phone number.")
@@ -159,12 +157,12 @@ def _check_mobile(number: "PhoneNumber") -> None:
         phonenumbers.ValidationResult.TOO_LONG: "This number is too long.",
     }
     if reason != phonenumbers.ValidationResult.IS_POSSIBLE:
-        message = lengths.get(reason, "No number of this country has this length. Is the country code missing?")
+        message = lengths.get(reason, "This number has the wrong length for its country. Is the country code missing?")
         raise InvalidMobile(message, *hints)
     if phonenumbers.number_type(number) not in _mobile_types():
-        raise InvalidMobile("This is not the number of a mobile phone in its country.", *hints)
+        raise InvalidMobile("This is not a mobile number.", *hints)
     if phonenumbers.region_code_for_number(number) == "001":
-        raise InvalidMobile("No SMS go to numbers that belong to no country, such as those of satellite phones.")
+        raise InvalidMobile("This number belongs to no country, so it gets no SMS. Satellite phones have such numbers.")
 
 
 def _mobile_types() -> tuple[int, ...]:

@@ -43,18 +43,24 @@ class RateLimits:
     def count_request_by_client_ip(self, client_ip: str) -> CountedEvent:
         """Count a request for an OTP, or to unsubscribe without one. Raises `RateLimited`."""
         windows = self.settings.codes_per_client_ip
-        return self._count(REQUESTS_PER_CLIENT_IP, client_ip, windows, "Too many requests from your address.", "codes")
+        return self._count(
+            REQUESTS_PER_CLIENT_IP, client_ip, windows, "Too many requests from your IP address.", "codes"
+        )
 
     def count_try_by_client_ip(self, client_ip: str) -> CountedEvent:
         """Count a try at an OTP; the caller undoes it if the OTP is right. Raises `RateLimited`."""
         windows = self.settings.wrong_tries_per_client_ip
-        return self._count(TRIES_PER_CLIENT_IP, client_ip, windows, "Too many wrong codes from your address.", "tries")
+        return self._count(
+            TRIES_PER_CLIENT_IP, client_ip, windows, "Too many wrong codes from your IP address.", "tries"
+        )
 
     def check_country(self, mobile: str) -> None:
         """Raise `CountryNotServed` if `SMS_ALLOWED_REGIONS` excludes the country of a number."""
         countries = self.settings.sms_allowed_regions
         if countries and countries != {ANY_REGION} and country_of(mobile) not in countries:
-            raise CountryNotServed(f"SMS go to numbers of {', '.join(sorted(countries))} only.")
+            raise CountryNotServed(
+                f"SMS go only to these countries: {', '.join(sorted(countries))}. Use a number from one of them."
+            )
 
     def check_sms_switch(self) -> None:
         """Raise `SmsDisabled` if the operator switched SMS off or `SMS_DAILY_CAP` is 0."""
@@ -81,7 +87,7 @@ class RateLimits:
         """
         now, quota = self.clock(), self.settings.sms_daily_cap
         if not self.state.count_sms(now.date(), quota):
-            raise RateLimited("The service has sent as many SMS as it may today.", seconds_until_midnight(now))
+            raise RateLimited("The service reached its limit of SMS for today.", seconds_until_midnight(now))
 
     def release_sms_quota(self) -> None:
         """Undo `consume_sms_quota` for an SMS that was not sent."""

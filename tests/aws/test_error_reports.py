@@ -541,7 +541,7 @@ def test_an_error_in_a_route_is_reported_with_the_route_template(
     )
     assert (response.status_code, response.json["detail"]) == (
         500,
-        "The fault is ours, and it was noted. Try again in a while.",
+        "Something went wrong on our side, and it was logged. Try again later.",
     )
     (message,) = reports()
     assert message.startswith("RuntimeError: broken for +91••••••0001\n")

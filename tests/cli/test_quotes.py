@@ -30,7 +30,7 @@ def test_random_has_filters_and_fails_if_no_quote_matches(quoteapi: Command) -> 
     assert json.loads(quoteapi(*words).stdout)["author"] == "Jane Austen"
     nothing = quoteapi("random", "--author", "Nobody")
     assert (nothing.returncode, nothing.stdout) == (1, "")
-    assert nothing.stderr.startswith("Error: No quote has author 'Nobody'.")
+    assert nothing.stderr.startswith("Error: There is no quote by 'Nobody'.")
     assert quoteapi("random", "--max-length", "0").returncode == 2
 
 

@@ -175,7 +175,7 @@ def test_the_programs_subscribe_a_number(
     assert confirmed.stdout.startswith("Congratulations"), confirmed.stderr
     requests.post(f"{service.base_url}/unsubscribe", {"mobile": MIRA}, timeout=5)
     too_late = service.run(INTERPRETERS[language], f"{client}\n{confirm}")
-    assert "No code was asked for, or it was used." in too_late.stderr
+    assert "This number has no code: none was requested, or it was used." in too_late.stderr
 
 
 def test_the_curl_commands_work(start_service: Callable[..., RunningService]) -> None:

@@ -1,18 +1,12 @@
 """A state with data in it: short ways to make OTPs and subscribers, and bystanders that a test must not change."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from peewee import Model
-
 from quoteapi.settings import Settings
-from quoteapi.storage import models
-from quoteapi.storage.dynamodb import Item, Key, Table
 from quoteapi.storage.dynamodb_state import DynamoDbState
-from quoteapi.storage.models import SubscriberCount
 from quoteapi.storage.state import ACTIVE, Otp, OtpPolicy, Purpose, State, Subscriber
 from tests.helpers import dynamodb_server
 from tests.helpers.data import MIRA, NOON
@@ -34,15 +28,6 @@ LOG_KEY, LOG_KEYS = "0" * 32, ("1" * 32, "2" * 32)
 BEFORE = datetime(2026, 11, 20, 8, 30, 0, 654_321, tzinfo=NOON.tzinfo)
 """When the bystanders were stored."""
 DYNAMODB_BATCH = 25
-SQL_TABLES: tuple[type[Model], ...] = (
-    models.Subscriber,
-    SubscriberCount,
-    models.OneTimePassword,
-    models.RateLimitLog,
-    models.SmsUsage,
-    models.Delivery,
-)
-_bystanders_in_sql: list[tuple[dict[type[Model], list[dict[str, Any]]], "Snapshot"]] = []
 Snapshot = dict[tuple[str, object], object]
 
 
@@ -138,25 +123,14 @@ def _add_subscribers(state: State) -> None:
 
 
 def store_bystanders(state: State, settings: Settings) -> Snapshot:
-    """Store the bystanders as `add_bystanders` does, but by a copy of rows or items, which is faster."""
-    if settings.dynamodb_table is not None:
-        items, stored = _bystanders_in_dynamodb()
-        puts: Any = [{"PutRequest": {"Item": item}} for item in items]
-        for first in range(0, len(puts), DYNAMODB_BATCH):
-            batch = {settings.dynamodb_table.name: puts[first : first + DYNAMODB_BATCH]}
-            dynamodb_server.client().batch_write_item(RequestItems=batch)
-        return dict(stored)
-    if not _bystanders_in_sql:
-        stored = add_bystanders(state)
-        selects: Any = {table: table.select().order_by(*table._meta.get_primary_keys()) for table in SQL_TABLES}
-        rows = {table: [row.__data__ for row in select] for table, select in selects.items()}
-        _bystanders_in_sql.append((rows, stored))
-        return dict(stored)
-    rows, stored = _bystanders_in_sql[0]
-    SubscriberCount.delete().execute()
-    for table, rows_of_table in rows.items():
-        names = [name for name in rows_of_table[0] if name != "id"]  # the sequence assigns the same ids again
-        table.insert_many([{name: row[name] for name in names} for row in rows_of_table]).execute()
+    """Store the bystanders as `add_bystanders` does; in a DynamoDB table by a copy of items, which is faster."""
+    if settings.dynamodb_table is None:
+        return add_bystanders(state)
+    items, stored = _bystanders_in_dynamodb()
+    puts: Any = [{"PutRequest": {"Item": item}} for item in items]
+    name = settings.dynamodb_table.name
+    for first in range(0, len(puts), DYNAMODB_BATCH):
+        dynamodb_server.client().batch_write_item(RequestItems={name: puts[first : first + DYNAMODB_BATCH]})
     return dict(stored)
 
 
@@ -182,36 +156,18 @@ def snapshot(state: State, otp_request_ids: list[str]) -> Snapshot:
     }
 
 
-class ScannedTable(Table):
-    """A copy of the items of a table, read by one request, with which `DynamoDbState` reads without further ones."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name, dynamodb_server.REGION)
-        self.__dict__["client"] = dynamodb_server.client()
-        self._items = {(item["pk"], item["sk"]): item for item in super().scan("attribute_exists(#pk)")}
-
-    def get(self, key: Key) -> Item | None:
-        """Return an item of the copy."""
-        return self._items.get(key)
-
-    def scan(self, only: str, *, count: bool = False, **values: object) -> Iterator[Item]:
-        """Yield the subscribers of the copy, in the state that `DynamoDbState` asks for."""
-        subscribers = (item for (_, sk), item in self._items.items() if sk == "subscriber")
-        return (item for item in subscribers if values["state"] in {None, item["state"]})
-
-
 class Bystanders:
     """The bystanders in a state, and what must be found of them after a test."""
 
-    def __init__(self, state: State, settings: Settings) -> None:
-        self._state, self._table = state, settings.dynamodb_table
-        self.expected = store_bystanders(state, settings)
+    def __init__(self, state: State, stored: Snapshot) -> None:
+        self._state = state
+        self.expected = stored
 
     def check(self) -> None:
         """Assert that what is stored is as expected, and that the subscriber count is the number of active ones."""
-        state = self._state if self._table is None else DynamoDbState(ScannedTable(self._table.name))
-        assert snapshot(state, [str(key) for kind, key in self.expected if kind == "otp"]) == self.expected
-        assert state.subscriber_count() == len(list(state.subscribers(ACTIVE)))
+        otp_request_ids = [str(key) for kind, key in self.expected if kind == "otp"]
+        assert snapshot(self._state, otp_request_ids) == self.expected
+        assert self._state.subscriber_count() == len(list(self._state.subscribers(ACTIVE)))
 
     def expect_out_of_sync(self, since: datetime) -> None:
         """Expect that the active ones were marked out of sync."""

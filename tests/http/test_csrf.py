@@ -40,7 +40,7 @@ def test_nobody_but_a_trusted_proxy_says_what_the_own_origin_is(
     serve: Serve, forged: dict[str, str], more: dict[str, str]
 ) -> None:
     base = serve(**{"CORS_ORIGINS": "*", **more})
-    assert_problem(post(base, {"Origin": EVIL, **forged}), 403, "Sent by another site")
+    assert_problem(post(base, {"Origin": EVIL, **forged}), 403, "Cross-site request")
     assert ConsoleSms.select().count() == 0
 
 
@@ -55,7 +55,7 @@ def test_nobody_but_a_trusted_proxy_says_what_the_own_origin_is(
 )
 def test_what_a_trusted_proxy_passes_on_from_a_client_is_not_believed(serve: Serve, forged: dict[str, str]) -> None:
     base = serve(**TRUSTED)
-    assert_problem(post(base, {"Origin": EVIL, **forged}), 403, "Sent by another site")
+    assert_problem(post(base, {"Origin": EVIL, **forged}), 403, "Cross-site request")
     if "X-Forwarded-Host" in forged:
         assert post(base, {"Origin": OURS, **forged}).status_code == 200
 
@@ -94,9 +94,9 @@ def test_a_preflight_response_allows_no_header_of_proxies(serve: Serve, origins:
 )
 def test_with_a_public_url_a_name_that_leads_here_is_another_site(serve: Serve, name: str) -> None:
     base = serve(**PUBLIC)
-    assert_problem(post(base, {"Host": name, "Origin": f"http://{name.lower()}"}), 403, "Sent by another site")
-    assert_problem(post(base, {"Host": name, "Origin": "null"}), 403, "Sent by another site")
-    assert_problem(get(base, {"Host": name, "User-Agent": "chosen by a script"}), 403, "Sent by another site")
+    assert_problem(post(base, {"Host": name, "Origin": f"http://{name.lower()}"}), 403, "Cross-site request")
+    assert_problem(post(base, {"Host": name, "Origin": "null"}), 403, "Cross-site request")
+    assert_problem(get(base, {"Host": name, "User-Agent": "chosen by a script"}), 403, "Cross-site request")
     assert ConsoleSms.select().count() == 0
 
 

@@ -6,6 +6,7 @@ import requests
 from peewee import OperationalError
 
 from quoteapi.app import create_app
+from quoteapi.http.errors import format_duration
 from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings
 from tests.conftest import Serve
@@ -18,7 +19,7 @@ from tests.helpers.http import assert_problem, serve_app
     "path", ["/nothing", "/daily/2026", "/favicon.ico", "/%00", "/%FF%FE", "/daily%0Ax", "/a" * 2_000]
 )
 def test_an_unknown_path_is_a_404_problem_that_names_the_known_ones(serve: Serve, path: str) -> None:
-    assert_problem(requests.get(f"{serve()}{path}", timeout=5), 404, "Not Found", "GET /daily")
+    assert_problem(requests.get(f"{serve()}{path}", timeout=5), 404, "Not found", "GET /daily")
 
 
 @sqlite_only
@@ -29,7 +30,7 @@ def test_a_method_that_is_not_allowed_is_a_405_problem_that_names_those_that_are
 ) -> None:
     response = requests.request(method, f"{serve()}{path}", data={"a": "b"}, timeout=5)
     assert_problem(
-        response, 405, "Method Not Allowed", f"{method} does not work here. Send one of: GET, HEAD, OPTIONS."
+        response, 405, "Method not allowed", f"{method} is not allowed here. Use one of: GET, HEAD, OPTIONS."
     )
     assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
 
@@ -44,7 +45,7 @@ def test_an_unexpected_error_is_a_500_without_details_and_a_log_line_with_all(
 
     monkeypatch.setattr(QuoteService, "random_quote", fail)
     response = requests.get(f"{base}/random?author=Jane", timeout=5)
-    assert_problem(response, 500, "Internal Server Error", "The fault is ours")
+    assert_problem(response, 500, "Internal server error", "Something went wrong on our side")
     assert "42" not in response.text
     assert "the secret is 42" in caplog.text
     assert "Traceback" in caplog.text
@@ -98,5 +99,22 @@ def test_an_error_is_json_even_if_the_client_prefers_xml(settings: Settings) -> 
     app = create_app(settings)
     assert isinstance(app, falcon.App)
     with serve_app(app) as base:
-        assert_problem(requests.get(f"{base}/no", headers={"Accept": "text/xml"}, timeout=5), 404, "Not Found")
+        assert_problem(requests.get(f"{base}/no", headers={"Accept": "text/xml"}, timeout=5), 404, "Not found")
     logging.getLogger("quoteapi").handlers.clear()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (1, "1 second"),
+        (2, "2 seconds"),
+        (60, "60 seconds"),
+        (61, "2 minutes"),
+        (3_600, "60 minutes"),
+        (7_200, "120 minutes"),
+        (7_201, "3 hours"),
+        (86_400, "24 hours"),
+    ],
+)
+def test_a_duration_is_given_in_words_and_rounded_up(seconds: int, words: str) -> None:
+    assert format_duration(seconds) == words

@@ -65,7 +65,7 @@ def test_a_visitor_subscribes_with_the_code_of_the_sms(
     expect(page.locator("#subscription")).to_contain_text("28")
     assert subscriber_state(MIRA) != "active", "the code is the consent"
     visitor.submit("Code", latest_otp(MIRA))
-    expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
+    expect(page.get_by_role("heading", name="You are subscribed")).to_be_visible()
     assert subscriber_state(MIRA) == "active"
     assert count_sms(MIRA) >= 1
     if options.javascript:
@@ -84,7 +84,7 @@ def test_the_focus_moves_to_the_next_field_or_to_the_result(open_browser: OpenBr
     page.keyboard.type(latest_otp(MIRA))
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
-    expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_focused()
+    expect(page.get_by_role("heading", name="You are subscribed")).to_be_focused()
 
 
 def test_a_link_prefills_the_form_and_does_nothing_until_it_is_submitted(open_browser: OpenBrowser) -> None:
@@ -103,7 +103,7 @@ def test_a_link_prefills_the_form_and_does_nothing_until_it_is_submitted(open_br
         assert count_sms(NOOR) == 0
     visitor.open(f"/subscribe?mobile=%2B{MIRA[1:]}&otp={code}")
     page.get_by_role("button", name="Subscribe").click()
-    expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
+    expect(page.get_by_role("heading", name="You are subscribed")).to_be_visible()
 
 
 # ---- validation
@@ -174,7 +174,7 @@ def test_a_wrong_code_shows_how_many_tries_are_left(open_browser: OpenBrowser, o
     expect(visitor.field("Code")).to_be_focused()
     page.keyboard.type(code)  # without clearing the field
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
+    expect(page.get_by_role("heading", name="You are subscribed")).to_be_visible()
 
 
 def test_an_invalid_code_shows_an_error_and_sends_no_request(open_browser: OpenBrowser) -> None:
@@ -188,7 +188,7 @@ def test_an_invalid_code_shows_an_error_and_sends_no_request(open_browser: OpenB
     assert visitor.requested_urls() == requests
     page.keyboard.type(latest_otp(MIRA))  # without clearing the field
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
+    expect(page.get_by_role("heading", name="You are subscribed")).to_be_visible()
 
 
 @with_and_without_javascript
@@ -221,7 +221,7 @@ def test_a_second_code_requested_too_soon_shows_how_long_to_wait(
     expect(page.get_by_role("alert")).to_be_hidden()
     assert latest_otp(MIRA) != first
     visitor.submit("Code", latest_otp(MIRA))
-    expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
+    expect(page.get_by_role("heading", name="You are subscribed")).to_be_visible()
 
 
 def test_offline_the_form_keeps_its_input_and_shows_an_error(open_browser: OpenBrowser) -> None:
@@ -229,7 +229,7 @@ def test_offline_the_form_keeps_its_input_and_shows_an_error(open_browser: OpenB
     page = visitor.open("/")
     visitor.set_offline(is_offline=True)
     visitor.submit("Mobile number", MIRA)
-    expect(page.get_by_role("alert")).to_contain_text("online")
+    expect(page.get_by_role("alert")).to_contain_text("Check your connection")
     expect(visitor.field("Mobile number")).to_have_value(MIRA)
     visitor.assert_failed_requests("failed POST /subscribe")
     visitor.set_offline(is_offline=False)
@@ -248,14 +248,16 @@ def test_a_failure_that_is_not_about_a_field_does_not_mark_it(
     expect(visitor.field("Code")).to_be_visible()
     add_subscribers(NOOR)
     visitor.submit("Code", latest_otp(MIRA))
-    expect(page.get_by_role("alert")).to_contain_text("The code is right")
+    expect(page.get_by_role("alert")).to_contain_text("Your code is right")
     expect(visitor.field("Code")).to_have_value(latest_otp(MIRA))
     expect(visitor.field("Code")).not_to_have_attribute("aria-invalid", "true")
     visitor.assert_failed_requests("503 POST /subscribe")
     page.get_by_role("link", name="use another number").click()
     visitor.submit("Mobile number", OMAR)
-    expect(page.get_by_role("alert")).to_contain_text("Every place is taken")
-    expect(visitor.field("Mobile number")).to_have_accessible_description(re.compile("Every place is taken"))
+    expect(page.get_by_role("alert")).to_contain_text("as many subscribers as it can serve")
+    expect(visitor.field("Mobile number")).to_have_accessible_description(
+        re.compile("as many subscribers as it can serve")
+    )
     expect(visitor.field("Mobile number")).not_to_have_attribute("aria-invalid", "true")
     visitor.assert_failed_requests("503 POST /subscribe")
 
@@ -274,7 +276,7 @@ def test_the_right_code_sent_twice_says_that_the_number_is_subscribed(
             tab.open("/subscribe?otp")
             tab.field("Mobile number").fill(MIRA)
         tab.submit("Code", latest_otp(MIRA))
-        expect(tab.page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
+        expect(tab.page.get_by_role("heading", name="You are subscribed")).to_be_visible()
     assert ConsoleSms.select().where(ConsoleSms.kind == "confirmation").count() == 1
 
 
@@ -298,7 +300,7 @@ def test_a_visitor_who_has_a_code_types_it_with_the_number(
     visitor.assert_failed_requests("400 POST /subscribe")
     expect(page.locator("#subscription")).to_contain_text("+91 90280 00001")
     visitor.submit("Code", latest_otp(MIRA))
-    expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
+    expect(page.get_by_role("heading", name="You are subscribed")).to_be_visible()
     assert count_sms(MIRA) == 2, "the code and the confirmation"
 
 
@@ -309,13 +311,13 @@ def test_an_invalid_number_beside_a_code_keeps_the_code(open_browser: OpenBrowse
     visitor.field("Mobile number").fill("+91 00000 00001")
     visitor.submit("Code", "123456")
     expect(visitor.field("Mobile number")).to_have_attribute("aria-invalid", "true")
-    expect(visitor.field("Mobile number")).to_have_accessible_description(re.compile("not the number of a mobile"))
+    expect(visitor.field("Mobile number")).to_have_accessible_description(re.compile("not a mobile number"))
     expect(visitor.field("Code")).to_have_value("123456")
     expect(visitor.field("Code")).not_to_have_attribute("aria-invalid", "true")
     visitor.assert_failed_requests("400 POST /subscribe")
     visitor.field("Mobile number").fill(MIRA)
     page.get_by_role("button", name="Send another code").click()
-    expect(page.get_by_role("status")).to_contain_text("We are texting a code to +91 90280 00001")
+    expect(page.get_by_role("status")).to_contain_text("We are sending a code to +91 90280 00001")
     expect(visitor.field("Code")).to_have_value("")
     assert count_sms(MIRA) == 1
 
@@ -331,7 +333,7 @@ def test_a_reload_keeps_the_step_and_the_number_is_in_no_url(open_browser: OpenB
     expect(visitor.field("Mobile number")).to_have_value(MIRA)
     assert not [url for url in visitor.requested_urls() if "9028000001" in url]
     visitor.submit("Code", latest_otp(MIRA))
-    expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
+    expect(page.get_by_role("heading", name="You are subscribed")).to_be_visible()
     page.reload()
     expect(page.get_by_role("button", name="Text me a code")).to_be_visible()
     assert page.evaluate("sessionStorage.length") == 0
@@ -374,7 +376,7 @@ def test_a_number_without_plus_suggests_that_of_the_visitors_country(
         field.press("Enter")  # which chooses no suggestion
     assert (ConsoleSms.select().count(), subscriber_state("+16785550123")) == (0, "active")
     page.get_by_role("button", name="+1 678-555-0123").click()
-    result = re.compile("(texting a code|No daily quote).*\\+1 678-555-0123")
+    result = re.compile("(sending a code|no longer send).*\\+1 678-555-0123")
     expect(page.locator("#subscription")).to_contain_text(result)
     action = "/unsubscribe" if path == "/unsubscribe" else "/subscribe"
     visitor.assert_failed_requests(f"400 POST {action}", f"400 POST {action}")
@@ -389,7 +391,7 @@ def test_a_number_without_plus_beside_a_code_suggests_numbers_and_keeps_the_code
     visitor.field("Mobile number").fill(MIRA[1:])
     visitor.submit("Code", latest_otp(MIRA))
     page.get_by_role("button", name="+91 90280 00001").click()
-    expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
+    expect(page.get_by_role("heading", name="You are subscribed")).to_be_visible()
     visitor.assert_failed_requests("400 POST /subscribe")
 
 
@@ -450,7 +452,7 @@ def test_axe_finds_no_accessibility_violation_in_any_step(open_browser: OpenBrow
     visitor.wait_for_animations()
     assert visitor.axe_violations() == []
     visitor.submit("Code", latest_otp(MIRA))
-    expect(page.get_by_role("heading", name="You will get tomorrow’s.")).to_be_visible()
+    expect(page.get_by_role("heading", name="You are subscribed")).to_be_visible()
     visitor.wait_for_animations()
     assert visitor.axe_violations() == []
 
@@ -465,7 +467,7 @@ def test_a_visitor_unsubscribes_in_one_step(open_browser: OpenBrowser, options: 
     page = visitor.open("/")
     page.get_by_role("link", name="Unsubscribe").click()
     visitor.submit("Mobile number", MIRA)
-    expect(page.get_by_role("heading", name="You are off the list.")).to_be_visible()
+    expect(page.get_by_role("heading", name="You are unsubscribed")).to_be_visible()
     assert (subscriber_state(MIRA), subscriber_state(NOOR)) == ("unsubscribed", "active")
 
 
@@ -480,7 +482,7 @@ def test_a_visitor_unsubscribes_with_a_code_if_the_settings_require_it(
     expect(visitor.field("Code")).to_be_visible()
     assert subscriber_state(MIRA) == "active"
     visitor.submit("Code", latest_otp(MIRA))
-    expect(page.get_by_role("heading", name="You are off the list.")).to_be_visible()
+    expect(page.get_by_role("heading", name="You are unsubscribed")).to_be_visible()
     assert subscriber_state(MIRA) == "unsubscribed"
 
 
@@ -491,7 +493,7 @@ def test_a_link_does_not_unsubscribe_until_the_form_is_submitted(open_browser: O
     expect(visitor.field("Mobile number")).to_have_value(MIRA)
     assert subscriber_state(MIRA) == "active"
     page.get_by_role("button", name="Unsubscribe").click()
-    expect(page.get_by_role("heading", name="You are off the list.")).to_be_visible()
+    expect(page.get_by_role("heading", name="You are unsubscribed")).to_be_visible()
 
 
 # ---- cross-site requests (CSRF)
@@ -530,7 +532,7 @@ def test_a_form_of_another_site_is_rejected_and_sends_no_sms(
         with unchecked_page.expect_navigation() as navigation:
             unchecked_page.get_by_role("button").click()
         assert navigation.value.status == 403
-        expect(unchecked_page.get_by_role("main")).to_contain_text("another site")
+        expect(unchecked_page.get_by_role("main")).to_contain_text("Another website may have sent this.")
         assert count_sms(MIRA) == 0
 
 
@@ -575,7 +577,7 @@ def test_a_response_that_is_not_a_page_of_the_service_shows_an_error(open_browse
     page = visitor.open("/subscribe")
     page.route("**/subscribe", lambda route: route.fulfill(status=502, content_type="text/html", body="Bad gateway"))
     visitor.submit("Mobile number", MIRA)
-    expect(page.get_by_role("alert")).to_contain_text("That did not work.")
+    expect(page.get_by_role("alert")).to_contain_text("Something went wrong.")
     visitor.assert_failed_requests("502 POST /subscribe")
 
 

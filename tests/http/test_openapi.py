@@ -264,21 +264,24 @@ GET_ERRORS_WITHOUT_EXAMPLE = [
     ("/daily", "/daily?date=tomorrow", "Invalid date", "Send the date as YYYY-MM-DD, for example ?date=2026-11-22."),
     (
         *("/daily", "/daily?date=2999-01-01", "Invalid date"),
-        "The quote of 2999-01-01 is not decided yet. Send a date up to today; days begin at midnight UTC.",
+        "2999-01-01 is in the future. Send today's date or an earlier one; days begin at midnight UTC.",
     ),
-    ("/random", f"/random?author={'x' * 201}", "Invalid author", "No author has more than 100 characters."),
-    ("/quotes", "/quotes?limit=101", "Invalid limit", "A page has at most 100. Follow `next` for more."),
+    ("/random", f"/random?author={'x' * 201}", "Invalid author", "Send at most 200 characters."),
+    ("/quotes", "/quotes?limit=101", "Invalid limit", "Send at most 100. For more results, follow `next`."),
     (
         *("/quotes", "/quotes?cursor=x", "Invalid cursor"),
-        "Send the cursor as `next` of the page before has it, or none.",
+        "Use the URL in `next` of the previous page, or start again without a cursor.",
     ),
     (
         *("/quotes", f"/quotes?q={'x' * 201}", "Invalid q"),
-        "Send at most 200 characters. For example ?q=rocks+mountains.",
+        "Send at most 200 characters. For example, send ?q=rocks+mountains.",
     ),
     (
         *("/quotes", f"/quotes?q={'a-b-' * 11}", "Invalid q"),
-        "Send at most 20 words; an apostrophe or a hyphen makes two of one. For example ?q=rocks+mountains.",
+        (
+            "Send at most 20 words. A word with a hyphen or an apostrophe counts as two."
+            " For example, send ?q=rocks+mountains."
+        ),
     ),
     (
         *("/authors", "/authors?limit=0", "Invalid limit"),
@@ -286,7 +289,7 @@ GET_ERRORS_WITHOUT_EXAMPLE = [
     ),
     (
         *("/subscribe", "/subscribe?moblie=919028000001", "Unknown parameter"),
-        "No parameter here has the name moblie. Did you mean mobile?",
+        "There is no parameter moblie here. Did you mean mobile?",
     ),
     (
         *("/subscribe", "/subscribe", "Invalid mobile"),
@@ -294,7 +297,7 @@ GET_ERRORS_WITHOUT_EXAMPLE = [
     ),
     (
         *("/subscribe", "/subscribe?mobile=919028000001&mobile=919028000002", "Invalid mobile"),
-        "There is more than one mobile in the request, and they differ. Send one.",
+        "The request has different values of mobile. Send one value.",
     ),
 ]
 
@@ -312,7 +315,7 @@ def test_the_error_for_an_author_without_quotes_is_documented(base: str) -> None
     assert response.json() == {
         "title": "No quote found",
         "status": 404,
-        "detail": "No quote has author 'nobody'. Authors are whole names, as in 'Jane Austen'.",
+        "detail": "There is no quote by 'nobody'. Use the full name, as in 'Jane Austen'.",
     }
     assert_documented(response, "/random", "get")
 
@@ -388,7 +391,11 @@ class _Raises:
 
 RAISED_ERRORS = [
     (OtpExpired(), "InvalidSubscription", "expired OTP"),
-    (CountryNotServed("SMS go to numbers of IN, US only."), "InvalidSubscription", "country not served"),
+    (
+        CountryNotServed("SMS go only to these countries: IN, US. Use a number from one of them."),
+        "InvalidSubscription",
+        "country not served",
+    ),
     (OptedOut(), "OptedOut", "opted out"),
     (RuntimeError(), "InternalServerError", "internal error"),
     (OperationalError(), "DatabaseUnavailable", "no database"),
@@ -406,26 +413,26 @@ def test_rare_errors_are_those_of_the_examples(error: Exception, component: str,
 
 RAISED_ERRORS_WITHOUT_EXAMPLE = [
     (
-        *(RateLimited("Too many requests from your address.", 3_600), 429, "Too many requests"),
-        "Too many requests from your address. Try again in 60 minutes.",
+        *(RateLimited("Too many requests from your IP address.", 3_600), 429, "Too many requests"),
+        "Too many requests from your IP address. Try again in 60 minutes.",
     ),
     (
-        *(RateLimited("Five failures on purpose an hour are the most.", 3_600), 429, "Too many requests"),
-        "Five failures on purpose an hour are the most. Try again in 60 minutes.",
+        *(RateLimited("Only five test failures an hour are allowed.", 3_600), 429, "Too many requests"),
+        "Only five test failures an hour are allowed. Try again in 60 minutes.",
     ),
     (
         *(NoSharedState(), 503, "SMS not available"),
         (
-            "Subscribing is not possible here: this service has no database that its machines share, and an SQLite "
-            "file is none. Its operator has to set DATABASE_URL."
+            "Subscribing is not possible yet: this service needs a PostgreSQL database. The operator must set "
+            "DATABASE_URL."
         ),
     ),
-    (*(SmsDisabled(), 503, "SMS not available"), "The operator of this service has switched SMS off for now."),
+    (*(SmsDisabled(), 503, "SMS not available"), "The operator of this service switched SMS off. Try again later."),
     (
-        *(SubscriberLimitReached(otp_is_valid=True), 503, "No place left"),
+        *(SubscriberLimitReached(otp_is_valid=True), 503, "Service full"),
         (
-            "Every place is taken: this service has as many subscribers as it can send SMS to. The code is right, but "
-            "the number is not subscribed. Until the code expires, you can send it again."
+            "The service has as many subscribers as it can serve. Your code is right and stays valid until it expires."
+            " Send it again in a minute."
         ),
     ),
 ]

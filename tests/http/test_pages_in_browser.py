@@ -81,14 +81,14 @@ def test_the_home_page_shows_the_quote_of_the_day_and_links_to_earlier_days(
 def test_another_quote_has_a_url_to_share_and_a_picture(open_browser: OpenBrowser, options: BrowserOptions) -> None:
     visitor = open_browser(options)
     page = visitor.open("/")
-    page.get_by_role("link", name="Another one").click()
+    page.get_by_role("link", name="Another quote").click()
     page.wait_for_url(f"{visitor.base_url}/quotes/*")
     displayed = visitor.displayed_quote()
     url = page.get_by_role("link", name="Link to this quote").evaluate("link => link.href")
     other_visitor = open_browser(options, base_url=visitor.base_url)
     other_visitor.page.goto(url)
     assert other_visitor.displayed_quote() == displayed == api_quote(visitor, url.removeprefix(visitor.base_url))
-    other_visitor.page.get_by_role("link", name="As a picture").click()
+    other_visitor.page.get_by_role("link", name="Image").click()
     expect(other_visitor.page.locator("svg text").first).to_be_visible()
     expect(other_visitor.page.locator("svg")).to_contain_text(displayed["author"])
 
@@ -100,7 +100,7 @@ def test_another_quote_loads_without_a_reload_and_the_back_button_returns_to_the
     page = visitor.open("/")
     title, today = page.title(), visitor.displayed_quote()
     visitor.mark_document()
-    another = page.get_by_role("link", name="Another one")
+    another = page.get_by_role("link", name="Another quote")
     while visitor.displayed_quote() == today:
         with page.expect_response("**/quotes/*"):
             another.click()
@@ -174,7 +174,7 @@ def test_a_button_copies_the_link_and_confirms_it(open_browser: OpenBrowser) -> 
     visitor = open_browser()
     visitor.grant_permissions("clipboard-read", "clipboard-write")
     page = visitor.open("/quotes/2")
-    page.get_by_role("button", name="Copy it").click()
+    page.get_by_role("button", name="Copy link").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == f"{visitor.base_url}/quotes/2"
 
@@ -270,7 +270,7 @@ def test_everything_is_reachable_by_keyboard_in_reading_order_with_a_visible_foc
     for _ in page.locator("a:visible, button:visible, input:visible").all():
         page.keyboard.press("Tab")
         focused.append(page.evaluate(DESCRIBE_FOCUS))
-    assert focused[0][0] == "Skip to the content"
+    assert focused[0][0] == "Skip to content"
     assert [name for name, _, is_visible in focused if not is_visible] == []
     assert len({(name, top) for name, top, _ in focused}) == len(focused), "nothing gets the focus twice"
     tops = [top for _, top, _ in focused[1:]]
@@ -384,6 +384,6 @@ def test_a_link_opens_in_another_tab_with_the_control_key(open_browser: OpenBrow
     visitor = open_browser()
     page = visitor.open("/")
     with page.context.expect_page() as new_tab:
-        page.get_by_role("link", name="Another one").click(modifiers=["Control"])
+        page.get_by_role("link", name="Another quote").click(modifiers=["Control"])
     assert "/quotes/" in new_tab.value.url
     expect(page).to_have_url(f"{visitor.base_url}/")

@@ -37,4 +37,4 @@ def test_an_invalid_cursor_is_rejected(serve: Serve) -> None:
             encode_cursor([2, 3, True])[:-3],
         ):
             response = requests.get(f"{base}{path}?cursor={cursor}", timeout=5)
-            assert_problem(response, 400, "Invalid cursor", "as `next` of the page before has it")
+            assert_problem(response, 400, "Invalid cursor", "Use the URL in `next` of the previous page")

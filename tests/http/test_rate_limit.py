@@ -71,7 +71,7 @@ def test_a_request_over_the_limit_is_a_429_until_retry_after(serve: Serve, clock
     for _ in range(2):
         refused = get(f"{base}{path}")
         assert_problem(
-            refused, 429, "Too many requests", "Too many requests from your address. Try again in 7 seconds."
+            refused, 429, "Too many requests", "Too many requests from your IP address. Try again in 7 seconds."
         )
         assert (refused.headers["Retry-After"], left(refused)) == ("7", (0, 7))
         assert policies(refused) == {"reads": {"q": 3, "w": 10}}
@@ -234,7 +234,7 @@ def test_requesting_an_otp_returns_how_many_the_client_ip_has_left(serve: Serve,
     clock.advance(minutes=10)
     assert left(ask(base, mobile=NOOR), "codes") == (0, 3_000)
     refused = ask(base, mobile="+919028000003")
-    assert_problem(refused, 429, "Too many requests", "Too many requests from your address.")
+    assert_problem(refused, 429, "Too many requests", "Too many requests from your IP address.")
     assert (refused.headers["Retry-After"], left(refused, "codes")) == ("3000", (0, 3_000))
     assert policies(refused) == policies(first)
 
@@ -280,7 +280,7 @@ def test_no_header_says_what_a_number_has_left(serve: Serve) -> None:
     for response, detail in (
         (too_soon, "this number"),
         (locked, "this number"),
-        (over_the_cap, "The service has sent"),
+        (over_the_cap, "The service reached its limit"),
     ):
         assert_problem(response, 429, "Too many requests", detail)
         assert int(response.headers["Retry-After"]) >= 3_600

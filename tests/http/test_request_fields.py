@@ -112,7 +112,7 @@ def test_a_body_without_a_media_type_is_json(server: str) -> None:
 
 @sqlite_only
 def test_a_server_that_passes_no_chunks_gets_411(serve: Serve) -> None:
-    assert_problem(post(serve(), chunks("mobile=1")), 411, "Length Required", NO_LENGTH)
+    assert_problem(post(serve(), chunks("mobile=1")), 411, "Length required", NO_LENGTH)
 
 
 @sqlite_only
@@ -189,7 +189,7 @@ def test_a_multipart_form_subscribes(serve: Serve) -> None:
 @pytest.mark.parametrize("content_type", ["text/plain", "text/plain;charset=UTF-8", "text/xml", "json", "*/*", ";"])
 def test_another_media_type_is_refused_with_a_sentence_that_says_what_to_send(serve: Serve, content_type: str) -> None:
     refused = post(serve(), f"mobile={MIRA[1:]}", content_type)
-    assert_problem(refused, 415, "Unsupported Media Type", WHAT_TO_SEND)
+    assert_problem(refused, 415, "Unsupported media type", WHAT_TO_SEND)
     assert refused.headers["Accept-Post"] == f"{FORM}, multipart/form-data, {JSON}"
 
 
@@ -222,7 +222,7 @@ def test_an_unreadable_body_is_refused_with_a_sentence_that_says_what_to_send(
 def test_a_compressed_body_is_refused(serve: Serve) -> None:
     headers = {"Content-Encoding": "gzip", "Content-Type": FORM}
     refused = requests.post(f"{serve()}/subscribe", data=b"\x1f\x8b", headers=headers, timeout=5)
-    assert_problem(refused, 415, "Unsupported Media Type", "Content-Encoding")
+    assert_problem(refused, 415, "Unsupported media type", "Content-Encoding")
     assert refused.headers["Accept-Encoding"] == "identity"
 
 
@@ -258,7 +258,7 @@ EQUAL = [
 def test_a_field_with_different_values_is_refused(
     serve: Serve, query: str, content_type: str, body: str, name: str
 ) -> None:
-    detail = f"There is more than one {name} in the request, and they differ. Send one."
+    detail = f"The request has different values of {name}. Send one value."
     assert_problem(post(serve(), body, content_type, query), 400, f"Invalid {name}", detail)
     assert ConsoleSms.select().count() == 0
 
@@ -274,7 +274,7 @@ def test_a_field_with_one_value_may_be_repeated(serve: Serve, query: str, conten
 def test_a_page_asked_for_with_two_numbers_shows_neither(serve: Serve, path: str) -> None:
     page = requests.get(f"{serve()}{path}?mobile={A}&mobile={B}", headers={"Accept": "text/html"}, timeout=5)
     assert (page.status_code, A in page.text, B in page.text) == (400, False, False)
-    assert "There is more than one mobile in the request" in page.text
+    assert "The request has different values of mobile." in page.text
 
 
 # ---- numbers in JSON

@@ -72,7 +72,7 @@ def _remove_table(rehearsal: Rehearsal) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("ALTER TABLE author RENAME TO author_away")
         with rehearsal.record_aws_requests() as reported:
-            check_problem(rehearsal, 500, "Internal Server Error", "GET", "/authors")
+            check_problem(rehearsal, 500, "Internal server error", "GET", "/authors")
         _check_report(rehearsal, reported, "a missing table", "UndefinedTable", "/authors")
         connection.execute("ALTER TABLE author_away RENAME TO author")
     check_equal("GET /authors after that", rehearsal.send("GET", "/authors").status, 200)

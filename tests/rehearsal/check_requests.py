@@ -148,7 +148,9 @@ def _crawl_pages(rehearsal: Rehearsal) -> None:
     for path in ("/", "/quotes/1"):
         check_contains(f"GET {path}: Vary", _get_page(rehearsal, path).headers["vary"], "Accept")
     check_contains(
-        "the page for a path that does not exist", _get_page(rehearsal, "/nothing-here", 404).text, "Nothing is here"
+        "the page for a path that does not exist",
+        _get_page(rehearsal, "/nothing-here", 404).text,
+        "This page does not exist",
     )
 
 
@@ -207,15 +209,15 @@ def _check_client_errors(rehearsal: Rehearsal) -> None:
     check_problem(rehearsal, 400, "Invalid date", "GET", f"/daily?date={tomorrow}")
     check_problem(rehearsal, 400, "Invalid Quote type", "GET", "/quote?type=weekly")
     check_problem(rehearsal, 404, "No quote found", "GET", "/quotes/999999")
-    check_problem(rehearsal, 404, "Not Found", "GET", f"/{quote('नमस्ते')}")
+    check_problem(rehearsal, 404, "Not found", "GET", f"/{quote('नमस्ते')}")
     check_problem(rehearsal, 400, "Invalid mobile", "POST", "/subscribe")
-    not_allowed = check_problem(rehearsal, 405, "Method Not Allowed", "DELETE", "/daily")
+    not_allowed = check_problem(rehearsal, 405, "Method not allowed", "DELETE", "/daily")
     check_contains("DELETE /daily: Allow", not_allowed.headers["allow"], "GET", "HEAD")
     if not rehearsal.stage.shares_state:
         for path in ("/subscribe", "/unsubscribe"):
             check_problem(rehearsal, 503, "SMS not available", "GET", f"{path}?mobile=%2B919028000001")
     if not rehearsal.stage.has_async_failure:
-        check_problem(rehearsal, 404, "Not Found", "POST", "/async-failure")
+        check_problem(rehearsal, 404, "Not found", "POST", "/async-failure")
 
 
 def _check_cors(rehearsal: Rehearsal) -> None:

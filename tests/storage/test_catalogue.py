@@ -1,7 +1,15 @@
 import pytest
 
 from quoteapi.quotes.quotation import Quotation, validate_quotation
-from quoteapi.storage.catalogue import find_quote_id, quotes_with_ids, store_quotation, store_quotations
+from quoteapi.storage.catalogue import (
+    find_quote_id,
+    quotes_with_ids,
+    shortest_length,
+    store_quotation,
+    store_quotations,
+)
+from quoteapi.storage.full_text_search import Filters
+from quoteapi.storage.models import Quote
 from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, ZOLA
 from tests.helpers.sql import record_sql
 
@@ -30,3 +38,25 @@ def test_the_same_text_by_the_same_author_is_stored_once(open_database: None) ->
     other, is_new = store_quotation(KABIR._replace(author="Rahim"), NOON)
     assert is_new
     assert other == first + 1
+
+
+def test_the_shortest_length_is_found_in_a_few_statements(open_database: None) -> None:
+    Quote.delete().execute()
+    assert shortest_length(Filters()) is None
+    lengths = {"Ann": (7, 8, 63), "Bob": (64, 65, 300), "Cid": (127, 128), "Dee": (320,)}
+    quotations = [
+        Quotation("x" * length, author, "odd" if length % 2 else "even")
+        for author, own in lengths.items()
+        for length in own
+    ]
+    store_quotations(quotations, NOON)
+    for author, own in lengths.items():
+        with record_sql() as statements:
+            assert shortest_length(Filters(author=author, max_length=5)) == min(own)
+        assert len(statements) == 3
+    assert shortest_length(Filters()) == 7
+    assert shortest_length(Filters(category="even")) == 8
+    assert shortest_length(Filters(author="Bob", category="odd")) == 65
+    with record_sql() as statements:
+        assert shortest_length(Filters(author="Dee", category="odd", max_length=5)) is None
+    assert len(statements) == 1

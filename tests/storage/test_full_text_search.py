@@ -367,12 +367,12 @@ def test_searches_as_users_type_them_are_within_the_limits(typed: str) -> None:
         ('"the the the the the the"', "at most 4 words"),
         ('"a b" "b a" "a c" "c a" "b c" "c b"', "at most 4 words"),
         ("a-a-a-a-a-a", "at most 4 words"),
-        ("a OR b OR c OR d OR e OR f", "at most 4 of"),
-        ("the -(the OR of OR and OR to OR in)", "at most 4 of"),
-        ("the -a -b -c -d -e", "at most 4 of"),
-        ("the NOT a NOT b NOT c NOT d NOT e", "at most 4 of"),
-        ("one* two* three* four* five*", "at most 4 of"),
-        ("(a OR b) (c OR d) -e -f fgh*", "at most 4 of"),
+        ("a OR b OR c OR d OR e OR f", "at most 4 times in all"),
+        ("the -(the OR of OR and OR to OR in)", "at most 4 times in all"),
+        ("the -a -b -c -d -e", "at most 4 times in all"),
+        ("the NOT a NOT b NOT c NOT d NOT e", "at most 4 times in all"),
+        ("one* two* three* four* five*", "at most 4 times in all"),
+        ("(a OR b) (c OR d) -e -f fgh*", "at most 4 times in all"),
     ],
 )
 def test_a_search_that_would_read_much_of_the_index_is_an_error(typed: str, error: str) -> None:

@@ -163,7 +163,7 @@ def test_a_server_that_does_not_let_its_user_migrate_says_what_to_run(
             assert requests.get(f"{base}/daily", timeout=5).headers["Cache-Control"] == "public, max-age=10"
             caplog.clear()
             response = requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
-            assert_problem(response, 503, "Database not available", "Its log tells the operator why.")
+            assert_problem(response, 503, "Database not available", "For the cause, see the log of the service.")
             assert "lacks" not in response.text
             assert re.search(rf"Database not available: {what_to_do}", caplog.text)
             caplog.clear()

@@ -76,7 +76,7 @@ def test_a_client_ip_may_send_ten_requests_an_hour(limits: RateLimits, clock: Fa
     for _ in range(10):
         limits.count_request_by_client_ip("192.0.2.1")
     limits.count_request_by_client_ip("192.0.2.2")
-    with pytest.raises(RateLimited, match="Too many requests from your address") as refused:
+    with pytest.raises(RateLimited, match="Too many requests from your IP address") as refused:
         limits.count_request_by_client_ip("192.0.2.1")
     assert refused.value.retry_after == 3_600
     clock.advance(hours=1)
@@ -86,7 +86,7 @@ def test_a_client_ip_may_send_ten_requests_an_hour(limits: RateLimits, clock: Fa
 def test_a_client_ip_may_try_thirty_wrong_otps_an_hour(limits: RateLimits) -> None:
     for _ in range(30):
         limits.count_try_by_client_ip("192.0.2.1")
-    with pytest.raises(RateLimited, match="Too many wrong codes from your address"):
+    with pytest.raises(RateLimited, match="Too many wrong codes from your IP address"):
         limits.count_try_by_client_ip("192.0.2.1")
 
 
@@ -130,7 +130,7 @@ def test_limits_come_from_the_settings(open_database: None, clock: FakeClock) ->
 def test_sms_go_only_to_the_countries_of_the_settings(open_database: None, clock: FakeClock) -> None:
     india = limits_from(clock, SMS_ALLOWED_REGIONS="IN,NP")
     india.check_country(MIRA)
-    with pytest.raises(CountryNotServed, match=r"numbers of IN, NP only"):
+    with pytest.raises(CountryNotServed, match=r"only to these countries: IN, NP\. Use"):
         india.check_country("+12015550123")
     limits_from(clock, SMS_ALLOWED_REGIONS="*").check_country("+12015550123")
     limits_from(clock).check_country("+12015550123")
@@ -142,7 +142,7 @@ def test_the_sms_quota_is_for_all_numbers_together_and_renews_at_midnight(
     limits = limits_from(clock, SMS_DAILY_CAP="3")
     for _ in range(3):
         limits.consume_sms_quota()
-    with pytest.raises(RateLimited, match="as many SMS as it may today") as refused:
+    with pytest.raises(RateLimited, match="reached its limit of SMS for today") as refused:
         limits.consume_sms_quota()
     assert refused.value.retry_after == 12 * 3_600, "it is noon"
     assert SmsUsage.get_by_id(NOON.date()).count == 3

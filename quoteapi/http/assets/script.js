@@ -95,10 +95,10 @@ document.addEventListener("submit", async (event) => {
       section.querySelector("[data-focus]")?.focus();
       rememberStep(section);
     } else {
-      showFailure(form, button, (page.querySelector(".detail") ?? page.querySelector("h1"))?.textContent ?? "That did not work. Try again in a while.");
+      showFailure(form, button, (page.querySelector(".detail") ?? page.querySelector("h1"))?.textContent ?? "Something went wrong. Try again later.");
     }
   } catch {
-    showFailure(form, button, "The service cannot be reached just now. Are you online?");
+    showFailure(form, button, "Cannot reach the service. Check your connection and try again.");
   } finally {
     button.removeAttribute("aria-disabled");
   }
@@ -126,10 +126,10 @@ function decimal(digit) {
 function mobileError(text) {
   const number = normalizeDigits(text).replace(/^tel:/iu, "");
   if (number === "") {
-    return "Type your mobile number.";
+    return "Enter your mobile number.";
   }
   if (!/^\+?\d*$/u.test(number)) {
-    return "A phone number has digits, spaces and dashes only.";
+    return "Use digits, spaces and dashes only.";
   }
   const digits = number.replace(/^\+|^00/u, "").length;
   if (digits > MAX_DIGITS) {
@@ -139,7 +139,7 @@ function mobileError(text) {
 }
 
 function otpError(text) {
-  return /^\d{6}$/u.test(normalizeDigits(text)) ? "" : "The code is six digits.";
+  return /^\d{6}$/u.test(normalizeDigits(text)) ? "" : "The code has six digits.";
 }
 
 const VALIDATORS = { mobile: mobileError, otp: otpError };
@@ -196,12 +196,15 @@ function validateWhileTyping(field) {
 
 // ---- when a request may be repeated
 
-function duration(seconds) {
-  return seconds <= 60 ? `${seconds} seconds` : `${Math.ceil(seconds / 60)} minutes`;
+// The same as Python's `format_duration`.
+function formatDuration(seconds) {
+  const [unit, size] = seconds <= 60 ? ["second", 1] : seconds <= 7200 ? ["minute", 60] : ["hour", 3600];
+  const count = Math.ceil(seconds / size);
+  return `${count} ${unit}${count === 1 ? "" : "s"}`;
 }
 
 function countDown(error) {
-  const [, text] = error.textContent.match(/^(.*)\b\d+ (seconds|minutes)\.$/u) ?? [];
+  const [, text] = error.textContent.match(/^(.*)\b\d+ (second|minute|hour)s?\.$/u) ?? [];
   if (text === undefined) {
     return;
   }
@@ -209,14 +212,14 @@ function countDown(error) {
   const timer = document.createElement("span");
   timer.setAttribute("role", "timer");
   timer.setAttribute("aria-live", "off"); // the alert is read once, not every second
-  timer.textContent = duration(Number(error.dataset.retryAfter));
+  timer.textContent = formatDuration(Number(error.dataset.retryAfter));
   error.replaceChildren(text, timer, ".");
   const button = document.querySelector(`button[aria-describedby="${error.id}"]`);
   button?.setAttribute("aria-disabled", "true");
   const interval = setInterval(() => {
     const seconds = Math.ceil((end - Date.now()) / 1000);
     if (seconds > 0 && timer.isConnected) {
-      timer.textContent = duration(seconds);
+      timer.textContent = formatDuration(seconds);
       return;
     }
     clearInterval(interval);

@@ -72,8 +72,8 @@ class Feed:
         home_page, icon = f"{base_url}/", f"{base_url}/assets/icon.svg"
         feed = {
             "version": "https://jsonfeed.org/version/1.1",
-            "title": "The quote of the day",
-            "description": "One a day, the same for everyone, from midnight UTC.",
+            "title": "Quote of the day",
+            "description": "A new quote every day at midnight UTC, the same for everyone.",
             "home_page_url": home_page,
             "feed_url": f"{base_url}{self._format.path}",
             "icon": icon,

@@ -50,7 +50,7 @@ def _count_failure(state: State, now: datetime) -> None:
     try:
         count_event(state, "failures on purpose", (MAX_FAILURES,), now)
     except WindowFull as full:
-        raise RateLimited("Five failures on purpose an hour are the most.", full.retry_after) from None
+        raise RateLimited("Only five test failures an hour are allowed.", full.retry_after) from None
 
 
 class AsyncFailure:
@@ -69,6 +69,6 @@ class AsyncFailure:
         check_csrf(req, self._container.settings)
         _count_failure(self._container.state, self._container.clock())
         self._start_failing_task()
-        resp.media = {"message": "A task that fails was started. Lambda tries it twice more, and then gives it up."}
+        resp.media = {"message": "A task that fails was started. Lambda retries it twice, and then gives up."}
         resp.status = falcon.HTTP_202
         resp.set_header("Cache-Control", "no-store")

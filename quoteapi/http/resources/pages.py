@@ -38,14 +38,14 @@ class DayPage:
             requested_day = parse_date(day)
         except ValueError as error:
             raise falcon.HTTPNotFound(
-                title="No such day", description="An address of a day ends with its date, as in /days/2026-11-22."
+                title="No such day", description="Write the date as YYYY-MM-DD, as in /days/2026-11-22."
             ) from error
         try:
             self.respond(req, resp, requested_day)
         except FutureDate as error:
             raise falcon.HTTPNotFound(
-                title="Not decided yet",
-                description="The quote of this day is not decided yet. Days begin at midnight UTC.",
+                title="No quote yet",
+                description="This day is in the future. Its quote appears when the day begins, at midnight UTC.",
             ) from error
 
     def respond(self, req: falcon.Request, resp: falcon.Response, requested_day: date | None = None) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import falcon
 
 from quoteapi.clock import Clock, seconds_until_midnight
+from quoteapi.http.errors import Problem
 from quoteapi.http.http_cache import CachedBody, caching_headers, respond_until_midnight
 from quoteapi.http.parameters import parse_date_parameter, parse_filters, parse_id
 from quoteapi.quotes.errors import QuoteNotFound
@@ -108,13 +109,12 @@ class QuoteByType:
 
 
 def get_quote(quote_id: str) -> tuple[int, Quotation]:
-    """Return the id in a path as a number, and the quote with it. Raises `falcon.HTTPNotFound`."""
+    """Return the id in a path as a number, and the quote with it. Raises `Problem` (404)."""
     number = parse_id(quote_id)
     quotation = quotes_with_ids([number]).get(number) if number is not None else None
     if number is None or quotation is None:
-        raise falcon.HTTPNotFound(
-            title="No quote found", description="No quote has this id. GET /quotes lists them with their ids."
-        )
+        detail = "No quote has this id."
+        raise Problem(falcon.HTTP_404, "No quote found", f"{detail} To find ids, GET /quotes.", detail)
     return number, quotation
 
 

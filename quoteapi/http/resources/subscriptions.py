@@ -175,6 +175,6 @@ def _parse_otp(fields: dict[str, Any]) -> str | None:
     is_number = text and isinstance(fields["otp"], int | float)  # in JSON, which has no leading zeros
     digits = text.zfill(OTP_DIGITS) if is_number else normalize_digits(text)
     if not (digits.isdecimal() and len(digits) == OTP_DIGITS):
-        expected = "the six digits of the SMS."
-        raise Problem(falcon.HTTP_400, "Invalid otp", f"Send otp as {expected}", f"The code is {expected}")
+        expected = "the six digits from the SMS."
+        raise Problem(falcon.HTTP_400, "Invalid otp", f"Send otp as {expected}", f"Enter {expected}")
     return digits

@@ -297,7 +297,9 @@ def test_an_empty_catalogue_has_no_feed(
     bundled_catalogue([])
     base = serve()
     for path in PATHS:
-        assert_problem(get(f"{base}{path}"), 404, "No quote found", "The catalogue has no quotes.")
+        assert_problem(
+            get(f"{base}{path}"), 404, "No quote found", "The catalogue has no quotes. The operator must import some."
+        )
 
 
 # ---- ids and URLs

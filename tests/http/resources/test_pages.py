@@ -88,7 +88,7 @@ def test_a_browser_gets_a_page_of_todays_quote(serve: Serve, accept: str) -> Non
     page = visit(f"{base}/", Accept=accept)
     daily = requests.get(f"{base}/daily", timeout=5).json()
     assert (page.status_code, page.headers["Content-Type"], page.headers["Vary"]) == (200, HTML, "Accept")
-    assert f"The quote of Sunday, 22 November 2026 {daily['quote']} {daily['author']}" in page_text(page)
+    assert f"Quote for Sunday, 22 November 2026 {daily['quote']} {daily['author']}" in page_text(page)
 
 
 @sqlite_only
@@ -123,7 +123,7 @@ def test_the_not_found_page_links_to_the_home_page(serve: Serve) -> None:
     base = serve()
     page = visit(f"{base}/nowhere")
     assert page.status_code == 404
-    assert "Nothing is here. Today’s quote" in page_text(page)
+    assert "This page does not exist. Today’s quote" in page_text(page)
     assert "/" in page_links(page.text)
 
 
@@ -177,7 +177,7 @@ def test_a_day_page_has_the_quote_of_its_date(serve: Serve) -> None:
 def test_a_future_day_is_not_decided_yet(serve: Serve, day: str) -> None:
     page = visit(f"{serve()}/days/{day}")
     assert page.status_code == 404
-    assert "Not decided yet" in page_text(page)
+    assert "No quote yet" in page_text(page)
 
 
 @sqlite_only
@@ -210,7 +210,7 @@ def test_without_a_database_pages_show_quotes_of_the_fallback_catalogue(settings
         page = client.simulate_get(path)
         assert (page.status_code, page.headers["cache-control"]) == (200, "no-store"), path
         assert any(quotation.quote in unescape(page.text) for quotation in (ALCOTT, AUSTEN, ZOLA))
-        assert "As a picture" not in page.text, "it is unavailable without the database"
+        assert ">Image</a>" not in page.text, "it is unavailable without the database"
 
 
 # ---- headers, links and SQL statements
@@ -338,12 +338,12 @@ def test_a_visitor_subscribes_with_the_form(serve: Serve) -> None:
         "no-store",
         "Accept",
     )
-    assert "We are texting a code to +91 90280 00001" in page_text(otp_response)
-    assert "The code is printed in the terminal" in page_text(otp_response)
+    assert "We are sending a code to +91 90280 00001" in page_text(otp_response)
+    assert "This service sends no real SMS. Find the code in the terminal where it runs." in page_text(otp_response)
     assert 'name="mobile" value="+919028000001"' in otp_response.text
     done = submit(f"{base}/subscribe", {"mobile": MIRA, "otp": latest_otp(MIRA)})
     assert done.status_code == 200
-    assert "You will get tomorrow’s." in page_text(done)
+    assert "You are subscribed" in page_text(done)
     assert [(row.mobile, row.state) for row in Subscriber.select()] == [(MIRA, "active")]
 
 
@@ -351,7 +351,7 @@ def test_a_visitor_unsubscribes_with_the_form(serve: Serve) -> None:
     base = serve()
     add_subscribers(MIRA)
     left = submit(f"{base}/unsubscribe", {"mobile": MIRA})
-    assert "You are off the list." in page_text(left)
+    assert "You are unsubscribed" in page_text(left)
     assert Subscriber.get().state == "unsubscribed"
 
 
@@ -359,13 +359,11 @@ def test_a_visitor_unsubscribes_with_the_form(serve: Serve) -> None:
 def test_unsubscribing_with_a_code_takes_two_steps(serve: Serve) -> None:
     base = serve(UNSUBSCRIBE_REQUIRES_OTP="true")
     add_subscribers(MIRA)
-    assert "A code makes sure that the number is yours." in page_text(visit(f"{base}/unsubscribe"))
+    assert "We send you a code, to make sure that the number is yours." in page_text(visit(f"{base}/unsubscribe"))
     otp_response = submit(f"{base}/unsubscribe", {"mobile": MIRA})
-    assert "We are texting a code to +91 90280 00001 , if it is subscribed." in page_text(otp_response)
+    assert "We are sending a code to +91 90280 00001 , if it is subscribed." in page_text(otp_response)
     assert Subscriber.get().state == "active"
-    assert "You are off the list." in page_text(
-        submit(f"{base}/unsubscribe", {"mobile": MIRA, "otp": latest_otp(MIRA)})
-    )
+    assert "You are unsubscribed" in page_text(submit(f"{base}/unsubscribe", {"mobile": MIRA, "otp": latest_otp(MIRA)}))
     assert Subscriber.get().state == "unsubscribed"
 
 
@@ -375,7 +373,7 @@ def test_the_field_of_an_invalid_number_keeps_it_and_shows_the_error(serve: Serv
     assert page.status_code == 400
     assert 'value="&lt;b&gt;12"' in page.text
     assert 'aria-invalid="true"' in page.text
-    assert "This is not a phone number. Begin with + and the country code, for example +919028000001." in page_text(
+    assert "This is not a phone number. Start with + and the country code, for example +919028000001." in page_text(
         page
     )
     assert ConsoleSms.select().count() == 0
@@ -386,8 +384,8 @@ def test_the_form_says_that_every_place_is_taken_and_keeps_the_number(serve: Ser
     base = serve(SMS_MAX_SUBSCRIBERS="0")
     page = submit(f"{base}/subscribe", {"mobile": MIRA})
     assert (page.status_code, page.headers["Content-Type"]) == (503, HTML)
-    assert "Every place is taken: this service has as many subscribers as it can send SMS to." in page_text(page)
-    assert "No code was sent. Please try again another day." in page_text(page)
+    assert "The service has as many subscribers as it can serve." in page_text(page)
+    assert "No code was sent. Try again another day." in page_text(page)
     assert f'value="{MIRA}"' in page.text
     assert ConsoleSms.select().count() == 0
 
@@ -400,15 +398,15 @@ def test_the_form_keeps_asking_for_a_right_code_that_was_too_late_for_the_last_p
     submit(f"{base}/subscribe", {"mobile": MIRA, "otp": latest_otp(MIRA)})
     late = submit(f"{base}/subscribe", {"mobile": NOOR, "otp": latest_otp(NOOR)})
     assert late.status_code == 503
-    assert "The code is right, but the number is not subscribed." in page_text(late)
+    assert "Your code is right and stays valid until it expires. Send it again in a minute." in page_text(late)
     assert 'name="otp"' in late.text
 
 
 FOR_PROGRAMS = (
     "Send mobile as an international number, for example +919028000001.",
-    "Send mobile without otp to get a new one.",
-    "Send otp as the six digits of the SMS.",
-    "GET /daily answers the quote of the day, /random another one each time, /quotes all.",
+    "To get a new code, send mobile without otp.",
+    "Send otp as the six digits from the SMS.",
+    "Try GET /daily, /random or /quotes.",
 )
 
 
@@ -419,10 +417,10 @@ def test_an_error_of_a_code_does_not_mention_api_parameters(serve: Serve, clock:
     tried = submit(f"{base}/subscribe", {"mobile": MIRA, "otp": wrong_otp(latest_otp(MIRA))})
     assert (tried.status_code, "4 tries left" in page_text(tried)) == (400, True)
     odd = submit(f"{base}/subscribe", {"mobile": MIRA, "otp": "12"})
-    assert "The code is the six digits of the SMS." in page_text(odd)
+    assert "Enter the six digits from the SMS." in page_text(odd)
     clock.advance(minutes=11)
     late = submit(f"{base}/subscribe", {"mobile": MIRA, "otp": latest_otp(MIRA)})
-    assert "The code has expired. Send another code." in page_text(late)
+    assert "The code expired. Select “Send another code”." in page_text(late)
     for page in (tried, odd, late):
         assert not any(sentence in page.text for sentence in FOR_PROGRAMS)
         assert 'name="otp"' in page.text
@@ -442,7 +440,7 @@ def test_the_page_shows_that_sms_are_switched_off(serve: Serve) -> None:
     base = serve()
     SmsSwitch.create(name="sms", disabled_at=NOON)
     page = submit(f"{base}/subscribe", {"mobile": MIRA})
-    assert (page.status_code, "switched SMS off for now" in page_text(page)) == (503, True)
+    assert (page.status_code, "switched SMS off. Try again later." in page_text(page)) == (503, True)
 
 
 @sqlite_only
@@ -455,7 +453,7 @@ def test_while_sms_are_switched_off_the_page_unsubscribes_without_a_code(serve: 
         assert "code" not in page_text(page).replace("country code", "")
         assert "<button>Unsubscribe</button>" in page.text
     for fields in ({"mobile": MIRA, "otp": "000000"}, {"mobile": MIRA, "again": "1"}, {"mobile": MIRA}):
-        assert "You are off the list." in page_text(submit(f"{base}/unsubscribe", fields))
+        assert "You are unsubscribed" in page_text(submit(f"{base}/unsubscribe", fields))
 
 
 def test_without_shared_state_there_is_no_form(settings: Settings, clock: FakeClock) -> None:
@@ -470,7 +468,7 @@ def test_without_shared_state_there_is_no_form(settings: Settings, clock: FakeCl
     for path in ("/", "/subscribe", "/unsubscribe"):
         page = client.simulate_get(path)
         assert "<form" not in page.text
-        assert "the service’s machines share no database" in page.text
+        assert "this service needs a PostgreSQL database" in page.text
 
 
 # ---- CSRF protection
@@ -513,7 +511,7 @@ def test_a_cross_site_request_is_rejected(serve: Serve, path: str, headers: dict
     post_response = requests.post(f"{base}{path}", data={"mobile": MIRA}, headers=extra_headers, timeout=5)
     get_response = requests.get(f"{base}{path}", params={"mobile": MIRA}, headers=extra_headers, timeout=5)
     for response in (post_response, get_response):
-        assert_problem(response, 403, "Sent by another site")
+        assert_problem(response, 403, "Cross-site request")
     assert (ConsoleSms.select().count(), Subscriber.get().state) == (0, "active")
 
 
@@ -553,7 +551,7 @@ def test_without_tls_an_image_of_another_site_is_rejected_too(serve: Serve, path
     add_subscribers(MIRA)
     image_headers = {"Accept": "image/avif,image/webp,*/*;q=0.8", "User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"}
     loaded = requests.get(f"{base}{path}", params={"mobile": MIRA}, headers=image_headers, timeout=5)
-    assert_problem(loaded, 403, "Sent by another site", "or POST.")
+    assert_problem(loaded, 403, "Cross-site request", "or send POST from a program.")
     assert (ConsoleSms.select().count(), Subscriber.get().state) == (0, "active")
 
 
@@ -594,9 +592,7 @@ def test_a_second_code_requested_too_soon_keeps_the_field_for_the_first(serve: S
     again = submit(f"{base}/subscribe", {"mobile": MIRA, "again": "1"})
     assert (again.status_code, 'name="otp"' in again.text) == (429, True)
     assert "Try again in 60 seconds." in page_text(again)
-    assert "You will get tomorrow’s." in page_text(
-        submit(f"{base}/subscribe", {"mobile": MIRA, "otp": latest_otp(MIRA)})
-    )
+    assert "You are subscribed" in page_text(submit(f"{base}/subscribe", {"mobile": MIRA, "otp": latest_otp(MIRA)}))
 
 
 @sqlite_only
@@ -641,8 +637,8 @@ def test_only_the_console_gateway_is_said_to_print_codes(settings: Settings) -> 
     on_sns = environment(settings, SMS_GATEWAY="sns", SMS_ALLOWED_REGIONS="IN")
     client = TestClient(create_app(read_settings(on_sns)), headers={"Accept": BROWSER})
     page = client.simulate_get("/subscribe", params={"mobile": MIRA, "otp": "123456"})
-    assert "Type the code that came to" in page.text
-    assert "laptop" not in page.text
+    assert "Enter the code from the SMS to" in page.text
+    assert "terminal" not in page.text
 
 
 @sqlite_only
@@ -653,12 +649,12 @@ def test_the_page_of_today_recovers_with_the_database(settings: Settings, clock:
     working.mkdir()  # a directory cannot be opened as a database
     bound.close()
     away = client.simulate_get("/")
-    assert (away.status_code, away.headers["cache-control"], "As a picture" in away.text) == (200, "no-store", False)
+    assert (away.status_code, away.headers["cache-control"], ">Image</a>" in away.text) == (200, "no-store", False)
     working.rmdir()
     kept.rename(working)
     clock.advance(seconds=11)
     back = client.simulate_get("/")
-    assert (back.headers["cache-control"], "As a picture" in back.text) == ("public, max-age=300", True)
+    assert (back.headers["cache-control"], ">Image</a>" in back.text) == ("public, max-age=300", True)
 
 
 @sqlite_only
@@ -687,7 +683,7 @@ def test_a_link_with_a_code_only_shows_the_fields_of_both(serve: Serve) -> None:
         page = visit(f"{base}/subscribe?{query}")
         assert 'name="mobile" type="tel"' in page.text
         assert f'name="otp" value="{value}"' in page.text
-        assert "texting a code" not in page.text
+        assert "sending a code" not in page.text
     assert 'id="otp"' not in visit(f"{base}/unsubscribe?otp").text, "leaving takes no code"
 
 
@@ -700,7 +696,7 @@ def test_the_form_asks_for_a_plus_and_suggests_numbers(serve: Serve, languages: 
     base = serve()
     page = submit(f"{base}/subscribe", {"mobile": "678 555 0123"}, Accept_Language=languages)
     assert page.status_code == 400
-    assert "Begin with + and the country code, for example +919028000001." in page_text(page)
+    assert "Start with + and the country code, for example +919028000001." in page_text(page)
     assert f"Did you mean {' or '.join(suggested)} ?" in page_text(page)
     assert ConsoleSms.select().count() == 0
     assert requests.post(f"{base}/subscribe", {"mobile": MIRA[1:]}, timeout=5).status_code == 200, "programs need none"

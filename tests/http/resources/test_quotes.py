@@ -108,7 +108,7 @@ def test_the_quote_of_a_day_stays_the_same(serve: Serve, clock: FakeClock) -> No
 
 def test_a_future_date_is_rejected(serve: Serve, clock: FakeClock) -> None:
     tomorrow = clock().date() + timedelta(days=1)
-    assert_problem(get(f"{serve()}/daily?date={tomorrow}"), 400, "Invalid date", f"{tomorrow} is not decided yet")
+    assert_problem(get(f"{serve()}/daily?date={tomorrow}"), 400, "Invalid date", f"{tomorrow} is in the future")
 
 
 @sqlite_only
@@ -168,9 +168,12 @@ def test_random_is_filtered(serve: Serve, query: str, author: str) -> None:
 @pytest.mark.parametrize(
     ("query", "question"),
     [
-        ("author=austen", "author 'austen'. Did you mean Jane Austen?"),
-        ("category=hop", "category 'hop'. Did you mean hope?"),
-        ("category=hop&author=Zolla&max_length=9", "max_length 9. Did you mean Émile Zola? Did you mean hope?"),
+        ("author=austen", "by 'austen'. Did you mean Jane Austen?"),
+        ("category=hop", "in the category 'hop'. Did you mean hope?"),
+        (
+            "category=hop&author=Zolla&max_length=9",
+            "by 'Zolla' in the category 'hop'. Did you mean Émile Zola? Did you mean hope?",
+        ),
     ],
 )
 def test_a_404_suggests_similar_authors_and_categories(serve: Serve, query: str, question: str) -> None:
@@ -189,10 +192,26 @@ def test_the_fallback_catalogue_suggests_authors_too(serve: Serve, clock: FakeCl
 
 
 @pytest.mark.parametrize(
-    "query", ["category=cookery", "author=Nobody", "max_length=18", "category=hope&author=Jane+Austen"]
+    ("query", "detail"),
+    [
+        ("category=cookery", "There is no quote in the category 'cookery'. Try another category."),
+        ("author=Nobody", "There is no quote by 'Nobody'. Use the full name, as in 'Jane Austen'."),
+        (
+            "category=hope&author=Jane+Austen",
+            "There is no quote by 'Jane Austen' in the category 'hope'. Leave out the author or the category.",
+        ),
+        ("max_length=18", "No quote is that short; the shortest has 19 characters."),
+        (
+            "max_length=1&category=nature",
+            "No quote in the category 'nature' is that short; the shortest has 36 characters.",
+        ),
+        ("max_length=1&category=cookery", "There is no quote in the category 'cookery'. Try another category."),
+    ],
 )
-def test_filters_that_no_quote_passes_are_a_404(serve: Serve, query: str) -> None:
-    assert_problem(get(f"{serve()}/random?{query}"), 404, "No quote found", "No quote has ")
+def test_filters_that_no_quote_passes_are_a_404(serve: Serve, query: str, detail: str) -> None:
+    response = get(f"{serve()}/random?{query}")
+    assert_problem(response, 404, "No quote found")
+    assert response.json()["detail"] == detail
 
 
 @sqlite_only
@@ -207,7 +226,7 @@ def test_leading_zeros_of_max_length_are_ignored(serve: Serve) -> None:
 
 @pytest.mark.parametrize("name", ["category", "author"])
 def test_a_name_that_is_too_long_is_rejected(serve: Serve, name: str) -> None:
-    assert_problem(get(f"{serve()}/random?{name}={'a' * 201}"), 400, f"Invalid {name}", "more than 100 characters")
+    assert_problem(get(f"{serve()}/random?{name}={'a' * 201}"), 400, f"Invalid {name}", "Send at most 200 characters.")
 
 
 def test_a_huge_max_length_filters_nothing(serve: Serve) -> None:
@@ -297,8 +316,12 @@ def test_an_empty_catalogue_is_a_404_and_unhealthy(
     shipped_file.unlink()
     bundled_catalogue([])
     base = serve()
-    assert_problem(get(f"{base}/daily"), 404, "No quote found", "The catalogue has no quotes.")
-    assert_problem(get(f"{base}/random"), 404, "No quote found", "The catalogue has no quotes.")
+    assert_problem(
+        get(f"{base}/daily"), 404, "No quote found", "The catalogue has no quotes. The operator must import some."
+    )
+    assert_problem(
+        get(f"{base}/random"), 404, "No quote found", "The catalogue has no quotes. The operator must import some."
+    )
     health = get(f"{base}/health")
     assert (health.status_code, health.json()["status"]) == (503, "failing")
 

@@ -212,21 +212,24 @@ def test_an_unreadable_body_is_refused(serve: Serve, body: bytes, kind: str, tit
 def test_a_body_that_is_too_large_is_not_read(serve: Serve) -> None:
     body = b'{"mobile": "' + b"9" * 5_000 + b'"}'
     sent = requests.post(f"{serve()}/subscribe", data=body, headers={"Content-Type": "application/json"}, timeout=5)
-    assert_problem(sent, 413, "Content Too Large", "Send at most 4096 bytes")
+    assert_problem(sent, 413, "Content too large", "Send at most 4096 bytes")
 
 
 @sqlite_only
 def test_a_body_of_another_media_type_is_refused(serve: Serve) -> None:
     sent = requests.post(f"{serve()}/subscribe", data="<a/>", headers={"Content-Type": "text/xml"}, timeout=5)
-    assert_problem(sent, 415, "Unsupported Media Type")
+    assert_problem(sent, 415, "Unsupported media type")
 
 
 def test_a_wrong_otp_says_how_many_tries_are_left_and_sends_nothing(serve: Serve) -> None:
     base = serve()
     get(base, "/subscribe", mobile=MIRA)
     guess = wrong_otp(latest_otp(MIRA))
-    for left in ("4 tries left", "3 tries left", "2 tries left", "1 try left", "0 tries left"):
-        assert_problem(get(base, "/subscribe", mobile=MIRA, otp=guess), 400, "Wrong OTP", left)
+    for left in ("4 tries", "3 tries", "2 tries", "1 try"):
+        wrong = get(base, "/subscribe", mobile=MIRA, otp=guess)
+        assert_problem(wrong, 400, "Wrong OTP", f"Wrong code. {left} left.")
+    last = get(base, "/subscribe", mobile=MIRA, otp=guess)
+    assert_problem(last, 400, "Wrong OTP", "Wrong code. No tries left. Request a new code in 60 minutes.")
     locked = get(base, "/subscribe", mobile=MIRA, otp=latest_otp(MIRA))
     assert_problem(locked, 429, "Too many requests", "Too many wrong codes for this number. Try again in 60 minutes.")
     assert locked.headers["Retry-After"] == "3600"
@@ -266,17 +269,17 @@ def test_a_used_otp_neither_undoes_what_came_after_it_nor_claims_what_is_no_long
     get(base, "/unsubscribe", mobile=MIRA)
     assert get(base, "/unsubscribe", mobile=MIRA, otp=latest_otp(MIRA)).json() == UNSUBSCRIBED
     used = get(base, "/subscribe", mobile=MIRA, otp=to_subscribe)
-    assert_problem(used, 400, "No OTP asked for", "or it was used")
+    assert_problem(used, 400, "No OTP requested", "or it was used")
     assert states() == {MIRA: "unsubscribed"}
 
 
 def test_expired_and_unrequested_otps_are_refused(serve: Serve, clock: FakeClock) -> None:
     base = serve()
-    assert_problem(get(base, "/subscribe", mobile=MIRA, otp="123456"), 400, "No OTP asked for", "No code was asked for")
+    assert_problem(get(base, "/subscribe", mobile=MIRA, otp="123456"), 400, "No OTP requested", "none was requested")
     get(base, "/subscribe", mobile=MIRA)
     clock.advance(minutes=10)
     expired = get(base, "/subscribe", mobile=MIRA, otp=latest_otp(MIRA))
-    assert_problem(expired, 400, "OTP expired", "Send mobile without otp to get a new one.")
+    assert_problem(expired, 400, "OTP expired", "To get a new code, send mobile without otp.")
 
 
 @sqlite_only
@@ -285,7 +288,7 @@ def test_an_invalid_otp_is_refused_without_a_new_sms(serve: Serve, otp: str) -> 
     base = serve()
     get(base, "/subscribe", mobile=MIRA)
     refused = get(base, "/subscribe", mobile=MIRA, otp=otp)
-    assert_problem(refused, 400, "Invalid otp", "Send otp as the six digits of the SMS.")
+    assert_problem(refused, 400, "Invalid otp", "Send otp as the six digits from the SMS.")
     assert ConsoleSms.select().count() == 1
     assert OneTimePassword.get().tries_left == 5, "it costs no try"
 
@@ -313,7 +316,9 @@ def test_every_rejected_otp_counts_for_the_client_ip(serve: Serve, clock: FakeCl
     clock.advance(minutes=10)
     get(base, "/subscribe", mobile=MIRA, otp=latest_otp(MIRA))  # it has expired
     fifth = get(base, "/subscribe", mobile=MIRA, otp=latest_otp(MIRA))
-    assert_problem(fifth, 429, "Too many requests", "Too many wrong codes from your address. Try again in 49 minutes.")
+    assert_problem(
+        fifth, 429, "Too many requests", "Too many wrong codes from your IP address. Try again in 49 minutes."
+    )
 
 
 def test_every_otp_request_counts_for_the_client_ip_and_sent_otps_for_the_number(
@@ -322,7 +327,7 @@ def test_every_otp_request_counts_for_the_client_ip_and_sent_otps_for_the_number
     base = serve(CODES_PER_ADDRESS="2/1h")
     assert [get(base, "/subscribe", mobile=MIRA).status_code for _ in range(2)] == [200, 429]
     third = get(base, "/subscribe", mobile="+919028000003")
-    assert_problem(third, 429, "Too many requests", "from your address")
+    assert_problem(third, 429, "Too many requests", "from your IP address")
     clock.advance(hours=1)
     assert get(base, "/subscribe", mobile="+919028000003").status_code == 200, (
         "the refused request did not count for the number"
@@ -360,8 +365,8 @@ def test_at_the_limit_of_subscribers_every_number_gets_the_same_answer_and_no_sm
     before = ConsoleSms.select().count()
     answers = [get(base, "/subscribe", mobile=mobile) for mobile in (MIRA, NOOR)]
     for answer in answers:
-        assert_problem(answer, 503, "No place left", "Every place is taken: ")
-        assert answer.json()["detail"].endswith("No code was sent. Please try again another day.")
+        assert_problem(answer, 503, "Service full", "The service has as many subscribers as it can serve. ")
+        assert answer.json()["detail"].endswith("No code was sent. Try again another day.")
         assert answer.headers["Retry-After"] == "3600"
     assert answers[0].content == answers[1].content
     assert ConsoleSms.select().count() == before
@@ -375,7 +380,9 @@ def test_of_two_right_codes_for_the_last_place_the_second_one_works_when_a_place
     assert get(base, "/subscribe", mobile=NOOR).status_code == 200
     subscribe(base, MIRA)
     late = get(base, "/subscribe", mobile=NOOR, otp=latest_otp(NOOR))
-    assert_problem(late, 503, "No place left", "The code is right, but the number is not subscribed.")
+    assert_problem(
+        late, 503, "Service full", "Your code is right and stays valid until it expires. Send it again in a minute."
+    )
     assert late.headers["Retry-After"] == "60"
     assert states() == {MIRA: "active"}
     assert get(base, "/unsubscribe", mobile=MIRA).json() == UNSUBSCRIBED
@@ -385,7 +392,9 @@ def test_of_two_right_codes_for_the_last_place_the_second_one_works_when_a_place
 def test_a_country_that_is_not_served_is_refused_before_the_request_counts(serve: Serve) -> None:
     base = serve(SMS_ALLOWED_REGIONS="IN")
     refused = get(base, "/subscribe", mobile="+12015550123")
-    assert_problem(refused, 400, "Country not served", "SMS go to numbers of IN only.")
+    assert_problem(
+        refused, 400, "Country not served", "SMS go only to these countries: IN. Use a number from one of them."
+    )
     assert OneTimePassword.select().count() == 0
 
 
@@ -394,7 +403,7 @@ def test_with_sms_switched_off_numbers_can_unsubscribe_but_not_subscribe(serve: 
     subscribe(base)
     SmsSwitch.create(name="sms", disabled_at=NOON)
     refused = get(base, "/subscribe", mobile=NOOR)
-    assert_problem(refused, 503, "SMS not available", "has switched SMS off for now")
+    assert_problem(refused, 503, "SMS not available", "The operator of this service switched SMS off. Try again later.")
     assert get(base, "/unsubscribe", mobile=MIRA).json() == UNSUBSCRIBED
 
 
@@ -406,7 +415,7 @@ def test_on_lambda_without_a_shared_database_no_number_can_subscribe(
     for path in ("/subscribe", "/unsubscribe"):
         for otp in ({}, {"otp": "123456"}):
             refused = get(base, path, mobile=MIRA, **otp)
-            assert_problem(refused, 503, "SMS not available", "Its operator has to set DATABASE_URL.")
+            assert_problem(refused, 503, "SMS not available", "The operator must set DATABASE_URL.")
     assert get(base, "/daily").status_code == 200
 
 
@@ -435,7 +444,7 @@ def test_an_otp_to_subscribe_does_not_unsubscribe(serve: Serve, clock: FakeClock
     subscribe(base)
     clock.advance(minutes=1)
     get(base, "/subscribe", mobile=MIRA)
-    assert_problem(get(base, "/unsubscribe", mobile=MIRA, otp=latest_otp(MIRA)), 400, "No OTP asked for")
+    assert_problem(get(base, "/unsubscribe", mobile=MIRA, otp=latest_otp(MIRA)), 400, "No OTP requested")
     assert states() == {MIRA: "active"}
 
 
@@ -460,14 +469,14 @@ def test_nothing_done_for_one_purpose_changes_what_happens_for_the_other(
     requested = get(base, own, mobile=MIRA)
     code = latest_otp(MIRA)
     assert get(base, other, mobile=MIRA).status_code == 200, "a request does not void the code of the other purpose"
-    assert_problem(get(base, own, mobile=MIRA, otp=wrong_otp(code)), 400, "Wrong OTP", f"code to {own[1:]}; 4 tries")
+    assert_problem(get(base, own, mobile=MIRA, otp=wrong_otp(code)), 400, "Wrong OTP", "Wrong code. 4 tries left.")
     assert get(base, own, mobile=MIRA, otp=code).json() == (SUBSCRIBED if own == "/subscribe" else UNSUBSCRIBED)
     Subscriber.update(state="active").execute()
     clock.advance(days=1)
     use_up_codes_and_tries(base, other, clock)
     assert get(base, own, mobile=MIRA).json() == requested.json()
     code = latest_otp(MIRA)
-    assert_problem(get(base, own, mobile=MIRA, otp=wrong_otp(code)), 400, "Wrong OTP", f"code to {own[1:]}; 4 tries")
+    assert_problem(get(base, own, mobile=MIRA, otp=wrong_otp(code)), 400, "Wrong OTP", "Wrong code. 4 tries left.")
     assert get(base, own, mobile=MIRA, otp=code).json() == (SUBSCRIBED if own == "/subscribe" else UNSUBSCRIBED)
 
 
