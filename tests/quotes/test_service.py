@@ -55,6 +55,17 @@ def test_the_first_request_stores_todays_quote_and_no_other(quotes: QuoteService
     assert [row.date for row in StoredDailyQuote.select()] == [today]
 
 
+def test_the_first_request_of_a_day_takes_eight_statements_and_later_ones_take_one(
+    quotes: QuoteService, clock: FakeClock
+) -> None:
+    costs = []
+    for _ in range(2):
+        with record_sql() as statements:
+            quotes.quote_of_date(clock().date())
+        costs.append(len(statements))
+    assert costs == [8, 1], "what is stored, twice; three for the schedule, the quote; store it, and read that again"
+
+
 @sqlite_only
 def test_todays_quote_is_returned_even_if_it_cannot_be_stored(
     quotes: QuoteService, clock: FakeClock, caplog: pytest.LogCaptureFixture

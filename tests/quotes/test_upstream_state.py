@@ -11,10 +11,12 @@ from quoteapi.container import Container
 from quoteapi.quotes.daily_schedule import scheduled_quote_id
 from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings, read_settings
+from quoteapi.storage.dynamodb_state import DynamoDbState
 from quoteapi.storage.models import Quote, StoredDailyQuote
 from tests.conftest import Serve
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import ALCOTT, AUSTEN, KABIR, environment
+from tests.helpers.dynamodb_requests import record_requests
 from tests.helpers.dynamodb_server import on_every_engine
 from tests.helpers.upstream_api import UpstreamApi
 
@@ -107,6 +109,21 @@ def test_quotes_need_no_request_to_dynamodb_without_an_upstream(
         response = requests.get(f"{base}{path}", headers={"Accept": "*/*"}, timeout=5)
         assert response.status_code == 200
         assert "max-age=10" not in response.headers.get("Cache-Control", ""), path
+
+
+@dynamodb_only
+def test_the_quote_of_the_day_costs_a_query_and_four_requests_more_to_choose_it(
+    container: Container, upstream_api: UpstreamApi, clock: FakeClock
+) -> None:
+    upstream_api.respond = UpstreamApi.json_response([KABIR._asdict()])
+    costs = []
+    for _ in range(2):
+        quotes = make_quotes(container, upstream_api)
+        assert isinstance(quotes._state, DynamoDbState)
+        with record_requests(quotes._state._table) as requests_:
+            quotes.quote_of_date(clock().date())
+        costs.append(requests_)
+    assert costs == [["Query", "Query", "Query", "UpdateItem", "Query"], ["Query"]]
 
 
 @dynamodb_only
