@@ -26,6 +26,7 @@ from quoteapi.storage import database
 from quoteapi.storage.catalogue import catalogue_size
 from quoteapi.storage.state import Delivery, StateUnavailable
 from quoteapi.subscriptions.daily_delivery import CLAIM_TIMEOUT, SEND_TIMEOUT
+from quoteapi.subscriptions.errors import HOW_TO_SHARE_STATE
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _MARKS = {"ok": click.style("✓", "green"), "advice": click.style("!", "yellow"), "wrong": click.style("✗", "red")}
@@ -118,7 +119,7 @@ def _check_database(container: Container) -> Iterator[Check]:
     found = database.describe_database(container.settings)
     if not container.settings.has_shared_state:
         found = f"{found}: each Lambda container has its own database, so nobody can subscribe"
-        yield Check("database", "wrong", found, "Set DATABASE_URL to a PostgreSQL database.")
+        yield Check("database", "wrong", found, f"{HOW_TO_SHARE_STATE[:1].upper()}{HOW_TO_SHARE_STATE[1:]}.")
     else:
         yield Check("database", "ok", found)
     size, to_do = catalogue_size(), f"Run `quoteapi quotes import {shlex.quote(str(ROOT / 'catalogue/quotes.csv'))}`."

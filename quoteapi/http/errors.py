@@ -96,7 +96,7 @@ PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     errors.NoOtpRequested: lambda _: _no_valid_otp("No OTP asked for", "No code was asked for, or it was used."),
     errors.NoSharedState: lambda _: _sms_unavailable(
         "Subscribing is not possible here: this service has no database that its machines share, and an SQLite file is"
-        " none. Its operator has to set DATABASE_URL."
+        " none. Its operator has to set SMS_ALLOWED_REGIONS and a SECRET_KEY, or DATABASE_URL."
     ),
     errors.SmsDisabled: lambda _: _sms_unavailable("The operator of this service has switched SMS off for now."),
     errors.OtpNotSent: lambda _: _sms_unavailable(
