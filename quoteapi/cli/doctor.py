@@ -11,7 +11,7 @@ import click
 from peewee import PeeweeException
 
 from quoteapi.cli import sms_limits
-from quoteapi.cli.output import as_started, print_json, print_lines
+from quoteapi.cli.output import as_started, print_json, print_lines, stage_option
 from quoteapi.cli.root import EXIT_FAILED, connect_database, json_option, main
 from quoteapi.container import Container
 from quoteapi.deploy import zappa_settings
@@ -41,6 +41,9 @@ MAX_TIME_BETWEEN_DAILY_SMS = timedelta(hours=36)
 @json_option
 def doctor_(stage: str | None, env_file: Path | None, *, as_json: bool) -> None:
     """Check all that the service needs, and say how to fix problems."""
+    if stage is not None and stage_option() not in {None, stage}:
+        raise click.UsageError("Name one stage.")
+    stage = stage or stage_option()
     if env_file is not None and stage is None:
         raise click.UsageError("--env-file works only with --stage.")
     checks = []

@@ -92,7 +92,7 @@ class Rehearsal:
     def subscribers(self) -> list[dict[str, Any]]:
         """Return the subscribers in the stage's DynamoDB table."""
         items = self.aws.client("dynamodb").scan(TableName=self.stage.function)["Items"]
-        return [item for item in items if "mobile" in item]
+        return [item for item in items if item["sk"] == {"S": "subscriber"}]
 
     # ---- deployed resources
 
