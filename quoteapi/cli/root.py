@@ -146,7 +146,8 @@ def main(stage: str | None) -> None:
 def load_command_settings() -> Settings:
     """Return the settings of the stage, if there is one, else those of this machine.
 
-    If the command changes a stage, tell the operator which one. Raises `SettingsError`, and `CheckFailed` if a stage or its remote environment cannot be read.
+    If the command changes a stage, tell the operator which one. Raises `SettingsError`, and `CheckFailed` if a stage or
+    its remote environment cannot be read.
     """
     if (stage := stage_option()) is None:
         return load_settings(os.environ)

@@ -132,7 +132,10 @@ def _check_database(settings: Settings) -> Check:
         return Check("database", "ok", found)
     if settings.has_shared_state:
         return Check("database", "ok", "PostgreSQL, which `zappa deploy` and `zappa update` migrate")
-    return Check("database", "advice", "quotes only: nobody can subscribe", f"For SMS, {HOW_TO_SHARE_STATE}.")
+    remove = (
+        "remove DATABASE_URL, as each Lambda container has its own SQLite file, and " if settings.database_url else ""
+    )
+    return Check("database", "advice", "quotes only: nobody can subscribe", f"For SMS, {remove}{HOW_TO_SHARE_STATE}.")
 
 
 def check_countries(settings: Settings) -> Iterator[Check]:

@@ -18,7 +18,14 @@ from botocore.exceptions import ConnectionError as AwsConnectionError
 from quoteapi.deploy.check import CheckFailed
 from quoteapi.deploy.package import environment_for_lambda, require_complete, trim_package
 from quoteapi.deploy.remote_environment import add_secret_key, read_remote_environment
-from quoteapi.deploy.zappa_settings import Stage, read_stage, stage_environment, stage_settings, use_aws_account
+from quoteapi.deploy.zappa_settings import (
+    Stage,
+    aws_region,
+    read_stage,
+    stage_environment,
+    stage_settings,
+    use_aws_account,
+)
 from quoteapi.deploy.zappa_settings_checks import find_problems
 from quoteapi.printable import printable
 from quoteapi.settings import Settings, SettingsError
@@ -97,10 +104,12 @@ def _require_secret_key(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
 def _say_how_to_delete_table(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     with suppress(CheckFailed, SettingsError):  # undeploying must be possible, whatever the settings are
         if (table := _read_settings(cli).dynamodb_table) is not None:
+            region = table.region or aws_region(_read_stage(cli))
+            which = f"--table-name {table.name}" + (f" --region {region}" if region else "")
             click.echo(
                 f"The DynamoDB table {table.name}, with the subscribers, stays. To delete it, run"
-                f" `aws dynamodb update-table --table-name {table.name} --no-deletion-protection-enabled` and then"
-                f" `aws dynamodb delete-table --table-name {table.name}`."
+                f" `aws dynamodb update-table {which} --no-deletion-protection-enabled` and then"
+                f" `aws dynamodb delete-table {which}`."
             )
 
 

@@ -76,12 +76,15 @@ def aws_region(stage: Stage) -> str | None:
 
 def use_aws_account(stage: Stage) -> None:
     """Make all boto3 sessions that this process creates use the profile and the region of a stage."""
+    import boto3  # noqa: PLC0415 the checks do not need it
+
     if region := aws_region(stage):
         os.environ["AWS_DEFAULT_REGION"] = region
     if profile := stage.get("profile_name"):
         os.environ["AWS_PROFILE"] = profile
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):  # they would come first
             os.environ.pop(name, None)
+    boto3.setup_default_session()  # the one before may have read other credentials
 
 
 def stage_environment(stage: Stage, remote: Mapping[str, Any]) -> dict[str, str]:

@@ -417,7 +417,7 @@ RAISED_ERRORS_WITHOUT_EXAMPLE = [
         *(NoSharedState(), 503, "SMS not available"),
         (
             "Subscribing is not possible here: this service has no database that its machines share, and an SQLite "
-            "file is none. Its operator has to set DATABASE_URL."
+            "file is none. Its operator has to set SMS_ALLOWED_REGIONS and a SECRET_KEY, or DATABASE_URL."
         ),
     ),
     (*(SmsDisabled(), 503, "SMS not available"), "The operator of this service has switched SMS off for now."),

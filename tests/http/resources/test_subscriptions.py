@@ -406,7 +406,12 @@ def test_on_lambda_without_a_shared_database_no_number_can_subscribe(
     for path in ("/subscribe", "/unsubscribe"):
         for otp in ({}, {"otp": "123456"}):
             refused = get(base, path, mobile=MIRA, **otp)
-            assert_problem(refused, 503, "SMS not available", "Its operator has to set DATABASE_URL.")
+            assert_problem(
+                refused,
+                503,
+                "SMS not available",
+                "Its operator has to set SMS_ALLOWED_REGIONS and a SECRET_KEY, or DATABASE_URL.",
+            )
     assert get(base, "/daily").status_code == 200
 
 
