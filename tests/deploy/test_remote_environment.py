@@ -7,7 +7,6 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from quoteapi.deploy import remote_environment
 from quoteapi.deploy.check import Check, CheckFailed
 from quoteapi.deploy.remote_environment import MAX_ATTEMPTS, add_secret_key
 from quoteapi.deploy.zappa_settings_checks import check_stage
@@ -186,7 +185,7 @@ def test_a_value_that_another_operator_writes_meanwhile_stays(
     generated: list[str] = []
     if before is not None:
         put(bucket, before)
-    monkeypatch.setattr(remote_environment.secrets, "token_urlsafe", write_first)
+    monkeypatch.setattr("secrets.token_urlsafe", write_first)
     is_key = other == "SECRET_KEY"
     assert add_secret_key(STAGE) == (None if is_key else URL)
     assert json.load(stored(bucket)["Body"]) == {other: "5"} | ({} if is_key else {"SECRET_KEY": "key-1"})
@@ -199,7 +198,7 @@ def test_a_file_that_changes_all_the_time_is_given_up(bucket: Any, monkeypatch: 
         return SECRET_KEY
 
     writes: list[str] = []
-    monkeypatch.setattr(remote_environment.secrets, "token_urlsafe", write_first)
+    monkeypatch.setattr("secrets.token_urlsafe", write_first)
     with pytest.raises(CheckFailed, match="changes all the time"):
         add_secret_key(STAGE)
     assert json.load(stored(bucket)["Body"]) == {"writes": ["again"] * MAX_ATTEMPTS}

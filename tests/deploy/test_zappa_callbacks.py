@@ -217,14 +217,20 @@ class Deploy:
 
     def cli(self, command: str, **settings: object) -> SimpleNamespace:
         """Return what Zappa passes to its callbacks."""
-        path = settings_file(self._folder, **{"aws_region": "eu-west-1", **settings})
+        path = settings_file(self._folder, aws_region="eu-west-1")
+        stages = json.loads(path.read_text())
+        path.write_text(json.dumps(stages | {"dev": stages["dev"] | settings}))
         aws = SimpleNamespace(
             sts_client=boto3.client("sts", region_name="us-east-1"),
             wait_until_lambda_function_is_active=lambda _: None,
             wait_until_lambda_function_is_updated=lambda _: None,
-            invoke_lambda_function=lambda *arguments: self.invoked.append(arguments) or self.response,
+            invoke_lambda_function=self._invoke,
         )
         return zappa_cli(command=command, zappa=aws, lambda_name="quoteapi-dev", vargs={"settings_file": str(path)})
+
+    def _invoke(self, *arguments: str) -> dict[str, str]:
+        self.invoked.append(arguments)
+        return self.response
 
 
 @pytest.fixture
@@ -309,7 +315,7 @@ def test_the_migrations_of_postgresql_run_in_the_function(deploy: Deploy, capsys
     assert deploy.invoked == [("quoteapi-dev", json.dumps({"command": MIGRATE}), "RequestResponse")]
     assert "The migrations of the PostgreSQL database were applied" in capsys.readouterr().out
     deploy.response = {"FunctionError": "Unhandled"}
-    with pytest.raises(click.ClickException, match="its database is not ready: its migration failed.*zappa tail dev"):
+    with pytest.raises(click.ClickException, match=r"its database is not ready: its migration failed.*zappa tail dev"):
         set_up(deploy.cli("update"))
     assert tables() == []
 
@@ -327,7 +333,7 @@ def test_a_stage_that_serves_quotes_only_is_told_what_to_set(
 def test_wrong_settings_are_named_after_a_deploy(deploy: Deploy) -> None:
     deploy.put(**REMOTE | {"SMS_ALLOWED_REGIONS": ""})
     with pytest.raises(
-        click.ClickException, match="dev is on Lambda, but .* not ready: SMS_ALLOWED_REGIONS must be set"
+        click.ClickException, match=r"dev is on Lambda, but .* not ready: SMS_ALLOWED_REGIONS must be set"
     ):
         set_up(deploy.cli("deploy"))
 
