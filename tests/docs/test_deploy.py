@@ -237,9 +237,9 @@ def test_every_quoteapi_command_has_existing_options(tmp_path: Path, monkeypatch
             words = words[2:]
         found: click.Command | None = main
         while isinstance(found, click.Group):
-            name, found, words = found.resolve_command(click.Context(found), words)
+            _, found, words = found.resolve_command(click.Context(found), words)
         assert found is not None
-        found.make_context(name, words).close()
+        found.make_context(found.name, words).close()
         assert "--stage" not in words or words[words.index("--stage") + 1] in STAGES
 
 
