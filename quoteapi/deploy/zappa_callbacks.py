@@ -94,11 +94,11 @@ def _require_secret_key(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
         if stage.get("remote_env"):
             if (url := add_secret_key(stage)) is not None:
                 click.echo(f"Generated a SECRET_KEY, and stored it in {url}.")
-        elif (environment := stage_environment(stage, {})).get(
-            "SMS_ALLOWED_REGIONS"
-        ) and "SECRET_KEY" not in environment:
-            url = f"s3://{stage.get('s3_bucket', 'BUCKET')}/quoteapi-{cli.api_stage}.json"
-            click.echo(f'{cli.api_stage} has no SECRET_KEY, and no place for one. Set "remote_env": "{url}".')
+            return
+    environment = stage_environment(stage, {})
+    if environment.get("SMS_ALLOWED_REGIONS") and not environment.get("SECRET_KEY"):
+        url = f"s3://{stage.get('s3_bucket', 'BUCKET')}/quoteapi-{cli.api_stage}.json"
+        click.echo(f'{cli.api_stage} has no SECRET_KEY, and no place for one. Set "remote_env": "{url}".')
 
 
 def _say_how_to_delete_table(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
