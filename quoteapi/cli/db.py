@@ -1,14 +1,13 @@
 """`quoteapi db`: show and apply migrations, and copy the database."""
 
-import os
 import sys
 from typing import Any
 
 import click
 
 from quoteapi.cli.output import print_json, print_lines, print_table, progress_bar
-from quoteapi.cli.root import EXIT_FAILED, connect_database, json_option, main
-from quoteapi.settings import Settings, load_settings, settings_for_database
+from quoteapi.cli.root import EXIT_FAILED, connect_database, json_option, load_command_settings, main
+from quoteapi.settings import Settings, settings_for_database
 from quoteapi.storage import database, database_copy, state_copy
 
 
@@ -94,7 +93,7 @@ def copy(source_url: str, target_url: str, *, as_json: bool) -> None:
 
 def _load_settings(*, may_create: bool) -> Settings:
     """Return the settings. If their database is a file that does not exist, create it or raise `SettingsError`."""
-    settings = load_settings(os.environ)
+    settings = load_command_settings()
     if settings.database_path is not None and not settings.database_path.exists():
         connect_database(settings, may_create=may_create)
     return settings
