@@ -8,9 +8,10 @@ what is stored returns whether, or as what, it was made. Datetimes are aware; ph
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from quoteapi.storage.catalogue import Quotation
+if TYPE_CHECKING:
+    from quoteapi.storage.catalogue import Quotation
 
 Purpose = Literal["subscribe", "unsubscribe"]
 """What an OTP proves that its owner wants."""
@@ -275,10 +276,10 @@ class State(Protocol):
 
     # The quote of a date
 
-    def daily_quotes(self, first: date, last: date) -> dict[date, Quotation]:
+    def daily_quotes(self, first: date, last: date) -> dict[date, "Quotation"]:
         """Return the quotes that are stored for the dates from `first` to `last`."""
 
-    def store_daily_quote(self, day: date, quotation: Quotation, now: datetime) -> None:
+    def store_daily_quote(self, day: date, quotation: "Quotation", now: datetime) -> None:
         """Store the quote of a date unless one is stored: the first writer wins, so the caller reads it again."""
 
     # Rate limits, SMS quota and SMS switch
