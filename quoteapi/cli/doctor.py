@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
-from peewee import PeeweeException
 
 from quoteapi.cli import sms_limits
 from quoteapi.cli.output import as_started, print_json, print_lines, stage_option
@@ -24,7 +23,7 @@ from quoteapi.settings import DOTENV, ROOT, Settings, SettingsError, find_unknow
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import catalogue_size
-from quoteapi.storage.state import Delivery, StateUnavailable
+from quoteapi.storage.state import Delivery
 from quoteapi.subscriptions.daily_delivery import CLAIM_TIMEOUT, SEND_TIMEOUT
 from quoteapi.subscriptions.errors import HOW_TO_SHARE_STATE
 
@@ -76,7 +75,7 @@ def check_service() -> Iterator[Check]:
             yield from _check_sms(container)
     except CheckFailed as error:
         yield Check(*error.args)
-    except (PeeweeException, StateUnavailable) as error:
+    except database.STORAGE_ERRORS as error:
         yield Check(
             "database", "wrong", " ".join(str(error).split()), "Check that the server is running, and DATABASE_URL."
         )
