@@ -116,8 +116,9 @@ class _RootGroup(_Group):
         except database.STORAGE_ERRORS as error:
             raise CannotStart(f"The database cannot be used: {one_line(error)}") from error
         except _EXPECTED_ERRORS as error:
-            message = f"{error}".rstrip(".")
-            raise click.ClickException(f"{message[:1].upper()}{message[1:]}.") from error
+            message = f"{error}"
+            end = "" if message.endswith((".", "?")) else "."
+            raise click.ClickException(f"{message[:1].upper()}{message[1:]}{end}") from error
         except BrokenPipeError:
             raise  # click exits quietly if the reader closes the pipe, as in `| head`
         except (OSError, UnicodeError) as error:
