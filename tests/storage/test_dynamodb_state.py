@@ -11,7 +11,7 @@ import pytest
 
 from quoteapi.settings import Settings
 from quoteapi.storage.dynamodb import Table
-from quoteapi.storage.dynamodb_state import TABLE_KEY, DynamoDbState
+from quoteapi.storage.dynamodb_state import COUNT_KEY, TABLE_KEY, DynamoDbState
 from quoteapi.storage.state import ACTIVE, UNSUBSCRIBED, OtpReplaced, StateUnavailable
 from tests.helpers import dynamodb_server, states
 from tests.helpers.data import MIRA, NOON, NOOR
@@ -269,6 +269,8 @@ def test_without_the_key_of_the_table_the_state_is_unavailable(state: DynamoDbSt
     state._table.delete(TABLE_KEY)
     with pytest.raises(StateUnavailable, match="is not complete; run `quoteapi db migrate`"):
         state.find_subscriber(MIRA)
+    state._table.delete(COUNT_KEY)
+    assert state.subscriber_count() == 0
 
 
 def test_no_key_has_a_phone_number(state: DynamoDbState, bystanders: Bystanders) -> None:
