@@ -202,7 +202,7 @@ class Bench:
     def daily_delivery(self) -> DailyDelivery:
         """Return the delivery of the next day; each call is one day later."""
         moment = next(self._moments)
-        quotes = QuoteService(lambda: moment, self.chance)
+        quotes = QuoteService(lambda: moment, self.chance, self.container.state)
         return DailyDelivery(
             self.container.settings,
             self.container.state,

@@ -41,12 +41,14 @@ class Container:
     def quotes(self) -> QuoteService:
         """Reads quotes from the catalogue and, if the settings name one, from an upstream API."""
         settings, fetch = self.settings, None
-        stores_quotes = settings.has_shared_state and settings.dynamodb_table is None
+        can_write_catalogue = settings.has_shared_state and settings.dynamodb_table is None
         if settings.upstream_endpoint is not None:
             from quoteapi.quotes.mashape import MashapeQuotes  # which imports requests
 
             fetch = MashapeQuotes(settings.upstream_endpoint, settings.upstream_key).fetch
-        return QuoteService(self.clock, self.randomness, fetch, has_shared_state=stores_quotes)
+        needs_state = can_write_catalogue or (settings.has_shared_state and fetch is not None)
+        state = self.state if needs_state else None
+        return QuoteService(self.clock, self.randomness, state, fetch, can_write_catalogue=can_write_catalogue)
 
     @cached_property
     def gateway(self) -> Gateway:

@@ -24,6 +24,7 @@ from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings, model, read_settings
 from quoteapi.storage import database
 from quoteapi.storage.models import database as bound
+from quoteapi.storage.sql_state import SqlState
 from quoteapi.storage.state import State
 from quoteapi.subscriptions.dispatcher import InlineDispatcher
 from tests.helpers import dynamodb_server, postgresql_server
@@ -191,7 +192,7 @@ def open_database(settings: Settings) -> Iterator[None]:
 
 @pytest.fixture
 def quotes(open_database: None, clock: FakeClock) -> QuoteService:
-    return QuoteService(clock, random.Random(1))
+    return QuoteService(clock, random.Random(1), SqlState())
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import click
 from peewee import PeeweeException
 
 from quoteapi.cli import sms_limits
-from quoteapi.cli.output import as_started, print_json, print_lines
+from quoteapi.cli.output import as_started, print_json, print_lines, stage_option
 from quoteapi.cli.root import EXIT_FAILED, connect_database, json_option, main
 from quoteapi.container import Container
 from quoteapi.deploy import zappa_settings
@@ -26,6 +26,7 @@ from quoteapi.storage import database
 from quoteapi.storage.catalogue import catalogue_size
 from quoteapi.storage.state import Delivery, StateUnavailable
 from quoteapi.subscriptions.daily_delivery import CLAIM_TIMEOUT, SEND_TIMEOUT
+from quoteapi.subscriptions.errors import HOW_TO_SHARE_STATE
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _MARKS = {"ok": click.style("✓", "green"), "advice": click.style("!", "yellow"), "wrong": click.style("✗", "red")}
@@ -40,6 +41,9 @@ MAX_TIME_BETWEEN_DAILY_SMS = timedelta(hours=36)
 @json_option
 def doctor_(stage: str | None, env_file: Path | None, *, as_json: bool) -> None:
     """Check all that the service needs, and say how to fix problems."""
+    if stage is not None and stage_option() not in {None, stage}:
+        raise click.UsageError("Name one stage.")
+    stage = stage or stage_option()
     if env_file is not None and stage is None:
         raise click.UsageError("--env-file works only with --stage.")
     checks = []
@@ -118,7 +122,7 @@ def _check_database(container: Container) -> Iterator[Check]:
     found = database.describe_database(container.settings)
     if not container.settings.has_shared_state:
         found = f"{found}: each Lambda container has its own database, so nobody can subscribe"
-        yield Check("database", "wrong", found, "Set DATABASE_URL to a PostgreSQL database.")
+        yield Check("database", "wrong", found, f"{HOW_TO_SHARE_STATE[:1].upper()}{HOW_TO_SHARE_STATE[1:]}.")
     else:
         yield Check("database", "ok", found)
     size, to_do = catalogue_size(), f"Run `quoteapi quotes import {shlex.quote(str(ROOT / 'catalogue/quotes.csv'))}`."

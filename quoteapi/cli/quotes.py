@@ -8,7 +8,7 @@ from datetime import datetime
 from io import TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Any
 
 import click
 
@@ -31,11 +31,22 @@ _category = click.option("--category", help="Only quotes in this category.")
 _author = click.option("--author", help="Only quotes by this author.")
 
 
+class _Date(click.DateTime):
+    """Dates as YYYY-MM-DD, with an error that shows this form and not Python's."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Return the date. Raises `click.BadParameter`."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is not a date. Write it as YYYY-MM-DD, for example 2026-11-22.", param, ctx)
+
+
 @main.command()
 @click.option(
     "--date",
     "day",
-    type=click.DateTime(["%Y-%m-%d"]),
+    type=_Date(["%Y-%m-%d"]),
     metavar="YYYY-MM-DD",
     help="Show the quote of this day.  [default: today, in UTC]",
 )

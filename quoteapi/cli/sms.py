@@ -46,7 +46,8 @@ def inbox(limit: int, *, as_json: bool) -> None:
         messages = console.inbox(limit)
         if not messages and container.settings.gateway != "console":
             raise click.ClickException(
-                "Amazon SNS sends the SMS, so there is no inbox. To use the inbox, set SMS_GATEWAY=console."
+                "Amazon SNS sends the SMS, so there is no inbox. To use the inbox, set SMS_GATEWAY=console"
+                f"{', and remove DATABASE_URL' if container.settings.dynamodb_table else ''}."
             )
     if as_json:
         fields = ("to", "message", "sent_at", "kind")

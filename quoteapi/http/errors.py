@@ -110,7 +110,8 @@ PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
         "No OTP requested", "This number has no code: none was requested, or it was used."
     ),
     errors.NoSharedState: lambda _: _sms_unavailable(
-        "Subscribing is not possible yet: this service needs a PostgreSQL database. The operator must set DATABASE_URL."
+        "Subscribing is not possible yet: this service has no shared database. The operator must set"
+        " SMS_ALLOWED_REGIONS and SECRET_KEY, or DATABASE_URL."
     ),
     errors.SmsDisabled: lambda _: _sms_unavailable("The operator of this service switched SMS off. Try again later."),
     errors.OtpNotSent: lambda _: _sms_unavailable(

@@ -57,8 +57,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             try:
                 values[setting.name] = setting.metadata["parse"](value)
             except ValueError as error:
-                actual_value = f", not {value!r}" if setting.repr else ""
-                raise SettingsError(f"{name} must be {error}{actual_value}.") from error
+                actual_value = f" It is now {value!r}." if setting.repr else ""
+                raise SettingsError(f"{name} must be {error}.{actual_value}") from error
     settings = Settings(**values)
     _validate_keys(settings)
     _validate_subscriptions(settings)

@@ -20,6 +20,7 @@ AWS_REGION = r"[a-z]{2,5}(-[a-z]+)+-\d"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 BOOLEANS = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
 SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_FORM_OF_LIMIT = "a number from 1 to {}, a slash, a number from 1 to 9999, and one of the units s, m, h and d"
 _UNSAFE_IN_URL = re.compile(r"[#\s]|%(?![0-9A-Fa-f]{2})|%00")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _ORIGIN = re.compile(r"(https?)://([^/]+?)\.?(?::([0-9]*))?(?:/|$)")
@@ -93,24 +94,20 @@ parse_sms_entity_id = pattern_parser(r"\d{1,50}", "the entity ID, with only digi
 
 def parse_rate_limits(value: str) -> tuple[RateLimit, ...]:
     """Parse rate limits with commas between, for example `1/1m,3/10m,5/1d`."""
-    expected = "limits such as 1/1m,3/10m,5/1d: each is 1 to 999, a slash, and a period of 1 to 9999 s, m, h or d"
+    expected = f"limits such as 1/1m,3/10m,5/1d. A limit is {_FORM_OF_LIMIT.format(999)}"
     return tuple(_parse_rate_limit(part.strip(), 3, expected) for part in value.split(","))
 
 
 def parse_rate_limit(value: str) -> RateLimit:
     """Parse one rate limit, for example `5/1h`."""
-    return _parse_rate_limit(
-        value, 3, "a limit such as 5/1h: 1 to 999, a slash, and a period of 1 to 9999 s, m, h or d"
-    )
+    return _parse_rate_limit(value, 3, f"a limit such as 5/1h: {_FORM_OF_LIMIT.format(999)}")
 
 
 def parse_read_limit(value: str) -> RateLimit | None:
     """Parse one rate limit, for example `600/1m`, of up to 999,999,999 events; `off` becomes None."""
     if value.lower() == "off":
         return None
-    return _parse_rate_limit(
-        value, 9, "off, or a limit such as 600/1m: 1 to 999999999, a slash, and a period of 1 to 9999 s, m, h or d"
-    )
+    return _parse_rate_limit(value, 9, f"off, or a limit such as 600/1m: {_FORM_OF_LIMIT.format(999_999_999)}")
 
 
 def _parse_rate_limit(value: str, max_digits: int, expected: str) -> RateLimit:
@@ -130,10 +127,9 @@ def parse_database_url(value: str) -> str:
         return _parse_postgresql_url(f"postgresql://{rest}")
     if scheme != "sqlite" or not rest.startswith("/") or rest[1:2] in {"", ":"} or not is_printable(rest):
         raise ValueError(
-            "sqlite:/// and the path of a file without control characters, for example"
-            " sqlite:////var/lib/quoteapi/quotes.db, or the URL of a PostgreSQL database, for example"
-            " postgresql://user:password@host:5432/quoteapi?sslmode=verify-full, or a DynamoDB table, for example"
-            " dynamodb://quoteapi-prod?region=us-east-1"
+            "the URL of an SQLite file, for example sqlite:////var/lib/quoteapi/quotes.db, of a PostgreSQL database,"
+            " for example postgresql://user:password@host:5432/quoteapi?sslmode=verify-full, or of a"
+            " DynamoDB table, for example dynamodb://quoteapi-prod?region=us-east-1, without control characters"
         )
     return value
 

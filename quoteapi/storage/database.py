@@ -233,8 +233,8 @@ def migrate_database(settings: Settings, *, fill: bool = True) -> list[str]:
             return []
         with engine.statement_timeout(migrate.MIGRATION_TIMEOUT_SECONDS), engine.atomic():
             names = migrate.apply_migrations(engine)
-            if fill and _is_empty():
-                _add_bundled_quotes()
+            if fill:
+                add_bundled_quotes()
             return names
 
 
@@ -248,7 +248,10 @@ def _is_empty() -> bool:
     return not models.Quote.select().exists()
 
 
-def _add_bundled_quotes() -> None:
+def add_bundled_quotes() -> None:
+    """Fill the catalogue if it is empty."""
+    if not _is_empty():
+        return
     for model in models.CATALOGUE_MODELS:
         with use_bundled_catalogue():
             rows = list(model.select().dicts())

@@ -7,10 +7,11 @@ are reserved words. Datetimes are stored as Unix times in microseconds. None is 
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from quoteapi.storage.state import StateUnavailable
@@ -23,6 +24,8 @@ READ_TIMEOUT_SECONDS = 3
 MAX_ATTEMPTS = 3
 MAX_CONFLICTS = 10
 """How often a write is tried that conflicts with a transaction of another process."""
+BATCH_SIZE = 25
+"""How many items one request of `Table.write_batches` writes: the limit of AWS."""
 CONFLICT_DELAY_SECONDS = 0.02
 """The longest wait before the second try; it doubles with each further one."""
 Item = dict[str, Any]
@@ -107,6 +110,24 @@ class Table:
                 return
             self._sleep(delay)
         raise StateUnavailable(f"too many conflicting transactions on the DynamoDB table {self.name}")
+
+    def write_batches(self, items: Iterable[Item] = (), deleted: Iterable[Key] = ()) -> None:
+        """Put items, and delete those with the keys `deleted`, without conditions, in batches."""
+        puts: Iterator[Any] = ({"PutRequest": {"Item": _encode_item(item)}} for item in items)
+        deletes: Iterator[Any] = ({"DeleteRequest": {"Key": _key(key)}} for key in deleted)
+        writes = chain(puts, deletes)
+        while batch := list(islice(writes, BATCH_SIZE)):
+            self._write_batch(batch)
+
+    def _write_batch(self, writes: Any) -> None:  # noqa: ANN401
+        for delay in self._delays():
+            with translated_errors(self.name):
+                result = self.client.batch_write_item(RequestItems={self.name: writes})
+            writes = result["UnprocessedItems"].get(self.name)
+            if not writes:
+                return
+            self._sleep(delay)
+        raise StateUnavailable(f"the DynamoDB table {self.name} has no capacity for so many writes now")
 
     def query(self, *, index: str | None = None, count: bool = False, **conditions: Any) -> Iterator[Any]:  # noqa: ANN401
         """Yield the items of a query or, with `count`, the number in each page.
@@ -234,6 +255,10 @@ def encode(value: object) -> dict[str, str]:
     if isinstance(value, datetime):
         return {"N": str((value - _EPOCH) // _MICROSECOND)}
     return {"N": str(value)} if isinstance(value, int) else {"S": str(value)}
+
+
+def _encode_item(item: Item) -> Item:
+    return {name: encode(value) for name, value in item.items() if value is not None}
 
 
 def _decode_item(item: Mapping[str, Any] | None) -> Item | None:

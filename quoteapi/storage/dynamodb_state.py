@@ -7,6 +7,7 @@ Expired OTPs and logs are deleted by DynamoDB's TTL; as that may take days, thei
 
 import hmac
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -14,6 +15,7 @@ from heapq import nlargest
 from secrets import token_hex
 from typing import Any, TypeVar
 
+from quoteapi.storage.catalogue import Quotation
 from quoteapi.storage.dynamodb import (
     ConditionFailed,
     Item,
@@ -42,9 +44,17 @@ OUT_OF_SYNC_INDEX, TOPIC_INDEX = "out_of_sync", "topic"
 TABLE_KEY: Key = ("table", "-")
 """The item with the key of the HMACs, which `dynamodb_table` creates with the table."""
 COUNT_KEY: Key = ("subscriber_count", "-")
+COPY_MARKER = "copy"
+"""An attribute of that item while `state_copy` fills the table."""
+DAILY_QUOTES = "daily_quote"
+"""The partition key of the quotes of dates."""
 _SWITCH: Key = ("sms_switch", "-")
+_KINDS = {"delivery": "delivery", "rate_limit": "tokenbucket", "sms_count": "smscount"}
+_KINDS |= {"sms_switch": "switch", "daily_quote": "dailyquote"}
 _PURPOSES: tuple[Purpose, ...] = ("subscribe", "unsubscribe")
 _SMS_COUNT_RETENTION = timedelta(days=400)
+_COPIED_RETENTION = timedelta(days=30)
+"""How long the OTPs and logs of a copy are kept, which does not know the settings."""
 _IS_SUBSCRIBER = "#sk = :subscriber"
 _IS_ACTIVE = "#state = :active"
 _HOLDS_LEASE = "#lease_acquired_at = :lease"
@@ -56,7 +66,7 @@ class DynamoDbState:
 
     def __init__(self, table: Table) -> None:
         """Call nothing before the first use."""
-        self._table = table
+        self._unchecked_table = table
 
     def request_otp(self, mobile: str, purpose: Purpose, client_ip: str, *, now: datetime, policy: OtpPolicy) -> Otp:
         """Store a request for an OTP unless the number is locked. Return the OTP that is stored."""
@@ -363,6 +373,20 @@ class DynamoDbState:
         except ConditionFailed:
             return
 
+    def daily_quotes(self, first: date, last: date) -> dict[date, Quotation]:
+        """Return the quotes that are stored for the dates from `first` to `last`, in one query."""
+        when = "#pk = :pk AND #sk BETWEEN :first AND :last"
+        items = self._table.query(when=when, pk=DAILY_QUOTES, first=first.isoformat(), last=last.isoformat())
+        return {date.fromisoformat(item["sk"]): _quotation(item) for item in items}
+
+    def store_daily_quote(self, day: date, quotation: Quotation, now: datetime) -> None:
+        """Store the quote of a date, as text, unless one is stored."""
+        columns = quotation._asdict()
+        with suppress(ConditionFailed):
+            self._table.update(
+                (DAILY_QUOTES, day.isoformat()), assign(**columns), "attribute_not_exists(#pk)", **columns
+            )
+
     def read_rate_limit_log(self, key: str) -> str:
         """Return the log of a key; empty if there is none."""
         return str((self._table.get(_log_key(key)) or {}).get("timestamps", ""))
@@ -417,15 +441,26 @@ class DynamoDbState:
     ) -> None:
         """Do nothing: TTL deletes expired items."""
 
+    @property
+    def _table(self) -> Table:
+        """The table. Its key is read once in a process, which shows that the table is complete."""
+        _ = self._hash_key
+        return self._unchecked_table
+
     @cached_property
     def _hash_key(self) -> bytes:
-        item = self._table.get(TABLE_KEY)
+        table = self._unchecked_table
+        item = table.get(TABLE_KEY)
         if item is None:
-            raise StateUnavailable(f"the DynamoDB table {self._table.name} is not complete; run `quoteapi db migrate`")
+            raise StateUnavailable(f"the DynamoDB table {table.name} is not complete; run `quoteapi db migrate`")
+        if COPY_MARKER in item:
+            raise StateUnavailable(
+                f"the DynamoDB table {table.name} is not complete; `quoteapi db copy` runs, or must be run again"
+            )
         return bytes.fromhex(item["hash_key"])
 
     def _hash(self, mobile: str) -> str:
-        return hmac.digest(self._hash_key, mobile.encode(), "sha256")[:16].hex()
+        return _hash_number(self._hash_key, mobile)
 
     def _update_request(self, otp_request_id: str, when: str = "", /, **columns: object) -> bool:
         """Set columns of the OTP of a request. Return False if it was replaced or `when` does not hold."""
@@ -470,6 +505,10 @@ class DynamoDbState:
         return True
 
 
+def _hash_number(hash_key: bytes, mobile: str) -> str:
+    return hmac.digest(hash_key, mobile.encode(), "sha256")[:16].hex()
+
+
 def _use_otp(otp: Otp, tries: int) -> Item:
     """Return the write of a transaction that uses up an OTP, unless it was used or replaced meanwhile."""
     return update_in_transaction(
@@ -501,6 +540,10 @@ def _record(kind: type[_Record], item: Item, **changed: Any) -> _Record:  # noqa
 
 def _delivery(item: Item) -> Delivery:
     return _record(Delivery, item, date=date.fromisoformat(item["date"]))
+
+
+def _quotation(item: Item) -> Quotation:
+    return Quotation(*(item[name] for name in Quotation._fields))
 
 
 def _in_state(state: str | None) -> str:
@@ -540,3 +583,37 @@ def _sms_count_key(day: date) -> Key:
 
 def _delivery_key(day: date, topic: str) -> Key:
     return f"delivery#{topic}", day.isoformat()
+
+
+def item_of(kind: str, record: Item, hash_key: bytes, now: datetime) -> Item:
+    """Return the item of a record of `state_copy`. Items that expire are kept for some time from now."""
+    key, columns = _item_parts(kind, record, hash_key, now)
+    return {"pk": key[0], "sk": key[1], **record, **columns}
+
+
+def _item_parts(kind: str, record: Item, hash_key: bytes, now: datetime) -> tuple[Key, Item]:
+    """Return the key of a record, and the attributes that only an item has."""
+    ttl = int((now + _COPIED_RETENTION).timestamp())
+    if kind == "subscriber":
+        hashed, needs_sync = _hash_number(hash_key, record["mobile"]), record["sync_needed_since"] is not None
+        active = 1 if record["state"] == ACTIVE else None
+        return _subscriber_key(hashed), {"id": hashed, "active": active, "out_of_sync": 1 if needs_sync else None}
+    if kind == "otp":
+        hashed, purpose = _hash_number(hash_key, record["mobile"]), record["purpose"]
+        return _otp_key(hashed, purpose), {"otp_request_id": f"{hashed}-{purpose}-{token_hex(16)}", "ttl": ttl}
+    if kind == "smscount":
+        return _sms_count_key(record["date"]), {"ttl": max(ttl, _end_of(record["date"] + _SMS_COUNT_RETENTION))}
+    if kind == "tokenbucket":
+        return _log_key(record["key"]), {"key": None, "ttl": ttl}
+    if kind == "delivery":
+        return _delivery_key(record["date"], record["topic"]), {}
+    return (_SWITCH if kind == "switch" else (DAILY_QUOTES, record["date"].isoformat())), {}
+
+
+def record_of(item: Item) -> tuple[str, Item]:
+    """Return the kind of an item's record, as in `state_copy`, and the attributes of the item."""
+    first, _, rest = item["pk"].partition("#")
+    kind = item["sk"].partition("#")[0] if first == "number" else _KINDS[first]
+    if kind in {"delivery", "smscount", "dailyquote"}:
+        return kind, item | {"date": date.fromisoformat(item["sk"])}
+    return kind, item | ({"key": rest} if kind == "tokenbucket" else {})

@@ -6,11 +6,21 @@ from datetime import date, datetime, timedelta
 from secrets import token_hex
 from typing import Any, TypeVar
 
-from peewee import Case, Expression, Model, fn
+from peewee import Case, Expression, Model, Value, fn
 
 from quoteapi.storage import models
+from quoteapi.storage.catalogue import QUOTATION_COLUMNS, Quotation, find_quote_id, fingerprint, store_quotation
 from quoteapi.storage.database import iterate_in_batches
-from quoteapi.storage.models import ConsoleSms, OneTimePassword, RateLimitLog, SmsSwitch, SmsUsage, SubscriberCount
+from quoteapi.storage.models import (
+    ConsoleSms,
+    OneTimePassword,
+    Quote,
+    RateLimitLog,
+    SmsSwitch,
+    SmsUsage,
+    StoredDailyQuote,
+    SubscriberCount,
+)
 from quoteapi.storage.models import database as bound
 from quoteapi.storage.state import (
     ACTIVE,
@@ -304,6 +314,21 @@ class SqlState:
             models.Delivery.delete().where(_holds_claim(claim)).execute()
         else:
             models.Delivery.update(sending_at=claim.sending_at).where(_holds_claim(claim)).execute()
+
+    def daily_quotes(self, first: date, last: date) -> dict[date, Quotation]:
+        """Return the quotes that are stored for the dates from `first` to `last`."""
+        stored: Any = StoredDailyQuote.select(StoredDailyQuote.date, *QUOTATION_COLUMNS).join(Quote)
+        rows = stored.where(StoredDailyQuote.date.between(first, last)).tuples()
+        return {day: Quotation(*columns) for day, *columns in rows}
+
+    def store_daily_quote(self, day: date, quotation: Quotation, now: datetime) -> None:
+        """Store the quote of a date unless one is stored. If the catalogue lacks the quote, add it there first."""
+        in_catalogue = Quote.select(Value(day), Quote.id).where(Quote.fingerprint == fingerprint(quotation).hex())
+        insert = StoredDailyQuote.insert_from(in_catalogue, [StoredDailyQuote.date, StoredDailyQuote.quote])
+        insert = insert.on_conflict_ignore().as_rowcount()
+        if not insert.execute() and find_quote_id(quotation) is None:
+            store_quotation(quotation, now)
+            insert.execute()
 
     def read_rate_limit_log(self, key: str) -> str:
         """Return the log of a key; empty if there is none."""

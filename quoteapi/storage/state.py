@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal, NamedTuple, Protocol
 
+from quoteapi.storage.catalogue import Quotation
+
 Purpose = Literal["subscribe", "unsubscribe"]
 """What an OTP proves that its owner wants."""
 ACTIVE, UNSUBSCRIBED, OPTED_OUT = SUBSCRIBER_STATES = "active", "unsubscribed", "stopped"
@@ -270,6 +272,14 @@ class State(Protocol):
 
     def release_delivery(self, claim: Delivery) -> None:
         """Undo a claim, if it is still held, and `start_sending`: the SMS was certainly not sent by this process."""
+
+    # The quote of a date
+
+    def daily_quotes(self, first: date, last: date) -> dict[date, Quotation]:
+        """Return the quotes that are stored for the dates from `first` to `last`."""
+
+    def store_daily_quote(self, day: date, quotation: Quotation, now: datetime) -> None:
+        """Store the quote of a date unless one is stored: the first writer wins, so the caller reads it again."""
 
     # Rate limits, SMS quota and SMS switch
 

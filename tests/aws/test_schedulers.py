@@ -80,7 +80,7 @@ def test_without_a_shared_database_nothing_is_sent(
     monkeypatch.setenv("SMS_ALLOWED_REGIONS", "IN")
     result = schedulers.publish_quote_of_the_day({}, CONTEXT)
     assert not result["sent"]
-    assert "set DATABASE_URL" in result["message"]
+    assert "set SMS_ALLOWED_REGIONS" in result["message"]
     assert "message" in schedulers.reconcile_subscriptions({}, CONTEXT)
 
 

@@ -22,7 +22,9 @@ def test_daily_accepts_a_past_date_and_rejects_a_future_one(quoteapi: Command) -
     to_come = quoteapi("daily", "--date", "2999-01-01")
     assert (to_come.returncode, to_come.stdout) == (1, "")
     assert "2999-01-01 is not chosen yet" in to_come.stderr
-    assert quoteapi("daily", "--date", "yesterday").returncode == 2
+    wrong = quoteapi("daily", "--date", "yesterday")
+    assert wrong.returncode == 2
+    assert "'yesterday' is not a date. Write it as YYYY-MM-DD, for example 2026-11-22." in wrong.stderr
 
 
 def test_random_has_filters_and_fails_if_no_quote_matches(quoteapi: Command) -> None:

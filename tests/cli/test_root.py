@@ -30,7 +30,9 @@ def test_an_invalid_setting_stops_every_command_with_a_message(quoteapi: Command
     for words in (("serve",), ("daily",), ("random",), ("quotes", "list"), ("quotes", "export")):
         stopped = quoteapi(*words, PORT="http")
         assert (stopped.returncode, stopped.stdout) == (3, "")
-        assert stopped.stderr == "Error: PORT must be a port number from 1 to 65535, for example 8000, not 'http'.\n"
+        assert (
+            stopped.stderr == "Error: PORT must be a port number from 1 to 65535, for example 8000. It is now 'http'.\n"
+        )
 
 
 def test_an_unusable_database_stops_a_command_with_a_message(quoteapi_process: Command, tmp_path: Path) -> None:

@@ -128,6 +128,14 @@ def requests_of(folder: dict[str, Any]) -> Iterator[dict[str, Any]]:
 REQUESTS = list(requests_of(json.loads(COLLECTION.read_text())))
 
 
+def test_the_page_of_clients_names_requests_and_environments_that_exist() -> None:
+    page = (ROOT / "docs/clients.md").read_text().partition("\n## Postman\n")[2]
+    named = re.findall(r"\*(.+?)\*", page)
+    files = "".join(file.read_text() for file in (COLLECTION, LAPTOP, STAGE))
+    assert len(named) == 4
+    assert [name for name in named if f'"name": "{name}"' not in files] == []
+
+
 def shape(path: str) -> str:
     """Return a path without the names of its parameters."""
     return re.sub(r"\{+\w+\}+", "{}", path)

@@ -6,6 +6,10 @@ import pytest
 from quoteapi.settings import RateLimit, SettingsError, read_settings
 from quoteapi.settings.parsers import normalize_origin
 
+FORM_OF_LIMIT = "a number from 1 to {}, a slash, a number from 1 to 9999, and one of the units s, m, h and d"
+MUST_BE_LIMITS = f"must be limits such as 1/1m,3/10m,5/1d. A limit is {FORM_OF_LIMIT.format(999)}"
+MUST_BE_A_READ_LIMIT = f"must be off, or a limit such as 600/1m: {FORM_OF_LIMIT.format(999_999_999)}"
+
 
 def test_each_setting_is_typed() -> None:
     settings = read_settings(
@@ -29,26 +33,26 @@ def test_each_setting_is_typed() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("PORT", "http", "PORT must be a port number from 1 to 65535, for example 8000, not 'http'."),
-        ("PORT", "0", "PORT must be a port number from 1 to 65535, for example 8000, not '0'."),
+        ("PORT", "http", "PORT must be a port number from 1 to 65535, for example 8000. It is now 'http'."),
+        ("PORT", "0", "PORT must be a port number from 1 to 65535, for example 8000. It is now '0'."),
         ("PORT", "65536", "PORT must be a port number"),
         ("PORT", "-1", "PORT must be a port number"),
         ("PORT", "٨", "PORT must be a port number"),
         ("WORKERS", "0", "WORKERS must be a whole number from 1 to 1024"),
-        ("DATABASE_URL", "mysql://host/db", "DATABASE_URL must be sqlite:/// and the path of a file"),
-        ("DATABASE_URL", "sqlite:///:memory:", "DATABASE_URL must be sqlite:/// and the path of a file"),
-        ("DATABASE_URL", "sqlite:///", "DATABASE_URL must be sqlite:/// and the path of a file"),
+        ("DATABASE_URL", "mysql://host/db", "DATABASE_URL must be the URL of an SQLite file"),
+        ("DATABASE_URL", "sqlite:///:memory:", "DATABASE_URL must be the URL of an SQLite file"),
+        ("DATABASE_URL", "sqlite:///", "DATABASE_URL must be the URL of an SQLite file"),
         ("DATABASE_URL", "dynamodb://", "DATABASE_URL must be dynamodb://TABLE?region=REGION, for example"),
         ("DATABASE_URL", "dynamodb://ab", "DATABASE_URL must be dynamodb://TABLE?region=REGION"),
         ("DATABASE_URL", "dynamodb://quotes/prod", "DATABASE_URL must be dynamodb://TABLE?region=REGION"),
         ("DATABASE_URL", "dynamodb://quotes?region=mars", "DATABASE_URL must be dynamodb://TABLE?region=REGION"),
         ("DATABASE_URL", "dynamodb://quotes?regoin=us-east-1", "DATABASE_URL must be dynamodb://TABLE?region=REGION"),
-        ("DATABASE_URL", "quotes.db", "DATABASE_URL must be sqlite:/// and the path of a file"),
+        ("DATABASE_URL", "quotes.db", "DATABASE_URL must be the URL of an SQLite file"),
         ("CORS_ORIGINS", "example.org", "CORS_ORIGINS must be * alone, or origins separated by commas"),
         ("CORS_ORIGINS", "*, https://example.org", "CORS_ORIGINS must be * alone"),
         ("CORS_ORIGINS", "https://example.org/page", "CORS_ORIGINS must be * alone"),
         ("CORS_ORIGINS", "https://bücher.example", "CORS_ORIGINS must be * alone"),
-        ("LOG_LEVEL", "loud", "LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, not 'loud'."),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR. It is now 'loud'."),
         (
             "Mashape_API_Endpoint",
             "quotes.example.org",
@@ -59,13 +63,13 @@ def test_each_setting_is_typed() -> None:
         ("Mashape_API_Endpoint", "https://example.org:99999", "Mashape_API_Endpoint must be a URL"),
         ("Mashape_API_Endpoint", "https://example.org/a b", "Mashape_API_Endpoint must be a URL"),
         ("Mashape_API_Endpoint", "https://[", "Mashape_API_Endpoint must be"),
-        ("SMS_GATEWAY", "smoke", "SMS_GATEWAY must be console or sns, not 'smoke'."),
+        ("SMS_GATEWAY", "smoke", "SMS_GATEWAY must be console or sns. It is now 'smoke'."),
         ("PUBLIC_URL", "quotes.example.org", "PUBLIC_URL must be a URL that starts with https://"),
         ("PUBLIC_URL", "https://example.org/?page=1", "PUBLIC_URL must be a URL without ? and #"),
         ("PUBLIC_URL", "https://example.org/#top", "PUBLIC_URL must be a URL without ? and #"),
         ("PUBLIC_URL", "https://example.org?", "PUBLIC_URL must be a URL without ? and #"),
         ("PUBLIC_URL", "https://example.org/#", "PUBLIC_URL must be a URL without ? and #"),
-        ("UNSUBSCRIBE_REQUIRES_OTP", "maybe", "UNSUBSCRIBE_REQUIRES_OTP must be true or false, not 'maybe'."),
+        ("UNSUBSCRIBE_REQUIRES_OTP", "maybe", "UNSUBSCRIBE_REQUIRES_OTP must be true or false. It is now 'maybe'."),
         ("SMS_ALLOWED_REGIONS", "IND", "SMS_ALLOWED_REGIONS must be * alone, or two-letter country codes"),
         ("SMS_ALLOWED_REGIONS", "IN US", "SMS_ALLOWED_REGIONS must be * alone"),
         ("SMS_ALLOWED_REGIONS", "+91", "SMS_ALLOWED_REGIONS must be * alone"),
@@ -74,7 +78,7 @@ def test_each_setting_is_typed() -> None:
         (
             "SMS_DAILY_CAP",
             "-1",
-            "SMS_DAILY_CAP must be a whole number from 0 to 99999999, for example 1000, not '-1'.",
+            "SMS_DAILY_CAP must be a whole number from 0 to 99999999, for example 1000. It is now '-1'.",
         ),
         ("SMS_MAX_SUBSCRIBERS", "-1", "SMS_MAX_SUBSCRIBERS must be a whole number from 0 to 99999999"),
         ("SMS_MAX_SUBSCRIBERS", "many", "SMS_MAX_SUBSCRIBERS must be a whole number"),
@@ -83,45 +87,46 @@ def test_each_setting_is_typed() -> None:
         ("SMS_DAILY_CAP", "100000001", "SMS_DAILY_CAP must be a whole number"),
         ("SMS_DAILY_CAP", "0000000001000000000", "SMS_DAILY_CAP must be a whole number"),
         ("SMS_DAILY_CAP", "9" * 5_000, "SMS_DAILY_CAP must be a whole number"),
-        ("CODES_PER_NUMBER", "3", "CODES_PER_NUMBER must be limits such as 1/1m,3/10m,5/1d: each is 1 to 999, a slash"),
-        ("CODES_PER_NUMBER", "0/1m", "CODES_PER_NUMBER must be limits such as 1/1m,3/10m,5/1d: each is 1 to 999"),
-        ("CODES_PER_NUMBER", "1/0m", "CODES_PER_NUMBER must be limits such as 1/1m,3/10m,5/1d: each is 1 to 999"),
-        ("CODES_PER_NUMBER", "1/1w", "CODES_PER_NUMBER must be limits such as 1/1m,3/10m,5/1d: each is 1 to 999"),
+        ("CODES_PER_NUMBER", "3", f"CODES_PER_NUMBER {MUST_BE_LIMITS}"),
+        ("CODES_PER_NUMBER", "0/1m", f"CODES_PER_NUMBER {MUST_BE_LIMITS}"),
+        ("CODES_PER_NUMBER", "1/0m", f"CODES_PER_NUMBER {MUST_BE_LIMITS}"),
+        ("CODES_PER_NUMBER", "1/1w", f"CODES_PER_NUMBER {MUST_BE_LIMITS}"),
         (
             "CODES_PER_NUMBER",
             "1/1m,,3/10m",
-            "CODES_PER_NUMBER must be limits such as 1/1m,3/10m,5/1d: each is 1 to 999",
+            f"CODES_PER_NUMBER {MUST_BE_LIMITS}",
         ),
-        ("CODES_PER_NUMBER", "1000/1d", "CODES_PER_NUMBER must be limits such as 1/1m,3/10m,5/1d: each is 1 to 999"),
-        ("CODES_PER_ADDRESS", "10/1٣h", "CODES_PER_ADDRESS must be limits such as 1/1m,3/10m,5/1d: each is 1 to 999"),
-        ("WRONG_TRIES_PER_NUMBER", "five", "WRONG_TRIES_PER_NUMBER must be a limit such as 5/1h: 1 to 999"),
+        ("CODES_PER_NUMBER", "1000/1d", f"CODES_PER_NUMBER {MUST_BE_LIMITS}"),
+        ("CODES_PER_ADDRESS", "10/1٣h", f"CODES_PER_ADDRESS {MUST_BE_LIMITS}"),
+        (
+            "WRONG_TRIES_PER_NUMBER",
+            "five",
+            "WRONG_TRIES_PER_NUMBER must be a limit such as 5/1h: a number from 1 to 999",
+        ),
         (
             "WRONG_TRIES_PER_NUMBER",
             "5/1h,9/1d",
             (
-                "WRONG_TRIES_PER_NUMBER must be a limit such as 5/1h: 1 to 999, a slash, and a period of 1 to 9999 s,"
-                " m, h or d, not '5/1h,9/1d'."
+                f"WRONG_TRIES_PER_NUMBER must be a limit such as 5/1h: {FORM_OF_LIMIT.format(999)}."
+                " It is now '5/1h,9/1d'."
             ),
         ),
         (
             "WRONG_TRIES_PER_ADDRESS",
             "30 / 1h",
-            "WRONG_TRIES_PER_ADDRESS must be limits such as 1/1m,3/10m,5/1d: each is 1 to 999",
+            f"WRONG_TRIES_PER_ADDRESS {MUST_BE_LIMITS}",
         ),
         (
             "READ_LIMIT",
             "600",
-            (
-                "READ_LIMIT must be off, or a limit such as 600/1m: 1 to 999999999, a slash, and a period of 1 to 9999"
-                " s, m, h or d, not '600'."
-            ),
+            f"READ_LIMIT {MUST_BE_A_READ_LIMIT}. It is now '600'.",
         ),
-        ("READ_LIMIT", "0/1m", "READ_LIMIT must be off, or a limit such as 600/1m: 1 to 999999999"),
-        ("READ_LIMIT", "1000000000/1m", "READ_LIMIT must be off, or a limit such as 600/1m: 1 to 999999999"),
-        ("READ_LIMIT", "600/0m", "READ_LIMIT must be off, or a limit such as 600/1m: 1 to 999999999"),
-        ("READ_LIMIT", "600/1m,9000/1h", "READ_LIMIT must be off, or a limit such as 600/1m: 1 to 999999999"),
-        ("READ_LIMIT", "٦٠٠/1m", "READ_LIMIT must be off, or a limit such as 600/1m: 1 to 999999999"),
-        ("READ_LIMIT", "none", "READ_LIMIT must be off, or a limit such as 600/1m: 1 to 999999999"),
+        ("READ_LIMIT", "0/1m", f"READ_LIMIT {MUST_BE_A_READ_LIMIT}"),
+        ("READ_LIMIT", "1000000000/1m", f"READ_LIMIT {MUST_BE_A_READ_LIMIT}"),
+        ("READ_LIMIT", "600/0m", f"READ_LIMIT {MUST_BE_A_READ_LIMIT}"),
+        ("READ_LIMIT", "600/1m,9000/1h", f"READ_LIMIT {MUST_BE_A_READ_LIMIT}"),
+        ("READ_LIMIT", "٦٠٠/1m", f"READ_LIMIT {MUST_BE_A_READ_LIMIT}"),
+        ("READ_LIMIT", "none", f"READ_LIMIT {MUST_BE_A_READ_LIMIT}"),
         (
             "TRUSTED_PROXIES",
             "proxy.example.org",
@@ -136,13 +141,13 @@ def test_each_setting_is_typed() -> None:
             "SNS_TOPIC must be the name of a topic, with only letters, digits, - and _",
         ),
         ("SNS_TOPIC", "T" * 257, "SNS_TOPIC must be the name of a topic"),
-        ("SNS_REGION", "Virginia", "SNS_REGION must be an AWS region, for example us-east-1, not 'Virginia'."),
+        ("SNS_REGION", "Virginia", "SNS_REGION must be an AWS region, for example us-east-1. It is now 'Virginia'."),
         ("SNS_REGION", "us-east-1a", "SNS_REGION must be an AWS region"),
         ("SMS_SENDER_ID", "12345", "SMS_SENDER_ID must be 1 to 11 letters and digits, with at least one letter"),
         ("SMS_SENDER_ID", "Quote API", "SMS_SENDER_ID must be 1 to 11 letters and digits"),
         ("SMS_SENDER_ID", "TwelveLetter", "SMS_SENDER_ID must be 1 to 11 letters and digits"),
         ("SMS_SENDER_ID", "Zitäte", "SMS_SENDER_ID must be 1 to 11 letters and digits"),
-        ("SMS_MAX_PRICE", "$0.05", "SMS_MAX_PRICE must be US dollars, for example 0.05, not '$0.05'."),
+        ("SMS_MAX_PRICE", "$0.05", "SMS_MAX_PRICE must be US dollars, for example 0.05. It is now '$0.05'."),
         ("SMS_MAX_PRICE", "0,05", "SMS_MAX_PRICE must be US dollars"),
         ("SMS_MAX_PRICE", "-1", "SMS_MAX_PRICE must be US dollars"),
         ("SMS_ENTITY_ID", "entity-1", "SMS_ENTITY_ID must be the entity ID, with only digits"),

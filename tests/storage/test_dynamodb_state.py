@@ -1,7 +1,6 @@
 """What is special to the state in DynamoDB: the requests it makes, its keys, and its expiry times."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,7 +13,8 @@ from quoteapi.storage.dynamodb import Table
 from quoteapi.storage.dynamodb_state import COUNT_KEY, TABLE_KEY, DynamoDbState
 from quoteapi.storage.state import ACTIVE, UNSUBSCRIBED, OtpReplaced, StateUnavailable
 from tests.helpers import dynamodb_server, states
-from tests.helpers.data import MIRA, NOON, NOOR
+from tests.helpers.data import AUSTEN, MIRA, NOON, NOOR
+from tests.helpers.dynamodb_requests import record_requests
 from tests.helpers.states import (
     ACTIVE_IN_SYNC,
     CLIENT_IP,
@@ -55,20 +55,6 @@ def item_of(state: DynamoDbState, sort_key: str) -> dict[str, Any]:
     return found
 
 
-@contextmanager
-def record_requests(state: DynamoDbState) -> Iterator[list[str]]:
-    """Record the operations that the state requests within the block."""
-    operations: list[str] = []
-
-    def record(event_name: str, **_: object) -> None:
-        operations.append(event_name.rpartition(".")[2])
-
-    events = state._table.client.meta.events
-    events.register("before-send.dynamodb", record)
-    yield operations
-    events.unregister("before-send.dynamodb", record)
-
-
 def add_subscribers(state: DynamoDbState, count: int) -> None:
     """Add active subscribers in sync, as copies of one."""
     client, name = state._table.client, state._table.name
@@ -89,7 +75,7 @@ class RequestRecorder:
 
     def __call__(self, name: str, *arguments: object, case: str = "", **named: object) -> Any:  # noqa: ANN401
         """Call a method; `case` tells several calls of it apart."""
-        with record_requests(self.state) as operations:
+        with record_requests(self.state._unchecked_table) as operations:
             result = getattr(self.state, name)(*arguments, **named)
             if isinstance(result, Iterator):
                 result = list(result)
@@ -157,6 +143,8 @@ def call_methods_of_deliveries_and_limits(call: RequestRecorder) -> None:
     call("start_sending", claim, NOON)
     call("finish_delivery", claim, "message", NOON)
     call("release_delivery", claim)
+    call("daily_quotes", TODAY, TODAY)
+    call("store_daily_quote", TODAY, AUSTEN, NOON)
     call("read_rate_limit_log", LOG_KEY)
     call("swap_rate_limit_log", LOG_KEY, "", "1", now=NOON, keep_until=NOON)
     call("count_sms", TODAY, 5)
@@ -227,6 +215,8 @@ REQUESTS = {
     "sms_disabled_at": [GET],
     "set_sms_switch": [UPDATE],
     "set_sms_switch, on": [DELETE],
+    "daily_quotes": [QUERY],
+    "store_daily_quote": [UPDATE],
     "erase_deleted": [],
     "delete_expired": [],
 }
@@ -259,14 +249,14 @@ def test_only_methods_that_say_so_read_the_whole_table(state: DynamoDbState) -> 
 
 
 def test_the_key_of_the_table_is_read_once(state: DynamoDbState) -> None:
-    with record_requests(state) as operations:
+    with record_requests(state._unchecked_table) as operations:
         state.find_subscriber(MIRA)
         state.find_subscriber(NOOR)
     assert operations == [GET, GET, GET]
 
 
 def test_without_the_key_of_the_table_the_state_is_unavailable(state: DynamoDbState) -> None:
-    state._table.delete(TABLE_KEY)
+    state._unchecked_table.delete(TABLE_KEY)
     with pytest.raises(StateUnavailable, match="is not complete; run `quoteapi db migrate`"):
         state.find_subscriber(MIRA)
     state._table.delete(COUNT_KEY)

@@ -113,8 +113,8 @@ def get_quote(quote_id: str) -> tuple[int, Quotation]:
     number = parse_id(quote_id)
     quotation = quotes_with_ids([number]).get(number) if number is not None else None
     if number is None or quotation is None:
-        detail = "No quote has this id."
-        raise Problem(falcon.HTTP_404, "No quote found", f"{detail} To find ids, GET /quotes.", detail)
+        detail = "No quote has this ID."
+        raise Problem(falcon.HTTP_404, "No quote found", f"{detail} To find IDs, send GET /quotes.", detail)
     return number, quotation
 
 

@@ -98,7 +98,7 @@ def test_any_site_may_embed_a_card_and_it_loads_and_runs_nothing(serve: Serve, p
 @pytest.mark.parametrize("quote_id", ["4", "0", "01", "-1", "1e3", "x", "a.b", "2.svg", "٢", "9" * 30, "%20"])
 def test_the_card_of_an_unknown_quote_is_not_found(serve: Serve, quote_id: str) -> None:
     base = serve()
-    detail = "No quote has this id"
+    detail = "No quote has this ID"
     assert_problem(get(f"{base}/quotes/{quote_id}.svg"), 404, "No quote found", detail)
     if not quote_id.endswith("svg"):
         assert_problem(get(f"{base}/quotes/{quote_id}"), 404, "No quote found", detail)
@@ -106,9 +106,9 @@ def test_the_card_of_an_unknown_quote_is_not_found(serve: Serve, quote_id: str) 
 
 def test_a_suffix_alone_is_no_id_and_a_quote_without_a_suffix_is_json(serve: Serve) -> None:
     base = serve()
-    assert_problem(get(f"{base}/quotes/.svg"), 404, "No quote found", "No quote has this id")
+    assert_problem(get(f"{base}/quotes/.svg"), 404, "No quote found", "No quote has this ID")
     assert get(f"{base}/quotes/2").json()["quote"] == AUSTEN.quote
-    assert_problem(get(f"{base}/quotes/2.png"), 404, "No quote found", "No quote has this id")
+    assert_problem(get(f"{base}/quotes/2.png"), 404, "No quote found", "No quote has this ID")
 
 
 @sqlite_only

@@ -196,7 +196,10 @@ def test_a_quote_is_found_by_its_id_with_its_source(serve: Serve) -> None:
     assert get(f"{base}/quotes/1").json() == {**LISTED[2], "source": ALCOTT.source}
     for unknown in ("0", "-1", "4", "9" * 9, "9" * 5_000, "one", "1.0", "1e0", "+1", "%201", "１", "٣", "%00"):
         assert_problem(
-            get(f"{base}/quotes/{unknown}"), 404, "No quote found", "No quote has this id. To find ids, GET /quotes."
+            get(f"{base}/quotes/{unknown}"),
+            404,
+            "No quote found",
+            "No quote has this ID. To find IDs, send GET /quotes.",
         )
     assert_problem(get(f"{base}/quotes/1/source"), 404, "Not found")
 

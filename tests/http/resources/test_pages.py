@@ -113,7 +113,7 @@ def test_a_browser_gets_an_error_as_a_page_and_other_clients_as_a_problem_docume
     base = serve()
     page = visit(f"{base}/quotes/99")
     assert (page.status_code, page.headers["Content-Type"], page.headers["Vary"]) == (404, HTML, "Accept")
-    assert "No quote found No quote has this id." in page_text(page)
+    assert "No quote found No quote has this ID." in page_text(page)
     assert page.headers["Cache-Control"] == "no-store"
     assert_problem(requests.get(f"{base}/quotes/99", timeout=5), 404, "No quote found")
 
@@ -461,14 +461,13 @@ def test_without_shared_state_there_is_no_form(settings: Settings, clock: FakeCl
         {
             "AWS_LAMBDA_FUNCTION_NAME": "quoteapi-dev",
             "SECRET_KEY": environment(settings)["SECRET_KEY"],
-            "SMS_ALLOWED_REGIONS": "IN",
         }
     )
     client = TestClient(create_app(without_shared_state, now=clock), headers={"Accept": BROWSER})
     for path in ("/", "/subscribe", "/unsubscribe"):
         page = client.simulate_get(path)
         assert "<form" not in page.text
-        assert "this service needs a PostgreSQL database" in page.text
+        assert "this service has no shared database" in page.text
 
 
 # ---- CSRF protection

@@ -415,7 +415,12 @@ def test_on_lambda_without_a_shared_database_no_number_can_subscribe(
     for path in ("/subscribe", "/unsubscribe"):
         for otp in ({}, {"otp": "123456"}):
             refused = get(base, path, mobile=MIRA, **otp)
-            assert_problem(refused, 503, "SMS not available", "The operator must set DATABASE_URL.")
+            assert_problem(
+                refused,
+                503,
+                "SMS not available",
+                "The operator must set SMS_ALLOWED_REGIONS and SECRET_KEY, or DATABASE_URL.",
+            )
     assert get(base, "/daily").status_code == 200
 
 
