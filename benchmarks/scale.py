@@ -141,7 +141,7 @@ class IgnoringDispatcher:
     def send_otp(self, request: str) -> None:
         """Do nothing."""
 
-    def subscribe(self, subscriber_id: int) -> None:
+    def subscribe(self, subscriber_id: str) -> None:
         """Do nothing."""
 
     unsubscribe = subscribe
@@ -202,8 +202,15 @@ class Bench:
     def daily_delivery(self) -> DailyDelivery:
         """Return the delivery of the next day; each call is one day later."""
         moment = next(self._moments)
-        quotes = QuoteService(lambda: moment, self.chance)
-        return DailyDelivery(self.container.settings, quotes, self.gateway, self.container.rate_limits, lambda: moment)
+        quotes = QuoteService(lambda: moment, self.chance, self.container.state)
+        return DailyDelivery(
+            self.container.settings,
+            self.container.state,
+            quotes,
+            self.gateway,
+            self.container.rate_limits,
+            lambda: moment,
+        )
 
 
 bench_of = cache(Bench)

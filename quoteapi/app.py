@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import falcon
-from peewee import InterfaceError, OperationalError
 
 from quoteapi import clock
 from quoteapi.aws.job_context import configure_observability
@@ -35,7 +34,7 @@ def create_app(settings: Settings, *, now: clock.Clock = clock.now, randomness: 
     """
     try:
         database.connect(settings)
-    except (OperationalError, InterfaceError) as error:  # the fallback catalogue is served meanwhile
+    except database.UNAVAILABLE_ERRORS as error:  # the fallback catalogue is served meanwhile
         logging.getLogger(__name__).error("The database cannot be used: %s", error)  # noqa: TRY400
     dispatcher = LambdaDispatcher() if settings.on_lambda else None
     container = Container(settings, now=now, randomness=randomness, dispatcher=dispatcher)
@@ -68,7 +67,7 @@ def _routes(container: Container) -> dict[str, Any]:
         quotes.DailyQuoteResource(source, now),
         quotes.RandomQuoteResource(source, container.quotes.prefetched_quote),
     )
-    failure = health.AsyncFailure(settings, now, start_failing_task)
+    failure = health.AsyncFailure(container, start_failing_task)
     return {
         "/": pages.HomePage(source, another, settings, now),
         "/days/{day}": pages.DayPage(source, settings, now),

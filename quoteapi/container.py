@@ -8,6 +8,7 @@ from quoteapi import clock
 from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway
+from quoteapi.storage.state import State
 from quoteapi.subscriptions.daily_delivery import DailyDelivery
 from quoteapi.subscriptions.dispatcher import Dispatcher, InlineDispatcher, ThreadPoolDispatcher
 from quoteapi.subscriptions.hmac_digest import HmacDigest, load_hmac_digest
@@ -40,11 +41,14 @@ class Container:
     def quotes(self) -> QuoteService:
         """Reads quotes from the catalogue and, if the settings name one, from an upstream API."""
         settings, fetch = self.settings, None
+        can_write_catalogue = settings.has_shared_state and settings.dynamodb_table is None
         if settings.upstream_endpoint is not None:
             from quoteapi.quotes.mashape import MashapeQuotes  # which imports requests
 
             fetch = MashapeQuotes(settings.upstream_endpoint, settings.upstream_key).fetch
-        return QuoteService(self.clock, self.randomness, fetch, has_shared_state=settings.has_shared_state)
+        needs_state = can_write_catalogue or (settings.has_shared_state and fetch is not None)
+        state = self.state if needs_state else None
+        return QuoteService(self.clock, self.randomness, state, fetch, can_write_catalogue=can_write_catalogue)
 
     @cached_property
     def gateway(self) -> Gateway:
@@ -58,26 +62,38 @@ class Container:
         return ConsoleGateway(self.clock)
 
     @cached_property
+    def state(self) -> State:
+        """What requests and schedules write: in a DynamoDB table, else in the working database."""
+        if (table := self.settings.dynamodb_table) is not None:
+            from quoteapi.storage.dynamodb import Table
+            from quoteapi.storage.dynamodb_state import DynamoDbState
+
+            return DynamoDbState(Table(table.name, table.region))
+        from quoteapi.storage.sql_state import SqlState
+
+        return SqlState()
+
+    @cached_property
     def rate_limits(self) -> RateLimits:
         """Limits OTPs per number, requests and wrong OTPs per client IP, and the SMS of a day."""
-        return RateLimits(self.settings, self._hmac_digest, self.clock)
+        return RateLimits(self.settings, self.state, self._hmac_digest, self.clock)
 
     @cached_property
     def subscriptions(self) -> SubscriptionService:
         """The use cases: request an OTP, subscribe, unsubscribe, send an OTP, remove a number."""
         return SubscriptionService(
-            self.settings, self.gateway, self.rate_limits, self._otps, self.topic_sync, self.clock
+            self.settings, self.state, self.gateway, self.rate_limits, self._otps, self.topic_sync, self.clock
         )
 
     @cached_property
     def topic_sync(self) -> TopicSync:
         """Makes the SNS topic match the subscribers in the database."""
-        return TopicSync(self.settings, self.gateway, self.rate_limits, self._otps, self.clock)
+        return TopicSync(self.settings, self.state, self.gateway, self.rate_limits, self._otps, self.clock)
 
     @cached_property
     def daily_delivery(self) -> DailyDelivery:
         """Sends the quote of the day to the subscribers by SMS."""
-        return DailyDelivery(self.settings, self.quotes, self.gateway, self.rate_limits, self.clock)
+        return DailyDelivery(self.settings, self.state, self.quotes, self.gateway, self.rate_limits, self.clock)
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
@@ -87,7 +103,7 @@ class Container:
 
     @cached_property
     def _otps(self) -> OneTimePasswords:
-        return OneTimePasswords(self._hmac_digest, self.settings.wrong_tries_per_number, self.clock)
+        return OneTimePasswords(self.state, self._hmac_digest, self.settings.wrong_tries_per_number, self.clock)
 
     @cached_property
     def _hmac_digest(self) -> HmacDigest:

@@ -24,8 +24,10 @@ from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings, model, read_settings
 from quoteapi.storage import database
 from quoteapi.storage.models import database as bound
+from quoteapi.storage.sql_state import SqlState
+from quoteapi.storage.state import State
 from quoteapi.subscriptions.dispatcher import InlineDispatcher
-from tests.helpers import postgresql_server
+from tests.helpers import dynamodb_server, postgresql_server
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import ALCOTT, AUSTEN, SECRET_KEY, ZOLA, environment, make_catalogue
 from tests.helpers.http import serve_app
@@ -151,10 +153,17 @@ def catalogue_of_three_quotes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Return the URL of a new database; tests that use it run on SQLite and on PostgreSQL."""
+def database_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Return the URL of a new database; tests that use it run on SQLite and on PostgreSQL.
+
+    Tests marked with `dynamodb_server.on_every_engine` run on DynamoDB too.
+    """
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/working.db"
+    elif request.param == "dynamodb":
+        for name, value in dynamodb_server.environment().items():
+            monkeypatch.setenv(name, value)
+        yield f"dynamodb://{dynamodb_server.create_table().name}?region={dynamodb_server.REGION}"
     else:
         with postgresql_server.create_database() as url:
             yield url
@@ -168,7 +177,9 @@ def settings(
     catalogue = tmp_path / "shipped.db"
     shutil.copyfile(catalogue_of_three_quotes, catalogue)
     monkeypatch.setattr(database, "BUNDLED_CATALOGUE", catalogue)
-    return read_settings({"DATABASE_URL": database_url, "SECRET_KEY": SECRET_KEY})
+    is_dynamodb = database_url.startswith("dynamodb:")  # where the console gateway has no inbox
+    gateway = {"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "*"} if is_dynamodb else {}
+    return read_settings({"DATABASE_URL": database_url, "SECRET_KEY": SECRET_KEY, **gateway})
 
 
 @pytest.fixture
@@ -181,13 +192,19 @@ def open_database(settings: Settings) -> Iterator[None]:
 
 @pytest.fixture
 def quotes(open_database: None, clock: FakeClock) -> QuoteService:
-    return QuoteService(clock, random.Random(1))
+    return QuoteService(clock, random.Random(1), SqlState())
 
 
 @pytest.fixture
 def container(settings: Settings, open_database: None, clock: FakeClock) -> Container:
     """Return the container of a service on the working database."""
     return Container(settings, now=clock, randomness=random.Random(1))
+
+
+@pytest.fixture
+def state(container: Container) -> State:
+    """Return the shared state."""
+    return container.state
 
 
 @pytest.fixture

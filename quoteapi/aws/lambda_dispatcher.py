@@ -17,11 +17,11 @@ class LambdaDispatcher:
         """Start a task that sends the OTP of an OTP request."""
         _start_task("async_send_otp", otp_request_id)
 
-    def subscribe(self, subscriber_id: int) -> None:
+    def subscribe(self, subscriber_id: str) -> None:
         """Start a task that adds a subscriber to the topic."""
         _start_task("async_subscribe", subscriber_id)
 
-    def unsubscribe(self, subscriber_id: int) -> None:
+    def unsubscribe(self, subscriber_id: str) -> None:
         """Start a task that removes a subscriber from the topic."""
         _start_task("async_unsubscribe", subscriber_id)
 

@@ -30,17 +30,17 @@ def async_send_otp(otp_request_id: str) -> str:
 
 
 @task
-def async_subscribe(subscriber_id: int) -> str:
+def async_subscribe(subscriber_id: str) -> str:
     """Add a subscriber to the topic."""
     with job_context() as container:
-        return container.topic_sync.sync(subscriber_id)
+        return container.topic_sync.sync(str(subscriber_id))  # tasks of the version before have a number
 
 
 @task
-def async_unsubscribe(subscriber_id: int) -> str:
+def async_unsubscribe(subscriber_id: str) -> str:
     """Remove a subscriber from the topic."""
     with job_context() as container:
-        return container.topic_sync.sync(subscriber_id)
+        return container.topic_sync.sync(str(subscriber_id))  # tasks of the version before have a number
 
 
 @task

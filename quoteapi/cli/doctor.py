@@ -8,10 +8,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
-from peewee import PeeweeException
 
 from quoteapi.cli import sms_limits
-from quoteapi.cli.output import as_started, print_json, print_lines
+from quoteapi.cli.output import as_started, print_json, print_lines, stage_option
 from quoteapi.cli.root import EXIT_FAILED, connect_database, json_option, main
 from quoteapi.container import Container
 from quoteapi.deploy import zappa_settings
@@ -24,9 +23,9 @@ from quoteapi.settings import DOTENV, ROOT, Settings, SettingsError, find_unknow
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import catalogue_size
-from quoteapi.storage.models import ACTIVE, Delivery, SmsSwitch, Subscriber
-from quoteapi.subscriptions.daily_delivery import CLAIM_TIMEOUT, SEND_TIMEOUT, on_another_topic
-from quoteapi.subscriptions.rate_limits import SMS_SWITCH
+from quoteapi.storage.state import Delivery
+from quoteapi.subscriptions.daily_delivery import CLAIM_TIMEOUT, SEND_TIMEOUT
+from quoteapi.subscriptions.errors import HOW_TO_SHARE_STATE
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _MARKS = {"ok": click.style("✓", "green"), "advice": click.style("!", "yellow"), "wrong": click.style("✗", "red")}
@@ -40,7 +39,10 @@ MAX_TIME_BETWEEN_DAILY_SMS = timedelta(hours=36)
 @click.option("--env-file", type=_FILE, help="With --stage: read the remote environment from FILE, not from S3.")
 @json_option
 def doctor_(stage: str | None, env_file: Path | None, *, as_json: bool) -> None:
-    """Check all that the service needs, and say how to fix problems."""
+    """Check the service, and say how to fix problems."""
+    if stage is not None and stage_option() not in {None, stage}:
+        raise click.UsageError("Name one stage.")
+    stage = stage or stage_option()
     if env_file is not None and stage is None:
         raise click.UsageError("--env-file works only with --stage.")
     checks = []
@@ -73,7 +75,7 @@ def check_service() -> Iterator[Check]:
             yield from _check_sms(container)
     except CheckFailed as error:
         yield Check(*error.args)
-    except PeeweeException as error:
+    except database.STORAGE_ERRORS as error:
         yield Check(
             "database", "wrong", " ".join(str(error).split()), "Check that the server is running, and DATABASE_URL."
         )
@@ -118,29 +120,27 @@ def _check_proxy(settings: Settings) -> Iterator[Check]:
 def _check_database(container: Container) -> Iterator[Check]:
     found = database.describe_database(container.settings)
     if not container.settings.has_shared_state:
-        found = f"{found}: each Lambda container has its own database, so nobody can subscribe"
-        yield Check("database", "wrong", found, "Set DATABASE_URL to a PostgreSQL database.")
+        found = f"{found}: each Lambda container has its own database, so no number can subscribe"
+        yield Check("database", "wrong", found, f"{HOW_TO_SHARE_STATE[:1].upper()}{HOW_TO_SHARE_STATE[1:]}.")
     else:
         yield Check("database", "ok", found)
     size, to_do = catalogue_size(), f"Run `quoteapi quotes import {shlex.quote(str(ROOT / 'catalogue/quotes.csv'))}`."
     yield Check("catalogue", "ok", f"{size} quotes") if size else Check("catalogue", "wrong", "no quotes", to_do)
     _ = container.rate_limits  # reads the secret key, or creates it
     yield Check("secret key", "ok", "set" if container.settings.secret_key else "in a file beside the database")
-    overdue = Subscriber.sync_needed_since < container.clock() - MAX_SYNC_DELAY
-    if count := Subscriber.select().where(overdue).count():
+    if count := container.state.count_out_of_sync(before=container.clock() - MAX_SYNC_DELAY):
         to_do = "Run `quoteapi reconcile`. It shows which subscribers SNS rejects."
         yield Check("subscribers", "wrong", f"{count} out of sync with the topic for more than 2 hours", to_do)
-    yield sms_limits.check_subscribers(container.settings)
+    yield sms_limits.check_subscribers(container)
 
 
 def _check_sms(container: Container) -> Iterator[Check]:
-    yield _check_switch(container.settings)
+    yield _check_switch(container)
     yield sms_limits.check_daily_cap(container)
     yield from check_countries(container.settings)
     yield _check_last_delivery(container)
-    elsewhere = Subscriber.select().where(on_another_topic(container.gateway.topic))
-    if count := elsewhere.count():
-        found = f"{count} subscribed to the topic {elsewhere.get().topic}, but the settings name another"
+    if (other := container.state.find_other_topic(container.gateway.topic)) is not None:
+        found = f"subscribers are on the topic {other}, but the settings name another"
         to_do = "Correct SMS_GATEWAY, SNS_TOPIC and SNS_REGION. If they are right, run `quoteapi reconcile --all`."
         yield Check("topic", "wrong", found, to_do)
     if container.settings.gateway == "console":
@@ -151,27 +151,26 @@ def _check_sms(container: Container) -> Iterator[Check]:
         yield from _check_sns(container)
 
 
-def _check_switch(settings: Settings) -> Check:
-    switch = SmsSwitch.get_or_none(SmsSwitch.name == SMS_SWITCH)
-    if switch is not None:
-        found = f"SMS were switched off at {switch.disabled_at:%Y-%m-%d %H:%M} UTC"
+def _check_switch(container: Container) -> Check:
+    disabled_at = container.state.sms_disabled_at()
+    if disabled_at is not None:
+        found = f"SMS were switched off at {disabled_at:%Y-%m-%d %H:%M} UTC"
         return Check("switch", "wrong", found, "To switch them on, run `quoteapi sms start`.")
-    if settings.sms_daily_cap == 0:
+    if container.settings.sms_daily_cap == 0:
         return Check("switch", "wrong", "SMS_DAILY_CAP is 0: no SMS is sent", "Set it to the SMS per day to allow.")
     return Check("switch", "ok", "SMS are on")
 
 
 def _check_last_delivery(container: Container) -> Check:
-    deliveries = Delivery.select().where(Delivery.topic == container.gateway.topic)
-    last, now = deliveries.order_by(Delivery.date.desc()).first(), container.clock()
+    last, now = container.state.last_delivery(container.gateway.topic), container.clock()
     if last is None:
         return Check("daily SMS", "ok", "none sent yet")
     if last.sent_at is None:
         return _check_unsent(last, now)
     found = f"last sent {last.sent_at:%Y-%m-%d %H:%M} UTC"
     overdue = now - MAX_TIME_BETWEEN_DAILY_SMS
-    waiting = (Subscriber.state == ACTIVE) & (Subscriber.confirmed_at < overdue)
-    if last.sent_at < overdue and Subscriber.select().where(waiting).exists():  # to nobody, nothing is sent
+    has_subscriber = container.state.has_subscriber_confirmed_before(overdue)  # to nobody, nothing is sent
+    if last.sent_at < overdue and has_subscriber:
         to_do = "Check that the schedule, or cron, is running. To send it now, run `quoteapi publish`."
         return Check("daily SMS", "wrong", found, to_do)
     return Check("daily SMS", "ok", found)
@@ -180,14 +179,14 @@ def _check_last_delivery(container: Container) -> Check:
 def _check_unsent(delivery: Delivery, now: datetime) -> Check:
     """Check a claimed delivery: it is being sent, its claim was lost, or its outcome is unknown."""
     if delivery.sending_at is not None and delivery.sending_at <= now - SEND_TIMEOUT:
-        found = f"the one of {delivery.date} may or may not have been sent"
+        found = f"the daily SMS of {delivery.date} may or may not have been sent"
         if delivery.date < now.date():
             return Check("daily SMS", "advice", found, "Nothing to do: the next one is sent as usual.")
         return Check("daily SMS", "wrong", found, "To send it, perhaps a second time, run `quoteapi publish --again`.")
     if delivery.sending_at is None and delivery.claimed_at <= now - CLAIM_TIMEOUT:
-        found = f"the process that had to send the one of {delivery.date} stopped before it did"
+        found = f"the process that had to send the daily SMS of {delivery.date} stopped before it did"
         return Check("daily SMS", "wrong", found, "Run `quoteapi publish`.")
-    return Check("daily SMS", "ok", f"the one of {delivery.date} is being sent")
+    return Check("daily SMS", "ok", f"the daily SMS of {delivery.date} is being sent")
 
 
 def _check_sns(container: Container) -> Iterator[Check]:
@@ -205,8 +204,7 @@ def _check_sns(container: Container) -> Iterator[Check]:
         "ok",
         f"sns in {settings.sns_region}, topic {settings.sns_topic}, {counted(subscriptions, 'subscription')}",
     )
-    in_sync = (Subscriber.state == ACTIVE) & Subscriber.sync_needed_since.is_null()
-    expected = Subscriber.select().where(in_sync).count()
+    expected = container.state.count_in_sync_with(container.gateway.topic)
     if subscriptions < expected:
         found = (
             f"{counted(subscriptions, 'subscription')} in SNS, but {counted(expected, 'subscriber')} in the database"

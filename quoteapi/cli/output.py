@@ -43,7 +43,14 @@ def command_name() -> str:
 
 def as_started(text: str) -> str:
     """Return a text in which each command in backticks, such as `quoteapi doctor`, is one that can be run here."""
-    return text.replace(f"`{NAME} ", f"`{command_name()} ")
+    option = f" --stage {shlex.quote(stage)}" if (stage := stage_option()) is not None else ""
+    return text.replace(f"`{NAME} ", f"`{command_name()}{option} ")
+
+
+def stage_option() -> str | None:
+    """Return the stage that the command acts on; None for the service on this machine."""
+    context = click.get_current_context(silent=True)
+    return context.find_root().params.get("stage") if context is not None else None
 
 
 def print_json(value: object, *, ensure_ascii: bool = False) -> None:

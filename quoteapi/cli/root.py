@@ -5,19 +5,19 @@ Exit codes: 0 done; 1 done in part or not at all, as the message says; 2 wrong u
 """
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import peewee
 from click.exceptions import NoArgsIsHelpError
 from click.shell_completion import get_completion_class
 
 from quoteapi import __version__
-from quoteapi.cli.output import NAME, as_started, command_name, print_lines
+from quoteapi.cli.output import NAME, as_started, command_name, print_lines, stage_option
 from quoteapi.container import Container
+from quoteapi.deploy.check import CheckFailed
+from quoteapi.deploy.operated_stage import load_stage_settings
 from quoteapi.observability import redaction
 from quoteapi.observability.logging_setup import configure_logging
 from quoteapi.printable import printable
@@ -27,6 +27,9 @@ from quoteapi.sms.gateway import GatewayError
 from quoteapi.storage import database
 from quoteapi.storage.database_copy import CopyFailed
 from quoteapi.subscriptions.errors import NoSharedState, SmsDisabled
+
+if TYPE_CHECKING:
+    import peewee
 
 EXIT_FAILED = 1
 COMPLETION_VARIABLE = "_QUOTEAPI_COMPLETE"
@@ -57,8 +60,41 @@ def _printable_errors() -> Iterator[None]:
         raise
 
 
-class _RootGroup(click.Group):
+STAGE_COMMANDS = {
+    **dict.fromkeys(("db status", "doctor", "subscribers export", "subscribers list"), False),
+    **dict.fromkeys(("db migrate", "publish", "reconcile", "sms start", "sms stop"), True),
+    **dict.fromkeys(("subscribers opt-in", "subscribers remove"), True),
+}
+"""The commands that work with --stage, and whether they change something."""
+
+
+class _Command(click.Command):
+    """A command that stops if it does not work with --stage."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        if stage_option() is not None and (name := _command_words(ctx)) not in STAGE_COMMANDS:
+            raise click.UsageError(
+                f"{name} does not work with --stage. These commands do: {', '.join(sorted(STAGE_COMMANDS))}. The quotes"
+                " of a stage are in its package: to change them, run `make catalogue` and `zappa update`."
+            )
+        return super().invoke(ctx)
+
+
+def _command_words(context: click.Context) -> str:
+    """Return the words of a command, for example `sms stop`."""
+    if context.parent is None:
+        return ""
+    return f"{_command_words(context.parent)} {context.info_name}".strip()
+
+
+class _Group(click.Group):
+    command_class = _Command
+
+
+class _RootGroup(_Group):
     """Turns the expected errors of all commands into a message and an exit code."""
+
+    group_class = _Group
 
     def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401
         """Run a command. Help and usage errors name it as the operator started it."""
@@ -74,11 +110,15 @@ class _RootGroup(click.Group):
             return super().invoke(ctx)
         except SettingsError as error:
             raise CannotStart(str(error)) from error
-        except (peewee.PeeweeException, sqlite3.Error) as error:
+        except CheckFailed as error:
+            _, _, found, *to_do = error.args
+            raise CannotStart(". ".join((f"Stage {stage_option()}: {found}", *filter(None, to_do)))) from error
+        except database.STORAGE_ERRORS as error:
             raise CannotStart(f"The database cannot be used: {one_line(error)}") from error
         except _EXPECTED_ERRORS as error:
-            message = f"{error}".rstrip(".")
-            raise click.ClickException(f"{message[:1].upper()}{message[1:]}.") from error
+            message = f"{error}"
+            end = "" if message.endswith((".", "?")) else "."
+            raise click.ClickException(f"{message[:1].upper()}{message[1:]}{end}") from error
         except BrokenPipeError:
             raise  # click exits quietly if the reader closes the pipe, as in `| head`
         except (OSError, UnicodeError) as error:
@@ -92,11 +132,30 @@ def one_line(error: Exception) -> str:
 
 @click.group(cls=_RootGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=NAME)
-def main() -> None:
+@click.option(
+    "--stage",
+    metavar="STAGE",
+    help="Act on this stage of zappa_settings.json, with its settings and your AWS credentials.",
+)
+def main(stage: str | None) -> None:
     """Serve quotes over HTTP, and send the quote of the day by SMS.
 
     To start the service, use the command serve. To see the options of a command, add --help to it.
     """
+
+
+def load_command_settings() -> Settings:
+    """Return the settings of the stage, if there is one, else those of this machine.
+
+    If the command changes a stage, tell the operator which one. Raises `SettingsError`, and `CheckFailed` if a stage or
+    its remote environment cannot be read.
+    """
+    if (stage := stage_option()) is None:
+        return load_settings(os.environ)
+    settings = load_stage_settings(stage)
+    if STAGE_COMMANDS[_command_words(click.get_current_context())]:
+        print_lines(f"Stage {stage}, {database.describe_database(settings)}:", err=True)
+    return settings
 
 
 @contextmanager
@@ -105,13 +164,18 @@ def open_container(*, may_create: bool = False) -> Iterator[Container]:
 
     If `may_create`, create the database that `DATABASE_URL` names; else raise `SettingsError` if there is none.
     """
-    settings = load_settings(os.environ)
+    settings = load_command_settings()
+    if may_create and settings.dynamodb_table is not None:
+        raise SettingsError(
+            "With a DynamoDB table, the quotes are those of the bundled catalogue, which is read-only. To add quotes,"
+            " add them to catalogue/quotes.csv and run `make catalogue`, or use PostgreSQL (DATABASE_URL)."
+        )
     configure_logging(settings)
     with connect_database(settings, may_create=may_create).connection_context():
         yield Container(settings)
 
 
-def connect_database(settings: Settings, *, may_create: bool) -> peewee.Database:
+def connect_database(settings: Settings, *, may_create: bool) -> "peewee.Database":
     """Return the working database, and tell the operator if its file was created. Raises as `open_container`."""
     if not may_create:
         database.require_database(settings)

@@ -2,14 +2,12 @@
 
 import click
 
-from quoteapi import clock
 from quoteapi.cli import sms_limits
 from quoteapi.cli.output import as_started, print_json, print_lines, silence_console_gateway
 from quoteapi.cli.root import POSITIVE_INTEGER, json_option, main, open_container
 from quoteapi.printable import counted
 from quoteapi.sms import console
 from quoteapi.subscriptions.daily_delivery import DeliveryPreview
-from quoteapi.subscriptions.rate_limits import set_sms_switch
 
 
 @main.command()
@@ -48,7 +46,8 @@ def inbox(limit: int, *, as_json: bool) -> None:
         messages = console.inbox(limit)
         if not messages and container.settings.gateway != "console":
             raise click.ClickException(
-                "Amazon SNS sends the SMS, so there is no inbox. To use the inbox, set SMS_GATEWAY=console."
+                "Amazon SNS sends the SMS, so there is no inbox. To use the inbox, set SMS_GATEWAY=console"
+                f"{', and remove DATABASE_URL' if container.settings.dynamodb_table else ''}."
             )
     if as_json:
         fields = ("to", "message", "sent_at", "kind")
@@ -68,7 +67,7 @@ def stop() -> None:
     While SMS are off, unsubscribing needs no code.
     """
     with open_container() as container:
-        set_sms_switch(clock.now(), off=True)
+        container.state.set_sms_switch(container.clock(), off=True)
     print_lines(as_started("SMS are switched off. To switch them on, run `quoteapi sms start`."))
     if container.settings.unsubscribe_requires_otp:
         print_lines("Until then, unsubscribing needs no code: anyone who knows a number can unsubscribe it.")
@@ -77,8 +76,8 @@ def stop() -> None:
 @sms.command()
 def start() -> None:
     """Switch SMS on again."""
-    with open_container():
-        set_sms_switch(clock.now(), off=False)
+    with open_container() as container:
+        container.state.set_sms_switch(container.clock(), off=False)
     print_lines("SMS are switched on.")
 
 
@@ -91,7 +90,7 @@ def _print_preview(preview: DeliveryPreview, *, as_json: bool) -> None:
         return
     print_lines(*console.message_box(message), "")
     if preview.sent_at is not None:
-        print_lines(f"It was already sent today, at {preview.sent_at:%H:%M} UTC.", "")
+        print_lines(f"The daily SMS was already sent today, at {preview.sent_at:%H:%M} UTC.", "")
     print_lines(
         f"{counted(len(message), 'character')} in {counted(segments, 'segment')},"
         f" to {counted(recipients, 'subscriber')}: {sms_limits.describe_cost(preview)}. Nothing was sent."

@@ -5,11 +5,9 @@ from collections.abc import Iterator
 from quoteapi.container import Container
 from quoteapi.deploy.check import Check
 from quoteapi.printable import counted
-from quoteapi.settings import Settings
 from quoteapi.sms.gateway import GatewayError
-from quoteapi.storage.models import ACTIVE, SmsUsage, Subscriber
+from quoteapi.storage.state import ACTIVE
 from quoteapi.subscriptions.daily_delivery import DeliveryPreview
-from quoteapi.subscriptions.subscriber_count import read_subscriber_count
 
 NEAR_LIMIT = 0.8
 """The share of a limit from which on the operator is advised to raise it."""
@@ -26,29 +24,29 @@ def describe_cost(preview: DeliveryPreview) -> str:
 
 def check_limits(container: Container, preview: DeliveryPreview) -> Iterator[Check]:
     """Yield the checks of the limits that a daily SMS may reach."""
-    yield check_subscribers(container.settings)
+    yield check_subscribers(container)
     if container.settings.gateway == "sns":
         yield check_spending(container, preview)
 
 
-def check_subscribers(settings: Settings) -> Check:
+def check_subscribers(container: Container) -> Check:
     """Compare the active subscribers with their limit, and with the count that requests rely on."""
-    active, limit = Subscriber.select().where(Subscriber.state == ACTIVE).count(), settings.max_subscribers
+    active, limit = container.state.count_subscribers(ACTIVE), container.settings.max_subscribers
     found, higher = f"{active} active, of at most {limit}", "Set SMS_MAX_SUBSCRIBERS higher if your budget allows it."
-    if (stored := read_subscriber_count()) != active:
+    if (stored := container.state.subscriber_count()) != active:
         found = f"{found}; the stored count is {stored}"
         return Check("subscribers", "advice", found, "To correct the count, run `quoteapi reconcile`.")
     if active >= limit:
-        return Check("subscribers", "wrong", f"{found}: new subscribers are refused", higher)
+        return Check("subscribers", "wrong", f"{found}: no number can subscribe", higher)
     if active >= NEAR_LIMIT * limit:
-        return Check("subscribers", "advice", found, f"{higher} At the limit, new subscribers are refused.")
+        return Check("subscribers", "advice", found, f"{higher} At the limit, no number can subscribe.")
     return Check("subscribers", "ok", found)
 
 
 def check_daily_cap(container: Container) -> Check:
     """Compare today's codes and confirmations with `SMS_DAILY_CAP`."""
     cap, today = container.settings.sms_daily_cap, container.clock().date()
-    sent = SmsUsage.select(SmsUsage.count).where(SmsUsage.date == today).scalar() or 0
+    sent = container.state.read_sms_count(today)
     found = f"{sent} codes and confirmations today, of at most {cap}"
     if sent >= cap:
         return Check("daily cap", "wrong", f"{found}: no more codes are sent today", "Set SMS_DAILY_CAP higher.")

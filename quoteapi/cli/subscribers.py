@@ -5,7 +5,7 @@ import json
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -16,12 +16,8 @@ from quoteapi.container import Container
 from quoteapi.observability import redaction
 from quoteapi.printable import counted
 from quoteapi.quotes.csv_formulas import escape_formulas
-from quoteapi.storage.database import iterate_in_batches
-from quoteapi.storage.models import OUT_OF_SYNC, SUBSCRIBER_STATES, Subscriber
+from quoteapi.storage.state import SUBSCRIBER_STATES, Subscriber
 from quoteapi.subscriptions.phone import InvalidMobile, e164_as_typed
-
-if TYPE_CHECKING:
-    from peewee import ModelSelect
 
 _COLUMNS = ("id", "mobile", "state", "asked_at", "asked_from", "confirmed_at", "confirmed_from", "ended_at", "on_topic")
 _LISTED_COLUMNS = ("id", "mobile", "state", "confirmed_at", "ended_at", "on_topic")
@@ -68,8 +64,8 @@ _mobile = click.argument("mobile", type=_check_digits, required=False, callback=
 @json_option
 def list_subscribers(state: str | None, limit: int, *, unmasked: bool, as_json: bool) -> None:
     """List subscribers, newest first, with masked numbers."""
-    with open_container():
-        newest = _in_state(state).order_by(Subscriber.id.desc()).limit(limit)
+    with open_container() as container:
+        newest = container.state.newest_subscribers(limit, state)
         found = [_as_dict(row, unmasked=unmasked) for row in newest]
     if as_json:
         output.print_json(found, ensure_ascii=True)
@@ -101,13 +97,13 @@ def export_subscribers(file: Path, state: str | None, format_: str | None, *, un
         raise click.UsageError("Subscribers cannot be written as json. Add --format csv or --format jsonl.")
     if escape:
         output.require_csv(format_)
-    with open_container(), output.open_private_file(file) as stream:
+    with open_container() as container, output.open_private_file(file) as stream:
         writer = csv.DictWriter(stream, _COLUMNS)
         if format_ == "csv":
             writer.writeheader()
         written = 0
-        length = _in_state(state).count() if file != STANDARD_STREAM else 0
-        with output.progress_bar(f"Writing {file.name}", length, iterate_in_batches(_in_state(state))) as bar:
+        length = container.state.count_subscribers(state) if file != STANDARD_STREAM else 0
+        with output.progress_bar(f"Writing {file.name}", length, container.state.subscribers(state)) as bar:
             for subscriber in bar:
                 row = _as_dict(subscriber, unmasked=unmasked)
                 if escape:
@@ -156,7 +152,7 @@ def reconcile(*, everyone: bool, as_json: bool) -> None:
     """Make the topic of Amazon SNS match the database."""
     with (
         open_container() as container,
-        output.progress_bar("Reconciling", Subscriber.select().where(OUT_OF_SYNC).count()) as bar,
+        output.progress_bar("Reconciling", container.state.count_out_of_sync()) as bar,
         output.silence_console_gateway(silent=as_json),
     ):
         result = container.topic_sync.reconcile(progress=bar.update, everyone=everyone)
@@ -170,11 +166,6 @@ def reconcile(*, everyone: bool, as_json: bool) -> None:
     if result.failed or result.left:
         print_lines("Not all are in sync. Run the command again to resume.", err=True)
         sys.exit(EXIT_FAILED)
-
-
-def _in_state(state: str | None) -> "ModelSelect[Subscriber]":
-    rows = Subscriber.select()
-    return rows if state is None else rows.where(Subscriber.state == state)
 
 
 def _as_dict(row: Subscriber, *, unmasked: bool) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """Checks of a stage's settings: each environment variable, and all together as the service reads them."""
 
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from functools import partial
 from typing import Any
 
 from quoteapi.deploy.check import Check
-from quoteapi.deploy.zappa_settings import PLACEHOLDER, Stage
+from quoteapi.deploy.zappa_settings import PLACEHOLDER, Stage, stage_settings
 from quoteapi.observability.redaction import SECRET_ENVIRONMENT_VARIABLES
-from quoteapi.settings import ANY_REGION, SECRET_KEY_HINT, SETTING_NAMES, Settings, SettingsError, read_settings
+from quoteapi.settings import ANY_REGION, SECRET_KEY_HINT, SETTING_NAMES, Settings, SettingsError
 from quoteapi.spelling import did_you_mean
+from quoteapi.subscriptions.errors import HOW_TO_SHARE_STATE
 from quoteapi.subscriptions.phone import all_countries
 
 _SETTINGS = {field.metadata["name"]: field for field in fields(Settings)}
@@ -102,21 +104,18 @@ def check_committed_secrets(place: str, environment: Mapping[str, Any]) -> Itera
             yield Check("secret", "wrong", found, to_do)
 
 
-def check_settings(stage: Stage, environment: Mapping[str, str]) -> Iterator[Check]:
+def check_settings(name: str, stage: Stage, environment: Mapping[str, str]) -> Iterator[Check]:
     """Yield the checks of all settings together, and of how they fit the stage."""
+    if stage.get("remote_env") and not environment.get("SECRET_KEY", "").strip():
+        yield Check("secret key", "ok", "not set: `zappa deploy` and `zappa update` generate one")
+        environment = {**environment, "SECRET_KEY": secrets.token_urlsafe(48)}
     try:
-        settings = read_settings({**environment, "AWS_LAMBDA_FUNCTION_NAME": "quoteapi"})
+        settings = stage_settings(name, stage, environment)
     except SettingsError as error:
         yield Check("settings", "wrong", str(error), "Correct it: the service would not start.")
         return
     yield Check("settings", "ok", "valid: the service starts with them")
-    if settings.has_shared_state:
-        yield Check("database", "ok", "on a server")
-    else:
-        found = "quotes only: each Lambda container has its own database, so nobody can subscribe"
-        yield Check(
-            "database", "advice", found, "For SMS, set DATABASE_URL to a PostgreSQL database in the remote environment."
-        )
+    yield _check_database(settings)
     yield from (*check_countries(settings), *_check_upstream(settings), *_check_public_url(stage, settings))
     if settings.async_failure and stage.get("domain"):
         found = "ASYNC_FAILURE is on: anyone can start tasks that fail"
@@ -125,6 +124,18 @@ def check_settings(stage: Stage, environment: Mapping[str, str]) -> Iterator[Che
         to_do = "Set JWT_ISSUER, JWT_AUDIENCE, and JWT_SECRET or JWT_PUBLIC_KEY in the remote environment."
         yield Check("tokens", "wrong", "the authorizer rejects all requests: no JWT settings", to_do)
     yield from _check_tracing(stage, settings)
+
+
+def _check_database(settings: Settings) -> Check:
+    if settings.dynamodb_table is not None:
+        found = f"the DynamoDB table {settings.dynamodb_table.name}, which `zappa deploy` and `zappa update` create"
+        return Check("database", "ok", found)
+    if settings.has_shared_state:
+        return Check("database", "ok", "PostgreSQL, which `zappa deploy` and `zappa update` migrate")
+    remove = (
+        "remove DATABASE_URL, as each Lambda container has its own SQLite file, and " if settings.database_url else ""
+    )
+    return Check("database", "advice", "quotes only: nobody can subscribe", f"For SMS, {remove}{HOW_TO_SHARE_STATE}.")
 
 
 def check_countries(settings: Settings) -> Iterator[Check]:

@@ -1,7 +1,13 @@
-"""Zappa's callbacks, named in `zappa_settings.json`: `settings` checks a stage, `zip` trims the zip."""
+"""Zappa's callbacks, named in `zappa_settings.json`.
 
+`settings` checks a stage and gives it a `SECRET_KEY`, `zip` trims the zip, `post` sets up the database.
+"""
+
+import json
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +15,27 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as AwsConnectionError
 
+from quoteapi.deploy.check import CheckFailed
 from quoteapi.deploy.package import environment_for_lambda, require_complete, trim_package
+from quoteapi.deploy.remote_environment import add_secret_key, read_remote_environment
+from quoteapi.deploy.zappa_settings import (
+    Stage,
+    aws_region,
+    read_stage,
+    stage_environment,
+    stage_settings,
+    use_aws_account,
+)
 from quoteapi.deploy.zappa_settings_checks import find_problems
 from quoteapi.printable import printable
+from quoteapi.settings import Settings, SettingsError
+from quoteapi.storage.database import migrate_database
+from quoteapi.storage.state import StateUnavailable
+from quoteapi.subscriptions.errors import HOW_TO_SHARE_STATE
 
 AUTHORIZER_LIBRARIES = ("_cffi_backend", "cffi", "cryptography", "jwt")
 TRACING_LIBRARIES = ("aws_xray_sdk", "wrapt")
+MIGRATE = "quoteapi.aws.schedulers.migrate_database"
 
 
 def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
@@ -24,6 +45,10 @@ def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
         _check_settings(cli)
     if cli.command in {"deploy", "update", "certify", "schedule"}:
         _check_credentials(cli)
+    if cli.command in {"deploy", "update"}:
+        _require_secret_key(cli)
+    if cli.command == "undeploy":
+        _say_how_to_delete_table(cli)
     if packages:
         os.environ["VIRTUAL_ENV"] = str(environment_for_lambda())
         warnings.filterwarnings("ignore", module="_distutils_hack")  # Zappa imports pip before setuptools
@@ -36,8 +61,86 @@ def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     trim_package(Path(cli.zip_path), (*excluded, *(() if cli.xray_tracing else TRACING_LIBRARIES)))
 
 
+def set_up(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    """Create the stage's DynamoDB table or what it lacks, or apply migrations, and say so (callback `post`)."""
+    with _errors_as_messages(f"The code of {cli.api_stage} is on Lambda, but its database is not ready"):
+        stage = _read_stage(cli)
+        settings = _read_settings(cli)
+        if settings.dynamodb_table is not None:
+            use_aws_account(stage)
+            created = migrate_database(settings)
+            done = f"now has: {', '.join(created)}" if created else "is up to date"
+            click.echo(f"The DynamoDB table {settings.dynamodb_table.name} {done}.")
+        elif settings.has_shared_state:
+            _migrate_on_lambda(cli)
+        else:
+            click.echo(f"{cli.api_stage} serves quotes only. For the daily SMS, {HOW_TO_SHARE_STATE}.")
+
+
+def _migrate_on_lambda(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    """Apply the migrations of PostgreSQL in the function, which can reach it also in a private network."""
+    cli.zappa.wait_until_lambda_function_is_active(cli.lambda_name)
+    cli.zappa.wait_until_lambda_function_is_updated(cli.lambda_name)
+    response = cli.zappa.invoke_lambda_function(cli.lambda_name, json.dumps({"command": MIGRATE}), "RequestResponse")
+    if "FunctionError" in response:
+        raise SettingsError(f"its migration failed. For the reason, run `zappa tail {cli.api_stage} --since 10m`")
+    click.echo("The migrations of the PostgreSQL database were applied, in the function.")
+
+
+def _require_secret_key(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    """Store a `SECRET_KEY` in the remote environment of a stage that has none."""
+    with _errors_as_messages(f"`zappa {cli.command} {cli.api_stage}` stopped"):
+        stage = _read_stage(cli)
+        if stage.get("remote_env"):
+            if (url := add_secret_key(stage)) is not None:
+                click.echo(f"Generated a SECRET_KEY, and stored it in {url}.")
+            return
+    environment = stage_environment(stage, {})
+    if environment.get("SMS_ALLOWED_REGIONS") and not environment.get("SECRET_KEY"):
+        url = f"s3://{stage.get('s3_bucket', 'BUCKET')}/quoteapi-{cli.api_stage}.json"
+        click.echo(f'{cli.api_stage} has no SECRET_KEY, and no place for one. Set "remote_env": "{url}".')
+
+
+def _say_how_to_delete_table(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    with suppress(CheckFailed, SettingsError):  # undeploying must be possible, whatever the settings are
+        if (table := _read_settings(cli).dynamodb_table) is not None:
+            region = table.region or aws_region(_read_stage(cli))
+            which = f"--table-name {table.name}" + (f" --region {region}" if region else "")
+            click.echo(
+                f"The DynamoDB table {table.name}, with the subscribers, stays. To delete it, run"
+                f" `aws dynamodb update-table {which} --no-deletion-protection-enabled` and then"
+                f" `aws dynamodb delete-table {which}`."
+            )
+
+
+def _read_stage(cli: Any) -> Stage:  # noqa: ANN401 Zappa has no types
+    return read_stage(_settings_file(cli), cli.api_stage)
+
+
+def _read_settings(cli: Any) -> Settings:  # noqa: ANN401 Zappa has no types
+    stage = _read_stage(cli)
+    return stage_settings(cli.api_stage, stage, read_remote_environment(stage).values)
+
+
+def _settings_file(cli: Any) -> Path:  # noqa: ANN401 Zappa has no types
+    return Path(cli.vargs.get("settings_file") or "zappa_settings.json")
+
+
+@contextmanager
+def _errors_as_messages(what: str) -> Iterator[None]:
+    """Raise an error as `click.ClickException`, after `what` it caused."""
+    try:
+        yield
+    except CheckFailed as error:
+        _, _, found, *to_do = error.args
+        raise click.ClickException(printable(". ".join((f"{what}: {found}", *to_do)))) from error
+    except (SettingsError, StateUnavailable) as error:
+        message = f"{error}".rstrip(".")
+        raise click.ClickException(printable(f"{what}: {message}. Then run `zappa update` again.")) from error
+
+
 def _check_settings(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
-    path = Path(cli.vargs.get("settings_file") or "zappa_settings.json")
+    path = _settings_file(cli)
     problems = [check for check in find_problems(path, cli.api_stage) if check.state == "wrong"]
     if cli.command == "package":  # uploads nothing, so it needs no bucket
         problems = [check for check in problems if check.name != "placeholder"]

@@ -1,14 +1,17 @@
-"""Reads a stage of `zappa_settings.json` as Zappa does, and its remote environment from S3 or a file."""
+"""Reads a stage of `zappa_settings.json` as Zappa does, and the settings that its function gets."""
 
 import json
+import os
 import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+
+from slugify import slugify  # a dependency of Zappa
 
 from quoteapi.deploy.check import CheckFailed
-from quoteapi.settings import ROOT
+from quoteapi.settings import ROOT, Settings, read_settings
 from quoteapi.spelling import did_you_mean
 
 ZAPPA_SETTINGS = ROOT / "zappa_settings.json"
@@ -16,7 +19,6 @@ PLACEHOLDER = re.compile(r"(?<!\?)(?<!\?P)<[^<>]+>")
 """Text in angle brackets that the operator must replace; not a named group of a regular expression."""
 Stage = dict[str, Any]
 _invalid_stage = partial(CheckFailed, "stage", "wrong")
-_invalid_env = partial(CheckFailed, "remote env", "wrong")
 
 
 def read_stage(path: Path, stage: str) -> Stage:
@@ -56,52 +58,45 @@ def list_events(stage: Stage) -> list[dict[str, Any]]:
     return [event if isinstance(event, dict) else {} for event in stage.get("events", [])]
 
 
-def read_remote_environment(stage: Stage, env_file: Path | None) -> dict[str, Any]:
-    """Return the environment in `env_file`, else at the stage's `remote_env`. Raises `CheckFailed`."""
-    url = str(stage.get("remote_env", ""))
-    if env_file is None and not url:
-        return {}
-    content, place = (_download(stage, url), url) if env_file is None else (env_file.read_bytes(), env_file.name)
-    try:
-        remote = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise _invalid_env(f"{place} is not valid JSON: {error}", "Correct it.") from error
-    if not isinstance(remote, dict):
-        raise _invalid_env(f"{place} is not a JSON object", "For an example, see docs/remote-env.json.")
-    return remote
+def function_name(name: str, stage: Stage) -> str:
+    """Return the name that Zappa gives the function of a stage."""
+    project = stage.get("project_name") or slugify(ROOT.name)[:15]
+    return slugify(f"{project}-{name}")
 
 
-def _download(stage: Stage, url: str) -> bytes:
-    bucket, key = urlsplit(url).netloc, urlsplit(url).path.strip("/")
-    if PLACEHOLDER.search(url):
-        to_do = "Fill in remote_env or, to check a local file, add --env-file FILE."
-        raise CheckFailed("remote env", "advice", "not checked: remote_env still has a placeholder", to_do)
-    if not (bucket and key):
-        to_do = "Write it as s3://BUCKET/quoteapi-prod.json."
-        raise _invalid_env(f"remote_env is {url}, which Zappa ignores without a warning", to_do)
-    import boto3  # noqa: PLC0415 the other checks do not need it
-    from botocore import config, exceptions  # noqa: PLC0415
+def aws_region(stage: Stage) -> str | None:
+    """Return the region that Zappa deploys a stage to; None if that is the default region of boto3.
 
-    try:
-        session = boto3.Session(profile_name=stage.get("profile_name"), region_name=stage.get("aws_region"))
-        limits = config.Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
-        return session.client("s3", config=limits).get_object(Bucket=bucket, Key=key)["Body"].read()
-    except exceptions.ClientError as error:
-        raise _s3_error(url, error.response.get("Error", {}).get("Code", "")) from None
-    except (exceptions.ConnectionError, exceptions.HTTPClientError):
-        to_do = "Check the network and aws_region. Or, to check a local file, add --env-file FILE."
-        raise _invalid_env("not checked: S3 cannot be reached", to_do) from None
-    except exceptions.BotoCoreError as error:
-        to_do = "Run `aws configure` or `aws sso login`. Or, to check a local file, add --env-file FILE."
-        raise _invalid_env(f"not checked: no usable AWS credentials ({type(error).__name__})", to_do) from None
+    `AWS_DEFAULT_REGION` comes first if the environment has the credentials too.
+    """
+    has_key = bool(os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY"))
+    by_environment = os.environ.get("AWS_DEFAULT_REGION") if has_key and not stage.get("profile_name") else None
+    return by_environment or stage.get("aws_region")
 
 
-def _s3_error(url: str, code: str) -> CheckFailed:
-    if code in {"NoSuchKey", "NoSuchBucket", "404"}:
-        to_do = f"To upload it, run `aws s3 cp FILE {url}`. A template is docs/remote-env.json."
-        return _invalid_env(f"{url} does not exist: the service would start without it, and without a warning", to_do)
-    if code in {"AccessDenied", "403"}:
-        to_do = "Check that the file exists, and allow s3:GetObject and s3:ListBucket."
-        return _invalid_env(f"S3 does not allow you to read {url}", to_do)
-    to_do = "Try again or, to check a local file, add --env-file FILE."
-    return CheckFailed("remote env", "advice", f"not checked: S3 returned {code} for {url}", to_do)
+def use_aws_account(stage: Stage) -> None:
+    """Make all boto3 sessions that this process creates use the profile and the region of a stage."""
+    import boto3  # noqa: PLC0415 the checks do not need it
+
+    if region := aws_region(stage):
+        os.environ["AWS_DEFAULT_REGION"] = region
+    if profile := stage.get("profile_name"):
+        os.environ["AWS_PROFILE"] = profile
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):  # they would come first
+            os.environ.pop(name, None)
+    boto3.setup_default_session()  # the one before may have read other credentials
+
+
+def stage_environment(stage: Stage, remote: Mapping[str, Any]) -> dict[str, str]:
+    """Return the environment variables of a function, in the order in which Zappa sets them: the last one wins."""
+    places = (
+        get_nested_object(stage, "aws_environment_variables"),
+        remote,
+        get_nested_object(stage, "environment_variables"),
+    )
+    return {name: value for place in places for name, value in place.items() if isinstance(value, str)}
+
+
+def stage_settings(name: str, stage: Stage, remote: Mapping[str, Any]) -> Settings:
+    """Return the settings as the function of a stage reads them. Raises `SettingsError`."""
+    return read_settings(stage_environment(stage, remote) | {"AWS_LAMBDA_FUNCTION_NAME": function_name(name, stage)})

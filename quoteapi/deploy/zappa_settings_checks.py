@@ -9,25 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from quoteapi.deploy import event_checks, path_checks, service_settings_checks, zappa_keys
-from quoteapi.deploy.check import Check, CheckFailed, check_file_mode
+from quoteapi.deploy.check import Check, CheckFailed, State, check_file_mode
+from quoteapi.deploy.remote_environment import read_remote_environment
 from quoteapi.deploy.zappa_settings import (
     PLACEHOLDER,
     Stage,
     get_nested_object,
     list_events,
-    read_remote_environment,
     read_stage,
+    stage_environment,
 )
 from quoteapi.settings.parsers import AWS_REGION
 
 _OBJECT_KEYS = ("authorizer", "aws_environment_variables", "callbacks", "environment_variables", "vpc_config")
 _NUMBER_KEYS = ("memory_size", "timeout_seconds")
 _BOOLEAN_KEYS = ("api_key_required", "debug", "iam_authorization", "keep_warm", "xray_tracing")
+_CHECK_LOCAL_FILE = " Or, to check a local file, add --env-file FILE."
 _LAMBDA_HANDLER = "handler.lambda_handler"
-_CALLBACKS = {
-    "settings": "deploys are not checked, and the package gets the libraries of this machine",
-    "zip": "the package gets every file of the folder, including databases and exports",
+_CALLBACKS: dict[str, tuple[str, State, str]] = {
+    "settings": ("prepare", "wrong", "deploys are not checked, and the package gets the libraries of this machine"),
+    "zip": ("finish", "wrong", "the package gets every file of the folder, including databases and exports"),
+    "post": ("set_up", "advice", "deploys create no table for subscribers, and apply no migrations"),
 }
+"""The function of each callback, the state of a check without it, and what happens then."""
 _AN_ARN = "an ARN, with the 12 digits of the account"
 _FORMATS = {
     "aws_region": (AWS_REGION, "a region, for example eu-central-1"),
@@ -55,15 +59,21 @@ def check_stage(path: Path, stage: str, env_file: Path | None = None) -> Iterato
             yield from check_file_mode(env_file)
         remote = read_remote_environment(settings, env_file)
     except CheckFailed as error:
-        yield Check(*error.args)
+        check = Check(*error.args)
+        can_use_file = check.name == "remote env" and env_file is None
+        yield check._replace(to_do=f"{check.to_do}{_CHECK_LOCAL_FILE}") if can_use_file else check
         return
-    found = f"{sum(map(bool, remote.values()))} of {len(remote)} settings have a value"
-    yield from list(_check_remote_environment(remote)) or [Check("remote env", "ok", found)]
-    # In the order in which Zappa sets them on Lambda: the last one wins.
-    environment = _strings({**get_nested_object(settings, "aws_environment_variables"), **remote})
-    environment |= _strings(get_nested_object(settings, "environment_variables"))
+    if env_file is None and remote.etag is None and settings.get("remote_env"):
+        found = f"{settings['remote_env']} does not exist yet: `zappa deploy` and `zappa update` create it"
+        yield Check(
+            "remote env", "advice", found, "To upload your settings first, see the template docs/remote-env.json."
+        )
+    else:
+        found = f"{sum(map(bool, remote.values.values()))} of {len(remote.values)} settings have a value"
+        yield from list(_check_remote_environment(remote.values)) or [Check("remote env", "ok", found)]
+    environment = stage_environment(settings, remote.values)
     if all(service_settings_checks.is_usable(name, value) for name, value in environment.items()):
-        yield from service_settings_checks.check_settings(settings, environment)
+        yield from service_settings_checks.check_settings(stage, settings, environment)
 
 
 def _strings(environment: dict[str, Any]) -> dict[str, str]:
@@ -131,11 +141,10 @@ def _check_package(stage: Stage) -> Iterator[Check]:
         yield _wrong(f"app_type is {stage['app_type']}, but the app is WSGI")
     if stage.get("lambda_handler", _LAMBDA_HANDLER) != _LAMBDA_HANDLER:
         yield _wrong(f"lambda_handler is {stage['lambda_handler']}, which may be missing from the package")
-    for key, purpose in _CALLBACKS.items():
+    for key, (function, state, effect) in _CALLBACKS.items():
         if not get_nested_object(stage, "callbacks").get(key):
-            function = "prepare" if key == "settings" else "finish"
             to_do = f'Set "{key}": "quoteapi.deploy.zappa_callbacks.{function}" in callbacks.'
-            yield _wrong(f"callbacks.{key} is not set: {purpose}", to_do)
+            yield Check("value", state, f"callbacks.{key} is not set: {effect}", to_do)
 
 
 def _check_runtime(stage: Stage) -> Iterator[Check]:

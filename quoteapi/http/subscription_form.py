@@ -7,7 +7,7 @@ import falcon
 
 from quoteapi.http.html import respond_with_page
 from quoteapi.settings import Settings
-from quoteapi.sms.messages import Purpose
+from quoteapi.storage.state import Purpose
 from quoteapi.subscriptions.phone import format_international
 
 HTTP_BAD_REQUEST = 400

@@ -15,6 +15,7 @@ from quoteapi.quotes.service import QuoteService
 from quoteapi.storage.database import DATABASE_ERRORS, PROGRAMMING_ERRORS, READ_TIMEOUT_SECONDS, use_bundled_catalogue
 from quoteapi.storage.full_text_search import Filters
 from quoteapi.storage.models import database
+from quoteapi.storage.state import StateUnavailable
 
 SLOW_QUERY_SECONDS = 0.5
 """While a query takes longer, other threads use the fallback catalogue."""
@@ -29,7 +30,7 @@ class QuotesWithFallback:
 
     def __init__(self, quotes: QuoteService, clock: Clock, random: Random) -> None:
         self._quotes = quotes
-        self._fallback = QuoteService(clock, random, has_shared_state=False)
+        self._fallback = QuoteService(clock, random)
         self._clock = clock
         self._unavailable_until = datetime.min.replace(tzinfo=UTC)
         self._started_at: dict[int, float] = {}
@@ -58,7 +59,7 @@ class QuotesWithFallback:
                 return self._query_database(query), True
             except PROGRAMMING_ERRORS:
                 raise
-            except DATABASE_ERRORS as error:
+            except (*DATABASE_ERRORS, StateUnavailable) as error:
                 log.error("The database is unavailable; quotes come from the bundled catalogue: %s", error)  # noqa: TRY400
                 self._unavailable_until = now + RETRY_INTERVAL
         with use_bundled_catalogue():

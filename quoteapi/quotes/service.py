@@ -11,9 +11,10 @@ from quoteapi.quotes.daily_schedule import quotation_with_id, scheduled_quotatio
 from quoteapi.quotes.errors import FutureDate
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.quotes.random_pool import RandomPools
-from quoteapi.storage.catalogue import store_daily_quote, store_quotation, stored_daily_quotes, was_daily_quote
+from quoteapi.storage.catalogue import fingerprint, store_quotation
 from quoteapi.storage.database import WRITE_ERRORS, DatabaseBusy
 from quoteapi.storage.full_text_search import Filters
+from quoteapi.storage.state import State
 
 DAILY_LOCK_TIMEOUT_SECONDS = 2
 """How long a thread waits for another one that chooses today's quote."""
@@ -26,16 +27,23 @@ class QuoteService:
     """The quote of a date, and random quotes."""
 
     def __init__(
-        self, clock: Clock, random: Random, fetch: Fetch | None = None, *, has_shared_state: bool = True
+        self,
+        clock: Clock,
+        random: Random,
+        state: State | None = None,
+        fetch: Fetch | None = None,
+        *,
+        can_write_catalogue: bool = False,
     ) -> None:
-        """Prefer the quotes of the upstream API if `fetch` is given.
+        """Prefer the quotes of the upstream API if `fetch` is given; add them to the catalogue if that can be written.
 
-        Without shared state they are not stored, and the quote of a date is always that of the schedule, because
-        processes could not agree on another one.
+        Without shared state, the quote of a date is always that of the schedule, because processes could not agree on
+        another one.
         """
         self._clock = clock
+        self._state = state
         self._fetch = fetch
-        self._has_shared_state = has_shared_state
+        self._can_write_catalogue = can_write_catalogue
         self._daily_lock = threading.Lock()
         self._random_pools = RandomPools(clock, random)
 
@@ -44,7 +52,7 @@ class QuoteService:
 
         Raises `FutureDate` for a date after today, `QuoteNotFound` if the catalogue is empty, `DatabaseBusy`.
         """
-        if (stored := stored_daily_quotes([day]).get(day)) is not None:
+        if (stored := self._stored_quotes(day, day).get(day)) is not None:
             return stored
         today = self._clock().date()
         if day > today:
@@ -54,7 +62,7 @@ class QuoteService:
         if not self._daily_lock.acquire(timeout=DAILY_LOCK_TIMEOUT_SECONDS):
             raise DatabaseBusy("another thread has not finished choosing today's quote")
         try:
-            return stored_daily_quotes([day]).get(day) or self._choose_quote(day)
+            return self._stored_quotes(day, day).get(day) or self._choose_quote(day)
         finally:
             self._daily_lock.release()
 
@@ -64,35 +72,37 @@ class QuoteService:
         Each is the quote that `quote_of_date` returns. Raises the same exceptions.
         """
         days = [last - timedelta(days=n) for n in range(count)]
-        quotations = stored_daily_quotes(days)
+        quotations = self._stored_quotes(days[-1], last)
         if last not in quotations and last >= self._clock().date():
             quotations[last] = self.quote_of_date(last)
         if missing := [day for day in reversed(days) if day not in quotations]:
             quotations |= scheduled_quotations(missing)
         return [(day, quotations[day]) for day in days]
 
+    def _stored_quotes(self, first: date, last: date) -> dict[date, Quotation]:
+        return {} if self._state is None else self._state.daily_quotes(first, last)
+
     def _choose_quote(self, day: date) -> Quotation:
         """Choose and store the quote of today; if another process stored one first, return that."""
-        quote_id = self._upstream_quote_id(day) or scheduled_quote_id(day)
-        quotation = quotation_with_id(quote_id)
-        if not self._has_shared_state:
+        quotation = self._upstream_quotation(day) or quotation_with_id(scheduled_quote_id(day))
+        if self._state is None:
             return quotation
         try:
-            store_daily_quote(day, quote_id)
+            self._state.store_daily_quote(day, quotation, self._clock())
         except WRITE_ERRORS as error:
             if self._fetch is not None:
                 raise
             log.warning("The quote of %s could not be stored: %s", day, error)
             return quotation
-        return stored_daily_quotes([day]).get(day) or quotation
+        return self._stored_quotes(day, day).get(day) or quotation
 
-    def _upstream_quote_id(self, day: date) -> int | None:
-        """Store a quote of the upstream API. Return its id; None if none came or it was a daily quote before."""
-        quotation = self._fetch() if self._fetch is not None and self._has_shared_state else None
+    def _upstream_quotation(self, day: date) -> Quotation | None:
+        """Return a quote of the upstream API; None if none came or it was a daily quote before."""
+        quotation = self._fetch() if self._fetch is not None and self._state is not None else None
         if quotation is None or self._clock().date() != day:  # after midnight, past days are those of the schedule
             return None
-        quote_id, _ = store_quotation(quotation, self._clock())
-        return quote_id if not was_daily_quote(quote_id) else None
+        earlier = self._stored_quotes(date.min, day).values()
+        return None if fingerprint(quotation) in map(fingerprint, earlier) else quotation
 
     def random_quote(self, filters: Filters) -> Quotation:
         """Return a random quote that matches. Raises `QuoteNotFound` if none does.
@@ -100,7 +110,7 @@ class QuoteService:
         The upstream API comes first, unless there are filters, which it does not support.
         """
         if self._fetch is not None and filters == Filters() and (quotation := self._fetch()) is not None:
-            if self._has_shared_state:
+            if self._can_write_catalogue:
                 store_quotation(quotation, self._clock())
             return quotation
         return self._random_pools.random_quote(filters)

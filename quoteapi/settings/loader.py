@@ -95,6 +95,10 @@ def _validate_subscriptions(settings: Settings) -> None:
         raise SettingsError(
             f"SECRET_KEY must be set {case}: at least 32 random characters, the same everywhere; {SECRET_KEY_HINT}."
         )
+    if settings.dynamodb_table is not None and settings.gateway == "console":
+        raise SettingsError(
+            "SMS_GATEWAY must be sns with a DynamoDB table: the inbox of console is in SQLite or PostgreSQL."
+        )
     if settings.on_lambda and settings.gateway == "console":
         raise SettingsError(
             "SMS_GATEWAY must be sns on Lambda: console would write codes and phone numbers to the log."

@@ -27,6 +27,13 @@ _ORIGIN = re.compile(r"(https?)://([^/]+?)\.?(?::([0-9]*))?(?:/|$)")
 _PEM = re.compile(r"-----BEGIN PUBLIC KEY-----([\w+/=\s]+)-----END PUBLIC KEY-----\s*", re.ASCII)
 
 
+class DynamoDbTable(NamedTuple):
+    """The name of a DynamoDB table and its AWS region; None for the region that boto3 finds."""
+
+    name: str
+    region: str | None
+
+
 class RateLimit(NamedTuple):
     """At most `limit` events in any period of `seconds`."""
 
@@ -111,16 +118,28 @@ def _parse_rate_limit(value: str, max_digits: int, expected: str) -> RateLimit:
 
 
 def parse_database_url(value: str) -> str:
-    """Parse the URL of an SQLite or PostgreSQL database; `postgres://` becomes `postgresql://`."""
+    """Parse the URL of an SQLite, PostgreSQL or DynamoDB database; `postgres://` becomes `postgresql://`."""
     scheme, _, rest = value.partition("://")
+    if scheme == "dynamodb":
+        parse_dynamodb_url(value)
+        return value
     if scheme in {"postgresql", "postgres"}:
         return _parse_postgresql_url(f"postgresql://{rest}")
     if scheme != "sqlite" or not rest.startswith("/") or rest[1:2] in {"", ":"} or not is_printable(rest):
         raise ValueError(
-            "the URL of an SQLite file, for example sqlite:////var/lib/quoteapi/quotes.db, or of a PostgreSQL database,"
-            " for example postgresql://user:password@host:5432/quoteapi?sslmode=verify-full, without control characters"
+            "the URL of an SQLite file, for example sqlite:////var/lib/quoteapi/quotes.db, of a PostgreSQL database,"
+            " for example postgresql://user:password@host:5432/quoteapi?sslmode=verify-full, or of a"
+            " DynamoDB table, for example dynamodb://quoteapi-prod?region=us-east-1, without control characters"
         )
     return value
+
+
+def parse_dynamodb_url(value: str) -> DynamoDbTable:
+    """Parse `dynamodb://TABLE` or `dynamodb://TABLE?region=REGION`."""
+    match = re.fullmatch(rf"dynamodb://([A-Za-z0-9_.-]{{3,255}})(?:\?region=({AWS_REGION}))?", value)
+    if match is None:
+        raise ValueError("dynamodb://TABLE?region=REGION, for example dynamodb://quoteapi-prod?region=us-east-1")
+    return DynamoDbTable(match[1], match[2])
 
 
 def _parse_postgresql_url(value: str) -> str:

@@ -8,7 +8,8 @@ from peewee import Value
 from quoteapi.clock import Clock
 from quoteapi.printable import counted, printable
 from quoteapi.sms.gateway import GatewayMisconfigured, SmsKind
-from quoteapi.storage.models import ACTIVE, ConsoleSms, Subscriber
+from quoteapi.storage.models import ConsoleSms, Subscriber
+from quoteapi.storage.state import ACTIVE
 
 TOPIC = "console"
 _ON_TOPIC = (Subscriber.topic == TOPIC) & (Subscriber.state == ACTIVE)

@@ -1,12 +1,9 @@
 """The texts of the SMS."""
 
-from typing import Literal
-
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.sms.segments import SmsText, encode_sms
+from quoteapi.storage.state import Purpose
 
-Purpose = Literal["subscribe", "unsubscribe"]
-"""What an OTP is for."""
 SERVICE_NAME = "QuoteAPI"
 OTP_LIFETIME_MINUTES = 10
 

@@ -1,9 +1,9 @@
-"""Queries of the catalogue: quotes, authors and categories, and of the daily quotes that are stored."""
+"""Queries of the catalogue: quotes, authors and categories."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, cast
 
 from peewee import EXCLUDED, Select, Value, fn
@@ -11,14 +11,14 @@ from peewee import EXCLUDED, Select, Value, fn
 from quoteapi.storage import full_text_search
 from quoteapi.storage.database import iterate_in_batches
 from quoteapi.storage.full_text_search import Filters, comparison_key, search_tokens
-from quoteapi.storage.models import Author, Category, Quote, StoredDailyQuote
+from quoteapi.storage.models import Author, Category, Quote
 from quoteapi.storage.models import database as bound
 
 LENGTH_RANGES = 64, 8, 1
 """The sizes of the ranges that `shortest_length` searches, eight at a time: the index has a token for each range."""
 COUNT_LIMIT = 100
 """Quotes are counted exactly up to this number, which bounds the cost of counting."""
-_COLUMNS = (Quote.quote, Quote.author, Quote.category, Quote.source)
+QUOTATION_COLUMNS = (Quote.quote, Quote.author, Quote.category, Quote.source)
 
 
 class Quotation(NamedTuple):
@@ -45,7 +45,7 @@ class Total(NamedTuple):
 
 def list_quotes(filters: Filters, limit: int, before: int | None = None) -> list[Quote]:
     """Return up to `limit` quotes that match, the newest first, with ids smaller than `before`."""
-    rows, key = full_text_search.filter_quotes(Quote.select(Quote.id, *_COLUMNS), filters)
+    rows, key = full_text_search.filter_quotes(Quote.select(Quote.id, *QUOTATION_COLUMNS), filters)
     if before is not None:
         rows = rows.where(key < before)
     return list(rows.order_by(key.desc()).limit(limit))
@@ -53,7 +53,7 @@ def list_quotes(filters: Filters, limit: int, before: int | None = None) -> list
 
 def iterate_quotations() -> Iterator[Quotation]:
     """Yield all quotations in the order of their ids, in constant memory."""
-    for row in iterate_in_batches(Quote.select(Quote.id, *_COLUMNS)):
+    for row in iterate_in_batches(Quote.select(Quote.id, *QUOTATION_COLUMNS)):
         yield Quotation(row.quote, row.author, row.category, row.source)
 
 
@@ -68,7 +68,7 @@ def list_and_count_quotes(filters: Filters, limit: int) -> tuple[list[Quote], To
         return list_quotes(filters, limit), Total(total, is_exact=True)
     newest: Any = full_text_search.matching_ids(filters).limit(COUNT_LIMIT + 1).tuples()
     ids = [quote_id for (quote_id,) in newest]
-    rows = Quote.select(Quote.id, *_COLUMNS).where(Quote.id.in_(ids[:limit])).order_by(Quote.id.desc())
+    rows = Quote.select(Quote.id, *QUOTATION_COLUMNS).where(Quote.id.in_(ids[:limit])).order_by(Quote.id.desc())
     return list(rows), Total(min(len(ids), COUNT_LIMIT), len(ids) <= COUNT_LIMIT)
 
 
@@ -112,13 +112,13 @@ def list_names(table: type[Author | Category], limit: int, after: str = "") -> l
 
 def quotes_with_ids(ids: Iterable[int]) -> dict[int, Quotation]:
     """Return the quotes with these ids, without those that do not exist."""
-    rows: Any = Quote.select(Quote.id, *_COLUMNS).where(Quote.id.in_(set(ids))).tuples()
+    rows: Any = Quote.select(Quote.id, *QUOTATION_COLUMNS).where(Quote.id.in_(set(ids))).tuples()
     return {quote_id: Quotation(*columns) for quote_id, *columns in rows}
 
 
 def quote_at_or_after(quote_id: int) -> Quotation | None:
     """Return the quote with an id, else that with the next higher id, else the first, else None."""
-    rows: Any = Quote.select(*_COLUMNS).order_by(Quote.id).limit(1).objects(Quotation)
+    rows: Any = Quote.select(*QUOTATION_COLUMNS).order_by(Quote.id).limit(1).objects(Quotation)
     return cast("Quotation | None", rows.where(Quote.id >= quote_id).first() or rows.first())
 
 
@@ -131,12 +131,12 @@ def random_quotes(filters: Filters, pivot: int, limit: int) -> list[Quotation]:
     """
     start_key: Any = pivot
     if filters.max_length is None:
-        matching, key = full_text_search.filter_by_name(Quote.select(*_COLUMNS), filters), Quote.shuffle
+        matching, key = full_text_search.filter_by_name(Quote.select(*QUOTATION_COLUMNS), filters), Quote.shuffle
     else:
-        matching, key = full_text_search.filter_quotes(Quote.select(*_COLUMNS), filters)
+        matching, key = full_text_search.filter_quotes(Quote.select(*QUOTATION_COLUMNS), filters)
         start_key = Quote.select(fn.COALESCE(fn.MAX(Quote.id).cast("BIGINT"), 0) * (pivot >> 32) / 2**31)
     from_start_key, wrapped_around = (
-        Select([part], [getattr(part.c, column.name) for column in _COLUMNS])
+        Select([part], [getattr(part.c, column.name) for column in QUOTATION_COLUMNS])
         for condition in (key >= start_key, key < start_key)
         for part in [matching.where(condition).order_by(key).limit(limit).alias("part")]
     )
@@ -161,30 +161,9 @@ def shortest_length(filters: Filters) -> int | None:
     return shortest
 
 
-def stored_daily_quotes(days: Sequence[date]) -> dict[date, Quotation]:
-    """Return the quotes of those dates for which one is stored."""
-    rows: Any = (
-        StoredDailyQuote.select(StoredDailyQuote.date, *_COLUMNS)
-        .join(Quote)
-        .where(StoredDailyQuote.date.in_(days))
-        .tuples()
-    )
-    return {day: Quotation(*columns) for day, *columns in rows}
-
-
-def store_daily_quote(day: date, quote_id: int) -> None:
-    """Store the quote of a date unless one is stored. Raises `WRITE_ERRORS`."""
-    StoredDailyQuote.insert(date=day, quote=quote_id).on_conflict_ignore().execute()
-
-
-def was_daily_quote(quote_id: int) -> bool:
-    """Return whether a quote is the stored daily quote of any date."""
-    return StoredDailyQuote.select().where(StoredDailyQuote.quote == quote_id).exists()
-
-
 def quote_row(quotation: Quotation, created_at: datetime) -> dict[str, Any]:
     """Return the columns of a quotation as `Quote` stores them, except the id."""
-    digest = _fingerprint(quotation)
+    digest = fingerprint(quotation)
     return {
         **quotation._asdict(),
         "created_at": created_at,
@@ -197,7 +176,7 @@ def quote_row(quotation: Quotation, created_at: datetime) -> dict[str, Any]:
     }
 
 
-def _fingerprint(quotation: Quotation) -> bytes:
+def fingerprint(quotation: Quotation) -> bytes:
     """Return a digest of text and author, by which duplicates are found."""
     identity = f"{comparison_key(quotation.quote)}|{comparison_key(quotation.author)}"
     return hashlib.blake2b(identity.encode(), digest_size=16).digest()
@@ -205,7 +184,7 @@ def _fingerprint(quotation: Quotation) -> bytes:
 
 def find_quote_id(quotation: Quotation) -> int | None:
     """Return the id of a stored quotation; None if it is not stored."""
-    stored = Quote.select(Quote.id).where(Quote.fingerprint == _fingerprint(quotation).hex())
+    stored = Quote.select(Quote.id).where(Quote.fingerprint == fingerprint(quotation).hex())
     return cast("int | None", stored.scalar())
 
 

@@ -16,13 +16,20 @@ from quoteapi.storage import migrate, models
 from quoteapi.storage.atomic_file import create_atomically
 from quoteapi.storage.models import database as bound
 from quoteapi.storage.sqlite import SqliteFile
+from quoteapi.storage.state import StateUnavailable
 
 if TYPE_CHECKING:
+    from quoteapi.settings.parsers import DynamoDbTable
+    from quoteapi.storage.dynamodb import Table
     from quoteapi.storage.migrate import Engine
     from quoteapi.storage.postgresql import Connection, PostgresqlServer
 
 DATABASE_ERRORS = (peewee.DatabaseError, peewee.InterfaceError)
 """All errors that a database raises."""
+STORAGE_ERRORS = (peewee.PeeweeException, sqlite3.Error, StateUnavailable)
+"""All errors of the working database and of the state."""
+UNAVAILABLE_ERRORS = (peewee.OperationalError, peewee.InterfaceError)
+"""Errors of a database that may be available later."""
 WRITE_ERRORS = (peewee.OperationalError, peewee.InternalError)
 """Errors of a database that is locked, unavailable or read-only."""
 PROGRAMMING_ERRORS = (peewee.DataError, peewee.IntegrityError, peewee.ProgrammingError)
@@ -46,11 +53,15 @@ class MigrationsMissing(peewee.OperationalError):
 def connect(settings: Settings) -> peewee.Database:
     """Bind the models to the working database and return it; first create or migrate it if necessary.
 
-    On Lambda, PostgreSQL is not migrated, nor connected to yet. Raises `SettingsError` if a file cannot be created or
+    If the state is in DynamoDB, that is the bundled catalogue, read-only. On Lambda, PostgreSQL is not migrated, nor
+    connected to yet. Raises `SettingsError` if a file cannot be created or
     opened, or is not a database of QuoteAPI; `peewee.OperationalError` if the server is unavailable, and
     `MigrationsMissing` if it cannot be migrated.
     """
     path = settings.database_path
+    if settings.dynamodb_table is not None:
+        _bind(BUNDLED_CATALOGUE.as_uri(), _bundled_catalogue())
+        return bound.obj
     if path is None:
         pool_size = 1 if settings.on_lambda else POOL_SIZE  # a Lambda container handles one request at a time
         server = _server(settings, pool_size, partial(_check_migrations, settings))
@@ -75,7 +86,7 @@ def require_database(settings: Settings) -> None:
 
     Commands that only read call it before `connect`, which would create both. The default file may be created.
     """
-    if settings.database_url is None:
+    if settings.database_url is None or settings.dynamodb_table is not None:
         return
     _check_former_path(settings)
     path = settings.database_path
@@ -181,7 +192,9 @@ def open_database(settings: Settings) -> Iterator["Engine"]:
 
 
 def describe_database(settings: Settings) -> str:
-    """Return the path of an SQLite file, or the URL of a server without user, password and parameters."""
+    """Return the path of an SQLite file, or the URL of a server or table without user, password and parameters."""
+    if settings.dynamodb_table is not None:
+        return f"dynamodb://{settings.dynamodb_table.name}"
     if settings.database_path is not None:
         return str(settings.database_path)
     parts = urlsplit(settings.database_url or "")
@@ -189,12 +202,16 @@ def describe_database(settings: Settings) -> str:
 
 
 def list_migrations(settings: Settings) -> dict[str, str]:
-    """Return the state of each migration, by name and in order.
+    """Return the state of each migration, by name and in order; of a DynamoDB table, of each of its parts.
 
     The states are `applied`, `missing` and `newer` (applied by a later version of QuoteAPI).
 
-    Raises `SettingsError`, and `PeeweeException` if the database is unavailable.
+    Raises `SettingsError`, and `PeeweeException` or `StateUnavailable` if the database is unavailable.
     """
+    if settings.dynamodb_table is not None:
+        from quoteapi.storage.dynamodb_table import list_parts  # noqa: PLC0415 only this and migrating need it
+
+        return list_parts(_table(settings.dynamodb_table))
     with open_database(settings) as engine:
         applied, known = engine.applied_migrations(), set(migrate.known_migrations())
     states = {True: "applied", False: "missing"}
@@ -209,23 +226,37 @@ def missing_migrations(settings: Settings) -> list[str]:
 def migrate_database(settings: Settings, *, fill: bool = True) -> list[str]:
     """Apply missing migrations and return their names; with `fill`, add the bundled quotes if none exist.
 
-    If another process is migrating, wait for it. Raises `SettingsError` if an SQLite file is not of QuoteAPI.
+    If another process is migrating, wait for it. A DynamoDB table is created, or what it lacks. Raises `SettingsError`
+    if an SQLite file is not of QuoteAPI.
     """
+    if settings.dynamodb_table is not None:
+        from quoteapi.storage.dynamodb_table import set_up_table  # noqa: PLC0415
+
+        return set_up_table(_table(settings.dynamodb_table))
     with open_database(settings) as engine, bound.override(engine):
         if not migrate.missing_migrations(engine.applied_migrations()) and not (fill and _is_empty()):
             return []
         with engine.statement_timeout(migrate.MIGRATION_TIMEOUT_SECONDS), engine.atomic():
             names = migrate.apply_migrations(engine)
-            if fill and _is_empty():
-                _add_bundled_quotes()
+            if fill:
+                add_bundled_quotes()
             return names
+
+
+def _table(table: "DynamoDbTable") -> "Table":
+    from quoteapi.storage.dynamodb import Table  # noqa: PLC0415
+
+    return Table(table.name, table.region)
 
 
 def _is_empty() -> bool:
     return not models.Quote.select().exists()
 
 
-def _add_bundled_quotes() -> None:
+def add_bundled_quotes() -> None:
+    """Fill the catalogue if it is empty."""
+    if not _is_empty():
+        return
     for model in models.CATALOGUE_MODELS:
         with use_bundled_catalogue():
             rows = list(model.select().dicts())
@@ -236,9 +267,13 @@ def _add_bundled_quotes() -> None:
 @contextmanager
 def use_bundled_catalogue() -> Iterator[None]:
     """Make this thread read the bundled catalogue instead of the working database within a block."""
-    catalogue = SqliteFile(BUNDLED_CATALOGUE, "mode=ro&immutable=1", pragmas={})
+    catalogue = _bundled_catalogue()
     with bound.override(catalogue), closing(catalogue):
         yield
+
+
+def _bundled_catalogue() -> SqliteFile:
+    return SqliteFile(BUNDLED_CATALOGUE, "mode=ro&immutable=1", pragmas={})
 
 
 def _create_working_copy(path: Path) -> None:

@@ -44,9 +44,27 @@ class CopiedTable(NamedTuple):
     """The digest of all rows; it does not depend on their order."""
 
 
+class TableSummary:
+    """The number and digest of the rows that were added."""
+
+    def __init__(self, table: str) -> None:
+        self._table, self._rows, self._total = table, 0, 0
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Add a row."""
+        text = json.dumps(row, default=str, sort_keys=True)
+        self._total += int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest())
+        self._rows += 1
+
+    @property
+    def copied_table(self) -> CopiedTable:
+        """The table with the rows that were added."""
+        return CopiedTable(self._table, self._rows, f"{self._total % 2**128:032x}")
+
+
 def count_rows(settings: Settings) -> int:
     """Return the number of rows in all tables. Raises `SettingsError`, `peewee.PeeweeException`."""
-    with _open_source(settings) as source:
+    with open_source(settings) as source:
         return sum(model.select().bind(source).count() for model in MODELS)
 
 
@@ -56,7 +74,7 @@ def copy_database(source: Settings, target: Settings, progress: Progress = lambd
     `progress` counts each row twice: when it is copied and when it is compared. Raises `CopyFailed`, `SettingsError`,
     `peewee.PeeweeException`.
     """
-    with _open_source(source) as source_db, _open_target(target) as target_db, target_db.table_lock(*MODELS):
+    with open_source(source) as source_db, open_target(target) as target_db, target_db.table_lock(*MODELS):
         _check_target(source_db, target_db)
         for model in REPLACED_MODELS:
             model.delete().execute()
@@ -71,7 +89,7 @@ def copy_database(source: Settings, target: Settings, progress: Progress = lambd
 
 
 @contextmanager
-def _open_source(settings: Settings) -> Iterator["Engine"]:
+def open_source(settings: Settings) -> Iterator["Engine"]:
     """Open the source. Raises `SettingsError` if it lacks migrations or is an incomplete copy."""
     with _open_complete(settings) as engine:
         if missing := missing_migrations(engine.applied_migrations()):
@@ -83,7 +101,7 @@ def _open_source(settings: Settings) -> Iterator["Engine"]:
 
 
 @contextmanager
-def _open_target(settings: Settings) -> Iterator["Engine"]:
+def open_target(settings: Settings) -> Iterator["Engine"]:
     """Open the target in a transaction, migrated, with the models bound. A new file appears at the end."""
     path = settings.database_path
     if path is None or path.exists():
@@ -131,7 +149,11 @@ def _copy_table(model: type[Model], source_db: "Engine", progress: Progress) -> 
 
 def _compare_table(model: type[Model], source_db: "Engine", target_db: "Engine", progress: Progress) -> CopiedTable:
     """Return the row count and digest of a table. Raises `CopyFailed` if the databases differ in them."""
-    in_source, in_target = _summarize(model, source_db, progress), _summarize(model, target_db, lambda _: None)
+    return require_equal(_summarize(model, source_db, progress), _summarize(model, target_db, lambda _: None))
+
+
+def require_equal(in_source: CopiedTable, in_target: CopiedTable) -> CopiedTable:
+    """Return what both sides have of a table. Raises `CopyFailed` if they differ."""
     if in_source != in_target:
         change = f"the table {in_source.table} has {in_source.rows} rows in FROM and {in_target.rows} in TO"
         if in_source.rows == in_target.rows:
@@ -141,14 +163,12 @@ def _compare_table(model: type[Model], source_db: "Engine", target_db: "Engine",
 
 
 def _summarize(model: type[Model], engine: "Engine", progress: Progress) -> CopiedTable:
-    rows = total = 0
+    summary = TableSummary(model._meta.table_name)
     for batch in _batches(model, engine):
         for row in batch:
-            text = json.dumps(row, default=str, sort_keys=True)
-            total += int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest())
-        rows += len(batch)
+            summary.add(row)
         progress(len(batch))
-    return CopiedTable(model._meta.table_name, rows, f"{total % 2**128:032x}")
+    return summary.copied_table
 
 
 def _batches(model: type[Model], engine: "Engine") -> Iterator[list[dict[str, Any]]]:

@@ -44,8 +44,6 @@ class DatabaseBinding(pw.DatabaseProxy):
 
 
 database = DatabaseBinding()
-ACTIVE, UNSUBSCRIBED, OPTED_OUT = SUBSCRIBER_STATES = "active", "unsubscribed", "stopped"
-"""The states of a subscriber."""
 
 
 class UtcDateTimeField(pw.DateTimeField):

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-from peewee import Expression
-
 from quoteapi.clock import Clock
 from quoteapi.printable import counted
 from quoteapi.quotes.service import QuoteService
@@ -18,7 +16,7 @@ from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured, GatewayUnavailable, OutcomeUnknown
 from quoteapi.sms.messages import daily_text
 from quoteapi.sms.segments import SmsText
-from quoteapi.storage.models import ACTIVE, Delivery, Subscriber
+from quoteapi.storage.state import Delivery, State
 from quoteapi.subscriptions.errors import NoSharedState
 from quoteapi.subscriptions.rate_limits import RateLimits
 
@@ -65,6 +63,7 @@ class DailyDelivery:
     """Sends the daily SMS."""
 
     settings: Settings
+    state: State
     quotes: QuoteService
     gateway: Gateway
     limits: RateLimits
@@ -74,7 +73,8 @@ class DailyDelivery:
         """Return the daily SMS of a date (default: today), unsent. Raises `GatewayError`, `QuoteNotFound`."""
         day = day or self.clock().date()
         text = daily_text(self.quotes.quote_of_date(day), self.settings.unsubscribe_url)
-        sent_at = Delivery.select(Delivery.sent_at).where(_is_of(day, self.gateway.topic)).scalar()
+        delivery = self.state.find_delivery(day, self.gateway.topic)
+        sent_at = None if delivery is None else delivery.sent_at
         max_price = None if self.settings.sms_max_price is None else float(self.settings.sms_max_price)
         return DeliveryPreview(day, text, self.gateway.count_subscriptions(), sent_at, max_price)
 
@@ -97,35 +97,29 @@ class DailyDelivery:
         delivery can be claimed after `SEND_TIMEOUT`, with `again`; without `again`, this then raises `OutcomeUnknown`.
         """
         now, topic = self.clock(), self.gateway.topic
-        if Delivery.insert(date=day, topic=topic, claimed_at=now).on_conflict_ignore().as_rowcount().execute():
-            return Delivery(date=day, topic=topic, claimed_at=now)
-        claimable = Delivery.sending_at.is_null() & (Delivery.claimed_at <= now - CLAIM_TIMEOUT)
-        if again:
-            claimable |= Delivery.sending_at <= now - SEND_TIMEOUT
-        delivery = _is_of(day, topic)
-        take_over = Delivery.update(claimed_at=now).where(delivery & Delivery.sent_at.is_null() & claimable)
-        claimed: Delivery | None = next(iter(take_over.returning(Delivery).execute()), None)
-        return claimed or _state(day, Delivery.get_or_none(delivery), now)
+        unknown_after = SEND_TIMEOUT if again else None
+        claim = self.state.claim_delivery(day, topic, now=now, timeout=CLAIM_TIMEOUT, unknown_after=unknown_after)
+        return claim or _describe_unclaimable(day, self.state.find_delivery(day, topic), now)
 
     def _deliver(self, claim: Delivery) -> DeliveryResult:
         """Send the SMS of a claimed delivery. Release the claim if it was certainly not sent."""
         try:
-            _require_single_topic(self.gateway.topic)
+            self._require_single_topic()
             preview = self.preview(claim.date)  # not of today: midnight may have passed
         except Exception:
-            _release(claim)
+            self.state.release_delivery(claim)
             raise
         if not preview.recipients:
             return self._deliver_to_nobody(claim)
-        if not _update(claim, Delivery.sending_at == claim.sending_at, sending_at=self.clock()):
+        if not self.state.start_sending(claim, self.clock()):
             return DeliveryResult(claim.date, sent=False, message="Nothing sent: another process took over.")
         try:
             message_id = self.gateway.publish(preview.text.message)
         except GatewayError as error:
             if not isinstance(error, OutcomeUnknown):
-                _release(claim)
+                self.state.release_delivery(claim)
             raise
-        _update(claim, sent_at=self.clock(), message_id=message_id)
+        self.state.finish_delivery(claim, message_id, self.clock())
         message = f"Sent to {counted(preview.recipients, 'subscriber')}."
         return DeliveryResult(claim.date, sent=True, message=message, message_id=message_id)
 
@@ -134,10 +128,10 @@ class DailyDelivery:
 
         Raises `GatewayUnavailable` if subscribers in the database should be on the topic.
         """
-        _release(claim)
+        self.state.release_delivery(claim)
         if self.gateway.count_subscriptions():  # a process that counted them may have found the delivery claimed
             return self.publish(again=claim.sending_at is not None)
-        if expected := Subscriber.select().where(_in_sync_with(self.gateway.topic)).count():
+        if expected := self.state.count_in_sync_with(self.gateway.topic):
             raise GatewayUnavailable(
                 f"the topic {self.gateway.topic} has no subscriptions, but {counted(expected, 'subscriber')} should be"
                 " on it. If somebody subscribed just now, try again in a minute. Otherwise, run `quoteapi reconcile"
@@ -145,8 +139,17 @@ class DailyDelivery:
             )
         return DeliveryResult(claim.date, sent=False, message=NOBODY_SUBSCRIBED)
 
+    def _require_single_topic(self) -> None:
+        """Raise `GatewayMisconfigured` if subscribers are on another topic, where they would get no SMS."""
+        topic = self.gateway.topic
+        if (other := self.state.find_other_topic(topic)) is not None:
+            raise GatewayMisconfigured(
+                f"subscribers are on the topic {other}, but the settings name {topic}. Correct the settings or, to"
+                " move the subscribers, run `quoteapi reconcile --all`"
+            )
 
-def _state(day: date, row: Delivery | None, now: datetime) -> DeliveryResult:
+
+def _describe_unclaimable(day: date, row: Delivery | None, now: datetime) -> DeliveryResult:
     """Return the state of an unclaimable delivery. Raises `OutcomeUnknown` if it may have been sent."""
     if row is not None and row.sent_at is not None:
         message = f"Already sent at {row.sent_at:%H:%M} UTC; nothing sent now. New subscribers get the next one."
@@ -157,46 +160,3 @@ def _state(day: date, row: Delivery | None, now: datetime) -> DeliveryResult:
             " perhaps a second time, run `quoteapi publish --again`"
         )
     return DeliveryResult(day, sent=False, message=_IN_PROGRESS)
-
-
-def _require_single_topic(topic: str) -> None:
-    """Raise `GatewayMisconfigured` if subscribers are on another topic, where they would get no SMS."""
-    other = Subscriber.select(Subscriber.topic).where(on_another_topic(topic)).limit(1).scalar()
-    if other is not None:
-        raise GatewayMisconfigured(
-            f"subscribers are on the topic {other}, but the settings name {topic}. Correct the settings or, to move the"
-            " subscribers, run `quoteapi reconcile --all`"
-        )
-
-
-def on_another_topic(topic: str) -> Expression:
-    """Return the condition for active subscribers on a topic other than `topic`."""
-    # `<` and `>`, since `!=` could not use the index.
-    active = Subscriber.state == ACTIVE
-    return (active & (Subscriber.topic < topic)) | (active & (Subscriber.topic > topic))
-
-
-def _in_sync_with(topic: str) -> Expression:
-    """Return the condition for active subscribers that are on a topic, as far as the database knows."""
-    return (Subscriber.state == ACTIVE) & (Subscriber.topic == topic) & Subscriber.sync_needed_since.is_null()
-
-
-def _is_of(day: date, topic: str) -> Expression:
-    return (Delivery.date == day) & (Delivery.topic == topic)
-
-
-def _is_held(claim: Delivery) -> object:
-    """Return the condition that no other process took the claim over."""
-    return _is_of(claim.date, claim.topic) & (Delivery.claimed_at == claim.claimed_at)
-
-
-def _update(claim: Delivery, *conditions: object, **columns: object) -> bool:
-    return bool(Delivery.update(**columns).where(_is_held(claim), *conditions).execute())
-
-
-def _release(claim: Delivery) -> None:
-    """Release a claim: delete it or, if an earlier holder may have sent the SMS, restore `sending_at`."""
-    if claim.sending_at is None:
-        Delivery.delete().where(_is_held(claim)).execute()
-    else:
-        _update(claim, sending_at=claim.sending_at)

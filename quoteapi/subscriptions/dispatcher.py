@@ -20,17 +20,17 @@ class Dispatcher(Protocol):
     def send_otp(self, otp_request_id: str, /) -> object:
         """Generate and send the OTP of an OTP request, now or later."""
 
-    def subscribe(self, subscriber_id: int, /) -> object:
+    def subscribe(self, subscriber_id: str, /) -> object:
         """Add a subscriber to the topic."""
 
-    def unsubscribe(self, subscriber_id: int, /) -> object:
+    def unsubscribe(self, subscriber_id: str, /) -> object:
         """Remove a subscriber from the topic."""
 
 
 class InlineDispatcher:
     """Runs work in the calling thread: each method returns, or raises, when its work is done."""
 
-    def __init__(self, send_otp: Callable[[str], object], sync: Callable[[int], object]) -> None:
+    def __init__(self, send_otp: Callable[[str], object], sync: Callable[[str], object]) -> None:
         self.send_otp = send_otp
         self.subscribe = self.unsubscribe = sync
 
@@ -38,7 +38,7 @@ class InlineDispatcher:
 class ThreadPoolDispatcher:
     """Runs work in two threads: a response neither waits for SNS nor shows by its timing what SNS did."""
 
-    def __init__(self, send_otp: Callable[[str], object], sync: Callable[[int], object]) -> None:
+    def __init__(self, send_otp: Callable[[str], object], sync: Callable[[str], object]) -> None:
         self._executor = ThreadPoolExecutor(max_workers=2)
         self.send_otp = partial(self._executor.submit, _run, send_otp)
         self.subscribe = self.unsubscribe = partial(self._executor.submit, _run, sync)

@@ -4,12 +4,18 @@ from math import ceil
 
 from quoteapi.subscriptions.sliding_window import RateLimitStatuses
 
+HOW_TO_SHARE_STATE = (
+    "set SMS_ALLOWED_REGIONS, for example IN, and a SECRET_KEY (`zappa deploy` and `zappa update` generate one) or, to"
+    " use PostgreSQL, also DATABASE_URL"
+)
+"""What an operator must do so that a stage on Lambda, which serves only quotes, can have subscribers."""
+
 
 class NoSharedState(Exception):
     """Each Lambda container has its own SQLite database, so subscriptions cannot be stored."""
 
     def __init__(self) -> None:
-        super().__init__("subscribing needs a PostgreSQL database: set DATABASE_URL")
+        super().__init__(f"subscribing needs shared state: {HOW_TO_SHARE_STATE}")
 
 
 class CountryNotServed(Exception):

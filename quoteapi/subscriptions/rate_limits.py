@@ -1,16 +1,15 @@
 """Rate limits of OTPs, the SMS quota and the SMS switch: checked before an SMS is sent.
 
-All are kept in the database, so that they hold for all processes together. The key of a sliding-window log is the HMAC
+All are kept in the state, so that they hold for all processes together. The key of a sliding-window log is the HMAC
 of a phone number or client IP, so that the table of logs contains neither.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from quoteapi.clock import Clock, seconds_until_midnight
 from quoteapi.settings import ANY_REGION, Settings
-from quoteapi.sms.messages import Purpose
-from quoteapi.storage.models import RateLimitLog, SmsSwitch, SmsUsage
+from quoteapi.storage.state import Purpose, State
 from quoteapi.subscriptions.errors import CountryNotServed, RateLimited, SmsDisabled
 from quoteapi.subscriptions.hmac_digest import HmacDigest
 from quoteapi.subscriptions.phone import country_of
@@ -19,7 +18,6 @@ from quoteapi.subscriptions.sliding_window import CountedEvent, WindowFull, Wind
 OTPS_PER_NUMBER: dict[Purpose, str] = {"subscribe": "codes to number", "unsubscribe": "codes to leave to number"}
 REQUESTS_PER_CLIENT_IP, TRIES_PER_CLIENT_IP = "asked by address", "tries by address"
 """Names of rate limits. They are part of the HMACs of the keys, so renaming a limit discards its recent events."""
-SMS_SWITCH = "sms"
 MIN_LOG_RETENTION = timedelta(days=1)
 """Longer than the windows of limits that are no settings, such as that of `/async-failure`."""
 USAGE_RETENTION = timedelta(days=400)
@@ -33,13 +31,14 @@ class RateLimits:
     """
 
     settings: Settings
+    state: State
     digests: HmacDigest
     clock: Clock
 
-    def count_otp_to_number(self, mobile: str, purpose: Purpose) -> None:
+    def count_otp_to_number(self, mobile: str, purpose: Purpose) -> CountedEvent:
         """Count an OTP to a number; each purpose has a limit of its own. Raises `RateLimited`."""
         windows = self.settings.codes_per_number
-        self._count(OTPS_PER_NUMBER[purpose], mobile, windows, "Too many codes for this number.")
+        return self._count(OTPS_PER_NUMBER[purpose], mobile, windows, "Too many codes for this number.")
 
     def count_request_by_client_ip(self, client_ip: str) -> CountedEvent:
         """Count a request for an OTP, or to unsubscribe without one. Raises `RateLimited`."""
@@ -67,7 +66,7 @@ class RateLimits:
         """Raise `SmsDisabled` if the operator switched SMS off or `SMS_DAILY_CAP` is 0."""
         if self.settings.sms_daily_cap == 0:
             raise SmsDisabled("SMS_DAILY_CAP is 0, so no SMS is sent. Set it to the SMS per day to allow")
-        if SmsSwitch.select().where(SmsSwitch.name == SMS_SWITCH).exists():
+        if self.state.sms_disabled_at() is not None:
             raise SmsDisabled("SMS are switched off. To switch them on, run `quoteapi sms start`")
 
     def requires_otp_to_unsubscribe(self) -> bool:
@@ -87,42 +86,27 @@ class RateLimits:
         left of it must not show whether a number is subscribed and so was sent an OTP.
         """
         now, quota = self.clock(), self.settings.sms_daily_cap
-        more = {SmsUsage.count: SmsUsage.count + 1}
-        increment = SmsUsage.insert(date=now.date(), count=1).on_conflict(
-            conflict_target=[SmsUsage.date], update=more, where=SmsUsage.count < quota
-        )
-        if quota < 1 or not increment.as_rowcount().execute():
+        if not self.state.count_sms(now.date(), quota):
             raise RateLimited("The service reached its limit of SMS for today.", seconds_until_midnight(now))
 
     def release_sms_quota(self) -> None:
         """Undo `consume_sms_quota` for an SMS that was not sent."""
-        today = SmsUsage.date == self.clock().date()
-        SmsUsage.update(count=SmsUsage.count - 1).where(today & (SmsUsage.count > 0)).execute()
+        self.state.uncount_sms(self.clock().date())
 
-    def delete_number(self, mobile: str) -> bool:
-        """Delete the logs of OTPs to a number. Return whether there was one."""
-        keys = [self.digests(name, mobile) for name in OTPS_PER_NUMBER.values()]
-        return bool(RateLimitLog.delete().where(RateLimitLog.key.in_(keys)).execute())
+    def log_keys(self, mobile: str) -> list[str]:
+        """Return the keys of the logs of OTPs to a number."""
+        return [self.digests(name, mobile) for name in OTPS_PER_NUMBER.values()]
 
-    def delete_expired(self) -> None:
-        """Delete logs without events in any window or in `MIN_LOG_RETENTION`, and counts after `USAGE_RETENTION`."""
-        settings, now = self.settings, self.clock()
+    @property
+    def log_retention(self) -> timedelta:
+        """For how long logs may have events that count: the longest window, and at least `MIN_LOG_RETENTION`."""
+        settings = self.settings
         windows = settings.codes_per_number + settings.codes_per_client_ip + settings.wrong_tries_per_client_ip
-        longest = max(MIN_LOG_RETENTION, *(timedelta(seconds=window.seconds) for window in windows))
-        RateLimitLog.delete().where(RateLimitLog.updated_at < now - longest).execute()
-        SmsUsage.delete().where(SmsUsage.date < now.date() - USAGE_RETENTION).execute()
+        return max(MIN_LOG_RETENTION, *(timedelta(seconds=window.seconds) for window in windows))
 
     def _count(self, name: str, value: str, windows: Windows, message: str, policy: str | None = None) -> CountedEvent:
         """Count an event of a number or client IP. `policy` names the limit in headers. Raises `RateLimited`."""
         try:
-            return count_event(self.digests(name, value), windows, self.clock(), policy)
+            return count_event(self.state, self.digests(name, value), windows, self.clock(), policy)
         except WindowFull as full:
             raise RateLimited(message, full.retry_after, full.rate_limits) from None
-
-
-def set_sms_switch(now: datetime, *, off: bool) -> None:
-    """Switch all SMS off or on, for all processes at once."""
-    if off:
-        SmsSwitch.insert(name=SMS_SWITCH, disabled_at=now).on_conflict_ignore().execute()
-    else:
-        SmsSwitch.delete().where(SmsSwitch.name == SMS_SWITCH).execute()

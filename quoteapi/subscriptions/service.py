@@ -5,17 +5,15 @@ Each stores its result, one row a number, before it returns. `topic_sync` makes 
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-
-from peewee import Expression
 
 from quoteapi.clock import Clock
 from quoteapi.observability.redaction import mask_phone_number
 from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayUnavailable, OutcomeUnknown
-from quoteapi.sms.messages import Purpose, otp_text
-from quoteapi.storage.models import ACTIVE, UNSUBSCRIBED, ConsoleSms, OneTimePassword, Subscriber, database
-from quoteapi.subscriptions import subscriber_count
+from quoteapi.sms.messages import otp_text
+from quoteapi.storage.state import ACTIVE, Otp, OtpReplaced, Purpose, State, SubscriberCountLimit
 from quoteapi.subscriptions.dispatcher import Dispatcher
 from quoteapi.subscriptions.errors import (
     NoSharedState,
@@ -23,8 +21,8 @@ from quoteapi.subscriptions.errors import (
     OtpNotSent,
     OtpRejected,
     OtpUsed,
-    RateLimited,
     SmsDisabled,
+    SubscriberLimitReached,
 )
 from quoteapi.subscriptions.otp import GeneratedOtp, OneTimePasswords
 from quoteapi.subscriptions.phone import e164_as_typed, parse_mobile
@@ -32,6 +30,8 @@ from quoteapi.subscriptions.rate_limits import RateLimits
 from quoteapi.subscriptions.sliding_window import RateLimitStatuses
 from quoteapi.subscriptions.topic_sync import TopicSync
 
+NO_SUBSCRIBER = "0"
+"""An id that no subscriber has."""
 log = logging.getLogger(__name__)
 
 
@@ -40,6 +40,7 @@ class SubscriptionService:
     """The use cases of clients and of the operator."""
 
     settings: Settings
+    state: State
     gateway: Gateway
     limits: RateLimits
     passwords: OneTimePasswords
@@ -59,13 +60,10 @@ class SubscriptionService:
         self.limits.check_sms_switch()
         if purpose == "subscribe":  # a subscriber can unsubscribe whatever countries are served by now
             self.limits.check_country(mobile)
-            subscriber_count.check_subscriber_limit(self.settings.max_subscribers)
+            if self.state.subscriber_count() >= self.settings.max_subscribers:
+                raise SubscriberLimitReached
         rate_limits = self.limits.count_request_by_client_ip(client_ip).rate_limits
-        with database.atomic():
-            otp_request_id = self.passwords.request(mobile, purpose, client_ip)
-            self.limits.count_otp_to_number(mobile, purpose)
-            if purpose == "subscribe":
-                self.limits.consume_sms_quota()
+        otp_request_id = self._store_otp_request(mobile, purpose, client_ip)
         if purpose == "subscribe" and self._is_opted_out(mobile):
             raise OptedOut(rate_limits=rate_limits)
         try:
@@ -100,10 +98,9 @@ class SubscriptionService:
         else:
             self._require_shared_state()
             rate_limits = self.limits.count_request_by_client_ip(client_ip).rate_limits
-            with database.atomic():
-                subscriber_id = self._deactivate(mobile)
-        # For every number (no subscriber has id 0): the response time must not show which are subscribed.
-        _dispatch(dispatcher.unsubscribe, subscriber_id or 0)
+            subscriber_id = self.state.deactivate(mobile, now=self.clock())
+        # For every number: the response time must not show which are subscribed.
+        _dispatch(dispatcher.unsubscribe, subscriber_id or NO_SUBSCRIBER)
         return rate_limits
 
     def send_otp(self, otp_request_id: str) -> str:
@@ -120,7 +117,7 @@ class SubscriptionService:
             if self.passwords.is_outcome_unknown(otp_request_id):
                 raise OutcomeUnknown("the code of this request may have gone out, so none is sent")
             return "nothing to send"
-        if otp.purpose == "unsubscribe" and not _is_subscribed(otp.mobile):
+        if otp.purpose == "unsubscribe" and not self._is_subscribed(otp.mobile):
             self.passwords.mark_sent(otp_request_id)
             return "nobody to send it to"
         self._send_sms(otp_request_id, otp)
@@ -133,7 +130,7 @@ class SubscriptionService:
         Raises `InvalidMobile`.
         """
         typed = e164_as_typed(text)
-        is_stored = typed is not None and Subscriber.select().where(Subscriber.mobile == typed).exists()
+        is_stored = typed is not None and self.state.find_subscriber(typed) is not None
         return typed if typed is not None and is_stored else parse_mobile(text)
 
     def remove(self, mobile: str) -> bool:
@@ -141,23 +138,20 @@ class SubscriptionService:
 
         Raises `GatewayError`; the number is then unsubscribed, and calling this again deletes the rest.
         """
-        row = Subscriber.get_or_none(Subscriber.mobile == mobile)
-        if row is not None:
-            with database.atomic():
-                self._deactivate(mobile)
-            self.topic_sync.sync(row.id)
-            is_off_topic = (Subscriber.state != ACTIVE) & Subscriber.sync_needed_since.is_null()
-            if not Subscriber.delete().where((Subscriber.mobile == mobile) & is_off_topic).execute():
+        subscriber = self.state.find_subscriber(mobile)
+        if subscriber is not None:
+            self.state.deactivate(mobile, now=self.clock())
+            self.topic_sync.sync(subscriber.id)
+            if not self.state.delete_subscriber(mobile):
                 raise GatewayUnavailable(
                     "the number is being put on the topic or taken off it; try again in some minutes"
                 )
-        inbox = ConsoleSms.delete().where(ConsoleSms.to == mobile).execute()
-        deleted = [row, self.passwords.delete(mobile), self.limits.delete_number(mobile), inbox]
-        if not database.secure_delete():
+        has_other_data = self.state.delete_number(mobile, self.limits.log_keys(mobile))
+        if not self.state.erase_deleted():
             raise GatewayUnavailable(
                 "the number is removed, but another process holds old pages; try again in some minutes"
             )
-        return any(deleted)
+        return subscriber is not None or has_other_data
 
     def _require_shared_state(self) -> None:
         if not self.settings.has_shared_state:
@@ -170,49 +164,59 @@ class SubscriptionService:
             log.warning("Cannot check whether a number opted out: %s", error)
             return False
 
-    def _verify_otp(self, mobile: str, purpose: Purpose, code: str, client_ip: str) -> int | None:
+    def _store_otp_request(self, mobile: str, purpose: Purpose, client_ip: str) -> str:
+        """Count and store a request for an OTP. Return its id. Raises `RateLimited`; then nothing is counted."""
+        with ExitStack() as undo:
+            undo.callback(self.limits.count_otp_to_number(mobile, purpose).undo)
+            if purpose == "subscribe":
+                self.limits.consume_sms_quota()
+                undo.callback(self.limits.release_sms_quota)
+            otp_request_id = self.passwords.request(mobile, purpose, client_ip)
+            undo.pop_all()
+        return otp_request_id
+
+    def _verify_otp(self, mobile: str, purpose: Purpose, code: str, client_ip: str) -> str | None:
         """Verify an OTP and set the subscription's state. Return the subscriber's id; None if nothing changed.
 
         An OTP that was used before is accepted, and changes nothing, if the state is still the one that it set.
         """
         self._require_shared_state()
-        with database.atomic():
-            counted = self.limits.count_try_by_client_ip(client_ip)
+        counted = self.limits.count_try_by_client_ip(client_ip)
+        try:
             try:
                 otp = self.passwords.verify(mobile, purpose, code)
-            except (OtpRejected, RateLimited) as error:
-                if isinstance(error, OtpUsed) and _is_subscribed(mobile) == (purpose == "subscribe"):
-                    counted.undo()
-                    return None
-                if isinstance(error, OtpRejected):
-                    error.rate_limits = counted.rate_limits
-                rejection = error  # raised after the transaction, which must keep the counts
-            else:
-                counted.undo()
-                return self._activate(otp, client_ip) if purpose == "subscribe" else self._deactivate(mobile)
-        raise rejection
+                subscriber_id = self._use_otp(otp, client_ip)
+            except OtpUsed:
+                if self._is_subscribed(mobile) != (purpose == "subscribe"):
+                    raise
+                subscriber_id = None
+        except OtpRejected as error:
+            error.rate_limits = counted.rate_limits
+            raise
+        except SubscriberLimitReached:
+            counted.undo()
+            raise
+        counted.undo()
+        return subscriber_id
 
-    def _activate(self, otp: OneTimePassword, client_ip: str) -> int | None:
-        """Activate a subscriber in the caller's transaction. Return its id; None if it is active already."""
-        now = self.clock()
-        columns = {"requested_at": otp.requested_at, "requested_from": otp.requested_from, "confirmed_at": now}
-        columns |= {"confirmed_from": client_ip, "state": ACTIVE, "sync_needed_since": now}
-        columns |= {"ended_at": None, "confirmation_sent_at": None}
-        upsert = Subscriber.insert(mobile=otp.mobile, **columns).on_conflict(
-            conflict_target=[Subscriber.mobile], update=columns, where=Subscriber.state != ACTIVE
-        )
-        activated = [row.id for row in upsert.returning(Subscriber.id).execute()]
-        if activated:
-            subscriber_count.count_activation(self.settings.max_subscribers)
-        return activated[0] if activated else None
+    def _use_otp(self, otp: Otp, client_ip: str) -> str | None:
+        """Use up a verified OTP: activate or deactivate its number. Return the subscriber's id; None if unchanged.
 
-    def _deactivate(self, mobile: str) -> int | None:
-        """Deactivate a subscriber in the caller's transaction. Return its id; None if it is not active."""
-        now = self.clock()
-        update = Subscriber.update(state=UNSUBSCRIBED, ended_at=now, sync_needed_since=now)
-        deactivated = [row.id for row in update.where(_is_active(mobile)).returning(Subscriber.id).execute()]
-        subscriber_count.count_deactivations(len(deactivated))
-        return deactivated[0] if deactivated else None
+        Raises `SubscriberLimitReached`, and `OtpUsed` if another process used the OTP since it was verified.
+        """
+        now, tries, limit = self.clock(), self.settings.wrong_tries_per_number.limit, self.settings.max_subscribers
+        try:
+            if otp.purpose == "unsubscribe":
+                return self.state.deactivate(otp.mobile, now=now, otp=otp, tries=tries)
+            return self.state.activate(otp, tries=tries, confirmed_from=client_ip, now=now, limit=limit)
+        except SubscriberCountLimit:
+            raise SubscriberLimitReached(otp_is_valid=True) from None
+        except OtpReplaced:
+            raise OtpUsed from None
+
+    def _is_subscribed(self, mobile: str) -> bool:
+        subscriber = self.state.find_subscriber(mobile)
+        return subscriber is not None and subscriber.state == ACTIVE
 
     def _send_sms(self, otp_request_id: str, otp: GeneratedOtp) -> None:
         try:
@@ -224,18 +228,10 @@ class SubscriptionService:
         self.passwords.mark_sent(otp_request_id)
 
 
-def _is_active(mobile: str) -> Expression:
-    return (Subscriber.mobile == mobile) & (Subscriber.state == ACTIVE)
-
-
-def _is_subscribed(mobile: str) -> bool:
-    return Subscriber.select().where(_is_active(mobile)).exists()
-
-
-def _dispatch(work: Callable[[int], object], subscriber_id: int) -> None:
+def _dispatch(work: Callable[[str], object], subscriber_id: str) -> None:
     """Call a dispatcher's method for a subscriber. Only log if it fails: the next reconciliation retries."""
     try:
         work(subscriber_id)
     except Exception as error:
         is_expected = isinstance(error, GatewayError)
-        log.warning("Subscriber %d is not in sync yet: %s", subscriber_id, error, exc_info=not is_expected)
+        log.warning("Subscriber %s is not in sync yet: %s", subscriber_id, error, exc_info=not is_expected)

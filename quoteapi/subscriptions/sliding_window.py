@@ -4,12 +4,12 @@ A window of N events in S seconds holds for any S seconds, whenever they begin, 
 is stored as text: Unix times in milliseconds, oldest first, separated by spaces.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import ceil
 from typing import NamedTuple
 
 from quoteapi.settings import RateLimit
-from quoteapi.storage.models import RateLimitLog
+from quoteapi.storage.state import State
 
 
 class RateLimitStatus(NamedTuple):
@@ -35,30 +35,32 @@ class WindowFull(Exception):
 class CountedEvent(NamedTuple):
     """An event that was added to the log of a key, and the remaining quota."""
 
+    state: State
     key: str
     log_before: str
     log: str
+    counted_at: datetime
+    keep_until: datetime
     rate_limits: RateLimitStatuses
 
     def undo(self) -> None:
-        """Remove the event, in the transaction that counted it. Do nothing if another event was added since."""
-        is_unchanged = (RateLimitLog.key == self.key) & (RateLimitLog.timestamps == self.log)
-        RateLimitLog.update(timestamps=self.log_before).where(is_unchanged).execute()
+        """Remove the event. Do nothing if another event was added since."""
+        self.state.swap_rate_limit_log(
+            self.key, self.log, self.log_before, now=self.counted_at, keep_until=self.keep_until
+        )
 
 
-def count_event(key: str, windows: Windows, now: datetime, policy: str | None = None) -> CountedEvent:
+def count_event(state: State, key: str, windows: Windows, now: datetime, policy: str | None = None) -> CountedEvent:
     """Add an event to the log of a key. Without `policy`, `rate_limits` is empty. Raises `WindowFull`."""
+    keep_until = now + timedelta(seconds=max(window.seconds for window in windows))
     while True:  # compare-and-swap: until no other process changes the log between the read and the write
-        before: str = RateLimitLog.select(RateLimitLog.timestamps).where(RateLimitLog.key == key).scalar() or ""
+        before = state.read_rate_limit_log(key)
         if wait := seconds_to_wait(before, windows, now):
             raise WindowFull(wait, rate_limit_statuses(policy, before, windows, now))
         log = add_timestamp(before, windows, now)
-        row = {"timestamps": log, "updated_at": now}
-        stored = RateLimitLog.insert(key=key, **row).on_conflict(
-            conflict_target=[RateLimitLog.key], update=row, where=RateLimitLog.timestamps == before
-        )
-        if stored.as_rowcount().execute():
-            return CountedEvent(key, before, log, rate_limit_statuses(policy, log, windows, now))
+        if state.swap_rate_limit_log(key, before, log, now=now, keep_until=keep_until):
+            statuses = rate_limit_statuses(policy, log, windows, now)
+            return CountedEvent(state, key, before, log, now, keep_until, statuses)
 
 
 def seconds_to_wait(log: str, windows: Windows, now: datetime) -> int:

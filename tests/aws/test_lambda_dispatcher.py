@@ -44,7 +44,7 @@ def test_on_lambda_tasks_run_in_other_invocations_whose_payloads_contain_no_numb
     assert confirmed.status_code == 200
     assert Subscriber.get().state == "active"
     assert subscribed_numbers() == []
-    assert payloads[1]["args"] == [Subscriber.get().id]
+    assert payloads[1]["args"] == [str(Subscriber.get().id)]
     run_task(payloads[1])
     assert subscribed_numbers() == [MIRA]
     assert requests.get(f"{lambda_url}/unsubscribe", params={"mobile": MIRA}, timeout=10).status_code == 200
@@ -135,17 +135,21 @@ def test_async_failure_is_started_neither_by_head_nor_by_pages_of_other_sites(
     assert payloads == []
 
 
-def test_reading_quotes_imports_no_tasks_no_boto3_and_no_numbering_plans(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_table", [True, False])
+def test_reading_quotes_imports_no_tasks_no_boto3_and_no_numbering_plans(tmp_path: Path, *, has_table: bool) -> None:
     code = """
 import sys
 from quoteapi.app import api
 from falcon.testing import simulate_get
 assert simulate_get(api, "/daily").status_code == 200
 assert simulate_get(api, "/random").status_code == 200
+assert simulate_get(api, "/quotes?q=hope").status_code == 200
 loaded = {"boto3", "botocore", "zappa", "phonenumbers", "quoteapi.aws.tasks", "quoteapi.sms.sns"} & set(sys.modules)
 assert not loaded, loaded
 """
     environment = {"DATABASE_URL": f"sqlite:///{tmp_path}/working.db", "AWS_LAMBDA_FUNCTION_NAME": "quotes-dev"}
+    if has_table:  # with which the catalogue is the bundled file
+        del environment["DATABASE_URL"]
     environment |= {"SMS_ALLOWED_REGIONS": "IN,US", "SECRET_KEY": "0123456789abcdef" * 2}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, check=False)
     assert ran.returncode == 0, ran.stderr.decode()

@@ -9,7 +9,7 @@ from quoteapi.container import Container
 from quoteapi.quotes.daily_schedule import scheduled_quote_id
 from quoteapi.settings import Settings
 from quoteapi.storage.models import Delivery, StoredDailyQuote
-from quoteapi.subscriptions.rate_limits import set_sms_switch
+from quoteapi.storage.sql_state import SqlState
 from tests.conftest import Serve
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, NOON, environment, sqlite_only
@@ -66,7 +66,7 @@ def test_the_daily_sms_is_the_quote_of_daily_and_is_sent_once(sns_environment: C
 
 
 def test_while_sms_are_switched_off_nothing_is_sent_and_nothing_fails(sns_environment: Container) -> None:
-    set_sms_switch(NOON, off=True)
+    SqlState().set_sms_switch(NOON, off=True)
     assert not schedulers.publish_quote_of_the_day({}, CONTEXT)["sent"]
     assert published() == []
 
@@ -80,7 +80,7 @@ def test_without_a_shared_database_nothing_is_sent(
     monkeypatch.setenv("SMS_ALLOWED_REGIONS", "IN")
     result = schedulers.publish_quote_of_the_day({}, CONTEXT)
     assert not result["sent"]
-    assert "set DATABASE_URL" in result["message"]
+    assert "set SMS_ALLOWED_REGIONS" in result["message"]
     assert "message" in schedulers.reconcile_subscriptions({}, CONTEXT)
 
 

@@ -11,6 +11,7 @@ from moto.server import ThreadedMotoServer
 
 from quoteapi.settings import Settings
 from tests.conftest import leaks_personal_data
+from tests.helpers import dynamodb_server
 from tests.helpers.data import MIRA, SECRET_KEY, sqlite_only
 from tests.helpers.processes import python
 from tests.helpers.upstream_api import UpstreamApi
@@ -112,6 +113,15 @@ from quoteapi.aws.job_context import job_context
 with job_context(), database.atomic() as transaction:
     database.execute_sql("SELECT 654321")
     {end}
+"""
+
+FIND_SUBSCRIBER = """
+import sys
+from quoteapi.aws.job_context import job_context
+with job_context() as container:
+    container.state.find_subscriber(sys.argv[1])
+    container.state.deactivate(sys.argv[1], now=container.clock())
+    container.state.claim_confirmation("no subscriber", container.clock())
 """
 
 INCOMPLETE = """
@@ -220,6 +230,25 @@ def test_a_call_of_sns_is_a_subsegment_without_the_number_and_the_message(
     assert subsegments[-1]["cause"]["exceptions"][0]["type"] == "InvalidParameterException"
     assert {one["trace_id"] for one in subsegments} == {TRACE}
     assert_redacted(subsegments, MIRA, invalid_mobile)
+
+
+@pytest.mark.parametrize("database_url", ["dynamodb"], indirect=True)
+def test_a_request_to_dynamodb_is_a_subsegment_with_the_name_of_the_table_alone(
+    settings: Settings, daemon: Daemon
+) -> None:
+    assert settings.dynamodb_table is not None
+    more = {**dynamodb_server.environment(), "SMS_GATEWAY": "sns"}
+    run(FIND_SUBSCRIBER, MIRA, **lambda_environment(settings, daemon.address, **more))
+    subsegments = [one for one in daemon.received() if one["namespace"] == "aws"]
+    assert [(one["name"], one["aws"]["operation"]) for one in subsegments] == [
+        ("dynamodb", "GetItem"),
+        ("dynamodb", "GetItem"),
+        ("dynamodb", "TransactWriteItems"),
+        ("dynamodb", "UpdateItem"),
+    ]
+    assert {one["aws"].get("table_name") for one in subsegments} <= {settings.dynamodb_table.name, None}
+    assert subsegments[-1]["cause"]["exceptions"][0]["type"] == "ConditionalCheckFailedException"
+    assert_redacted(subsegments, MIRA)
 
 
 @sqlite_only

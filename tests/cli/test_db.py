@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from peewee import fn
 
 from quoteapi.cli import main
 from quoteapi.settings import ROOT, Settings, settings_for_database
-from quoteapi.storage import database, database_copy
+from quoteapi.storage import database, database_copy, state_copy
 from quoteapi.storage.migrate import known_migrations
-from quoteapi.storage.models import MODELS
-from tests.helpers import postgresql_server
-from tests.helpers.databases import create_file_of_release, fill_all_tables, rows_by_table
+from quoteapi.storage.models import MODELS, SmsSwitch
+from tests.helpers import dynamodb_server, postgresql_server
+from tests.helpers.databases import create_file_of_release, fill_all_tables, open_migrated, rows_by_table
 from tests.helpers.processes import BARE, quoteapi
 
 NAMES = list(known_migrations())
@@ -138,3 +139,40 @@ def test_a_copy_that_is_interrupted_ends_with_a_sentence(
     assert (ran.exit_code, ran.stdout) == (1, "")
     assert ran.stderr.endswith("Error: Interrupted. Nothing was copied.\n")
     assert not (tmp_path / "new.db").exists()
+
+
+def test_copy_to_a_table_and_back_tells_what_was_copied(source: Settings, tmp_path: Path) -> None:
+    here, there, back = source.database_url or "", "dynamodb://copied-by-command", f"sqlite:///{tmp_path}/back.db"
+    with open_migrated(source):
+        SmsSwitch.delete().where(SmsSwitch.name != SmsSwitch.select(fn.MIN(SmsSwitch.name))).execute()
+    aws = dynamodb_server.environment() | {"AWS_DEFAULT_REGION": dynamodb_server.REGION}
+    copied = quoteapi("db", "copy", here, there, **aws)
+    assert (copied.returncode, copied.stderr.count("Traceback")) == (0, 0), copied.stderr
+    assert "which were not copied: 8. To keep them" in copied.stderr, "two of the ten are bundled"
+    lines = copied.stdout.splitlines()
+    rows = rows_by_table(source)
+    assert [line.split()[:2] for line in lines[1:8]] == [[kind, str(len(rows[kind]))] for kind in state_copy.COLUMNS]
+    assert f"{there} is now a copy of {source.database_path}." in lines
+    assert f"{source.database_path}.key" in lines[-2]
+    assert "to move them to DailyQuoteSubscription-copied-by-command, run" in lines[-1]
+    again = quoteapi("db", "copy", here, there, **aws)
+    assert again.stderr == "Error: TO already has data, for example a finished copy. Set TO to a new table.\n"
+    returned = quoteapi("db", "copy", there, back, "--json", **aws)
+    assert returned.stderr == ""
+    assert {kind["table"]: kind["rows"] for kind in json.loads(returned.stdout)} == {
+        kind: len(rows[kind]) for kind in state_copy.COLUMNS
+    }
+    missing = quoteapi("db", "copy", "dynamodb://no-such-table", f"sqlite:///{tmp_path}/other.db", **aws)
+    assert (missing.returncode, missing.stdout) == (3, "")
+    assert "there is no DynamoDB table no-such-table" in missing.stderr
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_an_interrupted_copy_to_a_table_says_to_run_it_again(source: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(state_copy, "copy_database", interrupt)
+    ran = CliRunner().invoke(main, ["db", "copy", source.database_url or "", "dynamodb://quotes"])
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert ran.stderr.endswith("Error: Interrupted. Run the command again: until then, TO can't be used.\n")

@@ -12,7 +12,7 @@ from quoteapi import clock
 from quoteapi.cli import main
 from quoteapi.settings import ROOT, model, read_settings, settings_for_database
 from quoteapi.storage import database
-from quoteapi.subscriptions.rate_limits import set_sms_switch
+from quoteapi.storage.sql_state import SqlState
 from tests.cli.conftest import Command
 from tests.helpers import postgresql_server
 from tests.helpers.data import MIRA, SECRET_KEY
@@ -150,7 +150,7 @@ def test_files_with_secrets_or_numbers_are_created_for_their_owner_only(
         assert quoteapi("subscribers", "export", "people.csv", "--unmasked").returncode == 0
         assert quoteapi("db", "copy", environment["DATABASE_URL"], f"sqlite:///{tmp_path}/copy.db").returncode == 0
         with database.connect(read_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/new.db"})).connection_context():
-            set_sms_switch(clock.now(), off=True)
+            SqlState().set_sms_switch(clock.now(), off=True)
             created = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
     finally:
         os.umask(mask)

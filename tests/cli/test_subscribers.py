@@ -77,7 +77,7 @@ def test_list_as_json_has_the_whole_consent(quoteapi: Command, working_database:
     assert asked.utcoffset() == timedelta()
     assert asked <= confirmed <= clock.now()
     assert listed == {
-        "id": 1,
+        "id": "1",
         "mobile": "+91••••••0001",
         "state": "active",
         "asked_from": CLIENT_IP,

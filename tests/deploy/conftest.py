@@ -33,6 +33,7 @@ GOOD = {
     "callbacks": {
         "settings": "quoteapi.deploy.zappa_callbacks.prepare",
         "zip": "quoteapi.deploy.zappa_callbacks.finish",
+        "post": "quoteapi.deploy.zappa_callbacks.set_up",
     },
 }
 

@@ -30,7 +30,11 @@ from tests.helpers.data import SECRET_KEY
         (REMOTE | {"X_Mashape_Key": "a"}, "advice: X_Mashape_Key is not used"),
         (REMOTE | TOKENS | {"JWT_ISSUER": ""}, "wrong: Bearer tokens need JWT_ISSUER"),
         (REMOTE | {"XRAY_TRACING": "true"}, "wrong: XRAY_TRACING is set without xray_tracing"),
-        ({}, "advice: quotes only: each Lambda container"),
+        ({}, "advice: quotes only: nobody can subscribe For SMS, set SMS_ALLOWED_REGIONS"),
+        (
+            {"DATABASE_URL": "sqlite:////tmp/a.db", "SECRET_KEY": SECRET_KEY, "SMS_ALLOWED_REGIONS": "IN"},
+            "advice: quotes only: nobody can subscribe For SMS, remove DATABASE_URL",
+        ),
     ],
 )
 def test_a_problem_of_the_remote_environment_is_reported(problems_of: ProblemsOf, remote: Any, expected: str) -> None:  # noqa: ANN401

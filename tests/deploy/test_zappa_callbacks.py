@@ -1,18 +1,23 @@
 import json
 import os
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from zipfile import ZipFile
 
+import boto3
 import click
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from moto import mock_aws
 
 from quoteapi.deploy.package import required_files
-from quoteapi.deploy.zappa_callbacks import finish, prepare
+from quoteapi.deploy.zappa_callbacks import MIGRATE, finish, prepare, set_up
 from quoteapi.deploy.zappa_settings_checks import find_problems
 from quoteapi.settings import ROOT
+from tests.deploy.conftest import REMOTE
 from tests.deploy.test_package import CANARY, RUNNING, UNWANTED_FILES
 
 
@@ -187,3 +192,164 @@ def test_zappa_packages_the_environment_for_lambda_not_the_active_one(
     monkeypatch.setenv("VIRTUAL_ENV", "/somewhere/else")
     prepare(zappa_cli(command="package", vargs={"settings_file": str(settings_file(tmp_path))}))
     assert os.environ["VIRTUAL_ENV"] == str(ROOT / ".venv-lambda")
+
+
+# ---- the secret key and the database
+
+
+class Deploy:
+    """A stage whose file and remote environment a test changes, in an emulated AWS account."""
+
+    def __init__(self, folder: Path) -> None:
+        self.s3 = boto3.client("s3", region_name="us-east-1")
+        self.s3.create_bucket(Bucket="our-bucket")
+        self.invoked: list[object] = []
+        self.response: dict[str, str] = {}
+        self._folder = folder
+
+    def put(self, **values: str) -> None:
+        self.s3.put_object(Bucket="our-bucket", Key="quoteapi-dev.json", Body=json.dumps(values).encode())
+
+    def values(self) -> dict[str, str]:
+        found = self.s3.get_object(Bucket="our-bucket", Key="quoteapi-dev.json")
+        values: dict[str, str] = json.load(found["Body"])
+        return values
+
+    def cli(self, command: str, **settings: object) -> SimpleNamespace:
+        """Return what Zappa passes to its callbacks."""
+        path = settings_file(self._folder, aws_region="eu-west-1")
+        stages = json.loads(path.read_text())
+        path.write_text(json.dumps(stages | {"dev": stages["dev"] | settings}))
+        aws = SimpleNamespace(
+            sts_client=boto3.client("sts", region_name="us-east-1"),
+            wait_until_lambda_function_is_active=lambda _: None,
+            wait_until_lambda_function_is_updated=lambda _: None,
+            invoke_lambda_function=self._invoke,
+        )
+        return zappa_cli(command=command, zappa=aws, lambda_name="quoteapi-dev", vargs={"settings_file": str(path)})
+
+    def _invoke(self, *arguments: str) -> dict[str, str]:
+        self.invoked.append(arguments)
+        return self.response
+
+
+@pytest.fixture
+def deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deploy]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("VIRTUAL_ENV", "")
+    with mock_aws():
+        yield Deploy(tmp_path)
+
+
+def tables(region: str = "eu-west-1") -> list[str]:
+    names: list[str] = boto3.client("dynamodb", region_name=region).list_tables()["TableNames"]
+    return names
+
+
+@pytest.mark.parametrize("command", ["deploy", "update"])
+def test_a_stage_without_a_secret_key_gets_one(
+    deploy: Deploy, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(deploy.cli(command))
+    key = deploy.values()["SECRET_KEY"]
+    printed = capsys.readouterr().out
+    assert printed == "Generated a SECRET_KEY, and stored it in s3://our-bucket/quoteapi-dev.json.\n"
+    prepare(deploy.cli(command))
+    assert (deploy.values(), capsys.readouterr().out) == ({"SECRET_KEY": key}, "")
+
+
+def test_only_deploy_and_update_write_to_the_remote_environment(deploy: Deploy) -> None:
+    for command in ("package", "certify", "schedule", "undeploy", "tail"):
+        prepare(deploy.cli(command))
+    assert deploy.s3.list_objects_v2(Bucket="our-bucket")["KeyCount"] == 0
+
+
+def test_a_missing_bucket_stops_a_deploy_with_a_sentence(deploy: Deploy) -> None:
+    with pytest.raises(click.ClickException) as stopped:
+        prepare(deploy.cli("deploy", remote_env="s3://nobody/quoteapi-dev.json"))
+    assert stopped.value.message == (
+        "`zappa deploy dev` stopped: there is no bucket nobody. To create it, run `aws s3 mb s3://nobody`."
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, ""),
+        ({"SMS_ALLOWED_REGIONS": "IN"}, 'Set "remote_env": "s3://our-bucket/quoteapi-dev.json".\n'),
+    ],
+)
+def test_a_stage_without_a_remote_environment_is_told_what_to_set_if_people_could_subscribe(
+    deploy: Deploy, variables: dict[str, str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(deploy.cli("deploy", remote_env="", environment_variables=variables))
+    printed = capsys.readouterr().out
+    assert printed.endswith(expected)
+    assert bool(printed) == bool(expected)
+
+
+def test_a_stage_with_a_key_and_countries_gets_a_table_in_its_region(
+    deploy: Deploy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deploy.put(SMS_ALLOWED_REGIONS="IN")
+    prepare(deploy.cli("deploy"))
+    assert tables() == []
+    capsys.readouterr()
+    set_up(deploy.cli("deploy"))
+    assert (tables(), tables("us-east-1")) == (["quoteapi-dev"], [])
+    assert capsys.readouterr().out.startswith("The DynamoDB table quoteapi-dev now has: table, ")
+    set_up(deploy.cli("update"))
+    assert capsys.readouterr().out == "The DynamoDB table quoteapi-dev is up to date.\n"
+
+
+def test_the_table_is_the_one_that_database_url_names(deploy: Deploy) -> None:
+    deploy.put(**REMOTE | {"DATABASE_URL": "dynamodb://another?region=ap-south-1"})
+    set_up(deploy.cli("deploy"))
+    assert (tables(), tables("ap-south-1")) == ([], ["another"])
+
+
+def test_the_migrations_of_postgresql_run_in_the_function(deploy: Deploy, capsys: pytest.CaptureFixture[str]) -> None:
+    deploy.put(**REMOTE)
+    set_up(deploy.cli("update"))
+    assert deploy.invoked == [("quoteapi-dev", json.dumps({"command": MIGRATE}), "RequestResponse")]
+    assert "The migrations of the PostgreSQL database were applied" in capsys.readouterr().out
+    deploy.response = {"FunctionError": "Unhandled"}
+    with pytest.raises(click.ClickException, match=r"its database is not ready: its migration failed.*zappa tail dev"):
+        set_up(deploy.cli("update"))
+    assert tables() == []
+
+
+@pytest.mark.parametrize("values", [{}, {"SMS_ALLOWED_REGIONS": "IN"}, {"SECRET_KEY": REMOTE["SECRET_KEY"]}])
+def test_a_stage_that_serves_quotes_only_is_told_what_to_set(
+    deploy: Deploy, values: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    deploy.put(**values)
+    set_up(deploy.cli("update"))
+    assert capsys.readouterr().out.startswith("dev serves quotes only. For the daily SMS, set SMS_ALLOWED_REGIONS")
+    assert (tables(), deploy.invoked) == ([], [])
+
+
+def test_wrong_settings_are_named_after_a_deploy(deploy: Deploy) -> None:
+    deploy.put(**REMOTE | {"SMS_ALLOWED_REGIONS": ""})
+    with pytest.raises(
+        click.ClickException, match=r"dev is on Lambda, but .* not ready: SMS_ALLOWED_REGIONS must be set"
+    ):
+        set_up(deploy.cli("deploy"))
+
+
+def test_undeploying_says_how_to_delete_the_table(deploy: Deploy, capsys: pytest.CaptureFixture[str]) -> None:
+    deploy.put(**REMOTE | {"DATABASE_URL": ""})
+    set_up(deploy.cli("deploy"))
+    capsys.readouterr()
+    prepare(deploy.cli("undeploy"))
+    protection, deletion = re.findall("`aws dynamodb (.+?)`", capsys.readouterr().out)
+    assert protection == "update-table --table-name quoteapi-dev --region eu-west-1 --no-deletion-protection-enabled"
+    assert deletion == "delete-table --table-name quoteapi-dev --region eu-west-1"
+
+
+def test_undeploying_works_without_readable_settings(deploy: Deploy, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(deploy.cli("undeploy", remote_env="s3://nobody/quoteapi-dev.json"))
+    deploy.put(**REMOTE)
+    prepare(deploy.cli("undeploy"))
+    assert capsys.readouterr().out == ""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
+import click
 import jwt
 import pytest
 from falcon.testing import TestClient
@@ -16,7 +17,8 @@ from quoteapi.app import create_app
 from quoteapi.aws.authorizer import authorize
 from quoteapi.cli.root import main
 from quoteapi.settings import ROOT, Settings
-from quoteapi.sms.messages import Purpose, confirmation_text, daily_text, otp_text
+from quoteapi.sms.messages import confirmation_text, daily_text, otp_text
+from quoteapi.storage.state import Purpose
 from tests.helpers.data import ALCOTT, SECRET_KEY
 from tests.rehearsal.aws import Aws, emulate_aws
 
@@ -97,6 +99,13 @@ def aws() -> Iterator[Aws]:
 
 
 def _create_resources_of_a_deploy(aws: Aws) -> None:
+    aws.client("dynamodb").create_table(
+        TableName="quoteapi-dev",
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+        DeletionProtectionEnabled=True,
+    )
     gateway = aws.client("apigateway")
     api = gateway.create_rest_api(name="quoteapi-dev-key")["id"]
     root = gateway.get_resources(restApiId=api)["items"][0]["id"]
@@ -178,6 +187,7 @@ def test_every_aws_command_works(terminal: Terminal, aws: Aws) -> None:
     assert aws.client("s3").list_buckets()["Buckets"] == []  # created, filled and removed
     assert [role["RoleName"] for role in aws.client("iam").list_roles()["Roles"]] == []
     assert len(aws.client("apigateway").get_usage_plans()["items"]) == 0
+    assert aws.client("dynamodb").list_tables()["TableNames"] == []
 
 
 def _assert_records_validate_the_certificate(aws: Aws, variables: dict[str, str]) -> None:
@@ -221,8 +231,15 @@ def test_every_quoteapi_command_has_existing_options(tmp_path: Path, monkeypatch
     commands = commands_starting_with("quoteapi")
     assert {command.split()[1] for command in commands} >= {"doctor"}
     for command in commands:
-        name, *words = split_command(command, {"API": "a1b2c3d4e5"})[1:]
-        main.commands[name].make_context(name, words).close()
+        words = split_command(command, {"API": "a1b2c3d4e5"})[1:]
+        if words[0] == "--stage":
+            assert words[1] in STAGES
+            words = words[2:]
+        found: click.Command | None = main
+        while isinstance(found, click.Group):
+            _, found, words = found.resolve_command(click.Context(found), words)
+        assert found is not None
+        found.make_context(found.name, words).close()
         assert "--stage" not in words or words[words.index("--stage") + 1] in STAGES
 
 

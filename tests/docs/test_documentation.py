@@ -222,7 +222,7 @@ def test_every_command_of_the_pages_is_known_to_be_tested() -> None:
         # Run by test_cli.py.
         r"(export SOURCE|read -rs TARGET)_DATABASE_URL.*",
         r"export QUOTEAPI_TOKEN=\$\(python -c \"",
-        r"curl (-X POST )?https://<(api-id>\.execute-api\.us-east-1\.amazonaws\.com/\w+|quotes\.example\.org>)/[a-z-]+",
+        r"curl (-X POST |-d \w+=\w+ )*https://<(api-id>\.execute-api\.us-east-1\.amazonaws\.com/\w+|quotes\.example\.org>)/[a-z-]+",
         r"curl .*https://.*execute-api\.us-east-1\.amazonaws\.com/\w+/daily\"?",
         r"curl .*--aws-sigv4 .+ \\",
         r"eval \"\$\(aws configure export-credentials --format env\)\"",

@@ -6,12 +6,12 @@ class RecordingDispatcher:
 
     def __init__(self) -> None:
         self.requests: list[str] = []
-        self.subscribers: list[int] = []
+        self.subscribers: list[str] = []
 
     def send_otp(self, otp_request_id: str) -> None:
         self.requests.append(otp_request_id)
 
-    def subscribe(self, subscriber_id: int) -> None:
+    def subscribe(self, subscriber_id: str) -> None:
         self.subscribers.append(subscriber_id)
 
     unsubscribe = subscribe

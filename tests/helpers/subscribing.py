@@ -4,7 +4,8 @@ from collections.abc import Callable
 from threading import Thread
 
 from quoteapi.container import Container
-from quoteapi.storage.models import Subscriber, database
+from quoteapi.storage.models import database
+from quoteapi.storage.state import Subscriber
 from tests.helpers.data import MIRA, latest_otp
 from tests.helpers.dispatcher import RecordingDispatcher
 
@@ -36,10 +37,12 @@ def request_otp(container: Container, mobile: str = MIRA) -> str:
 def subscribe(container: Container, mobile: str = MIRA) -> Subscriber:
     """Subscribe a number and sync it with the topic."""
     container.subscriptions.subscribe(mobile, request_otp(container, mobile), CLIENT_IP, container.dispatcher)
-    return Subscriber.get(Subscriber.mobile == mobile)
+    subscriber = container.state.find_subscriber(mobile)
+    assert subscriber is not None
+    return subscriber
 
 
-def subscribe_without_sync(container: Container, mobile: str = MIRA) -> int:
+def subscribe_without_sync(container: Container, mobile: str = MIRA) -> str:
     """Subscribe a number, but do not sync it with the topic. Return the subscriber's id."""
     dispatcher = RecordingDispatcher()
     container.subscriptions.subscribe(mobile, request_otp(container, mobile), CLIENT_IP, dispatcher)

@@ -423,8 +423,8 @@ RAISED_ERRORS_WITHOUT_EXAMPLE = [
     (
         *(NoSharedState(), 503, "SMS not available"),
         (
-            "Subscribing is not possible yet: this service needs a PostgreSQL database. The operator must set "
-            "DATABASE_URL."
+            "Subscribing is not possible yet: this service has no shared database. "
+            "The operator must set SMS_ALLOWED_REGIONS and SECRET_KEY, or DATABASE_URL."
         ),
     ),
     (*(SmsDisabled(), 503, "SMS not available"), "The operator of this service switched SMS off. Try again later."),

@@ -16,6 +16,7 @@ from quoteapi.settings import Settings, read_settings
 from quoteapi.storage import database
 from quoteapi.storage.models import Quote, StoredDailyQuote
 from quoteapi.storage.models import database as bound
+from quoteapi.storage.sql_state import SqlState
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import KABIR, NOON, sqlite_only
 from tests.helpers.sql import record_sql
@@ -54,6 +55,17 @@ def test_the_first_request_stores_todays_quote_and_no_other(quotes: QuoteService
     assert [row.date for row in StoredDailyQuote.select()] == [today]
 
 
+def test_the_first_request_of_a_day_takes_eight_statements_and_later_ones_take_one(
+    quotes: QuoteService, clock: FakeClock
+) -> None:
+    costs = []
+    for _ in range(2):
+        with record_sql() as statements:
+            quotes.quote_of_date(clock().date())
+        costs.append(len(statements))
+    assert costs == [8, 1], "what is stored, twice; three for the schedule, the quote; store it, and read that again"
+
+
 @sqlite_only
 def test_todays_quote_is_returned_even_if_it_cannot_be_stored(
     quotes: QuoteService, clock: FakeClock, caplog: pytest.LogCaptureFixture
@@ -79,7 +91,7 @@ def test_a_day_that_ends_while_the_upstream_api_is_asked_gets_the_scheduled_quot
 
     day = clock().date()
     expected = Quote.get_by_id(scheduled_quote_id(day)).quote
-    assert QuoteService(clock, random.Random(1), SlowUpstream().fetch).quote_of_date(day).quote == expected
+    assert QuoteService(clock, random.Random(1), SqlState(), SlowUpstream().fetch).quote_of_date(day).quote == expected
 
 
 def test_a_future_date_is_not_decided(quotes: QuoteService, clock: FakeClock) -> None:
@@ -91,6 +103,13 @@ def test_a_quote_that_an_operator_deleted_is_skipped(quotes: QuoteService, clock
     yesterday = clock().date() - DAY
     Quote.delete().where(Quote.id == scheduled_quote_id(yesterday)).execute()
     assert quotes.quote_of_date(yesterday).author in {"Louisa May Alcott", "Jane Austen", "Émile Zola"}
+
+
+def test_the_quote_of_a_day_whose_scheduled_quote_was_deleted_is_stored(quotes: QuoteService, clock: FakeClock) -> None:
+    today = clock().date()
+    Quote.delete().where(Quote.id == scheduled_quote_id(today)).execute()
+    quotation = quotes.quote_of_date(today)
+    assert StoredDailyQuote.get().quote.quote == quotation.quote
 
 
 # ---- the quotes of many days
@@ -114,7 +133,7 @@ def test_many_days_have_the_quotes_that_each_has(  # noqa: PLR0913, PLR0917 ever
     count: int,
 ) -> None:
     clock = FakeClock(NOON + today * DAY)
-    quotes, last = QuoteService(clock, random.Random(1)), clock().date()
+    quotes, last = QuoteService(clock, random.Random(1), SqlState()), clock().date()
     with rolled_back():
         fill_catalogue(start, NOON)
         added = NOON

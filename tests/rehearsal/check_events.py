@@ -21,12 +21,12 @@ REPORT_TOPIC = ":UnhandledException"
 
 def events(rehearsal: Rehearsal) -> None:
     """Deliver every kind of event that is not a request."""
-    if rehearsal.stage.shares_state:
+    if rehearsal.stage.database:
         _request_otp(rehearsal, "subscribe")
         _subscribe(rehearsal)
     for rule in rehearsal.rules:
         _check_schedule(rehearsal, rule)
-    if rehearsal.stage.shares_state:
+    if rehearsal.stage.database:
         _unsubscribe(rehearsal)
     if rehearsal.stage.authorization == "CUSTOM":
         _check_authorizer(rehearsal)
@@ -92,15 +92,30 @@ def _subscribe(rehearsal: Rehearsal) -> None:
         _check_success(deliver_task(rehearsal, aws_requests), "the task that subscribes")
     check_equal("on the topic", _numbers_on_topic(rehearsal), [MIRA])
     check_count("SMS that confirm the subscription", _sms_to_numbers(sent), 1)
-    check_contains("the SMS that confirms the subscription", _sms_to_numbers(sent)[0], f"{rehearsal.base}/unsubscribe")
+    check_contains("the SMS that confirms the subscription", _sms_to_numbers(sent)[0], _how_to_leave(rehearsal))
+    if rehearsal.stage.database == "DynamoDB":
+        check_equal("subscribers in the table", [row["mobile"] for row in rehearsal.subscribers()], [{"S": MIRA}])
+        listed = rehearsal.project.quoteapi("--stage", rehearsal.stage.name, "subscribers", "list", "--unmasked")
+        check_contains("quoteapi --stage dev subscribers list", listed, MIRA, "active")
+
+
+def _has_public_url(rehearsal: Rehearsal) -> bool:
+    return rehearsal.stage.has_domain or "PUBLIC_URL" in rehearsal.remote_environment
+
+
+def _how_to_leave(rehearsal: Rehearsal) -> str:
+    return f"{rehearsal.base}/unsubscribe" if _has_public_url(rehearsal) else "STOP"
 
 
 def _unsubscribe(rehearsal: Rehearsal) -> None:
-    _request_otp(rehearsal, "unsubscribe")
-    check_equal("the second OTP to unsubscribe in a minute", _post_number(rehearsal, "unsubscribe")[0], 429)
-    status, text, aws_requests = _post_number(rehearsal, "unsubscribe", rehearsal.otps[-1])
-    check_equal("POST /unsubscribe with the OTP", status, 200)
-    check_contains("POST /unsubscribe with the OTP", text, "You have successfully unsubscribed")
+    otp = ""
+    if _has_public_url(rehearsal):  # UNSUBSCRIBE_REQUIRES_OTP is set too
+        _request_otp(rehearsal, "unsubscribe")
+        check_equal("the second OTP to unsubscribe in a minute", _post_number(rehearsal, "unsubscribe")[0], 429)
+        otp = rehearsal.otps[-1]
+    status, text, aws_requests = _post_number(rehearsal, "unsubscribe", otp)
+    check_equal("POST /unsubscribe", status, 200)
+    check_contains("POST /unsubscribe", text, "You have successfully unsubscribed")
     _check_success(deliver_task(rehearsal, aws_requests), "the task that unsubscribes")
     check_equal("on the topic", _numbers_on_topic(rehearsal), [])
 
@@ -116,7 +131,7 @@ def _check_schedule(rehearsal: Rehearsal, rule: dict[str, Any]) -> None:
     with rehearsal.record_aws_requests() as aws_requests:
         first, second = (_check_success(rehearsal.function.invoke_event(event), rule["Name"]) for _ in range(2))
     daily = rehearsal.send("GET", "/daily").json
-    shares_state = rehearsal.stage.shares_state
+    shares_state = rehearsal.stage.database is not None
     match rule["Name"].rpartition(".")[2]:
         case "set_quote_of_the_day":
             expected = {"date": str(datetime.now(UTC).date()), "quote": daily["quote"], "author": daily["author"]}
@@ -126,7 +141,7 @@ def _check_schedule(rehearsal: Rehearsal, rule: dict[str, Any]) -> None:
             published = [each.fields["Message"] for each in aws_requests if each.action == "Publish"]
             check_count("daily SMS", published, 1 if shares_state else 0)
             if shares_state:
-                check_contains("the daily SMS", published[0], daily["quote"], f"{rehearsal.base}/unsubscribe")
+                check_contains("the daily SMS", published[0], daily["quote"], _how_to_leave(rehearsal))
         case "reconcile_subscriptions":
             check_equal("reconciling failed", first.get("failed", 0), 0)
         case "keep_warm_callback":

@@ -8,7 +8,7 @@ from tests.rehearsal.aws import AwsRequest
 from tests.rehearsal.check_events import deliver_task, published_reports
 from tests.rehearsal.check_requests import check_problem
 from tests.rehearsal.checks import CheckFailed, check_contains, check_count, check_equal, check_excludes
-from tests.rehearsal.rehearsal import Rehearsal
+from tests.rehearsal.rehearsal import FORM, Rehearsal
 from tests.rehearsal.runtime import ASYNC_ATTEMPTS
 
 
@@ -16,9 +16,10 @@ def failures(rehearsal: Rehearsal) -> None:
     """Break what can break, and check where the failure shows."""
     _fail_task(rehearsal)
     _send_malformed_event(rehearsal)
-    if rehearsal.stage.shares_state:
+    if rehearsal.stage.database == "PostgreSQL":
         _remove_table(rehearsal)
     _start_with_wrong_settings(rehearsal)
+    _start_without_settings(rehearsal)
     if rehearsal.stage.is_traced:
         _check_traces(rehearsal)
     _check_log(rehearsal)
@@ -88,6 +89,17 @@ def _start_with_wrong_settings(rehearsal: Rehearsal) -> None:
         check_contains("a function with wrong settings", function.read_log(), "Error: DATABASE_URL must be")
         check_excludes("a function with wrong settings", function.read_log(), "pass-word-77")
     rehearsal.put_remote_environment(valid)
+
+
+def _start_without_settings(rehearsal: Rehearsal) -> None:
+    """Start a container with an empty remote environment: it serves quotes, and says what subscribing needs."""
+    rehearsal.put_remote_environment({})
+    with rehearsal.start_container("without-settings") as function:
+        check_equal("GET /daily without settings", rehearsal.send_to(function, "GET", "/daily").status, 200)
+        refused = rehearsal.send_to(function, "POST", "/subscribe", f"mobile={MIRA[1:]}", Content_Type=FORM)
+        check_equal("POST /subscribe without settings", refused.status, 503)
+        check_contains("POST /subscribe without settings", refused.text, "SMS_ALLOWED_REGIONS", "SECRET_KEY")
+    rehearsal.put_remote_environment(rehearsal.remote_environment)
 
 
 def _check_traces(rehearsal: Rehearsal) -> None:

@@ -83,7 +83,7 @@ def _check_role(rehearsal: Rehearsal) -> None:
         "sns:CheckIfPhoneNumberIsOptedOut",
     )
     allowed = json.dumps(policy)
-    expected = ["lambda:InvokeFunction", "sns:*", "s3:*"]
+    expected = ["lambda:InvokeFunction", "sns:*", "s3:*", "dynamodb:*"]
     expected += ["sqs:*"] if rehearsal.stage.has_dead_letter_queue else []
     expected += ["xray:PutTraceSegments"] if rehearsal.stage.is_traced else []
     expected += ["ec2:CreateNetworkInterface"] if rehearsal.stage.is_in_vpc else []

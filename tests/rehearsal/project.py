@@ -70,18 +70,7 @@ class Project:
 
     def zappa(self, command: str, stage: str, *options: str) -> str:
         """Run a Zappa command as an operator would. Return its stdout. Raises `CheckFailed` if it fails or warns."""
-        command_line = [sys.executable, "-c", ZAPPA, command, stage, *options]
-        home = str(self.folder.parent)
-        variables = self._aws.variables() | {"HOME": home, "TMPDIR": home, "PYTHONPATH": str(self.folder)}
-        completed = subprocess.run(
-            command_line,
-            cwd=self.folder,
-            env=variables,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT_SECONDS,
-        )
+        completed = self._run("-c", ZAPPA, command, stage, *options)
         if completed.returncode:
             # Zappa could not look for a newer release of itself.
             stdout = "\n".join(line for line in completed.stdout.splitlines() if "Max retries" not in line)
@@ -89,6 +78,27 @@ class Project:
             raise CheckFailed(f"zappa {command} {stage} exited with {completed.returncode}:\n{output}")
         check_excludes(f"zappa {command} {stage} wrote", completed.stderr, "ERROR:", "WARNING:", "Traceback")
         return completed.stdout
+
+    def quoteapi(self, *words: str) -> str:
+        """Run the command `quoteapi`. Return its stdout. Raises `CheckFailed` if it fails."""
+        completed = self._run("-m", "quoteapi", *words)
+        if completed.returncode:
+            raise CheckFailed(f"quoteapi {' '.join(words)} exited with {completed.returncode}: {completed.stderr}")
+        return completed.stdout
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Python in the project's folder, with the operator's credentials."""
+        home = str(self.folder.parent)
+        variables = self._aws.variables() | {"HOME": home, "TMPDIR": home, "PYTHONPATH": str(self.folder)}
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_SECONDS,
+        )
 
 
 def _fill_in(settings: str, values: Mapping[str, str]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Rehearsal:
         """One-time passwords that were sent, which must be in no log."""
         self._exit_stack = ExitStack()
         self._exit_stack.callback(self.daemon.stop)
-        self.remote_environment = _remote_environment(upstream, database)
+        self.remote_environment = _remote_environment(stage, upstream, database)
         self.put_remote_environment(self.remote_environment)
 
     def close(self) -> None:
@@ -75,9 +75,24 @@ class Rehearsal:
 
     def put_remote_environment(self, values: Mapping[str, str]) -> None:
         """Upload the remote environment to the object that the stage's settings name."""
+        self.aws.put_remote_environment(self._remote_environment_name, values)
+
+    def read_remote_environment(self) -> dict[str, str]:
+        """Return the remote environment, also what a deploy added to it."""
+        found = self.aws.client("s3").get_object(Bucket=BUCKET, Key=self._remote_environment_name)
+        values: dict[str, str] = json.load(found["Body"])
+        return values
+
+    @property
+    def _remote_environment_name(self) -> str:
         bucket, _, name = self.project.stage_setting(self.stage.name, "remote_env").removeprefix("s3://").partition("/")
         check_equal("the bucket of the remote environment", bucket, BUCKET)
-        self.aws.put_remote_environment(name, values)
+        return str(name)
+
+    def subscribers(self) -> list[dict[str, Any]]:
+        """Return the subscribers in the stage's DynamoDB table."""
+        items = self.aws.client("dynamodb").scan(TableName=self.stage.function)["Items"]
+        return [item for item in items if item["sk"] == {"S": "subscriber"}]
 
     # ---- deployed resources
 
@@ -130,7 +145,9 @@ class Rehearsal:
     @cached_property
     def function(self) -> LambdaFunction:
         """The function, in a container that all steps use."""
-        if self.stage.shares_state and not self.stage.has_domain:  # its base URL is known only after the deploy
+        if (
+            self.stage.database == "PostgreSQL" and not self.stage.has_domain
+        ):  # its base URL is known only after the deploy
             self.remote_environment |= {"PUBLIC_URL": self.base, "UNSUBSCRIBE_REQUIRES_OTP": "true"}
             self.put_remote_environment(self.remote_environment)
         return self._exit_stack.enter_context(self.start_container("first"))
@@ -147,6 +164,12 @@ class Rehearsal:
 
     def send(self, method: str, path: str, body: str | None = None, **headers: str) -> Response:
         """Send a request as API Gateway does, and check the links in the response."""
+        return self.send_to(self.function, method, path, body, **headers)
+
+    def send_to(
+        self, function: LambdaFunction, method: str, path: str, body: str | None = None, **headers: str
+    ) -> Response:
+        """Send a request to a container, as `send` does to the first one."""
         event = lambda_events.api_gateway_event(
             method,
             path if path.startswith("https:") else f"{self.base}{path}",
@@ -155,7 +178,7 @@ class Rehearsal:
             headers={name.replace("_", "-"): value for name, value in headers.items()},
             body=body,
         )
-        outcome = self.function.invoke(event)
+        outcome = function.invoke(event)
         if outcome.error is not None:
             raise CheckFailed(f"{method} {path} failed: {outcome.error}")
         response = _parse_response(outcome)
@@ -175,18 +198,19 @@ def _files_with_times(folder: Path) -> set[tuple[Path, int]]:
     return {(path, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
-def _remote_environment(upstream: UpstreamApi, database: str | None) -> dict[str, str]:
+def _remote_environment(stage: Stage, upstream: UpstreamApi, database: str | None) -> dict[str, str]:
+    if stage.database == "DynamoDB":
+        return {"SMS_ALLOWED_REGIONS": "IN"}
     values = {
         **SECRETS,
         "Mashape_API_Endpoint": upstream.address,
         "aws_access_key_id": "testing",
         "aws_secret_access_key": "testing",
-        "SMS_ALLOWED_REGIONS": "IN",
         "JWT_ISSUER": ISSUER,
         "JWT_AUDIENCE": AUDIENCE,
         "CODES_PER_NUMBER": "1/1m",
     }
-    return values if database is None else {**values, "DATABASE_URL": database}
+    return values if database is None else {**values, "SMS_ALLOWED_REGIONS": "IN", "DATABASE_URL": database}
 
 
 def _parse_response(outcome: Outcome) -> Response:

@@ -43,7 +43,7 @@ def rehearse(stage: Stage) -> Iterator[Step]:
         exit_stack.callback(upstream.stop)
         database = (
             exit_stack.enter_context(postgresql_server.create_database(with_tables=False))
-            if stage.shares_state
+            if stage.database == "PostgreSQL"
             else None
         )
         rehearsal = Rehearsal(stage, aws, folder, upstream, database)

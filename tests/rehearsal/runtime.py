@@ -41,6 +41,15 @@ class Outcome(NamedTuple):
     error: dict[str, Any] | None
 
 
+class _RuntimeApiServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Report an error, but not that a container that is killed resets its connection."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 class LambdaFunction:
     """A deployed Lambda function with one container."""
 
@@ -55,8 +64,7 @@ class LambdaFunction:
         self._timeout = configuration["Timeout"]
         self._events: Queue[tuple[str, bytes]] = Queue()
         self._outcomes: Queue[Outcome] = Queue()
-        self._api = ThreadingHTTPServer(("127.0.0.1", 0), self._make_api_handler())
-        self._api.daemon_threads = True
+        self._api = _RuntimeApiServer(("127.0.0.1", 0), self._make_api_handler())
         self._thread = Thread(target=self._api.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
         self._process = self._start(package, configuration, environment)

@@ -1,6 +1,6 @@
 """The expected properties of each stage of `zappa_settings.json`, stated independently of that file."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class Stage(NamedTuple):
@@ -10,8 +10,8 @@ class Stage(NamedTuple):
     has_async_failure: bool = False
     """Whether `/async-failure` exists."""
     has_domain: bool = False
-    shares_state: bool = False
-    """Whether its containers share a database, so that users can subscribe."""
+    database: Literal["DynamoDB", "PostgreSQL"] | None = None
+    """The database that its containers share, so that users can subscribe."""
     authorization: str = "NONE"
     """The authorization type of API Gateway's methods."""
     needs_key: bool = False
@@ -22,6 +22,11 @@ class Stage(NamedTuple):
     """How much larger its package may be than the others', zipped and unzipped."""
 
     @property
+    def has_upstream(self) -> bool:
+        """Whether an upstream quote API is set: for DynamoDB, nothing is set but the countries that get SMS."""
+        return self.database != "DynamoDB"
+
+    @property
     def function(self) -> str:
         """The name of its function, API and CloudFormation stack."""
         return f"quoteapi-{self.name}".replace("_", "-")
@@ -30,15 +35,15 @@ class Stage(NamedTuple):
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("dev", has_async_failure=True),
-        Stage("prod", has_domain=True, shares_state=True),
+        Stage("dev", has_async_failure=True, database="DynamoDB"),
+        Stage("prod", has_domain=True, database="PostgreSQL"),
         Stage("dev_key", needs_key=True),
         Stage("dev_iam", authorization="AWS_IAM"),
         # cryptography, which verifies RS256 tokens, is large.
         Stage("dev_auth", authorization="CUSTOM", extra_bytes=(5_000_000, 15_500_000)),
         Stage("dev_dlq", has_async_failure=True, has_dead_letter_queue=True),
         Stage("dev_xray", is_traced=True),
-        Stage("dev_vpc", is_in_vpc=True, shares_state=True),
+        Stage("dev_vpc", is_in_vpc=True, database="PostgreSQL"),
     )
 }
 

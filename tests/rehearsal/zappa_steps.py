@@ -2,20 +2,34 @@
 
 import json
 
-from tests.rehearsal.checks import CheckFailed, check_contains, check_count, check_equal
+from tests.rehearsal.checks import CheckFailed, check_contains, check_count, check_equal, check_excludes
 from tests.rehearsal.rehearsal import Rehearsal
 from tests.rehearsal.stages import SCHEDULES
+
+DATABASE_READY = {
+    "DynamoDB": "The DynamoDB table quoteapi-dev now has: table, ",
+    "PostgreSQL": "The migrations of the PostgreSQL database were applied",
+    None: "serves quotes only. For the daily SMS, set SMS_ALLOWED_REGIONS",
+}
+"""What a deploy says about the database of a stage."""
 
 
 def deploy(rehearsal: Rehearsal) -> None:
     """Deploy the stage for the first time."""
+    given = rehearsal.read_remote_environment()
     output = rehearsal.project.zappa("deploy", rehearsal.stage.name, "--disable_progress")
     check_contains(
         "zappa deploy printed",
         output,
         "Deployment complete",
         f".execute-api.us-east-1.amazonaws.com/{rehearsal.stage.name}",
+        DATABASE_READY[rehearsal.stage.database],
     )
+    rehearsal.remote_environment = rehearsal.read_remote_environment()
+    generated = {name: value for name, value in rehearsal.remote_environment.items() if name not in given}
+    check_equal("settings that the deploy added", list(generated), [] if "SECRET_KEY" in given else ["SECRET_KEY"])
+    check_equal("zappa deploy says that it generated a key", "Generated a SECRET_KEY" in output, bool(generated))
+    check_excludes("zappa deploy printed", output, *generated.values())
 
 
 def update(rehearsal: Rehearsal) -> None:
@@ -24,6 +38,7 @@ def update(rehearsal: Rehearsal) -> None:
     output = rehearsal.project.zappa("update", rehearsal.stage.name, "--disable_progress")
     check_equal("hash of the package", rehearsal.aws.function(rehearsal.stage.function)["CodeSha256"], before)
     check_contains("zappa update printed", output, "Your updated Zappa deployment is live", rehearsal.base)
+    check_equal("the remote environment", rehearsal.read_remote_environment(), rehearsal.remote_environment)
 
 
 def certify(rehearsal: Rehearsal) -> None:
@@ -53,9 +68,13 @@ def status(rehearsal: Rehearsal) -> None:
 
 
 def undeploy(rehearsal: Rehearsal) -> None:
-    """Undeploy the stage, and check that nothing is left."""
+    """Undeploy the stage, and check that nothing is left but the table."""
     stage, aws = rehearsal.stage, rehearsal.aws
-    rehearsal.project.zappa("undeploy", stage.name, "--yes")
+    output = rehearsal.project.zappa("undeploy", stage.name, "--yes")
+    tables = aws.client("dynamodb").list_tables()["TableNames"]
+    check_equal("tables", tables, [stage.function] if stage.database == "DynamoDB" else [])
+    for table in tables:
+        check_contains("zappa undeploy printed", output, f"aws dynamodb delete-table --table-name {table}")
     left = {
         "functions": [each["FunctionName"] for each in aws.client("lambda").list_functions()["Functions"]],
         "APIs": [each["name"] for each in aws.client("apigateway").get_rest_apis()["items"]],

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from quoteapi.settings import ROOT, RateLimit, Settings, read_settings
+from quoteapi.settings import ROOT, RateLimit, Settings, SettingsError, read_settings
 
 
 def test_without_settings_there_are_defaults_for_a_laptop() -> None:
@@ -74,3 +74,65 @@ def test_the_unsubscribe_url_is_known_with_a_public_url_or_on_a_laptop(
 def test_no_secret_is_in_the_repr() -> None:
     names = ("SECRET_KEY", "aws_access_key_id", "aws_secret_access_key")
     assert "hidden" not in repr(read_settings(dict.fromkeys(names, "hidden-" + "0123456789abcdef" * 2)))
+
+
+LAMBDA = {"AWS_LAMBDA_FUNCTION_NAME": "quoteapi-dev"}
+FOR_SUBSCRIBERS = {"SECRET_KEY": "0123456789abcdef" * 2, "SMS_ALLOWED_REGIONS": "IN"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "table"),
+    [
+        ({**LAMBDA, **FOR_SUBSCRIBERS}, ("quoteapi-dev", None)),
+        ({**LAMBDA, "SECRET_KEY": FOR_SUBSCRIBERS["SECRET_KEY"]}, None),
+        ({**LAMBDA, "SMS_ALLOWED_REGIONS": "IN"}, None),
+        ({**LAMBDA, **FOR_SUBSCRIBERS, "SMS_GATEWAY": "console"}, None),
+        ({**LAMBDA, **FOR_SUBSCRIBERS, "DATABASE_URL": "postgresql://host/quotes"}, None),
+        ({**LAMBDA, **FOR_SUBSCRIBERS, "DATABASE_URL": "sqlite:////tmp/quotes.db"}, None),
+        ({**LAMBDA, **FOR_SUBSCRIBERS, "DATABASE_URL": "dynamodb://other?region=eu-west-1"}, ("other", "eu-west-1")),
+        ({**FOR_SUBSCRIBERS, "SMS_GATEWAY": "sns", "DATABASE_URL": "dynamodb://mine"}, ("mine", None)),
+        (FOR_SUBSCRIBERS, None),
+    ],
+)
+def test_on_lambda_the_state_is_in_a_table_named_like_the_function_once_users_can_subscribe(
+    environment: dict[str, str], table: tuple[str, str | None] | None
+) -> None:
+    assert read_settings(environment).dynamodb_table == table
+
+
+@pytest.mark.parametrize("environment", [LAMBDA, {**LAMBDA, "SMS_ALLOWED_REGIONS": "IN"}])
+def test_a_stage_without_what_users_need_to_subscribe_still_serves_quotes(environment: dict[str, str]) -> None:
+    assert not read_settings(environment).has_shared_state
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("SECRET_KEY", "SECRET_KEY must be set"),
+        ("SMS_ALLOWED_REGIONS", "SMS_ALLOWED_REGIONS must be set"),
+        ("SMS_GATEWAY", "SMS_GATEWAY must be sns with a DynamoDB table"),
+    ],
+)
+def test_a_table_needs_the_settings_of_a_service_that_sends_sms(missing: str, message: str) -> None:
+    environment = {**FOR_SUBSCRIBERS, "SMS_GATEWAY": "sns", "DATABASE_URL": "dynamodb://mine"}
+    del environment[missing]
+    with pytest.raises(SettingsError, match=message):
+        read_settings(environment)
+
+
+@pytest.mark.parametrize(
+    ("environment", "topic"),
+    [
+        (LAMBDA, "DailyQuoteSubscription"),
+        ({**LAMBDA, **FOR_SUBSCRIBERS}, "DailyQuoteSubscription-quoteapi-dev"),
+        ({**LAMBDA, **FOR_SUBSCRIBERS, "SNS_TOPIC": "mine"}, "mine"),
+        ({**LAMBDA, **FOR_SUBSCRIBERS, "DATABASE_URL": "postgresql://host/quotes"}, "DailyQuoteSubscription"),
+        ({**LAMBDA, **FOR_SUBSCRIBERS, "DATABASE_URL": "dynamodb://my.table"}, "DailyQuoteSubscription-my-table"),
+        (
+            {**LAMBDA, **FOR_SUBSCRIBERS, "DATABASE_URL": f"dynamodb://{'t' * 255}"},
+            f"DailyQuoteSubscription-{'t' * 233}",
+        ),
+    ],
+)
+def test_each_dynamodb_table_has_a_topic_of_its_own(environment: dict[str, str], topic: str) -> None:
+    assert read_settings(environment).sns_topic == topic

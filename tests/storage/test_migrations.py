@@ -15,6 +15,7 @@ from quoteapi.storage import database, full_text_search, migrate
 from quoteapi.storage.models import MODELS, LegacyOneTimePassword, OneTimePassword, Subscriber, SubscriberCount
 from quoteapi.storage.models import database as bound
 from quoteapi.storage.postgresql import PostgresqlServer
+from quoteapi.storage.sql_state import SqlState
 from quoteapi.subscriptions.errors import RateLimited, WrongOtp
 from quoteapi.subscriptions.hmac_digest import HmacDigest
 from quoteapi.subscriptions.otp import OneTimePasswords
@@ -92,7 +93,9 @@ def test_no_migration_imports_code_that_may_change() -> None:
 
 
 def test_migration_0006_keeps_codes_under_way_and_wrong_tries(open_database: None, clock: FakeClock) -> None:
-    passwords = OneTimePasswords(HmacDigest(b"key"), RateLimit(5, 3_600), clock, randbelow=lambda _: 123_456)
+    passwords = OneTimePasswords(
+        SqlState(), HmacDigest(b"key"), RateLimit(5, 3_600), clock, randbelow=lambda _: 123_456
+    )
     passwords.generate(passwords.request(MIRA, "subscribe", "192.0.2.1"))
     passwords.generate(passwords.request(NOOR, "unsubscribe", "192.0.2.1"))
     for _ in range(5):

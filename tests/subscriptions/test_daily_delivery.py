@@ -7,9 +7,9 @@ from quoteapi.settings import read_settings
 from quoteapi.sms.gateway import GatewayError, GatewayMisconfigured, GatewayUnavailable, NumberRejected, OutcomeUnknown
 from quoteapi.sms.messages import daily_text
 from quoteapi.storage.models import ConsoleSms, Delivery, SmsUsage, Subscriber
+from quoteapi.storage.sql_state import SqlState
 from quoteapi.subscriptions.daily_delivery import DailyDelivery, DeliveryResult
 from quoteapi.subscriptions.errors import NoSharedState, RateLimited, SmsDisabled
-from quoteapi.subscriptions.rate_limits import set_sms_switch
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import ALCOTT, AUSTEN, MIRA, NOON, NOOR, OMAR, ZOLA, add_subscribers, environment
 from tests.helpers.sns_emulator import Fault, SnsCalls, backend, published
@@ -108,12 +108,14 @@ def test_a_preview_says_how_many_segments_are_billed_and_what_they_cost_at_most(
 
 
 def test_nothing_is_sent_with_sms_switched_off_or_without_shared_state(container: Container, clock: FakeClock) -> None:
-    set_sms_switch(NOON, off=True)
+    SqlState().set_sms_switch(NOON, off=True)
     with pytest.raises(SmsDisabled):
         container.daily_delivery.publish()
     without_shared_state = read_settings({"AWS_LAMBDA_FUNCTION_NAME": "quotes"})
     with pytest.raises(NoSharedState):
-        DailyDelivery(without_shared_state, container.quotes, container.gateway, container.rate_limits, clock).publish()
+        DailyDelivery(
+            without_shared_state, container.state, container.quotes, container.gateway, container.rate_limits, clock
+        ).publish()
     assert Delivery.select().count() == 0
 
 

@@ -3,8 +3,9 @@ import re
 import pytest
 
 from quoteapi.settings import RateLimit
-from quoteapi.sms.messages import Purpose
-from quoteapi.storage.models import LegacyOneTimePassword, OneTimePassword
+from quoteapi.storage.models import OneTimePassword
+from quoteapi.storage.sql_state import SqlState
+from quoteapi.storage.state import Otp, Purpose
 from quoteapi.subscriptions.errors import NoOtpRequested, OtpExpired, OtpUsed, RateLimited, WrongOtp
 from quoteapi.subscriptions.hmac_digest import HmacDigest
 from quoteapi.subscriptions.otp import GeneratedOtp, OneTimePasswords
@@ -16,12 +17,19 @@ from tests.helpers.subscribing import CLIENT_IP
 
 @pytest.fixture
 def passwords(open_database: None, clock: FakeClock) -> OneTimePasswords:
-    return OneTimePasswords(HmacDigest(b"key"), RateLimit(5, 3_600), clock)
+    return OneTimePasswords(SqlState(), HmacDigest(b"key"), RateLimit(5, 3_600), clock)
 
 
 def generate(passwords: OneTimePasswords, mobile: str = MIRA, purpose: Purpose = "subscribe") -> GeneratedOtp:
     otp = passwords.generate(passwords.request(mobile, purpose, CLIENT_IP))
     assert otp is not None
+    return otp
+
+
+def use(passwords: OneTimePasswords, code: str, mobile: str = MIRA) -> Otp:
+    """Verify an OTP to subscribe, and use it up."""
+    otp = passwords.verify(mobile, "subscribe", code)
+    passwords.state.activate(otp, tries=5, confirmed_from=CLIENT_IP, now=passwords.clock(), limit=1_000)
     return otp
 
 
@@ -33,7 +41,9 @@ def try_wrong_code(passwords: OneTimePasswords, code: str, mobile: str = MIRA, p
 
 def test_an_otp_is_six_digits_with_leading_zeros(open_database: None, clock: FakeClock) -> None:
     drawn = iter([7, 999_999, 0])
-    passwords = OneTimePasswords(HmacDigest(b"key"), RateLimit(5, 3_600), clock, lambda most: next(drawn) % most)
+    passwords = OneTimePasswords(
+        SqlState(), HmacDigest(b"key"), RateLimit(5, 3_600), clock, lambda most: next(drawn) % most
+    )
     assert [generate(passwords).code for _ in range(3)] == ["000007", "999999", "000000"]
 
 
@@ -45,7 +55,7 @@ def test_every_otp_is_random(passwords: OneTimePasswords) -> None:
 
 def test_the_right_otp_works_once_and_returns_its_request(passwords: OneTimePasswords) -> None:
     code = generate(passwords).code
-    row = passwords.verify(MIRA, "subscribe", code)
+    row = use(passwords, code)
     assert (row.requested_at, row.requested_from) == (NOON, CLIENT_IP)
     with pytest.raises(OtpUsed):
         passwords.verify(MIRA, "subscribe", code)
@@ -55,7 +65,7 @@ def test_other_codes_are_answered_alike_before_and_after_the_otp_was_used(
     passwords: OneTimePasswords, clock: FakeClock
 ) -> None:
     codes = {mobile: generate(passwords, mobile).code for mobile in (MIRA, NOOR)}
-    passwords.verify(MIRA, "subscribe", codes[MIRA])
+    use(passwords, codes[MIRA])
     for tries_left in (4, 3):
         assert {try_wrong_code(passwords, code, mobile) for mobile, code in codes.items()} == {tries_left}
     clock.advance(minutes=10)
@@ -66,7 +76,7 @@ def test_other_codes_are_answered_alike_before_and_after_the_otp_was_used(
 
 def test_five_guesses_of_a_used_otp_lock_the_number(passwords: OneTimePasswords) -> None:
     code = generate(passwords).code
-    passwords.verify(MIRA, "subscribe", code)
+    use(passwords, code)
     assert [try_wrong_code(passwords, code) for _ in range(5)] == [4, 3, 2, 1, 0]
     with pytest.raises(RateLimited):
         passwords.verify(MIRA, "subscribe", code)
@@ -74,7 +84,7 @@ def test_five_guesses_of_a_used_otp_lock_the_number(passwords: OneTimePasswords)
 
 def test_a_new_request_forgets_the_used_otp(passwords: OneTimePasswords) -> None:
     code = generate(passwords).code
-    passwords.verify(MIRA, "subscribe", code)
+    use(passwords, code)
     passwords.request(MIRA, "subscribe", CLIENT_IP)
     with pytest.raises(NoOtpRequested) as rejected:
         passwords.verify(MIRA, "subscribe", code)
@@ -101,7 +111,7 @@ def test_an_otp_is_for_one_number_and_one_purpose(passwords: OneTimePasswords) -
 
 def test_a_new_otp_replaces_the_old_one(open_database: None, clock: FakeClock) -> None:
     drawn = iter([111_111, 222_222])
-    passwords = OneTimePasswords(HmacDigest(b"key"), RateLimit(5, 3_600), clock, lambda _: next(drawn))
+    passwords = OneTimePasswords(SqlState(), HmacDigest(b"key"), RateLimit(5, 3_600), clock, lambda _: next(drawn))
     old, new = generate(passwords).code, generate(passwords).code
     with pytest.raises(WrongOtp):
         passwords.verify(MIRA, "subscribe", old)
@@ -158,14 +168,14 @@ def test_a_new_otp_does_not_renew_the_tries(passwords: OneTimePasswords, clock: 
 def test_the_right_otp_renews_the_tries(passwords: OneTimePasswords) -> None:
     code = generate(passwords).code
     assert try_wrong_code(passwords, code) == 4
-    passwords.verify(MIRA, "subscribe", code)
+    use(passwords, code)
     assert try_wrong_code(passwords, generate(passwords).code) == 4
 
 
 def test_an_otp_does_not_work_again_after_a_lock_shorter_than_its_lifetime(
     open_database: None, clock: FakeClock
 ) -> None:
-    passwords = OneTimePasswords(HmacDigest(b"key"), RateLimit(2, 60), clock)
+    passwords = OneTimePasswords(SqlState(), HmacDigest(b"key"), RateLimit(2, 60), clock)
     code = generate(passwords).code
     assert [try_wrong_code(passwords, code) for _ in range(2)] == [1, 0]
     clock.advance(minutes=2)
@@ -203,7 +213,7 @@ def test_a_request_whose_sms_was_not_sent_generates_another_otp_and_a_try_does_n
     open_database: None, clock: FakeClock
 ) -> None:
     drawn = iter([111_111, 222_222])
-    passwords = OneTimePasswords(HmacDigest(b"key"), RateLimit(5, 3_600), clock, lambda _: next(drawn))
+    passwords = OneTimePasswords(SqlState(), HmacDigest(b"key"), RateLimit(5, 3_600), clock, lambda _: next(drawn))
     request = passwords.request(MIRA, "subscribe", CLIENT_IP)
     first = passwords.generate(request)
     assert first is not None
@@ -222,28 +232,3 @@ def test_an_expired_or_unknown_request_generates_no_otp(passwords: OneTimePasswo
     clock.advance(minutes=10)
     assert passwords.generate(request) is None
     assert passwords.generate("no such request") is None
-
-
-def test_expired_otps_are_deleted_unless_their_wrong_tries_still_count(
-    passwords: OneTimePasswords, clock: FakeClock
-) -> None:
-    generate(passwords)
-    try_wrong_code(passwords, generate(passwords, NOOR).code, NOOR)
-    clock.advance(minutes=30)
-    passwords.delete_expired()
-    assert [row.mobile for row in OneTimePassword.select()] == [NOOR]
-    clock.advance(minutes=30)
-    passwords.delete_expired()
-    assert OneTimePassword.select().count() == 0
-
-
-def test_otps_of_the_version_before_are_deleted_too(passwords: OneTimePasswords, clock: FakeClock) -> None:
-    for mobile in (MIRA, NOOR):
-        row = {"mobile": mobile, "purpose": "subscribe", "tries_left": 5}
-        LegacyOneTimePassword.create(**row, otp_request_id=mobile, requested_at=clock(), requested_from=CLIENT_IP)
-    assert passwords.delete(MIRA)
-    assert not passwords.delete(MIRA)
-    assert [row.mobile for row in LegacyOneTimePassword.select()] == [NOOR]
-    clock.advance(minutes=20)
-    passwords.delete_expired()
-    assert LegacyOneTimePassword.select().count() == 0

@@ -18,7 +18,7 @@ from quoteapi.container import Container
 from quoteapi.settings import Settings, read_settings
 from quoteapi.storage import database
 from quoteapi.storage.models import Delivery, SmsUsage, Subscriber
-from quoteapi.subscriptions.subscriber_count import read_subscriber_count
+from quoteapi.storage.sql_state import SqlState
 from tests.helpers import subscribing
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, SECRET_KEY, latest_otp, wrong_otp
@@ -80,7 +80,7 @@ def confirm(url: str, mobile: str, code: str, limit: int) -> str:
         return _outcome(lambda: container.subscriptions.subscribe(mobile, code, CLIENT_IP, RecordingDispatcher()))
 
 
-def sync(url: str, subscriber_id: int, environment: dict[str, str]) -> str:
+def sync(url: str, subscriber_id: str, environment: dict[str, str]) -> str:
     os.environ["AWS_ENDPOINT_URL"] = environment["AWS_ENDPOINT_URL"]
     with _open_container(url, **SETTINGS) as container:
         return _outcome(lambda: container.topic_sync.sync(subscriber_id))
@@ -158,7 +158,7 @@ def test_of_right_otps_at_once_as_many_subscribe_as_there_are_places(
         work.append((url, mobile, latest_otp(mobile), 5))
     outcomes = Counter(processes.starmap(confirm, work, chunksize=1))
     assert outcomes == {"()": 5, "SubscriberLimitReached": 11}
-    assert Subscriber.select().count() == read_subscriber_count() == 5
+    assert Subscriber.select().count() == SqlState().subscriber_count() == 5
 
 
 def test_a_hundred_events_at_once_publish_once(
@@ -192,7 +192,7 @@ def test_after_parallel_syncs_the_topic_matches_the_database(
 ) -> None:
     for n in range(10):
         mobile, dispatcher = f"+9190280{n:05}", RecordingDispatcher()
-        container.rate_limits.delete_number(mobile)
+        container.state.delete_number(mobile, container.rate_limits.log_keys(mobile))
         container.subscriptions.request_otp(mobile, "subscribe", f"10.0.0.{n}", container.dispatcher)
         container.subscriptions.subscribe(mobile, latest_otp(mobile), f"10.0.0.{n}", dispatcher)
         started = processes.starmap_async(sync, [(url, dispatcher.subscribers[0], shared_sns)] * 2, chunksize=1)

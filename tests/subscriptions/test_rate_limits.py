@@ -3,12 +3,13 @@ from datetime import date
 import pytest
 
 from quoteapi.settings import RateLimit, Settings, read_settings
-from quoteapi.sms.messages import Purpose
 from quoteapi.storage.models import RateLimitLog, SmsUsage
+from quoteapi.storage.sql_state import SqlState
+from quoteapi.storage.state import Purpose
 from quoteapi.subscriptions.errors import CountryNotServed, RateLimited, SmsDisabled
 from quoteapi.subscriptions.hmac_digest import HmacDigest
-from quoteapi.subscriptions.rate_limits import RateLimits, set_sms_switch
-from quoteapi.subscriptions.sliding_window import RateLimitStatus, count_event
+from quoteapi.subscriptions.rate_limits import RateLimits
+from quoteapi.subscriptions.sliding_window import RateLimitStatus
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, NOON, NOOR
 from tests.helpers.sql import record_sql
@@ -16,11 +17,11 @@ from tests.helpers.sql import record_sql
 
 @pytest.fixture
 def limits(open_database: None, settings: Settings, clock: FakeClock) -> RateLimits:
-    return RateLimits(settings, HmacDigest(b"key"), clock)
+    return RateLimits(settings, SqlState(), HmacDigest(b"key"), clock)
 
 
 def limits_from(clock: FakeClock, **environment: str) -> RateLimits:
-    return RateLimits(read_settings(environment), HmacDigest(b"key"), clock)
+    return RateLimits(read_settings(environment), SqlState(), HmacDigest(b"key"), clock)
 
 
 def seconds_to_wait(limits: RateLimits, mobile: str = MIRA, purpose: Purpose = "subscribe") -> int:
@@ -67,7 +68,7 @@ def test_each_purpose_has_its_own_limit_of_otps_to_a_number(
     limits = limits_from(clock, CODES_PER_NUMBER="2/1d")
     assert [seconds_to_wait(limits, purpose=used_up) for _ in range(3)] == [0, 0, 86_400]
     assert [seconds_to_wait(limits, purpose=other) for _ in range(3)] == [0, 0, 86_400]
-    assert limits.delete_number(MIRA)
+    assert limits.state.delete_number(MIRA, limits.log_keys(MIRA))
     assert RateLimitLog.select().count() == 0
 
 
@@ -151,11 +152,11 @@ def test_the_sms_quota_is_for_all_numbers_together_and_renews_at_midnight(
 
 def test_the_sms_switch_stops_every_sms_until_it_is_switched_on(limits: RateLimits, clock: FakeClock) -> None:
     limits.check_sms_switch()
-    set_sms_switch(clock(), off=True)
-    set_sms_switch(clock(), off=True)
+    SqlState().set_sms_switch(clock(), off=True)
+    SqlState().set_sms_switch(clock(), off=True)
     with pytest.raises(SmsDisabled):
         limits.check_sms_switch()
-    set_sms_switch(clock(), off=False)
+    SqlState().set_sms_switch(clock(), off=False)
     limits.check_sms_switch()
 
 
@@ -166,9 +167,9 @@ def test_unsubscribing_requires_an_otp_if_the_setting_says_so_and_sms_may_be_sen
     assert limits.requires_otp_to_unsubscribe()
     assert not limits_from(clock).requires_otp_to_unsubscribe(), "by default"
     assert not limits_from(clock, UNSUBSCRIBE_REQUIRES_OTP="true", SMS_DAILY_CAP="0").requires_otp_to_unsubscribe()
-    set_sms_switch(clock(), off=True)
+    SqlState().set_sms_switch(clock(), off=True)
     assert not limits.requires_otp_to_unsubscribe()
-    set_sms_switch(clock(), off=False)
+    SqlState().set_sms_switch(clock(), off=False)
     assert limits.requires_otp_to_unsubscribe()
 
 
@@ -178,31 +179,6 @@ def test_a_quota_of_zero_switches_sms_off(open_database: None, clock: FakeClock)
         limits.check_sms_switch()
     with pytest.raises(RateLimited):
         limits.consume_sms_quota()
-
-
-def test_logs_older_than_every_window_and_old_counts_are_deleted(limits: RateLimits, clock: FakeClock) -> None:
-    limits.count_otp_to_number(MIRA, "subscribe")
-    limits.consume_sms_quota()
-    clock.advance(hours=23)
-    limits.count_otp_to_number(NOOR, "subscribe")
-    clock.advance(hours=2)
-    limits.delete_expired()
-    assert RateLimitLog.select().count() == 1
-    assert SmsUsage.select().count() == 1, "the counts are kept for a year"
-    clock.advance(days=401)
-    limits.delete_expired()
-    assert RateLimitLog.select().count() == SmsUsage.select().count() == 0
-
-
-def test_logs_of_limits_that_are_no_settings_are_kept_with_short_windows_too(
-    open_database: None, clock: FakeClock
-) -> None:
-    short = dict.fromkeys(("CODES_PER_NUMBER", "CODES_PER_ADDRESS", "WRONG_TRIES_PER_ADDRESS"), "1/1m")
-    limits = limits_from(clock, **short)
-    count_event("a limit that is no setting", (RateLimit(5, 3_600),), clock())
-    clock.advance(minutes=59)
-    limits.delete_expired()
-    assert RateLimitLog.select().count() == 1
 
 
 def test_a_clock_that_is_set_back_allows_no_more(limits: RateLimits, clock: FakeClock) -> None:

@@ -5,10 +5,10 @@ import pytest
 from quoteapi.container import Container
 from quoteapi.settings import RateLimit, read_settings
 from quoteapi.sms.gateway import GatewayMisconfigured, GatewayUnavailable, NumberRejected, OutcomeUnknown
-from quoteapi.sms.messages import Purpose
 from quoteapi.storage.models import ConsoleSms, OneTimePassword, RateLimitLog, SmsUsage, Subscriber
+from quoteapi.storage.sql_state import SqlState
+from quoteapi.storage.state import Purpose
 from quoteapi.subscriptions.errors import OptedOut, OtpNotSent, WrongOtp
-from quoteapi.subscriptions.rate_limits import set_sms_switch
 from quoteapi.subscriptions.sliding_window import RateLimitStatus
 from quoteapi.subscriptions.topic_sync import ReconcileResult
 from tests.helpers.clock import FakeClock
@@ -21,13 +21,13 @@ from tests.helpers.subscribing import CLIENT_IP, run_in_thread, subscribe
 # ---- costs
 
 
-def test_subscribing_costs_six_statements_and_no_gateway_call(container: Container) -> None:
+def test_subscribing_costs_seven_statements_and_no_gateway_call(container: Container) -> None:
     container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, container.dispatcher)
     code, dispatcher = latest_otp(MIRA), RecordingDispatcher()
     with record_sql() as statements:
         container.subscriptions.subscribe(MIRA, code, CLIENT_IP, dispatcher)
-    assert len(statements) == 6
-    assert dispatcher.subscribers == [Subscriber.get().id]
+    assert len(statements) == 7
+    assert dispatcher.subscribers == [str(Subscriber.get().id)]
 
 
 def test_a_wrong_otp_costs_three_statements(container: Container) -> None:
@@ -163,9 +163,9 @@ def test_requests_return_what_the_client_ip_has_left(container: Container) -> No
 def test_a_requested_otp_is_not_sent_once_sms_are_switched_off(container: Container, clock: FakeClock) -> None:
     dispatcher = RecordingDispatcher()
     container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, dispatcher)
-    set_sms_switch(clock(), off=True)
+    SqlState().set_sms_switch(clock(), off=True)
     assert container.subscriptions.send_otp(dispatcher.requests[0]).startswith("not sent: SMS are switched off")
-    set_sms_switch(clock(), off=False)
+    SqlState().set_sms_switch(clock(), off=False)
     assert container.subscriptions.send_otp(dispatcher.requests[0]) == "sent a code to +91••••••0001"
 
 
@@ -183,7 +183,7 @@ def test_otps_to_unsubscribe_do_not_count_toward_the_sms_quota(container: Contai
 
 def test_a_subscription_is_kept_if_its_task_cannot_be_dispatched(container: Container) -> None:
     class FailingDispatcher(RecordingDispatcher):
-        def subscribe(self, subscriber_id: int) -> None:
+        def subscribe(self, subscriber_id: str) -> None:
             raise RuntimeError("Lambda throttles")
 
     container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, container.dispatcher)
@@ -197,8 +197,8 @@ def test_unsubscribing_is_dispatched_for_every_number(container: Container) -> N
     row, dispatcher = subscribe(container), RecordingDispatcher()
     container.subscriptions.unsubscribe(MIRA, CLIENT_IP, dispatcher)
     container.subscriptions.unsubscribe(NOOR, CLIENT_IP, dispatcher)
-    assert dispatcher.subscribers == [row.id, 0]
-    assert container.topic_sync.sync(0) == "nothing to do"
+    assert dispatcher.subscribers == [row.id, "0"]
+    assert container.topic_sync.sync("0") == "nothing to do"
 
 
 def test_a_subscriber_can_unsubscribe_whatever_countries_are_served(container: Container, clock: FakeClock) -> None:

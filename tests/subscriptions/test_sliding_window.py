@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 
 from quoteapi.settings import RateLimit
 from quoteapi.storage.models import RateLimitLog
+from quoteapi.storage.sql_state import SqlState
 from quoteapi.subscriptions.sliding_window import (
     RateLimitStatus,
     WindowFull,
@@ -85,19 +86,19 @@ def test_the_second_window_of_a_policy_has_a_number_in_its_name() -> None:
 
 def test_an_event_costs_two_statements_and_a_full_window_one(open_database: None, clock: FakeClock) -> None:
     with record_sql() as statements:
-        count_event(KEY, ONE_A_MINUTE, clock())
+        count_event(SqlState(), KEY, ONE_A_MINUTE, clock())
     assert len(statements) == 2
     with record_sql() as statements, pytest.raises(WindowFull) as full:
-        count_event(KEY, ONE_A_MINUTE, clock(), "codes")
+        count_event(SqlState(), KEY, ONE_A_MINUTE, clock(), "codes")
     assert len(statements) == 1
     assert (full.value.retry_after, full.value.rate_limits) == (60, (RateLimitStatus("codes", ONE_A_MINUTE[0], 0, 60),))
 
 
 def test_an_event_can_be_undone_until_another_is_counted(open_database: None, clock: FakeClock) -> None:
     windows = (RateLimit(2, 60),)
-    first = count_event(KEY, windows, clock())
+    first = count_event(SqlState(), KEY, windows, clock())
     clock.advance(seconds=1)
-    second = count_event(KEY, windows, clock())
+    second = count_event(SqlState(), KEY, windows, clock())
     first.undo()
     assert RateLimitLog.get_by_id(KEY).timestamps == second.log
     second.undo()
@@ -105,8 +106,8 @@ def test_an_event_can_be_undone_until_another_is_counted(open_database: None, cl
 
 
 def test_a_clock_that_is_set_back_allows_no_more(open_database: None, clock: FakeClock) -> None:
-    count_event(KEY, ONE_A_MINUTE, clock())
+    count_event(SqlState(), KEY, ONE_A_MINUTE, clock())
     clock.advance(seconds=-30)
     with pytest.raises(WindowFull) as full:
-        count_event(KEY, ONE_A_MINUTE, clock())
+        count_event(SqlState(), KEY, ONE_A_MINUTE, clock())
     assert full.value.retry_after == 90

@@ -6,9 +6,7 @@ import pytest
 
 from quoteapi.container import Container
 from quoteapi.settings import read_settings
-from quoteapi.sms.messages import Purpose
 from quoteapi.storage.models import (
-    ACTIVE,
     ConsoleSms,
     OneTimePassword,
     RateLimitLog,
@@ -17,9 +15,10 @@ from quoteapi.storage.models import (
     SubscriberCount,
     database,
 )
+from quoteapi.storage.sql_state import SqlState
+from quoteapi.storage.state import ACTIVE, Purpose
 from quoteapi.subscriptions.dispatcher import InlineDispatcher
 from quoteapi.subscriptions.errors import SubscriberLimitReached
-from quoteapi.subscriptions.subscriber_count import read_subscriber_count, recount
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, NOOR, OMAR, add_subscribers, environment, latest_otp
 from tests.helpers.dispatcher import RecordingDispatcher
@@ -66,7 +65,7 @@ def test_below_the_limit_numbers_can_subscribe_until_it_is_reached(container: Co
         request_otp(small, OMAR)
     small.subscriptions.unsubscribe(MIRA, CLIENT_IP, small.dispatcher)
     subscribe(small, OMAR)
-    assert count_rows() == read_subscriber_count() == 2
+    assert count_rows() == SqlState().subscriber_count() == 2
 
 
 def test_a_number_that_left_needs_a_place_to_come_back(container: Container, clock: FakeClock) -> None:
@@ -105,7 +104,7 @@ def test_a_subscriber_that_confirms_again_needs_no_place(container: Container, c
     code = request_otp(small, MIRA)
     subscribe(small, NOOR)
     assert small.subscriptions.subscribe(MIRA, code, CLIENT_IP, small.dispatcher) == ()
-    assert count_rows() == read_subscriber_count() == 2
+    assert count_rows() == SqlState().subscriber_count() == 2
 
 
 def test_a_lower_limit_leaves_subscribers_their_daily_sms_and_their_way_out(container: Container) -> None:
@@ -115,7 +114,7 @@ def test_a_lower_limit_leaves_subscribers_their_daily_sms_and_their_way_out(cont
     lowered.subscriptions.unsubscribe(MIRA, CLIENT_IP, lowered.dispatcher)
     with pytest.raises(SubscriberLimitReached):
         request_otp(lowered, LATA)
-    assert count_rows() == read_subscriber_count() == 2
+    assert count_rows() == SqlState().subscriber_count() == 2
 
 
 def test_the_limit_holds_for_sns_as_for_the_console(sns_container: Container) -> None:
@@ -188,7 +187,7 @@ def test_the_count_follows_every_subscription_its_end_and_its_removal(sns_contai
     counts = set()
     for _ in range(60):
         rng.choice(actions)(rng.choice(mobiles))
-        assert read_subscriber_count() == count_rows()
+        assert SqlState().subscriber_count() == count_rows()
         counts.add(count_rows())
     assert counts >= {0, 1, 2, 3}
 
@@ -202,23 +201,23 @@ def test_reconciling_corrects_a_count_that_a_former_version_did_not_keep(
     for wrong in (0, 7, -3):
         SubscriberCount.update(count=wrong).execute()
         container.topic_sync.reconcile()
-        assert read_subscriber_count() == 1
+        assert SqlState().subscriber_count() == 1
         assert f"Subscriber count corrected from {wrong} to 1" in caplog.text
 
 
 def test_an_activation_that_fails_is_not_counted(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
     code = request_otp(container)
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("the process died")
 
     with monkeypatch.context() as patch:
-        patch.setattr("quoteapi.subscriptions.subscriber_count.count_activation", fail)
+        patch.setattr(SubscriberCount, "update", fail)
         with pytest.raises(RuntimeError):
             container.subscriptions.subscribe(MIRA, code, CLIENT_IP, container.dispatcher)
-    assert count_rows() == read_subscriber_count() == 0
+    assert count_rows() == SqlState().subscriber_count() == 0
     container.subscriptions.subscribe(MIRA, latest_otp(MIRA), CLIENT_IP, container.dispatcher)
-    assert count_rows() == read_subscriber_count() == 1
+    assert count_rows() == SqlState().subscriber_count() == 1
 
 
 # ---- while another transaction has not committed
@@ -256,13 +255,13 @@ def test_two_right_codes_at_once_for_the_last_place_subscribe_one_number(contain
         small, MIRA, lambda: small.subscriptions.subscribe(NOOR, code, "192.0.2.2", RecordingDispatcher())
     )
     assert isinstance(outcome, SubscriberLimitReached)
-    assert count_rows() == read_subscriber_count() == 1
+    assert count_rows() == SqlState().subscriber_count() == 1
 
 
 def test_a_recount_waits_for_an_activation_and_counts_it(container: Container) -> None:
     SubscriberCount.update(count=7).execute()
-    run_during_an_activation(container, MIRA, recount)
-    assert count_rows() == read_subscriber_count() == 1
+    run_during_an_activation(container, MIRA, SqlState().recount_subscribers)
+    assert count_rows() == SqlState().subscriber_count() == 1
 
 
 def test_numbers_that_leave_at_once_are_all_counted(container: Container) -> None:
@@ -270,4 +269,4 @@ def test_numbers_that_leave_at_once_are_all_counted(container: Container) -> Non
     run_during_an_activation(
         container, MIRA, lambda: container.subscriptions.unsubscribe(NOOR, "192.0.2.2", RecordingDispatcher())
     )
-    assert count_rows() == read_subscriber_count() == 1
+    assert count_rows() == SqlState().subscriber_count() == 1

@@ -6,13 +6,23 @@ from threading import Event, Thread
 import pytest
 
 from quoteapi.container import Container
+from quoteapi.settings import RateLimit, read_settings
 from quoteapi.sms.gateway import GatewayError, GatewayMisconfigured, OutcomeUnknown
-from quoteapi.storage.models import ConsoleSms, OneTimePassword, SmsUsage, Subscriber, database
-from quoteapi.subscriptions.errors import NoOtpRequested, OtpExpired
-from quoteapi.subscriptions.rate_limits import set_sms_switch
+from quoteapi.storage.models import (
+    ConsoleSms,
+    LegacyOneTimePassword,
+    OneTimePassword,
+    RateLimitLog,
+    SmsUsage,
+    Subscriber,
+    database,
+)
+from quoteapi.storage.sql_state import SqlState
+from quoteapi.subscriptions.errors import NoOtpRequested, OtpExpired, WrongOtp
+from quoteapi.subscriptions.sliding_window import count_event
 from quoteapi.subscriptions.topic_sync import ReconcileResult
 from tests.helpers.clock import FakeClock
-from tests.helpers.data import MIRA, NOOR, OMAR, latest_otp
+from tests.helpers.data import MIRA, NOOR, OMAR, environment, latest_otp
 from tests.helpers.dispatcher import RecordingDispatcher
 from tests.helpers.sns_emulator import Fault, SnsCalls, backend, sent_to, subscribed_numbers
 from tests.helpers.subscribing import CLIENT_IP, run_in_thread, subscribe, subscribe_without_sync
@@ -38,13 +48,13 @@ class RetryingDispatcher:
 def test_a_subscriber_in_sync_is_not_synced_again(container: Container) -> None:
     row = subscribe(container)
     assert container.topic_sync.sync(row.id) == "nothing to do"
-    assert container.topic_sync.sync(12345) == "nothing to do"
+    assert container.topic_sync.sync("12345") == "nothing to do"
     assert ConsoleSms.select().where(ConsoleSms.kind == "confirmation").count() == 1
 
 
 def test_while_sms_are_switched_off_a_subscriber_gets_no_confirmation(container: Container, clock: FakeClock) -> None:
     container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, container.dispatcher)
-    set_sms_switch(clock(), off=True)
+    SqlState().set_sms_switch(clock(), off=True)
     container.subscriptions.subscribe(MIRA, latest_otp(MIRA), CLIENT_IP, container.dispatcher)
     assert Subscriber.get().topic == "console"
     assert ConsoleSms.select().count() == 1
@@ -453,3 +463,62 @@ def test_reconciling_everyone_moves_console_subscribers_to_sns(container: Contai
         sns_container.daily_delivery.publish()
     assert sns_container.topic_sync.reconcile(everyone=True) == ReconcileResult(subscribed=1)
     assert sns_container.daily_delivery.publish().message == "Sent to 1 subscriber."
+
+
+# ---- what a reconciliation deletes
+
+
+def test_reconciling_deletes_expired_otps_unless_their_wrong_tries_still_count(
+    container: Container, clock: FakeClock
+) -> None:
+    passwords = container.topic_sync.passwords
+    for mobile in (MIRA, NOOR):
+        passwords.generate(passwords.request(mobile, "subscribe", CLIENT_IP))
+    with pytest.raises(WrongOtp):
+        passwords.verify(NOOR, "subscribe", "no code")
+    clock.advance(minutes=30)
+    container.topic_sync.reconcile()
+    assert [row.mobile for row in OneTimePassword.select()] == [NOOR]
+    clock.advance(minutes=30)
+    container.topic_sync.reconcile()
+    assert OneTimePassword.select().count() == 0
+
+
+def test_reconciling_and_removing_delete_otps_of_the_version_before_too(container: Container, clock: FakeClock) -> None:
+    for mobile in (MIRA, NOOR):
+        row = {"mobile": mobile, "purpose": "subscribe", "tries_left": 5}
+        LegacyOneTimePassword.create(**row, otp_request_id=mobile, requested_at=clock(), requested_from=CLIENT_IP)
+    assert container.subscriptions.remove(MIRA)
+    assert not container.subscriptions.remove(MIRA)
+    assert [row.mobile for row in LegacyOneTimePassword.select()] == [NOOR]
+    clock.advance(minutes=20)
+    container.topic_sync.reconcile()
+    assert LegacyOneTimePassword.select().count() == 0
+
+
+def test_reconciling_deletes_logs_older_than_every_window_and_old_counts(
+    container: Container, clock: FakeClock
+) -> None:
+    limits = container.rate_limits
+    limits.count_otp_to_number(MIRA, "subscribe")
+    limits.consume_sms_quota()
+    clock.advance(hours=23)
+    limits.count_otp_to_number(NOOR, "subscribe")
+    clock.advance(hours=2)
+    container.topic_sync.reconcile()
+    assert RateLimitLog.select().count() == 1
+    assert SmsUsage.select().count() == 1, "the counts are kept for a year"
+    clock.advance(days=401)
+    container.topic_sync.reconcile()
+    assert RateLimitLog.select().count() == SmsUsage.select().count() == 0
+
+
+def test_logs_of_limits_that_are_no_settings_are_kept_with_short_windows_too(
+    container: Container, clock: FakeClock
+) -> None:
+    short = dict.fromkeys(("CODES_PER_NUMBER", "CODES_PER_ADDRESS", "WRONG_TRIES_PER_ADDRESS"), "1/1m")
+    container = Container(read_settings(environment(container.settings, **short)), now=clock)
+    count_event(container.state, "a limit that is no setting", (RateLimit(5, 3_600),), clock())
+    clock.advance(minutes=59)
+    container.topic_sync.reconcile()
+    assert RateLimitLog.select().count() == 1

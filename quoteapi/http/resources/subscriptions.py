@@ -28,7 +28,7 @@ from quoteapi.subscriptions.phone import (
 
 if TYPE_CHECKING:
     from quoteapi.container import Container
-    from quoteapi.sms.messages import Purpose
+    from quoteapi.storage.state import Purpose
     from quoteapi.subscriptions.sliding_window import RateLimitStatuses
 
 

@@ -461,14 +461,13 @@ def test_without_shared_state_there_is_no_form(settings: Settings, clock: FakeCl
         {
             "AWS_LAMBDA_FUNCTION_NAME": "quoteapi-dev",
             "SECRET_KEY": environment(settings)["SECRET_KEY"],
-            "SMS_ALLOWED_REGIONS": "IN",
         }
     )
     client = TestClient(create_app(without_shared_state, now=clock), headers={"Accept": BROWSER})
     for path in ("/", "/subscribe", "/unsubscribe"):
         page = client.simulate_get(path)
         assert "<form" not in page.text
-        assert "this service needs a PostgreSQL database" in page.text
+        assert "this service has no shared database" in page.text
 
 
 # ---- CSRF protection

@@ -12,7 +12,7 @@ from quoteapi.settings import read_settings
 from quoteapi.sms.console import ConsoleGateway
 from quoteapi.sms.gateway import GatewayUnavailable
 from quoteapi.storage.models import ConsoleSms, OneTimePassword, SmsSwitch, Subscriber
-from quoteapi.subscriptions.rate_limits import set_sms_switch
+from quoteapi.storage.sql_state import SqlState
 from tests.conftest import Serve
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, NOON, NOOR, OMAR, add_subscribers, latest_otp, sqlite_only, wrong_otp
@@ -415,7 +415,12 @@ def test_on_lambda_without_a_shared_database_no_number_can_subscribe(
     for path in ("/subscribe", "/unsubscribe"):
         for otp in ({}, {"otp": "123456"}):
             refused = get(base, path, mobile=MIRA, **otp)
-            assert_problem(refused, 503, "SMS not available", "The operator must set DATABASE_URL.")
+            assert_problem(
+                refused,
+                503,
+                "SMS not available",
+                "The operator must set SMS_ALLOWED_REGIONS and SECRET_KEY, or DATABASE_URL.",
+            )
     assert get(base, "/daily").status_code == 200
 
 
@@ -507,7 +512,7 @@ def test_while_sms_are_off_unsubscribing_takes_no_code(
     base = serve(
         UNSUBSCRIBE_REQUIRES_OTP="true", SMS_DAILY_CAP="0" if off_by == "quota" else "1", SMS_ALLOWED_REGIONS="US"
     )
-    set_sms_switch(clock(), off=off_by == "switch")
+    SqlState().set_sms_switch(clock(), off=off_by == "switch")
     add_subscribers(MIRA, OMAR)
     responses = [get(base, "/unsubscribe", mobile=mobile, **fields) for mobile in (MIRA, NOOR)]
     assert [(response.status_code, response.json()) for response in responses] == [(200, UNSUBSCRIBED)] * 2

@@ -1,0 +1,108 @@
+"""What each use case costs: SQL statements or requests to DynamoDB, as docs/scaling.md says."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+
+from quoteapi.container import Container
+from quoteapi.settings import ROOT, Settings, read_settings
+from quoteapi.storage.dynamodb_state import DynamoDbState
+from quoteapi.subscriptions.errors import WrongOtp
+from tests.helpers.clock import FakeClock
+from tests.helpers.data import MIRA, NOOR, environment, wrong_otp
+from tests.helpers.dispatcher import RecordingDispatcher
+from tests.helpers.dynamodb_requests import record_requests
+from tests.helpers.dynamodb_server import on_every_engine
+from tests.helpers.sns_emulator import SETTINGS, backend, sent_to
+from tests.helpers.sql import record_sql
+from tests.helpers.subscribing import CLIENT_IP
+
+Work = Callable[[], object]
+
+
+def documented_costs() -> dict[str, tuple[int, int]]:
+    """Return the table in docs/scaling.md: by use case, the SQL statements and the requests to DynamoDB."""
+    text = (ROOT / "docs/scaling.md").read_text()
+    section = text.partition("## What a use case costs")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([^|]+) \| (\d+) \| (\d+) \| \d+ \| \d+ \|$", section, re.MULTILINE)
+    return {use_case: (int(statements), int(requests)) for use_case, statements, requests in rows}
+
+
+class Costs:
+    """Runs use cases of one subscriber, and records what each costs."""
+
+    def __init__(self, container: Container) -> None:
+        self.container, self.subscriptions = container, container.subscriptions
+        self.dispatcher = RecordingDispatcher()
+        self.by_use_case: dict[str, list[str]] = {}
+
+    @contextmanager
+    def measure(self, use_case: str) -> Iterator[None]:
+        with self._record() as operations:
+            yield
+        self.by_use_case[use_case] = operations
+
+    def _record(self) -> AbstractContextManager[list[str]]:
+        state = self.container.state
+        return record_requests(state._table) if isinstance(state, DynamoDbState) else record_sql()
+
+    def request_otp(self, mobile: str, purpose: str, use_case: str) -> str:
+        """Request and send an OTP. Return it."""
+        with self.measure(use_case):
+            self.subscriptions.request_otp(mobile, purpose, CLIENT_IP, self.dispatcher)  # type: ignore[arg-type]
+        with self.measure("send a code, in a task"):
+            self.subscriptions.send_otp(self.dispatcher.requests[-1])
+        return sent_to(mobile)[-1][:6]
+
+    def run(self, clock: FakeClock) -> None:
+        """Run all use cases, in the order of a subscriber's life."""
+        code = self.request_otp(MIRA, "subscribe", "request a code to subscribe")
+        with self.measure("a wrong code"), pytest.raises(WrongOtp):
+            self.subscriptions.subscribe(MIRA, wrong_otp(code), CLIENT_IP, self.dispatcher)
+        with self.measure("the right code: subscribe"):
+            self.subscriptions.subscribe(MIRA, code, CLIENT_IP, self.dispatcher)
+        with self.measure("add to the topic and confirm, in a task"):
+            self.container.topic_sync.sync(self.dispatcher.subscribers[-1])
+        with self.measure("send the daily SMS to all"):
+            assert self.container.daily_delivery.publish().sent
+        backend().opt_out_numbers.clear()  # moto begins with some
+        with self.measure("reconcile, all in sync"):
+            self.container.topic_sync.reconcile()
+        code = self.request_otp(MIRA, "unsubscribe", "request a code to unsubscribe")
+        with self.measure("the right code: unsubscribe"):
+            self.subscriptions.unsubscribe(MIRA, CLIENT_IP, self.dispatcher, code)
+        with self.measure("remove from the topic, in a task"):
+            self.container.topic_sync.sync(self.dispatcher.subscribers[-1])
+        clock.advance(days=1)
+        code = self.request_otp(MIRA, "subscribe", "request a code to subscribe")
+        self.subscriptions.subscribe(MIRA, code, CLIENT_IP, self.dispatcher)
+        with self.measure("unsubscribe without a code"):
+            self.subscriptions.unsubscribe(MIRA, CLIENT_IP, self.dispatcher)
+
+
+@pytest.fixture
+def costs(sns_container: Container, settings: Settings, clock: FakeClock) -> Costs:
+    """Return a recorder for a service that is warm: what is read once per process was read."""
+    more = {**SETTINGS, "UNSUBSCRIBE_REQUIRES_OTP": "true"}
+    container = Container(read_settings(environment(settings, **more)), now=clock)
+    container.state.find_subscriber(NOOR)
+    container.quotes.quote_of_date(clock().date())
+    return Costs(container)
+
+
+@on_every_engine
+def test_each_use_case_costs_what_is_documented(costs: Costs, clock: FakeClock) -> None:
+    costs.run(clock)
+    engine = isinstance(costs.container.state, DynamoDbState)
+    documented = {use_case: both[engine] for use_case, both in documented_costs().items()}
+    assert {use_case: len(operations) for use_case, operations in costs.by_use_case.items()} == documented
+
+
+@pytest.mark.parametrize("database_url", ["dynamodb"], indirect=True)
+def test_no_use_case_scans_the_table(costs: Costs, clock: FakeClock) -> None:
+    costs.run(clock)
+    operations = Counter(operation for recorded in costs.by_use_case.values() for operation in recorded)
+    assert set(operations) <= {"GetItem", "UpdateItem", "TransactWriteItems", "Query"}
