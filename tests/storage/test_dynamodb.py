@@ -1,6 +1,7 @@
 """The low level of DynamoDB: errors, retries, expressions and values. Responses are what AWS documents."""
 
 import json
+import re
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
@@ -244,12 +245,14 @@ def test_a_write_sends_only_the_placeholders_that_its_expressions_have(aws: Aws)
     aws.responses = [(200, {"Attributes": {"a": {"N": "1"}}})]
     updated = aws.table.update(KEY, "SET #a = :a REMOVE #b", "#c < :limit", a=1, b=None, limit=2, unused="x")
     assert updated == {"a": 1}
+    write_id = aws.requests[0]["ExpressionAttributeValues"].pop(":write_id")["S"]
+    assert re.fullmatch("[0-9a-f]{16}", write_id)
     assert aws.requests[0] == {
         "TableName": "states",
         "Key": {"pk": {"S": KEY[0]}, "sk": {"S": KEY[1]}},
-        "UpdateExpression": "SET #a = :a REMOVE #b",
-        "ConditionExpression": "#c < :limit",
-        "ExpressionAttributeNames": {"#a": "a", "#b": "b", "#c": "c"},
+        "UpdateExpression": "SET #write_id = :write_id, #a = :a REMOVE #b",
+        "ConditionExpression": "(#c < :limit) AND (attribute_not_exists(#write_id) OR #write_id <> :write_id)",
+        "ExpressionAttributeNames": {"#a": "a", "#b": "b", "#c": "c", "#write_id": "write_id"},
         "ExpressionAttributeValues": {":a": {"N": "1"}, ":limit": {"N": "2"}},
         "ReturnValues": "ALL_NEW",
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
