@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 3
 MAX_ATTEMPTS = 3
-MAX_CONFLICTS = 10
-"""How often a write is tried that conflicts with a transaction of another process."""
+MAX_CONFLICTS = 12
+"""How often a write is tried that conflicts with transactions of others: enough for 200 confirmations at once."""
 BATCH_SIZE = 25
 """How many items one request of `Table.write_batches` writes: the limit of AWS."""
-CONFLICT_DELAY_SECONDS = 0.02
+CONFLICT_DELAY_SECONDS = 0.05
 """The longest wait before the second try; it doubles with each further one."""
 Item = dict[str, Any]
 Key = tuple[str, str]
