@@ -193,7 +193,7 @@ class SubscriptionService:
         except OtpRejected as error:
             error.rate_limits = counted.rate_limits
             raise
-        except SubscriberLimitReached:
+        except Exception:  # the OTP is right, or the state is unavailable
             counted.undo()
             raise
         counted.undo()
