@@ -9,7 +9,7 @@ from quoteapi.storage.models import ConsoleSms, OneTimePassword, RateLimitLog, S
 from quoteapi.storage.sql_state import SqlState
 from quoteapi.storage.state import Purpose, StateUnavailable
 from quoteapi.subscriptions.errors import OptedOut, OtpNotSent, WrongOtp
-from quoteapi.subscriptions.sliding_window import RateLimitStatus
+from quoteapi.subscriptions.sliding_window import CountedEvent, RateLimitStatus
 from quoteapi.subscriptions.topic_sync import ReconcileResult
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, NOOR, OMAR, environment, latest_otp, wrong_otp
@@ -298,3 +298,17 @@ def test_while_the_state_is_unavailable_a_try_does_not_count_for_the_client_ip(
     with pytest.raises(StateUnavailable):
         container.subscriptions.subscribe(MIRA, code, CLIENT_IP, container.dispatcher)
     assert {row.key: row.timestamps for row in RateLimitLog.select() if row.timestamps} == counted
+
+
+def test_a_subscription_is_synced_also_if_its_try_cannot_be_uncounted(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, container.dispatcher)
+    code, dispatcher = latest_otp(MIRA), RecordingDispatcher()
+
+    def fail(_: CountedEvent) -> None:
+        raise StateUnavailable
+
+    monkeypatch.setattr(CountedEvent, "undo", fail)
+    container.subscriptions.subscribe(MIRA, code, CLIENT_IP, dispatcher)
+    assert dispatcher.subscribers == [str(Subscriber.get().id)]
