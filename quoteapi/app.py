@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import falcon
-from peewee import InterfaceError, OperationalError
 
 from quoteapi import clock
 from quoteapi.aws.job_context import configure_observability
@@ -35,7 +34,7 @@ def create_app(settings: Settings, *, now: clock.Clock = clock.now, randomness: 
     """
     try:
         database.connect(settings)
-    except (OperationalError, InterfaceError) as error:  # the fallback catalogue is served meanwhile
+    except database.UNAVAILABLE_ERRORS as error:  # the fallback catalogue is served meanwhile
         logging.getLogger(__name__).error("The database cannot be used: %s", error)  # noqa: TRY400
     dispatcher = LambdaDispatcher() if settings.on_lambda else None
     container = Container(settings, now=now, randomness=randomness, dispatcher=dispatcher)

@@ -89,6 +89,11 @@ def copy(source_url: str, target_url: str, *, as_json: bool) -> None:
         f"Next: set DATABASE_URL to {f'sqlite:///{path}' if (path := target.database_path) else 'the URL of TO'}.",
         f"Do not change SECRET_KEY: the codes and rate limits in the database depend on it.{key_file}",
     )
+    if source.sns_topic != target.sns_topic:
+        print_lines(
+            f"Set SNS_TOPIC to the topic that the subscribers are on, by default {source.sns_topic}. Or, to move them"
+            f" to {target.sns_topic}, run `quoteapi reconcile --all`."
+        )
 
 
 def _load_settings(*, may_create: bool) -> Settings:

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
-from peewee import PeeweeException
 
 from quoteapi.cli import sms_limits
 from quoteapi.cli.output import as_started, print_json, print_lines, stage_option
@@ -24,7 +23,7 @@ from quoteapi.settings import DOTENV, ROOT, Settings, SettingsError, find_unknow
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import catalogue_size
-from quoteapi.storage.state import Delivery, StateUnavailable
+from quoteapi.storage.state import Delivery
 from quoteapi.subscriptions.daily_delivery import CLAIM_TIMEOUT, SEND_TIMEOUT
 from quoteapi.subscriptions.errors import HOW_TO_SHARE_STATE
 
@@ -40,7 +39,7 @@ MAX_TIME_BETWEEN_DAILY_SMS = timedelta(hours=36)
 @click.option("--env-file", type=_FILE, help="With --stage: read the remote environment from FILE, not from S3.")
 @json_option
 def doctor_(stage: str | None, env_file: Path | None, *, as_json: bool) -> None:
-    """Check all that the service needs, and say how to fix problems."""
+    """Check the service, and say how to fix problems."""
     if stage is not None and stage_option() not in {None, stage}:
         raise click.UsageError("Name one stage.")
     stage = stage or stage_option()
@@ -76,7 +75,7 @@ def check_service() -> Iterator[Check]:
             yield from _check_sms(container)
     except CheckFailed as error:
         yield Check(*error.args)
-    except (PeeweeException, StateUnavailable) as error:
+    except database.STORAGE_ERRORS as error:
         yield Check(
             "database", "wrong", " ".join(str(error).split()), "Check that the server is running, and DATABASE_URL."
         )
@@ -121,7 +120,7 @@ def _check_proxy(settings: Settings) -> Iterator[Check]:
 def _check_database(container: Container) -> Iterator[Check]:
     found = database.describe_database(container.settings)
     if not container.settings.has_shared_state:
-        found = f"{found}: each Lambda container has its own database, so nobody can subscribe"
+        found = f"{found}: each Lambda container has its own database, so no number can subscribe"
         yield Check("database", "wrong", found, f"{HOW_TO_SHARE_STATE[:1].upper()}{HOW_TO_SHARE_STATE[1:]}.")
     else:
         yield Check("database", "ok", found)
@@ -180,14 +179,14 @@ def _check_last_delivery(container: Container) -> Check:
 def _check_unsent(delivery: Delivery, now: datetime) -> Check:
     """Check a claimed delivery: it is being sent, its claim was lost, or its outcome is unknown."""
     if delivery.sending_at is not None and delivery.sending_at <= now - SEND_TIMEOUT:
-        found = f"the one of {delivery.date} may or may not have been sent"
+        found = f"the daily SMS of {delivery.date} may or may not have been sent"
         if delivery.date < now.date():
             return Check("daily SMS", "advice", found, "Nothing to do: the next one is sent as usual.")
         return Check("daily SMS", "wrong", found, "To send it, perhaps a second time, run `quoteapi publish --again`.")
     if delivery.sending_at is None and delivery.claimed_at <= now - CLAIM_TIMEOUT:
-        found = f"the process that had to send the one of {delivery.date} stopped before it did"
+        found = f"the process that had to send the daily SMS of {delivery.date} stopped before it did"
         return Check("daily SMS", "wrong", found, "Run `quoteapi publish`.")
-    return Check("daily SMS", "ok", f"the one of {delivery.date} is being sent")
+    return Check("daily SMS", "ok", f"the daily SMS of {delivery.date} is being sent")
 
 
 def _check_sns(container: Container) -> Iterator[Check]:

@@ -5,13 +5,11 @@ Exit codes: 0 done; 1 done in part or not at all, as the message says; 2 wrong u
 """
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import peewee
 from click.exceptions import NoArgsIsHelpError
 from click.shell_completion import get_completion_class
 
@@ -28,8 +26,10 @@ from quoteapi.settings import Settings, SettingsError, load_settings
 from quoteapi.sms.gateway import GatewayError
 from quoteapi.storage import database
 from quoteapi.storage.database_copy import CopyFailed
-from quoteapi.storage.state import StateUnavailable
 from quoteapi.subscriptions.errors import NoSharedState, SmsDisabled
+
+if TYPE_CHECKING:
+    import peewee
 
 EXIT_FAILED = 1
 COMPLETION_VARIABLE = "_QUOTEAPI_COMPLETE"
@@ -113,11 +113,12 @@ class _RootGroup(_Group):
         except CheckFailed as error:
             _, _, found, *to_do = error.args
             raise CannotStart(". ".join((f"Stage {stage_option()}: {found}", *filter(None, to_do)))) from error
-        except (peewee.PeeweeException, sqlite3.Error, StateUnavailable) as error:
+        except database.STORAGE_ERRORS as error:
             raise CannotStart(f"The database cannot be used: {one_line(error)}") from error
         except _EXPECTED_ERRORS as error:
-            message = f"{error}".rstrip(".")
-            raise click.ClickException(f"{message[:1].upper()}{message[1:]}.") from error
+            message = f"{error}"
+            end = "" if message.endswith((".", "?")) else "."
+            raise click.ClickException(f"{message[:1].upper()}{message[1:]}{end}") from error
         except BrokenPipeError:
             raise  # click exits quietly if the reader closes the pipe, as in `| head`
         except (OSError, UnicodeError) as error:
@@ -174,7 +175,7 @@ def open_container(*, may_create: bool = False) -> Iterator[Container]:
         yield Container(settings)
 
 
-def connect_database(settings: Settings, *, may_create: bool) -> peewee.Database:
+def connect_database(settings: Settings, *, may_create: bool) -> "peewee.Database":
     """Return the working database, and tell the operator if its file was created. Raises as `open_container`."""
     if not may_create:
         database.require_database(settings)

@@ -7,11 +7,11 @@ import socket
 from typing import TYPE_CHECKING
 
 import click
-from peewee import OperationalError
 
 from quoteapi.cli.output import as_started, print_lines
 from quoteapi.cli.root import CannotStart, connect_database, main, one_line
 from quoteapi.settings import Settings, load_settings, local_url, misspelt_name_warnings
+from quoteapi.storage.database import UNAVAILABLE_ERRORS
 
 if TYPE_CHECKING:
     from quoteapi.http.rsgi import RsgiApp
@@ -42,7 +42,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     host, port = host or settings.host, port or settings.port
     try:
         connect_database(settings, may_create=True).close()  # before any worker starts: it may be misconfigured
-    except OperationalError as error:  # may be temporary, and quotes can be served from the bundled catalogue
+    except UNAVAILABLE_ERRORS as error:  # may be temporary, and quotes can be served from the bundled catalogue
         reason = one_line(error)
         print_lines("The database is unavailable. Until it is back, only the bundled quotes are served.", err=True)
         print_lines(f"Reason: {as_started(reason)}", err=True)

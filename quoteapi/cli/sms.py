@@ -90,7 +90,7 @@ def _print_preview(preview: DeliveryPreview, *, as_json: bool) -> None:
         return
     print_lines(*console.message_box(message), "")
     if preview.sent_at is not None:
-        print_lines(f"It was already sent today, at {preview.sent_at:%H:%M} UTC.", "")
+        print_lines(f"The daily SMS was already sent today, at {preview.sent_at:%H:%M} UTC.", "")
     print_lines(
         f"{counted(len(message), 'character')} in {counted(segments, 'segment')},"
         f" to {counted(recipients, 'subscriber')}: {sms_limits.describe_cost(preview)}. Nothing was sent."

@@ -37,9 +37,9 @@ def check_subscribers(container: Container) -> Check:
         found = f"{found}; the stored count is {stored}"
         return Check("subscribers", "advice", found, "To correct the count, run `quoteapi reconcile`.")
     if active >= limit:
-        return Check("subscribers", "wrong", f"{found}: new subscribers are refused", higher)
+        return Check("subscribers", "wrong", f"{found}: no number can subscribe", higher)
     if active >= NEAR_LIMIT * limit:
-        return Check("subscribers", "advice", found, f"{higher} At the limit, new subscribers are refused.")
+        return Check("subscribers", "advice", found, f"{higher} At the limit, no number can subscribe.")
     return Check("subscribers", "ok", found)
 
 

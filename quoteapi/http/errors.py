@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sqlite3
 from collections.abc import Callable
 from functools import partial
 from math import ceil
@@ -15,8 +14,7 @@ from quoteapi.http.rate_limit import set_rate_limit_headers
 from quoteapi.http.subscription_form import respond_with_problem_page
 from quoteapi.quotes.errors import FutureDate, QuoteNotFound
 from quoteapi.settings import Settings
-from quoteapi.storage.database import DATABASE_ERRORS, PROGRAMMING_ERRORS
-from quoteapi.storage.state import StateUnavailable
+from quoteapi.storage.database import PROGRAMMING_ERRORS, STORAGE_ERRORS
 from quoteapi.subscriptions import errors
 
 PROBLEM_JSON = "application/problem+json"
@@ -25,7 +23,6 @@ SECONDS_PER_MINUTE = 60
 SECONDS_PER_HOUR = 3_600
 MAX_SECONDS, MAX_MINUTES = 60, 120
 """Up to these, durations are given in seconds and in minutes, else in hours."""
-STORAGE_ERRORS = (*DATABASE_ERRORS, sqlite3.Error, StateUnavailable)
 
 Report = Callable[[Settings, falcon.Request, Exception], None]
 """Reports an unhandled exception to the operator."""

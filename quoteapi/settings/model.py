@@ -15,6 +15,8 @@ BUNDLED_CATALOGUE = ROOT / "quote_database.db"
 """The catalogue that comes with the project; it is never written to."""
 DEFAULT_SMS_CAP = 1_000
 """The default of the SMS per day and of the subscribers."""
+DEFAULT_TOPIC = "DailyQuoteSubscription"
+MAX_TOPIC_LENGTH = 256
 LAMBDA_FOLDER = Path("/tmp")  # noqa: S108 the only folder that a Lambda container can write to
 
 
@@ -103,9 +105,7 @@ class Settings:
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "TRUSTED_PROXIES", "proxies whose `X-Forwarded-…` headers are trusted", parsers.parse_networks, ()
     )
-    sns_topic: str = _setting(
-        "SNS_TOPIC", "the topic of the daily SMS", parsers.parse_sns_topic, "DailyQuoteSubscription"
-    )
+    sns_topic_name: str | None = _setting("SNS_TOPIC", "the topic of the daily SMS", parsers.parse_sns_topic)
     sns_region: str = _setting("SNS_REGION", "its region", parsers.parse_aws_region, "us-east-1")
     aws_access_key_id: str | None = _secret("aws_access_key_id", "AWS credentials; by default those that boto3 finds")
     aws_secret_access_key: str | None = _secret("aws_secret_access_key", "the secret key of `aws_access_key_id`")
@@ -152,6 +152,13 @@ class Settings:
         can_subscribe = self.gateway == "sns" and self.secret_key is not None and self.sms_allowed_regions
         is_default = self.lambda_function is not None and can_subscribe
         return DynamoDbTable(str(self.lambda_function), None) if is_default else None
+
+    @property
+    def sns_topic(self) -> str:
+        """The topic of the daily SMS. By default each DynamoDB table has its own: those on it are its subscribers."""
+        if self.sns_topic_name is not None or self.dynamodb_table is None:
+            return self.sns_topic_name or DEFAULT_TOPIC
+        return f"{DEFAULT_TOPIC}-{self.dynamodb_table.name}".replace(".", "-")[:MAX_TOPIC_LENGTH]
 
     @property
     def gateway(self) -> str:

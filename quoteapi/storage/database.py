@@ -16,6 +16,7 @@ from quoteapi.storage import migrate, models
 from quoteapi.storage.atomic_file import create_atomically
 from quoteapi.storage.models import database as bound
 from quoteapi.storage.sqlite import SqliteFile
+from quoteapi.storage.state import StateUnavailable
 
 if TYPE_CHECKING:
     from quoteapi.settings.parsers import DynamoDbTable
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 DATABASE_ERRORS = (peewee.DatabaseError, peewee.InterfaceError)
 """All errors that a database raises."""
+STORAGE_ERRORS = (peewee.PeeweeException, sqlite3.Error, StateUnavailable)
+"""All errors of the working database and of the state."""
+UNAVAILABLE_ERRORS = (peewee.OperationalError, peewee.InterfaceError)
+"""Errors of a database that may be available later."""
 WRITE_ERRORS = (peewee.OperationalError, peewee.InternalError)
 """Errors of a database that is locked, unavailable or read-only."""
 PROGRAMMING_ERRORS = (peewee.DataError, peewee.IntegrityError, peewee.ProgrammingError)

@@ -153,7 +153,8 @@ def test_copy_to_a_table_and_back_tells_what_was_copied(source: Settings, tmp_pa
     rows = rows_by_table(source)
     assert [line.split()[:2] for line in lines[1:8]] == [[kind, str(len(rows[kind]))] for kind in state_copy.COLUMNS]
     assert f"{there} is now a copy of {source.database_path}." in lines
-    assert f"{source.database_path}.key" in lines[-1]
+    assert f"{source.database_path}.key" in lines[-2]
+    assert "to move them to DailyQuoteSubscription-copied-by-command, run" in lines[-1]
     again = quoteapi("db", "copy", here, there, **aws)
     assert again.stderr == "Error: TO already has data, for example a finished copy. Set TO to a new table.\n"
     returned = quoteapi("db", "copy", there, back, "--json", **aws)

@@ -129,10 +129,10 @@ def test_publish_dry_run_warns_near_the_limit_of_subscribers(quoteapi: Command, 
     assert near.returncode == 0
     assert near.stderr == (
         "subscribers: 4 active, of at most 5. Set SMS_MAX_SUBSCRIBERS higher if your budget allows it. At the limit,"
-        " new subscribers are refused.\n"
+        " no number can subscribe.\n"
     )
     assert json.loads(quoteapi("publish", "--dry-run", "--json", SMS_MAX_SUBSCRIBERS="5").stdout)["people"] == 4
-    assert "new subscribers are refused" in quoteapi("publish", "--dry-run", SMS_MAX_SUBSCRIBERS="4").stderr
+    assert "no number can subscribe" in quoteapi("publish", "--dry-run", SMS_MAX_SUBSCRIBERS="4").stderr
     assert quoteapi("publish", "--dry-run", SMS_MAX_SUBSCRIBERS="6").stderr == ""
 
 

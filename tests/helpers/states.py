@@ -30,6 +30,8 @@ ACTIVE_IN_SYNC, ACTIVE_OUT_OF_SYNC, UNSUBSCRIBED_IN_SYNC, OPTED_OUT_OUT_OF_SYNC 
     f"+9190280{n:05}" for n in range(11, 15)
 )
 ACTIVE_BYSTANDERS = 2
+LOG = "1791979200000 1791979200001"
+"""The log of each key of the bystanders."""
 LOG_KEY, LOG_KEYS = "0" * 32, ("1" * 32, "2" * 32)
 NOW = NOON + timedelta(microseconds=123_456)
 """The time of most tests; a claim and a lease of the bystanders are from this time too."""
@@ -119,7 +121,7 @@ def add_bystanders(state: State) -> Snapshot:
         assert state.claim_delivery(TODAY + timedelta(days=days), topic, now=NOW, timeout=MINUTE)
     send_delivery(state, TODAY - timedelta(days=3), TOPIC, now=BEFORE)
     for key in LOG_KEYS:
-        assert state.swap_rate_limit_log(key, "", "1 2", now=NOON, keep_until=NOON + POLICY.lock)
+        assert state.swap_rate_limit_log(key, "", LOG, now=NOON, keep_until=NOON + POLICY.lock)
     for days in -1, -1, 1:
         assert state.count_sms(TODAY + timedelta(days=days), LIMIT)
     return snapshot(state, [otp.otp_request_id for otp in otps])

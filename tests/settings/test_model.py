@@ -118,3 +118,21 @@ def test_a_table_needs_the_settings_of_a_service_that_sends_sms(missing: str, me
     del environment[missing]
     with pytest.raises(SettingsError, match=message):
         read_settings(environment)
+
+
+@pytest.mark.parametrize(
+    ("environment", "topic"),
+    [
+        (LAMBDA, "DailyQuoteSubscription"),
+        ({**LAMBDA, **FOR_SUBSCRIBERS}, "DailyQuoteSubscription-quoteapi-dev"),
+        ({**LAMBDA, **FOR_SUBSCRIBERS, "SNS_TOPIC": "mine"}, "mine"),
+        ({**LAMBDA, **FOR_SUBSCRIBERS, "DATABASE_URL": "postgresql://host/quotes"}, "DailyQuoteSubscription"),
+        ({**LAMBDA, **FOR_SUBSCRIBERS, "DATABASE_URL": "dynamodb://my.table"}, "DailyQuoteSubscription-my-table"),
+        (
+            {**LAMBDA, **FOR_SUBSCRIBERS, "DATABASE_URL": f"dynamodb://{'t' * 255}"},
+            f"DailyQuoteSubscription-{'t' * 233}",
+        ),
+    ],
+)
+def test_each_dynamodb_table_has_a_topic_of_its_own(environment: dict[str, str], topic: str) -> None:
+    assert read_settings(environment).sns_topic == topic

@@ -10,7 +10,7 @@ import pytest
 
 from quoteapi.settings import Settings
 from quoteapi.storage.dynamodb import Table
-from quoteapi.storage.dynamodb_state import TABLE_KEY, DynamoDbState
+from quoteapi.storage.dynamodb_state import COUNT_KEY, TABLE_KEY, DynamoDbState
 from quoteapi.storage.state import ACTIVE, UNSUBSCRIBED, OtpReplaced, StateUnavailable
 from tests.helpers import dynamodb_server, states
 from tests.helpers.data import AUSTEN, MIRA, NOON, NOOR
@@ -261,6 +261,11 @@ def test_without_the_key_of_the_table_the_state_is_unavailable(state: DynamoDbSt
         state.find_subscriber(MIRA)
 
 
+def test_without_a_subscriber_count_it_is_zero(state: DynamoDbState) -> None:
+    state._table.delete(COUNT_KEY)
+    assert state.subscriber_count() == 0
+
+
 def test_no_key_has_a_phone_number(state: DynamoDbState, bystanders: Bystanders) -> None:
     states.activate(state, MIRA)
     numbers = {item["mobile"].strip("+") for item in items(state) if "mobile" in item}
@@ -349,8 +354,8 @@ def test_a_lock_that_another_process_ended_meanwhile_stays_ended(state: DynamoDb
     state.try_otp(MIRA, "subscribe", WRONG_DIGEST, now=NOON, policy=POLICY)
     request = partial(other.request_otp, MIRA, "subscribe", CLIENT_IP, now=now, policy=POLICY)
     second_request(state, UPDATE, request)
-    otp = state.request_otp(MIRA, "subscribe", CLIENT_IP, now=now, policy=POLICY)
-    assert (otp.tries_left, otp.last_wrong_try_at) == (POLICY.tries, None)
+    otp = state.request_otp(MIRA, "subscribe", "198.51.100.4", now=now, policy=POLICY)
+    assert (otp.tries_left, otp.last_wrong_try_at, otp.requested_from) == (POLICY.tries, None, "198.51.100.4")
     assert other.find_otp(otp.otp_request_id) == otp
 
 

@@ -225,7 +225,7 @@ def test_the_subscribers_of_a_table_without_indexes_are_in_them_afterwards(table
     assert [item["pk"] for item in found] == ["number#1"]
 
 
-@pytest.mark.parametrize("request_number", range(0, 20, 2))
+@pytest.mark.parametrize("request_number", range(0, 20, 4))
 def test_another_process_that_sets_the_table_up_meanwhile_does_no_harm(table: Table, request_number: int) -> None:
     """It does all its requests before one of this process."""
     other, keys, seen = Table(table.name, table.region), [], [0]

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from quoteapi.storage import sql_state
-from quoteapi.storage.models import ConsoleSms, LegacyOneTimePassword, SubscriberCount
-from quoteapi.storage.state import ACTIVE, State
+from quoteapi.storage.models import ConsoleSms, LegacyOneTimePassword, SmsSwitch, SubscriberCount
+from quoteapi.storage.state import ACTIVE, State, SubscriberCountLimit
 from tests.helpers import states
 from tests.helpers.data import MIRA, NOON, NOOR
 from tests.helpers.states import LIMIT, LOG_KEY, MICROSECOND, MINUTE, POLICY, TODAY, WRONG_DIGEST
@@ -120,3 +120,22 @@ def test_all_subscribers_are_marked_out_of_sync_in_batches(state: State, monkeyp
     state.mark_all_out_of_sync(NOON + MINUTE)
     times = [states.stored_subscriber(state, subscriber.mobile).sync_needed_since for subscriber in subscribers]
     assert times == [NOON + MINUTE if n != 2 else NOON for n in range(5)]
+
+
+def test_counts_of_other_states_and_other_switches_are_not_touched(state: State) -> None:
+    SubscriberCount.create(state="another", count=5)
+    SmsSwitch.create(name="another", disabled_at=NOON)
+    states.activate(state, MIRA)
+    states.activate(state, NOOR)
+    state.deactivate(NOOR, now=NOON)
+    assert state.subscriber_count() == 1
+    SubscriberCount.update(count=9).where(SubscriberCount.state == ACTIVE).execute()
+    assert state.recount_subscribers() == (9, 1)
+    for off in True, False:
+        state.set_sms_switch(NOON, off=off)
+    assert SubscriberCount.get(SubscriberCount.state == "another").count == 5
+    assert [switch.name for switch in SmsSwitch.select()] == ["another"]
+    with pytest.raises(SubscriberCountLimit):
+        state.activate(
+            states.generate_otp(state, NOOR), tries=POLICY.tries, confirmed_from="192.0.2.1", now=NOON, limit=1
+        )

@@ -32,6 +32,7 @@ from tests.helpers.states import (
     DIGEST,
     LEASE_TIMEOUT,
     LIMIT,
+    LOG,
     LOG_KEY,
     MICROSECOND,
     MINUTE,
@@ -966,16 +967,16 @@ def swap(state: State, before: str, after: str) -> bool:
 
 def test_a_log_is_replaced_if_it_is_as_it_was_read(state: State) -> None:
     assert state.read_rate_limit_log(LOG_KEY) == ""
-    assert swap(state, "", "1791979200000")
+    assert swap(state, "", LOG)
     assert not swap(state, "", "5")
-    assert not swap(state, "1791979200001", "5")
-    assert state.read_rate_limit_log(LOG_KEY) == "1791979200000"
-    assert swap(state, "1791979200000", "1791979200000 1791979200001")
-    assert state.read_rate_limit_log(LOG_KEY) == "1791979200000 1791979200001"
+    assert not swap(state, "1", "5")
+    assert state.read_rate_limit_log(LOG_KEY) == LOG
+    assert swap(state, LOG, f"{LOG} 1791979200000")
+    assert state.read_rate_limit_log(LOG_KEY) == f"{LOG} 1791979200000"
 
 
 def test_a_log_that_does_not_exist_is_only_replaced_as_an_empty_one(state: State) -> None:
-    assert not swap(state, "1", "1 2")
+    assert not swap(state, LOG, "5")
     assert state.read_rate_limit_log(LOG_KEY) == ""
     assert swap(state, "", "1")
 

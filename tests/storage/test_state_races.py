@@ -44,7 +44,9 @@ Race = Callable[..., Counter[str]]
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Pool]:
-    with get_context("spawn").Pool(PROCESSES) as pool:
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # so that the modules are imported once
+    with context.Pool(PROCESSES) as pool:
         yield pool
 
 

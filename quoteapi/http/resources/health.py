@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import falcon
-from peewee import PeeweeException
 
 from quoteapi.http.csrf import check_csrf
 from quoteapi.http.errors import RETRY_SECONDS
 from quoteapi.settings import RateLimit
 from quoteapi.storage.catalogue import catalogue_size
+from quoteapi.storage.database import STORAGE_ERRORS
 from quoteapi.storage.state import State
 from quoteapi.subscriptions.errors import RateLimited
 from quoteapi.subscriptions.sliding_window import WindowFull, count_event
@@ -31,7 +31,7 @@ class Health:
         """Send the state of the database, with 200, or with 503 if it is unavailable or has no quotes."""
         try:
             size, database = catalogue_size(), "ok"
-        except PeeweeException as error:
+        except STORAGE_ERRORS as error:
             log.error("Database not available: %s", error)  # noqa: TRY400
             size, database = 0, "not available"
         status = "ok" if size else "failing"
