@@ -20,6 +20,10 @@ class ReconcileIncomplete(Exception):
     """Syncing some subscribers with the SNS topic failed; Lambda retries the reconciliation."""
 
 
+class DeliveryPending(Exception):
+    """Another process has claimed the daily SMS, and may have died. Lambda retries until the SMS is sent."""
+
+
 def set_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
     """Decide the quote of the current date, and store it."""
     with job_context(context) as container:
@@ -36,6 +40,8 @@ def publish_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
         except (NoSharedState, SmsDisabled) as error:  # the operator's choice, not a failure
             _log.warning("Daily SMS not sent: %s", error)
             return {"sent": False, "message": str(error)}
+        if delivery.is_pending:
+            raise DeliveryPending(delivery.message)
         return {"date": delivery.date.isoformat(), "sent": delivery.sent, "message": delivery.message}
 
 

@@ -58,7 +58,8 @@ def add_secret_key(stage: Stage) -> str | None:
     url = str(stage["remote_env"])
     for _ in range(MAX_ATTEMPTS):
         remote = read_remote_environment(stage)
-        if stage_environment(stage, remote.values).get("SECRET_KEY", "").strip():
+        places = remote.values, stage_environment(stage, remote.values)  # the stage may override it by an empty one
+        if any(str(values.get("SECRET_KEY") or "").strip() for values in places):
             return None
         if _write(stage, remote._replace(values=remote.values | {"SECRET_KEY": secrets.token_urlsafe(48)})):
             return url

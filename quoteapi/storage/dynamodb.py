@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import chain, islice
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from quoteapi.storage.state import StateUnavailable
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 3
 MAX_ATTEMPTS = 3
-MAX_CONFLICTS = 10
-"""How often a write is tried that conflicts with a transaction of another process."""
+MAX_CONFLICTS = 12
+"""How often a write is tried that conflicts with transactions of others: enough for 200 confirmations at once."""
 BATCH_SIZE = 25
 """How many items one request of `Table.write_batches` writes: the limit of AWS."""
-CONFLICT_DELAY_SECONDS = 0.02
+CONFLICT_DELAY_SECONDS = 0.05
 """The longest wait before the second try; it doubles with each further one."""
 Item = dict[str, Any]
 Key = tuple[str, str]
@@ -84,9 +85,25 @@ class Table:
         return _decode_item(found.get("Item"))
 
     def update(self, key: Key, update: str, when: str | None = None, /, **values: object) -> Item:
-        """Update or create an item if `when` holds. Return it as it is afterwards. Raises `ConditionFailed`."""
+        """Update or create an item if `when` holds. Return it as it is afterwards. Raises `ConditionFailed`.
+
+        If the response to an update is lost, boto3 sends the update again. With `when`, the item has the random id of
+        the update, by which the second request finds that the update was made.
+        """
+        write_id = token_hex(8)
+        if when is not None:
+            values["write_id"] = write_id
+            update = (
+                f"SET #write_id = :write_id{', ' if update.startswith('SET ') else ' '}{update.removeprefix('SET ')}"
+            )
+            when = f"({when}) AND (attribute_not_exists(#write_id) OR #write_id <> :write_id)"
         parameters = {"UpdateExpression": update, "ReturnValues": "ALL_NEW"}
-        return _decode_item(self._write(self._client_call("update_item"), key, parameters, when, values)) or {}
+        try:
+            return _decode_item(self._write(self._client_call("update_item"), key, parameters, when, values)) or {}
+        except ConditionFailed as failed:
+            if failed.item is None or failed.item.get("write_id") != write_id:
+                raise
+            return failed.item
 
     def delete(self, key: Key, when: str | None = None, /, **values: object) -> bool:
         """Delete an item if `when` holds. Return whether there was one. Raises `ConditionFailed`."""

@@ -73,6 +73,7 @@ def _find_parts(table: Table) -> dict[str, bool]:
         return {"table": False}
     if description.get("KeySchema") != _PRIMARY_KEY:
         raise StateUnavailable(f"the DynamoDB table {table.name} is not of QuoteAPI; name another in DATABASE_URL")
+    has_key = _has_key(table)
     indexes = {index.get("IndexName") for index in description.get("GlobalSecondaryIndexes", [])}
     expiry = table.client.describe_time_to_live(TableName=table.name)["TimeToLiveDescription"]
     backups = table.client.describe_continuous_backups(TableName=table.name)["ContinuousBackupsDescription"]
@@ -83,8 +84,21 @@ def _find_parts(table: Table) -> dict[str, bool]:
         "deletion protection": description.get("DeletionProtectionEnabled", False),
         "expiry of items": expiry.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"},
         "point-in-time recovery": recovery.get("PointInTimeRecoveryStatus") == "ENABLED",
-        "first items": table.get(TABLE_KEY) is not None and table.get(COUNT_KEY) is not None,
+        "first items": has_key and table.get(COUNT_KEY) is not None,
     }
+
+
+def _has_key(table: Table) -> bool:
+    """Return whether the table has its key. Raises `StateUnavailable` if it has other items: a new key finds none."""
+    if table.get(TABLE_KEY) is not None:
+        return True
+    has_items = bool(table.client.scan(TableName=table.name, Limit=1, ConsistentRead=True)["Items"])
+    if has_items and table.get(TABLE_KEY) is None:  # else another process has created both meanwhile
+        raise StateUnavailable(
+            f"the DynamoDB table {table.name} has items, but not the key with which QuoteAPI finds numbers. If it is"
+            " not of QuoteAPI, name another in DATABASE_URL; else restore it from a backup"
+        )
+    return has_items
 
 
 def _describe(table: Table) -> "TableDescriptionTypeDef | None":

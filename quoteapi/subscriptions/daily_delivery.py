@@ -29,12 +29,16 @@ _IN_PROGRESS = "Nothing sent: another process is sending it now."
 
 
 class DeliveryResult(NamedTuple):
-    """The result of `publish`: `sent` if this call sent the daily SMS; `message` is its state, in sentences."""
+    """The result of `publish`: `sent` if this call sent the daily SMS; `message` is its state, in sentences.
+
+    `is_pending`: another process has claimed it; if that process died, a later call takes the claim over.
+    """
 
     date: date
     sent: bool
     message: str
     message_id: str | None = None
+    is_pending: bool = False
 
 
 class DeliveryPreview(NamedTuple):
@@ -112,7 +116,8 @@ class DailyDelivery:
         if not preview.recipients:
             return self._deliver_to_nobody(claim)
         if not self.state.start_sending(claim, self.clock()):
-            return DeliveryResult(claim.date, sent=False, message="Nothing sent: another process took over.")
+            message = "Nothing sent: another process took over."
+            return DeliveryResult(claim.date, sent=False, message=message, is_pending=True)
         try:
             message_id = self.gateway.publish(preview.text.message)
         except GatewayError as error:
@@ -159,4 +164,4 @@ def _describe_unclaimable(day: date, row: Delivery | None, now: datetime) -> Del
             f"the SMS of {day} may have been sent at {row.sending_at:%H:%M} UTC: the result is unknown. To send it,"
             " perhaps a second time, run `quoteapi publish --again`"
         )
-    return DeliveryResult(day, sent=False, message=_IN_PROGRESS)
+    return DeliveryResult(day, sent=False, message=_IN_PROGRESS, is_pending=True)

@@ -5,7 +5,7 @@ Each stores its result, one row a number, before it returns. `topic_sync` makes 
 
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from quoteapi.clock import Clock
@@ -13,7 +13,15 @@ from quoteapi.observability.redaction import mask_phone_number
 from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayUnavailable, OutcomeUnknown
 from quoteapi.sms.messages import otp_text
-from quoteapi.storage.state import ACTIVE, Otp, OtpReplaced, Purpose, State, SubscriberCountLimit
+from quoteapi.storage.state import (
+    ACTIVE,
+    Otp,
+    OtpReplaced,
+    Purpose,
+    State,
+    StateUnavailable,
+    SubscriberCountLimit,
+)
 from quoteapi.subscriptions.dispatcher import Dispatcher
 from quoteapi.subscriptions.errors import (
     NoSharedState,
@@ -193,10 +201,11 @@ class SubscriptionService:
         except OtpRejected as error:
             error.rate_limits = counted.rate_limits
             raise
-        except SubscriberLimitReached:
+        except Exception:  # the OTP is right, or the state is unavailable
             counted.undo()
             raise
-        counted.undo()
+        with suppress(StateUnavailable):  # the number is subscribed or unsubscribed now, and its sync must begin
+            counted.undo()
         return subscriber_id
 
     def _use_otp(self, otp: Otp, client_ip: str) -> str | None:

@@ -44,10 +44,18 @@ class CountedEvent(NamedTuple):
     rate_limits: RateLimitStatuses
 
     def undo(self) -> None:
-        """Remove the event. Do nothing if another event was added since."""
-        self.state.swap_rate_limit_log(
-            self.key, self.log, self.log_before, now=self.counted_at, keep_until=self.keep_until
-        )
+        """Remove the event, whatever events were added since."""
+        log, log_before = self.log, self.log_before
+        while not self._swap(log, log_before):
+            log = self.state.read_rate_limit_log(self.key)
+            timestamps = log.split()
+            if (own := self.log.split()[-1]) not in timestamps:
+                return
+            timestamps.remove(own)
+            log_before = " ".join(timestamps)
+
+    def _swap(self, before: str, after: str) -> bool:
+        return self.state.swap_rate_limit_log(self.key, before, after, now=self.counted_at, keep_until=self.keep_until)
 
 
 def count_event(state: State, key: str, windows: Windows, now: datetime, policy: str | None = None) -> CountedEvent:

@@ -16,7 +16,7 @@ from quoteapi.observability.redaction import mask_phone_number
 from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured, NumberRejected, OutcomeUnknown
 from quoteapi.sms.messages import confirmation_text
-from quoteapi.storage.state import ACTIVE, State, Subscriber
+from quoteapi.storage.state import ACTIVE, State, StateUnavailable, Subscriber
 from quoteapi.subscriptions.errors import RateLimited, SmsDisabled
 from quoteapi.subscriptions.otp import LIFETIME, OneTimePasswords
 from quoteapi.subscriptions.rate_limits import USAGE_RETENTION, RateLimits
@@ -142,7 +142,7 @@ class TopicSync:
         return None
 
     def _send_confirmation(self, row: Subscriber) -> None:
-        """Send the confirmation SMS unless it was sent. Raises `GatewayError` if a later try may succeed."""
+        """Send the confirmation SMS unless it was sent. Raises an error if a later try may succeed."""
         if row.confirmation_sent_at is not None or not self.state.claim_confirmation(row.id, self.clock()):
             return
         text = confirmation_text(self.settings.unsubscribe_url)
@@ -154,6 +154,9 @@ class TopicSync:
             log.warning(
                 "Confirmation SMS to %s not sent: %s", mask_phone_number(row.mobile), str(error) or type(error).__name__
             )
+        except StateUnavailable:  # before the gateway call
+            self.state.release_confirmation(row.id)
+            raise
         except GatewayError:
             self.limits.release_sms_quota()
             self.state.release_confirmation(row.id)

@@ -65,6 +65,18 @@ def test_the_daily_sms_is_the_quote_of_daily_and_is_sent_once(sns_environment: C
     assert StoredDailyQuote.get().date == Delivery.get().date == NOON.date()
 
 
+def test_a_run_fails_while_another_has_claimed_the_sms_so_that_lambda_retries_in_case_that_one_died(
+    sns_environment: Container, clock: FakeClock
+) -> None:
+    sns_environment.gateway.subscribe(MIRA)
+    Delivery.create(date=NOON.date(), topic=sns_environment.gateway.topic, claimed_at=NOON)
+    clock.advance(minutes=1)
+    with pytest.raises(RedactedError, match="DeliveryPending: Nothing sent: another process is sending it now"):
+        schedulers.publish_quote_of_the_day({}, CONTEXT)
+    clock.advance(minutes=2)
+    assert schedulers.publish_quote_of_the_day({}, CONTEXT)["sent"]
+
+
 def test_while_sms_are_switched_off_nothing_is_sent_and_nothing_fails(sns_environment: Container) -> None:
     SqlState().set_sms_switch(NOON, off=True)
     assert not schedulers.publish_quote_of_the_day({}, CONTEXT)["sent"]

@@ -58,7 +58,7 @@ def test_publish_sends_the_daily_sms_to_the_topic_once(quoteapi_process: Command
         again.stdout,
     )
     as_json = json.loads(quoteapi_process("publish", "--json").stdout)
-    assert set(as_json) == {"date", "sent", "message", "message_id"}
+    assert set(as_json) == {"date", "sent", "message", "message_id", "is_pending"}
     assert as_json["sent"] is False
     assert as_json["message"].startswith("Already sent at ")
     assert recipients_of_the_daily_sms() == [MIRA, OMAR]
@@ -78,6 +78,7 @@ def test_publish_with_json_prints_only_json(quoteapi: Command, working_database:
     subscribe(working_database, MIRA)
     published = json.loads(quoteapi("publish", "--json").stdout)
     assert published.pop("message_id").startswith("console-")
+    assert not published.pop("is_pending")
     assert published == {"date": f"{clock.now():%Y-%m-%d}", "sent": True, "message": "Sent to 1 subscriber."}
 
 

@@ -168,6 +168,12 @@ def test_a_secret_key_that_is_set_anywhere_is_kept(bucket: Any, place: str) -> N
     assert stored(bucket)["ETag"] == etag
 
 
+def test_a_secret_key_of_the_file_stays_if_the_stage_overrides_it_by_an_empty_one(bucket: Any) -> None:  # noqa: ANN401
+    put(bucket, json.dumps({"SECRET_KEY": SECRET_KEY}))
+    assert add_secret_key(STAGE | {"environment_variables": {"SECRET_KEY": ""}}) is None
+    assert json.load(stored(bucket)["Body"]) == {"SECRET_KEY": SECRET_KEY}
+
+
 @pytest.mark.parametrize("before", [None, "{}"])
 @pytest.mark.parametrize("other", ["SECRET_KEY", "SMS_DAILY_CAP"])
 def test_a_value_that_another_operator_writes_meanwhile_stays(

@@ -14,7 +14,7 @@ from quoteapi.storage.dynamodb_state import COUNT_KEY, TABLE_KEY, DynamoDbState
 from quoteapi.storage.state import ACTIVE, UNSUBSCRIBED, OtpReplaced, StateUnavailable
 from tests.helpers import dynamodb_server, states
 from tests.helpers.data import AUSTEN, MIRA, NOON, NOOR
-from tests.helpers.dynamodb_requests import record_requests
+from tests.helpers.dynamodb_requests import lose_answers, record_requests
 from tests.helpers.states import (
     ACTIVE_IN_SYNC,
     CLIENT_IP,
@@ -454,3 +454,67 @@ def test_an_otp_that_another_process_uses_between_two_requests_is_replaced(
         second_request(state, TRANSACT, lambda: other.activate(otp, **confirmation))
         with pytest.raises(OtpReplaced):
             state.activate(otp, **confirmation)
+
+
+@pytest.fixture
+def lost_answers(state: DynamoDbState, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Lose the first answer to each write. Return the operations."""
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    with lose_answers(state._table) as operations:
+        yield operations
+
+
+def test_an_otp_whose_answers_are_lost_is_claimed_tried_and_used_once(
+    state: DynamoDbState, lost_answers: list[str]
+) -> None:
+    otp = states.generate_otp(state)  # which asserts that it is claimed
+    assert not state.claim_otp(otp.otp_request_id, WRONG_DIGEST, now=NOON, expires_at=NOON + MINUTE)
+    tried = state.try_otp(MIRA, "subscribe", WRONG_DIGEST, now=NOON, policy=POLICY)
+    assert (tried.is_compared, tried.otp and tried.otp.tries_left) == (True, POLICY.tries - 1)
+    confirmation: dict[str, Any] = {"tries": POLICY.tries, "confirmed_from": CLIENT_IP, "now": NOON, "limit": LIMIT}
+    count = state.subscriber_count()
+    assert state.activate(otp, **confirmation) == stored_subscriber(state, MIRA).id
+    with pytest.raises(OtpReplaced):
+        state.activate(otp, **confirmation)
+    assert state.subscriber_count() == count + 1
+    assert state.deactivate(MIRA, now=NOON) is not None
+    assert state.subscriber_count() == count
+    assert {UPDATE, TRANSACT} <= {*lost_answers}
+
+
+def test_a_topic_sync_whose_answers_are_lost_holds_its_lease_and_confirms_once(
+    state: DynamoDbState, lost_answers: list[str]
+) -> None:
+    held = states.acquire_lease(state, states.activate(state))
+    assert state.acquire_lease(held.id, TOPIC, now=NOON, timeout=LEASE_TIMEOUT) is None
+    assert state.claim_confirmation(held.id, NOON)
+    assert not state.claim_confirmation(held.id, NOON)
+    assert state.finish_sync(held, TOPIC, "arn")
+    assert stored_subscriber(state, MIRA).sync_needed_since is None
+    assert lost_answers
+
+
+def test_a_delivery_whose_answers_are_lost_is_claimed_and_sent_once(
+    state: DynamoDbState, lost_answers: list[str]
+) -> None:
+    claim = state.claim_delivery(TODAY, TOPIC, now=NOON, timeout=MINUTE)
+    assert claim is not None
+    assert state.claim_delivery(TODAY, TOPIC, now=NOON, timeout=MINUTE) is None
+    assert state.start_sending(claim, NOON)
+    assert not state.start_sending(claim, NOON)
+    state.finish_delivery(claim, "m", NOON)
+    assert state.find_delivery(TODAY, TOPIC) == replace(claim, sending_at=NOON, sent_at=NOON, message_id="m")
+    assert lost_answers
+
+
+def test_an_event_and_an_sms_whose_answers_are_lost_are_counted_once(
+    state: DynamoDbState, lost_answers: list[str]
+) -> None:
+    times = {"now": NOON, "keep_until": NOON + MINUTE}
+    assert state.swap_rate_limit_log(LOG_KEY, "", "1", **times)
+    assert not state.swap_rate_limit_log(LOG_KEY, "", "1", **times)
+    assert [state.count_sms(TODAY, 2) for _ in range(3)] == [True, True, False]
+    assert state.read_sms_count(TODAY) == 2
+    state.uncount_sms(TODAY)
+    assert state.read_sms_count(TODAY) == 1
+    assert lost_answers

@@ -117,6 +117,25 @@ def test_a_table_of_another_application_is_not_changed(table: Table) -> None:
     assert (describe(table), expiry(table)[0], recovery(table)) == (before, "DISABLED", "DISABLED")
 
 
+@pytest.mark.parametrize("is_of_another_application", [True, False])
+def test_a_table_with_items_and_without_its_key_is_not_changed(
+    table: Table, *, is_of_another_application: bool
+) -> None:
+    """A new key would find none of the subscribers, so that nobody could unsubscribe."""
+    if is_of_another_application:
+        create_by_hand(table)
+        table.update(("user#1", "profile"), "SET #name = :name", name="Mira")
+    else:
+        set_up_table(table)
+        table.delete(TABLE_KEY)
+    before = describe(table), expiry(table), recovery(table)
+    for call in list_parts, set_up_table:
+        with pytest.raises(StateUnavailable, match="has items, but not the key with which QuoteAPI finds numbers"):
+            call(table)
+    assert (describe(table), expiry(table), recovery(table)) == before
+    assert table.get(TABLE_KEY) is None
+
+
 @pytest.mark.parametrize("refusals", [1, 3])
 def test_recovery_is_turned_on_once_aws_has_enabled_backups(
     table: Table, refusals: int, monkeypatch: pytest.MonkeyPatch
@@ -197,6 +216,7 @@ def test_an_index_is_added_with_the_types_of_its_keys_alone(table: Table) -> Non
 
 def test_the_subscribers_of_a_table_without_indexes_are_in_them_afterwards(table: Table) -> None:
     create_by_hand(table)
+    dynamodb_table._create_first_items(table)
     table.update(
         ("number#1", "subscriber"), "SET #active = :one, #topic = :topic, #out_of_sync = :one", one=1, topic="t"
     )

@@ -26,8 +26,8 @@ def sns_container(sns_container: Container) -> Container:
     return sns_container
 
 
-def not_sent(message: str, message_id: str | None = None) -> DeliveryResult:
-    return DeliveryResult(TODAY, sent=False, message=message, message_id=message_id)
+def not_sent(message: str, message_id: str | None = None, *, is_pending: bool = False) -> DeliveryResult:
+    return DeliveryResult(TODAY, sent=False, message=message, message_id=message_id, is_pending=is_pending)
 
 
 def test_every_active_subscriber_gets_the_quote_of_daily(container: Container) -> None:
@@ -215,9 +215,9 @@ def test_a_subscriber_that_another_process_counted_meanwhile_gets_the_sms(
         counted = count_subscriptions()
         monkeypatch.setattr(sns_container.gateway, "count_subscriptions", count_subscriptions)
         sns_container.gateway.subscribe(NOOR)
-        assert sns_container.daily_delivery.publish() == not_sent("Nothing sent: another process is sending it now."), (
-            "the claim is held"
-        )
+        assert sns_container.daily_delivery.publish() == not_sent(
+            "Nothing sent: another process is sending it now.", is_pending=True
+        ), "the claim is held"
         return counted
 
     monkeypatch.setattr(sns_container.gateway, "count_subscriptions", count_before_somebody_subscribes)
@@ -304,7 +304,9 @@ def test_an_unknown_outcome_stays_unknown_if_sending_again_fails(
 def test_a_claim_whose_holder_died_is_taken_over_after_its_timeout(sns_container: Container, clock: FakeClock) -> None:
     Delivery.create(date=TODAY, topic="us-east-1:DailyQuoteSubscription", claimed_at=NOON)
     clock.advance(seconds=119)
-    assert sns_container.daily_delivery.publish() == not_sent("Nothing sent: another process is sending it now.")
+    assert sns_container.daily_delivery.publish() == not_sent(
+        "Nothing sent: another process is sending it now.", is_pending=True
+    )
     clock.advance(seconds=1)
     assert sns_container.daily_delivery.publish().sent
     assert len(published()) == 1
@@ -322,5 +324,7 @@ def test_a_process_whose_claim_was_taken_over_sends_nothing(
         return count_subscriptions()
 
     monkeypatch.setattr(sns_container.gateway, "count_subscriptions", stall)
-    assert sns_container.daily_delivery.publish() == not_sent("Nothing sent: another process took over.")
+    assert sns_container.daily_delivery.publish() == not_sent(
+        "Nothing sent: another process took over.", is_pending=True
+    )
     assert len(published()) == 1

@@ -14,6 +14,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from quoteapi.aws import schedulers
+from quoteapi.aws.job_context import RedactedError
 from quoteapi.container import Container
 from quoteapi.settings import Settings, read_settings
 from quoteapi.storage import database
@@ -88,7 +89,12 @@ def sync(url: str, subscriber_id: str, environment: dict[str, str]) -> str:
 
 def publish(environment: dict[str, str]) -> bool:
     os.environ.update(environment)
-    return bool(schedulers.publish_quote_of_the_day({}, None)["sent"])
+    try:
+        return bool(schedulers.publish_quote_of_the_day({}, None)["sent"])
+    except RedactedError as error:  # the run of another process, which Lambda makes again
+        if "DeliveryPending" not in str(error):
+            raise
+        return False
 
 
 @pytest.fixture

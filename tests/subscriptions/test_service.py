@@ -7,9 +7,9 @@ from quoteapi.settings import RateLimit, read_settings
 from quoteapi.sms.gateway import GatewayMisconfigured, GatewayUnavailable, NumberRejected, OutcomeUnknown
 from quoteapi.storage.models import ConsoleSms, OneTimePassword, RateLimitLog, SmsUsage, Subscriber
 from quoteapi.storage.sql_state import SqlState
-from quoteapi.storage.state import Purpose
+from quoteapi.storage.state import Purpose, StateUnavailable
 from quoteapi.subscriptions.errors import OptedOut, OtpNotSent, WrongOtp
-from quoteapi.subscriptions.sliding_window import RateLimitStatus
+from quoteapi.subscriptions.sliding_window import CountedEvent, RateLimitStatus
 from quoteapi.subscriptions.topic_sync import ReconcileResult
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, NOOR, OMAR, environment, latest_otp, wrong_otp
@@ -281,3 +281,34 @@ def test_the_console_gateway_does_not_remove_subscriptions_of_sns(
     assert Subscriber.get().sync_needed_since is not None
     assert sns_container.subscriptions.remove(MIRA)
     assert subscribed_numbers() == []
+
+
+@pytest.mark.parametrize("step", ["try_otp", "activate"])
+def test_while_the_state_is_unavailable_a_try_does_not_count_for_the_client_ip(
+    container: Container, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, container.dispatcher)
+    code = latest_otp(MIRA)
+    counted = {row.key: row.timestamps for row in RateLimitLog.select()}
+
+    def fail(*_: object, **__: object) -> None:
+        raise StateUnavailable
+
+    monkeypatch.setattr(SqlState, step, fail)
+    with pytest.raises(StateUnavailable):
+        container.subscriptions.subscribe(MIRA, code, CLIENT_IP, container.dispatcher)
+    assert {row.key: row.timestamps for row in RateLimitLog.select() if row.timestamps} == counted
+
+
+def test_a_subscription_is_synced_also_if_its_try_cannot_be_uncounted(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, container.dispatcher)
+    code, dispatcher = latest_otp(MIRA), RecordingDispatcher()
+
+    def fail(_: CountedEvent) -> None:
+        raise StateUnavailable
+
+    monkeypatch.setattr(CountedEvent, "undo", fail)
+    container.subscriptions.subscribe(MIRA, code, CLIENT_IP, dispatcher)
+    assert dispatcher.subscribers == [str(Subscriber.get().id)]

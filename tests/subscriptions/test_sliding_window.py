@@ -94,15 +94,26 @@ def test_an_event_costs_two_statements_and_a_full_window_one(open_database: None
     assert (full.value.retry_after, full.value.rate_limits) == (60, (RateLimitStatus("codes", ONE_A_MINUTE[0], 0, 60),))
 
 
-def test_an_event_can_be_undone_until_another_is_counted(open_database: None, clock: FakeClock) -> None:
+def test_an_event_can_be_undone_also_after_another_is_counted(open_database: None, clock: FakeClock) -> None:
     windows = (RateLimit(2, 60),)
     first = count_event(SqlState(), KEY, windows, clock())
     clock.advance(seconds=1)
     second = count_event(SqlState(), KEY, windows, clock())
     first.undo()
-    assert RateLimitLog.get_by_id(KEY).timestamps == second.log
+    assert RateLimitLog.get_by_id(KEY).timestamps == second.log.split()[1]
     second.undo()
+    assert RateLimitLog.get_by_id(KEY).timestamps == ""
+    first.undo()
+    assert RateLimitLog.get_by_id(KEY).timestamps == ""
+
+
+def test_of_events_at_the_same_time_one_is_undone(open_database: None, clock: FakeClock) -> None:
+    windows = (RateLimit(2, 60),)
+    first, second = (count_event(SqlState(), KEY, windows, clock()) for _ in range(2))
+    first.undo()
     assert RateLimitLog.get_by_id(KEY).timestamps == first.log
+    second.undo()
+    assert RateLimitLog.get_by_id(KEY).timestamps == ""
 
 
 def test_a_clock_that_is_set_back_allows_no_more(open_database: None, clock: FakeClock) -> None:

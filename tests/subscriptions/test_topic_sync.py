@@ -18,6 +18,7 @@ from quoteapi.storage.models import (
     database,
 )
 from quoteapi.storage.sql_state import SqlState
+from quoteapi.storage.state import StateUnavailable
 from quoteapi.subscriptions.errors import NoOtpRequested, OtpExpired, WrongOtp
 from quoteapi.subscriptions.sliding_window import count_event
 from quoteapi.subscriptions.topic_sync import ReconcileResult
@@ -58,6 +59,22 @@ def test_while_sms_are_switched_off_a_subscriber_gets_no_confirmation(container:
     container.subscriptions.subscribe(MIRA, latest_otp(MIRA), CLIENT_IP, container.dispatcher)
     assert Subscriber.get().topic == "console"
     assert ConsoleSms.select().count() == 1
+
+
+def test_a_confirmation_is_sent_later_if_the_state_was_unavailable(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscriber_id = subscribe_without_sync(container)
+
+    def fail(*_: object, **__: object) -> bool:
+        raise StateUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlState, "count_sms", fail)
+        with pytest.raises(StateUnavailable):
+            container.topic_sync.sync(subscriber_id)
+    assert container.topic_sync.sync(subscriber_id) == "subscribed"
+    assert ConsoleSms.select().where(ConsoleSms.kind == "confirmation").count() == 1
 
 
 def test_a_confirmation_that_was_not_sent_does_not_count(sns_container: Container, sns_calls: SnsCalls) -> None:
