@@ -238,19 +238,17 @@ class DynamoDbState:
         needs_sync = f"attribute_exists(#sync_needed_since) AND {is_free}"
         values = {"lease": now, "expired": now - timeout, "topic": topic, "active": ACTIVE}
         key = _subscriber_key(subscriber_id)
-        while True:
+        for is_active in (True, False, True):  # its state may change between two tries
+            update = "SET #lease_acquired_at = :lease"
+            if is_active:
+                update += ", #topic = :topic REMOVE #subscription_arn"
+            has_state = _IS_ACTIVE if is_active else "#state <> :active"
             try:
-                update = "SET #lease_acquired_at = :lease, #topic = :topic REMOVE #subscription_arn"
-                return _record(Subscriber, self._table.update(key, update, f"{_IS_ACTIVE} AND {needs_sync}", **values))
+                return _record(Subscriber, self._table.update(key, update, f"{has_state} AND {needs_sync}", **values))
             except ConditionFailed as failed:
                 if failed.item is None or not _needs_sync(failed.item, now - timeout):
                     return None
-            try:
-                update, when = "SET #lease_acquired_at = :lease", f"#state <> :active AND {needs_sync}"
-                return _record(Subscriber, self._table.update(key, update, when, **values))
-            except ConditionFailed as failed:
-                if failed.item is None or not _needs_sync(failed.item, now - timeout):
-                    return None
+        return None
 
     def store_subscription_arn(self, held: Subscriber, arn: str) -> None:
         """Store the ARN of a subscription that was found."""
