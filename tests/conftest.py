@@ -86,7 +86,15 @@ def _allow_only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _remove_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def _restore_environment() -> Iterator[None]:
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def _remove_settings_of_this_machine(_restore_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name in model.SETTING_NAMES or name.startswith("AWS_"):
             monkeypatch.delenv(name)

@@ -55,7 +55,8 @@ def installed(tmp_path: Path) -> Path:
     folder = tmp_path / "my quotes"
     script = folder / ".venv/bin/quoteapi"
     script.parent.mkdir(parents=True)
-    script.write_text(f"#!{sys.executable}\nfrom quoteapi.cli.root import main\nmain()\n")
+    start = f"#!/bin/sh\n'''exec' \"{sys.executable}\" \"$0\" \"$@\"\n' '''"  # as pip, if a path has a space
+    script.write_text(f"{start}\nfrom quoteapi.cli.root import main\nmain()\n")
     script.chmod(0o755)
     return folder
 
@@ -76,7 +77,7 @@ def test_hints_name_the_command_so_that_it_can_be_pasted(
 ) -> None:
     (installed / "other").mkdir()
     (installed / "other/quoteapi").symlink_to("/bin/true")
-    names = {"folder": str(installed), "python": sys.executable}
+    names = {"folder": str(installed), "python": shlex.quote(sys.executable)}
     variables = {"PATH": f"{on_path.format(**names)}:/usr/bin:/bin", "PYTHONPATH": str(ROOT), **environment}
     command = started.format(**names) if "-m" in started else shlex.quote(started.format(**names))
 

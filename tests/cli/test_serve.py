@@ -78,7 +78,7 @@ def test_serve_prints_urls_and_logs_each_request(servers: Servers) -> None:
     assert f"curl '{base}/quotes?q=hope'" in output
     for words in re.findall(r"^  curl (.+?)  ", output, re.MULTILINE):
         assert words == shlex.join(shlex.split(words)), "zsh expands a ? that is not quoted"
-    assert re.search(r"run `(\S*/)?quoteapi sms inbox`", output)
+    assert re.search(r"run `('.*/|\S*/)?quoteapi'? sms inbox`", output)
     assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO GET /daily 200 \[check-17\]$", output, re.MULTILINE)
     assert "WARNING" not in output
 

@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import boto3
 import certifi
@@ -209,7 +210,7 @@ def test_certificates_of_the_package_are_those_of_this_machine(put_remote: PutRe
     for in_package, here in (("certifi/cacert.pem", certifi.where()), ("quoteapi/rds.pem", f"{ROOT}/quoteapi/rds.pem")):
         url = "postgresql://me:pw@db.example:5432/quoteapi?sslmode=verify-full&sslrootcert="
         put_remote(**REMOTE | {"DATABASE_URL": f"{url}/var/task/{in_package}"})
-        assert operated_stage.load_stage_settings("test").database_url == f"{url}{here}"
+        assert operated_stage.load_stage_settings("test").database_url == f"{url}{quote(here)}"
 
 
 def test_doctor_takes_the_stage_before_or_after_its_name(put_remote: PutRemote, quoteapi: Command) -> None:

@@ -102,7 +102,7 @@ def test_the_quoteapi_commands_of_the_scripts_work(tmp_path: Path) -> None:
     assert len(found) >= 5
     url = f"sqlite:///{tmp_path}/working.db"
     for words in ["db migrate", *found]:
-        ran = quoteapi(*shlex.split(words.replace("/srv/quoteapi", str(ROOT))), DATABASE_URL=url)
+        ran = quoteapi(*(word.replace("/srv/quoteapi", str(ROOT)) for word in shlex.split(words)), DATABASE_URL=url)
         assert ran.returncode == 0, (words, ran.stderr)
 
 

@@ -137,11 +137,14 @@ def test_no_header_stays_in_memory(client: Client, values: Iterator[str], header
 
 
 def test_no_parameter_stays_in_memory(client: Client, values: Iterator[str]) -> None:
-    for operation in client.operations:
-        for _ in SHAPES:
-            client.send(*operation, "&".join(f"{name}={next(values)[:40_000]}" for name in PARAMETERS))
-            client.send(*operation, path_value=next(values))
-    assert allocated() <= MAX_GROWTH_BYTES
+    before = []
+    for _ in range(2):  # the first round loads modules
+        before.append(allocated())
+        for operation in client.operations:
+            for _ in SHAPES:
+                client.send(*operation, "&".join(f"{name}={next(values)[:40_000]}" for name in PARAMETERS))
+                client.send(*operation, path_value=next(values))
+    assert allocated() - before[-1] <= MAX_GROWTH_BYTES
 
 
 @pytest.mark.parametrize("more", [{}, PROXIED], ids=["direct", "proxied"])
