@@ -8,7 +8,6 @@ Expired OTPs and logs are deleted by DynamoDB's TTL; as that may take days, thei
 import hmac
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import fields
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from heapq import nlargest
@@ -533,7 +532,7 @@ def _needs_sync(item: Item, lease_expired: datetime) -> bool:
 
 
 def _record(kind: type[_Record], item: Item, **changed: Any) -> _Record:  # noqa: ANN401
-    return kind(**{field.name: item.get(field.name) for field in fields(kind)} | changed)  # type: ignore[arg-type]
+    return kind(**{name: item.get(name) for name in kind._fields} | changed)  # type: ignore[arg-type]
 
 
 def _delivery(item: Item) -> Delivery:

@@ -1,7 +1,6 @@
 """The state in SQLite or PostgreSQL, in the tables of `models`. Implements `state.State`."""
 
 from collections.abc import Iterator
-from dataclasses import fields
 from datetime import date, datetime, timedelta
 from secrets import token_hex
 from typing import Any, TypeVar
@@ -387,7 +386,7 @@ class SqlState:
 
 def _record(kind: type[_Record], row: Model) -> _Record:
     """Convert a row to a record; the id of a subscriber becomes text."""
-    values = {field.name: getattr(row, field.name) for field in fields(kind)}
+    values = {name: getattr(row, name) for name in kind._fields}
     return kind(**values | {"id": str(values["id"])} if "id" in values else values)
 
 

@@ -6,7 +6,6 @@ what is stored returns whether, or as what, it was made. Datetimes are aware; ph
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -39,8 +38,7 @@ class OtpPolicy(NamedTuple):
     lifetime: timedelta
 
 
-@dataclass(frozen=True, kw_only=True)
-class Otp:
+class Otp(NamedTuple):
     """A requested OTP. A number has at most one for each purpose."""
 
     mobile: str
@@ -78,8 +76,7 @@ class OtpTry(NamedTuple):
     is_compared: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class Subscriber:
+class Subscriber(NamedTuple):
     """A confirmed phone number. It is kept after it unsubscribes, as proof that it consented."""
 
     id: str
@@ -106,8 +103,7 @@ class Subscriber:
     """When a process acquired the lease to sync this subscriber; None if none holds it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Delivery:
+class Delivery(NamedTuple):
     """The daily SMS of a date to a topic, claimed before it is sent, so that only one process sends it."""
 
     date: date

@@ -7,7 +7,6 @@ a copy that failed is run again from the start.
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from datetime import date, datetime
 from operator import itemgetter
 from secrets import token_hex
@@ -38,9 +37,9 @@ from quoteapi.storage.state import ACTIVE, Delivery, Otp, Subscriber
 Records = Iterable[tuple[str, Item]]
 """Records with their kinds."""
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "subscriber": tuple(field.name for field in fields(Subscriber) if field.name != "id"),
-    "otp": tuple(field.name for field in fields(Otp) if field.name != "otp_request_id"),
-    "delivery": tuple(field.name for field in fields(Delivery)),
+    "subscriber": tuple(name for name in Subscriber._fields if name != "id"),
+    "otp": tuple(name for name in Otp._fields if name != "otp_request_id"),
+    "delivery": Delivery._fields,
     "tokenbucket": ("key", "timestamps"),
     "smscount": ("date", "count"),
     "switch": ("disabled_at",),

@@ -7,7 +7,7 @@ so that gateway calls for one number do not overlap. If the lease was lost meanw
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -129,7 +129,7 @@ class TopicSync:
             raise GatewayMisconfigured(f"the number is on the topic {row.topic}, but the settings name {topic}")
         arn = self.gateway.subscribe(row.mobile)  # of a number on the topic, it returns the ARN of the subscription
         self.state.store_subscription_arn(row, arn)
-        return replace(row, subscription_arn=arn)
+        return row._replace(subscription_arn=arn)
 
     def _update_topic(self, row: Subscriber) -> str | None:
         """Subscribe or unsubscribe a number at the gateway. Return its subscription ARN; None if unsubscribed."""

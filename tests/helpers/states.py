@@ -1,7 +1,6 @@
 """A state with data in it: short ways to make OTPs and subscribers, and bystanders that a test must not change."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -221,4 +220,4 @@ class Bystanders:
         """Expect that the active ones were marked out of sync."""
         for key, stored in self.expected.items():
             if isinstance(stored, Subscriber) and stored.state == ACTIVE:
-                self.expected[key] = replace(stored, sync_needed_since=since)
+                self.expected[key] = stored._replace(sync_needed_since=since)

@@ -1,7 +1,6 @@
 """What is special to the state in DynamoDB: the requests it makes, its keys, and its expiry times."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -128,7 +127,7 @@ def call_methods_of_lists_and_ends(call: RequestRecorder, subscriber_id: str) ->
     call("deactivate", MIRA, now=NOON)
     lease: dict[str, Any] = {"now": NOON, "timeout": LEASE_TIMEOUT}
     held = call("acquire_lease", subscriber_id, TOPIC, **lease, case="of an inactive one")
-    call("finish_sync", replace(held, state=ACTIVE), TOPIC, "arn", case="changed meanwhile")
+    call("finish_sync", held._replace(state=ACTIVE), TOPIC, "arn", case="changed meanwhile")
     unsubscribe = states.generate_otp(call.state, purpose="unsubscribe", now=NOON)
     call("deactivate", MIRA, now=NOON, otp=unsubscribe, tries=POLICY.tries, case="of an inactive one")
     call("mark_opted_out", [MIRA, OPTED_OUT_OUT_OF_SYNC], NOON, case="none active")
@@ -503,7 +502,7 @@ def test_a_delivery_whose_answers_are_lost_is_claimed_and_sent_once(
     assert state.start_sending(claim, NOON)
     assert not state.start_sending(claim, NOON)
     state.finish_delivery(claim, "m", NOON)
-    assert state.find_delivery(TODAY, TOPIC) == replace(claim, sending_at=NOON, sent_at=NOON, message_id="m")
+    assert state.find_delivery(TODAY, TOPIC) == claim._replace(sending_at=NOON, sent_at=NOON, message_id="m")
     assert lost_answers
 
 

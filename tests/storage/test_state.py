@@ -1,7 +1,6 @@
 """The contract of `State`, on every engine. The store always has other data, which must be found unchanged."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
@@ -213,7 +212,7 @@ def test_a_lock_for_a_purpose_does_not_lock_the_other(state: State) -> None:
 def test_an_otp_is_claimed_once(state: State) -> None:
     requested = request_otp(state)
     assert state.claim_otp(requested.otp_request_id, DIGEST, now=LATER, expires_at=LATER + MICROSECOND)
-    claimed = replace(requested, digest=DIGEST, claimed_at=LATER, expires_at=LATER + MICROSECOND)
+    claimed = requested._replace(digest=DIGEST, claimed_at=LATER, expires_at=LATER + MICROSECOND)
     assert stored_otp(state, requested) == claimed
     assert not state.claim_otp(requested.otp_request_id, WRONG_DIGEST, now=LATER + MINUTE, expires_at=LATER + MINUTE)
     assert stored_otp(state, requested) == claimed
@@ -222,16 +221,16 @@ def test_an_otp_is_claimed_once(state: State) -> None:
 def test_a_released_otp_keeps_its_digest_and_can_be_claimed_again(state: State) -> None:
     otp = generate_otp(state, now=NOW)
     state.release_otp(otp.otp_request_id)
-    assert stored_otp(state, otp) == replace(otp, claimed_at=None)
+    assert stored_otp(state, otp) == otp._replace(claimed_at=None)
     assert state.claim_otp(otp.otp_request_id, WRONG_DIGEST, now=LATER, expires_at=LATER + MINUTE)
-    again = replace(otp, digest=WRONG_DIGEST, claimed_at=LATER, expires_at=LATER + MINUTE)
+    again = otp._replace(digest=WRONG_DIGEST, claimed_at=LATER, expires_at=LATER + MINUTE)
     assert stored_otp(state, otp) == again
 
 
 def test_it_is_stored_when_an_otp_was_sent(state: State) -> None:
     otp = generate_otp(state, now=NOW)
     state.mark_otp_sent(otp.otp_request_id, LATER)
-    assert stored_otp(state, otp) == replace(otp, sent_at=LATER)
+    assert stored_otp(state, otp) == otp._replace(sent_at=LATER)
 
 
 def test_without_an_otp_nothing_is_compared(state: State) -> None:
@@ -255,7 +254,7 @@ def test_a_right_digest_costs_no_try(state: State) -> None:
 def test_a_wrong_digest_costs_a_try_until_none_is_left(state: State) -> None:
     otp = generate_otp(state, now=NOW)
     for n in range(1, POLICY.tries + 1):
-        tried = replace(otp, tries_left=POLICY.tries - n, last_wrong_try_at=NOW + n * MICROSECOND)
+        tried = otp._replace(tries_left=POLICY.tries - n, last_wrong_try_at=NOW + n * MICROSECOND)
         assert try_otp(state, WRONG_DIGEST, now=NOW + n * MICROSECOND) == OtpTry(tried, is_compared=True)
         assert stored_otp(state, otp) == tried
     for digest in WRONG_DIGEST, DIGEST:
@@ -292,7 +291,7 @@ def test_a_used_otp_is_compared_for_its_lifetime(state: State, digest: str) -> N
     assert stored_otp(state, otp) == used
     last = NOW + POLICY.lifetime - MICROSECOND
     cost = {} if digest == DIGEST else {"tries_left": POLICY.tries - 1, "last_wrong_try_at": last}
-    assert try_otp(state, digest, now=last) == OtpTry(replace(used, **cost), is_compared=True)  # type: ignore[arg-type]
+    assert try_otp(state, digest, now=last) == OtpTry(used._replace(**cost), is_compared=True)  # type: ignore[arg-type]
 
 
 def test_tries_are_reset(state: State) -> None:
@@ -332,7 +331,7 @@ def test_activating_stores_and_counts_a_subscriber_and_uses_the_otp(state: State
     )
     assert state.subscriber_count() == ACTIVE_BYSTANDERS + 1
     used = stored_otp(state, otp)
-    assert used == replace(otp, expires_at=None)
+    assert used == otp._replace(expires_at=None)
     assert used.is_used
     assert subscriber_id not in MIRA
 
@@ -344,8 +343,7 @@ def test_activating_again_keeps_the_id_topic_and_lease_of_an_inactive_subscriber
     leased = held(state, before)
     otp = generate_otp(state, now=LATER)
     assert activate(state, otp, now=LATER + MINUTE) == before.id
-    assert stored_subscriber(state) == replace(
-        leased,
+    assert stored_subscriber(state) == leased._replace(
         state=ACTIVE,
         requested_at=LATER,
         confirmed_at=LATER + MINUTE,
@@ -371,7 +369,7 @@ def test_activating_an_active_subscriber_only_uses_the_otp(state: State, free_pl
     try_otp(state, WRONG_DIGEST)
     assert activate(state, otp, now=LATER, limit=ACTIVE_BYSTANDERS + 1 + free_places) is None
     assert stored_subscriber(state) == before
-    assert stored_otp(state, otp) == replace(otp, expires_at=None)
+    assert stored_otp(state, otp) == otp._replace(expires_at=None)
     assert state.subscriber_count() == ACTIVE_BYSTANDERS + 1
 
 
@@ -426,7 +424,7 @@ def test_an_otp_activates_once(state: State) -> None:
 def test_deactivating_keeps_the_subscriber_and_counts_one_less(state: State) -> None:
     before = states.sync(state, active(state))
     assert state.deactivate(MIRA, now=LATER) == before.id
-    ended = replace(before, state=UNSUBSCRIBED, ended_at=LATER, sync_needed_since=LATER)
+    ended = before._replace(state=UNSUBSCRIBED, ended_at=LATER, sync_needed_since=LATER)
     assert stored_subscriber(state) == ended
     assert state.subscriber_count() == ACTIVE_BYSTANDERS
 
@@ -454,7 +452,7 @@ def test_deactivating_with_an_otp_uses_it(state: State, bystanders: Bystanders) 
     otp = otp_to_unsubscribe(state, bystanders)
     try_otp(state, WRONG_DIGEST, purpose="unsubscribe")
     assert state.deactivate(MIRA, now=LATER, otp=otp, tries=POLICY.tries) == before.id
-    assert stored_otp(state, otp) == replace(otp, expires_at=None)
+    assert stored_otp(state, otp) == otp._replace(expires_at=None)
     assert stored_subscriber(state).state == UNSUBSCRIBED
     with pytest.raises(OtpReplaced):
         state.deactivate(MIRA, now=LATER, otp=otp, tries=POLICY.tries)
@@ -464,7 +462,7 @@ def test_deactivating_a_number_that_is_not_active_uses_the_otp(state: State, bys
     before = unsubscribed(state)
     otp = otp_to_unsubscribe(state, bystanders)
     assert state.deactivate(MIRA, now=LATER, otp=otp, tries=7) is None
-    assert stored_otp(state, otp) == replace(otp, expires_at=None, tries_left=7)
+    assert stored_otp(state, otp) == otp._replace(expires_at=None, tries_left=7)
     assert stored_subscriber(state) == before
     with pytest.raises(OtpReplaced):
         state.deactivate(MIRA, now=LATER, otp=otp, tries=POLICY.tries)
@@ -487,7 +485,7 @@ def test_of_many_numbers_the_active_ones_are_marked_as_opted_out(state: State) -
     numbers = [MIRA, "+919028000099", NOOR, UNSUBSCRIBED_IN_SYNC, OPTED_OUT_OUT_OF_SYNC, MIRA]
     assert state.mark_opted_out(numbers, LATER) == 2
     for subscriber in before:
-        ended = replace(subscriber, state=OPTED_OUT, ended_at=LATER, sync_needed_since=LATER)
+        ended = subscriber._replace(state=OPTED_OUT, ended_at=LATER, sync_needed_since=LATER)
         assert stored_subscriber(state, subscriber.mobile) == ended
     assert state.mark_opted_out(numbers, LATER) == 0
     assert state.mark_opted_out([], LATER) == 0
@@ -577,7 +575,7 @@ def test_the_lease_of_an_active_subscriber_sets_its_topic_and_forgets_its_subscr
     synced = states.sync(state, active(state), ANOTHER_TOPIC)
     state.mark_out_of_sync(synced, ANOTHER_TOPIC, synced.subscription_arn, NOW)
     leased = held(state, synced, TOPIC, now=LATER)
-    assert leased == replace(synced, topic=TOPIC, subscription_arn=None, sync_needed_since=NOW, lease_acquired_at=LATER)
+    assert leased == synced._replace(topic=TOPIC, subscription_arn=None, sync_needed_since=NOW, lease_acquired_at=LATER)
     assert stored_subscriber(state) == leased
 
 
@@ -585,8 +583,8 @@ def test_the_lease_of_an_inactive_subscriber_keeps_its_topic_and_subscription(st
     states.sync(state, active(state), ANOTHER_TOPIC)
     state.deactivate(MIRA, now=NOW)
     before = stored_subscriber(state)
-    assert held(state, before, TOPIC, now=LATER) == replace(before, lease_acquired_at=LATER)
-    assert stored_subscriber(state) == replace(before, lease_acquired_at=LATER)
+    assert held(state, before, TOPIC, now=LATER) == before._replace(lease_acquired_at=LATER)
+    assert stored_subscriber(state) == before._replace(lease_acquired_at=LATER)
 
 
 @pytest.mark.parametrize("is_active", [False, True])
@@ -607,7 +605,7 @@ def test_a_subscriber_in_sync_has_no_lease(state: State, is_active: bool) -> Non
 
 @pytest.mark.parametrize("subscriber_id", [NO_SUBSCRIBER, "99999", "9" * 32, "f" * 32])
 def test_an_unknown_id_is_no_subscriber(state: State, subscriber_id: str) -> None:
-    unknown = replace(active(state), id=subscriber_id, lease_acquired_at=NOW, mobile=NOOR)
+    unknown = active(state)._replace(id=subscriber_id, lease_acquired_at=NOW, mobile=NOOR)
     assert state.acquire_lease(subscriber_id, TOPIC, now=NOW, timeout=LEASE_TIMEOUT) is None
     state.store_subscription_arn(unknown, "arn")
     assert not state.finish_sync(unknown, TOPIC, "arn")
@@ -622,14 +620,14 @@ def test_an_unknown_id_is_no_subscriber(state: State, subscriber_id: str) -> Non
 def test_a_subscription_that_was_found_is_stored(state: State) -> None:
     leased = held(state, active(state))
     state.store_subscription_arn(leased, "arn")
-    assert stored_subscriber(state) == replace(leased, subscription_arn="arn")
+    assert stored_subscriber(state) == leased._replace(subscription_arn="arn")
 
 
 def test_an_active_subscriber_is_in_sync_after_its_sync(state: State) -> None:
     leased = held(state, active(state))
     assert state.finish_sync(leased, TOPIC, "arn")
-    assert stored_subscriber(state) == replace(
-        leased, topic=TOPIC, subscription_arn="arn", sync_needed_since=None, lease_acquired_at=None
+    assert stored_subscriber(state) == leased._replace(
+        topic=TOPIC, subscription_arn="arn", sync_needed_since=None, lease_acquired_at=None
     )
     assert not state.finish_sync(leased, ANOTHER_TOPIC, "other"), "the lease is released"
     assert stored_subscriber(state).subscription_arn == "arn"
@@ -641,8 +639,8 @@ def test_an_inactive_subscriber_is_in_sync_and_on_no_topic_after_its_sync(state:
     leased = held(state, stored_subscriber(state))
     assert leased.subscription_arn is not None
     assert state.finish_sync(leased, TOPIC, None)
-    assert stored_subscriber(state) == replace(
-        leased, topic=None, subscription_arn=None, sync_needed_since=None, lease_acquired_at=None
+    assert stored_subscriber(state) == leased._replace(
+        topic=None, subscription_arn=None, sync_needed_since=None, lease_acquired_at=None
     )
 
 
@@ -695,10 +693,10 @@ def test_a_subscriber_that_changed_during_its_sync_stays_out_of_sync(
     state.mark_out_of_sync(subscriber, TOPIC, None, LATER)
     leased = held(state, subscriber)
     state.store_subscription_arn(leased, "found")
-    changed = change(state, replace(leased, subscription_arn="found"))
+    changed = change(state, leased._replace(subscription_arn="found"))
     assert changed.lease_acquired_at == leased.lease_acquired_at
     assert state.finish_sync(leased, TOPIC, arn)
-    assert stored_subscriber(state) == replace(changed, subscription_arn=arn or "found", lease_acquired_at=None)
+    assert stored_subscriber(state) == changed._replace(subscription_arn=arn or "found", lease_acquired_at=None)
 
 
 def test_an_inactive_subscriber_that_was_confirmed_again_stays_out_of_sync(state: State) -> None:
@@ -708,13 +706,13 @@ def test_an_inactive_subscriber_that_was_confirmed_again_stays_out_of_sync(state
     changed = change_confirmation(state, leased)
     assert (changed.state, changed.sync_needed_since) == (leased.state, leased.sync_needed_since)
     assert state.finish_sync(leased, TOPIC, None)
-    assert stored_subscriber(state) == replace(changed, lease_acquired_at=None)
+    assert stored_subscriber(state) == changed._replace(lease_acquired_at=None)
 
 
 def test_a_released_lease_can_be_acquired_at_once(state: State) -> None:
     leased = held(state, active(state))
     assert state.release_lease(leased)
-    assert stored_subscriber(state) == replace(leased, lease_acquired_at=None)
+    assert stored_subscriber(state) == leased._replace(lease_acquired_at=None)
     assert not state.release_lease(leased)
     assert held(state, leased, now=NOW) == leased
 
@@ -724,8 +722,7 @@ def test_after_its_lease_was_lost_an_active_subscriber_is_out_of_sync_with_its_s
     synced = states.sync(state, leased, ANOTHER_TOPIC, now=NOW + LEASE_TIMEOUT)
     state.deactivate(MIRA, now=LATER)
     assert state.mark_out_of_sync(leased, TOPIC, "arn", LATER + MINUTE)
-    assert stored_subscriber(state) == replace(
-        synced,
+    assert stored_subscriber(state) == synced._replace(
         state=UNSUBSCRIBED,
         ended_at=LATER,
         topic=TOPIC,
@@ -743,7 +740,7 @@ def test_after_its_lease_was_lost_an_inactive_subscriber_is_out_of_sync_and_keep
     state.deactivate(MIRA, now=NOW)
     leased = held(state, stored_subscriber(state))
     assert state.mark_out_of_sync(leased, TOPIC, "arn", LATER)
-    assert stored_subscriber(state) == replace(leased, sync_needed_since=LATER)
+    assert stored_subscriber(state) == leased._replace(sync_needed_since=LATER)
 
 
 def test_a_deleted_subscriber_is_not_marked_out_of_sync(state: State) -> None:
@@ -757,7 +754,7 @@ def test_all_active_subscribers_are_marked_out_of_sync(state: State, bystanders:
     synced = states.sync(state, active(state))
     state.mark_all_out_of_sync(LATER)
     bystanders.expect_out_of_sync(LATER)
-    assert stored_subscriber(state) == replace(synced, sync_needed_since=LATER)
+    assert stored_subscriber(state) == synced._replace(sync_needed_since=LATER)
     numbers = ACTIVE_IN_SYNC, ACTIVE_OUT_OF_SYNC, OPTED_OUT_OUT_OF_SYNC
     assert set(state.out_of_sync()) == {synced.id, *(stored_subscriber(state, mobile).id for mobile in numbers)}
 
@@ -785,7 +782,7 @@ def test_those_out_of_sync_since_before_a_time_are_counted(state: State) -> None
 def test_the_confirmation_is_claimed_once_until_it_is_released(state: State) -> None:
     subscriber = active(state)
     assert state.claim_confirmation(subscriber.id, LATER)
-    assert stored_subscriber(state) == replace(subscriber, confirmation_sent_at=LATER)
+    assert stored_subscriber(state) == subscriber._replace(confirmation_sent_at=LATER)
     assert not state.claim_confirmation(subscriber.id, LATER + MINUTE)
     assert stored_subscriber(state).confirmation_sent_at == LATER
     state.release_confirmation(subscriber.id)
@@ -862,27 +859,27 @@ def test_a_claim_is_taken_over_after_its_timeout(state: State, unknown_after: ti
     claim = claimed(state)
     assert claim_delivery(state, now=LATER - MICROSECOND, unknown_after=unknown_after) is None
     taken_over = claimed(state, now=LATER, unknown_after=unknown_after)
-    assert taken_over == replace(claim, claimed_at=LATER) == state.find_delivery(TODAY, TOPIC)
+    assert taken_over == claim._replace(claimed_at=LATER) == state.find_delivery(TODAY, TOPIC)
 
 
 def test_once_sending_began_a_claim_is_taken_over_after_the_time_that_is_given(state: State) -> None:
     claim = claimed(state)
     assert state.start_sending(claim, LATER)
     stored = state.find_delivery(TODAY, TOPIC)
-    assert stored == replace(claim, sending_at=LATER)
+    assert stored == claim._replace(sending_at=LATER)
     over = LATER + UNKNOWN_AFTER
     assert claim_delivery(state, now=over + UNKNOWN_AFTER) is None
     assert claim_delivery(state, now=over - MICROSECOND, unknown_after=UNKNOWN_AFTER) is None
     assert state.find_delivery(TODAY, TOPIC) == stored
     taken_over = claimed(state, now=over, unknown_after=UNKNOWN_AFTER)
-    assert taken_over == replace(claim, claimed_at=over, sending_at=LATER) == state.find_delivery(TODAY, TOPIC)
+    assert taken_over == claim._replace(claimed_at=over, sending_at=LATER) == state.find_delivery(TODAY, TOPIC)
 
 
 def test_a_delivery_that_was_sent_is_never_claimed_again(state: State) -> None:
     claim = claimed(state)
     state.finish_delivery(claim, "message", LATER)
     sent = state.find_delivery(TODAY, TOPIC)
-    assert sent == replace(claim, sent_at=LATER, message_id="message")
+    assert sent == claim._replace(sent_at=LATER, message_id="message")
     for unknown_after in None, timedelta():
         assert claim_delivery(state, now=NOW + timedelta(days=9), unknown_after=unknown_after) is None
     assert state.find_delivery(TODAY, TOPIC) == sent
@@ -909,7 +906,7 @@ def test_of_equal_claims_one_starts_sending(state: State) -> None:
     claim = claimed(state)
     assert state.start_sending(claim, LATER)
     assert not state.start_sending(claim, LATER + MINUTE)
-    assert state.find_delivery(TODAY, TOPIC) == replace(claim, sending_at=LATER)
+    assert state.find_delivery(TODAY, TOPIC) == claim._replace(sending_at=LATER)
 
 
 def test_of_equal_claims_that_were_taken_over_one_starts_sending(state: State) -> None:
@@ -917,7 +914,7 @@ def test_of_equal_claims_that_were_taken_over_one_starts_sending(state: State) -
     claim = claimed(state, now=LATER, unknown_after=MINUTE)
     assert state.start_sending(claim, LATER)
     assert not state.start_sending(claim, LATER + MINUTE)
-    assert state.find_delivery(TODAY, TOPIC) == replace(claim, sending_at=LATER)
+    assert state.find_delivery(TODAY, TOPIC) == claim._replace(sending_at=LATER)
 
 
 def test_a_claim_that_was_lost_changes_nothing(state: State) -> None:
@@ -925,7 +922,7 @@ def test_a_claim_that_was_lost_changes_nothing(state: State) -> None:
     assert not state.start_sending(lost, LATER)
     state.finish_delivery(lost, "message", LATER)
     state.release_delivery(lost)
-    state.release_delivery(replace(lost, sending_at=NOW))
+    state.release_delivery(lost._replace(sending_at=NOW))
     assert state.find_delivery(TODAY, TOPIC) == claim
 
 
@@ -935,7 +932,7 @@ def test_the_claim_of_a_delivery_that_is_gone_changes_nothing(state: State) -> N
     assert not state.start_sending(claim, LATER)
     state.finish_delivery(claim, "message", LATER)
     state.release_delivery(claim)
-    state.release_delivery(replace(claim, sending_at=NOW))
+    state.release_delivery(claim._replace(sending_at=NOW))
     assert state.find_delivery(TODAY, TOPIC) is None
 
 

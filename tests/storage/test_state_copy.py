@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from datetime import date, timedelta
 from itertools import count
 from pathlib import Path
@@ -114,7 +113,7 @@ def read_state(settings: Settings) -> list[object]:
     days = [TODAY + n * DAY for n in range(-3, 3)]
     with open_state(settings) as state:
         return [
-            sorted((replace(subscriber, id="") for subscriber in state.subscribers()), key=lambda it: it.mobile),
+            sorted((subscriber._replace(id="") for subscriber in state.subscribers()), key=lambda it: it.mobile),
             [state.find_delivery(day, topic) for day in days for topic in (TOPIC, ANOTHER_TOPIC)],
             [state.last_delivery(topic) for topic in (TOPIC, ANOTHER_TOPIC)],
             [state.read_rate_limit_log(key) for key in LOG_KEYS],
