@@ -29,6 +29,7 @@ from quoteapi.subscriptions.errors import (
     OtpNotSent,
     OtpRejected,
     OtpUsed,
+    RateLimited,
     SmsDisabled,
     SubscriberLimitReached,
 )
@@ -200,6 +201,8 @@ class SubscriptionService:
                 subscriber_id = None
         except OtpRejected as error:
             error.rate_limits = counted.rate_limits
+            raise
+        except RateLimited:  # the number is locked: the try counts
             raise
         except Exception:  # the OTP is right, or the state is unavailable
             counted.undo()

@@ -8,7 +8,7 @@ from quoteapi.sms.gateway import GatewayMisconfigured, GatewayUnavailable, Numbe
 from quoteapi.storage.models import ConsoleSms, OneTimePassword, RateLimitLog, SmsUsage, Subscriber
 from quoteapi.storage.sql_state import SqlState
 from quoteapi.storage.state import Purpose, StateUnavailable
-from quoteapi.subscriptions.errors import OptedOut, OtpNotSent, WrongOtp
+from quoteapi.subscriptions.errors import OptedOut, OtpNotSent, RateLimited, WrongOtp
 from quoteapi.subscriptions.sliding_window import CountedEvent, RateLimitStatus
 from quoteapi.subscriptions.topic_sync import ReconcileResult
 from tests.helpers.clock import FakeClock
@@ -16,7 +16,7 @@ from tests.helpers.data import MIRA, NOOR, OMAR, environment, latest_otp, wrong_
 from tests.helpers.dispatcher import RecordingDispatcher
 from tests.helpers.sns_emulator import Fault, SnsCalls, sent_to, subscribed_numbers
 from tests.helpers.sql import record_sql
-from tests.helpers.subscribing import CLIENT_IP, run_in_thread, subscribe
+from tests.helpers.subscribing import CLIENT_IP, request_otp, run_in_thread, subscribe
 
 # ---- costs
 
@@ -312,3 +312,14 @@ def test_a_subscription_is_synced_also_if_its_try_cannot_be_uncounted(
     monkeypatch.setattr(CountedEvent, "undo", fail)
     container.subscriptions.subscribe(MIRA, code, CLIENT_IP, dispatcher)
     assert dispatcher.subscribers == [str(Subscriber.get().id)]
+
+
+def test_tries_at_a_locked_number_count_for_the_client_ip(container: Container) -> None:
+    code = request_otp(container)
+    messages = []
+    for n in range(31):
+        with pytest.raises((WrongOtp, RateLimited)) as rejected:
+            container.subscriptions.subscribe(MIRA, wrong_otp(code) if n < 5 else code, CLIENT_IP, container.dispatcher)
+        messages.append(str(rejected.value))
+    assert messages[5:30] == ["Too many wrong codes for this number."] * 25
+    assert messages[30] == "Too many wrong codes from your IP address."
