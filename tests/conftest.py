@@ -119,6 +119,7 @@ def _check_log_for_personal_data(monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
     original_write = request_log.BatchWriter.write
     monkeypatch.setattr(request_log.BatchWriter, "write", write)
+    monkeypatch.setattr(request_log, "_writer", None)  # else a command's log goes on in the tests after it
     root, reader = logging.getLogger(), Reader(logging.INFO)
     level = root.level
     root.addHandler(reader)
