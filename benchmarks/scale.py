@@ -304,7 +304,7 @@ def unsubscribe(bench: Bench) -> Callable[[], object]:
 def reconcile(bench: Bench) -> Callable[[], object]:
     """Mark a hundred subscribers as out of sync, and prepare to sync them."""
     ids = bench.chance.sample(range(1, bench.size + 1), 100)
-    Subscriber.update(sync_needed_since=now()).where(Subscriber.id.in_(ids)).execute()
+    Subscriber.update(sync_due_at=now()).where(Subscriber.id.in_(ids)).execute()
     return bench.container.topic_sync.reconcile
 
 

@@ -147,7 +147,7 @@ class DynamoDbState:
         subscriber_id = self._hash(otp.mobile)
         columns: Item = {"mobile": otp.mobile, "state": ACTIVE, "active": 1, "confirmed_at": now}
         columns |= {"requested_at": otp.requested_at, "requested_from": otp.requested_from}
-        columns |= {"confirmed_from": confirmed_from, "sync_needed_since": now, "out_of_sync": 1}
+        columns |= {"confirmed_from": confirmed_from, "sync_due_at": now, "out_of_sync": 1}
         columns |= {"ended_at": None, "confirmation_sent_at": None, "id": subscriber_id}
         is_inactive = "attribute_not_exists(#state) OR #state <> :state"
         subscriber = update_in_transaction(_subscriber_key(subscriber_id), assign(**columns), is_inactive, **columns)
@@ -193,7 +193,7 @@ class DynamoDbState:
 
     def delete_subscriber(self, mobile: str) -> bool:
         """Delete a subscriber that is not active and in sync."""
-        is_off_topic = "attribute_exists(#pk) AND #state <> :active AND attribute_not_exists(#sync_needed_since)"
+        is_off_topic = "attribute_exists(#pk) AND #state <> :active AND attribute_not_exists(#sync_due_at)"
         try:
             return self._table.delete(_subscriber_key(self._hash(mobile)), is_off_topic, active=ACTIVE)
         except ConditionFailed:
@@ -234,7 +234,7 @@ class DynamoDbState:
     def acquire_lease(self, subscriber_id: str, topic: str, *, now: datetime, timeout: timedelta) -> Subscriber | None:
         """Acquire the lease of a subscriber. Whether it is active is found by trying: most are."""
         is_free = "(attribute_not_exists(#lease_acquired_at) OR #lease_acquired_at <= :expired)"
-        needs_sync = f"attribute_exists(#sync_needed_since) AND {is_free}"
+        needs_sync = f"attribute_exists(#sync_due_at) AND {is_free}"
         values = {"lease": now, "expired": now - timeout, "topic": topic, "active": ACTIVE}
         key = _subscriber_key(subscriber_id)
         for is_active in (True, False, True):  # its state may change between two tries
@@ -256,9 +256,9 @@ class DynamoDbState:
     def finish_sync(self, held: Subscriber, topic: str, arn: str | None) -> bool:
         """Store the ARN of a subscription, and release the lease."""
         values = {"topic": topic if arn is not None else None, "subscription_arn": arn, "lease_acquired_at": None}
-        synced = assign(**values, sync_needed_since=None, out_of_sync=None)
-        is_unchanged = "#state = :state AND #confirmed_at = :confirmed AND #sync_needed_since = :since"
-        seen = {"state": held.state, "confirmed": held.confirmed_at, "since": held.sync_needed_since}
+        synced = assign(**values, sync_due_at=None, out_of_sync=None)
+        is_unchanged = "#state = :state AND #confirmed_at = :confirmed AND #sync_due_at = :since"
+        seen = {"state": held.state, "confirmed": held.confirmed_at, "since": held.sync_due_at}
         if self._update_held(held, synced, is_unchanged, **values, **seen):
             return True
         # It changed meanwhile, or the lease was lost. A subscription that another process added is not forgotten.
@@ -271,7 +271,7 @@ class DynamoDbState:
 
     def mark_out_of_sync(self, held: Subscriber, topic: str, arn: str | None, now: datetime) -> bool:
         """Mark a subscriber out of sync after its lease was lost."""
-        columns: Item = {"sync_needed_since": now, "out_of_sync": 1}
+        columns: Item = {"sync_due_at": now, "out_of_sync": 1}
         if held.state == ACTIVE:
             columns |= {"topic": topic, "subscription_arn": arn}
         return self._update_subscriber(held.id, assign(**columns), **columns)
@@ -279,7 +279,7 @@ class DynamoDbState:
     def mark_all_out_of_sync(self, now: datetime) -> None:
         """Mark all active subscribers out of sync. It reads the whole table."""
         for subscriber in self.subscribers(ACTIVE):
-            update = "SET #sync_needed_since = :now, #out_of_sync = :one"
+            update = "SET #sync_due_at = :now, #out_of_sync = :one"
             self._update_subscriber(subscriber.id, update, _IS_ACTIVE, now=now, one=1, active=ACTIVE)
 
     def out_of_sync(self) -> Iterator[str]:
@@ -289,7 +289,7 @@ class DynamoDbState:
 
     def count_out_of_sync(self, before: datetime | None = None) -> int:
         """Return how many subscribers are out of sync, or have been since before a time."""
-        when = "#out_of_sync = :one" + (" AND #sync_needed_since < :before" if before is not None else "")
+        when = "#out_of_sync = :one" + (" AND #sync_due_at < :before" if before is not None else "")
         return sum(self._table.query(index=OUT_OF_SYNC_INDEX, count=True, when=when, one=1, before=before))
 
     def claim_confirmation(self, subscriber_id: str, now: datetime) -> bool:
@@ -311,7 +311,7 @@ class DynamoDbState:
 
     def count_in_sync_with(self, topic: str) -> int:
         """Return how many active subscribers are on a topic and in sync. It reads the index of all of them."""
-        when, only = "#active = :one AND #topic = :topic", "attribute_not_exists(#sync_needed_since)"
+        when, only = "#active = :one AND #topic = :topic", "attribute_not_exists(#sync_due_at)"
         return sum(self._table.query(index=TOPIC_INDEX, count=True, when=when, only=only, one=1, topic=topic))
 
     def has_subscriber_confirmed_before(self, time: datetime) -> bool:
@@ -520,7 +520,7 @@ def _use_otp(otp: Otp, tries: int) -> Item:
 
 def _end(subscriber_id: str, state: str, now: datetime) -> list[Item]:
     """Return the writes of a transaction that ends an active subscription."""
-    columns = {"state": state, "ended_at": now, "sync_needed_since": now, "out_of_sync": 1, "active": None}
+    columns = {"state": state, "ended_at": now, "sync_due_at": now, "out_of_sync": 1, "active": None}
     key = _subscriber_key(subscriber_id)
     subscriber = update_in_transaction(key, assign(**columns), "#state = :was", **columns, was=ACTIVE)
     return [subscriber, update_in_transaction(COUNT_KEY, "ADD #count :less", "attribute_exists(#count)", less=-1)]
@@ -528,7 +528,7 @@ def _end(subscriber_id: str, state: str, now: datetime) -> list[Item]:
 
 def _needs_sync(item: Item, lease_expired: datetime) -> bool:
     acquired_at = item.get("lease_acquired_at")
-    return "sync_needed_since" in item and (acquired_at is None or acquired_at <= lease_expired)
+    return "sync_due_at" in item and (acquired_at is None or acquired_at <= lease_expired)
 
 
 def _record(kind: type[_Record], item: Item, **changed: Any) -> _Record:  # noqa: ANN401
@@ -592,7 +592,7 @@ def _item_parts(kind: str, record: Item, hash_key: bytes, now: datetime) -> tupl
     """Return the key of a record, and the attributes that only an item has."""
     ttl = int((now + _COPIED_RETENTION).timestamp())
     if kind == "subscriber":
-        hashed, needs_sync = _hash_number(hash_key, record["mobile"]), record["sync_needed_since"] is not None
+        hashed, needs_sync = _hash_number(hash_key, record["mobile"]), record["sync_due_at"] is not None
         active = 1 if record["state"] == ACTIVE else None
         return _subscriber_key(hashed), {"id": hashed, "active": active, "out_of_sync": 1 if needs_sync else None}
     if kind == "otp":

@@ -17,19 +17,19 @@ CREATION_TIMEOUT_SECONDS = 600
 """For an index: AWS fills it from the items that exist."""
 POLL_SECONDS = 2
 TTL_ATTRIBUTE = "ttl"
-_KEY_TYPES = {"pk": "S", "sk": "S", "active": "N", "topic": "S", "out_of_sync": "N", "sync_needed_since": "N"}
+_KEY_TYPES = {"pk": "S", "sk": "S", "active": "N", "topic": "S", "out_of_sync": "N", "sync_due_at": "N"}
 _PRIMARY_KEY: Any = [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
 _INDEXES: dict[str, Any] = {
     OUT_OF_SYNC_INDEX: {
         "KeySchema": [
             {"AttributeName": "out_of_sync", "KeyType": "HASH"},
-            {"AttributeName": "sync_needed_since", "KeyType": "RANGE"},
+            {"AttributeName": "sync_due_at", "KeyType": "RANGE"},
         ],
         "Projection": {"ProjectionType": "KEYS_ONLY"},
     },
     TOPIC_INDEX: {
         "KeySchema": [{"AttributeName": "active", "KeyType": "HASH"}, {"AttributeName": "topic", "KeyType": "RANGE"}],
-        "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["confirmed_at", "sync_needed_since"]},
+        "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["confirmed_at", "sync_due_at"]},
     },
 }
 """Both are sparse: they have only active subscribers, and only subscribers that are out of sync."""

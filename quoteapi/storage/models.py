@@ -134,6 +134,13 @@ class Subscriber(_BoundModel):
     confirmed_from = pw.CharField(45)
     """The client IP of the request that submitted the right OTP."""
     ended_at = UtcDateTimeField(null=True)
+    time_zone = pw.CharField(64, null=True)
+    """The IANA name; null if it confirmed before migration 0007, and got none since."""
+    joined_at = UtcDateTimeField(null=True)
+    """When it joined the time zone: its first morning there begins later."""
+    paused_until = UtcDateTimeField(null=True)
+    last_sms_date = pw.DateField(null=True)
+    """The last local date whose SMS it may have got on a topic that it left."""
 
     topic = pw.TextField(null=True)
     """The topic (`Gateway.topic`) that the number was or may have been added to; null if it is on none."""
@@ -141,8 +148,8 @@ class Subscriber(_BoundModel):
     """The subscription to the topic; null if there is none or its ARN is not known."""
     confirmation_sent_at = UtcDateTimeField(null=True, column_name="welcomed_at")
     """Set before the confirmation SMS is sent, so that it is sent once."""
-    sync_needed_since = UtcDateTimeField(null=True, column_name="unsettled_since")
-    """Since when the topic may differ from `state`; null if it is in sync."""
+    sync_due_at = UtcDateTimeField(null=True, column_name="unsettled_since")
+    """From when on the topic may have to change; null if it is in sync."""
     lease_acquired_at = UtcDateTimeField(null=True, column_name="settling_since")
     """When a process acquired the lease to sync this row; null if none holds it."""
 
@@ -150,9 +157,11 @@ class Subscriber(_BoundModel):
         indexes = ((("state", "topic"), False),)
 
 
-OUT_OF_SYNC = Subscriber.sync_needed_since.is_null(is_null=False)
-"""Subscribers whose state may differ from the topic."""
+OUT_OF_SYNC = Subscriber.sync_due_at.is_null(is_null=False)
+"""Subscribers whose topic may have to change, now or later."""
 Subscriber.add_index(Subscriber.index(Subscriber.id, name="subscriber_unsettled", where=OUT_OF_SYNC))
+WITHOUT_TIME_ZONE = Subscriber.time_zone.is_null()
+Subscriber.add_index(Subscriber.index(Subscriber.id, name="subscriber_without_time_zone", where=WITHOUT_TIME_ZONE))
 
 
 class SubscriberCount(_BoundModel):
@@ -165,7 +174,7 @@ class SubscriberCount(_BoundModel):
 class _OtpColumns(_BoundModel):
     mobile = pw.CharField(16)
     purpose = pw.CharField(16)
-    """`subscribe` or `unsubscribe`."""
+    """`subscribe`, `unsubscribe` or `pause`."""
     otp_request_id = pw.CharField(32, unique=True, column_name="request")
     """Names the request in task payloads, which must not have the number."""
     digest = pw.CharField(32, null=True)
@@ -184,6 +193,9 @@ class _OtpColumns(_BoundModel):
 
 class OneTimePassword(_OtpColumns):
     """A requested OTP. A number has at most one for each purpose."""
+
+    time_zone = pw.CharField(64, null=True)
+    """The time zone that the request to subscribe named."""
 
     class Meta:
         table_name = "otp"
@@ -242,9 +254,18 @@ class Delivery(_BoundModel):
     """Set just before the gateway is called: from then on, the SMS may have gone out."""
     sent_at = UtcDateTimeField(null=True)
     message_id = pw.TextField(null=True)
+    reported_at = UtcDateTimeField(null=True)
+    """When the operator was told that it was missed or, with `sending_at`, is in doubt."""
 
     class Meta:
         primary_key = pw.CompositeKey("date", "topic")
+
+
+class DueRun(_BoundModel):
+    """The last run of `publish --due`, in one row."""
+
+    name = pw.CharField(16, primary_key=True)
+    ran_at = UtcDateTimeField()
 
 
 class ConsoleSms(_BoundModel):
@@ -262,7 +283,7 @@ CATALOGUE_MODELS: tuple[type[pw.Model], ...] = (Quote, Author, Category)
 OTP_MODELS = (OneTimePassword, LegacyOneTimePassword)
 STATE_MODELS = (
     *(StoredDailyQuote, Subscriber, SubscriberCount, *OTP_MODELS, RateLimitLog, SmsUsage, SmsSwitch, Delivery),
-    ConsoleSms,
+    *(DueRun, ConsoleSms),
 )
 MODELS: tuple[type[pw.Model], ...] = (*CATALOGUE_MODELS, *STATE_MODELS)
 """All models, each after those that its foreign keys refer to."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
+from functools import reduce
+from operator import and_
 from secrets import token_hex
 from typing import Any, TypeVar
 
@@ -12,6 +14,7 @@ from quoteapi.storage.catalogue import QUOTATION_COLUMNS, Quotation, find_quote_
 from quoteapi.storage.database import iterate_in_batches
 from quoteapi.storage.models import (
     ConsoleSms,
+    DueRun,
     OneTimePassword,
     Quote,
     RateLimitLog,
@@ -35,22 +38,46 @@ from quoteapi.storage.state import (
     SubscriberCountLimit,
 )
 
-SMS_SWITCH = "sms"
+SMS_SWITCH, DUE_RUN = "sms", "publish --due"
 BATCH_SIZE = 10_000
 MAX_ID = 2**31 - 1
 _COUNT_OF_ACTIVE = SubscriberCount.state == ACTIVE
 _ROW = models.Subscriber
 _OUT_OF_SYNC = models.OUT_OF_SYNC
 _Record = TypeVar("_Record", Otp, Subscriber, Delivery)
+_TOPICS_IN_USE = """
+    WITH RECURSIVE found (topic) AS (
+        SELECT MIN(topic) FROM subscriber WHERE state = 'active'
+        UNION ALL
+        SELECT (SELECT MIN(topic) FROM subscriber WHERE state = 'active' AND topic > found.topic)
+        FROM found WHERE found.topic IS NOT NULL
+    )
+    SELECT topic FROM found WHERE topic IS NOT NULL
+"""
+"""A loose index scan: `SELECT DISTINCT` would read all active subscribers."""
 
 
 class SqlState:
     """The state in the working database, which `database.connect` bound."""
 
-    def request_otp(self, mobile: str, purpose: Purpose, client_ip: str, *, now: datetime, policy: OtpPolicy) -> Otp:
+    def request_otp(
+        self,
+        mobile: str,
+        purpose: Purpose,
+        client_ip: str,
+        *,
+        now: datetime,
+        policy: OtpPolicy,
+        time_zone: str | None = None,
+    ) -> Otp:
         """Store a request for an OTP unless the number is locked. Return the OTP that is stored."""
         lock_expired = OneTimePassword.last_wrong_try_at <= now - policy.lock
-        columns = {"otp_request_id": token_hex(16), "requested_at": now, "requested_from": client_ip}
+        columns = {
+            "otp_request_id": token_hex(16),
+            "requested_at": now,
+            "requested_from": client_ip,
+            "time_zone": time_zone,
+        }
         columns |= dict.fromkeys(("digest", "expires_at", "claimed_at", "sent_at"))
         tries = {
             OneTimePassword.tries_left: Case(None, [(lock_expired, policy.tries)], OneTimePassword.tries_left),
@@ -110,19 +137,32 @@ class SqlState:
         """Return the subscriber with a number, in any state."""
         return _record_or_none(Subscriber, _ROW.get_or_none(_ROW.mobile == mobile))
 
-    def activate(self, otp: Otp, *, tries: int, confirmed_from: str, now: datetime, limit: int) -> str | None:
+    def activate(
+        self,
+        otp: Otp,
+        *,
+        tries: int,
+        confirmed_from: str,
+        now: datetime,
+        limit: int,
+        time_zone: str | None,
+        default_time_zone: str,
+    ) -> str | None:
         """Use up an OTP, store its number as an active subscriber, and count it."""
         columns = {"requested_at": otp.requested_at, "requested_from": otp.requested_from, "confirmed_at": now}
-        columns |= {"confirmed_from": confirmed_from, "state": ACTIVE, "sync_needed_since": now}
-        columns |= {"ended_at": None, "confirmation_sent_at": None}
-        upsert = _ROW.insert(mobile=otp.mobile, **columns).on_conflict(
-            conflict_target=[_ROW.mobile], update=columns, where=_ROW.state != ACTIVE
+        columns |= {"confirmed_from": confirmed_from, "state": ACTIVE, "sync_due_at": now, "joined_at": now}
+        columns |= dict.fromkeys(("ended_at", "confirmation_sent_at", "paused_until"))
+        upsert = _ROW.insert(mobile=otp.mobile, time_zone=time_zone or default_time_zone, **columns).on_conflict(
+            conflict_target=[_ROW.mobile],
+            update=columns | {"time_zone": time_zone or fn.COALESCE(_ROW.time_zone, default_time_zone)},
+            where=_ROW.state != ACTIVE,
         )
         with bound.atomic():
             _use_otp(otp, tries)
             activated = _first(upsert.returning(_ROW.id).execute())
             if activated is None:
-                return None
+                changed = _first(_change_active(otp.mobile, time_zone, now).returning(_ROW.id).execute())
+                return None if changed is None else str(changed.id)
             # The count comes last, so that its row is locked for a short time.
             increment = SubscriberCount.update(count=SubscriberCount.count + 1)
             if not increment.where(_COUNT_OF_ACTIVE & (SubscriberCount.count < limit)).execute():
@@ -131,7 +171,7 @@ class SqlState:
 
     def deactivate(self, mobile: str, *, now: datetime, otp: Otp | None = None, tries: int = 0) -> str | None:
         """Store that an active subscriber unsubscribed, and subtract it from the subscriber count."""
-        update = _ROW.update(state=UNSUBSCRIBED, ended_at=now, sync_needed_since=now)
+        update = _ROW.update(state=UNSUBSCRIBED, ended_at=now, sync_due_at=now, paused_until=None)
         with bound.atomic():
             if otp is not None:
                 _use_otp(otp, tries)
@@ -141,9 +181,31 @@ class SqlState:
             _subtract_from_count(0 if deactivated is None else 1)  # 0 takes as long: timing shows no subscription
         return None if deactivated is None else str(deactivated.id)
 
+    def pause(
+        self, mobile: str, *, until: datetime, now: datetime, otp: Otp | None = None, tries: int = 0
+    ) -> str | None:
+        """Store that an active subscriber is paused."""
+        update = _ROW.update(paused_until=until, sync_due_at=now)
+        with bound.atomic():
+            if otp is not None:
+                _use_otp(otp, tries)
+            paused = _first(update.where((_ROW.mobile == mobile) & (_ROW.state == ACTIVE)).returning(_ROW.id).execute())
+        return None if paused is None else str(paused.id)
+
+    def set_time_zone(self, subscriber_id: str, time_zone: str, *, now: datetime, is_move: bool = True) -> bool:
+        """Store the time zone of a subscriber."""
+        columns = {"joined_at": now, "sync_due_at": now} if is_move else {}
+        update = _ROW.update(time_zone=time_zone, **columns)
+        return bool(update.where(_has_id(subscriber_id) & _is_not_in(time_zone)).execute())
+
+    def subscribers_without_time_zone(self) -> Iterator[Subscriber]:
+        """Yield the active subscribers that have no time zone yet."""
+        without = _in_state(ACTIVE).where(models.WITHOUT_TIME_ZONE)
+        return (_record(Subscriber, row) for row in iterate_in_batches(without))
+
     def mark_opted_out(self, mobiles: list[str], now: datetime) -> int:
         """Store of the active subscribers among the numbers that they opted out."""
-        update = _ROW.update(state=OPTED_OUT, ended_at=now, sync_needed_since=now)
+        update = _ROW.update(state=OPTED_OUT, ended_at=now, sync_due_at=now)
         with bound.atomic():
             marked = update.where(_ROW.mobile.in_(mobiles) & (_ROW.state == ACTIVE)).execute()
             _subtract_from_count(marked)
@@ -151,7 +213,7 @@ class SqlState:
 
     def delete_subscriber(self, mobile: str) -> bool:
         """Delete a subscriber that is not active and in sync."""
-        is_off_topic = (_ROW.state != ACTIVE) & _ROW.sync_needed_since.is_null()
+        is_off_topic = (_ROW.state != ACTIVE) & _ROW.sync_due_at.is_null()
         return bool(_ROW.delete().where((_ROW.mobile == mobile) & is_off_topic).execute())
 
     def delete_number(self, mobile: str, log_keys: list[str]) -> bool:
@@ -192,59 +254,70 @@ class SqlState:
                 SubscriberCount.update(count=counted).where(_COUNT_OF_ACTIVE).execute()
         return stored, counted
 
-    def acquire_lease(self, subscriber_id: str, topic: str, *, now: datetime, timeout: timedelta) -> Subscriber | None:
-        """Acquire the lease of a subscriber."""
-        is_active = _ROW.state == ACTIVE
+    def acquire_lease(self, subscriber_id: str, *, now: datetime, timeout: timedelta) -> Subscriber | None:
+        """Acquire the lease of a subscriber whose sync is due."""
         is_free = _ROW.lease_acquired_at.is_null() | (_ROW.lease_acquired_at <= now - timeout)
-        acquire = _ROW.update(
-            lease_acquired_at=now,
-            topic=Case(None, [(is_active, topic)], _ROW.topic),
-            subscription_arn=Case(None, [(is_active, None)], _ROW.subscription_arn),
-        ).where(_has_id(subscriber_id) & _OUT_OF_SYNC & is_free)
+        is_due = _has_id(subscriber_id) & (_ROW.sync_due_at <= now)
+        acquire = _ROW.update(lease_acquired_at=now).where(is_due & is_free)
         return _record_or_none(Subscriber, _first(acquire.returning(_ROW).execute()))
+
+    def store_topic(self, held: Subscriber, topic: str) -> bool:
+        """Store the topic that a number is about to be added to."""
+        return bool(_ROW.update(topic=topic, subscription_arn=None).where(_holds_lease(held)).execute())
 
     def store_subscription_arn(self, held: Subscriber, arn: str) -> None:
         """Store the ARN of a subscription that was found."""
         _ROW.update(subscription_arn=arn).where(_holds_lease(held)).execute()
 
-    def finish_sync(self, held: Subscriber, topic: str, arn: str | None) -> bool:
-        """Store the ARN of a subscription, and release the lease."""
-        is_unchanged = (
-            (_ROW.state == held.state)
-            & (_ROW.confirmed_at == held.confirmed_at)
-            & (_ROW.sync_needed_since == held.sync_needed_since)
-        )
+    def finish_sync(
+        self,
+        held: Subscriber,
+        topic: str | None,
+        arn: str | None,
+        *,
+        last_sms_date: date | None = None,
+        due_at: datetime | None = None,
+    ) -> bool:
+        """Store what a subscriber is subscribed to, and release its lease."""
+        seen = ("state", "confirmed_at", "time_zone", "paused_until", "sync_due_at")
+        is_unchanged = reduce(and_, (_is_same(getattr(_ROW, name), getattr(held, name)) for name in seen))
         stored: dict[str, Any] = {"topic": topic, "subscription_arn": arn}
-        if arn is None:  # unsubscribing twice is harmless, but forgetting a subscription that another added is not
-            stored = {name: Case(None, [(is_unchanged, None)], getattr(_ROW, name)) for name in stored}
-        stored["sync_needed_since"] = Case(None, [(is_unchanged, None)], _ROW.sync_needed_since)
+        if last_sms_date is not None:
+            stored["last_sms_date"] = Case(
+                None, [(_ROW.last_sms_date > last_sms_date, _ROW.last_sms_date)], last_sms_date
+            )
+        stored["sync_due_at"] = Case(None, [(is_unchanged, _ROW.sync_due_at.to_value(due_at))], _ROW.sync_due_at)
         return bool(_ROW.update(lease_acquired_at=None, **stored).where(_holds_lease(held)).execute())
 
     def release_lease(self, held: Subscriber) -> bool:
         """Release the lease of a subscriber whose sync failed."""
         return bool(_ROW.update(lease_acquired_at=None).where(_holds_lease(held)).execute())
 
-    def mark_out_of_sync(self, held: Subscriber, topic: str, arn: str | None, now: datetime) -> bool:
-        """Mark a subscriber out of sync after its lease was lost."""
-        columns: dict[str, Any] = {"sync_needed_since": now}
+    def mark_out_of_sync(self, held: Subscriber, topic: str, arn: str | None, now: datetime) -> Subscriber | None:
+        """Make the sync of a subscriber due after its lease was lost."""
+        columns: dict[str, Any] = {"sync_due_at": now}
         if held.state == ACTIVE:
-            columns |= {"topic": topic, "subscription_arn": arn}
-        return bool(_ROW.update(columns).where(_ROW.mobile == held.mobile).execute())
+            is_on_no_other = _ROW.topic.is_null() | (_ROW.topic == topic)
+            columns["topic"] = Case(None, [(is_on_no_other, topic)], _ROW.topic)
+            columns["subscription_arn"] = Case(None, [(is_on_no_other, arn)], _ROW.subscription_arn)
+        marked = _ROW.update(columns).where(_ROW.mobile == held.mobile).returning(_ROW).execute()
+        return _record_or_none(Subscriber, _first(marked))
 
     def mark_all_out_of_sync(self, now: datetime) -> None:
         """Mark all active subscribers out of sync, in batches, so that no statement takes long."""
         last_id = _ROW.select(fn.MAX(_ROW.id)).scalar() or 0
         for first_id in range(0, last_id + 1, BATCH_SIZE):
             batch = _ROW.id.between(first_id, first_id + BATCH_SIZE - 1) & (_ROW.state == ACTIVE)
-            _ROW.update(sync_needed_since=now).where(batch).execute()
+            _ROW.update(sync_due_at=now).where(batch).execute()
 
-    def out_of_sync(self) -> Iterator[str]:
-        """Yield the ids of subscribers that are out of sync."""
-        return (str(row.id) for row in iterate_in_batches(_ROW.select(_ROW.id).where(_OUT_OF_SYNC)))
+    def out_of_sync(self, now: datetime) -> Iterator[str]:
+        """Yield the ids of the subscribers whose sync is due."""
+        due = _ROW.select(_ROW.id).where(_OUT_OF_SYNC & (_ROW.sync_due_at <= now))
+        return (str(row.id) for row in iterate_in_batches(due))
 
-    def count_out_of_sync(self, before: datetime | None = None) -> int:
-        """Return how many subscribers are out of sync, or have been since before a time."""
-        return int(_ROW.select().where(_OUT_OF_SYNC if before is None else _ROW.sync_needed_since < before).count())
+    def count_out_of_sync(self, moment: datetime) -> int:
+        """Return for how many subscribers sync was due before a moment, and is."""
+        return int(_ROW.select().where(_OUT_OF_SYNC & (_ROW.sync_due_at < moment)).count())
 
     def claim_confirmation(self, subscriber_id: str, now: datetime) -> bool:
         """Claim the right to send the confirmation SMS."""
@@ -255,22 +328,18 @@ class SqlState:
         """Release the claim to send the confirmation SMS."""
         _ROW.update(confirmation_sent_at=None).where(_has_id(subscriber_id)).execute()
 
-    def find_other_topic(self, topic: str) -> str | None:
-        """Return a topic other than `topic` that active subscribers are on."""
-        active = _ROW.state == ACTIVE
-        # `<` and `>`, since `!=` could not use the index.
-        is_on_another = (active & (_ROW.topic < topic)) | (active & (_ROW.topic > topic))
-        other: str | None = _ROW.select(_ROW.topic).where(is_on_another).limit(1).scalar()
-        return other
+    def topics_in_use(self) -> list[str]:
+        """Return the topics that active subscribers are or may be on: an index probe for each."""
+        return [topic for (topic,) in bound.execute_sql(_TOPICS_IN_USE).fetchall()]
 
     def count_in_sync_with(self, topic: str) -> int:
         """Return how many active subscribers are on a topic and in sync."""
-        return int(_in_state(ACTIVE).where((_ROW.topic == topic) & _ROW.sync_needed_since.is_null()).count())
+        return int(_in_state(ACTIVE).where((_ROW.topic == topic) & _ROW.sync_due_at.is_null()).count())
 
-    def has_subscriber_confirmed_before(self, time: datetime) -> bool:
-        """Return whether an active subscriber on a topic was confirmed before a time."""
-        is_on_topic = _ROW.topic.is_null(is_null=False)
-        return bool(_in_state(ACTIVE).where(is_on_topic & (_ROW.confirmed_at < time)).exists())
+    def has_joined_before(self, topic: str, moment: datetime) -> bool:
+        """Return whether an active subscriber on a topic joined its time zone before a moment."""
+        joined = _ROW.joined_at.is_null() | (_ROW.joined_at < moment)
+        return bool(_in_state(ACTIVE).where((_ROW.topic == topic) & joined).exists())
 
     def claim_delivery(
         self, day: date, topic: str, *, now: datetime, timeout: timedelta, unknown_after: timedelta | None = None
@@ -297,6 +366,21 @@ class SqlState:
         of_topic = models.Delivery.select().where(models.Delivery.topic == topic)
         return _record_or_none(Delivery, of_topic.order_by(models.Delivery.date.desc()).first())
 
+    def report_delivery(
+        self, day: date, topic: str, *, now: datetime, claimed_before: datetime, sending_before: datetime
+    ) -> Delivery | None:
+        """Store that the operator is told of a delivery that was missed, or that is in doubt."""
+        table = models.Delivery
+        columns = {"date": day, "topic": topic, "claimed_at": now, "reported_at": now}
+        if table.insert(columns).on_conflict_ignore().as_rowcount().execute():
+            return _record(Delivery, table(**columns))
+        was_given_up = table.sending_at.is_null() & (table.claimed_at <= claimed_before)
+        is_unsent = table.sent_at.is_null() & table.reported_at.is_null()
+        report = table.update(reported_at=now).where(
+            _is_delivery(day, topic) & is_unsent & (was_given_up | (table.sending_at <= sending_before))
+        )
+        return _record_or_none(Delivery, _first(report.returning(table).execute()))
+
     def start_sending(self, claim: Delivery, now: datetime) -> bool:
         """Store that the gateway is about to be called."""
         # Two processes whose clocks show the same time hold equal claims; the first one changes `sending_at`.
@@ -313,6 +397,17 @@ class SqlState:
             models.Delivery.delete().where(_holds_claim(claim)).execute()
         else:
             models.Delivery.update(sending_at=claim.sending_at).where(_holds_claim(claim)).execute()
+
+    def store_due_run(self, now: datetime) -> None:
+        """Store when `publish --due`, or the schedule, ran."""
+        columns = {"ran_at": now}
+        insert = DueRun.insert(name=DUE_RUN, **columns)
+        insert.on_conflict(conflict_target=[DueRun.name], update=columns).execute()
+
+    def last_due_run(self) -> datetime | None:
+        """Return when `publish --due`, or the schedule, last ran."""
+        row = DueRun.get_or_none(DueRun.name == DUE_RUN)
+        return None if row is None else row.ran_at
 
     def daily_quotes(self, first: date, last: date) -> dict[date, Quotation]:
         """Return the quotes that are stored for the dates from `first` to `last`."""
@@ -408,6 +503,25 @@ def _use_otp(otp: Otp, tries: int) -> None:
 
 def _subtract_from_count(number: int) -> None:
     SubscriberCount.update(count=SubscriberCount.count - number).where(_COUNT_OF_ACTIVE).execute()
+
+
+def _change_active(mobile: str, time_zone: str | None, now: datetime) -> Any:  # noqa: ANN401 peewee is not typed here
+    """Return the update that ends a pause of an active subscriber, and moves it to a time zone, if it is another."""
+    is_active = (_ROW.mobile == mobile) & (_ROW.state == ACTIVE)
+    is_paused = _ROW.paused_until.is_null(is_null=False)
+    if time_zone is None:
+        return _ROW.update(paused_until=None, sync_due_at=now).where(is_active & is_paused)
+    joined_at = Case(None, [(_is_not_in(time_zone), _ROW.joined_at.to_value(now))], _ROW.joined_at)
+    update = _ROW.update(time_zone=time_zone, joined_at=joined_at, paused_until=None, sync_due_at=now)
+    return update.where(is_active & (is_paused | _is_not_in(time_zone)))
+
+
+def _is_not_in(time_zone: str) -> Expression:
+    return _ROW.time_zone.is_null() | (_ROW.time_zone != time_zone)
+
+
+def _is_same(column: Any, value: object) -> Expression:  # noqa: ANN401 peewee is not typed here
+    return column.is_null() if value is None else column == value
 
 
 def _in_state(state: str | None) -> Any:  # noqa: ANN401 peewee is not typed here

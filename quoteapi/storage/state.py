@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 if TYPE_CHECKING:
     from quoteapi.storage.catalogue import Quotation
 
-Purpose = Literal["subscribe", "unsubscribe"]
+Purpose = Literal["subscribe", "unsubscribe", "pause"]
 """What an OTP proves that its owner wants."""
 ACTIVE, UNSUBSCRIBED, OPTED_OUT = SUBSCRIBER_STATES = "active", "unsubscribed", "stopped"
 """The states of a subscriber."""
@@ -54,6 +54,8 @@ class Otp(NamedTuple):
     requested_at: datetime
     requested_from: str
     """The client IP of the request."""
+    time_zone: str | None
+    """The time zone that the request to subscribe named, if any."""
     claimed_at: datetime | None
     """When a process claimed the right to send the OTP."""
     sent_at: datetime | None
@@ -91,14 +93,22 @@ class Subscriber(NamedTuple):
     confirmed_from: str
     """The client IP of the request that submitted the right OTP."""
     ended_at: datetime | None
+    time_zone: str | None
+    """The IANA name, as in Asia/Kolkata; None if it confirmed before there were time zones, and got none since."""
+    joined_at: datetime | None
+    """When it joined the time zone: its first morning there begins later. None with `time_zone`, or soon after it."""
+    paused_until: datetime | None
+    """Until when it gets no daily SMS; None, or in the past, if it is not paused."""
+    last_sms_date: date | None
+    """The last local date whose SMS it may have got on a topic that it left: on another, it gets only later ones."""
     topic: str | None
     """The topic (`Gateway.topic`) that the number was or may have been added to; None if it is on none."""
     subscription_arn: str | None
     """The subscription to the topic; None if there is none or its ARN is not known."""
     confirmation_sent_at: datetime | None
     """Set before the confirmation SMS is sent, so that it is sent once."""
-    sync_needed_since: datetime | None
-    """Since when the topic may differ from `state`; None if it is in sync."""
+    sync_due_at: datetime | None
+    """From when on the topic may have to change, which may be in the future; None if it is in sync."""
     lease_acquired_at: datetime | None
     """When a process acquired the lease to sync this subscriber; None if none holds it."""
 
@@ -113,6 +123,8 @@ class Delivery(NamedTuple):
     """Set just before the gateway is called: from then on, the SMS may have gone out."""
     sent_at: datetime | None
     message_id: str | None
+    reported_at: datetime | None
+    """When the operator was told that it was missed or, with `sending_at`, is in doubt."""
 
 
 class State(Protocol):
@@ -120,7 +132,16 @@ class State(Protocol):
 
     # One-time passwords
 
-    def request_otp(self, mobile: str, purpose: Purpose, client_ip: str, *, now: datetime, policy: OtpPolicy) -> Otp:
+    def request_otp(
+        self,
+        mobile: str,
+        purpose: Purpose,
+        client_ip: str,
+        *,
+        now: datetime,
+        policy: OtpPolicy,
+        time_zone: str | None = None,
+    ) -> Otp:
         """Store a request for an OTP, which replaces the number's older one for this purpose. Return it.
 
         It has all tries if there was none or its last wrong try no longer locks the number; else those that were left.
@@ -153,11 +174,22 @@ class State(Protocol):
     def find_subscriber(self, mobile: str) -> Subscriber | None:
         """Return the subscriber with a number, in any state."""
 
-    def activate(self, otp: Otp, *, tries: int, confirmed_from: str, now: datetime, limit: int) -> str | None:
+    def activate(
+        self,
+        otp: Otp,
+        *,
+        tries: int,
+        confirmed_from: str,
+        now: datetime,
+        limit: int,
+        time_zone: str | None,
+        default_time_zone: str,
+    ) -> str | None:
         """Use up an OTP, store its number as an active subscriber, and count it, all in one step.
 
-        Return the subscriber's id; None if it was active: then only the OTP is used up. Raises `OtpReplaced`,
-        `SubscriberCountLimit`.
+        Without `time_zone`, it keeps the one that is stored or, if there is none, gets `default_time_zone`. If it was
+        active, only `time_zone` is stored, and a pause ends. Return the subscriber's id; None if only the OTP changed.
+        Raises `OtpReplaced`, `SubscriberCountLimit`.
         """
 
     def deactivate(self, mobile: str, *, now: datetime, otp: Otp | None = None, tries: int = 0) -> str | None:
@@ -166,6 +198,23 @@ class State(Protocol):
         With `otp`, use that up in the same step. Return the subscriber's id; None if the number was not active. Raises
         `OtpReplaced`.
         """
+
+    def pause(
+        self, mobile: str, *, until: datetime, now: datetime, otp: Otp | None = None, tries: int = 0
+    ) -> str | None:
+        """Store that an active subscriber is paused, and use up `otp` if given, in one step.
+
+        Return the subscriber's id; None if the number was not active. Raises `OtpReplaced`.
+        """
+
+    def set_time_zone(self, subscriber_id: str, time_zone: str, *, now: datetime, is_move: bool = True) -> bool:
+        """Store the time zone of a subscriber. Return False if it has that one, or if there is no such subscriber.
+
+        With `is_move`, it joins the time zone now, and its sync is due.
+        """
+
+    def subscribers_without_time_zone(self) -> Iterator[Subscriber]:
+        """Yield the active subscribers that have no time zone yet, read in batches."""
 
     def mark_opted_out(self, mobiles: list[str], now: datetime) -> int:
         """Store of the active subscribers among the numbers that they opted out. Return how many there were."""
@@ -196,38 +245,50 @@ class State(Protocol):
 
     # Topic sync
 
-    def acquire_lease(self, subscriber_id: str, topic: str, *, now: datetime, timeout: timedelta) -> Subscriber | None:
-        """Acquire the lease of a subscriber; None if it is in sync or another process holds a lease that is not over.
+    def acquire_lease(self, subscriber_id: str, *, now: datetime, timeout: timedelta) -> Subscriber | None:
+        """Acquire the lease of a subscriber whose sync is due; None if it is not, or another process holds the lease.
 
-        For an active subscriber, `topic` is stored and the ARN of its subscription is removed.
+        A lease that is older than `timeout` is over.
         """
+
+    def store_topic(self, held: Subscriber, topic: str) -> bool:
+        """Store the topic that a number is about to be added to, without an ARN. Return False if the lease was lost."""
 
     def store_subscription_arn(self, held: Subscriber, arn: str) -> None:
         """Store the ARN of a subscription that was found, if the lease is still held."""
 
-    def finish_sync(self, held: Subscriber, topic: str, arn: str | None) -> bool:
-        """Store the ARN of a subscription (None: unsubscribed), and release the lease. Return False if it was lost.
+    def finish_sync(
+        self,
+        held: Subscriber,
+        topic: str | None,
+        arn: str | None,
+        *,
+        last_sms_date: date | None = None,
+        due_at: datetime | None = None,
+    ) -> bool:
+        """Store what a subscriber is subscribed to (None: to no topic), and release its lease. Return False if lost.
 
-        The subscriber is in sync unless its state or confirmation changed meanwhile.
+        `last_sms_date` is stored if it is later than the one that is stored. The next sync is due at `due_at` (None:
+        the subscriber is in sync), or as it is stored if the subscriber changed meanwhile.
         """
 
     def release_lease(self, held: Subscriber) -> bool:
         """Release the lease of a subscriber whose sync failed. Return False if it was lost."""
 
-    def mark_out_of_sync(self, held: Subscriber, topic: str, arn: str | None, now: datetime) -> bool:
-        """Mark a subscriber out of sync after its lease was lost. Return False if the subscriber was deleted.
+    def mark_out_of_sync(self, held: Subscriber, topic: str, arn: str | None, now: datetime) -> Subscriber | None:
+        """Make the sync of a subscriber due after its lease was lost. Return it as stored; None if it was deleted.
 
-        If it was active when the lease was acquired, `topic` and `arn` are stored.
+        If it was active when the lease was acquired, and is on no topic or this one, `topic` and `arn` are stored.
         """
 
     def mark_all_out_of_sync(self, now: datetime) -> None:
-        """Mark all active subscribers out of sync."""
+        """Make the sync of all active subscribers due."""
 
-    def out_of_sync(self) -> Iterator[str]:
-        """Yield the ids of subscribers that are out of sync, read in batches."""
+    def out_of_sync(self, now: datetime) -> Iterator[str]:
+        """Yield the ids of the subscribers whose sync is due, read in batches."""
 
-    def count_out_of_sync(self, before: datetime | None = None) -> int:
-        """Return how many subscribers are out of sync, or have been since before a time."""
+    def count_out_of_sync(self, moment: datetime) -> int:
+        """Return for how many subscribers sync was due before a moment, and is."""
 
     def claim_confirmation(self, subscriber_id: str, now: datetime) -> bool:
         """Claim the right to send the confirmation SMS. Return False if it was claimed before."""
@@ -235,14 +296,14 @@ class State(Protocol):
     def release_confirmation(self, subscriber_id: str) -> None:
         """Release the claim to send the confirmation SMS, which was not sent."""
 
-    def find_other_topic(self, topic: str) -> str | None:
-        """Return a topic other than `topic` that active subscribers are on, if any."""
+    def topics_in_use(self) -> list[str]:
+        """Return the topics that active subscribers are or may be on, sorted."""
 
     def count_in_sync_with(self, topic: str) -> int:
         """Return how many active subscribers are on a topic and in sync."""
 
-    def has_subscriber_confirmed_before(self, time: datetime) -> bool:
-        """Return whether an active subscriber on a topic was confirmed before a time."""
+    def has_joined_before(self, topic: str, moment: datetime) -> bool:
+        """Return whether an active subscriber on a topic joined its time zone before a moment."""
 
     # Deliveries
 
@@ -261,6 +322,15 @@ class State(Protocol):
     def last_delivery(self, topic: str) -> Delivery | None:
         """Return the delivery to a topic with the last date."""
 
+    def report_delivery(
+        self, day: date, topic: str, *, now: datetime, claimed_before: datetime, sending_before: datetime
+    ) -> Delivery | None:
+        """Store that the operator is told of a delivery that was missed, or that is in doubt. Return it.
+
+        Return None if it was sent or reported, or may still be sent: the claim is not from before `claimed_before` or,
+        once sending began, that is not before `sending_before`.
+        """
+
     def start_sending(self, claim: Delivery, now: datetime) -> bool:
         """Store that the gateway is about to be called. Return False if another process took the claim over."""
 
@@ -269,6 +339,12 @@ class State(Protocol):
 
     def release_delivery(self, claim: Delivery) -> None:
         """Undo a claim, if it is still held, and `start_sending`: the SMS was certainly not sent by this process."""
+
+    def store_due_run(self, now: datetime) -> None:
+        """Store when `publish --due`, or the schedule, ran."""
+
+    def last_due_run(self) -> datetime | None:
+        """Return when `publish --due`, or the schedule, last ran; None if it never did."""
 
     # The quote of a date
 

@@ -1,6 +1,6 @@
 """Topic sync: makes the SNS topic match the subscribers in the state.
 
-A subscriber that may differ from the topic has `sync_needed_since`. The process that syncs it holds a lease on its row,
+A subscriber that may differ from the topic has `sync_due_at`. The process that syncs it holds a lease on its row,
 so that gateway calls for one number do not overlap. If the lease was lost meanwhile, the row is synced again.
 """
 

@@ -72,10 +72,10 @@ def test_if_lambda_takes_no_task_an_otp_is_503_and_subscribing_and_unsubscribing
     otp = sent_to(MIRA)[0][:6]
     confirmed = requests.get(f"{lambda_url}/subscribe", params={"mobile": MIRA, "otp": otp}, timeout=10)
     assert confirmed.status_code == 200
-    assert Subscriber.get().sync_needed_since is not None, "so that the reconciler syncs it"
+    assert Subscriber.get().sync_due_at is not None, "so that the reconciler syncs it"
     bound.close()  # a container has one connection, and one thread
     assert requests.get(f"{lambda_url}/unsubscribe", params={"mobile": MIRA}, timeout=10).status_code == 200
-    assert (Subscriber.get().state, Subscriber.get().sync_needed_since is not None) == ("unsubscribed", True)
+    assert (Subscriber.get().state, Subscriber.get().sync_due_at is not None) == ("unsubscribed", True)
     bound.close()  # a container has one connection, and one thread
     failed = requests.get(f"{lambda_url}/subscribe", params={"mobile": "+919028000002"}, timeout=10)
     assert_problem(failed, 503, "SMS not available", "The SMS was not sent, or it is late.")

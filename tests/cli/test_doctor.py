@@ -130,8 +130,8 @@ def test_an_empty_catalogue_is_reported(quoteapi: Command, working_database: Con
 
 
 def test_a_subscriber_out_of_sync_for_hours_is_reported(quoteapi: Command, working_database: Container) -> None:
-    insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_needed_since=clock.now() - timedelta(hours=3))
-    insert_subscriber(NOOR, subscription_arn=None, topic=None, sync_needed_since=clock.now() - timedelta(minutes=30))
+    insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_due_at=clock.now() - timedelta(hours=3))
+    insert_subscriber(NOOR, subscription_arn=None, topic=None, sync_due_at=clock.now() - timedelta(minutes=30))
     waiting = quoteapi("doctor")
     assert waiting.returncode == 1
     assert re.search(
@@ -197,8 +197,8 @@ def test_a_damaged_database_is_reported(quoteapi_process: Command, tmp_path: Pat
 def test_the_aws_account_is_checked_if_sms_go_out_by_sns(
     quoteapi: Command, working_database: Container, aws_account: dict[str, str]
 ) -> None:
-    insert_subscriber(MIRA, subscription_arn=None, topic=None, confirmation_sent_at=None, sync_needed_since=clock.now())
-    insert_subscriber(NOOR, subscription_arn=None, topic=None, confirmation_sent_at=None, sync_needed_since=clock.now())
+    insert_subscriber(MIRA, subscription_arn=None, topic=None, confirmation_sent_at=None, sync_due_at=clock.now())
+    insert_subscriber(NOOR, subscription_arn=None, topic=None, confirmation_sent_at=None, sync_due_at=clock.now())
     quoteapi("reconcile", **aws_account)
     unsubscribing = {"PUBLIC_URL": "https://quotes.example.org", "UNSUBSCRIBE_REQUIRES_OTP": "true"}
     found = quoteapi("doctor", **aws_account, **unsubscribing)
@@ -219,7 +219,7 @@ def test_the_aws_account_is_checked_if_sms_go_out_by_sns(
 def test_the_cost_of_a_month_is_compared_with_the_limit_of_the_account(
     quoteapi: Command, working_database: Container, aws_account: dict[str, str]
 ) -> None:
-    insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_needed_since=clock.now())
+    insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_due_at=clock.now())
     quoteapi("reconcile", **aws_account)
     parts = working_database.daily_delivery.preview().text.segments
     set_spend_limit(aws_account, 1_000)

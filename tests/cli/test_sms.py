@@ -140,7 +140,7 @@ def test_publish_dry_run_warns_near_the_monthly_limit_of_the_account(
     quoteapi: Command, working_database: Container, aws_account: dict[str, str]
 ) -> None:
     priced = {**aws_account, "SMS_MAX_PRICE": "0.05"}
-    insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_needed_since=clock.now())
+    insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_due_at=clock.now())
     quoteapi("reconcile", **aws_account)
     assert "no limit is set, so the default of AWS applies: $1" in quoteapi("publish", "--dry-run", **priced).stderr
     month = 30 * 0.05 * working_database.daily_delivery.preview().text.segments

@@ -285,8 +285,8 @@ def test_reconcile_prints_how_many_were_subscribed_and_unsubscribed(
     quoteapi_process: Command, working_database: Container
 ) -> None:
     a_while_ago = clock.now() - timedelta(hours=1)
-    insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_needed_since=a_while_ago)
-    insert_subscriber(NOOR, state="unsubscribed", sync_needed_since=a_while_ago)
+    insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_due_at=a_while_ago)
+    insert_subscriber(NOOR, state="unsubscribed", sync_due_at=a_while_ago)
     insert_subscriber(OMAR)
     reconciled = quoteapi_process("reconcile")
     assert (reconciled.returncode, reconciled.stderr) == (0, "")
@@ -301,7 +301,7 @@ def test_reconcile_prints_how_many_were_subscribed_and_unsubscribed(
 
 
 def test_reconcile_with_json_prints_only_json(quoteapi: Command, working_database: Container) -> None:
-    insert_subscriber(MIRA, subscription_arn=None, topic=None, confirmation_sent_at=None, sync_needed_since=clock.now())
+    insert_subscriber(MIRA, subscription_arn=None, topic=None, confirmation_sent_at=None, sync_due_at=clock.now())
     reconciled = quoteapi("reconcile", "--json")
     assert json.loads(reconciled.stdout) == {**NOTHING_RECONCILED, "subscribed": 1}
 
@@ -309,9 +309,7 @@ def test_reconcile_with_json_prints_only_json(quoteapi: Command, working_databas
 def test_reconcile_leaves_a_subscriber_whose_lease_another_process_holds(
     quoteapi: Command, working_database: Container
 ) -> None:
-    insert_subscriber(
-        MIRA, subscription_arn=None, topic=None, sync_needed_since=clock.now(), lease_acquired_at=clock.now()
-    )
+    insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_due_at=clock.now(), lease_acquired_at=clock.now())
     left = quoteapi("reconcile")
     assert left.returncode == 1
     assert left.stdout.endswith("0 failed, 1 not tried.\n")
@@ -321,9 +319,9 @@ def test_reconcile_leaves_a_subscriber_whose_lease_another_process_holds(
 def test_reconcile_takes_numbers_that_replied_stop_off_the_topic(
     quoteapi_process: Command, working_database: Container, aws_account: dict[str, str]
 ) -> None:
-    insert_subscriber(LATA, subscription_arn=None, topic=None, sync_needed_since=clock.now())
-    insert_subscriber(MIRA, subscription_arn=None, topic=None, confirmation_sent_at=None, sync_needed_since=clock.now())
-    insert_subscriber(NOOR, subscription_arn=None, topic=None, confirmation_sent_at=None, sync_needed_since=clock.now())
+    insert_subscriber(LATA, subscription_arn=None, topic=None, sync_due_at=clock.now())
+    insert_subscriber(MIRA, subscription_arn=None, topic=None, confirmation_sent_at=None, sync_due_at=clock.now())
+    insert_subscriber(NOOR, subscription_arn=None, topic=None, confirmation_sent_at=None, sync_due_at=clock.now())
     reconciled = quoteapi_process("reconcile", "--json", **aws_account, SMS_DAILY_CAP="1")
     assert reconciled.returncode == 0
     assert json.loads(reconciled.stdout) == {**NOTHING_RECONCILED, "subscribed": 2, "unsubscribed": 1, "stopped": 1}
@@ -335,7 +333,7 @@ def test_reconcile_takes_numbers_that_replied_stop_off_the_topic(
 def test_reconcile_fails_while_sns_is_unreachable(
     quoteapi_process: Command, working_database: Container, unreachable_sns: dict[str, str]
 ) -> None:
-    insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_needed_since=clock.now())
+    insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_due_at=clock.now())
     failed = quoteapi_process("reconcile", "--json", **unreachable_sns)
     assert failed.returncode == 1
     done = json.loads(failed.stdout)
@@ -345,7 +343,7 @@ def test_reconcile_fails_while_sns_is_unreachable(
 
 
 def test_reconcile_fails_without_aws_credentials(quoteapi_process: Command, working_database: Container) -> None:
-    insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_needed_since=clock.now())
+    insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_due_at=clock.now())
     failed = quoteapi_process("reconcile", SMS_GATEWAY="sns", SMS_ALLOWED_REGIONS="IN")
     assert "no usable AWS credentials were found" in failed.stderr
     assert failed.returncode == 1

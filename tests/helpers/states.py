@@ -220,4 +220,4 @@ class Bystanders:
         """Expect that the active ones were marked out of sync."""
         for key, stored in self.expected.items():
             if isinstance(stored, Subscriber) and stored.state == ACTIVE:
-                self.expected[key] = stored._replace(sync_needed_since=since)
+                self.expected[key] = stored._replace(sync_due_at=since)

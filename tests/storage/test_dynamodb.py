@@ -365,9 +365,9 @@ def test_an_assignment_sets_values_and_removes_none(values: dict[str, object], e
 def test_a_time_is_stored_to_the_microsecond(time: datetime) -> None:
     elsewhere = time.astimezone(timezone(timedelta(hours=-9, minutes=-30)))
     for encoded in dynamodb.encode(time), dynamodb.encode(elsewhere):
-        assert dynamodb._decode_item({"claimed_at": encoded, "sync_needed_since": encoded}) == {
+        assert dynamodb._decode_item({"claimed_at": encoded, "sync_due_at": encoded}) == {
             "claimed_at": time,
-            "sync_needed_since": time,
+            "sync_due_at": time,
         }
 
 

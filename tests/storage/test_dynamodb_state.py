@@ -425,7 +425,7 @@ def test_a_subscriber_that_unsubscribes_while_all_are_marked_out_of_sync_is_not_
     states.activate(state)
     race_once(state, UPDATE, lambda: other.deactivate(MIRA, now=NOON))
     state.mark_all_out_of_sync(NOON + MINUTE)
-    assert stored_subscriber(other).sync_needed_since == NOON
+    assert stored_subscriber(other).sync_due_at == NOON
 
 
 def test_a_sync_that_finishes_while_another_process_takes_the_lease_over_stores_nothing(
@@ -489,7 +489,7 @@ def test_a_topic_sync_whose_answers_are_lost_holds_its_lease_and_confirms_once(
     assert state.claim_confirmation(held.id, NOON)
     assert not state.claim_confirmation(held.id, NOON)
     assert state.finish_sync(held, TOPIC, "arn")
-    assert stored_subscriber(state, MIRA).sync_needed_since is None
+    assert stored_subscriber(state, MIRA).sync_due_at is None
     assert lost_answers
 
 

@@ -68,7 +68,7 @@ def assert_complete(table: Table) -> None:
     assert description["DeletionProtectionEnabled"]
     indexes = {index["IndexName"]: index for index in description["GlobalSecondaryIndexes"]}
     keys = {name: [key["AttributeName"] for key in index["KeySchema"]] for name, index in indexes.items()}
-    assert keys == {"out_of_sync": ["out_of_sync", "sync_needed_since"], "topic": ["active", "topic"]}
+    assert keys == {"out_of_sync": ["out_of_sync", "sync_due_at"], "topic": ["active", "topic"]}
     assert expiry(table) == ("ENABLED", "ttl")
     assert recovery(table) == "ENABLED"
     assert len(bytes.fromhex(hash_key(table))) == 32
@@ -211,7 +211,7 @@ def test_an_index_is_added_with_the_types_of_its_keys_alone(table: Table) -> Non
 
     table.client.meta.events.register("provide-client-params.dynamodb.UpdateTable", record)
     set_up_table(table)
-    assert types == [{"out_of_sync": "N", "sync_needed_since": "N"}, {"active": "N", "topic": "S"}]
+    assert types == [{"out_of_sync": "N", "sync_due_at": "N"}, {"active": "N", "topic": "S"}]
 
 
 def test_the_subscribers_of_a_table_without_indexes_are_in_them_afterwards(table: Table) -> None:

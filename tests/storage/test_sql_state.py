@@ -118,7 +118,7 @@ def test_all_subscribers_are_marked_out_of_sync_in_batches(state: State, monkeyp
     subscribers = [states.sync(state, states.activate(state, f"+9190280{n:05}")) for n in range(5)]
     state.deactivate(subscribers[2].mobile, now=NOON)
     state.mark_all_out_of_sync(NOON + MINUTE)
-    times = [states.stored_subscriber(state, subscriber.mobile).sync_needed_since for subscriber in subscribers]
+    times = [states.stored_subscriber(state, subscriber.mobile).sync_due_at for subscriber in subscribers]
     assert times == [NOON + MINUTE if n != 2 else NOON for n in range(5)]
 
 

@@ -326,7 +326,7 @@ def test_activating_stores_and_counts_a_subscriber_and_uses_the_otp(state: State
         topic=None,
         subscription_arn=None,
         confirmation_sent_at=None,
-        sync_needed_since=LATER,
+        sync_due_at=LATER,
         lease_acquired_at=None,
     )
     assert state.subscriber_count() == ACTIVE_BYSTANDERS + 1
@@ -350,7 +350,7 @@ def test_activating_again_keeps_the_id_topic_and_lease_of_an_inactive_subscriber
         confirmed_from="198.51.100.4",
         ended_at=None,
         confirmation_sent_at=None,
-        sync_needed_since=LATER + MINUTE,
+        sync_due_at=LATER + MINUTE,
     )
     assert state.subscriber_count() == ACTIVE_BYSTANDERS + 1
 
@@ -424,7 +424,7 @@ def test_an_otp_activates_once(state: State) -> None:
 def test_deactivating_keeps_the_subscriber_and_counts_one_less(state: State) -> None:
     before = states.sync(state, active(state))
     assert state.deactivate(MIRA, now=LATER) == before.id
-    ended = before._replace(state=UNSUBSCRIBED, ended_at=LATER, sync_needed_since=LATER)
+    ended = before._replace(state=UNSUBSCRIBED, ended_at=LATER, sync_due_at=LATER)
     assert stored_subscriber(state) == ended
     assert state.subscriber_count() == ACTIVE_BYSTANDERS
 
@@ -485,7 +485,7 @@ def test_of_many_numbers_the_active_ones_are_marked_as_opted_out(state: State) -
     numbers = [MIRA, "+919028000099", NOOR, UNSUBSCRIBED_IN_SYNC, OPTED_OUT_OUT_OF_SYNC, MIRA]
     assert state.mark_opted_out(numbers, LATER) == 2
     for subscriber in before:
-        ended = subscriber._replace(state=OPTED_OUT, ended_at=LATER, sync_needed_since=LATER)
+        ended = subscriber._replace(state=OPTED_OUT, ended_at=LATER, sync_due_at=LATER)
         assert stored_subscriber(state, subscriber.mobile) == ended
     assert state.mark_opted_out(numbers, LATER) == 0
     assert state.mark_opted_out([], LATER) == 0
@@ -575,7 +575,7 @@ def test_the_lease_of_an_active_subscriber_sets_its_topic_and_forgets_its_subscr
     synced = states.sync(state, active(state), ANOTHER_TOPIC)
     state.mark_out_of_sync(synced, ANOTHER_TOPIC, synced.subscription_arn, NOW)
     leased = held(state, synced, TOPIC, now=LATER)
-    assert leased == synced._replace(topic=TOPIC, subscription_arn=None, sync_needed_since=NOW, lease_acquired_at=LATER)
+    assert leased == synced._replace(topic=TOPIC, subscription_arn=None, sync_due_at=NOW, lease_acquired_at=LATER)
     assert stored_subscriber(state) == leased
 
 
@@ -627,7 +627,7 @@ def test_an_active_subscriber_is_in_sync_after_its_sync(state: State) -> None:
     leased = held(state, active(state))
     assert state.finish_sync(leased, TOPIC, "arn")
     assert stored_subscriber(state) == leased._replace(
-        topic=TOPIC, subscription_arn="arn", sync_needed_since=None, lease_acquired_at=None
+        topic=TOPIC, subscription_arn="arn", sync_due_at=None, lease_acquired_at=None
     )
     assert not state.finish_sync(leased, ANOTHER_TOPIC, "other"), "the lease is released"
     assert stored_subscriber(state).subscription_arn == "arn"
@@ -640,7 +640,7 @@ def test_an_inactive_subscriber_is_in_sync_and_on_no_topic_after_its_sync(state:
     assert leased.subscription_arn is not None
     assert state.finish_sync(leased, TOPIC, None)
     assert stored_subscriber(state) == leased._replace(
-        topic=None, subscription_arn=None, sync_needed_since=None, lease_acquired_at=None
+        topic=None, subscription_arn=None, sync_due_at=None, lease_acquired_at=None
     )
 
 
@@ -662,20 +662,20 @@ def test_without_the_lease_nothing_is_stored(state: State, is_active: bool) -> N
 
 def change_state(state: State, leased: Subscriber) -> Subscriber:
     """Unsubscribe at the time since which a sync is needed."""
-    assert leased.sync_needed_since is not None
-    state.deactivate(MIRA, now=leased.sync_needed_since)
+    assert leased.sync_due_at is not None
+    state.deactivate(MIRA, now=leased.sync_due_at)
     return stored_subscriber(state)
 
 
 def change_confirmation(state: State, leased: Subscriber) -> Subscriber:
     """Subscribe again, at the time since which a sync is needed."""
-    assert leased.sync_needed_since is not None
+    assert leased.sync_due_at is not None
     if leased.state == ACTIVE:
         state.deactivate(MIRA, now=NOW)
     otp = generate_otp(state, now=LATER)
-    activate(state, otp, now=leased.sync_needed_since)
+    activate(state, otp, now=leased.sync_due_at)
     if leased.state != ACTIVE:
-        state.deactivate(MIRA, now=leased.sync_needed_since)
+        state.deactivate(MIRA, now=leased.sync_due_at)
     return stored_subscriber(state)
 
 
@@ -704,7 +704,7 @@ def test_an_inactive_subscriber_that_was_confirmed_again_stays_out_of_sync(state
     state.deactivate(MIRA, now=LATER)
     leased = held(state, stored_subscriber(state))
     changed = change_confirmation(state, leased)
-    assert (changed.state, changed.sync_needed_since) == (leased.state, leased.sync_needed_since)
+    assert (changed.state, changed.sync_due_at) == (leased.state, leased.sync_due_at)
     assert state.finish_sync(leased, TOPIC, None)
     assert stored_subscriber(state) == changed._replace(lease_acquired_at=None)
 
@@ -727,7 +727,7 @@ def test_after_its_lease_was_lost_an_active_subscriber_is_out_of_sync_with_its_s
         ended_at=LATER,
         topic=TOPIC,
         subscription_arn="arn",
-        sync_needed_since=LATER + MINUTE,
+        sync_due_at=LATER + MINUTE,
     )
     assert state.mark_out_of_sync(leased, TOPIC, None, LATER)
     assert stored_subscriber(state).subscription_arn is None
@@ -740,7 +740,7 @@ def test_after_its_lease_was_lost_an_inactive_subscriber_is_out_of_sync_and_keep
     state.deactivate(MIRA, now=NOW)
     leased = held(state, stored_subscriber(state))
     assert state.mark_out_of_sync(leased, TOPIC, "arn", LATER)
-    assert stored_subscriber(state) == leased._replace(sync_needed_since=LATER)
+    assert stored_subscriber(state) == leased._replace(sync_due_at=LATER)
 
 
 def test_a_deleted_subscriber_is_not_marked_out_of_sync(state: State) -> None:
@@ -754,7 +754,7 @@ def test_all_active_subscribers_are_marked_out_of_sync(state: State, bystanders:
     synced = states.sync(state, active(state))
     state.mark_all_out_of_sync(LATER)
     bystanders.expect_out_of_sync(LATER)
-    assert stored_subscriber(state) == synced._replace(sync_needed_since=LATER)
+    assert stored_subscriber(state) == synced._replace(sync_due_at=LATER)
     numbers = ACTIVE_IN_SYNC, ACTIVE_OUT_OF_SYNC, OPTED_OUT_OUT_OF_SYNC
     assert set(state.out_of_sync()) == {synced.id, *(stored_subscriber(state, mobile).id for mobile in numbers)}
 

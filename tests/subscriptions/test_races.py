@@ -206,4 +206,4 @@ def test_after_parallel_syncs_the_topic_matches_the_database(
         after = processes.starmap(sync, [(url, dispatcher.subscribers[0], shared_sns)] * 2, chunksize=1)
         assert {*started.get(), *after} <= {"subscribed", "unsubscribed", "nothing to do"}
     assert subscribed_numbers() == []
-    assert Subscriber.select().where(Subscriber.sync_needed_since.is_null(is_null=False)).count() == 0
+    assert Subscriber.select().where(Subscriber.sync_due_at.is_null(is_null=False)).count() == 0

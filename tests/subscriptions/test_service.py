@@ -188,7 +188,7 @@ def test_a_subscription_is_kept_if_its_task_cannot_be_dispatched(container: Cont
 
     container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, container.dispatcher)
     container.subscriptions.subscribe(MIRA, latest_otp(MIRA), CLIENT_IP, FailingDispatcher())
-    assert Subscriber.get().sync_needed_since is not None
+    assert Subscriber.get().sync_due_at is not None
     assert container.topic_sync.reconcile() == ReconcileResult(subscribed=1)
     assert Subscriber.get().subscription_arn is not None
 
@@ -278,7 +278,7 @@ def test_the_console_gateway_does_not_remove_subscriptions_of_sns(
     subscribe(sns_container)
     with pytest.raises(GatewayMisconfigured, match=r"on a topic of Amazon SNS\. Set SMS_GATEWAY to sns"):
         container.subscriptions.remove(MIRA)
-    assert Subscriber.get().sync_needed_since is not None
+    assert Subscriber.get().sync_due_at is not None
     assert sns_container.subscriptions.remove(MIRA)
     assert subscribed_numbers() == []
 

@@ -172,7 +172,7 @@ def test_whichever_calls_fail_the_topic_matches_in_the_end_and_no_request_sent_t
         clock.advance(hours=1)
         sns_container.topic_sync.reconcile()
         assert subscribed_numbers() == [MIRA], f"after call {first}"
-        assert {row.mobile: (row.state, row.sync_needed_since) for row in Subscriber.select()} == {
+        assert {row.mobile: (row.state, row.sync_due_at) for row in Subscriber.select()} == {
             MIRA: ("active", None),
             NOOR: ("unsubscribed", None),
         }
@@ -222,7 +222,7 @@ def test_reconciling_calls_sns_only_for_subscribers_out_of_sync(sns_container: C
             confirmed_from=CLIENT_IP,
             subscription_arn=f"arn:{n}",
             confirmation_sent_at=sns_container.clock(),
-            sync_needed_since=sns_container.clock() if n == 7 else None,
+            sync_due_at=sns_container.clock() if n == 7 else None,
         )
     assert sns_container.topic_sync.reconcile() == ReconcileResult(subscribed=1)
     assert sns_calls.operations == ["ListPhoneNumbersOptedOut", "CreateTopic", "Subscribe"]
@@ -244,7 +244,7 @@ def test_reconciling_deletes_expired_otps(container: Container, clock: FakeClock
 
 def test_an_expired_lease_is_acquired_by_another_process(container: Container, clock: FakeClock) -> None:
     row = subscribe(container)
-    Subscriber.update(sync_needed_since=clock(), lease_acquired_at=clock(), subscription_arn=None).execute()
+    Subscriber.update(sync_due_at=clock(), lease_acquired_at=clock(), subscription_arn=None).execute()
     assert container.topic_sync.sync(row.id) == "nothing to do"
     clock.advance(minutes=5)
     assert container.topic_sync.sync(row.id) == "subscribed"
@@ -263,7 +263,7 @@ def test_unsubscribing_during_the_sync_removes_the_subscription(sns_container: C
         patch.setattr(sns_container.gateway, "subscribe", subscribe_and_unsubscribe)
         assert sns_container.topic_sync.sync(subscriber_id) == "unsubscribed"
     assert subscribed_numbers() == []
-    assert Subscriber.get().sync_needed_since is None
+    assert Subscriber.get().sync_due_at is None
 
 
 def test_unsubscribing_and_subscribing_during_the_sync_keeps_the_subscription(
@@ -283,7 +283,7 @@ def test_unsubscribing_and_subscribing_during_the_sync_keeps_the_subscription(
         patch.setattr(sns_container.gateway, "subscribe", subscribe_unsubscribe_and_subscribe)
         assert sns_container.topic_sync.sync(subscriber_id) == "subscribed"
     assert subscribed_numbers() == [MIRA]
-    assert Subscriber.get().sync_needed_since is None
+    assert Subscriber.get().sync_due_at is None
 
 
 @pytest.mark.parametrize("fault", [None, "timed out", "answer lost"])
@@ -297,7 +297,7 @@ def test_a_process_that_lost_its_lease_leaves_no_unsubscribed_number_on_the_topi
         patch.undo()
         clock.advance(minutes=6)
         run_in_thread(sns_container.subscriptions.unsubscribe, mobile, CLIENT_IP, sns_container.dispatcher)
-        assert Subscriber.get().sync_needed_since is None
+        assert Subscriber.get().sync_due_at is None
         sns_calls.fault_for = lambda _, operation: fault if operation == "Subscribe" else None
         return subscribe_(mobile)
 
@@ -308,7 +308,7 @@ def test_a_process_that_lost_its_lease_leaves_no_unsubscribed_number_on_the_topi
     sns_calls.fault_for = lambda _number, _operation: None
     sns_container.topic_sync.reconcile()
     assert subscribed_numbers() == []
-    assert Subscriber.get().sync_needed_since is None
+    assert Subscriber.get().sync_due_at is None
 
 
 def sync_after_a_stall(sns_container: Container, clock: FakeClock, meanwhile: Callable[[], None]) -> None:
@@ -353,7 +353,7 @@ def test_a_process_that_lost_its_lease_keeps_a_number_that_was_removed_and_subsc
     sync_after_a_stall(sns_container, clock, remove_and_subscribe)
     sns_container.topic_sync.reconcile()
     assert subscribed_numbers() == [MIRA, NOOR]
-    assert not Subscriber.select().where(Subscriber.sync_needed_since.is_null(is_null=False)).exists()
+    assert not Subscriber.select().where(Subscriber.sync_due_at.is_null(is_null=False)).exists()
 
 
 def test_a_process_with_the_lease_syncs_again_after_a_call_of_the_one_that_lost_it(
@@ -396,7 +396,7 @@ def test_a_process_with_the_lease_syncs_again_after_a_call_of_the_one_that_lost_
         may_finish.set()
         unsubscribing.join()
     assert subscribed_numbers() == []
-    assert Subscriber.get().sync_needed_since is None
+    assert Subscriber.get().sync_due_at is None
 
 
 # ---- subscription ARNs

@@ -54,7 +54,7 @@ def test_a_number_is_subscribed_with_the_otp_that_it_was_sent(serve: Serve) -> N
     assert (row.mobile, row.state, row.requested_at, row.confirmed_at) == (MIRA, "active", NOON, NOON)
     assert (row.requested_from, row.confirmed_from) == ("127.0.0.1", "127.0.0.1")
     assert row.subscription_arn is not None
-    assert row.sync_needed_since is None
+    assert row.sync_due_at is None
     code, confirmation = ConsoleSms.select().order_by(ConsoleSms.id)
     assert (code.to, code.kind) == (confirmation.to, "code") == (MIRA, "code")
     assert "you agreed to get the quote of the day" in confirmation.message
