@@ -60,7 +60,7 @@ _TOPICS_IN_USE = """
 class SqlState:
     """The state in the working database, which `database.connect` bound."""
 
-    def request_otp(
+    def request_otp(  # noqa: PLR0913 what a request has
         self,
         mobile: str,
         purpose: Purpose,
@@ -137,7 +137,7 @@ class SqlState:
         """Return the subscriber with a number, in any state."""
         return _record_or_none(Subscriber, _ROW.get_or_none(_ROW.mobile == mobile))
 
-    def activate(
+    def activate(  # noqa: PLR0913 what a subscription has
         self,
         otp: Otp,
         *,

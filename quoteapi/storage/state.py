@@ -132,7 +132,7 @@ class State(Protocol):
 
     # One-time passwords
 
-    def request_otp(
+    def request_otp(  # noqa: PLR0913 what a request has
         self,
         mobile: str,
         purpose: Purpose,
@@ -174,7 +174,7 @@ class State(Protocol):
     def find_subscriber(self, mobile: str) -> Subscriber | None:
         """Return the subscriber with a number, in any state."""
 
-    def activate(
+    def activate(  # noqa: PLR0913 what a subscription has
         self,
         otp: Otp,
         *,
