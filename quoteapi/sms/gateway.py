@@ -1,7 +1,10 @@
 """The gateway protocol: SMS to single numbers and to the topic of the daily SMS; and its errors."""
 
 from collections.abc import Iterator
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from quoteapi.sms.topics import TimeZoneTopics
 
 SmsKind = Literal["code", "confirmation", "quote"]
 """What an SMS is for; "code" is an OTP. SNS sends OTPs and confirmations as Transactional, quotes as Promotional."""
@@ -28,25 +31,28 @@ class OutcomeUnknown(GatewayError):
 
 
 class Gateway(Protocol):
-    """Sends SMS and keeps the subscriptions of the topic. Every method may raise `GatewayError`."""
+    """Sends SMS and keeps the subscriptions of the topics. Every method may raise `GatewayError`.
 
-    topic: str
-    """The topic's name in the database: `console`, or `REGION:NAME` for a topic of SNS."""
+    A topic is named as in the database: `console`, or `REGION:NAME` for one of SNS. It is created when it is needed.
+    """
+
+    topics: "TimeZoneTopics"
+    """The names of the topics."""
 
     def send_sms(self, mobile: str, message: str, kind: SmsKind) -> str:
         """Send one SMS, in one attempt. Return its message id."""
 
-    def subscribe(self, mobile: str) -> str:
-        """Add a number to the topic. Return the ARN of its subscription, also if it was subscribed before."""
+    def subscribe(self, mobile: str, topic: str) -> str:
+        """Add a number to a topic. Return the ARN of its subscription, also if it was subscribed before."""
 
     def unsubscribe(self, subscription_arn: str) -> None:
         """Delete a subscription. Idempotent."""
 
-    def publish(self, message: str) -> str:
-        """Send the daily SMS to all numbers on the topic, in one attempt. Return its message id."""
+    def publish(self, message: str, topic: str) -> str:
+        """Send the daily SMS to all numbers on a topic, in one attempt. Return its message id."""
 
-    def count_subscriptions(self) -> int:
-        """Return the subscriber count of the topic."""
+    def count_subscriptions(self, topic: str) -> int:
+        """Return the subscriber count of a topic."""
 
     def is_opted_out(self, mobile: str) -> bool:
         """Return whether the number opted out: it replied STOP."""

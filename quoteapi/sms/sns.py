@@ -19,6 +19,7 @@ from botocore.parsers import ResponseParserError
 from quoteapi.clock import Clock
 from quoteapi.settings import Settings
 from quoteapi.sms import gateway
+from quoteapi.sms.topics import TimeZoneTopics
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
@@ -47,15 +48,15 @@ CONNECTION_ERRORS = (errors.EndpointConnectionError, errors.ConnectTimeoutError,
 
 
 class QuoteSubscription:
-    """The SNS topic of the daily SMS, and SMS to single numbers. Implements `Gateway`."""
+    """The SNS topics of the daily SMS, and SMS to single numbers. Implements `Gateway`."""
 
     def __init__(self, settings: Settings, now: Clock) -> None:
         """Create no client and call nothing before the first use."""
-        self.topic = f"{settings.sns_region}:{settings.sns_topic}"
+        self.topics = TimeZoneTopics(f"{settings.sns_region}:{settings.sns_topic}", settings.default_time_zone)
         self._settings = settings
         self._now = now
         self._lock = threading.RLock()
-        self._topic_arn: str | None = None
+        self._topic_arns: dict[str, str] = {}
 
     def send_sms(self, mobile: str, message: str, kind: gateway.SmsKind) -> str:
         """Send one SMS, in one attempt. Return its SNS message id."""
@@ -64,10 +65,10 @@ class QuoteSubscription:
             sent = self._sending_client.publish(PhoneNumber=mobile, Message=message, MessageAttributes=attributes)
             return sent["MessageId"]
 
-    def subscribe(self, mobile: str) -> str:
-        """Add a number to the topic. Return the ARN of its subscription, also if it was subscribed before."""
+    def subscribe(self, mobile: str, topic: str) -> str:
+        """Add a number to a topic. Return the ARN of its subscription, also if it was subscribed before."""
         with self._translated_errors():
-            subscribed = self._client.subscribe(TopicArn=self._get_topic_arn(), Protocol="sms", Endpoint=mobile)
+            subscribed = self._client.subscribe(TopicArn=self._topic_arn(topic), Protocol="sms", Endpoint=mobile)
             return subscribed["SubscriptionArn"]
 
     def unsubscribe(self, subscription_arn: str) -> None:
@@ -76,19 +77,19 @@ class QuoteSubscription:
             with self._translated_errors(), suppress(self._client.exceptions.NotFoundException):
                 self._client.unsubscribe(SubscriptionArn=subscription_arn)
 
-    def publish(self, message: str) -> str:
-        """Send the daily SMS to all numbers on the topic, in one attempt. Return its SNS message id."""
+    def publish(self, message: str, topic: str) -> str:
+        """Send the daily SMS to all numbers on a topic, in one attempt. Return its SNS message id."""
         attributes = self._message_attributes("quote")
         with self._translated_errors():
-            topic = self._get_topic_arn()
-            sent = self._sending_client.publish(TopicArn=topic, Message=message, MessageAttributes=attributes)
+            arn = self._topic_arn(topic)
+            sent = self._sending_client.publish(TopicArn=arn, Message=message, MessageAttributes=attributes)
             return sent["MessageId"]
 
-    def count_subscriptions(self) -> int:
-        """Return the subscriber count of the topic, which SNS updates with some seconds' delay."""
+    def count_subscriptions(self, topic: str) -> int:
+        """Return the subscriber count of a topic, which SNS updates with some seconds' delay."""
         with self._translated_errors():
-            topic = self._client.get_topic_attributes(TopicArn=self._get_topic_arn())
-            return int(topic["Attributes"]["SubscriptionsConfirmed"])
+            found = self._client.get_topic_attributes(TopicArn=self._topic_arn(topic))
+            return int(found["Attributes"]["SubscriptionsConfirmed"])
 
     def is_opted_out(self, mobile: str) -> bool:
         """Return whether the number opted out; in one attempt, because a client waits."""
@@ -139,7 +140,7 @@ class QuoteSubscription:
             yield
         except errors.ClientError as error:
             if error.response.get("Error", {}).get("Code") in NOT_FOUND:
-                self._topic_arn = None  # the topic was deleted: the next call creates it
+                self._topic_arns.clear()  # a topic was deleted: the next call creates it
             raise _gateway_error(error) from None
         except errors.ParamValidationError:
             raise gateway.NumberRejected("boto3 rejected the request to SNS") from None
@@ -168,12 +169,15 @@ class QuoteSubscription:
         with self._lock:
             return self._session.client("sns", config=client_config(1))
 
-    def _get_topic_arn(self) -> str:
-        """Return the ARN of the topic, which is created if it does not exist, and then cached."""
+    def _topic_arn(self, topic: str) -> str:
+        """Return the ARN of a topic, which is created if it does not exist, and then cached."""
+        region, _, name = topic.partition(":")
+        if region != self._settings.sns_region:
+            raise gateway.GatewayMisconfigured(f"SNS_REGION is {self._settings.sns_region}, but the topic is {topic}")
         with self._lock:
-            if self._topic_arn is None:
-                self._topic_arn = self._client.create_topic(Name=self._settings.sns_topic)["TopicArn"]
-            return self._topic_arn
+            if topic not in self._topic_arns:
+                self._topic_arns[topic] = self._client.create_topic(Name=name)["TopicArn"]
+            return self._topic_arns[topic]
 
     def _message_attributes(self, kind: gateway.SmsKind) -> "dict[str, MessageAttributeValueTypeDef]":
         settings = self._settings

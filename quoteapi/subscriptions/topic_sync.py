@@ -1,14 +1,18 @@
-"""Topic sync: makes the SNS topic match the subscribers in the state.
+"""Topic sync: makes the SNS topics match the subscribers in the state.
 
-A subscriber that may differ from the topic has `sync_due_at`. The process that syncs it holds a lease on its row,
-so that gateway calls for one number do not overlap. If the lease was lost meanwhile, the row is synced again.
+An active subscriber is on the topic of its time zone, unless it is paused. One whose topic may have to change has
+`sync_due_at`. The process that syncs it holds a lease on its row, so that gateway calls for one number do not overlap.
+If the lease was lost meanwhile, the row is synced again.
+
+Who moves to another time zone must not get the SMS of a date twice. So the date of the last SMS of the topic that it
+leaves is stored, and it joins the other topic when only SMS of later dates will be sent there.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from quoteapi.clock import Clock
@@ -17,9 +21,12 @@ from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured, NumberRejected, OutcomeUnknown
 from quoteapi.sms.messages import confirmation_text
 from quoteapi.storage.state import ACTIVE, State, StateUnavailable, Subscriber
+from quoteapi.subscriptions.delivery_hours import DeliveryHours
 from quoteapi.subscriptions.errors import RateLimited, SmsDisabled
 from quoteapi.subscriptions.otp import LIFETIME, OneTimePasswords
+from quoteapi.subscriptions.phone import time_zone_of
 from quoteapi.subscriptions.rate_limits import USAGE_RETENTION, RateLimits
+from quoteapi.time_zones import local_date, start_of_local_date
 
 LEASE_TIMEOUT = timedelta(minutes=5)
 """After this, the holder of a lease is presumed dead; far longer than its gateway calls can take."""
@@ -41,32 +48,42 @@ class ReconcileResult(NamedTuple):
     left: int = 0
 
 
+class Placement(NamedTuple):
+    """Where a sync left a subscriber: on a topic or on none, and when it must be synced again, if so."""
+
+    topic: str | None = None
+    subscription_arn: str | None = None
+    last_sms_date: date | None = None
+    """The last date whose SMS it may have got on a topic that it left."""
+    due_at: datetime | None = None
+
+
 @dataclass
 class TopicSync:
-    """Makes the topic match the database, for one subscriber or for all."""
+    """Makes the topics match the state, for one subscriber or for all."""
 
     settings: Settings
     state: State
     gateway: Gateway
     limits: RateLimits
     passwords: OneTimePasswords
+    hours: DeliveryHours
     clock: Clock
 
     def sync(self, subscriber_id: str) -> str:
-        """Make the topic match the state of a subscriber. Raises `GatewayError`.
+        """Make the topics match the state of a subscriber. Raises `GatewayError`.
 
-        Return "subscribed", "unsubscribed" or, if it is in sync or another process syncs it, "nothing to do".
+        Return "subscribed", "unsubscribed" or, if no sync is due or another process syncs it, "nothing to do".
         """
         outcome = "nothing to do"
-        while (row := self._acquire_lease(subscriber_id)) is not None:
+        while (row := self.state.acquire_lease(subscriber_id, now=self.clock(), timeout=LEASE_TIMEOUT)) is not None:
             try:
-                row = self._with_subscription_arn(row)
-                arn = self._update_topic(row)
+                row, placement = self._place(row)
             except Exception:
                 self._release_lease(row)
                 raise
-            self._store_result(row, arn)
-            outcome = "unsubscribed" if arn is None else "subscribed"
+            self._store_placement(row, placement)
+            outcome = "unsubscribed" if placement.topic is None else "subscribed"
         return outcome
 
     def reconcile(
@@ -84,19 +101,37 @@ class TopicSync:
         of subscribers processed since the last call. Stop when `is_time_up()` returns True.
         """
         self._recount_subscribers()
-        stopped, failed = self._mark_opted_out()
         if everyone:
             self.state.mark_all_out_of_sync(self.clock())
+        result = self.sync_due(is_time_up, progress)
+        self._delete_expired()
+        return result
+
+    def sync_due(
+        self, is_time_up: Callable[[], bool] = lambda: False, progress: Callable[[int], None] = lambda _: None
+    ) -> ReconcileResult:
+        """Sync the subscribers whose sync is due, after it is noted who opted out. Arguments as in `reconcile`."""
+        stopped, failed = self._mark_opted_out()
+        self._set_missing_time_zones(is_time_up)
         count = Counter[str]()
-        for subscriber_id in self.state.out_of_sync():
+        for subscriber_id in self.state.out_of_sync(self.clock()):
             if is_time_up():
                 break
             count[self._try_sync(subscriber_id)] += 1
             progress(1)
-        self._delete_expired()
-        not_tried = max(0, self.state.count_out_of_sync() - count["refused"] - count["failed"])
+        not_tried = max(0, self.state.count_out_of_sync(self.clock()) - count["refused"] - count["failed"])
         failed += count["failed"]
         return ReconcileResult(count["subscribed"], count["unsubscribed"], stopped, count["refused"], failed, not_tried)
+
+    def _set_missing_time_zones(self, is_time_up: Callable[[], bool]) -> None:
+        """Give the subscribers of the version without time zones the one of their number."""
+        default = self.settings.default_time_zone
+        for row in self.state.subscribers_without_time_zone():
+            if is_time_up():
+                break
+            time_zone = time_zone_of(row.mobile) or default
+            is_move = row.topic is not None and row.topic != self.gateway.topics.name(time_zone)
+            self.state.set_time_zone(row.id, time_zone, now=self.clock(), is_move=is_move)
 
     def _recount_subscribers(self) -> None:
         stored, counted = self.state.recount_subscribers()
@@ -113,39 +148,86 @@ class TopicSync:
             sms_before=now.date() - USAGE_RETENTION,
         )
 
-    def _acquire_lease(self, subscriber_id: str) -> Subscriber | None:
-        """Acquire the lease of a subscriber; None if it is in sync or another process holds the lease.
+    def _place(self, row: Subscriber) -> tuple[Subscriber, Placement]:
+        """Put a subscriber on the topic where it must be, or take it off. Return it as stored now, and where it is.
 
-        The topic is stored before the gateway call, so that it is known even if this process dies.
+        A move takes two calls: the first one takes it off the topic that it is on.
         """
-        return self.state.acquire_lease(subscriber_id, self.gateway.topic, now=self.clock(), timeout=LEASE_TIMEOUT)
-
-    def _with_subscription_arn(self, row: Subscriber) -> Subscriber:
-        """Return an inactive subscriber with the ARN of its subscription, if it may have one that is not stored."""
-        if row.state == ACTIVE or row.topic is None or row.subscription_arn is not None:
-            return row
-        topic = self.gateway.topic
-        if row.topic != topic:
-            raise GatewayMisconfigured(f"the number is on the topic {row.topic}, but the settings name {topic}")
-        arn = self.gateway.subscribe(row.mobile)  # of a number on the topic, it returns the ARN of the subscription
-        self.state.store_subscription_arn(row, arn)
-        return row._replace(subscription_arn=arn)
-
-    def _update_topic(self, row: Subscriber) -> str | None:
-        """Subscribe or unsubscribe a number at the gateway. Return its subscription ARN; None if unsubscribed."""
-        if row.state == ACTIVE:
-            arn = self.gateway.subscribe(row.mobile)
+        now, target = self.clock(), self._target(row)
+        if row.topic is not None and row.topic != target and self._must_leave(row, row.topic):
+            return self._leave(row, row.topic, now if target is not None else self._pause_end(row))
+        if target is None:
+            return row, Placement(due_at=self._pause_end(row))
+        if (due_at := self._wait_until(row, target)) is not None:
             self._send_confirmation(row)
-            return arn
-        if row.subscription_arn is not None:  # else no process began to add it
-            self.gateway.unsubscribe(row.subscription_arn)
-        return None
+            return row, Placement(due_at=due_at)
+        return row, self._join(row, target)
+
+    def _target(self, row: Subscriber) -> str | None:
+        """Return the topic where a subscriber must be now; None for no topic."""
+        if row.state != ACTIVE or self._pause_end(row) is not None:
+            return None
+        return self.gateway.topics.name(self._time_zone(row))
+
+    def _time_zone(self, row: Subscriber) -> str:
+        return row.time_zone or self.settings.default_time_zone
+
+    def _pause_end(self, row: Subscriber) -> datetime | None:
+        """Return when the pause of an active subscriber ends; None if it is not paused."""
+        is_paused = row.state == ACTIVE and row.paused_until is not None and row.paused_until > self.clock()
+        return row.paused_until if is_paused else None
+
+    def _must_leave(self, row: Subscriber, topic: str) -> bool:
+        """Return whether a subscriber must be taken off a topic: not off one of former settings, as it gets no SMS.
+
+        Raises `GatewayMisconfigured` if it ended its subscription, and the settings do not allow to delete that.
+        """
+        is_own = self.gateway.topics.time_zone(topic) is not None
+        if not is_own and row.state != ACTIVE and row.subscription_arn is None:
+            own = self.gateway.topics.name(self.settings.default_time_zone)
+            raise GatewayMisconfigured(f"the number is on the topic {topic}, but the settings name {own}")
+        return is_own or row.state != ACTIVE
+
+    def _leave(self, row: Subscriber, topic: str, due_at: datetime | None) -> tuple[Subscriber, Placement]:
+        """Take a subscriber off a topic. The last date whose SMS was begun there is read after that."""
+        arn = row.subscription_arn
+        if arn is None:
+            arn = self.gateway.subscribe(row.mobile, topic)  # which returns the ARN of a number on the topic
+            self.state.store_subscription_arn(row, arn)
+            row = row._replace(subscription_arn=arn)
+        self.gateway.unsubscribe(arn)
+        last = self.state.last_delivery(topic)
+        return row, Placement(last_sms_date=None if last is None else last.date, due_at=due_at)
+
+    def _wait_until(self, row: Subscriber, target: str) -> datetime | None:
+        """Return when a subscriber can join a topic without a second SMS of a date; None if it can now.
+
+        It waits for the end of the last date whose SMS it may have got, unless that SMS was sent to the topic before.
+        """
+        last, time_zone = row.last_sms_date, self._time_zone(row)
+        if last is None or row.topic == target or local_date(self.clock(), time_zone) > last:
+            return None
+        delivery = self.state.find_delivery(last, target)
+        if delivery is not None and delivery.sent_at is not None:
+            return None
+        return start_of_local_date(last + timedelta(days=1), time_zone)
+
+    def _join(self, row: Subscriber, topic: str) -> Placement:
+        """Add a subscriber to a topic. The topic is stored before the call, so that it is known if this process dies.
+
+        If the lease was lost, the caller notices.
+        """
+        if row.topic != topic:
+            self.state.store_topic(row, topic)
+        arn = self.gateway.subscribe(row.mobile, topic)
+        self._send_confirmation(row)
+        return Placement(topic, arn)
 
     def _send_confirmation(self, row: Subscriber) -> None:
         """Send the confirmation SMS unless it was sent. Raises an error if a later try may succeed."""
         if row.confirmation_sent_at is not None or not self.state.claim_confirmation(row.id, self.clock()):
             return
-        text = confirmation_text(self.settings.unsubscribe_url)
+        text = confirmation_text(self.settings.leave_url, self.hours.describe_hour(self._time_zone(row)))
         try:
             self.limits.check_sms_switch()
             self.limits.consume_sms_quota()
@@ -162,21 +244,27 @@ class TopicSync:
             self.state.release_confirmation(row.id)
             raise
 
-    def _store_result(self, row: Subscriber, arn: str | None) -> None:
-        """Store what the gateway did, and release the lease."""
-        if not self.state.finish_sync(row, self.gateway.topic, arn):
-            self._handle_lost_lease(row, arn)
+    def _store_placement(self, row: Subscriber, placement: Placement) -> None:
+        """Store where a subscriber is now, and release the lease."""
+        topic, arn, last_sms_date, due_at = placement
+        if not self.state.finish_sync(row, topic, arn, last_sms_date=last_sms_date, due_at=due_at):
+            self._handle_lost_lease(row, topic, arn)
 
     def _release_lease(self, row: Subscriber) -> None:
         """Release the lease after a failed gateway call."""
         if not self.state.release_lease(row):
-            self._handle_lost_lease(row, row.subscription_arn)
+            self._handle_lost_lease(row, self._target(row), row.subscription_arn)
 
-    def _handle_lost_lease(self, row: Subscriber, arn: str | None) -> None:
-        """Mark a subscriber out of sync: another process may have called the gateway too, and later."""
-        is_stored = self.state.mark_out_of_sync(row, self.gateway.topic, arn, self.clock())
-        if not is_stored and (arn is not None or row.state == ACTIVE):  # the number was removed meanwhile
-            self.gateway.unsubscribe(arn or self.gateway.subscribe(row.mobile))
+    def _handle_lost_lease(self, row: Subscriber, topic: str | None, arn: str | None) -> None:
+        """Make the sync of a subscriber due: another process may have called the gateway too, and later.
+
+        If it is, or may be, on `topic`, and the state has no place for that, take it off.
+        """
+        topic = topic or row.topic or self.gateway.topics.name(self._time_zone(row))
+        stored = self.state.mark_out_of_sync(row, topic, arn, self.clock())
+        is_known = stored is not None and (stored.topic == topic or row.state != ACTIVE)
+        if not is_known and (arn is not None or row.state == ACTIVE):
+            self.gateway.unsubscribe(arn or self.gateway.subscribe(row.mobile, topic))
 
     def _mark_opted_out(self) -> tuple[int, int]:
         """Mark subscribers that opted out. Return how many, and how many gateway calls failed (0 or 1)."""
