@@ -10,10 +10,12 @@ from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway
 from quoteapi.storage.state import State
 from quoteapi.subscriptions.daily_delivery import DailyDelivery
+from quoteapi.subscriptions.delivery_hours import DeliveryHours
 from quoteapi.subscriptions.dispatcher import Dispatcher, InlineDispatcher, ThreadPoolDispatcher
 from quoteapi.subscriptions.hmac_digest import HmacDigest, load_hmac_digest
 from quoteapi.subscriptions.otp import OneTimePasswords
 from quoteapi.subscriptions.rate_limits import RateLimits
+from quoteapi.subscriptions.schedule import Schedule
 from quoteapi.subscriptions.service import SubscriptionService
 from quoteapi.subscriptions.topic_sync import TopicSync
 
@@ -59,7 +61,7 @@ class Container:
             return QuoteSubscription(self.settings, self.clock)
         from quoteapi.sms.console import ConsoleGateway
 
-        return ConsoleGateway(self.clock)
+        return ConsoleGateway(self.clock, self.settings.default_time_zone)
 
     @cached_property
     def state(self) -> State:
@@ -82,18 +84,33 @@ class Container:
     def subscriptions(self) -> SubscriptionService:
         """The use cases: request an OTP, subscribe, unsubscribe, send an OTP, remove a number."""
         return SubscriptionService(
-            self.settings, self.state, self.gateway, self.rate_limits, self._otps, self.topic_sync, self.clock
+            *(self.settings, self.state, self.gateway, self.rate_limits, self._otps, self.topic_sync),
+            *(self.delivery_hours, self.clock),
         )
 
     @cached_property
     def topic_sync(self) -> TopicSync:
-        """Makes the SNS topic match the subscribers in the database."""
-        return TopicSync(self.settings, self.state, self.gateway, self.rate_limits, self._otps, self.clock)
+        """Makes the SNS topics match the subscribers in the state."""
+        return TopicSync(
+            *(self.settings, self.state, self.gateway, self.rate_limits, self._otps, self.delivery_hours, self.clock)
+        )
 
     @cached_property
     def daily_delivery(self) -> DailyDelivery:
-        """Sends the quote of the day to the subscribers by SMS."""
-        return DailyDelivery(self.settings, self.state, self.quotes, self.gateway, self.rate_limits, self.clock)
+        """Sends the daily SMS to the subscribers."""
+        return DailyDelivery(
+            *(self.settings, self.state, self.quotes, self.gateway, self.rate_limits, self.delivery_hours, self.clock)
+        )
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """Runs every 15 minutes: syncs subscribers, and sends the daily SMS where it is due."""
+        return Schedule(self.topic_sync, self.daily_delivery)
+
+    @cached_property
+    def delivery_hours(self) -> DeliveryHours:
+        """Knows when the daily SMS may be sent in a time zone."""
+        return DeliveryHours(self.settings)
 
     @cached_property
     def dispatcher(self) -> Dispatcher:

@@ -4,12 +4,14 @@ Each returns what it did, for the log. A run that fails raises `RedactedError`, 
 """
 
 import logging
+import math
 from typing import Any
 
 from quoteapi.aws.job_context import job_context, redact_errors
 from quoteapi.settings import load_settings
 from quoteapi.storage import database
 from quoteapi.subscriptions.errors import NoSharedState, SmsDisabled
+from quoteapi.subscriptions.schedule import raise_failures
 
 MIN_REMAINING_MILLISECONDS = 10_000
 """A reconciliation starts no more work if less time than this is left before Lambda's timeout."""
@@ -33,16 +35,20 @@ def set_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
 
 
 def publish_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
-    """Send the quote of `/daily` to all numbers on the topic. Idempotent: it is sent once a date."""
+    """Send the quote of the local date to each time zone whose morning is due. Idempotent: it is sent once a date.
+
+    Run it every 15 minutes. Raises `DeliveryFailed`, `DeliveryPending`, as `RedactedError`.
+    """
     with job_context(context) as container:
         try:
-            delivery = container.daily_delivery.publish()
+            results = container.schedule.run(lambda: _remaining_milliseconds(context) / 1_000)
         except (NoSharedState, SmsDisabled) as error:  # the operator's choice, not a failure
             _log.warning("Daily SMS not sent: %s", error)
-            return {"sent": False, "message": str(error)}
-        if delivery.is_pending:
-            raise DeliveryPending(delivery.message)
-        return {"date": delivery.date.isoformat(), "sent": delivery.sent, "message": delivery.message}
+            return {"sent": 0, "message": str(error)}
+        raise_failures(results)
+        if pending := [result.time_zone for result in results if result.state == "being sent"]:
+            raise DeliveryPending(f"another process is sending the daily SMS to {', '.join(pending)}")
+        return {"sent": len(results), "time_zones": [result.time_zone for result in results]}
 
 
 def reconcile_subscriptions(event: object, context: object) -> dict[str, Any]:
@@ -50,12 +56,16 @@ def reconcile_subscriptions(event: object, context: object) -> dict[str, Any]:
     with job_context(context) as container:
         if not container.settings.has_shared_state:
             return {"message": "Nothing to do: nobody can subscribe without a shared database."}
-        remaining = getattr(context, "get_remaining_time_in_millis", lambda: MIN_REMAINING_MILLISECONDS)
-        result = container.topic_sync.reconcile(lambda: remaining() < MIN_REMAINING_MILLISECONDS)
+        result = container.topic_sync.reconcile(lambda: _remaining_milliseconds(context) < MIN_REMAINING_MILLISECONDS)
         _log.info("Subscriptions reconciled: %s", result)
         if result.failed:
             raise ReconcileIncomplete(f"{result.failed} failed: {result}")
         return result._asdict()
+
+
+def _remaining_milliseconds(context: object) -> float:
+    """Return the time until Lambda's timeout; without limit outside of Lambda."""
+    return float(getattr(context, "get_remaining_time_in_millis", lambda: math.inf)())
 
 
 def migrate_database(event: object, context: object) -> dict[str, Any]:

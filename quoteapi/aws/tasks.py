@@ -9,6 +9,7 @@ from zappa.asynchronous import task
 
 from quoteapi.aws.job_context import job_context, redact_errors
 from quoteapi.sms.sns import client_config
+from quoteapi.subscriptions.schedule import raise_failures
 
 INVOKE_ATTEMPTS = 2
 """Starting a task is retried once; a task that was started twice does no harm."""
@@ -52,6 +53,8 @@ def async_fail() -> None:
 
 @task
 def async_publish() -> str:
-    """Send the quote of the day to all subscribers of the topic, unless it was sent."""
+    """Send today's SMS in each time zone, unless it was sent or it is quiet hours there."""
     with job_context() as container:
-        return container.daily_delivery.publish().message
+        results = container.daily_delivery.publish()
+        raise_failures(results)
+        return " ".join(f"{result.time_zone}: {result.message}" for result in results)

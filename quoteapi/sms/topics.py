@@ -2,30 +2,31 @@
 
 from functools import cached_property
 
-from quoteapi.time_zones import time_zones
+from quoteapi.time_zones import all_time_zones
 
 
 class TimeZoneTopics:
     """Names topics by time zone: that of the default time zone is the base name, the others have a suffix."""
 
     def __init__(self, base: str, default_time_zone: str) -> None:
-        self._base = base
+        self.base = base
+        """The name of the topic of the default time zone."""
         self._default = default_time_zone
 
     def name(self, time_zone: str) -> str:
         """Return the name of the topic of a time zone, for example DailyQuoteSubscription-Asia-Kolkata."""
-        return self._base if time_zone == self._default else f"{self._base}-{_suffix(time_zone)}"
+        return self.base if time_zone == self._default else f"{self.base}-{_suffix(time_zone)}"
 
     def time_zone(self, name: str) -> str | None:
         """Return the time zone whose topic has a name; None if it is a topic of another base name."""
-        if name == self._base:
+        if name == self.base:
             return self._default
-        is_own = name.startswith(f"{self._base}-")
-        return self._time_zones.get(name.removeprefix(f"{self._base}-")) if is_own else None
+        is_own = name.startswith(f"{self.base}-")
+        return self._time_zones.get(name.removeprefix(f"{self.base}-")) if is_own else None
 
     @cached_property
     def _time_zones(self) -> dict[str, str]:
-        return {_suffix(time_zone): time_zone for time_zone in time_zones()}
+        return {_suffix(time_zone): time_zone for time_zone in all_time_zones()}
 
 
 def _suffix(time_zone: str) -> str:

@@ -293,10 +293,12 @@ class SqlState:
         """Release the lease of a subscriber whose sync failed."""
         return bool(_ROW.update(lease_acquired_at=None).where(_holds_lease(held)).execute())
 
-    def mark_out_of_sync(self, held: Subscriber, topic: str, arn: str | None, now: datetime) -> Subscriber | None:
+    def mark_out_of_sync(
+        self, held: Subscriber, topic: str | None, arn: str | None, now: datetime
+    ) -> Subscriber | None:
         """Make the sync of a subscriber due after its lease was lost."""
         columns: dict[str, Any] = {"sync_due_at": now}
-        if held.state == ACTIVE:
+        if topic is not None:
             is_on_no_other = _ROW.topic.is_null() | (_ROW.topic == topic)
             columns["topic"] = Case(None, [(is_on_no_other, topic)], _ROW.topic)
             columns["subscription_arn"] = Case(None, [(is_on_no_other, arn)], _ROW.subscription_arn)

@@ -275,10 +275,12 @@ class State(Protocol):
     def release_lease(self, held: Subscriber) -> bool:
         """Release the lease of a subscriber whose sync failed. Return False if it was lost."""
 
-    def mark_out_of_sync(self, held: Subscriber, topic: str, arn: str | None, now: datetime) -> Subscriber | None:
+    def mark_out_of_sync(
+        self, held: Subscriber, topic: str | None, arn: str | None, now: datetime
+    ) -> Subscriber | None:
         """Make the sync of a subscriber due after its lease was lost. Return it as stored; None if it was deleted.
 
-        If it was active when the lease was acquired, and is on no topic or this one, `topic` and `arn` are stored.
+        `topic`, if given, and `arn` are stored unless the subscriber is on another topic.
         """
 
     def mark_all_out_of_sync(self, now: datetime) -> None:

@@ -1,50 +1,83 @@
-"""The daily SMS: the quote of the day to all subscribers on the topic, one delivery a date and topic.
+"""The daily SMS: in each time zone, the quote of its local date to the topic of the time zone, one delivery a date.
 
-A delivery is claimed before it is sent. If the claim's holder dies before it calls the gateway, another process takes
-the claim over. From the gateway call on, the SMS may have gone out: only `quoteapi publish --again` sends it again.
-If nobody is on the topic, the claim is released, and the SMS can still be sent on that date.
+A morning is due from its opening hour until quiet hours begin. A run publishes to each topic whose morning is due and
+was not sent, so an event that is late, lost or doubled costs minutes. A delivery is claimed before it is sent. If the
+claim's holder dies before it calls the gateway, the next run takes the claim over. From the gateway call on, the SMS may
+have gone out: the delivery is in doubt, and only `quoteapi publish --again` sends it again. A morning that was missed,
+or is in doubt, is reported once.
 """
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from quoteapi.clock import Clock
 from quoteapi.printable import counted
 from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings
-from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured, GatewayUnavailable, OutcomeUnknown
+from quoteapi.sms.gateway import Gateway, GatewayError, GatewayUnavailable, OutcomeUnknown
 from quoteapi.sms.messages import daily_text
 from quoteapi.sms.segments import SmsText
 from quoteapi.storage.state import Delivery, State
+from quoteapi.subscriptions.delivery_hours import DeliveryHours
 from quoteapi.subscriptions.errors import NoSharedState
 from quoteapi.subscriptions.rate_limits import RateLimits
+from quoteapi.time_zones import local_date, start_of_local_date
 
 CLAIM_TIMEOUT = timedelta(minutes=2)
 """After this, the holder of a claim is presumed dead; short enough that Lambda's second retry takes the claim over."""
 SEND_TIMEOUT = timedelta(seconds=45)
-"""After this, a gateway call without a stored result has an unknown outcome; longer than the gateway's timeouts."""
-NOBODY_SUBSCRIBED = "Nobody is subscribed; nothing sent. If somebody subscribes today, publish again."
-_IN_PROGRESS = "Nothing sent: another process is sending it now."
+"""After this, a gateway call without a stored result is in doubt; longer than the gateway's timeouts."""
+DeliveryState = Literal["sent", "already sent", "being sent", "in doubt", "missed", "failed", "quiet hours", "nobody"]
+MorningState = Literal["sent", "being sent", "in doubt", "missed", "due", "not yet", "nobody"]
+log = logging.getLogger(__name__)
+
+
+class Morning(NamedTuple):
+    """The daily SMS of a local date to the topic of a time zone."""
+
+    time_zone: str
+    date: date
+    topic: str
 
 
 class DeliveryResult(NamedTuple):
-    """The result of `publish`: `sent` if this call sent the daily SMS; `message` is its state, in sentences.
+    """What a run did about a morning, or found; `message` says it in sentences.
 
-    `is_pending`: another process has claimed it; if that process died, a later call takes the claim over.
+    "being sent": another process has claimed it; if that process died, a later run takes the claim over.
     """
 
     date: date
-    sent: bool
+    time_zone: str
+    state: DeliveryState
     message: str
     message_id: str | None = None
-    is_pending: bool = False
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the operator must know of it."""
+        return self.state in {"failed", "in doubt", "missed"}
+
+
+class MorningStatus(NamedTuple):
+    """The state of a morning. "due" also if the process that had to send it stopped before it did."""
+
+    date: date
+    time_zone: str
+    state: MorningState
+    opens_at: datetime
+    sent_at: datetime | None = None
+    """When it was sent or, in doubt, when sending began."""
+    message_id: str | None = None
 
 
 class DeliveryPreview(NamedTuple):
-    """The daily SMS of a date, its number of recipients, and when it was sent (None if it was not)."""
+    """The daily SMS of a local date, its number of recipients, and when it was sent (None if it was not)."""
 
     date: date
+    time_zone: str
     text: SmsText
     recipients: int
     sent_at: datetime | None
@@ -62,6 +95,10 @@ class DeliveryPreview(NamedTuple):
         return None if self.max_price is None else self.billed_segments * self.max_price
 
 
+class WindowClosed(Exception):
+    """Quiet hours began before the gateway was called, so the SMS was not sent."""
+
+
 @dataclass
 class DailyDelivery:
     """Sends the daily SMS."""
@@ -71,97 +108,256 @@ class DailyDelivery:
     quotes: QuoteService
     gateway: Gateway
     limits: RateLimits
+    hours: DeliveryHours
     clock: Clock
+    _sent: dict[str, date] = field(default_factory=dict)
+    """The last local date whose SMS to a topic is known to be sent, so that it need not be read again."""
 
-    def preview(self, day: date | None = None) -> DeliveryPreview:
-        """Return the daily SMS of a date (default: today), unsent. Raises `GatewayError`, `QuoteNotFound`."""
-        day = day or self.clock().date()
-        text = daily_text(self.quotes.quote_of_date(day), self.settings.unsubscribe_url)
-        delivery = self.state.find_delivery(day, self.gateway.topic)
-        sent_at = None if delivery is None else delivery.sent_at
-        max_price = None if self.settings.sms_max_price is None else float(self.settings.sms_max_price)
-        return DeliveryPreview(day, text, self.gateway.count_subscriptions(), sent_at, max_price)
+    def previews(self) -> list[DeliveryPreview]:
+        """Return today's SMS in each time zone that has subscribers, else in the default one, unsent.
 
-    def publish(self, *, again: bool = False) -> DeliveryResult:
-        """Send the daily SMS of today to the topic, unless it was sent or is being sent.
-
-        With `again`, send it also if an earlier attempt has an unknown outcome. Raises `NoSharedState`, `SmsDisabled`,
-        `GatewayError`, `QuoteNotFound`: then no SMS was sent; after `OutcomeUnknown`, one may have been.
+        Raises `GatewayError`, `QuoteNotFound`.
         """
+        default = self.settings.default_time_zone
+        mornings = list(self._mornings()) or [self._morning(default, self.gateway.topics.name(default))]
+        return [self._preview(morning) for morning in mornings]
+
+    def publish(self, *, again: bool = False, in_quiet_hours: bool = False) -> list[DeliveryResult]:
+        """Send today's SMS in each time zone, unless it was sent, is being sent, or it is quiet hours there.
+
+        With `again`, send it also if it is in doubt. The console gateway has no quiet hours. Raises `NoSharedState`,
+        `SmsDisabled`.
+        """
+        self._check_enabled()
+        in_quiet_hours |= self.settings.gateway == "console"
+        results = []
+        for morning in self._mornings():
+            if not in_quiet_hours and self.hours.is_quiet(morning.time_zone, self.clock()):
+                results.append(self._result(morning, "quiet hours", "Not sent: it is quiet hours there."))
+            else:
+                results += self._attempt(morning, lambda morning: iter([self._publish(morning, again=again)]))
+        return results + self._find_other_topics()
+
+    def publish_due(self, is_time_up: Callable[[], bool] = lambda: False) -> list[DeliveryResult]:
+        """Send the SMS of each morning that is due, and report mornings that were missed or are in doubt, once each.
+
+        Return only what was sent or reported, or failed. Stop when `is_time_up()` returns True; a later run goes on.
+        Raises `NoSharedState`, `SmsDisabled`.
+        """
+        self.require_shared_state()
+        self.state.store_due_run(self.clock())
+        self._check_enabled()
+        results = []
+        for morning in self._mornings():
+            if is_time_up():
+                break
+            if self._sent.get(morning.topic) != morning.date:
+                results += self._attempt(morning, self._publish_due)
+        return results + self._find_other_topics()
+
+    def statuses(self) -> list[MorningStatus]:
+        """Return the state of today's and yesterday's morning in each time zone that has subscribers."""
+        return [
+            self._status(morning)
+            for today in self._mornings()
+            for morning in (today, today._replace(date=_date_before(today)))
+        ]
+
+    def require_shared_state(self) -> None:
+        """Raise `NoSharedState` if processes share no state, so that nobody can be subscribed."""
         if not self.settings.has_shared_state:
             raise NoSharedState
+
+    def _check_enabled(self) -> None:
+        self.require_shared_state()
         self.limits.check_sms_switch()
-        claim = self._claim(self.clock().date(), again=again)
-        return self._deliver(claim) if isinstance(claim, Delivery) else claim
 
-    def _claim(self, day: date, *, again: bool) -> Delivery | DeliveryResult:
-        """Claim the delivery of a date, or return its state if it cannot be claimed.
+    def _mornings(self) -> Iterator[Morning]:
+        """Yield today's morning of each topic that active subscribers are on."""
+        for topic in self.state.topics_in_use():
+            if (time_zone := self.gateway.topics.time_zone(topic)) is not None:
+                yield self._morning(time_zone, topic)
 
-        A claimed delivery has `sending_at` if an earlier holder called the gateway, with an unknown outcome. Such a
-        delivery can be claimed after `SEND_TIMEOUT`, with `again`; without `again`, this then raises `OutcomeUnknown`.
+    def _morning(self, time_zone: str, topic: str) -> Morning:
+        return Morning(time_zone, local_date(self.clock(), time_zone), topic)
+
+    def _find_other_topics(self) -> list[DeliveryResult]:
+        """Return a failure for each topic of other settings that subscribers are on, where they would get no SMS."""
+        today, default = self.clock().date(), self.settings.default_time_zone
+        return [
+            DeliveryResult(today, default, "failed", _sentence(describe_other_topic(topic, self.gateway)))
+            for topic in self.state.topics_in_use()
+            if self.gateway.topics.time_zone(topic) is None
+        ]
+
+    def _attempt(
+        self, morning: Morning, work: Callable[[Morning], Iterator[DeliveryResult]]
+    ) -> Iterator[DeliveryResult]:
+        """Yield the results of `work`. An error becomes a result: it must not stop the other time zones."""
+        try:
+            yield from work(morning)
+        except OutcomeUnknown as error:
+            yield self._result(morning, "in doubt", _sentence(error))
+        except Exception as error:
+            if not isinstance(error, GatewayError):
+                log.exception("The daily SMS of %s to %s failed", morning.date, morning.time_zone)
+            yield self._result(morning, "failed", f"Not sent: {_sentence(error)}")
+
+    def _publish_due(self, morning: Morning) -> Iterator[DeliveryResult]:
+        last = self.state.last_delivery(morning.topic)
+        yield from self._report(morning, last)
+        if last is not None and last.date >= morning.date and last.sent_at is not None:
+            self._sent[morning.topic] = morning.date
+            return
+        now, window = self.clock(), self.hours.window(morning.time_zone, morning.date)
+        is_due = window.opens_at <= now < window.closes_at
+        if is_due and self.state.has_joined_before(morning.topic, window.opens_at):
+            result = self._publish(morning, closes_at=window.closes_at)
+            if result.state not in {"already sent", "nobody"}:
+                yield result
+
+    def _report(self, morning: Morning, last: Delivery | None) -> Iterator[DeliveryResult]:
+        """Report the last delivery if it was missed or is in doubt, and a morning for which there is none."""
+        if last is not None and last.sent_at is None and last.reported_at is None:
+            is_over = last.date < morning.date
+            if is_over or last.sending_at is not None:
+                yield from self._report_date(morning._replace(date=last.date), last.date, is_over=is_over)
+        yesterday = morning._replace(date=_date_before(morning))
+        opened_at = self.hours.window(morning.time_zone, yesterday.date).opens_at
+        is_missing = last is None or last.date < yesterday.date
+        if is_missing and self.state.has_joined_before(morning.topic, opened_at):
+            since = yesterday.date if last is None else last.date + timedelta(days=1)
+            yield from self._report_date(yesterday, since, is_over=True)
+
+    def _report_date(self, morning: Morning, since: date, *, is_over: bool) -> Iterator[DeliveryResult]:
+        """Report a delivery, if it was not reported. One whose local date is not over is only reported if in doubt."""
+        now = self.clock()
+        claimed_before = now - CLAIM_TIMEOUT if is_over else datetime.min.replace(tzinfo=now.tzinfo)
+        delivery = self.state.report_delivery(
+            morning.date, morning.topic, now=now, claimed_before=claimed_before, sending_before=now - SEND_TIMEOUT
+        )
+        if delivery is None:
+            return
+        if delivery.sending_at is not None:
+            yield self._result(morning, "in doubt", _sentence(_in_doubt(morning, delivery.sending_at)))
+        else:
+            dates = f"{since} to {morning.date}" if since < morning.date else f"{morning.date}"
+            yield self._result(morning, "missed", f"The SMS of {dates} was not sent: no run did before quiet hours.")
+
+    def _publish(
+        self, morning: Morning, *, again: bool = False, closes_at: datetime | None = None
+    ) -> DeliveryResult:
+        """Send the SMS of a morning unless it was sent or is being sent, before `closes_at`.
+
+        Raises `GatewayError`, `QuoteNotFound`, `WindowClosed`: then no SMS was sent; after `OutcomeUnknown`, one may
+        have been.
         """
-        now, topic = self.clock(), self.gateway.topic
-        unknown_after = SEND_TIMEOUT if again else None
-        claim = self.state.claim_delivery(day, topic, now=now, timeout=CLAIM_TIMEOUT, unknown_after=unknown_after)
-        return claim or _describe_unclaimable(day, self.state.find_delivery(day, topic), now)
+        now, unknown_after = self.clock(), SEND_TIMEOUT if again else None
+        claim = self.state.claim_delivery(
+            morning.date, morning.topic, now=now, timeout=CLAIM_TIMEOUT, unknown_after=unknown_after
+        )
+        if claim is None:
+            return self._describe_unclaimable(morning, self.state.find_delivery(morning.date, morning.topic), now)
+        return self._deliver(morning, claim, closes_at)
 
-    def _deliver(self, claim: Delivery) -> DeliveryResult:
+    def _deliver(self, morning: Morning, claim: Delivery, closes_at: datetime | None) -> DeliveryResult:
         """Send the SMS of a claimed delivery. Release the claim if it was certainly not sent."""
         try:
-            self._require_single_topic()
-            preview = self.preview(claim.date)  # not of today: midnight may have passed
+            preview = self._preview(morning)
+            if not preview.recipients:
+                self._require_nobody(morning.topic)
+            if closes_at is not None and self.clock() >= closes_at:
+                raise WindowClosed
         except Exception:
             self.state.release_delivery(claim)
             raise
         if not preview.recipients:
-            return self._deliver_to_nobody(claim)
+            self.state.release_delivery(claim)
+            return self._result(morning, "nobody", "Nobody is subscribed; nothing sent.")
         if not self.state.start_sending(claim, self.clock()):
-            message = "Nothing sent: another process took over."
-            return DeliveryResult(claim.date, sent=False, message=message, is_pending=True)
+            return self._result(morning, "being sent", "Nothing sent: another process took over.")
         try:
-            message_id = self.gateway.publish(preview.text.message)
+            message_id = self.gateway.publish(preview.text.message, morning.topic)
         except GatewayError as error:
             if not isinstance(error, OutcomeUnknown):
                 self.state.release_delivery(claim)
             raise
         self.state.finish_delivery(claim, message_id, self.clock())
+        self._sent[morning.topic] = morning.date
         message = f"Sent to {counted(preview.recipients, 'subscriber')}."
-        return DeliveryResult(claim.date, sent=True, message=message, message_id=message_id)
+        return self._result(morning, "sent", message, message_id)
 
-    def _deliver_to_nobody(self, claim: Delivery) -> DeliveryResult:
-        """Release a claim, so that the SMS can be sent later on that date, once somebody has subscribed.
-
-        Raises `GatewayUnavailable` if subscribers in the database should be on the topic.
-        """
-        self.state.release_delivery(claim)
-        if self.gateway.count_subscriptions():  # a process that counted them may have found the delivery claimed
-            return self.publish(again=claim.sending_at is not None)
-        if expected := self.state.count_in_sync_with(self.gateway.topic):
+    def _require_nobody(self, topic: str) -> None:
+        """Raise `GatewayUnavailable` if subscribers in the database should be on a topic without subscriptions."""
+        if expected := self.state.count_in_sync_with(topic):
             raise GatewayUnavailable(
-                f"the topic {self.gateway.topic} has no subscriptions, but {counted(expected, 'subscriber')} should be"
-                " on it. If somebody subscribed just now, try again in a minute. Otherwise, run `quoteapi reconcile"
-                " --all`"
-            )
-        return DeliveryResult(claim.date, sent=False, message=NOBODY_SUBSCRIBED)
-
-    def _require_single_topic(self) -> None:
-        """Raise `GatewayMisconfigured` if subscribers are on another topic, where they would get no SMS."""
-        topic = self.gateway.topic
-        if (other := self.state.find_other_topic(topic)) is not None:
-            raise GatewayMisconfigured(
-                f"subscribers are on the topic {other}, but the settings name {topic}. Correct the settings or, to"
-                " move the subscribers, run `quoteapi reconcile --all`"
+                f"the topic {topic} has no subscriptions, but {counted(expected, 'subscriber')} should be on it. If"
+                " somebody subscribed just now, try again in a minute. Otherwise, run `quoteapi reconcile --all`"
             )
 
+    def _describe_unclaimable(self, morning: Morning, row: Delivery | None, now: datetime) -> DeliveryResult:
+        """Return the state of a delivery that cannot be claimed. Raises `OutcomeUnknown` if it is in doubt."""
+        if row is not None and row.sent_at is not None:
+            message = f"Already sent at {row.sent_at:%H:%M} UTC; nothing sent now. New subscribers get the next one."
+            return self._result(morning, "already sent", message, row.message_id)
+        if row is not None and row.sending_at is not None and row.sending_at <= now - SEND_TIMEOUT:
+            raise _in_doubt(morning, row.sending_at)
+        return self._result(morning, "being sent", "Nothing sent: another process is sending it now.")
 
-def _describe_unclaimable(day: date, row: Delivery | None, now: datetime) -> DeliveryResult:
-    """Return the state of an unclaimable delivery. Raises `OutcomeUnknown` if it may have been sent."""
-    if row is not None and row.sent_at is not None:
-        message = f"Already sent at {row.sent_at:%H:%M} UTC; nothing sent now. New subscribers get the next one."
-        return DeliveryResult(day, sent=False, message=message, message_id=row.message_id)
-    if row is not None and row.sending_at is not None and row.sending_at <= now - SEND_TIMEOUT:
-        raise OutcomeUnknown(
-            f"the SMS of {day} may have been sent at {row.sending_at:%H:%M} UTC: the result is unknown. To send it,"
-            " perhaps a second time, run `quoteapi publish --again`"
+    def _preview(self, morning: Morning) -> DeliveryPreview:
+        text = daily_text(self.quotes.quote_of_date(morning.date), self.settings.leave_url)
+        delivery = self.state.find_delivery(morning.date, morning.topic)
+        sent_at = None if delivery is None else delivery.sent_at
+        max_price = None if self.settings.sms_max_price is None else float(self.settings.sms_max_price)
+        recipients = self.gateway.count_subscriptions(morning.topic)
+        return DeliveryPreview(morning.date, morning.time_zone, text, recipients, sent_at, max_price)
+
+    def _status(self, morning: Morning) -> MorningStatus:
+        delivery, window = (
+            self.state.find_delivery(morning.date, morning.topic),
+            self.hours.window(morning.time_zone, morning.date),
         )
-    return DeliveryResult(day, sent=False, message=_IN_PROGRESS, is_pending=True)
+        status = MorningStatus(morning.date, morning.time_zone, "nobody", window.opens_at)
+        now = self.clock()
+        if delivery is not None and (delivery.sent_at or delivery.sending_at):
+            sent_at, is_slow = delivery.sent_at, delivery.sending_at is not None and delivery.sending_at <= now - SEND_TIMEOUT
+            state: MorningState = "sent" if sent_at else "in doubt" if is_slow else "being sent"
+            return status._replace(state=state, sent_at=sent_at or delivery.sending_at, message_id=delivery.message_id)
+        if delivery is not None and delivery.reported_at is None and delivery.claimed_at > now - CLAIM_TIMEOUT:
+            return status._replace(state="being sent")
+        if delivery is None and not self.state.has_joined_before(morning.topic, window.opens_at):
+            return status
+        if now < window.opens_at:
+            return status._replace(state="not yet")
+        return status._replace(state="due" if now < window.closes_at else "missed")
+
+    def _result(
+        self, morning: Morning, state: DeliveryState, message: str, message_id: str | None = None
+    ) -> DeliveryResult:
+        return DeliveryResult(morning.date, morning.time_zone, state, message, message_id)
+
+
+def describe_other_topic(topic: str, gateway: Gateway) -> str:
+    """Return what an operator must do about a topic of other settings that subscribers are on."""
+    own = gateway.topics.base
+    return (
+        f"subscribers are on the topic {topic}, but the settings name {own}. Correct SMS_GATEWAY, SNS_TOPIC and"
+        " SNS_REGION or, to move the subscribers, run `quoteapi reconcile --all`"
+    )
+
+
+def _date_before(morning: Morning) -> date:
+    """Return the local date before that of a morning: in Samoa, there was no December 30, 2011."""
+    return local_date(start_of_local_date(morning.date, morning.time_zone) - timedelta(microseconds=1), morning.time_zone)
+
+
+def _in_doubt(morning: Morning, sending_at: datetime) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"the SMS of {morning.date} may have been sent at {sending_at:%H:%M} UTC: the result is unknown. To send it,"
+        " perhaps a second time, run `quoteapi publish --again`"
+    )
+
+
+def _sentence(error: Exception | str) -> str:
+    text = str(error) or type(error).__name__
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"

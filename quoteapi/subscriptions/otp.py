@@ -46,12 +46,13 @@ class OneTimePasswords:
         """The tries and times of an OTP."""
         return OtpPolicy(self.tries.limit, timedelta(seconds=self.tries.seconds), LIFETIME)
 
-    def request(self, mobile: str, purpose: Purpose, client_ip: str) -> str:
+    def request(self, mobile: str, purpose: Purpose, client_ip: str, time_zone: str | None = None) -> str:
         """Store a request for an OTP, which replaces the number's older OTP for this purpose. Return the request's id.
 
-        Tries are reset only if the last wrong try is past the lock time. Raises `RateLimited` if the number is locked.
+        `time_zone` is stored with it. Tries are reset only if the last wrong try is past the lock time. Raises `RateLimited` if the number is locked.
         """
-        otp = self.state.request_otp(mobile, purpose, client_ip, now=self.clock(), policy=self.policy)
+        now, policy = self.clock(), self.policy
+        otp = self.state.request_otp(mobile, purpose, client_ip, now=now, policy=policy, time_zone=time_zone)
         if otp.tries_left == 0:
             raise self._locked(otp)
         return otp.otp_request_id

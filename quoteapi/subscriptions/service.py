@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from quoteapi.clock import Clock
 from quoteapi.observability.redaction import mask_phone_number
@@ -22,6 +24,7 @@ from quoteapi.storage.state import (
     StateUnavailable,
     SubscriberCountLimit,
 )
+from quoteapi.subscriptions.delivery_hours import DeliveryHours
 from quoteapi.subscriptions.dispatcher import Dispatcher
 from quoteapi.subscriptions.errors import (
     NoSharedState,
@@ -34,14 +37,22 @@ from quoteapi.subscriptions.errors import (
     SubscriberLimitReached,
 )
 from quoteapi.subscriptions.otp import GeneratedOtp, OneTimePasswords
-from quoteapi.subscriptions.phone import e164_as_typed, parse_mobile
+from quoteapi.subscriptions.phone import e164_as_typed, parse_mobile, time_zone_of
 from quoteapi.subscriptions.rate_limits import RateLimits
 from quoteapi.subscriptions.sliding_window import RateLimitStatuses
 from quoteapi.subscriptions.topic_sync import TopicSync
+from quoteapi.time_zones import start_of_local_date
 
 NO_SUBSCRIBER = "0"
 """An id that no subscriber has."""
 log = logging.getLogger(__name__)
+
+
+class NextMorning(NamedTuple):
+    """The next daily SMS of a subscriber."""
+
+    time_zone: str
+    opens_at: datetime
 
 
 @dataclass
@@ -54,13 +65,17 @@ class SubscriptionService:
     limits: RateLimits
     passwords: OneTimePasswords
     topic_sync: TopicSync
+    hours: DeliveryHours
     clock: Clock
 
-    def request_otp(self, mobile: str, purpose: Purpose, client_ip: str, dispatcher: Dispatcher) -> RateLimitStatuses:
+    def request_otp(
+        self, mobile: str, purpose: Purpose, client_ip: str, dispatcher: Dispatcher, time_zone: str | None = None
+    ) -> RateLimitStatuses:
         """Send an OTP to a number. Return the remaining quota of the client IP.
 
-        To unsubscribe, call it only if `RateLimits.requires_otp_to_unsubscribe`: while SMS are off, no OTP is needed. A
-        number that is not subscribed gets no OTP to unsubscribe, but the caller sees no difference, so that no client
+        `time_zone` is that of a subscription, if the client chose one; `subscribe` may choose another. To unsubscribe
+        or pause, call it only if `RateLimits.requires_otp_to_unsubscribe`: while SMS are off, no OTP is needed. A
+        number that is not subscribed gets no OTP to unsubscribe or pause, but the caller sees no difference, so that no client
         can find out which numbers are subscribed. Subscribers get no OTP to subscribe once the limit of subscribers is
         reached, as nobody does. Raises `NoSharedState`, `SmsDisabled`, `CountryNotServed`, `SubscriberLimitReached`,
         `RateLimited`, `OptedOut`, `OtpNotSent`.
@@ -72,7 +87,7 @@ class SubscriptionService:
             if self.state.subscriber_count() >= self.settings.max_subscribers:
                 raise SubscriberLimitReached
         rate_limits = self.limits.count_request_by_client_ip(client_ip).rate_limits
-        otp_request_id = self._store_otp_request(mobile, purpose, client_ip)
+        otp_request_id = self._store_otp_request(mobile, purpose, client_ip, time_zone)
         if purpose == "subscribe" and self._is_opted_out(mobile):
             raise OptedOut(rate_limits=rate_limits)
         try:
@@ -81,14 +96,19 @@ class SubscriptionService:
             raise OtpNotSent(rate_limits=rate_limits) from error
         return rate_limits
 
-    def subscribe(self, mobile: str, code: str, client_ip: str, dispatcher: Dispatcher) -> RateLimitStatuses:
+    def subscribe(
+        self, mobile: str, code: str, client_ip: str, dispatcher: Dispatcher, time_zone: str | None = None
+    ) -> RateLimitStatuses:
         """Subscribe a number if the OTP is right. Return an empty tuple: a right OTP is not counted.
 
-        The same OTP again, within its lifetime, changes nothing and is no error while the number is subscribed.
+        Its time zone is `time_zone`, else that of the request for the OTP, else the one it had, else that of its
+        number. If it is subscribed, it moves to the time zone that was chosen, if any, and a pause ends. The same OTP again, within its lifetime, changes nothing and is no error while the number is subscribed.
         Raises `NoSharedState`, `RateLimited`, `OtpRejected`; `SubscriberLimitReached` if others took the last places
         since the OTP was requested: the OTP then stays valid.
         """
-        subscriber_id = self._verify_otp(mobile, "subscribe", code, client_ip)
+        subscriber_id = self._verify_otp(
+            mobile, "subscribe", code, client_ip, lambda otp: self._activate(otp, client_ip, time_zone)
+        )
         if subscriber_id is not None:
             _dispatch(dispatcher.subscribe, subscriber_id)
         return ()
@@ -103,7 +123,7 @@ class SubscriptionService:
         """
         rate_limits: RateLimitStatuses = ()
         if code is not None:
-            subscriber_id = self._verify_otp(mobile, "unsubscribe", code, client_ip)
+            subscriber_id = self._verify_otp(mobile, "unsubscribe", code, client_ip, self._deactivate)
         else:
             self._require_shared_state()
             rate_limits = self.limits.count_request_by_client_ip(client_ip).rate_limits
@@ -111,6 +131,50 @@ class SubscriptionService:
         # For every number: the response time must not show which are subscribed.
         _dispatch(dispatcher.unsubscribe, subscriber_id or NO_SUBSCRIBER)
         return rate_limits
+
+    def pause(
+        self, mobile: str, days: int, client_ip: str, dispatcher: Dispatcher, code: str | None = None
+    ) -> RateLimitStatuses:
+        """Stop the daily SMS of a number for the next `days` mornings, if it is subscribed. A later pause replaces it.
+
+        Code, return value and exceptions as in `unsubscribe`. Nobody sees whether the number is subscribed.
+        """
+        rate_limits: RateLimitStatuses = ()
+        if code is not None:
+            subscriber_id = self._verify_otp(
+                mobile, "pause", code, client_ip, lambda otp: self._pause(otp.mobile, days, otp)
+            )
+        else:
+            self._require_shared_state()
+            rate_limits = self.limits.count_request_by_client_ip(client_ip).rate_limits
+            subscriber_id = self._pause(mobile, days)
+        _dispatch(dispatcher.unsubscribe, subscriber_id or NO_SUBSCRIBER)
+        return rate_limits
+
+    def move(self, mobile: str, time_zone: str) -> bool:
+        """Move a subscriber to a time zone. Return False if it is in it, or the number is not subscribed.
+
+        Raises `GatewayError`; the next run then goes on.
+        """
+        row = self.state.find_subscriber(mobile)
+        if row is None or row.state != ACTIVE or not self.state.set_time_zone(row.id, time_zone, now=self.clock()):
+            return False
+        self.topic_sync.sync(row.id)
+        return True
+
+    def next_morning(self, mobile: str) -> NextMorning | None:
+        """Return the next SMS of a subscriber; None if the number is not subscribed.
+
+        One that this morning's late run may still bring is not counted on.
+        """
+        row = self.state.find_subscriber(mobile)
+        if row is None or row.state != ACTIVE:
+            return None
+        now, time_zone = self.clock(), row.time_zone or self.settings.default_time_zone
+        day = self.hours.next_date(time_zone, max(now, row.paused_until or now))
+        if row.last_sms_date is not None and row.topic is None:
+            day = max(day, row.last_sms_date + timedelta(days=1))
+        return NextMorning(time_zone, self.hours.window(time_zone, day).opens_at)
 
     def send_otp(self, otp_request_id: str) -> str:
         """Generate the OTP of an OTP request and send it, once. Return what was done, in words.
@@ -126,7 +190,7 @@ class SubscriptionService:
             if self.passwords.is_outcome_unknown(otp_request_id):
                 raise OutcomeUnknown("the code of this request may have gone out, so none is sent")
             return "nothing to send"
-        if otp.purpose == "unsubscribe" and not self._is_subscribed(otp.mobile):
+        if otp.purpose != "subscribe" and not self._is_subscribed(otp.mobile):
             self.passwords.mark_sent(otp_request_id)
             return "nobody to send it to"
         self._send_sms(otp_request_id, otp)
@@ -173,19 +237,21 @@ class SubscriptionService:
             log.warning("Cannot check whether a number opted out: %s", error)
             return False
 
-    def _store_otp_request(self, mobile: str, purpose: Purpose, client_ip: str) -> str:
+    def _store_otp_request(self, mobile: str, purpose: Purpose, client_ip: str, time_zone: str | None) -> str:
         """Count and store a request for an OTP. Return its id. Raises `RateLimited`; then nothing is counted."""
         with ExitStack() as undo:
             undo.callback(self.limits.count_otp_to_number(mobile, purpose).undo)
             if purpose == "subscribe":
                 self.limits.consume_sms_quota()
                 undo.callback(self.limits.release_sms_quota)
-            otp_request_id = self.passwords.request(mobile, purpose, client_ip)
+            otp_request_id = self.passwords.request(mobile, purpose, client_ip, time_zone)
             undo.pop_all()
         return otp_request_id
 
-    def _verify_otp(self, mobile: str, purpose: Purpose, code: str, client_ip: str) -> str | None:
-        """Verify an OTP and set the subscription's state. Return the subscriber's id; None if nothing changed.
+    def _verify_otp(
+        self, mobile: str, purpose: Purpose, code: str, client_ip: str, use: Callable[[Otp], str | None]
+    ) -> str | None:
+        """Verify an OTP, and `use` it up. Return the subscriber's id, which that returns; None if nothing changed.
 
         An OTP that was used before is accepted, and changes nothing, if the state is still the one that it set.
         """
@@ -194,10 +260,10 @@ class SubscriptionService:
         try:
             try:
                 otp = self.passwords.verify(mobile, purpose, code)
-                subscriber_id = self._use_otp(otp, client_ip)
-            except OtpUsed:
-                if self._is_subscribed(mobile) != (purpose == "subscribe"):
-                    raise
+                subscriber_id = use(otp)
+            except (OtpUsed, OtpReplaced):  # replaced: another process used it since it was verified
+                if self._is_subscribed(mobile) != (purpose != "unsubscribe"):
+                    raise OtpUsed from None
                 subscriber_id = None
         except OtpRejected as error:
             error.rate_limits = counted.rate_limits
@@ -211,20 +277,32 @@ class SubscriptionService:
             counted.undo()
         return subscriber_id
 
-    def _use_otp(self, otp: Otp, client_ip: str) -> str | None:
-        """Use up a verified OTP: activate or deactivate its number. Return the subscriber's id; None if unchanged.
-
-        Raises `SubscriberLimitReached`, and `OtpUsed` if another process used the OTP since it was verified.
-        """
-        now, tries, limit = self.clock(), self.settings.wrong_tries_per_number.limit, self.settings.max_subscribers
+    def _activate(self, otp: Otp, client_ip: str, time_zone: str | None) -> str | None:
+        """Use up a verified OTP to subscribe. Raises `SubscriberLimitReached`, `OtpReplaced`."""
         try:
-            if otp.purpose == "unsubscribe":
-                return self.state.deactivate(otp.mobile, now=now, otp=otp, tries=tries)
-            return self.state.activate(otp, tries=tries, confirmed_from=client_ip, now=now, limit=limit)
+            return self.state.activate(
+                otp,
+                tries=self.settings.wrong_tries_per_number.limit,
+                confirmed_from=client_ip,
+                now=self.clock(),
+                limit=self.settings.max_subscribers,
+                time_zone=time_zone or otp.time_zone,
+                default_time_zone=time_zone_of(otp.mobile) or self.settings.default_time_zone,
+            )
         except SubscriberCountLimit:
             raise SubscriberLimitReached(otp_is_valid=True) from None
-        except OtpReplaced:
-            raise OtpUsed from None
+
+    def _deactivate(self, otp: Otp) -> str | None:
+        """Use up a verified OTP to unsubscribe. Raises `OtpReplaced`."""
+        tries = self.settings.wrong_tries_per_number.limit
+        return self.state.deactivate(otp.mobile, now=self.clock(), otp=otp, tries=tries)
+
+    def _pause(self, mobile: str, days: int, otp: Otp | None = None) -> str | None:
+        """Pause a subscriber for the next `days` mornings, and use up `otp` if given. Raises `OtpReplaced`."""
+        now, tries, row = self.clock(), self.settings.wrong_tries_per_number.limit, self.state.find_subscriber(mobile)
+        time_zone = (row and row.time_zone) or self.settings.default_time_zone
+        until = start_of_local_date(self.hours.next_date(time_zone, now) + timedelta(days=days), time_zone)
+        return self.state.pause(mobile, until=until, now=now, otp=otp, tries=tries)
 
     def _is_subscribed(self, mobile: str) -> bool:
         subscriber = self.state.find_subscriber(mobile)

@@ -73,7 +73,8 @@ class TopicSync:
     def sync(self, subscriber_id: str) -> str:
         """Make the topics match the state of a subscriber. Raises `GatewayError`.
 
-        Return "subscribed", "unsubscribed" or, if no sync is due or another process syncs it, "nothing to do".
+        Return "subscribed", "unsubscribed", "waiting" (active, but on no topic now) or, if no sync is due or another
+        process syncs it, "nothing to do".
         """
         outcome = "nothing to do"
         while (row := self.state.acquire_lease(subscriber_id, now=self.clock(), timeout=LEASE_TIMEOUT)) is not None:
@@ -83,7 +84,7 @@ class TopicSync:
                 self._release_lease(row)
                 raise
             self._store_placement(row, placement)
-            outcome = "unsubscribed" if placement.topic is None else "subscribed"
+            outcome = "subscribed" if placement.topic else "unsubscribed" if row.state != ACTIVE else "waiting"
         return outcome
 
     def reconcile(
@@ -130,7 +131,8 @@ class TopicSync:
             if is_time_up():
                 break
             time_zone = time_zone_of(row.mobile) or default
-            is_move = row.topic is not None and row.topic != self.gateway.topics.name(time_zone)
+            current = self.gateway.topics.time_zone(row.topic) if row.topic is not None else None
+            is_move = current not in {None, time_zone}
             self.state.set_time_zone(row.id, time_zone, now=self.clock(), is_move=is_move)
 
     def _recount_subscribers(self) -> None:
@@ -253,17 +255,15 @@ class TopicSync:
     def _release_lease(self, row: Subscriber) -> None:
         """Release the lease after a failed gateway call."""
         if not self.state.release_lease(row):
-            self._handle_lost_lease(row, self._target(row), row.subscription_arn)
+            self._handle_lost_lease(row, row.topic or self._target(row), row.subscription_arn)
 
     def _handle_lost_lease(self, row: Subscriber, topic: str | None, arn: str | None) -> None:
         """Make the sync of a subscriber due: another process may have called the gateway too, and later.
 
-        If it is, or may be, on `topic`, and the state has no place for that, take it off.
+        The number may be on `topic`. If the state cannot store that, as it has another topic, take the number off.
         """
-        topic = topic or row.topic or self.gateway.topics.name(self._time_zone(row))
         stored = self.state.mark_out_of_sync(row, topic, arn, self.clock())
-        is_known = stored is not None and (stored.topic == topic or row.state != ACTIVE)
-        if not is_known and (arn is not None or row.state == ACTIVE):
+        if topic is not None and (stored is None or stored.topic != topic):
             self.gateway.unsubscribe(arn or self.gateway.subscribe(row.mobile, topic))
 
     def _mark_opted_out(self) -> tuple[int, int]:

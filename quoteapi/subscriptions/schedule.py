@@ -1,0 +1,51 @@
+"""The scheduled run, every 15 minutes: on Lambda, by cron (`quoteapi publish --due`), or in the process of `serve`."""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from quoteapi.subscriptions.daily_delivery import DailyDelivery, DeliveryResult
+from quoteapi.subscriptions.topic_sync import TopicSync
+
+INTERVAL = timedelta(minutes=15)
+"""How often the schedule runs: the offsets of all time zones are multiples of it."""
+MIN_SECONDS_TO_SYNC, MIN_SECONDS_TO_PUBLISH = 30, 12
+"""With less time left, a run syncs no further subscriber, or publishes to no further topic."""
+log = logging.getLogger(__name__)
+
+
+class DeliveryFailed(Exception):
+    """Mornings were missed, are in doubt, or their SMS was not sent. The message has a line for each."""
+
+
+@dataclass
+class Schedule:
+    """Syncs the subscribers whose sync is due, then publishes the daily SMS where it is due."""
+
+    topic_sync: TopicSync
+    daily_delivery: DailyDelivery
+
+    def run(self, remaining_seconds: Callable[[], float] = lambda: math.inf) -> list[DeliveryResult]:
+        """Return what was sent or reported, or failed. Raises `NoSharedState`, `SmsDisabled`.
+
+        Sync comes first, so that those who subscribed since the last run get this morning's SMS, and those who replied
+        STOP do not. If it fails, the SMS goes out all the same.
+        """
+        self.daily_delivery.require_shared_state()
+        try:
+            self.topic_sync.sync_due(lambda: remaining_seconds() < MIN_SECONDS_TO_SYNC)
+        except Exception:
+            log.exception("Topic sync failed; the next run goes on")
+        results = self.daily_delivery.publish_due(lambda: remaining_seconds() < MIN_SECONDS_TO_PUBLISH)
+        for result in results:
+            level = logging.ERROR if result.is_failure else logging.INFO
+            log.log(level, "Daily SMS of %s, %s: %s", result.date, result.time_zone, result.message)
+        return results
+
+
+def raise_failures(results: list[DeliveryResult]) -> None:
+    """Raise `DeliveryFailed` if the operator must know of a result."""
+    if lines := [f"{result.date}, {result.time_zone}: {result.message}" for result in results if result.is_failure]:
+        raise DeliveryFailed("\n".join(lines))
