@@ -100,8 +100,11 @@ def normalize_time_zone(name: str) -> str:
 
 
 def country_of_time_zone(name: str) -> str | None:
-    """Return the ISO 3166 code of the country of a normalized time zone, or None if it has none, such as Etc/UTC."""
-    return _database().countries.get(name)
+    """Return the ISO 3166 code of the country of a time zone; None for one such as Etc/UTC.
+
+    Raises `UnknownTimeZone`.
+    """
+    return _database().countries.get(normalize_time_zone(name))
 
 
 def time_zones_of_country(country: str) -> tuple[str, ...]:
