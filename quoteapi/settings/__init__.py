@@ -11,6 +11,7 @@ from quoteapi.settings.loader import (
 )
 from quoteapi.settings.model import BUNDLED_CATALOGUE, ROOT, SETTING_NAMES, Settings, local_url
 from quoteapi.settings.parsers import ANY_REGION, SECRET_KEY_HINT, RateLimit
+from quoteapi.settings.quiet_hours import QuietHours
 
 __all__ = [
     "ANY_REGION",
@@ -19,6 +20,7 @@ __all__ = [
     "ROOT",
     "SECRET_KEY_HINT",
     "SETTING_NAMES",
+    "QuietHours",
     "RateLimit",
     "Settings",
     "SettingsError",

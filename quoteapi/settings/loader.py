@@ -8,9 +8,12 @@ from typing import Any
 
 from quoteapi.settings.model import ROOT, SETTING_NAMES, Settings
 from quoteapi.settings.parsers import SECRET_KEY_HINT, parse_database_url
+from quoteapi.settings.quiet_hours import COUNTRY_QUIET_HOURS, open_hours, quiet_hours_of
 from quoteapi.spelling import did_you_mean
 
 DOTENV = ROOT / ".env"
+MIN_MINUTES_FOR_DAILY_SMS = 60
+"""A schedule that sends every 15 minutes has several tries in them."""
 
 
 class SettingsError(Exception):
@@ -62,6 +65,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     settings = Settings(**values)
     _validate_keys(settings)
     _validate_subscriptions(settings)
+    _validate_daily_sms_at(settings)
     return settings
 
 
@@ -108,3 +112,17 @@ def _validate_subscriptions(settings: Settings) -> None:
             "SMS_ALLOWED_REGIONS must be set if Amazon SNS sends SMS: the countries that may get SMS, for example IN,US"
             " (or * for all)."
         )
+
+
+def _validate_daily_sms_at(settings: Settings) -> None:
+    for country in (None, *COUNTRY_QUIET_HOURS):
+        quiet = quiet_hours_of(country, settings.quiet_hours)
+        hours = open_hours(settings.daily_sms_at, quiet)
+        if hours is None or hours.minutes < MIN_MINUTES_FOR_DAILY_SMS:
+            where = f" in the country {country}" if country else ""
+            quiet_hours = " and ".join(f"{start:%H:%M}-{end:%H:%M}" for start, end in quiet) or "off"
+            raise SettingsError(
+                "DAILY_SMS_AT and QUIET_HOURS must leave an hour for the daily SMS before quiet hours and midnight."
+                f" DAILY_SMS_AT is now {settings.daily_sms_at:%H:%M}; quiet hours{where} are {quiet_hours}. Set"
+                " DAILY_SMS_AT earlier, for example to 09:00."
+            )

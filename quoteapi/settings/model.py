@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from datetime import time
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from quoteapi.settings import parsers
 from quoteapi.settings.parsers import DynamoDbTable, RateLimit
+from quoteapi.settings.quiet_hours import QuietHours
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLED_CATALOGUE = ROOT / "quote_database.db"
@@ -77,6 +79,18 @@ class Settings:
         "SMS_MAX_SUBSCRIBERS",
         "maximum number of subscribers; by default 1,000, or `SMS_DAILY_CAP` if that is larger",
         parsers.parse_sms_cap,
+    )
+    daily_sms_at: time = _setting(  # noqa: RUF009 a time is immutable
+        "DAILY_SMS_AT", "the local time of the daily SMS", parsers.parse_wall_time, time(9)
+    )
+    quiet_hours: QuietHours | None = _setting(  # noqa: RUF009 QuietHours is immutable
+        "QUIET_HOURS",
+        "local hours without daily SMS; `off` for those of the country only",
+        parsers.parse_quiet_hours,
+        QuietHours(time(21), time(9)),
+    )
+    default_time_zone: str = _setting(
+        "DEFAULT_TIME_ZONE", "the time zone of `SNS_TOPIC` as it is", parsers.parse_time_zone, "Etc/UTC"
     )
     codes_per_number: tuple[RateLimit, ...] = _setting(
         "CODES_PER_NUMBER",

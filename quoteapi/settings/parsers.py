@@ -6,11 +6,13 @@ The text of the `ValueError` is the expected form, which completes the sentence 
 import re
 import textwrap
 from collections.abc import Callable, Mapping
+from datetime import time
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from quoteapi.printable import is_printable
+from quoteapi.settings.quiet_hours import QuietHours
 
 MIN_SECRET_LENGTH = 32
 MIN_DISTINCT_CHARACTERS = 10
@@ -115,6 +117,36 @@ def _parse_rate_limit(value: str, max_digits: int, expected: str) -> RateLimit:
     if match is None or len(match[1]) > max_digits:
         raise ValueError(expected)
     return RateLimit(int(match[1]), int(match[2]) * SECONDS_PER_UNIT[match[3]])
+
+
+def parse_wall_time(value: str) -> time:
+    """Parse a local time in hours and minutes, for example `09:00`."""
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value, re.ASCII):
+        raise ValueError("a local time from 00:00 to 23:59, for example 09:00")
+    return time.fromisoformat(value)
+
+
+def parse_quiet_hours(value: str) -> QuietHours | None:
+    """Parse two different local times with a hyphen between, for example `21:00-09:00`; `off` becomes None."""
+    if value.lower() == "off":
+        return None
+    try:
+        start, end = map(parse_wall_time, value.split("-"))
+    except ValueError:
+        start = end = time()
+    if start == end:
+        raise ValueError("off, or two different local times, for example 21:00-09:00")
+    return QuietHours(start, end)
+
+
+def parse_time_zone(value: str) -> str:
+    """Parse the name of a time zone, which is normalized."""
+    from quoteapi.time_zones import UnknownTimeZone, normalize_time_zone  # noqa: PLC0415 keeps cold starts short
+
+    try:
+        return normalize_time_zone(value)
+    except UnknownTimeZone as error:
+        raise ValueError("the IANA name of a time zone, for example Asia/Kolkata or America/New_York") from error
 
 
 def parse_database_url(value: str) -> str:

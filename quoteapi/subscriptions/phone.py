@@ -1,6 +1,6 @@
 """Phone numbers: parsed at the edge, and in E.164 form (as in +919028000001) everywhere else.
 
-The numbering plans are those of `phonenumberslite`, which is imported on first use to keep cold starts short.
+The numbering plans are those of `phonenumbers`, which is imported on first use to keep cold starts short.
 """
 
 import re
@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Iterable
 from itertools import starmap
 from typing import TYPE_CHECKING
+
+from quoteapi.time_zones import normalize_time_zone, time_zones_of_country
 
 if TYPE_CHECKING:
     from phonenumbers import PhoneNumber
@@ -213,6 +215,21 @@ def country_of(mobile: str) -> str:
     import phonenumbers  # noqa: PLC0415
 
     return phonenumbers.region_code_for_number(phonenumbers.parse(mobile)) or "ZZ"
+
+
+def time_zone_of(mobile: str) -> str | None:
+    """Return the normalized time zone of an E.164 number, or None if that is unknown, as for a satellite phone.
+
+    It is the first time zone of the number's country that the number may be in, or else the country's first. A country
+    without time zones in `zone.tab`, such as Kosovo, has those of its numbers.
+    """
+    import phonenumbers  # noqa: PLC0415
+    from phonenumbers.timezone import time_zones_for_number  # noqa: PLC0415
+
+    names = time_zones_for_number(phonenumbers.parse(mobile))
+    of_number = [normalize_time_zone(name) for name in names if name != "Etc/Unknown"]
+    of_country = time_zones_of_country(country_of(mobile)) or of_number
+    return next((zone for zone in of_country if zone in of_number), next(iter(of_country), None))
 
 
 def all_countries() -> frozenset[str]:
