@@ -11,7 +11,7 @@ Europe/Berlin there, and Antigua has America/Puerto_Rico.
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -139,6 +139,11 @@ def zone_info(name: str) -> "ZoneInfo":
 def local_date(moment: datetime, time_zone: str) -> date:
     """Return the date in a time zone at a moment. Raises `UnknownTimeZone`."""
     return moment.astimezone(zone_info(time_zone)).date()
+
+
+def start_of_local_date(day: date, time_zone: str) -> datetime:
+    """Return the moment in UTC at which a date begins in a time zone: later, if clocks skip its midnight."""
+    return datetime.combine(day, time(), zone_info(time_zone)).astimezone(UTC)
 
 
 def last_begun_date(moment: datetime) -> date:

@@ -2,9 +2,9 @@
 
 A morning is due from its opening hour until quiet hours begin. A run publishes to each topic whose morning is due and
 was not sent, so an event that is late, lost or doubled costs minutes. A delivery is claimed before it is sent. If the
-claim's holder dies before it calls the gateway, the next run takes the claim over. From the gateway call on, the SMS may
-have gone out: the delivery is in doubt, and only `quoteapi publish --again` sends it again. A morning that was missed,
-or is in doubt, is reported once.
+claim's holder dies before it calls the gateway, the next run takes the claim over. From the gateway call on, the SMS
+may have gone out: the delivery is in doubt, and only `quoteapi publish --again` sends it again. A morning that was
+missed, or is in doubt, is reported once.
 """
 
 import logging
@@ -244,9 +244,7 @@ class DailyDelivery:
             dates = f"{since} to {morning.date}" if since < morning.date else f"{morning.date}"
             yield self._result(morning, "missed", f"The SMS of {dates} was not sent: no run did before quiet hours.")
 
-    def _publish(
-        self, morning: Morning, *, again: bool = False, closes_at: datetime | None = None
-    ) -> DeliveryResult:
+    def _publish(self, morning: Morning, *, again: bool = False, closes_at: datetime | None = None) -> DeliveryResult:
         """Send the SMS of a morning unless it was sent or is being sent, before `closes_at`.
 
         Raises `GatewayError`, `QuoteNotFound`, `WindowClosed`: then no SMS was sent; after `OutcomeUnknown`, one may
@@ -266,8 +264,7 @@ class DailyDelivery:
             preview = self._preview(morning)
             if not preview.recipients:
                 self._require_nobody(morning.topic)
-            if closes_at is not None and self.clock() >= closes_at:
-                raise WindowClosed
+            self._require_open(closes_at)
         except Exception:
             self.state.release_delivery(claim)
             raise
@@ -286,6 +283,10 @@ class DailyDelivery:
         self._sent[morning.topic] = morning.date
         message = f"Sent to {counted(preview.recipients, 'subscriber')}."
         return self._result(morning, "sent", message, message_id)
+
+    def _require_open(self, closes_at: datetime | None) -> None:
+        if closes_at is not None and self.clock() >= closes_at:
+            raise WindowClosed("quiet hours began before the SMS was sent")
 
     def _require_nobody(self, topic: str) -> None:
         """Raise `GatewayUnavailable` if subscribers in the database should be on a topic without subscriptions."""
@@ -320,7 +321,10 @@ class DailyDelivery:
         status = MorningStatus(morning.date, morning.time_zone, "nobody", window.opens_at)
         now = self.clock()
         if delivery is not None and (delivery.sent_at or delivery.sending_at):
-            sent_at, is_slow = delivery.sent_at, delivery.sending_at is not None and delivery.sending_at <= now - SEND_TIMEOUT
+            sent_at, is_slow = (
+                delivery.sent_at,
+                delivery.sending_at is not None and delivery.sending_at <= now - SEND_TIMEOUT,
+            )
             state: MorningState = "sent" if sent_at else "in doubt" if is_slow else "being sent"
             return status._replace(state=state, sent_at=sent_at or delivery.sending_at, message_id=delivery.message_id)
         if delivery is not None and delivery.reported_at is None and delivery.claimed_at > now - CLAIM_TIMEOUT:
@@ -348,7 +352,9 @@ def describe_other_topic(topic: str, gateway: Gateway) -> str:
 
 def _date_before(morning: Morning) -> date:
     """Return the local date before that of a morning: in Samoa, there was no December 30, 2011."""
-    return local_date(start_of_local_date(morning.date, morning.time_zone) - timedelta(microseconds=1), morning.time_zone)
+    return local_date(
+        start_of_local_date(morning.date, morning.time_zone) - timedelta(microseconds=1), morning.time_zone
+    )
 
 
 def _in_doubt(morning: Morning, sending_at: datetime) -> OutcomeUnknown:

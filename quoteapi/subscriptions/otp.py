@@ -49,7 +49,8 @@ class OneTimePasswords:
     def request(self, mobile: str, purpose: Purpose, client_ip: str, time_zone: str | None = None) -> str:
         """Store a request for an OTP, which replaces the number's older OTP for this purpose. Return the request's id.
 
-        `time_zone` is stored with it. Tries are reset only if the last wrong try is past the lock time. Raises `RateLimited` if the number is locked.
+        `time_zone` is stored with it. Tries are reset only if the last wrong try is past the lock time. Raises
+        `RateLimited` if the number is locked.
         """
         now, policy = self.clock(), self.policy
         otp = self.state.request_otp(mobile, purpose, client_ip, now=now, policy=policy, time_zone=time_zone)

@@ -75,8 +75,8 @@ class SubscriptionService:
 
         `time_zone` is that of a subscription, if the client chose one; `subscribe` may choose another. To unsubscribe
         or pause, call it only if `RateLimits.requires_otp_to_unsubscribe`: while SMS are off, no OTP is needed. A
-        number that is not subscribed gets no OTP to unsubscribe or pause, but the caller sees no difference, so that no client
-        can find out which numbers are subscribed. Subscribers get no OTP to subscribe once the limit of subscribers is
+        number that is not subscribed gets no OTP to unsubscribe or pause, but the caller sees no difference, so that no
+        client can find out which numbers are subscribed. Subscribers get no OTP to subscribe once the limit of subscribers is
         reached, as nobody does. Raises `NoSharedState`, `SmsDisabled`, `CountryNotServed`, `SubscriberLimitReached`,
         `RateLimited`, `OptedOut`, `OtpNotSent`.
         """
@@ -102,7 +102,9 @@ class SubscriptionService:
         """Subscribe a number if the OTP is right. Return an empty tuple: a right OTP is not counted.
 
         Its time zone is `time_zone`, else that of the request for the OTP, else the one it had, else that of its
-        number. If it is subscribed, it moves to the time zone that was chosen, if any, and a pause ends. The same OTP again, within its lifetime, changes nothing and is no error while the number is subscribed.
+        number. If it is subscribed, it moves to the time zone that was chosen, if any, and a pause ends.
+
+        The same OTP again, within its lifetime, changes nothing and is no error while the number is subscribed.
         Raises `NoSharedState`, `RateLimited`, `OtpRejected`; `SubscriberLimitReached` if others took the last places
         since the OTP was requested: the OTP then stays valid.
         """

@@ -217,10 +217,10 @@ class TopicSync:
     def _join(self, row: Subscriber, topic: str) -> Placement:
         """Add a subscriber to a topic. The topic is stored before the call, so that it is known if this process dies.
 
-        If the lease was lost, the caller notices.
+        If the subscriber changed since the lease was acquired, leave it where it is: its next sync is due.
         """
-        if row.topic != topic:
-            self.state.store_topic(row, topic)
+        if row.topic != topic and not self.state.store_topic(row, topic):
+            return Placement(row.topic, row.subscription_arn, due_at=self.clock())
         arn = self.gateway.subscribe(row.mobile, topic)
         self._send_confirmation(row)
         return Placement(topic, arn)
