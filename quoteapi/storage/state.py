@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 if TYPE_CHECKING:
     from quoteapi.storage.catalogue import Quotation
 
-Purpose = Literal["subscribe", "unsubscribe"]
+Purpose = Literal["subscribe", "unsubscribe", "pause"]
 """What an OTP proves that its owner wants."""
 ACTIVE, UNSUBSCRIBED, OPTED_OUT = SUBSCRIBER_STATES = "active", "unsubscribed", "stopped"
 """The states of a subscriber."""

@@ -76,7 +76,7 @@ class DailyDelivery:
     def preview(self, day: date | None = None) -> DeliveryPreview:
         """Return the daily SMS of a date (default: today), unsent. Raises `GatewayError`, `QuoteNotFound`."""
         day = day or self.clock().date()
-        text = daily_text(self.quotes.quote_of_date(day), self.settings.unsubscribe_url)
+        text = daily_text(self.quotes.quote_of_date(day), self.settings.leave_url)
         delivery = self.state.find_delivery(day, self.gateway.topic)
         sent_at = None if delivery is None else delivery.sent_at
         max_price = None if self.settings.sms_max_price is None else float(self.settings.sms_max_price)

@@ -15,7 +15,11 @@ from quoteapi.subscriptions.hmac_digest import HmacDigest
 from quoteapi.subscriptions.phone import country_of
 from quoteapi.subscriptions.sliding_window import CountedEvent, WindowFull, Windows, count_event
 
-OTPS_PER_NUMBER: dict[Purpose, str] = {"subscribe": "codes to number", "unsubscribe": "codes to leave to number"}
+OTPS_PER_NUMBER: dict[Purpose, str] = {
+    "subscribe": "codes to number",
+    "unsubscribe": "codes to leave to number",
+    "pause": "codes to pause to number",
+}
 REQUESTS_PER_CLIENT_IP, TRIES_PER_CLIENT_IP = "asked by address", "tries by address"
 """Names of rate limits. They are part of the HMACs of the keys, so renaming a limit discards its recent events."""
 MIN_LOG_RETENTION = timedelta(days=1)

@@ -145,7 +145,7 @@ class TopicSync:
         """Send the confirmation SMS unless it was sent. Raises an error if a later try may succeed."""
         if row.confirmation_sent_at is not None or not self.state.claim_confirmation(row.id, self.clock()):
             return
-        text = confirmation_text(self.settings.unsubscribe_url)
+        text = confirmation_text(self.settings.leave_url, "at 09:00, UTC time")
         try:
             self.limits.check_sms_switch()
             self.limits.consume_sms_quota()
