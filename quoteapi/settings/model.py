@@ -186,10 +186,10 @@ class Settings:
         return self.sms_max_subscribers if self.sms_max_subscribers is not None else by_default
 
     @property
-    def unsubscribe_url(self) -> str | None:
-        """The unsubscribe page that SMS name, or None if the public URL of the service is not known."""
+    def leave_url(self) -> str | None:
+        """The short link to the unsubscribe page that SMS have, or None if the public URL of the service is unknown."""
         base = self.public_url or (local_url(self.host, self.port) if self.gateway == "console" else None)
-        return f"{base}/unsubscribe" if base else None
+        return f"{base}/u" if base else None
 
     @property
     def database_path(self) -> Path | None:

@@ -50,7 +50,7 @@ DAILY_QUOTES = "daily_quote"
 _SWITCH: Key = ("sms_switch", "-")
 _KINDS = {"delivery": "delivery", "rate_limit": "tokenbucket", "sms_count": "smscount"}
 _KINDS |= {"sms_switch": "switch", "daily_quote": "dailyquote"}
-_PURPOSES: tuple[Purpose, ...] = ("subscribe", "unsubscribe")
+_PURPOSES: tuple[Purpose, ...] = ("subscribe", "unsubscribe", "pause")
 _SMS_COUNT_RETENTION = timedelta(days=400)
 _COPIED_RETENTION = timedelta(days=30)
 """How long the OTPs and logs of a copy are kept, which does not know the settings."""

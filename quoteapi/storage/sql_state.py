@@ -536,7 +536,8 @@ def _is_unchanged(held: Subscriber) -> Expression:
 
 
 def _is_same(column: Any, value: object) -> Expression:  # noqa: ANN401 peewee is not typed here
-    return column.is_null() if value is None else column == value
+    is_same: Expression = column.is_null() if value is None else column == value
+    return is_same
 
 
 def _in_state(state: str | None) -> Any:  # noqa: ANN401 peewee is not typed here

@@ -130,7 +130,7 @@ class DailyDelivery:
         """
         self._check_enabled()
         in_quiet_hours |= self.settings.gateway == "console"
-        results = []
+        results: list[DeliveryResult] = []
         for morning in self._mornings():
             if not in_quiet_hours and self.hours.is_quiet(morning.time_zone, self.clock()):
                 results.append(self._result(morning, "quiet hours", "Not sent: it is quiet hours there."))
@@ -147,7 +147,7 @@ class DailyDelivery:
         self.require_shared_state()
         self.state.store_due_run(self.clock())
         self._check_enabled()
-        results = []
+        results: list[DeliveryResult] = []
         for morning in self._mornings():
             if is_time_up():
                 break

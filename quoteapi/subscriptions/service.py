@@ -76,9 +76,9 @@ class SubscriptionService:
         `time_zone` is that of a subscription, if the client chose one; `subscribe` may choose another. To unsubscribe
         or pause, call it only if `RateLimits.requires_otp_to_unsubscribe`: while SMS are off, no OTP is needed. A
         number that is not subscribed gets no OTP to unsubscribe or pause, but the caller sees no difference, so that no
-        client can find out which numbers are subscribed. Subscribers get no OTP to subscribe once the limit of subscribers is
-        reached, as nobody does. Raises `NoSharedState`, `SmsDisabled`, `CountryNotServed`, `SubscriberLimitReached`,
-        `RateLimited`, `OptedOut`, `OtpNotSent`.
+        client can find out which numbers are subscribed. Subscribers get no OTP to subscribe once the limit of
+        subscribers is reached, as nobody does. Raises `NoSharedState`, `SmsDisabled`, `CountryNotServed`,
+        `SubscriberLimitReached`, `RateLimited`, `OptedOut`, `OtpNotSent`.
         """
         self._require_shared_state()
         self.limits.check_sms_switch()

@@ -300,8 +300,13 @@ def test_the_templates_for_india_match_the_sms() -> None:
     (templates,) = [re.sub(r"(?m)^ +", "", block).strip() for block in blocks if "{#var#}" in block]
     pattern = re.escape(templates).replace(re.escape("{#var#}"), ".+")
     code, confirmation, *quote = pattern.split("\\\n")
-    url = "https://quotes.example.org/unsubscribe"
+    url = "https://quotes.example.org/u"
     for purpose in get_args(Purpose):
         assert re.fullmatch(code, otp_text("482913", purpose).message)
-    assert re.fullmatch(confirmation, confirmation_text(url).message)
+    assert re.fullmatch(confirmation, confirmation_text(url, "at 09:00, Kolkata time").message)
     assert re.fullmatch("\n".join(quote), daily_text(ALCOTT, url).message)
+
+
+def test_the_daily_sms_of_the_page_is_that_of_the_service() -> None:
+    (example,) = re.findall(r"```text\n(\".*?)\n```", PAGES[1].read_text(), re.DOTALL)
+    assert daily_text(ALCOTT, "https://daily.example.in/u") == (example, 1)

@@ -26,7 +26,7 @@ def test_containers_of_lambda_share_no_sqlite_file() -> None:
 def test_by_default_sms_stay_on_the_laptop_and_are_limited() -> None:
     settings = read_settings({})
     assert settings.gateway == "console"
-    assert settings.unsubscribe_url == "http://127.0.0.1:8000/unsubscribe"
+    assert settings.leave_url == "http://127.0.0.1:8000/u"
     assert settings.secret_key is None
     assert not settings.unsubscribe_requires_otp
     assert settings.sms_daily_cap == settings.max_subscribers == 1_000
@@ -59,16 +59,20 @@ def test_a_thousand_may_subscribe_or_as_many_as_a_larger_daily_cap_or_as_the_set
 @pytest.mark.parametrize(
     ("environment", "url"),
     [
-        ({"HOST": "0.0.0.0", "PORT": "8080"}, "http://127.0.0.1:8080/unsubscribe"),  # noqa: S104
-        ({"HOST": "::1"}, "http://[::1]:8000/unsubscribe"),
-        ({"PUBLIC_URL": "http://192.168.1.7:8000"}, "http://192.168.1.7:8000/unsubscribe"),
+        ({"HOST": "0.0.0.0", "PORT": "8080"}, "http://127.0.0.1:8080/u"),  # noqa: S104
+        ({"HOST": "::1"}, "http://[::1]:8000/u"),
+        ({"PUBLIC_URL": "http://192.168.1.7:8000"}, "http://192.168.1.7:8000/u"),
+        (
+            {"PUBLIC_URL": "https://a1.execute-api.eu-west-1.amazonaws.com/dev"},
+            "https://a1.execute-api.eu-west-1.amazonaws.com/dev/u",
+        ),
         ({"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "*", "HOST": "0.0.0.0"}, None),  # noqa: S104
     ],
 )
-def test_the_unsubscribe_url_is_known_with_a_public_url_or_on_a_laptop(
+def test_the_link_to_leave_is_known_with_a_public_url_or_on_a_laptop(
     environment: dict[str, str], url: str | None
 ) -> None:
-    assert read_settings(environment).unsubscribe_url == url
+    assert read_settings(environment).leave_url == url
 
 
 def test_no_secret_is_in_the_repr() -> None:

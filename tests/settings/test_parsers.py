@@ -198,7 +198,7 @@ def test_each_sms_setting_is_typed() -> None:
         }
     )
     assert settings.gateway == "sns"
-    assert settings.unsubscribe_url == "https://example.org/quotes/unsubscribe"
+    assert settings.leave_url == "https://example.org/quotes/u"
     assert settings.sms_allowed_regions == {"IN", "US", "GB"}
     assert settings.sms_daily_cap == 0
     assert settings.codes_per_number == (RateLimit(1, 30), RateLimit(3, 600))

@@ -42,7 +42,7 @@ def test_every_active_subscriber_gets_the_quote_of_daily(container: Container) -
     assert (sms.to, sms.kind, sms.sent_at) == (MIRA, "quote", NOON)
     assert quotation in {ALCOTT, AUSTEN, ZOLA}
     assert quotation.author in sms.message
-    assert "To leave: http://127.0.0.1:8000/unsubscribe" in sms.message
+    assert sms.message.endswith("\nEnd: http://127.0.0.1:8000/u")
 
 
 def test_a_date_is_published_once_and_the_next_date_again(sns_container: Container, clock: FakeClock) -> None:

@@ -1,4 +1,4 @@
-"""HTML pages of quotes: the quote of the day, of another date, one quote by its id, and a random one."""
+"""HTML pages of quotes: the quote of the day, of another date, one quote by its id, and a random one; redirects."""
 
 from datetime import date, timedelta
 
@@ -104,6 +104,22 @@ class AnotherQuote:
             return
         resp.status = falcon.HTTP_303
         resp.location = f"{link_prefix(req, self._settings)}/quotes/{quote_id}"
+        resp.set_header("Cache-Control", "no-store")
+
+
+class LeaveLink:
+    """The resource `/u`: the short link of the SMS, a redirect to the form to unsubscribe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Redirect to the form, without the query: a link that is only opened must not unsubscribe a number.
+
+        The redirect is temporary (302), because browsers keep a permanent one (308) after the form has moved.
+        """
+        resp.status = falcon.HTTP_302
+        resp.location = f"{link_prefix(req, self._settings)}/unsubscribe"
         resp.set_header("Cache-Control", "no-store")
 
 

@@ -58,7 +58,7 @@ def test_a_number_is_subscribed_with_the_otp_that_it_was_sent(serve: Serve) -> N
     code, confirmation = ConsoleSms.select().order_by(ConsoleSms.id)
     assert (code.to, code.kind) == (confirmation.to, "code") == (MIRA, "code")
     assert "you agreed to get the quote of the day" in confirmation.message
-    assert "To leave: http://127.0.0.1:8000/unsubscribe" in confirmation.message
+    assert "Leave: http://127.0.0.1:8000/u" in confirmation.message
 
 
 def test_unsubscribing_takes_one_request(serve: Serve) -> None:
@@ -68,6 +68,14 @@ def test_unsubscribing_takes_one_request(serve: Serve) -> None:
     assert (response.status_code, response.json()) == (200, UNSUBSCRIBED)
     assert states() == {MIRA: "unsubscribed"}
     assert Subscriber.get().subscription_arn is None
+
+
+def test_the_link_in_sms_unsubscribes_nobody(serve: Serve) -> None:
+    base = serve()
+    subscribe(base)
+    response = get(base, "/u", mobile=MIRA)
+    assert (response.status_code, response.url) == (400, f"{base}/unsubscribe"), "the number is not passed on"
+    assert states() == {MIRA: "active"}
 
 
 def test_an_unsubscribed_number_can_subscribe_again_with_a_new_confirmation(serve: Serve, clock: FakeClock) -> None:
