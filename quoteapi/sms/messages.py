@@ -24,7 +24,7 @@ def otp_text(code: str, purpose: Purpose) -> SmsText:
 def confirmation_text(leave_url: str | None, hour: str) -> SmsText:
     """Return the confirmation SMS. `hour` says when the daily SMS is sent: "at 09:00, Kolkata time"."""
     return encode_sms(
-        f"{SERVICE_NAME}: you agreed to get the quote of the day, 1 SMS a day {hour}. {_leave_hint('Leave', leave_url)}"
+        f"{SERVICE_NAME}: you agreed to get the quote of the day, 1 SMS a day {hour}. {_stop_hint(leave_url)}"
     )
 
 
@@ -33,11 +33,11 @@ def daily_text(quotation: Quotation, leave_url: str | None) -> SmsText:
 
     The quote has quotation marks, unless the SMS needs one segment less without them.
     """
-    end = f"{quotation.author}\n{_leave_hint('End', leave_url)}"
+    end = f"{quotation.author}\n{_stop_hint(leave_url)}"
     with_marks, without_marks = encode_sms(f'"{quotation.quote}"\n{end}'), encode_sms(f"{quotation.quote}\n{end}")
     return without_marks if without_marks.segments < with_marks.segments else with_marks
 
 
-def _leave_hint(label: str, url: str | None) -> str:
-    # STOP is the last resort: some countries and sender ids do not support replies.
-    return f"{label}: {url}" if url is not None else "To leave, reply STOP."
+def _stop_hint(url: str | None) -> str:
+    # The reply STOP is the last resort: some countries and sender IDs do not support replies.
+    return f"Stop: {url}" if url is not None else "To stop, reply STOP."

@@ -8,6 +8,7 @@ import pytest
 
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.settings import Settings
+from quoteapi.sms.topics import TimeZoneTopics
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import insert_quotes, quote_row
 from quoteapi.storage.models import ConsoleSms, Subscriber, SubscriberCount
@@ -19,8 +20,9 @@ ALCOTT = Quotation("Hope and keep busy.", "Louisa May Alcott", "hope", "Little W
 AUSTEN = Quotation("What are men to rocks and mountains?", "Jane Austen", "nature", "Pride and Prejudice (1813)")
 ZOLA = Quotation("J’accuse…! — « la vérité est en marche »", "Émile Zola", "truth", "L’Aurore, 13 January 1898")
 KABIR = Quotation("काल करे सो आज कर", "कबीर", "समय")
+UTC_ZONE, KOLKATA, NEW_YORK, AUCKLAND = "Etc/UTC", "Asia/Kolkata", "America/New_York", "Pacific/Auckland"
 MIRA, NOOR, OMAR = "+919028000001", "+919028000002", "+919028000003"
-"""Mobile numbers of subscribers."""
+"""Mobile numbers of subscribers, in Asia/Kolkata."""
 
 
 def mobile_of_every_country() -> list[str]:
@@ -37,8 +39,9 @@ def latest_otp(mobile: str) -> str:
     return message[:6]
 
 
-def add_subscribers(*mobiles: str, state: str = "active") -> None:
-    """Store subscribers of the console gateway, without requesting and verifying an OTP."""
+def add_subscribers(*mobiles: str, state: str = "active", time_zone: str = UTC_ZONE) -> None:
+    """Store subscribers of the console gateway, who joined the day before, without requesting and verifying an OTP."""
+    topic = TimeZoneTopics("console", UTC_ZONE).name(time_zone)
     for mobile in mobiles:
         Subscriber.create(
             mobile=mobile,
@@ -47,8 +50,10 @@ def add_subscribers(*mobiles: str, state: str = "active") -> None:
             requested_from="192.0.2.1",
             confirmed_at=NOON,
             confirmed_from="192.0.2.1",
-            topic="console",
-            subscription_arn=f"console:{mobile}",
+            time_zone=time_zone,
+            joined_at=NOON - timedelta(days=1),
+            topic=topic,
+            subscription_arn=f"{topic}:{mobile}",
         )
         SubscriberCount.update(count=SubscriberCount.count + (state == "active")).execute()
 

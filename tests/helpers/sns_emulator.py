@@ -14,6 +14,8 @@ from moto.sns.models import SNSBackend, Topic, sns_backends
 if TYPE_CHECKING:
     from botocore.compat import HTTPHeaders
 
+TOPIC = "us-east-1:DailyQuoteSubscription"
+"""The topic of the default time zone, as the state names it."""
 Fault = Literal["throttled", "refused", "forbidden", "error 500", "nonsense", "timed out", "answer lost"]
 SETTINGS = {
     "SMS_GATEWAY": "sns",
@@ -40,6 +42,12 @@ def sent_to(mobile: str) -> list[str]:
 def published() -> list[str]:
     """Return the messages published to topics."""
     return [sent[1] for topic in backend().topics.values() for sent in topic.sent_notifications]
+
+
+def subscribed_to(topic: str) -> list[str]:
+    """Return the numbers subscribed to a topic, which is named as in the state, sorted."""
+    arn = f":{topic.partition(':')[2]}"
+    return sorted(row.endpoint for row in backend().subscriptions.values() if row.topic.arn.endswith(arn))
 
 
 class SnsCalls:

@@ -1,6 +1,5 @@
 from statistics import mean
 from typing import get_args
-from zoneinfo import available_timezones
 
 import pytest
 
@@ -9,6 +8,7 @@ from quoteapi.quotes.quotation import MAX_NAME_LENGTH, MAX_QUOTE_LENGTH, Quotati
 from quoteapi.sms.messages import confirmation_text, daily_text, otp_text
 from quoteapi.sms.segments import SmsText, encode_sms
 from quoteapi.storage.state import Purpose
+from quoteapi.time_zones import all_time_zones, place_name
 from tests.helpers.data import ALCOTT, KABIR, ZOLA
 
 PUBLIC_URL = "https://daily.example.in"
@@ -36,32 +36,26 @@ def test_every_purpose_has_an_otp_sms() -> None:
     assert len({otp_text("012345", purpose) for purpose in get_args(Purpose)}) == len(get_args(Purpose))
 
 
-@pytest.mark.parametrize(
-    ("leave_url", "confirmed", "daily"),
-    [
-        (LEAVE_URL, f"Leave: {LEAVE_URL}", f"End: {LEAVE_URL}"),
-        (None, "To leave, reply STOP.", "To leave, reply STOP."),
-    ],
-)
-def test_confirmation_and_daily_sms_say_how_to_unsubscribe(leave_url: str | None, confirmed: str, daily: str) -> None:
-    expected = f"QuoteAPI: you agreed to get the quote of the day, 1 SMS a day at 09:00, Kolkata time. {confirmed}"
+@pytest.mark.parametrize(("leave_url", "hint"), [(LEAVE_URL, f"Stop: {LEAVE_URL}"), (None, "To stop, reply STOP.")])
+def test_confirmation_and_daily_sms_say_how_to_unsubscribe(leave_url: str | None, hint: str) -> None:
+    expected = f"QuoteAPI: you agreed to get the quote of the day, 1 SMS a day at 09:00, Kolkata time. {hint}"
     assert confirmation_text(leave_url, HOUR) == SmsText(expected, 1)
-    assert daily_text(ALCOTT, leave_url) == SmsText(f'"Hope and keep busy."\nLouisa May Alcott\n{daily}', 1)
+    assert daily_text(ALCOTT, leave_url) == SmsText(f'"Hope and keep busy."\nLouisa May Alcott\n{hint}', 1)
 
 
 def test_a_confirmation_is_one_segment_with_the_longest_name_of_a_place() -> None:
-    place = max((name.rpartition("/")[2].replace("_", " ") for name in available_timezones()), key=len)
+    place = max(map(place_name, all_time_zones()), key=len)
     assert confirmation_text(LEAVE_URL, f"at 09:00, {place} time").segments == 1
 
 
 def test_a_name_outside_gsm_7_is_sent_in_base_letters() -> None:
     quotation = Quotation("Tea is a work of art.", "Okakura Kakuzō", "art")
-    assert daily_text(quotation, LEAVE_URL) == SmsText(f'"Tea is a work of art."\nOkakura Kakuzo\nEnd: {LEAVE_URL}', 1)
+    assert daily_text(quotation, LEAVE_URL) == SmsText(f'"Tea is a work of art."\nOkakura Kakuzo\nStop: {LEAVE_URL}', 1)
 
 
 @pytest.mark.parametrize("quotation", [KABIR, ZOLA._replace(quote="Не “ça ira” — жду…")])
 def test_a_quote_in_another_script_is_not_changed(quotation: Quotation) -> None:
-    assert daily_text(quotation, None).message == f'"{quotation.quote}"\n{quotation.author}\nTo leave, reply STOP.'
+    assert daily_text(quotation, None).message == f'"{quotation.quote}"\n{quotation.author}\nTo stop, reply STOP.'
 
 
 @pytest.mark.parametrize(
