@@ -378,12 +378,13 @@ def test_each_morning_is_sent_once_by_the_first_run_in_its_window(container: Con
         sent |= {(zone, day): clock() for zone, day, _ in run_due(container)}
         clock.advance(minutes=15)
     assert sent == {
-        (KOLKATA, TODAY): NOON.replace(hour=4, minute=30),  # 10:00, as India's quiet hours end then
+        (NEW_YORK, TODAY - timedelta(days=1)): NOON.replace(hour=0),  # late, at 19:00
+        (AUCKLAND, TODAY): NOON.replace(hour=0),  # late, at 13:00
+        (KOLKATA, TODAY): NOON.replace(hour=4, minute=30),  # at 10:00, when India's quiet hours end
         (NEW_YORK, TODAY): NOON.replace(hour=14),
-        (AUCKLAND, TODAY): NOON.replace(hour=0),  # late: 13:00
         (AUCKLAND, TODAY + timedelta(days=1)): NOON.replace(hour=20),
     }
-    assert ConsoleSms.select().count() == 4
+    assert ConsoleSms.select().count() == 5
 
 
 def test_a_late_run_sends_until_quiet_hours_begin(sns_container: Container, clock: FakeClock) -> None:
@@ -438,10 +439,21 @@ def test_an_sms_in_doubt_is_reported_once_and_not_repeated(
     for _ in range(4 * 24):
         clock.advance(minutes=15)
         reports += run_due(sns_container)
-    assert reports == [(UTC_ZONE, TODAY, "in doubt"), (UTC_ZONE, TODAY + timedelta(days=1), "sent")], (
-        "a run whose process died during the call reports nothing, so the next one does"
-    )
+    assert reports == [(UTC_ZONE, TODAY + timedelta(days=1), "sent")]
     assert sns_calls.operations.count("Publish") == 2
+
+
+def test_an_sms_whose_process_died_during_the_call_is_reported_once_by_the_next_run(
+    sns_container: Container, clock: FakeClock
+) -> None:
+    Delivery.create(date=TODAY, topic=TOPIC, claimed_at=NOON, sending_at=NOON)
+    assert run_due(sns_container) == [(UTC_ZONE, TODAY, "being sent")]
+    clock.advance(minutes=15)
+    (done,) = sns_container.daily_delivery.publish_due()
+    assert done == result("in doubt", IN_DOUBT)
+    clock.advance(minutes=15)
+    assert run_due(sns_container) == []
+    assert published() == []
 
 
 def test_a_claim_whose_holder_died_before_the_call_is_sent_by_the_next_run(
@@ -481,13 +493,13 @@ def test_a_morning_before_anybody_subscribed_was_not_missed(sns_container: Conta
 
 def test_samoa_did_not_miss_the_date_that_it_skipped(container: Container, clock: FakeClock) -> None:
     add_subscribers(MIRA, time_zone="Pacific/Apia")
-    Subscriber.update(joined_at=None).execute()
+    Subscriber.update(joined_at=datetime(2011, 12, 29, 11, 0, tzinfo=NOON.tzinfo)).execute()
     reports = []
-    clock.moment = datetime(2011, 12, 29, 0, 0, tzinfo=NOON.tzinfo)
+    clock.moment = datetime(2011, 12, 29, 12, 0, tzinfo=NOON.tzinfo)
     for _ in range(24 * 4):
         reports += run_due(container)
         clock.advance(hours=1)
-    assert [(day.isoformat(), state) for _, day, state in reports[1:]] == [
+    assert [(day.isoformat(), state) for _, day, state in reports] == [
         ("2011-12-29", "sent"),
         ("2011-12-31", "sent"),
         ("2012-01-01", "sent"),
