@@ -27,6 +27,7 @@ from quoteapi.storage.models import database as bound
 from quoteapi.storage.state import (
     ACTIVE,
     OPTED_OUT,
+    SYNCED_COLUMNS,
     UNSUBSCRIBED,
     Delivery,
     Otp,
@@ -205,7 +206,7 @@ class SqlState:
 
     def mark_opted_out(self, mobiles: list[str], now: datetime) -> int:
         """Store of the active subscribers among the numbers that they opted out."""
-        update = _ROW.update(state=OPTED_OUT, ended_at=now, sync_due_at=now)
+        update = _ROW.update(state=OPTED_OUT, ended_at=now, sync_due_at=now, paused_until=None)
         with bound.atomic():
             marked = update.where(_ROW.mobile.in_(mobiles) & (_ROW.state == ACTIVE)).execute()
             _subtract_from_count(marked)
@@ -263,7 +264,8 @@ class SqlState:
 
     def store_topic(self, held: Subscriber, topic: str) -> bool:
         """Store the topic that a number is about to be added to."""
-        return bool(_ROW.update(topic=topic, subscription_arn=None).where(_holds_lease(held)).execute())
+        update = _ROW.update(topic=topic, subscription_arn=None)
+        return bool(update.where(_holds_lease(held) & _is_unchanged(held)).execute())
 
     def store_subscription_arn(self, held: Subscriber, arn: str) -> None:
         """Store the ARN of a subscription that was found."""
@@ -279,12 +281,14 @@ class SqlState:
         due_at: datetime | None = None,
     ) -> bool:
         """Store what a subscriber is subscribed to, and release its lease."""
-        seen = ("state", "confirmed_at", "time_zone", "paused_until", "sync_due_at")
-        is_unchanged = reduce(and_, (_is_same(getattr(_ROW, name), getattr(held, name)) for name in seen))
+        is_unchanged = _is_unchanged(held)
         stored: dict[str, Any] = {"topic": topic, "subscription_arn": arn}
+        if topic is None:  # unsubscribing twice is harmless, but forgetting a subscription that another added is not
+            stored = {name: Case(None, [(is_unchanged, None)], getattr(_ROW, name)) for name in stored}
         if last_sms_date is not None:
+            is_earlier = _ROW.last_sms_date.is_null() | (_ROW.last_sms_date < last_sms_date)
             stored["last_sms_date"] = Case(
-                None, [(_ROW.last_sms_date > last_sms_date, _ROW.last_sms_date)], last_sms_date
+                None, [(is_earlier, _ROW.last_sms_date.to_value(last_sms_date))], _ROW.last_sms_date
             )
         stored["sync_due_at"] = Case(None, [(is_unchanged, _ROW.sync_due_at.to_value(due_at))], _ROW.sync_due_at)
         return bool(_ROW.update(lease_acquired_at=None, **stored).where(_holds_lease(held)).execute())
@@ -330,7 +334,7 @@ class SqlState:
 
     def topics_in_use(self) -> list[str]:
         """Return the topics that active subscribers are or may be on: an index probe for each."""
-        return [topic for (topic,) in bound.execute_sql(_TOPICS_IN_USE).fetchall()]
+        return sorted(topic for (topic,) in bound.execute_sql(_TOPICS_IN_USE).fetchall())
 
     def count_in_sync_with(self, topic: str) -> int:
         """Return how many active subscribers are on a topic and in sync."""
@@ -392,11 +396,12 @@ class SqlState:
         models.Delivery.update(sent_at=now, message_id=message_id).where(_holds_claim(claim)).execute()
 
     def release_delivery(self, claim: Delivery) -> None:
-        """Delete a claim or, if an earlier holder may have sent the SMS, restore `sending_at`."""
+        """Delete a claim or, if an earlier holder may have sent the SMS or it was reported, restore `sending_at`."""
         if claim.sending_at is None:
-            models.Delivery.delete().where(_holds_claim(claim)).execute()
-        else:
-            models.Delivery.update(sending_at=claim.sending_at).where(_holds_claim(claim)).execute()
+            is_unreported = _holds_claim(claim) & models.Delivery.reported_at.is_null()
+            if models.Delivery.delete().where(is_unreported).execute():
+                return
+        models.Delivery.update(sending_at=claim.sending_at).where(_holds_claim(claim)).execute()
 
     def store_due_run(self, now: datetime) -> None:
         """Store when `publish --due`, or the schedule, ran."""
@@ -518,6 +523,14 @@ def _change_active(mobile: str, time_zone: str | None, now: datetime) -> Any:  #
 
 def _is_not_in(time_zone: str) -> Expression:
     return _ROW.time_zone.is_null() | (_ROW.time_zone != time_zone)
+
+
+def _is_unchanged(held: Subscriber) -> Expression:
+    """Return the condition that nothing changed since a lease was acquired on which the topic depends."""
+    is_unchanged: Expression = reduce(
+        and_, (_is_same(getattr(_ROW, name), getattr(held, name)) for name in SYNCED_COLUMNS)
+    )
+    return is_unchanged
 
 
 def _is_same(column: Any, value: object) -> Expression:  # noqa: ANN401 peewee is not typed here

@@ -16,6 +16,8 @@ Purpose = Literal["subscribe", "unsubscribe", "pause"]
 """What an OTP proves that its owner wants."""
 ACTIVE, UNSUBSCRIBED, OPTED_OUT = SUBSCRIBER_STATES = "active", "unsubscribed", "stopped"
 """The states of a subscriber."""
+SYNCED_COLUMNS = ("state", "confirmed_at", "time_zone", "paused_until", "sync_due_at")
+"""The fields of a subscriber on which its topic depends."""
 
 
 class StateUnavailable(Exception):
@@ -252,7 +254,11 @@ class State(Protocol):
         """
 
     def store_topic(self, held: Subscriber, topic: str) -> bool:
-        """Store the topic that a number is about to be added to, without an ARN. Return False if the lease was lost."""
+        """Store the topic that a number is about to be added to, without an ARN.
+
+        Return False, and store nothing, if the lease was lost or if the subscriber changed since: a process that lost
+        the lease before may have stored the topic that it added the number to.
+        """
 
     def store_subscription_arn(self, held: Subscriber, arn: str) -> None:
         """Store the ARN of a subscription that was found, if the lease is still held."""
@@ -269,7 +275,8 @@ class State(Protocol):
         """Store what a subscriber is subscribed to (None: to no topic), and release its lease. Return False if lost.
 
         `last_sms_date` is stored if it is later than the one that is stored. The next sync is due at `due_at` (None:
-        the subscriber is in sync), or as it is stored if the subscriber changed meanwhile.
+        the subscriber is in sync). If the subscriber changed meanwhile, it is due as it is stored, and a subscription
+        is not forgotten: without `topic`, what is stored stays.
         """
 
     def release_lease(self, held: Subscriber) -> bool:
@@ -338,7 +345,10 @@ class State(Protocol):
         """Store that the SMS of a claim was sent."""
 
     def release_delivery(self, claim: Delivery) -> None:
-        """Undo a claim, if it is still held, and `start_sending`: the SMS was certainly not sent by this process."""
+        """Undo a claim, if it is still held, and `start_sending`: the SMS was certainly not sent by this process.
+
+        A delivery that was reported is kept, so that it is not reported again.
+        """
 
     def store_due_run(self, now: datetime) -> None:
         """Store when `publish --due`, or the schedule, ran."""
