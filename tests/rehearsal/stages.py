@@ -48,8 +48,8 @@ STAGES = {
 }
 
 SCHEDULES = {
-    "daily-quote-quoteapi.aws.schedulers.set_quote_of_the_day": "cron(0 0 * * ? *)",
-    "sms-quoteapi.aws.schedulers.publish_quote_of_the_day": "cron(0 2 * * ? *)",
+    "daily-quote-quoteapi.aws.schedulers.set_quote_of_the_day": "cron(0 10 * * ? *)",
+    "sms-quoteapi.aws.schedulers.publish_quote_of_the_day": "rate(15 minutes)",
     "reconcile-quoteapi.aws.schedulers.reconcile_subscriptions": "rate(1 hour)",
     "zappa-keep-warm-handler.keep_warm_callback": "rate(4 minutes)",
 }
