@@ -75,6 +75,7 @@ class Quote(_BoundModel):
     source = pw.CharField(default="")
     """The work and its year, or the speech and its date; empty if unknown."""
     created_at = UtcDateTimeField()
+    """When it was added; if a later date had begun somewhere by then, the beginning of that date in UTC."""
 
     fingerprint = pw.CharField(32, unique=True)
     """Digest of text and author: the same text by the same author is stored once."""
