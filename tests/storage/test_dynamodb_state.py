@@ -392,7 +392,7 @@ def test_a_subscriber_that_is_activated_while_its_lease_is_acquired_gets_the_top
     subscriber = states.activate(state)
     state.deactivate(MIRA, now=NOON)
     second_request(state, UPDATE, lambda: states.activate(other))
-    held = state.acquire_lease(subscriber.id, TOPIC, now=NOON, timeout=LEASE_TIMEOUT)
+    held = state.acquire_lease(subscriber.id, now=NOON, timeout=LEASE_TIMEOUT)
     assert held is not None
     assert (held.state, held.topic) == (ACTIVE, TOPIC)
 
@@ -404,9 +404,9 @@ def test_a_lease_that_another_process_acquires_meanwhile_is_not_acquired(
     subscriber = states.activate(state)
     if not is_active:
         state.deactivate(MIRA, now=NOON)
-    lease = partial(other.acquire_lease, subscriber.id, TOPIC, now=NOON, timeout=LEASE_TIMEOUT)
+    lease = partial(other.acquire_lease, subscriber.id, now=NOON, timeout=LEASE_TIMEOUT)
     (race_once if is_active else second_request)(state, UPDATE, lease)
-    assert state.acquire_lease(subscriber.id, TOPIC, now=NOON + MICROSECOND, timeout=LEASE_TIMEOUT) is None
+    assert state.acquire_lease(subscriber.id, now=NOON + MICROSECOND, timeout=LEASE_TIMEOUT) is None
     assert stored_subscriber(other).lease_acquired_at == NOON
 
 
@@ -485,7 +485,7 @@ def test_a_topic_sync_whose_answers_are_lost_holds_its_lease_and_confirms_once(
     state: DynamoDbState, lost_answers: list[str]
 ) -> None:
     held = states.acquire_lease(state, states.activate(state))
-    assert state.acquire_lease(held.id, TOPIC, now=NOON, timeout=LEASE_TIMEOUT) is None
+    assert state.acquire_lease(held.id, now=NOON, timeout=LEASE_TIMEOUT) is None
     assert state.claim_confirmation(held.id, NOON)
     assert not state.claim_confirmation(held.id, NOON)
     assert state.finish_sync(held, TOPIC, "arn")

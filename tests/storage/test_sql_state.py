@@ -136,6 +136,4 @@ def test_counts_of_other_states_and_other_switches_are_not_touched(state: State)
     assert SubscriberCount.get(SubscriberCount.state == "another").count == 5
     assert [switch.name for switch in SmsSwitch.select()] == ["another"]
     with pytest.raises(SubscriberCountLimit):
-        state.activate(
-            states.generate_otp(state, NOOR), tries=POLICY.tries, confirmed_from="192.0.2.1", now=NOON, limit=1
-        )
+        states.confirm(state, states.generate_otp(state, NOOR), limit=1)

@@ -23,7 +23,7 @@ from tests.helpers import dynamodb_server, postgresql_server, states
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import ALCOTT, AUSTEN, MIRA, NOON, NOOR, ZOLA
 from tests.helpers.databases import open_migrated, rows_by_table
-from tests.helpers.states import ANOTHER_TOPIC, CLIENT_IP, DIGEST, LIMIT, LOG_KEYS, POLICY, TODAY, TOPIC
+from tests.helpers.states import ANOTHER_TOPIC, BEFORE, DIGEST, LIMIT, LOG_KEYS, POLICY, TODAY, TOPIC
 
 DAY = timedelta(days=1)
 NEW = Quotation("A quote of the upstream API", "Nobody", "new", "2026")
@@ -120,9 +120,9 @@ def read_state(settings: Settings) -> list[object]:
             [state.read_sms_count(day) for day in days],
             state.sms_disabled_at(),
             state.daily_quotes(date.min, date.max),
-            (state.subscriber_count(), state.count_out_of_sync(), len(list(state.out_of_sync()))),
-            (state.find_other_topic(ANOTHER_TOPIC), state.count_in_sync_with(TOPIC)),
-            state.has_subscriber_confirmed_before(NOON),
+            (state.subscriber_count(), state.count_out_of_sync(NOON), len(list(state.out_of_sync(NOON)))),
+            (state.topics_in_use(), state.count_in_sync_with(TOPIC)),
+            [state.has_joined_before(TOPIC, moment) for moment in (BEFORE, NOON)],
         ]
 
 
@@ -169,7 +169,7 @@ def test_a_code_under_way_is_valid_in_the_copy(new: MakeDatabase, kinds: tuple[s
         assert (compared.otp.digest, compared.otp.tries_left) == (DIGEST, POLICY.tries - 1)
         assert state.find_otp(compared.otp.otp_request_id) == compared.otp, "its id was made by the target"
         before = state.subscriber_count()
-        assert state.activate(compared.otp, tries=3, confirmed_from=CLIENT_IP, now=NOON, limit=LIMIT)
+        assert states.confirm(state, compared.otp)
         assert state.subscriber_count() == before + 1
 
 

@@ -13,7 +13,7 @@ from quoteapi.container import Container
 from quoteapi.settings import Settings
 from quoteapi.storage import database
 from quoteapi.storage.state import ACTIVE, Otp, OtpPolicy, State
-from tests.helpers import dynamodb_server
+from tests.helpers import dynamodb_server, states
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, NOON
 from tests.helpers.dynamodb_server import on_every_engine
@@ -97,8 +97,7 @@ def take_over(state: State) -> bool:
 
 
 def confirm(otp: Otp, limit: int, state: State) -> bool:
-    activated = state.activate(otp, tries=POLICY.tries, confirmed_from=CLIENT_IP, now=NOON, limit=limit)
-    return activated is not None
+    return states.confirm(state, otp, limit=limit) is not None
 
 
 def leave(mobile: str, state: State) -> bool:
@@ -110,7 +109,7 @@ def opt_out(mobile: str, state: State) -> bool:
 
 
 def acquire_lease(subscriber_id: str, state: State) -> bool:
-    return state.acquire_lease(subscriber_id, TOPIC, now=NOON, timeout=LEASE_TIMEOUT) is not None
+    return state.acquire_lease(subscriber_id, now=NOON, timeout=LEASE_TIMEOUT) is not None
 
 
 def claim_confirmation(subscriber_id: str, state: State) -> bool:
