@@ -212,6 +212,8 @@ class DailyDelivery:
         if last is not None and last.date >= morning.date and last.sent_at is not None:
             self._sent[morning.topic] = morning.date
             return
+        if last is not None and last.date >= morning.date and _is_in_doubt(last, self.clock()):
+            return
         now, window = self.clock(), self.hours.window(morning.time_zone, morning.date)
         is_due = window.opens_at <= now < window.closes_at
         if is_due and self.state.has_joined_before(morning.topic, window.opens_at):
@@ -304,7 +306,7 @@ class DailyDelivery:
         if row is not None and row.sent_at is not None:
             message = f"Already sent at {row.sent_at:%H:%M} UTC; nothing sent now. New subscribers get the next one."
             return self._result(morning, "already sent", message, row.message_id)
-        if row is not None and row.sending_at is not None and row.sending_at <= now - SEND_TIMEOUT:
+        if row is not None and row.sending_at is not None and _is_in_doubt(row, now):
             raise _in_doubt(morning, row.sending_at)
         return self._result(morning, "being sent", "Nothing sent: another process is sending it now.")
 
@@ -358,6 +360,11 @@ def _date_before(morning: Morning) -> date:
     return local_date(
         start_of_local_date(morning.date, morning.time_zone) - timedelta(microseconds=1), morning.time_zone
     )
+
+
+def _is_in_doubt(delivery: Delivery, now: datetime) -> bool:
+    """Return whether it is unknown if the SMS was sent, and no process can be sending it any more."""
+    return delivery.sent_at is None and delivery.sending_at is not None and delivery.sending_at <= now - SEND_TIMEOUT
 
 
 def _in_doubt(morning: Morning, sending_at: datetime) -> OutcomeUnknown:

@@ -61,7 +61,7 @@ class Night:
         self._interval_began_at = starts_at
         self.set_clock(starts_at)
         self.function = self._start_container()
-        self.published: list[tuple[datetime, "AwsRequest"]] = []
+        self.published: list[tuple[datetime, AwsRequest]] = []
         """The daily SMS, and when each was published."""
         self.reports: list[str] = []
 
