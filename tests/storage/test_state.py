@@ -1023,10 +1023,10 @@ def test_subscribers_out_of_sync_are_listed_and_counted(state: State) -> None:
     assert (set(state.out_of_sync(NOW)), state.count_out_of_sync(LATER)) == (others, 2)
 
 
-def test_those_whose_sync_was_due_before_a_time_are_counted(state: State) -> None:
+def test_those_whose_sync_was_due_at_a_time_are_counted(state: State) -> None:
     active(state, now=NOW)
     times = [BEFORE, BEFORE + MICROSECOND, BEFORE + MINUTE + MICROSECOND, NOW, NOW + MICROSECOND]
-    assert [state.count_out_of_sync(time) for time in times] == [0, 1, 2, 2, 3]
+    assert [state.count_out_of_sync(time) for time in times] == [1, 1, 2, 3, 3]
 
 
 def test_the_confirmation_is_claimed_once_until_it_is_released(state: State) -> None:
