@@ -478,13 +478,12 @@ def test_pausing_makes_the_sync_due_and_keeps_the_topic(state: State) -> None:
 
 
 def test_a_number_that_is_not_active_is_not_paused(state: State) -> None:
-    pause = {"until": LATER + MINUTE, "now": LATER}
-    assert state.pause(MIRA, **pause) is None
+    assert state.pause(MIRA, until=LATER + MINUTE, now=LATER) is None
     assert state.find_subscriber(MIRA) is None
     before = unsubscribed(state)
-    assert state.pause(MIRA, **pause) is None
+    assert state.pause(MIRA, until=LATER + MINUTE, now=LATER) is None
     assert stored_subscriber(state) == before
-    assert state.pause(OPTED_OUT_OUT_OF_SYNC, **pause) is None
+    assert state.pause(OPTED_OUT_OUT_OF_SYNC, until=LATER + MINUTE, now=LATER) is None
 
 
 @pytest.mark.parametrize("is_active", [False, True])
