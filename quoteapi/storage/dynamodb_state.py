@@ -305,11 +305,13 @@ class DynamoDbState:
         """Release the lease of a subscriber whose sync failed."""
         return self._update_held(held, "REMOVE #lease_acquired_at")
 
-    def mark_out_of_sync(self, held: Subscriber, topic: str, arn: str | None, now: datetime) -> Subscriber | None:
+    def mark_out_of_sync(
+        self, held: Subscriber, topic: str | None, arn: str | None, now: datetime
+    ) -> Subscriber | None:
         """Make the sync of a subscriber due after its lease was lost."""
         key, due = _subscriber_key(held.id), {"sync_due_at": now, "out_of_sync": 1}
         item = None
-        if held.state == ACTIVE:
+        if topic is not None:
             columns = {**due, "topic": topic, "subscription_arn": arn}
             is_on_no_other = "attribute_exists(#pk) AND (attribute_not_exists(#topic) OR #topic = :topic)"
             item = self._try_update(key, assign(**columns), is_on_no_other, **columns)
@@ -329,8 +331,8 @@ class DynamoDbState:
             yield item["pk"].removeprefix("number#")
 
     def count_out_of_sync(self, moment: datetime) -> int:
-        """Return for how many subscribers sync was due before a moment, and is."""
-        when = "#out_of_sync = :one AND #sync_due_at < :moment"
+        """Return how many subscribers need a sync that was due at a moment."""
+        when = "#out_of_sync = :one AND #sync_due_at <= :moment"
         return sum(self._table.query(index=OUT_OF_SYNC_INDEX, count=True, when=when, one=1, moment=moment))
 
     def claim_confirmation(self, subscriber_id: str, now: datetime) -> bool:

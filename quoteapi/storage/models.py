@@ -162,7 +162,9 @@ OUT_OF_SYNC = Subscriber.sync_due_at.is_null(is_null=False)
 """Subscribers whose topic may have to change, now or later."""
 Subscriber.add_index(Subscriber.index(Subscriber.id, name="subscriber_unsettled", where=OUT_OF_SYNC))
 WITHOUT_TIME_ZONE = Subscriber.time_zone.is_null()
-Subscriber.add_index(Subscriber.index(Subscriber.id, name="subscriber_without_time_zone", where=WITHOUT_TIME_ZONE))
+Subscriber.add_index(  # with `state`, so that SQLite prefers it to the index of state and topic
+    Subscriber.index(Subscriber.state, Subscriber.id, name="subscriber_without_time_zone", where=WITHOUT_TIME_ZONE)
+)
 
 
 class SubscriberCount(_BoundModel):
