@@ -322,8 +322,8 @@ class SqlState:
         return (str(row.id) for row in iterate_in_batches(due))
 
     def count_out_of_sync(self, moment: datetime) -> int:
-        """Return for how many subscribers sync was due before a moment, and is."""
-        return int(_ROW.select().where(_OUT_OF_SYNC & (_ROW.sync_due_at < moment)).count())
+        """Return how many subscribers need a sync that was due at a moment."""
+        return int(_ROW.select().where(_OUT_OF_SYNC & (_ROW.sync_due_at <= moment)).count())
 
     def claim_confirmation(self, subscriber_id: str, now: datetime) -> bool:
         """Claim the right to send the confirmation SMS."""

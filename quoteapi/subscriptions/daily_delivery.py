@@ -119,7 +119,8 @@ class DailyDelivery:
         Raises `GatewayError`, `QuoteNotFound`.
         """
         default = self.settings.default_time_zone
-        mornings = list(self._mornings()) or [self._morning(default, self.gateway.topics.name(default))]
+        topics = self.state.topics_in_use()
+        mornings = list(self._mornings(topics)) or [self._morning(default, self.gateway.topics.name(default))]
         return [self._preview(morning) for morning in mornings]
 
     def publish(self, *, again: bool = False, in_quiet_hours: bool = False) -> list[DeliveryResult]:
@@ -130,13 +131,14 @@ class DailyDelivery:
         """
         self._check_enabled()
         in_quiet_hours |= self.settings.gateway == "console"
-        results: list[DeliveryResult] = []
-        for morning in self._mornings():
+        topics = self.state.topics_in_use()
+        results = self._find_other_topics(topics)
+        for morning in self._mornings(topics):
             if not in_quiet_hours and self._is_quiet(morning):
                 results.append(self._result(morning, "quiet hours", "Not sent: it is quiet hours there."))
             else:
                 results += self._attempt(morning, lambda morning: iter([self._publish(morning, again=again)]))
-        return results + self._find_other_topics()
+        return results
 
     def publish_due(self, is_time_up: Callable[[], bool] = lambda: False) -> list[DeliveryResult]:
         """Send the SMS of each morning that is due, and report mornings that were missed or are in doubt, once each.
@@ -147,19 +149,20 @@ class DailyDelivery:
         self.require_shared_state()
         self.state.store_due_run(self.clock())
         self._check_enabled()
-        results: list[DeliveryResult] = []
-        for morning in self._mornings():
+        topics = self.state.topics_in_use()
+        results = self._find_other_topics(topics)
+        for morning in self._mornings(topics):
             if is_time_up():
                 break
             if self._sent.get(morning.topic) != morning.date:
                 results += self._attempt(morning, self._publish_due)
-        return results + self._find_other_topics()
+        return results
 
     def statuses(self) -> list[MorningStatus]:
         """Return the state of today's and yesterday's morning in each time zone that has subscribers."""
         return [
             self._status(morning)
-            for today in self._mornings()
+            for today in self._mornings(self.state.topics_in_use())
             for morning in (today, today._replace(date=_date_before(today)))
         ]
 
@@ -172,21 +175,21 @@ class DailyDelivery:
         self.require_shared_state()
         self.limits.check_sms_switch()
 
-    def _mornings(self) -> Iterator[Morning]:
-        """Yield today's morning of each topic that active subscribers are on."""
-        for topic in self.state.topics_in_use():
+    def _mornings(self, topics: list[str]) -> Iterator[Morning]:
+        """Yield today's morning of each of the topics that has a time zone."""
+        for topic in topics:
             if (time_zone := self.gateway.topics.time_zone(topic)) is not None:
                 yield self._morning(time_zone, topic)
 
     def _morning(self, time_zone: str, topic: str) -> Morning:
         return Morning(time_zone, local_date(self.clock(), time_zone), topic)
 
-    def _find_other_topics(self) -> list[DeliveryResult]:
-        """Return a failure for each topic of other settings that subscribers are on, where they would get no SMS."""
+    def _find_other_topics(self, topics: list[str]) -> list[DeliveryResult]:
+        """Return a failure for each of the topics that has other settings: its subscribers would get no SMS."""
         today, default = self.clock().date(), self.settings.default_time_zone
         return [
             DeliveryResult(today, default, "failed", _sentence(describe_other_topic(topic, self.gateway)))
-            for topic in self.state.topics_in_use()
+            for topic in topics
             if self.gateway.topics.time_zone(topic) is None
         ]
 
