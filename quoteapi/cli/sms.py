@@ -54,4 +54,3 @@ def start() -> None:
     with open_container() as container:
         container.state.set_sms_switch(container.clock(), off=False)
     print_lines("SMS are switched on.")
-
