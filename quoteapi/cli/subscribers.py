@@ -203,8 +203,8 @@ def reconcile(*, everyone: bool, as_json: bool) -> None:
 
 def _as_dict(row: Subscriber, *, unmasked: bool) -> dict[str, Any]:
     """Return a subscriber for JSON and CSV: times in ISO 8601, the number masked unless `unmasked`."""
-    values = {name: getattr(row, name.replace("asked", "requested")) for name in _COLUMNS if name != "on_topic"}
-    values["on_topic"] = row.subscription_arn is not None
+    fields = {**row._asdict(), "on_topic": row.subscription_arn is not None}
+    values = {name: fields[name.replace("asked", "requested")] for name in _COLUMNS}
     if not unmasked:
         values["mobile"] = redaction.mask_phone_number(row.mobile)
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
