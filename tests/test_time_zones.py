@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import tzdata
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from quoteapi import time_zones
 from quoteapi.time_zones import (
@@ -16,6 +18,7 @@ from quoteapi.time_zones import (
     local_date,
     normalize_time_zone,
     place_name,
+    seconds_until_local_midnight,
     time_zones_of_country,
     zone_info,
 )
@@ -152,6 +155,19 @@ def test_no_time_zone_is_ahead_of_the_last_date_that_has_begun() -> None:
         assert local_date(moment, "Pacific/Kiritimati") == last_begun_date(moment)
     for zone in all_time_zones():
         assert local_date(NOON, zone) <= last_begun_date(NOON)
+
+
+@given(
+    st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 as it requires
+    st.sampled_from(all_time_zones()),
+)
+@example(datetime(2011, 12, 29, 12, 0, tzinfo=UTC), "Pacific/Apia")  # the next date there was the 31st
+@settings(max_examples=300)
+def test_the_next_date_begins_at_local_midnight_or_when_clocks_skip_it(moment: datetime, time_zone: str) -> None:
+    day, seconds = local_date(moment, time_zone), seconds_until_local_midnight(moment, time_zone)
+    assert 1 <= seconds <= 26 * 3_600
+    assert local_date(moment + timedelta(seconds=seconds - 1), time_zone) == day
+    assert local_date(moment + timedelta(seconds=seconds), time_zone) > day
 
 
 def test_the_rules_are_not_those_of_the_operating_system(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from quoteapi.sms.gateway import (
 )
 from quoteapi.sms.sns import QuoteSubscription
 from tests.helpers.clock import FakeClock
-from tests.helpers.data import MIRA, NOOR, sqlite_only
-from tests.helpers.sns_emulator import TOPIC, SETTINGS, Fault, SnsCalls, backend, published, sent_to, subscribed_numbers
+from tests.helpers.data import KOLKATA, MIRA, NOOR, sqlite_only
+from tests.helpers.sns_emulator import SETTINGS, TOPIC, Fault, SnsCalls, backend, published, sent_to, subscribed_numbers
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_the_topic_arn_is_requested_once_a_process(gateway: QuoteSubscription, s
 
 def test_threads_that_start_at_once_share_clients_and_topic(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
     with ThreadPoolExecutor(8) as threads:
-        arns = set(threads.map(gateway.subscribe, [MIRA] * 16))
+        arns = set(threads.map(gateway.subscribe, [MIRA] * 16, [TOPIC] * 16))
     assert len(arns) == 1
     assert sns_calls.operations.count("CreateTopic") == 1
 
@@ -118,8 +118,11 @@ def test_sender_id_price_and_indian_ids_are_sent_with_each_sms(sns_container: Co
 
 def test_topic_and_region_come_from_the_settings(sns_container: Container, clock: FakeClock) -> None:
     settings = read_settings({**SETTINGS, "SNS_TOPIC": "Quotes", "SNS_REGION": "ap-south-1"})
-    arn = QuoteSubscription(settings, clock).subscribe(MIRA)
-    assert arn.startswith("arn:aws:sns:ap-south-1:123456789012:Quotes:")
+    gateway = QuoteSubscription(settings, clock)
+    arn = gateway.subscribe(MIRA, gateway.topics.name(KOLKATA))
+    assert arn.startswith("arn:aws:sns:ap-south-1:123456789012:Quotes-Asia-Kolkata:")
+    with pytest.raises(GatewayMisconfigured, match="SNS_REGION is ap-south-1, but the topic is us-east-1:"):
+        gateway.subscribe(MIRA, TOPIC)
 
 
 def test_opted_out_numbers_are_listed_and_can_opt_in(gateway: QuoteSubscription) -> None:
