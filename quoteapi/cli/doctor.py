@@ -222,8 +222,8 @@ def _check_sns(container: Container, topics: list[str]) -> Iterator[Check]:
             to_do = "Set aws_access_key_id and aws_secret_access_key, or run `aws configure`. Allow them to use SNS."
         yield Check("gateway", "wrong", f"sns in {settings.sns_region}: {error}", to_do)
         return
-    found = f"sns in {settings.sns_region}, {counted(len(own), 'topic')} named {settings.sns_topic}"
-    yield Check("gateway", "ok", f"{found}, {counted(sum(subscriptions.values()), 'subscription')}")
+    counts = f"{counted(len(own), 'topic')}, {counted(sum(subscriptions.values()), 'subscription')}"
+    yield Check("gateway", "ok", f"sns in {settings.sns_region}, {settings.sns_topic}: {counts}")
     yield from _check_topics(container, subscriptions)
     yield _check_sandbox(container.gateway)
     yield from _check_cost(container)

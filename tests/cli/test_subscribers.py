@@ -322,11 +322,11 @@ def test_a_move_that_sns_does_not_take_is_stored_and_ends_with_an_error(
 
 
 def test_list_shows_until_when_a_subscriber_is_paused(quoteapi: Command, working_database: Container) -> None:
-    insert_subscriber(MIRA, paused_until=datetime(2030, 1, 7, tzinfo=UTC))
+    insert_subscriber(MIRA, time_zone="America/Los_Angeles", paused_until=datetime(2030, 1, 7, tzinfo=UTC))
     listed = quoteapi("subscribers", "list").stdout.splitlines()[1]
-    assert listed.endswith("  Etc/UTC    2030-01-07 00:00")
+    assert listed.endswith("  America/Los_Angeles  2030-01-07 00:00")
     (exported,) = csv.DictReader(io.StringIO(quoteapi("subscribers", "export").stdout))
-    assert (exported["time_zone"], exported["paused_until"]) == ("Etc/UTC", "2030-01-07T00:00:00+00:00")
+    assert (exported["time_zone"], exported["paused_until"]) == ("America/Los_Angeles", "2030-01-07T00:00:00+00:00")
 
 
 def test_opt_in_lets_a_number_that_replied_stop_subscribe_again(
