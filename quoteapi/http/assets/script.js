@@ -194,6 +194,15 @@ function validateWhileTyping(field) {
   });
 }
 
+// ---- the time zone of the browser
+
+function fillTimeZone(field) {
+  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+  if (field.value === "" && timeZone !== "UTC") { // with UTC, a browser hides where it is: the number says more
+    field.value = timeZone ?? "";
+  }
+}
+
 // ---- when a request may be repeated
 
 // The same as Python's `format_duration`.
@@ -230,7 +239,7 @@ function countDown(error) {
   }, 1000);
 }
 
-// ---- the step of the code survives a reload: this tab keeps the number until the code expires
+// ---- the step of the code survives a reload: this tab keeps its hidden fields until the code expires
 
 const CODE_LIFETIME_MS = 600_000;
 const STEP = "code step";
@@ -246,7 +255,8 @@ function storage() {
 function rememberStep(section) {
   const mobile = section.querySelector("input[type=hidden][name=mobile]");
   if (mobile !== null) {
-    const step = { action: mobile.form.action, mobile: mobile.value, expires: Date.now() + CODE_LIFETIME_MS };
+    const fields = [...mobile.form.querySelectorAll("input[type=hidden]")].map(({ name, value }) => [name, value]);
+    const step = { action: mobile.form.action, fields, expires: Date.now() + CODE_LIFETIME_MS };
     storage()?.setItem(STEP, JSON.stringify(step));
   } else if (section.querySelector("#otp") === null) {
     storage()?.removeItem(STEP);
@@ -268,7 +278,9 @@ async function resumeStep() {
     field.addEventListener("input", () => typing.abort(), { once: true });
     await swapElement("subscription", `${step.action}?otp`, { signal: typing.signal });
   }
-  document.getElementById("mobile").value = step.mobile;
+  for (const [name, value] of step.fields) {
+    document.getElementById(name).value = value;
+  }
 }
 
 document.addEventListener("click", (event) => {
@@ -303,6 +315,9 @@ function enhance(root) {
   }
   for (const field of root.querySelectorAll("form[data-swap] input:not([type=hidden])")) {
     validateWhileTyping(field);
+  }
+  for (const field of root.querySelectorAll("input[type=hidden][name=time_zone]")) {
+    fillTimeZone(field);
   }
   for (const button of root.querySelectorAll("button[data-copy]")) {
     enableCopying(button);
