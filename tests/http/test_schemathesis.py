@@ -14,6 +14,7 @@ import schemathesis
 from hypothesis import strategies
 
 from quoteapi.settings import ROOT
+from quoteapi.time_zones import all_time_zones
 from tests.helpers.openapi import full_document
 from tests.helpers.servers import GUNICORN, Servers
 
@@ -21,6 +22,7 @@ from tests.helpers.servers import GUNICORN, Servers
 schemathesis.openapi.format("date", strategies.dates(max_value=datetime.now(UTC).date()).map(str))
 schemathesis.openapi.format("mobile", strategies.integers(0, 9_999_999).map("+91902{:07}".format))
 schemathesis.openapi.format("cursor", strategies.just(""))
+schemathesis.openapi.format("time-zone", strategies.sampled_from(all_time_zones()))
 
 CONFIGURATION = """
 hooks = "tests.http.test_schemathesis"
@@ -50,7 +52,7 @@ checks.negative_data_rejection.enabled = false
 
 # A generated OTP is wrong, so the response is 400.
 [[operations]]
-include-path-regex = "^/(un)?subscribe$"
+include-path-regex = "^/(pause|(un)?subscribe)$"
 checks.positive_data_acceptance.expected-statuses = [200, 400, 429]
 """
 GENEROUS_LIMITS = {

@@ -213,7 +213,7 @@ class Pause(Unsubscribe):
 
     def _result(self, request: SubscriptionRequest) -> _Result:
         days = "1 day" if request.days == 1 else f"{request.days} days"
-        message = f"You have successfully paused daily famous quote for {days}{self.if_subscribed}."
+        message = f"You have successfully paused daily famous quote for {days}, if the number is subscribed."
         how_it_ends = "It starts again by itself, or at once if you subscribe again."
         return _Result({"message": f"{message} {how_it_ends}"})
 

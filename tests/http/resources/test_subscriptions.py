@@ -18,7 +18,12 @@ from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, NOON, NOOR, OMAR, add_subscribers, latest_otp, sqlite_only, wrong_otp
 from tests.helpers.http import assert_problem
 
-SUBSCRIBED = {"message": "Congratulations!!! You have successfully subscribed for daily famous quote."}
+SUBSCRIBED = {
+    "message": "Congratulations!!! You have successfully subscribed for daily famous quote."
+    " The next SMS comes tomorrow at 10:00, Kolkata time.",
+    "time_zone": "Asia/Kolkata",
+    "next_sms_at": "2026-11-23T10:00:00+05:30",
+}
 UNSUBSCRIBED = {"message": "You have successfully unsubscribed from daily famous quote. See you again."}
 
 
