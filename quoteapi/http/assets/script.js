@@ -239,7 +239,7 @@ function countDown(error) {
   }, 1000);
 }
 
-// ---- the step of the code survives a reload: this tab keeps its hidden fields until the code expires
+// ---- the step of the code survives a reload: this tab keeps the number until the code expires
 
 const CODE_LIFETIME_MS = 600_000;
 const STEP = "code step";
@@ -255,8 +255,9 @@ function storage() {
 function rememberStep(section) {
   const mobile = section.querySelector("input[type=hidden][name=mobile]");
   if (mobile !== null) {
-    const fields = [...mobile.form.querySelectorAll("input[type=hidden]")].map(({ name, value }) => [name, value]);
-    const step = { action: mobile.form.action, fields, expires: Date.now() + CODE_LIFETIME_MS };
+    const { action, elements: { days } } = mobile.form;
+    const url = days ? `${action}?otp&days=${days.value}` : `${action}?otp`;
+    const step = { action, url, mobile: mobile.value, expires: Date.now() + CODE_LIFETIME_MS };
     storage()?.setItem(STEP, JSON.stringify(step));
   } else if (section.querySelector("#otp") === null) {
     storage()?.removeItem(STEP);
@@ -276,11 +277,9 @@ async function resumeStep() {
   if (document.getElementById("otp") === null) {
     const typing = new AbortController();
     field.addEventListener("input", () => typing.abort(), { once: true });
-    await swapElement("subscription", `${step.action}?otp`, { signal: typing.signal });
+    await swapElement("subscription", step.url, { signal: typing.signal });
   }
-  for (const [name, value] of step.fields) {
-    document.getElementById(name).value = value;
-  }
+  document.getElementById("mobile").value = step.mobile;
 }
 
 document.addEventListener("click", (event) => {
