@@ -78,7 +78,7 @@ def _routes(container: Container) -> dict[str, Any]:
         "/quotes": catalogue.QuoteList(settings),
         "/quotes/{quote_id}": catalogue.QuoteById(settings),
         "/daily.svg": cards.DailyCard(daily, now),
-        "/quotes/{quote_id}.svg": cards.QuoteCard(now),
+        "/quotes/{quote_id}.svg": cards.QuoteCard(),
         "/authors": catalogue.AuthorOrCategoryList(settings, Author, "author", "authors"),
         "/categories": catalogue.AuthorOrCategoryList(settings, Category, "category", "categories"),
         "/subscribe": subscriptions.Subscribe(container),

@@ -8,6 +8,7 @@ A normalized name is one that `zone.tab` lists, which has one country for each z
 Europe/Berlin there, and Antigua has America/Puerto_Rico.
 """
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -149,3 +150,13 @@ def start_of_local_date(day: date, time_zone: str) -> datetime:
 def last_begun_date(moment: datetime) -> date:
     """Return the last date that has begun anywhere at a moment in UTC: the date in UTC+14."""
     return (moment + _EARLIEST_OFFSET).date()
+
+
+def seconds_until_local_midnight(moment: datetime, time_zone: str) -> int:
+    """Return the seconds until the next date begins in a time zone, rounded up: at least 1.
+
+    If clocks skip midnight, the date begins when they do. Raises `UnknownTimeZone`.
+    """
+    tomorrow = local_date(moment, time_zone) + timedelta(days=1)
+    midnight = datetime.combine(tomorrow, time(), zone_info(time_zone))
+    return math.ceil((midnight.astimezone(UTC) - moment).total_seconds())

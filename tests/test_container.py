@@ -26,4 +26,4 @@ def test_the_sns_gateway_is_created_without_a_client_or_a_call(
     settings = read_settings({"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "IN", "SNS_TOPIC": "of-the-tests"})
     gateway = Container(settings, now=clock).gateway
     assert isinstance(gateway, QuoteSubscription)
-    assert gateway.topic == "us-east-1:of-the-tests"
+    assert gateway.topics.base == "us-east-1:of-the-tests"

@@ -114,5 +114,5 @@ def test_no_package_index_is_named() -> None:
 
 def test_the_service_has_few_packages_and_no_development_tools() -> None:
     lock = json.loads((ROOT / "Pipfile.lock").read_text())
-    assert len(lock["default"]) <= 47, "zappa requires 20 of them, RS256 and X-Ray 5, templates 2"
+    assert len(lock["default"]) <= 48, "zappa requires 20 of them, RS256 and X-Ray 5, templates 2, time zones 1"
     assert not {"pipenv", "pytest", "mypy", "ruff", "moto", "flask", "awscli", "awslambdaric"} & set(lock["default"])

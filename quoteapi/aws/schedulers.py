@@ -12,6 +12,7 @@ from quoteapi.settings import load_settings
 from quoteapi.storage import database
 from quoteapi.subscriptions.errors import NoSharedState, SmsDisabled
 from quoteapi.subscriptions.schedule import raise_failures
+from quoteapi.time_zones import last_begun_date
 
 MIN_REMAINING_MILLISECONDS = 10_000
 """A reconciliation starts no more work if less time than this is left before Lambda's timeout."""
@@ -27,11 +28,14 @@ class DeliveryPending(Exception):
 
 
 def set_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
-    """Decide the quote of the current date, and store it."""
+    """Decide the quote of the last date that has begun somewhere, and store it.
+
+    Run it at 10:00 UTC, when the next date begins in UTC+14.
+    """
     with job_context(context) as container:
-        today = container.clock().date()
-        quotation = container.quotes.quote_of_date(today)
-        return {"date": today.isoformat(), "quote": quotation.quote, "author": quotation.author}
+        day = last_begun_date(container.clock())
+        quotation = container.quotes.quote_of_date(day)
+        return {"date": day.isoformat(), "quote": quotation.quote, "author": quotation.author}
 
 
 def publish_quote_of_the_day(event: object, context: object) -> dict[str, Any]:

@@ -58,7 +58,10 @@ def daily(day: datetime | None, *, as_json: bool) -> None:
         try:
             _print_quotation(container.quotes.quote_of_date(date), as_json=as_json)
         except FutureDate as error:
-            message = f"The quote of {date} is not chosen yet. Try again on that day, which begins at midnight UTC."
+            message = (
+                f"The quote of {date} is not chosen yet. Try again when that day has begun in UTC+14, at 10:00 UTC on"
+                " the day before."
+            )
             raise click.ClickException(message) from error
 
 

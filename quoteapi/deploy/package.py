@@ -40,8 +40,12 @@ UNUSED_FILES = (
     *("bin", "*-stubs", "[!p]*.dist-info", "p[!s]*.dist-info", "pwiz.py", "**/*.pyi", "**/*.pyx", "**/*.c", "**/*.h"),
     *("boto3/examples", "falcon/bench", "falcon/testing", "zappa/cli.py", "zappa/core.py", "zappa/letsencrypt.py"),
     *("jinja2/constants.py", "jinja2/ext.py", "jinja2/meta.py", "jinja2/nativetypes.py", "jinja2/sandbox.py"),
+    *(f"phonenumbers/{name}" for name in ("carrier.py", "carrierdata", "geocoder.py", "geodata", "prefix.py")),
+    "phonenumbers/shortdata/region_*.py",
 )
-"""Files of the libraries that nothing uses on Lambda. psycopg's dist-info stays: psycopg reads its version there."""
+"""Files of the libraries that nothing uses on Lambda. psycopg's dist-info stays: psycopg reads its version there.
+
+`phonenumbers` imports the folder `shortdata`, but not the data of its regions."""
 AWS_SERVICES = ("dynamodb", "lambda", "s3", "sns", "sts")
 """The AWS services that are called on Lambda, also by Zappa at import; botocore's data of the others is removed."""
 PROJECT_FILES = re.compile(

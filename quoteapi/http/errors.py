@@ -89,7 +89,9 @@ def _database_unavailable(_: Exception) -> Problem:
 
 PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     FutureDate: lambda error: _bad_request(
-        "Invalid date", f"{error} is in the future. Send today's date or an earlier one; days begin at midnight UTC."
+        "Invalid date",
+        f"{error} is in the future. Send a date that has begun somewhere. A date begins first in UTC+14, at 10:00 UTC"
+        " on the day before.",
     ),
     QuoteNotFound: lambda error: Problem(falcon.HTTP_404, "No quote found", str(error)),
     errors.RateLimited: _rate_limited,

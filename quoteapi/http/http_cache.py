@@ -1,12 +1,9 @@
 """HTTP caching: `ETag` and `Cache-Control`."""
 
 import hashlib
-from datetime import datetime
 from typing import NamedTuple
 
 import falcon
-
-from quoteapi.clock import seconds_until_midnight
 
 FALLBACK_MAX_AGE = 10
 """How many seconds caches keep a body from the fallback catalogue."""
@@ -15,7 +12,7 @@ MAX_IF_NONE_MATCH_LENGTH = 4_000
 
 
 class CachedBody(NamedTuple):
-    """A response body with its `ETag`. It stays the same until midnight UTC if it is authoritative."""
+    """A response body with its `ETag`."""
 
     body: bytes
     etag: str
@@ -30,15 +27,15 @@ class CachedBody(NamedTuple):
         return cls(octets, f'"{hashlib.blake2b(octets, digest_size=8).hexdigest()}"', is_authoritative, media_type)
 
 
-def respond_until_midnight(
-    req: falcon.Request, resp: falcon.Response, cached: CachedBody, now: datetime, scope: str = "public"
+def respond_with_cached_body(
+    req: falcon.Request, resp: falcon.Response, cached: CachedBody, max_age: int, scope: str = "public"
 ) -> None:
-    """Send a body that caches may keep until midnight UTC, or 304 if the client has it (`If-None-Match`).
+    """Send a body that caches may keep for `max_age` seconds, or 304 if the client has it (`If-None-Match`).
 
     They keep a body that is not authoritative for `FALLBACK_MAX_AGE` at most. The scope `private` keeps a body out of
     shared caches.
     """
-    resp.set_headers(caching_headers(cached, seconds_until_midnight(now), scope))
+    resp.set_headers(caching_headers(cached, max_age, scope))
     is_short = len(req.get_header("If-None-Match", default="")) <= MAX_IF_NONE_MATCH_LENGTH
     client_etags = (req.if_none_match if is_short else None) or ()
     if cached.etag.strip('"') in client_etags or "*" in client_etags:

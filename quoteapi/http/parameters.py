@@ -15,6 +15,7 @@ from quoteapi.printable import printable
 from quoteapi.quotes.quotation import MAX_NAME_LENGTH
 from quoteapi.spelling import ask, did_you_mean, name_key
 from quoteapi.storage.full_text_search import Filters, search_error
+from quoteapi.time_zones import UnknownTimeZone, normalize_time_zone
 
 MAX_DIGITS = 9
 """Numbers with so many digits fit into the integer columns of every database."""
@@ -28,6 +29,7 @@ MAX_TYPED_NAME_LENGTH = 2 * MAX_NAME_LENGTH
 SYNONYMS = {
     **dict.fromkeys(("query", "search"), "q"),
     **dict.fromkeys(("code", "otpcode", "pin"), "otp"),
+    "timezone": "tz",
     **dict.fromkeys(("number", "phone", "phonenumber", "mobilenumber"), "mobile"),
     "tz": "time_zone",
 }
@@ -83,6 +85,16 @@ def parse_date_parameter(req: falcon.Request) -> date | None:
         return parse_date(text) if text is not None else None
     except ValueError as error:
         raise _invalid_parameter("date", "Send the date as YYYY-MM-DD, for example ?date=2026-11-22.") from error
+
+
+def parse_time_zone_parameter(req: falcon.Request) -> str | None:
+    """Return `?tz=` as a normalized IANA name, None if it is missing. Raises `falcon.HTTPBadRequest`."""
+    name = req.get_param("tz") or None
+    try:
+        # A plus sign that is not escaped arrives as a space.
+        return normalize_time_zone(name.replace(" ", "+")) if name is not None else None
+    except UnknownTimeZone as error:
+        raise _invalid_parameter("tz", "Send an IANA time zone, for example ?tz=Asia/Kolkata.") from error
 
 
 def parse_id(text: str) -> int | None:

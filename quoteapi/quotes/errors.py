@@ -8,4 +8,4 @@ class QuoteNotFound(Exception):
 
 
 class FutureDate(Exception):
-    """The quote of a date after today is not decided yet; the message is the date."""
+    """The quote of a date that has not begun in any time zone is not decided yet; the message is the date."""

@@ -15,9 +15,10 @@ from quoteapi.storage.catalogue import fingerprint, store_quotation
 from quoteapi.storage.database import WRITE_ERRORS, DatabaseBusy
 from quoteapi.storage.full_text_search import Filters
 from quoteapi.storage.state import State
+from quoteapi.time_zones import last_begun_date
 
 DAILY_LOCK_TIMEOUT_SECONDS = 2
-"""How long a thread waits for another one that chooses today's quote."""
+"""How long a thread waits for another one that chooses the quote of a date."""
 Fetch = Callable[[], Quotation | None]
 """Fetches a quote from the upstream API; returns None if there is none now."""
 log = logging.getLogger(__name__)
@@ -48,19 +49,20 @@ class QuoteService:
         self._random_pools = RandomPools(clock, random)
 
     def quote_of_date(self, day: date) -> Quotation:
-        """Return the quote of a date. The first call of a day chooses and stores today's quote.
+        """Return the quote of a date. The first call after it began in UTC+14 chooses and stores it.
 
-        Raises `FutureDate` for a date after today, `QuoteNotFound` if the catalogue is empty, `DatabaseBusy`.
+        A date that ended in UTC without such a call has the quote of the schedule. Raises `FutureDate` for a date that
+        has not begun in any time zone, `QuoteNotFound` if the catalogue is empty, `DatabaseBusy`.
         """
         if (stored := self._stored_quotes(day, day).get(day)) is not None:
             return stored
-        today = self._clock().date()
-        if day > today:
+        now = self._clock()
+        if day > last_begun_date(now):
             raise FutureDate(day.isoformat())
-        if day < today:  # not stored: clients can ask for 700,000 past dates
+        if day < now.date():  # not stored: clients can ask for 700,000 past dates
             return quotation_with_id(scheduled_quote_id(day))
         if not self._daily_lock.acquire(timeout=DAILY_LOCK_TIMEOUT_SECONDS):
-            raise DatabaseBusy("another thread has not finished choosing today's quote")
+            raise DatabaseBusy("another thread has not finished choosing the quote of a date")
         try:
             return self._stored_quotes(day, day).get(day) or self._choose_quote(day)
         finally:
@@ -83,7 +85,7 @@ class QuoteService:
         return {} if self._state is None else self._state.daily_quotes(first, last)
 
     def _choose_quote(self, day: date) -> Quotation:
-        """Choose and store the quote of today; if another process stored one first, return that."""
+        """Choose and store the quote of a date; if another process stored one first, return that."""
         quotation = self._upstream_quotation(day) or quotation_with_id(scheduled_quote_id(day))
         if self._state is None:
             return quotation
@@ -97,12 +99,12 @@ class QuoteService:
         return self._stored_quotes(day, day).get(day) or quotation
 
     def _upstream_quotation(self, day: date) -> Quotation | None:
-        """Return a quote of the upstream API; None if none came or it was a daily quote before."""
+        """Return a quote of the upstream API; None if none came or it is the daily quote of another date."""
         quotation = self._fetch() if self._fetch is not None and self._state is not None else None
-        if quotation is None or self._clock().date() != day:  # after midnight, past days are those of the schedule
+        if quotation is None or self._clock().date() > day:  # after midnight, past days are those of the schedule
             return None
-        earlier = self._stored_quotes(date.min, day).values()
-        return None if fingerprint(quotation) in map(fingerprint, earlier) else quotation
+        others = self._stored_quotes(date.min, date.max).values()  # the next date may have begun in UTC+14
+        return None if fingerprint(quotation) in map(fingerprint, others) else quotation
 
     def random_quote(self, filters: Filters) -> Quotation:
         """Return a random quote that matches. Raises `QuoteNotFound` if none does.

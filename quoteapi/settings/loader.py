@@ -124,5 +124,5 @@ def _validate_daily_sms_at(settings: Settings) -> None:
             raise SettingsError(
                 "DAILY_SMS_AT and QUIET_HOURS must leave an hour for the daily SMS before quiet hours and midnight."
                 f" DAILY_SMS_AT is now {settings.daily_sms_at:%H:%M}; quiet hours{where} are {quiet_hours}. Set"
-                " DAILY_SMS_AT earlier, for example to 09:00."
+                " DAILY_SMS_AT to an earlier time, or shorten QUIET_HOURS."
             )

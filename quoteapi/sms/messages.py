@@ -40,4 +40,4 @@ def daily_text(quotation: Quotation, leave_url: str | None) -> SmsText:
 
 def _stop_hint(url: str | None) -> str:
     # The reply STOP is the last resort: some countries and sender IDs do not support replies.
-    return f"Stop: {url}" if url is not None else "To stop, reply STOP."
+    return f"Stop {url}" if url is not None else "To stop, reply STOP."

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple, cast
 
 from peewee import EXCLUDED, Select, Value, fn
 
+from quoteapi.clock import start_of_day
 from quoteapi.storage import full_text_search
 from quoteapi.storage.database import iterate_in_batches
 from quoteapi.storage.full_text_search import Filters, comparison_key, search_tokens
 from quoteapi.storage.models import Author, Category, Quote
 from quoteapi.storage.models import database as bound
+from quoteapi.time_zones import last_begun_date
 
 LENGTH_RANGES = 64, 8, 1
 """The sizes of the ranges that `shortest_length` searches, eight at a time: the index has a token for each range."""
@@ -206,9 +208,12 @@ def store_quotations(quotations: Iterable[Quotation], now: datetime) -> int:
             del rows[stored.fingerprint]
         if not rows:
             return 0
-        # If the clock was set back, a quote must not get among those from which earlier days were chosen.
         newest = Quote.select(Quote.created_at).order_by(Quote.created_at.desc()).limit(1).scalar()
-        created_at = now if newest is None else max(now, newest + timedelta(microseconds=1))
+        created_at = now
+        if newest is not None:
+            # The quotes of dates that have begun somewhere may have been served, also if the clock was set back since:
+            # they must not be chosen again with this quote among them.
+            created_at = max(now, start_of_day(last_begun_date(now)), newest + timedelta(microseconds=1))
         numbered = enumerate(rows.values(), catalogue_size() + 1)
         insert_quotes([{**row, "id": quote_id, "created_at": created_at} for quote_id, row in numbered])
     return len(rows)

@@ -1,7 +1,8 @@
 """A DynamoDB table: conditional writes of single items, transactions, and the errors of AWS as our own.
 
 In expressions, `#name` is an attribute and `:name` a value; both are passed to AWS as placeholders, since many names
-are reserved words. Datetimes are stored as Unix times in microseconds. None is stored as no attribute.
+are reserved words. Datetimes are stored as Unix times in microseconds, dates as text in ISO format, and None as no
+attribute.
 """
 
 import random
@@ -9,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from itertools import chain, islice
 from secrets import token_hex
@@ -283,8 +284,9 @@ def _decode_item(item: Mapping[str, Any] | None) -> Item | None:
 
 
 def _decode(name: str, value: Mapping[str, str]) -> object:
-    """Return a value of AWS; by their names, attributes that end in `_at` and `_since` are datetimes."""
+    """Return a value of AWS. By their names, some attributes are dates, and some are datetimes."""
     if "S" in value:
-        return value["S"]
+        is_date = name == "date" or name.endswith("_date")
+        return date.fromisoformat(value["S"]) if is_date else value["S"]
     number = int(value["N"])
-    return _EPOCH + number * _MICROSECOND if name.endswith(("_at", "_since")) else number
+    return _EPOCH + number * _MICROSECOND if name.endswith(("_at", "_until")) else number

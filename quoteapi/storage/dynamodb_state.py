@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from functools import cached_property
 from heapq import nlargest
 from secrets import token_hex
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from quoteapi.storage.catalogue import Quotation
 from quoteapi.storage.dynamodb import (
@@ -27,6 +27,7 @@ from quoteapi.storage.dynamodb import (
 from quoteapi.storage.state import (
     ACTIVE,
     OPTED_OUT,
+    SYNCED_COLUMNS,
     UNSUBSCRIBED,
     Delivery,
     Otp,
@@ -43,6 +44,7 @@ OUT_OF_SYNC_INDEX, TOPIC_INDEX = "out_of_sync", "topic"
 TABLE_KEY: Key = ("table", "-")
 """The item with the key of the HMACs, which `dynamodb_table` creates with the table."""
 COUNT_KEY: Key = ("subscriber_count", "-")
+DUE_RUN_KEY: Key = ("due_run", "-")
 COPY_MARKER = "copy"
 """An attribute of that item while `state_copy` fills the table."""
 DAILY_QUOTES = "daily_quote"
@@ -67,12 +69,21 @@ class DynamoDbState:
         """Call nothing before the first use."""
         self._unchecked_table = table
 
-    def request_otp(self, mobile: str, purpose: Purpose, client_ip: str, *, now: datetime, policy: OtpPolicy) -> Otp:
+    def request_otp(  # noqa: PLR0913 what a request has
+        self,
+        mobile: str,
+        purpose: Purpose,
+        client_ip: str,
+        *,
+        now: datetime,
+        policy: OtpPolicy,
+        time_zone: str | None = None,
+    ) -> Otp:
         """Store a request for an OTP unless the number is locked. Return the OTP that is stored."""
         hashed = self._hash(mobile)
         columns: Item = {"mobile": mobile, "purpose": purpose, "requested_at": now, "requested_from": client_ip}
         columns |= {"otp_request_id": f"{hashed}-{purpose}-{token_hex(16)}", "ttl": _ttl(now, policy)}
-        columns |= dict.fromkeys(("digest", "expires_at", "claimed_at", "sent_at"))
+        columns |= {"time_zone": time_zone, **dict.fromkeys(("digest", "expires_at", "claimed_at", "sent_at"))}
         values = {**columns, "tries": policy.tries, "zero": 0, "lock_start": now - policy.lock}
         keep_tries = assign(**columns).replace("SET ", "SET #tries_left = if_not_exists(#tries_left, :tries), ")
         reset_tries = assign(**columns, last_wrong_try_at=None).replace("SET ", "SET #tries_left = :tries, ")
@@ -142,15 +153,29 @@ class DynamoDbState:
         item = self._table.get(_subscriber_key(self._hash(mobile)))
         return None if item is None else _record(Subscriber, item)
 
-    def activate(self, otp: Otp, *, tries: int, confirmed_from: str, now: datetime, limit: int) -> str | None:
+    def activate(  # noqa: PLR0913 what a subscription has
+        self,
+        otp: Otp,
+        *,
+        tries: int,
+        confirmed_from: str,
+        now: datetime,
+        limit: int,
+        time_zone: str | None,
+        default_time_zone: str,
+    ) -> str | None:
         """Use up an OTP, store its number as an active subscriber, and count it: a transaction of three items."""
         subscriber_id = self._hash(otp.mobile)
-        columns: Item = {"mobile": otp.mobile, "state": ACTIVE, "active": 1, "confirmed_at": now}
+        columns: Item = {"mobile": otp.mobile, "state": ACTIVE, "active": 1, "confirmed_at": now, "joined_at": now}
         columns |= {"requested_at": otp.requested_at, "requested_from": otp.requested_from}
-        columns |= {"confirmed_from": confirmed_from, "sync_due_at": now, "out_of_sync": 1}
-        columns |= {"ended_at": None, "confirmation_sent_at": None, "id": subscriber_id}
+        columns |= {"confirmed_from": confirmed_from, "sync_due_at": now, "out_of_sync": 1, "id": subscriber_id}
+        columns |= dict.fromkeys(("ended_at", "confirmation_sent_at", "paused_until"))
+        update = assign(**columns, time_zone=time_zone or default_time_zone)
+        if time_zone is None:
+            update = update.replace("= :time_zone", "= if_not_exists(#time_zone, :time_zone)")
         is_inactive = "attribute_not_exists(#state) OR #state <> :state"
-        subscriber = update_in_transaction(_subscriber_key(subscriber_id), assign(**columns), is_inactive, **columns)
+        values = {**columns, "time_zone": time_zone or default_time_zone}
+        subscriber = update_in_transaction(_subscriber_key(subscriber_id), update, is_inactive, **values)
         count = update_in_transaction(COUNT_KEY, "ADD #count :one", "#count < :limit", one=1, limit=limit)
         try:
             self._table.transact(_use_otp(otp, tries), subscriber, count)
@@ -160,23 +185,30 @@ class DynamoDbState:
                 raise OtpReplaced from None
             if not is_active:
                 raise SubscriberCountLimit from None
-            self._use_otp_alone(otp, tries)
-            return None
+            return self._change_active(otp, tries, time_zone, now)
         return subscriber_id
 
     def deactivate(self, mobile: str, *, now: datetime, otp: Otp | None = None, tries: int = 0) -> str | None:
         """Store that an active subscriber unsubscribed, and subtract it from the subscriber count."""
-        subscriber_id = self._hash(mobile)
-        uses = [] if otp is None else [_use_otp(otp, tries)]
-        try:
-            self._table.transact(*uses, *_end(subscriber_id, UNSUBSCRIBED, now))
-        except TransactionFailed as failed:
-            if otp is not None:
-                if failed.failed[0]:
-                    raise OtpReplaced from None
-                self._use_otp_alone(otp, tries)
-            return None
-        return subscriber_id
+        return self._change_with_otp(mobile, otp, tries, *_end(self._hash(mobile), UNSUBSCRIBED, now))
+
+    def pause(
+        self, mobile: str, *, until: datetime, now: datetime, otp: Otp | None = None, tries: int = 0
+    ) -> str | None:
+        """Store that an active subscriber is paused."""
+        columns = {"paused_until": until, "sync_due_at": now, "out_of_sync": 1}
+        return self._change_with_otp(mobile, otp, tries, _update_active(self._hash(mobile), **columns))
+
+    def set_time_zone(self, subscriber_id: str, time_zone: str, *, now: datetime, is_move: bool = True) -> bool:
+        """Store the time zone of a subscriber."""
+        columns: Item = {"time_zone": time_zone}
+        columns |= {"joined_at": now, "sync_due_at": now, "out_of_sync": 1} if is_move else {}
+        is_another = "(attribute_not_exists(#time_zone) OR #time_zone <> :time_zone)"
+        return self._update_subscriber(subscriber_id, assign(**columns), is_another, **columns)
+
+    def subscribers_without_time_zone(self) -> Iterator[Subscriber]:
+        """Yield none: `activate` stores a time zone, and `state_copy` copies no active subscriber without one."""
+        return iter(())
 
     def mark_opted_out(self, mobiles: list[str], now: datetime) -> int:
         """Store of the active subscribers among the numbers that they opted out."""
@@ -231,50 +263,60 @@ class DynamoDbState:
         """Return the stored count twice: each change of a subscriber changes it in the same transaction."""
         return (count := self.subscriber_count()), count
 
-    def acquire_lease(self, subscriber_id: str, topic: str, *, now: datetime, timeout: timedelta) -> Subscriber | None:
-        """Acquire the lease of a subscriber. Whether it is active is found by trying: most are."""
+    def acquire_lease(self, subscriber_id: str, *, now: datetime, timeout: timedelta) -> Subscriber | None:
+        """Acquire the lease of a subscriber whose sync is due."""
         is_free = "(attribute_not_exists(#lease_acquired_at) OR #lease_acquired_at <= :expired)"
-        needs_sync = f"attribute_exists(#sync_due_at) AND {is_free}"
-        values = {"lease": now, "expired": now - timeout, "topic": topic, "active": ACTIVE}
-        key = _subscriber_key(subscriber_id)
-        for is_active in (True, False, True):  # its state may change between two tries
-            update = "SET #lease_acquired_at = :lease"
-            if is_active:
-                update += ", #topic = :topic REMOVE #subscription_arn"
-            has_state = _IS_ACTIVE if is_active else "#state <> :active"
-            try:
-                return _record(Subscriber, self._table.update(key, update, f"{has_state} AND {needs_sync}", **values))
-            except ConditionFailed as failed:
-                if failed.item is None or not _needs_sync(failed.item, now - timeout):
-                    return None
-        return None
+        when, values = f"#sync_due_at <= :now AND {is_free}", {"now": now, "expired": now - timeout}
+        item = self._try_update(_subscriber_key(subscriber_id), "SET #lease_acquired_at = :now", when, **values)
+        return None if item is None else _record(Subscriber, item)
+
+    def store_topic(self, held: Subscriber, topic: str) -> bool:
+        """Store the topic that a number is about to be added to."""
+        update, (is_unchanged, seen) = "SET #topic = :new_topic REMOVE #subscription_arn", _is_unchanged(held)
+        return self._update_held(held, update, is_unchanged, new_topic=topic, **seen)
 
     def store_subscription_arn(self, held: Subscriber, arn: str) -> None:
         """Store the ARN of a subscription that was found."""
         self._update_held(held, "SET #subscription_arn = :arn", arn=arn)
 
-    def finish_sync(self, held: Subscriber, topic: str, arn: str | None) -> bool:
-        """Store the ARN of a subscription, and release the lease."""
-        values = {"topic": topic if arn is not None else None, "subscription_arn": arn, "lease_acquired_at": None}
-        synced = assign(**values, sync_due_at=None, out_of_sync=None)
-        is_unchanged = "#state = :state AND #confirmed_at = :confirmed AND #sync_due_at = :since"
-        seen = {"state": held.state, "confirmed": held.confirmed_at, "since": held.sync_due_at}
-        if self._update_held(held, synced, is_unchanged, **values, **seen):
+    def finish_sync(
+        self,
+        held: Subscriber,
+        topic: str | None,
+        arn: str | None,
+        *,
+        last_sms_date: date | None = None,
+        due_at: datetime | None = None,
+    ) -> bool:
+        """Store what a subscriber is subscribed to, and release its lease."""
+        columns: Item = {"lease_acquired_at": None}
+        if last_sms_date is not None and (held.last_sms_date is None or held.last_sms_date < last_sms_date):
+            columns["last_sms_date"] = last_sms_date  # which only the holder of the lease changes
+        place = {"topic": topic, "subscription_arn": arn}
+        due = {"sync_due_at": due_at, "out_of_sync": None if due_at is None else 1}
+        is_unchanged, seen = _is_unchanged(held)
+        if self._update_held(held, assign(**columns, **place, **due), is_unchanged, **columns, **place, **due, **seen):
             return True
         # It changed meanwhile, or the lease was lost. A subscription that another process added is not forgotten.
-        update = assign(**values) if arn is not None else "REMOVE #lease_acquired_at"
-        return self._update_held(held, update, **values)
+        columns |= {} if topic is None else place
+        return self._update_held(held, assign(**columns), **columns)
 
     def release_lease(self, held: Subscriber) -> bool:
         """Release the lease of a subscriber whose sync failed."""
         return self._update_held(held, "REMOVE #lease_acquired_at")
 
-    def mark_out_of_sync(self, held: Subscriber, topic: str, arn: str | None, now: datetime) -> bool:
-        """Mark a subscriber out of sync after its lease was lost."""
-        columns: Item = {"sync_due_at": now, "out_of_sync": 1}
-        if held.state == ACTIVE:
-            columns |= {"topic": topic, "subscription_arn": arn}
-        return self._update_subscriber(held.id, assign(**columns), **columns)
+    def mark_out_of_sync(
+        self, held: Subscriber, topic: str | None, arn: str | None, now: datetime
+    ) -> Subscriber | None:
+        """Make the sync of a subscriber due after its lease was lost."""
+        key, due = _subscriber_key(held.id), {"sync_due_at": now, "out_of_sync": 1}
+        item = None
+        if topic is not None:
+            columns = {**due, "topic": topic, "subscription_arn": arn}
+            is_on_no_other = "attribute_exists(#pk) AND (attribute_not_exists(#topic) OR #topic = :topic)"
+            item = self._try_update(key, assign(**columns), is_on_no_other, **columns)
+        item = item or self._try_update(key, assign(**due), "attribute_exists(#pk)", **due)
+        return None if item is None else _record(Subscriber, item)
 
     def mark_all_out_of_sync(self, now: datetime) -> None:
         """Mark all active subscribers out of sync. It reads the whole table."""
@@ -282,15 +324,16 @@ class DynamoDbState:
             update = "SET #sync_due_at = :now, #out_of_sync = :one"
             self._update_subscriber(subscriber.id, update, _IS_ACTIVE, now=now, one=1, active=ACTIVE)
 
-    def out_of_sync(self) -> Iterator[str]:
-        """Yield the ids of subscribers that are out of sync, those that have waited longest first."""
-        for item in self._table.query(index=OUT_OF_SYNC_INDEX, when="#out_of_sync = :one", one=1):
+    def out_of_sync(self, now: datetime) -> Iterator[str]:
+        """Yield the ids of the subscribers whose sync is due, those that have waited longest first."""
+        when = "#out_of_sync = :one AND #sync_due_at <= :now"
+        for item in self._table.query(index=OUT_OF_SYNC_INDEX, when=when, one=1, now=now):
             yield item["pk"].removeprefix("number#")
 
-    def count_out_of_sync(self, before: datetime | None = None) -> int:
-        """Return how many subscribers are out of sync, or have been since before a time."""
-        when = "#out_of_sync = :one" + (" AND #sync_due_at < :before" if before is not None else "")
-        return sum(self._table.query(index=OUT_OF_SYNC_INDEX, count=True, when=when, one=1, before=before))
+    def count_out_of_sync(self, moment: datetime) -> int:
+        """Return how many subscribers need a sync that was due at a moment."""
+        when = "#out_of_sync = :one AND #sync_due_at <= :moment"
+        return sum(self._table.query(index=OUT_OF_SYNC_INDEX, count=True, when=when, one=1, moment=moment))
 
     def claim_confirmation(self, subscriber_id: str, now: datetime) -> bool:
         """Claim the right to send the confirmation SMS."""
@@ -301,54 +344,64 @@ class DynamoDbState:
         """Release the claim to send the confirmation SMS."""
         self._update_subscriber(subscriber_id, "REMOVE #confirmation_sent_at")
 
-    def find_other_topic(self, topic: str) -> str | None:
-        """Return a topic other than `topic` that active subscribers are on."""
-        for comparison in "<", ">":
-            when = f"#active = :one AND #topic {comparison} :topic"
-            for item in self._table.query(index=TOPIC_INDEX, when=when, limit=1, one=1, topic=topic):
-                return str(item["topic"])
-        return None
+    def topics_in_use(self) -> list[str]:
+        """Return the topics that active subscribers are or may be on: a query for each, which reads one item."""
+        topics: list[str] = []
+        when = "#active = :one"
+        while found := list(self._table.query(index=TOPIC_INDEX, when=when, limit=1, one=1, last="".join(topics[-1:]))):
+            topics.append(found[0]["topic"])
+            when = "#active = :one AND #topic > :last"
+        return topics
 
     def count_in_sync_with(self, topic: str) -> int:
         """Return how many active subscribers are on a topic and in sync. It reads the index of all of them."""
         when, only = "#active = :one AND #topic = :topic", "attribute_not_exists(#sync_due_at)"
         return sum(self._table.query(index=TOPIC_INDEX, count=True, when=when, only=only, one=1, topic=topic))
 
-    def has_subscriber_confirmed_before(self, time: datetime) -> bool:
-        """Return whether an active subscriber on a topic was confirmed before a time.
+    def has_joined_before(self, topic: str, moment: datetime) -> bool:
+        """Return whether an active subscriber on a topic joined its time zone before a moment.
 
-        If none was, it reads the index of all of them.
+        If none did, it reads the index of all subscribers on the topic, which all joined since.
         """
-        found = self._table.query(
-            index=TOPIC_INDEX, when="#active = :one", only="#confirmed_at < :time", one=1, time=time
-        )
+        when, only = "#active = :one AND #topic = :topic", "attribute_not_exists(#joined_at) OR #joined_at < :moment"
+        found = self._table.query(index=TOPIC_INDEX, when=when, only=only, one=1, topic=topic, moment=moment)
         return next(found, None) is not None
 
     def claim_delivery(
         self, day: date, topic: str, *, now: datetime, timeout: timedelta, unknown_after: timedelta | None = None
     ) -> Delivery | None:
         """Claim the right to send a daily SMS."""
-        columns = {"date": day.isoformat(), "topic": topic, "claimed_at": now}
+        columns = {"date": day, "topic": topic, "claimed_at": now}
         is_claimable = "attribute_not_exists(#sending_at) AND #claimed_at <= :claimed_before"
         if unknown_after is not None:
             is_claimable = f"({is_claimable}) OR #sending_at <= :sending_before"
         is_claimable = f"attribute_not_exists(#pk) OR (attribute_not_exists(#sent_at) AND ({is_claimable}))"
         values = {"claimed_before": now - timeout, "sending_before": now - (unknown_after or timedelta())}
-        try:
-            item = self._table.update(_delivery_key(day, topic), assign(**columns), is_claimable, **columns, **values)
-        except ConditionFailed:
-            return None
-        return _delivery(item)
+        item = self._try_update(_delivery_key(day, topic), assign(**columns), is_claimable, **columns, **values)
+        return None if item is None else _record(Delivery, item)
 
     def find_delivery(self, day: date, topic: str) -> Delivery | None:
         """Return the delivery of a date to a topic."""
         item = self._table.get(_delivery_key(day, topic))
-        return None if item is None else _delivery(item)
+        return None if item is None else _record(Delivery, item)
 
     def last_delivery(self, topic: str) -> Delivery | None:
         """Return the delivery to a topic with the last date."""
         newest = self._table.query(when="#pk = :pk", descending=True, limit=1, pk=f"delivery#{topic}")
-        return next(map(_delivery, newest), None)
+        return next((_record(Delivery, item) for item in newest), None)
+
+    def report_delivery(
+        self, day: date, topic: str, *, now: datetime, claimed_before: datetime, sending_before: datetime
+    ) -> Delivery | None:
+        """Store that the operator is told of a delivery that was missed, or that is in doubt."""
+        columns = {"date": day, "topic": topic, "claimed_at": now, "reported_at": now}
+        update = assign(**columns).replace("= :claimed_at", "= if_not_exists(#claimed_at, :claimed_at)")
+        was_given_up = "attribute_not_exists(#sending_at) AND #claimed_at <= :claimed_before"
+        is_unsent = "attribute_not_exists(#sent_at) AND attribute_not_exists(#reported_at)"
+        when = f"attribute_not_exists(#pk) OR ({is_unsent} AND (({was_given_up}) OR #sending_at <= :sending_before))"
+        values = {**columns, "claimed_before": claimed_before, "sending_before": sending_before}
+        item = self._try_update(_delivery_key(day, topic), update, when, **values)
+        return None if item is None else _record(Delivery, item)
 
     def start_sending(self, claim: Delivery, now: datetime) -> bool:
         """Store that the gateway is about to be called."""
@@ -361,14 +414,22 @@ class DynamoDbState:
         self._update_claimed(claim, "SET #sent_at = :now, #message_id = :message_id", now=now, message_id=message_id)
 
     def release_delivery(self, claim: Delivery) -> None:
-        """Delete a claim or, if an earlier holder may have sent the SMS, restore `sending_at`."""
-        if claim.sending_at is not None:
-            self._update_claimed(claim, "SET #sending_at = :before", before=claim.sending_at)
-            return
-        try:
-            self._table.delete(_delivery_key(claim.date, claim.topic), "#claimed_at = :claim", claim=claim.claimed_at)
-        except ConditionFailed:
-            return
+        """Delete a claim or, if an earlier holder may have sent the SMS or it was reported, restore `sending_at`."""
+        if claim.sending_at is None:
+            key, is_unreported = _delivery_key(claim.date, claim.topic), "attribute_not_exists(#reported_at)"
+            with suppress(ConditionFailed):
+                self._table.delete(key, f"#claimed_at = :claim AND {is_unreported}", claim=claim.claimed_at)
+                return
+        self._update_claimed(claim, assign(sending_at=claim.sending_at), sending_at=claim.sending_at)
+
+    def store_due_run(self, now: datetime) -> None:
+        """Store when `publish --due`, or the schedule, ran."""
+        self._table.update(DUE_RUN_KEY, "SET #ran_at = :now", now=now)
+
+    def last_due_run(self) -> datetime | None:
+        """Return when `publish --due`, or the schedule, last ran."""
+        ran_at: datetime | None = (self._table.get(DUE_RUN_KEY) or {}).get("ran_at")
+        return ran_at
 
     def daily_quotes(self, first: date, last: date) -> dict[date, Quotation]:
         """Return the quotes that are stored for the dates from `first` to `last`, in one query."""
@@ -462,13 +523,8 @@ class DynamoDbState:
     def _update_request(self, otp_request_id: str, when: str = "", /, **columns: object) -> bool:
         """Set columns of the OTP of a request. Return False if it was replaced or `when` does not hold."""
         is_current = "#otp_request_id = :current" + (when and f" AND {when}")
-        try:
-            self._table.update(
-                _key_of_request(otp_request_id), assign(**columns), is_current, **columns, current=otp_request_id
-            )
-        except ConditionFailed:
-            return False
-        return True
+        key, values = _key_of_request(otp_request_id), {**columns, "current": otp_request_id}
+        return self._try_update(key, assign(**columns), is_current, **values) is not None
 
     def _use_otp_alone(self, otp: Otp, tries: int) -> None:
         """Use up an OTP that changes nothing else. Raises `OtpReplaced`."""
@@ -477,13 +533,46 @@ class DynamoDbState:
         except TransactionFailed:
             raise OtpReplaced from None
 
+    def _change_with_otp(self, mobile: str, otp: Otp | None, tries: int, *writes: Item) -> str | None:
+        """Change an active subscriber, and use up `otp` if given, in a transaction; if it is inactive, only the OTP.
+
+        Return the subscriber's id; None if it is inactive. Raises `OtpReplaced`.
+        """
+        try:
+            self._table.transact(*([] if otp is None else [_use_otp(otp, tries)]), *writes)
+        except TransactionFailed as failed:
+            if otp is not None:
+                if failed.failed[0]:
+                    raise OtpReplaced from None
+                self._use_otp_alone(otp, tries)
+            return None
+        return self._hash(mobile)
+
+    def _change_active(self, otp: Otp, tries: int, time_zone: str | None, now: datetime) -> str | None:
+        """Use up an OTP, end the pause of an active subscriber, and move it to a time zone, if it is another.
+
+        Return the subscriber's id; None if only the OTP changed. Raises `OtpReplaced`.
+        """
+        stored = self.find_subscriber(otp.mobile)
+        columns: Item = {}
+        if stored is not None and time_zone not in {None, stored.time_zone}:
+            columns = {"time_zone": time_zone, "joined_at": now}
+        if stored is None or (not columns and stored.paused_until is None):
+            self._use_otp_alone(otp, tries)
+            return None
+        columns |= {"paused_until": None, "sync_due_at": now, "out_of_sync": 1}
+        return self._change_with_otp(otp.mobile, otp, tries, _update_active(stored.id, **columns))
+
+    def _try_update(self, key: Key, update: str, when: str, /, **values: object) -> Item | None:
+        """Update an item if `when` holds. Return it as it is afterwards; None if `when` does not hold."""
+        try:
+            return self._table.update(key, update, when, **values)
+        except ConditionFailed:
+            return None
+
     def _update_subscriber(self, subscriber_id: str, update: str, when: str = "", /, **values: object) -> bool:
         exists = "attribute_exists(#pk)" + (when and f" AND {when}")
-        try:
-            self._table.update(_subscriber_key(subscriber_id), update, exists, **values)
-        except ConditionFailed:
-            return False
-        return True
+        return self._try_update(_subscriber_key(subscriber_id), update, exists, **values) is not None
 
     def _update_held(self, held: Subscriber, update: str, when: str = "", /, **values: object) -> bool:
         """Update a subscriber if its lease is still held and `when` holds."""
@@ -493,13 +582,8 @@ class DynamoDbState:
     def _update_claimed(self, claim: Delivery, update: str, when: str = "", /, **values: object) -> bool:
         """Update a delivery if its claim is still held and `when` holds."""
         is_held = "#claimed_at = :claim" + (when and f" AND {when}")
-        try:
-            self._table.update(
-                _delivery_key(claim.date, claim.topic), update, is_held, claim=claim.claimed_at, **values
-            )
-        except ConditionFailed:
-            return False
-        return True
+        key, values = _delivery_key(claim.date, claim.topic), {**values, "claim": claim.claimed_at}
+        return self._try_update(key, update, is_held, **values) is not None
 
 
 def _hash_number(hash_key: bytes, mobile: str) -> str:
@@ -518,25 +602,31 @@ def _use_otp(otp: Otp, tries: int) -> Item:
     )
 
 
+def _update_active(subscriber_id: str, /, **columns: object) -> Item:
+    """Return the write of a transaction that sets columns of a subscriber if it is active."""
+    key = _subscriber_key(subscriber_id)
+    return update_in_transaction(key, assign(**columns), "#state = :active_state", **columns, active_state=ACTIVE)
+
+
 def _end(subscriber_id: str, state: str, now: datetime) -> list[Item]:
     """Return the writes of a transaction that ends an active subscription."""
-    columns = {"state": state, "ended_at": now, "sync_due_at": now, "out_of_sync": 1, "active": None}
-    key = _subscriber_key(subscriber_id)
-    subscriber = update_in_transaction(key, assign(**columns), "#state = :was", **columns, was=ACTIVE)
+    columns = {"state": state, "ended_at": now, "sync_due_at": now, "out_of_sync": 1}
+    subscriber = _update_active(subscriber_id, **columns, active=None, paused_until=None)
     return [subscriber, update_in_transaction(COUNT_KEY, "ADD #count :less", "attribute_exists(#count)", less=-1)]
 
 
-def _needs_sync(item: Item, lease_expired: datetime) -> bool:
-    acquired_at = item.get("lease_acquired_at")
-    return "sync_due_at" in item and (acquired_at is None or acquired_at <= lease_expired)
+def _is_unchanged(held: Subscriber) -> tuple[str, Item]:
+    """Return the condition, and its values, that what its topic depends on is as when the lease was acquired."""
+    seen = {f"seen_{name}": getattr(held, name) for name in SYNCED_COLUMNS}
+    conditions = [
+        f"attribute_not_exists(#{name})" if getattr(held, name) is None else f"#{name} = :seen_{name}"
+        for name in SYNCED_COLUMNS
+    ]
+    return " AND ".join(conditions), seen
 
 
-def _record(kind: type[_Record], item: Item, **changed: Any) -> _Record:  # noqa: ANN401
-    return kind(**{name: item.get(name) for name in kind._fields} | changed)  # type: ignore[arg-type]
-
-
-def _delivery(item: Item) -> Delivery:
-    return _record(Delivery, item, date=date.fromisoformat(item["date"]))
+def _record(kind: type[_Record], item: Item) -> _Record:
+    return kind(**{name: item.get(name) for name in kind._fields})  # type: ignore[arg-type]
 
 
 def _quotation(item: Item) -> Quotation:

@@ -29,10 +29,10 @@ _INDEXES: dict[str, Any] = {
     },
     TOPIC_INDEX: {
         "KeySchema": [{"AttributeName": "active", "KeyType": "HASH"}, {"AttributeName": "topic", "KeyType": "RANGE"}],
-        "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["confirmed_at", "sync_due_at"]},
+        "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["joined_at", "sync_due_at"]},
     },
 }
-"""Both are sparse: they have only active subscribers, and only subscribers that are out of sync."""
+"""Both are sparse: they have only subscribers whose sync is due now or later, and only active ones on a topic."""
 
 
 def list_parts(table: Table) -> dict[str, str]:

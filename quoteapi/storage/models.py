@@ -75,6 +75,7 @@ class Quote(_BoundModel):
     source = pw.CharField(default="")
     """The work and its year, or the speech and its date; empty if unknown."""
     created_at = UtcDateTimeField()
+    """When it was added; if a later date had begun somewhere by then, the beginning of that date in UTC."""
 
     fingerprint = pw.CharField(32, unique=True)
     """Digest of text and author: the same text by the same author is stored once."""
@@ -161,7 +162,9 @@ OUT_OF_SYNC = Subscriber.sync_due_at.is_null(is_null=False)
 """Subscribers whose topic may have to change, now or later."""
 Subscriber.add_index(Subscriber.index(Subscriber.id, name="subscriber_unsettled", where=OUT_OF_SYNC))
 WITHOUT_TIME_ZONE = Subscriber.time_zone.is_null()
-Subscriber.add_index(Subscriber.index(Subscriber.id, name="subscriber_without_time_zone", where=WITHOUT_TIME_ZONE))
+Subscriber.add_index(  # with `state`, so that SQLite prefers it to the index of state and topic
+    Subscriber.index(Subscriber.state, Subscriber.id, name="subscriber_without_time_zone", where=WITHOUT_TIME_ZONE)
+)
 
 
 class SubscriberCount(_BoundModel):

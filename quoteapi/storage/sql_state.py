@@ -322,8 +322,8 @@ class SqlState:
         return (str(row.id) for row in iterate_in_batches(due))
 
     def count_out_of_sync(self, moment: datetime) -> int:
-        """Return for how many subscribers sync was due before a moment, and is."""
-        return int(_ROW.select().where(_OUT_OF_SYNC & (_ROW.sync_due_at < moment)).count())
+        """Return how many subscribers need a sync that was due at a moment."""
+        return int(_ROW.select().where(_OUT_OF_SYNC & (_ROW.sync_due_at <= moment)).count())
 
     def claim_confirmation(self, subscriber_id: str, now: datetime) -> bool:
         """Claim the right to send the confirmation SMS."""
@@ -527,17 +527,13 @@ def _is_not_in(time_zone: str) -> Expression:
     return _ROW.time_zone.is_null() | (_ROW.time_zone != time_zone)
 
 
-def _is_unchanged(held: Subscriber) -> Expression:
+def _is_unchanged(held: Subscriber) -> Any:  # noqa: ANN401 peewee is not typed here
     """Return the condition that nothing changed since a lease was acquired on which the topic depends."""
-    is_unchanged: Expression = reduce(
-        and_, (_is_same(getattr(_ROW, name), getattr(held, name)) for name in SYNCED_COLUMNS)
-    )
-    return is_unchanged
+    return reduce(and_, (_is_same(getattr(_ROW, name), getattr(held, name)) for name in SYNCED_COLUMNS))
 
 
-def _is_same(column: Any, value: object) -> Expression:  # noqa: ANN401 peewee is not typed here
-    is_same: Expression = column.is_null() if value is None else column == value
-    return is_same
+def _is_same(column: Any, value: object) -> Any:  # noqa: ANN401 peewee is not typed here
+    return column.is_null() if value is None else column == value
 
 
 def _in_state(state: str | None) -> Any:  # noqa: ANN401 peewee is not typed here

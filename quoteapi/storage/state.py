@@ -297,7 +297,7 @@ class State(Protocol):
         """Yield the ids of the subscribers whose sync is due, read in batches."""
 
     def count_out_of_sync(self, moment: datetime) -> int:
-        """Return for how many subscribers sync was due before a moment, and is."""
+        """Return how many subscribers need a sync that was due at a moment."""
 
     def claim_confirmation(self, subscriber_id: str, now: datetime) -> bool:
         """Claim the right to send the confirmation SMS. Return False if it was claimed before."""

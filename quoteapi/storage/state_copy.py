@@ -28,7 +28,7 @@ from quoteapi.storage.database_copy import (
     require_equal,
 )
 from quoteapi.storage.dynamodb import ConditionFailed, Item, Table
-from quoteapi.storage.dynamodb_state import COPY_MARKER, COUNT_KEY, TABLE_KEY, item_of, record_of
+from quoteapi.storage.dynamodb_state import COPY_MARKER, COUNT_KEY, DUE_RUN_KEY, TABLE_KEY, item_of, record_of
 from quoteapi.storage.dynamodb_table import set_up_table
 from quoteapi.storage.models import database as bound
 from quoteapi.storage.sql_state import SMS_SWITCH, SqlState
@@ -47,9 +47,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """The columns of each kind of record. The kinds are named like the tables of SQL."""
 _MODELS: dict[str, Any] = {model._meta.table_name: model for model in models.STATE_MODELS}
-_IS_RECORD = "#pk <> :table AND #pk <> :total"
+_IS_RECORD = "NOT #pk IN (:table, :total, :due_run)"
 _IS_LIVE_RECORD = f"{_IS_RECORD} AND (attribute_not_exists(#ttl) OR #ttl > :now)"
-_KEYS: Item = {"table": TABLE_KEY[0], "total": COUNT_KEY[0]}
+_KEYS: Item = {"table": TABLE_KEY[0], "total": COUNT_KEY[0], "due_run": DUE_RUN_KEY[0]}
 
 
 class _Store(Protocol):
@@ -118,6 +118,8 @@ def _open_source(settings: Settings) -> Iterator[_Store]:
     now = clock.now()
     if settings.dynamodb_table is None:
         with open_source(settings) as engine, bound.override(engine):
+            if next(SqlState().subscribers_without_time_zone(), None) is not None:
+                raise CopyFailed("FROM has subscribers without a time zone. Run `quoteapi reconcile` on it first")
             yield _SqlStore(now)
         return
     table = Table(*settings.dynamodb_table)

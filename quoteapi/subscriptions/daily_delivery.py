@@ -10,7 +10,7 @@ missed, or is in doubt, is reported once.
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal, NamedTuple
 
 from quoteapi.clock import Clock
@@ -21,7 +21,7 @@ from quoteapi.sms.gateway import Gateway, GatewayError, GatewayUnavailable, Outc
 from quoteapi.sms.messages import daily_text
 from quoteapi.sms.segments import SmsText
 from quoteapi.storage.state import Delivery, State
-from quoteapi.subscriptions.delivery_hours import DeliveryHours
+from quoteapi.subscriptions.delivery_hours import DeliveryHours, DeliveryWindow
 from quoteapi.subscriptions.errors import NoSharedState
 from quoteapi.subscriptions.rate_limits import RateLimits
 from quoteapi.time_zones import local_date, start_of_local_date
@@ -32,6 +32,8 @@ SEND_TIMEOUT = timedelta(seconds=45)
 """After this, a gateway call without a stored result is in doubt; longer than the gateway's timeouts."""
 DeliveryState = Literal["sent", "already sent", "being sent", "in doubt", "missed", "failed", "quiet hours", "nobody"]
 MorningState = Literal["sent", "being sent", "in doubt", "missed", "due", "not yet", "nobody"]
+BEING_SENT = "Nothing sent: another process is sending it now."
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 log = logging.getLogger(__name__)
 
 
@@ -119,7 +121,8 @@ class DailyDelivery:
         Raises `GatewayError`, `QuoteNotFound`.
         """
         default = self.settings.default_time_zone
-        mornings = list(self._mornings()) or [self._morning(default, self.gateway.topics.name(default))]
+        topics = self.state.topics_in_use()
+        mornings = list(self._mornings(topics)) or [self._morning(default, self.gateway.topics.name(default))]
         return [self._preview(morning) for morning in mornings]
 
     def publish(self, *, again: bool = False, in_quiet_hours: bool = False) -> list[DeliveryResult]:
@@ -130,13 +133,14 @@ class DailyDelivery:
         """
         self._check_enabled()
         in_quiet_hours |= self.settings.gateway == "console"
-        results: list[DeliveryResult] = []
-        for morning in self._mornings():
+        topics = self.state.topics_in_use()
+        results = self._find_other_topics(topics)
+        for morning in self._mornings(topics):
             if not in_quiet_hours and self.hours.is_quiet(morning.time_zone, self.clock()):
                 results.append(self._result(morning, "quiet hours", "Not sent: it is quiet hours there."))
             else:
                 results += self._attempt(morning, lambda morning: iter([self._publish(morning, again=again)]))
-        return results + self._find_other_topics()
+        return results
 
     def publish_due(self, is_time_up: Callable[[], bool] = lambda: False) -> list[DeliveryResult]:
         """Send the SMS of each morning that is due, and report mornings that were missed or are in doubt, once each.
@@ -147,19 +151,20 @@ class DailyDelivery:
         self.require_shared_state()
         self.state.store_due_run(self.clock())
         self._check_enabled()
-        results: list[DeliveryResult] = []
-        for morning in self._mornings():
+        topics = self.state.topics_in_use()
+        results = self._find_other_topics(topics)
+        for morning in self._mornings(topics):
             if is_time_up():
                 break
             if self._sent.get(morning.topic) != morning.date:
                 results += self._attempt(morning, self._publish_due)
-        return results + self._find_other_topics()
+        return results
 
     def statuses(self) -> list[MorningStatus]:
         """Return the state of today's and yesterday's morning in each time zone that has subscribers."""
         return [
             self._status(morning)
-            for today in self._mornings()
+            for today in self._mornings(self.state.topics_in_use())
             for morning in (today, today._replace(date=_date_before(today)))
         ]
 
@@ -172,21 +177,21 @@ class DailyDelivery:
         self.require_shared_state()
         self.limits.check_sms_switch()
 
-    def _mornings(self) -> Iterator[Morning]:
-        """Yield today's morning of each topic that active subscribers are on."""
-        for topic in self.state.topics_in_use():
+    def _mornings(self, topics: list[str]) -> Iterator[Morning]:
+        """Yield today's morning of each of the topics that has a time zone."""
+        for topic in topics:
             if (time_zone := self.gateway.topics.time_zone(topic)) is not None:
                 yield self._morning(time_zone, topic)
 
     def _morning(self, time_zone: str, topic: str) -> Morning:
         return Morning(time_zone, local_date(self.clock(), time_zone), topic)
 
-    def _find_other_topics(self) -> list[DeliveryResult]:
-        """Return a failure for each topic of other settings that subscribers are on, where they would get no SMS."""
+    def _find_other_topics(self, topics: list[str]) -> list[DeliveryResult]:
+        """Return a failure for each of the topics that has other settings: its subscribers would get no SMS."""
         today, default = self.clock().date(), self.settings.default_time_zone
         return [
             DeliveryResult(today, default, "failed", _sentence(describe_other_topic(topic, self.gateway)))
-            for topic in self.state.topics_in_use()
+            for topic in topics
             if self.gateway.topics.time_zone(topic) is None
         ]
 
@@ -206,21 +211,35 @@ class DailyDelivery:
     def _publish_due(self, morning: Morning) -> Iterator[DeliveryResult]:
         last = self.state.last_delivery(morning.topic)
         yield from self._report(morning, last)
-        if last is not None and last.date >= morning.date and last.sent_at is not None:
-            self._sent[morning.topic] = morning.date
-            return
         now, window = self.clock(), self.hours.window(morning.time_zone, morning.date)
+        if last is not None and last.date >= morning.date and (last.sent_at or last.sending_at):
+            if last.sent_at is not None:
+                self._sent[morning.topic] = morning.date
+            elif not _is_in_doubt(last, now):
+                yield self._result(morning, "being sent", BEING_SENT)
+            return
         is_due = window.opens_at <= now < window.closes_at
         if is_due and self.state.has_joined_before(morning.topic, window.opens_at):
-            result = self._publish(morning, closes_at=window.closes_at)
+            result = self._publish_in_window(morning, window)
             if result.state not in {"already sent", "nobody"}:
                 yield result
+
+    def _publish_in_window(self, morning: Morning, window: DeliveryWindow) -> DeliveryResult:
+        """Send the SMS of a morning that is due. If it is in doubt, the caller's result is the only report."""
+        try:
+            return self._publish(morning, closes_at=window.closes_at)
+        except OutcomeUnknown:
+            now = self.clock()
+            self.state.report_delivery(
+                morning.date, morning.topic, now=now, claimed_before=LONG_AGO, sending_before=now
+            )
+            raise
 
     def _report(self, morning: Morning, last: Delivery | None) -> Iterator[DeliveryResult]:
         """Report the last delivery if it was missed or is in doubt, and a morning for which there is none."""
         if last is not None and last.sent_at is None and last.reported_at is None:
             is_over = last.date < morning.date
-            if is_over or last.sending_at is not None:
+            if is_over or _is_in_doubt(last, self.clock()):
                 yield from self._report_date(morning._replace(date=last.date), last.date, is_over=is_over)
         yesterday = morning._replace(date=_date_before(morning))
         opened_at = self.hours.window(morning.time_zone, yesterday.date).opens_at
@@ -232,7 +251,7 @@ class DailyDelivery:
     def _report_date(self, morning: Morning, since: date, *, is_over: bool) -> Iterator[DeliveryResult]:
         """Report a delivery, if it was not reported. One whose local date is not over is only reported if in doubt."""
         now = self.clock()
-        claimed_before = now - CLAIM_TIMEOUT if is_over else datetime.min.replace(tzinfo=now.tzinfo)
+        claimed_before = now - CLAIM_TIMEOUT if is_over else LONG_AGO
         delivery = self.state.report_delivery(
             morning.date, morning.topic, now=now, claimed_before=claimed_before, sending_before=now - SEND_TIMEOUT
         )
@@ -301,9 +320,9 @@ class DailyDelivery:
         if row is not None and row.sent_at is not None:
             message = f"Already sent at {row.sent_at:%H:%M} UTC; nothing sent now. New subscribers get the next one."
             return self._result(morning, "already sent", message, row.message_id)
-        if row is not None and row.sending_at is not None and row.sending_at <= now - SEND_TIMEOUT:
+        if row is not None and row.sending_at is not None and _is_in_doubt(row, now):
             raise _in_doubt(morning, row.sending_at)
-        return self._result(morning, "being sent", "Nothing sent: another process is sending it now.")
+        return self._result(morning, "being sent", BEING_SENT)
 
     def _preview(self, morning: Morning) -> DeliveryPreview:
         text = daily_text(self.quotes.quote_of_date(morning.date), self.settings.leave_url)
@@ -314,25 +333,19 @@ class DailyDelivery:
         return DeliveryPreview(morning.date, morning.time_zone, text, recipients, sent_at, max_price)
 
     def _status(self, morning: Morning) -> MorningStatus:
-        delivery, window = (
-            self.state.find_delivery(morning.date, morning.topic),
-            self.hours.window(morning.time_zone, morning.date),
-        )
-        status = MorningStatus(morning.date, morning.time_zone, "nobody", window.opens_at)
-        now = self.clock()
+        delivery = self.state.find_delivery(morning.date, morning.topic)
+        now, window = self.clock(), self.hours.window(morning.time_zone, morning.date)
+        status = MorningStatus(morning.date, morning.time_zone, "not yet", window.opens_at)
         if delivery is not None and (delivery.sent_at or delivery.sending_at):
-            sent_at, is_slow = (
-                delivery.sent_at,
-                delivery.sending_at is not None and delivery.sending_at <= now - SEND_TIMEOUT,
-            )
-            state: MorningState = "sent" if sent_at else "in doubt" if is_slow else "being sent"
+            in_doubt, sent_at = _is_in_doubt(delivery, now), delivery.sent_at
+            state: MorningState = "sent" if sent_at else "in doubt" if in_doubt else "being sent"
             return status._replace(state=state, sent_at=sent_at or delivery.sending_at, message_id=delivery.message_id)
         if delivery is not None and delivery.reported_at is None and delivery.claimed_at > now - CLAIM_TIMEOUT:
             return status._replace(state="being sent")
         if delivery is None and not self.state.has_joined_before(morning.topic, window.opens_at):
-            return status
+            return status._replace(state="nobody")
         if now < window.opens_at:
-            return status._replace(state="not yet")
+            return status
         return status._replace(state="due" if now < window.closes_at else "missed")
 
     def _result(
@@ -355,6 +368,12 @@ def _date_before(morning: Morning) -> date:
     return local_date(
         start_of_local_date(morning.date, morning.time_zone) - timedelta(microseconds=1), morning.time_zone
     )
+
+
+def _is_in_doubt(delivery: Delivery, now: datetime) -> bool:
+    """Return whether the gateway was called, and no result is stored although the call must be over."""
+    is_over = delivery.sending_at is not None and delivery.sending_at <= now - SEND_TIMEOUT
+    return is_over and delivery.sent_at is None
 
 
 def _in_doubt(morning: Morning, sending_at: datetime) -> OutcomeUnknown:

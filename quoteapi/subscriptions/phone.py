@@ -218,7 +218,7 @@ def country_of(mobile: str) -> str:
 
 
 def time_zone_of(mobile: str) -> str | None:
-    """Return the normalized time zone of an E.164 number, or None if that is unknown, as for a satellite phone.
+    """Return the normalized time zone of an E.164 number, or None if it is of no country, such as a satellite phone.
 
     It is the first time zone of the number's country that the number may be in, or else the country's first. A country
     without time zones in `zone.tab`, such as Kosovo, has those of its numbers.
@@ -226,7 +226,10 @@ def time_zone_of(mobile: str) -> str | None:
     import phonenumbers  # noqa: PLC0415
     from phonenumbers.timezone import time_zones_for_number  # noqa: PLC0415
 
-    names = time_zones_for_number(phonenumbers.parse(mobile))
+    try:
+        names = time_zones_for_number(phonenumbers.parse(mobile))
+    except phonenumbers.NumberParseException:  # it was stored, and its country code exists no more
+        return None
     of_number = [normalize_time_zone(name) for name in names if name != "Etc/Unknown"]
     of_country = time_zones_of_country(country_of(mobile)) or of_number
     return next((zone for zone in of_country if zone in of_number), next(iter(of_country), None))

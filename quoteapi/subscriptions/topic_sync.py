@@ -219,7 +219,8 @@ class TopicSync:
 
         If the subscriber changed since the lease was acquired, leave it where it is: its next sync is due.
         """
-        if row.topic != topic and not self.state.store_topic(row, topic):
+        is_known = row.topic == topic and row.subscription_arn is None  # the ARN may be that of a deleted topic
+        if not is_known and not self.state.store_topic(row, topic):
             return Placement(row.topic, row.subscription_arn, due_at=self.clock())
         arn = self.gateway.subscribe(row.mobile, topic)
         self._send_confirmation(row)

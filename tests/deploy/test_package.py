@@ -174,3 +174,26 @@ def test_libraries_are_fetched_with_the_hashes_of_the_lock(tmp_path: Path, monke
     )
     assert "\nclick" not in requirements
     assert not (tmp_path / ".venv-lambda/.ready").exists(), "so that the next try fetches again"
+
+
+def test_the_package_has_time_zones_and_no_other_data_about_places(names: list[str]) -> None:
+    zones = {"phonenumbers/timezone.pyc", "phonenumbers/tzdata/data0.pyc", "tzdata/zones"}
+    assert zones | {"tzdata/zoneinfo/tzdata.zi", "tzdata/zoneinfo/zone.tab", "tzdata/zoneinfo/Asia/Kolkata"} <= set(
+        names
+    )
+    unwanted = ("geodata/", "geocoder", "carrier", "prefix", "shortdata/region_")
+    assert [name for name in names if name.startswith(tuple(f"phonenumbers/{part}" for part in unwanted))] == []
+
+
+def test_the_packaged_libraries_know_the_time_zone_of_a_number(project: Path, tmp_path: Path) -> None:
+    with ZipFile(project / "build/quoteapi-dev.zip") as built:
+        built.extractall(tmp_path)
+    code = """
+import phonenumbers
+from quoteapi.subscriptions.phone import parse_mobile, time_zone_of
+from quoteapi.time_zones import zone_info
+print(zone_info(time_zone_of(parse_mobile("+12125550123"))), phonenumbers.__file__)
+"""
+    command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{code}"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["America/New_York", f"{tmp_path}/phonenumbers/__init__.pyc"]

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import fields
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,26 @@ from quoteapi.cli.root import main
 from quoteapi.quotes.bundled_catalogue import CATALOGUE, read_catalogue
 from quoteapi.settings import ROOT, SETTING_NAMES, model, parsers
 from quoteapi.settings.loader import find_unknown_names, load_settings, read_dotenv
+from quoteapi.settings.quiet_hours import COUNTRY_QUIET_HOURS
 from quoteapi.storage.full_text_search import comparison_key
+from quoteapi.subscriptions.delivery_hours import DeliveryHours
+from quoteapi.time_zones import place_name, zone_info
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "catalogue/README.md", *DOCS]
 API = (ROOT / "docs/api.md").read_text()
 SETTINGS = (ROOT / "docs/settings.md").read_text()
 MAX_README_LINES = 150
+COUNTRIES = {
+    "India": "IN",
+    "United States": "US",
+    "American Samoa": "AS",
+    "Guam": "GU",
+    "Northern Mariana Islands": "MP",
+    "Puerto Rico": "PR",
+    "US Minor Outlying Islands": "UM",
+    "US Virgin Islands": "VI",
+}
 EXAMPLE_FILES = {"quoteapi/storage/migrations/0007_what_it_does.py"}
 FORMER_MODULES = {f"quoteapi/{name}.py" for name in ("authorizer", "notify", "package", "schedulers", "tasks")}
 
@@ -62,6 +76,15 @@ def test_the_page_of_settings_has_the_defaults() -> None:
             assert f"| `{setting.metadata['name']}` | `{str(setting.default).lower()}` |" in SETTINGS
         elif setting.default in {None, ()}:
             assert not re.search(rf"\| `{setting.metadata['name']}` \| `[^`]+` \|", SETTINGS), setting.name
+
+
+def test_the_page_of_settings_has_the_hours_of_the_daily_sms() -> None:
+    defaults = model.Settings()
+    assert defaults.quiet_hours is not None
+    start, end = defaults.quiet_hours
+    assert f"| `DAILY_SMS_AT` | `{defaults.daily_sms_at:%H:%M}` |" in SETTINGS
+    assert f"| `QUIET_HOURS` | `{start:%H:%M}-{end:%H:%M}` |" in SETTINGS
+    assert f"| `DEFAULT_TIME_ZONE` | `{defaults.default_time_zone}` |" in SETTINGS
 
 
 def test_the_example_of_a_settings_file_is_valid(tmp_path: Path) -> None:
@@ -234,3 +257,17 @@ def test_every_command_of_the_pages_is_known_to_be_tested() -> None:
     for page in PAGES:
         for line in commands(page):
             assert any(re.fullmatch(form, line) for form in known), line
+
+
+def test_the_page_of_the_sms_has_its_hours_and_the_quiet_hours_of_countries() -> None:
+    page = (ROOT / "docs/sms.md").read_text()
+    delivery_hours = DeliveryHours(model.Settings())
+    for zone in ("America/New_York", "Asia/Kolkata", "Pacific/Auckland"):
+        opens_at, closes_at = delivery_hours.window(zone, date(2026, 12, 8))
+        opens, closes = (moment.astimezone(zone_info(zone)) for moment in (opens_at, closes_at))
+        utc = f"{opens_at:%B} {opens_at.day}, {opens_at:%H:%M}"
+        assert f"| {place_name(zone)} | {opens:%H:%M} | {utc} | {closes:%H:%M} |" in page
+    rows = re.findall(r"^\| ([^|]+) \| (\d\d:\d\d-\d\d:\d\d) \|", page, re.MULTILINE)
+    assert {COUNTRIES[name]: hours for names, hours in rows for name in names.split(", ")} == {
+        country: f"{start:%H:%M}-{end:%H:%M}" for country, (start, end) in COUNTRY_QUIET_HOURS.items()
+    }

@@ -39,9 +39,14 @@ def latest_otp(mobile: str) -> str:
     return message[:6]
 
 
-def add_subscribers(*mobiles: str, state: str = "active", time_zone: str = UTC_ZONE) -> None:
-    """Store subscribers of the console gateway, who joined the day before, without requesting and verifying an OTP."""
-    topic = TimeZoneTopics("console", UTC_ZONE).name(time_zone)
+def add_subscribers(
+    *mobiles: str, state: str = "active", time_zone: str = UTC_ZONE, base_topic: str = "console"
+) -> None:
+    """Store subscribers on a topic, by default of the console gateway, without requesting and verifying an OTP.
+
+    They joined the day before `NOON`.
+    """
+    topic = TimeZoneTopics(base_topic, UTC_ZONE).name(time_zone)
     for mobile in mobiles:
         Subscriber.create(
             mobile=mobile,

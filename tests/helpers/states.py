@@ -12,7 +12,7 @@ from quoteapi.storage import models
 from quoteapi.storage.dynamodb import Item, Key, Table
 from quoteapi.storage.dynamodb_state import DynamoDbState
 from quoteapi.storage.models import SubscriberCount
-from quoteapi.storage.state import ACTIVE, Otp, OtpPolicy, Purpose, State, Subscriber
+from quoteapi.storage.state import ACTIVE, UNSUBSCRIBED, Otp, OtpPolicy, Purpose, State, Subscriber
 from tests.helpers import dynamodb_server
 from tests.helpers.data import MIRA, NOON
 
@@ -24,6 +24,7 @@ DIGEST, WRONG_DIGEST = "d" * 32, "e" * 32
 CLIENT_IP = "192.0.2.7"
 LIMIT = 100
 TOPIC, ANOTHER_TOPIC = "arn:aws:sns:us-east-1:1:m", "arn:aws:sns:us-east-1:1:f"
+KOLKATA, AUCKLAND = "Asia/Kolkata", "Pacific/Auckland"
 TODAY = NOON.date()
 ACTIVE_IN_SYNC, ACTIVE_OUT_OF_SYNC, UNSUBSCRIBED_IN_SYNC, OPTED_OUT_OUT_OF_SYNC = (
     f"+9190280{n:05}" for n in range(11, 15)
@@ -71,11 +72,18 @@ def stored_otp(state: State, otp: Otp) -> Otp:
     return stored
 
 
-def activate(state: State, mobile: str = MIRA, *, now: datetime = NOON) -> Subscriber:
+def activate(state: State, mobile: str = MIRA, *, now: datetime = NOON, time_zone: str | None = KOLKATA) -> Subscriber:
     """Store an active subscriber that is out of sync, as a right OTP does."""
-    otp = generate_otp(state, mobile, now=now)
-    assert state.activate(otp, tries=POLICY.tries, confirmed_from=CLIENT_IP, now=now, limit=LIMIT) is not None
+    assert confirm(state, generate_otp(state, mobile, now=now), now=now, time_zone=time_zone) is not None
     return stored_subscriber(state, mobile)
+
+
+def confirm(
+    state: State, otp: Otp, *, now: datetime = NOON, limit: int = LIMIT, time_zone: str | None = None
+) -> str | None:
+    """Activate the number of an OTP, whose own time zone is that of Kolkata."""
+    how = {"tries": POLICY.tries, "confirmed_from": CLIENT_IP, "limit": limit}
+    return state.activate(otp, now=now, time_zone=time_zone, default_time_zone=KOLKATA, **how)  # type: ignore[arg-type]
 
 
 def stored_subscriber(state: State, mobile: str = MIRA) -> Subscriber:
@@ -84,16 +92,25 @@ def stored_subscriber(state: State, mobile: str = MIRA) -> Subscriber:
     return stored
 
 
-def acquire_lease(state: State, subscriber: Subscriber, topic: str = TOPIC, *, now: datetime = NOON) -> Subscriber:
-    held = state.acquire_lease(subscriber.id, topic, now=now, timeout=LEASE_TIMEOUT)
+def acquire_lease(
+    state: State, subscriber: Subscriber, topic: str | None = TOPIC, *, now: datetime | None = None
+) -> Subscriber:
+    """Acquire the lease of a subscriber when its sync is due, and store the topic of an active one if it is given."""
+    now = now or stored_subscriber(state, subscriber.mobile).sync_due_at
+    assert now is not None
+    held = state.acquire_lease(subscriber.id, now=now, timeout=LEASE_TIMEOUT)
     assert held is not None
+    if held.state == ACTIVE and topic is not None:
+        assert state.store_topic(held, topic)
+        return held._replace(topic=topic, subscription_arn=None)
     return held
 
 
-def sync(state: State, subscriber: Subscriber, topic: str = TOPIC, *, now: datetime = NOON) -> Subscriber:
-    """Put a subscriber in sync: on the topic if it is active, else off it."""
-    arn = f"{topic}:{subscriber.id}" if subscriber.state == ACTIVE else None
-    assert state.finish_sync(acquire_lease(state, subscriber, topic, now=now), topic, arn)
+def sync(state: State, subscriber: Subscriber, topic: str = TOPIC, *, now: datetime | None = None) -> Subscriber:
+    """Put a subscriber in sync: on the topic if it is active, else on none."""
+    held = acquire_lease(state, subscriber, topic, now=now)
+    place = (topic, f"{topic}:{subscriber.id}") if held.state == ACTIVE else (None, None)
+    assert state.finish_sync(held, *place)
     return stored_subscriber(state, subscriber.mobile)
 
 
@@ -115,7 +132,9 @@ def add_bystanders(state: State) -> Snapshot:
     ]
     for otp in otps[1:]:
         state.try_otp(otp.mobile, otp.purpose, "f" * 32, now=BEFORE, policy=POLICY)
-    otps.append(state.request_otp(UNSUBSCRIBED_IN_SYNC, "subscribe", CLIENT_IP, now=BEFORE, policy=POLICY))
+    request: dict[str, Any] = {"client_ip": CLIENT_IP, "now": BEFORE, "policy": POLICY}
+    otps.append(state.request_otp(UNSUBSCRIBED_IN_SYNC, "subscribe", time_zone=AUCKLAND, **request))
+    otps.append(state.request_otp(ACTIVE_IN_SYNC, "pause", **request))
     for days, topic in (-1, TOPIC), (-2, TOPIC), (0, ANOTHER_TOPIC), (1, ANOTHER_TOPIC):
         assert state.claim_delivery(TODAY + timedelta(days=days), topic, now=NOW, timeout=MINUTE)
     send_delivery(state, TODAY - timedelta(days=3), TOPIC, now=BEFORE)
@@ -128,7 +147,7 @@ def add_bystanders(state: State) -> Snapshot:
 
 def _add_subscribers(state: State) -> None:
     sync(state, activate(state, ACTIVE_IN_SYNC, now=BEFORE), now=BEFORE)
-    acquire_lease(state, activate(state, ACTIVE_OUT_OF_SYNC, now=BEFORE), now=NOW)
+    acquire_lease(state, activate(state, ACTIVE_OUT_OF_SYNC, now=BEFORE, time_zone=AUCKLAND), now=NOW)
     ended = [activate(state, mobile, now=BEFORE) for mobile in (UNSUBSCRIBED_IN_SYNC, OPTED_OUT_OUT_OF_SYNC)]
     for subscriber in ended:
         sync(state, subscriber, ANOTHER_TOPIC, now=BEFORE)
@@ -216,8 +235,15 @@ class Bystanders:
         assert snapshot(state, [str(key) for kind, key in self.expected if kind == "otp"]) == self.expected
         assert state.subscriber_count() == len(list(state.subscribers(ACTIVE)))
 
-    def expect_out_of_sync(self, since: datetime) -> None:
-        """Expect that the active ones were marked out of sync."""
+    def expect_out_of_sync(self, now: datetime) -> None:
+        """Expect that the sync of the active ones was made due."""
+        self._expect_of_active(sync_due_at=now)
+
+    def expect_unsubscribed(self, now: datetime) -> None:
+        """Expect that the active ones unsubscribed."""
+        self._expect_of_active(state=UNSUBSCRIBED, ended_at=now, sync_due_at=now)
+
+    def _expect_of_active(self, **changes: Any) -> None:  # noqa: ANN401
         for key, stored in self.expected.items():
             if isinstance(stored, Subscriber) and stored.state == ACTIVE:
-                self.expected[key] = stored._replace(sync_due_at=since)
+                self.expected[key] = stored._replace(**changes)

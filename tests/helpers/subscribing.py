@@ -6,10 +6,18 @@ from threading import Thread
 from quoteapi.container import Container
 from quoteapi.storage.models import database
 from quoteapi.storage.state import Subscriber
-from tests.helpers.data import MIRA, latest_otp
+from tests.helpers.data import MIRA, UTC_ZONE, add_subscribers, latest_otp
 from tests.helpers.dispatcher import RecordingDispatcher
 
 CLIENT_IP = "192.0.2.1"
+
+
+def add_sns_subscribers(container: Container, *mobiles: str, time_zone: str = UTC_ZONE) -> None:
+    """Store subscribers who joined the day before, and add them to the topic of their time zone in SNS."""
+    topics = container.gateway.topics
+    add_subscribers(*mobiles, time_zone=time_zone, base_topic=topics.base)
+    for mobile in mobiles:
+        container.gateway.subscribe(mobile, topics.name(time_zone))
 
 
 def run_in_thread(work: Callable[..., object], *arguments: object) -> None:

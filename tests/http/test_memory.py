@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Iterator
 from itertools import count, cycle
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from falcon.inspect import inspect_routes
@@ -14,6 +15,7 @@ from falcon.testing import create_environ
 from quoteapi.app import create_app
 from quoteapi.http.middleware import App
 from quoteapi.settings import Settings, read_settings
+from quoteapi.time_zones import all_time_zones
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import environment, sqlite_only
 from tests.helpers.openapi import DOCUMENT
@@ -145,6 +147,15 @@ def test_no_parameter_stays_in_memory(client: Client, values: Iterator[str]) -> 
                 client.send(*operation, "&".join(f"{name}={next(values)[:40_000]}" for name in PARAMETERS))
                 client.send(*operation, path_value=next(values))
     assert allocated() - before[-1] <= MAX_GROWTH_BYTES
+
+
+def test_all_time_zones_together_take_little_memory(client: Client, values: Iterator[str]) -> None:
+    client.send("GET", "/daily", "tz=Asia/Kolkata")  # loads their names
+    before = allocated()
+    for name in all_time_zones():
+        client.send("GET", "/daily", f"tz={quote(name)}")
+        client.send("GET", "/daily", f"tz={next(values)[:40_000]}")
+    assert allocated() - before <= 2 * MAX_GROWTH_BYTES, "there are a few hundred, each loaded once"
 
 
 @pytest.mark.parametrize("more", [{}, PROXIED], ids=["direct", "proxied"])

@@ -266,7 +266,15 @@ GET_ERRORS_WITHOUT_EXAMPLE = [
     ("/daily", "/daily?date=tomorrow", "Invalid date", "Send the date as YYYY-MM-DD, for example ?date=2026-11-22."),
     (
         *("/daily", "/daily?date=2999-01-01", "Invalid date"),
-        "2999-01-01 is in the future. Send today's date or an earlier one; days begin at midnight UTC.",
+        (
+            "2999-01-01 is in the future. Send a date that has begun somewhere."
+            " A date begins first in UTC+14, at 10:00 UTC on the day before."
+        ),
+    ),
+    ("/daily", "/daily?tz=IST", "Invalid tz", "Send an IANA time zone, for example ?tz=Asia/Kolkata."),
+    (
+        *("/daily", "/daily?date=2026-11-22&tz=Asia/Kolkata", "Invalid tz"),
+        "Send either date or tz. A date has the same quote in every time zone.",
     ),
     ("/random", f"/random?author={'x' * 201}", "Invalid author", "Send at most 200 characters."),
     ("/quotes", "/quotes?limit=101", "Invalid limit", "Send at most 100. For more results, follow `next`."),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from quoteapi.quotes.daily_schedule import permute, scheduled_quote_id, scheduled_quote_ids
 from quoteapi.storage.models import Quote
+from quoteapi.time_zones import last_begun_date
 from tests.helpers.data import NOON
 from tests.helpers.sql import record_sql
 from tests.quotes.conftest import RolledBack, fill_catalogue
@@ -83,8 +84,26 @@ def test_quotes_added_on_the_first_day_of_a_round_wait_for_the_next_one() -> Non
     assert set(scheduled_ids(second_round.date() + 5 * DAY, 8)) == set(range(1, 9))
 
 
-@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9)), min_size=1, max_size=5), st.integers(1, 7))
-def test_past_days_keep_their_quotes_and_rounds_are_complete_however_the_catalogue_grows(
+@pytest.mark.usefixtures("empty_catalogue")
+@pytest.mark.parametrize(
+    ("time_of_day", "is_in_next_round"), [("09:59:59", True), ("10:00", False), ("23:59:59", False)]
+)
+def test_quotes_added_when_the_first_day_of_a_round_has_begun_somewhere_wait_for_the_next_one(
+    time_of_day: str, is_in_next_round: bool
+) -> None:
+    fill_catalogue(5, NOON)
+    first_day = NOON.date() + 5 * DAY
+    before = scheduled_ids(first_day, 5)
+    fill_catalogue(8, datetime.fromisoformat(f"{first_day - DAY}T{time_of_day}Z"))
+    if is_in_next_round:
+        assert set(scheduled_ids(first_day, 8)) == set(range(1, 9))
+    else:
+        assert scheduled_ids(first_day, 5) == before
+        assert set(scheduled_ids(first_day + 5 * DAY, 8)) == set(range(1, 9))
+
+
+@given(st.lists(st.tuples(st.integers(0, 999), st.integers(1, 9)), min_size=1, max_size=5), st.integers(1, 7))
+def test_days_that_have_begun_keep_their_quotes_and_rounds_are_complete_however_the_catalogue_grows(
     rolled_back: RolledBack, growth: list[tuple[int, int]], start: int
 ) -> None:
     def ids(first: int, days: int) -> list[int]:
@@ -94,14 +113,16 @@ def test_past_days_keep_their_quotes_and_rounds_are_complete_however_the_catalog
         return [scheduled[day] for day in dates]
 
     size_from = {0: start}  # days after the first, and how many quotes there are from the next day on
+    added = NOON
     with rolled_back():
         fill_catalogue(start, NOON)
-        for days, more in growth:
-            last_day, size = max(size_from.items())
-            before = ids(0, last_day + days + 1)
-            size_from[last_day + days] = size + more  # not seen by the first day either
-            fill_catalogue(size + more, NOON + (last_day + days) * DAY + timedelta(hours=1))
-            assert ids(0, last_day + days + 1) == before
+        for hours, more in growth:
+            added += timedelta(hours=hours)
+            last_begun = (last_begun_date(added) - NOON.date()).days
+            before = ids(0, last_begun + 1)
+            size_from[last_begun] = max(size_from.values()) + more
+            fill_catalogue(size_from[last_begun], added)
+            assert ids(0, last_begun + 1) == before
         begins = 0
         while begins <= max(size_from):
             size = max([start, *(size for day, size in size_from.items() if day < begins)])

@@ -94,9 +94,28 @@ def test_a_day_that_ends_while_the_upstream_api_is_asked_gets_the_scheduled_quot
     assert QuoteService(clock, random.Random(1), SqlState(), SlowUpstream().fetch).quote_of_date(day).quote == expected
 
 
-def test_a_future_date_is_not_decided(quotes: QuoteService, clock: FakeClock) -> None:
+def test_a_date_is_decided_and_stored_once_it_has_begun_in_utc_plus_14(quotes: QuoteService, clock: FakeClock) -> None:
+    tomorrow = clock().date() + DAY
+    clock.advance(hours=-2, seconds=-1)
     with pytest.raises(FutureDate):
-        quotes.quote_of_date(clock().date() + DAY)
+        quotes.quote_of_date(tomorrow)
+    clock.advance(seconds=1)
+    quotation = quotes.quote_of_date(tomorrow)
+    assert [row.date for row in StoredDailyQuote.select()] == [tomorrow]
+    clock.advance(days=1)
+    assert quotes.quote_of_date(tomorrow) == quotation
+
+
+def test_a_quote_added_after_the_next_date_began_somewhere_changes_no_date_that_was_served(
+    quotes: QuoteService, clock: FakeClock
+) -> None:
+    clock.advance(days=2)
+    today = clock().date()  # the day before a round of the three quotes
+    dates = [today + n * DAY for n in range(-40, 2)]
+    before = [quotes.quote_of_date(day) for day in dates]
+    StoredDailyQuote.delete().execute()  # as without shared state
+    fill_catalogue(60, clock())
+    assert [quotes.quote_of_date(day) for day in dates] == before
 
 
 def test_a_quote_that_an_operator_deleted_is_skipped(quotes: QuoteService, clock: FakeClock) -> None:
@@ -191,4 +210,4 @@ def test_many_days_of_an_empty_catalogue_are_not_found(quotes: QuoteService, clo
 
 def test_many_days_up_to_a_future_date_are_not_decided(quotes: QuoteService, clock: FakeClock) -> None:
     with pytest.raises(FutureDate):
-        quotes.quotes_of_days(clock().date() + DAY, 2)
+        quotes.quotes_of_days(clock().date() + 2 * DAY, 2)

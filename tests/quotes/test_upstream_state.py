@@ -1,8 +1,12 @@
 """The quote of the day from an upstream API, on every engine of the state."""
 
+import itertools
 import random
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 import requests
@@ -57,6 +61,49 @@ def test_a_quote_of_the_upstream_is_the_quote_of_one_day_only(
     clock.advance(days=1)
     upstream_api.respond = UpstreamApi.json_response([KABIR._asdict() | {"category": "other"}])
     assert quotes.quote_of_date(clock().date()).quote != KABIR.quote
+    assert len(upstream_api.requests) == 2
+
+
+@on_every_engine
+def test_two_processes_that_ask_an_upstream_for_tomorrow_at_once_serve_the_same_quote_for_ever(
+    serve: Serve, upstream_api: UpstreamApi, clock: FakeClock
+) -> None:
+    both_asked, numbers = threading.Barrier(2), itertools.count()
+
+    def respond(request: BaseHTTPRequestHandler) -> None:
+        number = next(numbers)
+        if number < 2:
+            both_asked.wait(timeout=5)
+        UpstreamApi.json_response([KABIR._asdict() | {"quote": f"Quote {number}"}])(request)
+
+    upstream_api.respond = respond
+    bases = [serve(Mashape_API_Endpoint=upstream_api.address, **SMS) for _ in range(2)]
+    tomorrow = clock().date() + DAY
+    clock.advance(hours=-1, minutes=-59)  # 10:01
+    with ThreadPoolExecutor(2) as threads:
+        urls = [f"{bases[0]}/daily?tz=Pacific/Kiritimati", f"{bases[1]}/daily?date={tomorrow}"]
+        served = list(threads.map(lambda url: requests.get(url, timeout=10).json(), urls))
+    assert served[0] == served[1]
+    assert served[0]["quote"] in {"Quote 0", "Quote 1"}
+    assert requests.get(f"{bases[0]}/daily", timeout=5).json()["quote"] == "Quote 2"
+    clock.advance(days=1)
+    bases.append(serve(Mashape_API_Endpoint=upstream_api.address, **SMS))
+    for base in bases:
+        for path in ("/daily", f"/daily?date={tomorrow}", "/daily?tz=Etc/UTC"):
+            assert requests.get(f"{base}{path}", timeout=5).json() == served[0]
+    assert len(upstream_api.requests) == 3
+
+
+@on_every_engine
+def test_an_upstream_is_not_asked_for_past_dates_and_its_quote_of_tomorrow_is_not_todays(
+    container: Container, upstream_api: UpstreamApi, clock: FakeClock
+) -> None:
+    upstream_api.respond = UpstreamApi.json_response([KABIR._asdict()])
+    quotes, today = make_quotes(container, upstream_api), clock().date()
+    assert quotes.quote_of_date(today - DAY) != KABIR
+    assert upstream_api.requests == []
+    assert quotes.quote_of_date(today + DAY) == KABIR
+    assert quotes.quote_of_date(today) != KABIR
     assert len(upstream_api.requests) == 2
 
 

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -78,10 +78,25 @@ class Aws:
             "NO_PROXY": "127.0.0.1",
         }
 
-    def requests(self) -> list[AwsRequest]:
-        """Return the requests so far, oldest first."""
-        with self._record.open() as lines:
-            return [AwsRequest(**json.loads(line)) for line in lines]
+    def requests(self, after: int = 0) -> list[AwsRequest]:
+        """Return the requests so far, oldest first; without those in the first `after` bytes of the record."""
+        with self._record.open("rb") as lines:
+            lines.seek(after)
+            return [AwsRequest(**json.loads(line)) for line in lines if line.endswith(b"\n")]
+
+    def recorded_bytes(self) -> int:
+        """Return the size of the record of requests."""
+        return self._record.stat().st_size
+
+    @contextmanager
+    def hold(self, action: str) -> Iterator[Callable[[], bool]]:
+        """Send no responses to requests for an action until the block ends. Yield whether there was such a request."""
+        file, before = held_response(self._record, action), self.recorded_bytes()
+        file.touch()
+        try:
+            yield lambda: any(each.action == action for each in self.requests(before))
+        finally:
+            file.unlink()
 
     def package_of(self, function: str) -> bytes:
         """Return the uploaded package of a function."""
@@ -136,6 +151,11 @@ class Aws:
         """Return the configuration of a function. Raises `ResourceNotFoundException`."""
         client: LambdaClient = self.client("lambda")
         return cast("dict[str, Any]", client.get_function(FunctionName=name)["Configuration"])
+
+
+def held_response(record: Path, action: str) -> Path:
+    """Return the file during whose existence the emulated AWS sends no response to requests for an action."""
+    return record.with_name(f"held {action}")
 
 
 @contextmanager

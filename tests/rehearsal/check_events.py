@@ -8,13 +8,14 @@ from urllib.parse import quote
 
 import jwt
 
+from quoteapi.time_zones import last_begun_date
 from tests.helpers.data import MIRA, wrong_otp
 from tests.rehearsal import lambda_events
 from tests.rehearsal.aws import AwsRequest
 from tests.rehearsal.check_resources import dead_letter_target
 from tests.rehearsal.checks import check_contains, check_count, check_equal, check_excludes
 from tests.rehearsal.rehearsal import AUDIENCE, FORM, ISSUER, SECRETS, Rehearsal
-from tests.rehearsal.runtime import Outcome
+from tests.rehearsal.runtime import LambdaFunction, Outcome
 
 REPORT_TOPIC = ":UnhandledException"
 
@@ -32,14 +33,16 @@ def events(rehearsal: Rehearsal) -> None:
         _check_authorizer(rehearsal)
 
 
-def deliver_task(rehearsal: Rehearsal, aws_requests: list[AwsRequest]) -> list[Outcome]:
+def deliver_task(
+    rehearsal: Rehearsal, aws_requests: list[AwsRequest], function: LambdaFunction | None = None
+) -> list[Outcome]:
     """Run the one task among the recorded invocations, as Lambda does. Return the outcome of each attempt."""
     tasks = [each for each in aws_requests if each.is_asynchronous]
     check_count("asynchronous invocations", tasks, 1)
     check_equal("the invoked function", tasks[0].path, f"/2015-03-31/functions/{rehearsal.stage.function}/invocations")
     event = json.loads(tasks[0].body)
     check_excludes("the task's payload", tasks[0].body, MIRA[1:], *rehearsal.otps)
-    outcomes = rehearsal.function.invoke_event(event)
+    outcomes = (function or rehearsal.function).invoke_event(event)
     target = dead_letter_target(rehearsal)
     if outcomes[-1].error is not None and target is not None:
         rehearsal.aws.send_to_dead_letter_queue(event, target)
@@ -52,13 +55,15 @@ def published_reports(aws_requests: list[AwsRequest]) -> list[str]:
     return [each.fields["Message"] for each in published if each.fields.get("TopicArn", "").endswith(REPORT_TOPIC)]
 
 
-def _check_success(outcomes: list[Outcome], what: str) -> Any:  # noqa: ANN401 whatever a function returns
+def check_success(outcomes: list[Outcome], what: str) -> Any:  # noqa: ANN401 whatever a function returns
+    """Return the result of an invocation. Raises `CheckFailed` unless its only attempt succeeded."""
     check_count(f"{what}: attempts", outcomes, 1)
     check_equal(f"{what}: error", outcomes[-1].error, None)
     return outcomes[-1].result
 
 
-def _sms_to_numbers(aws_requests: list[AwsRequest]) -> list[str]:
+def sms_to_numbers(aws_requests: list[AwsRequest]) -> list[str]:
+    """Return the SMS to single numbers among the recorded requests."""
     sent = (each.fields for each in aws_requests if each.action == "Publish")
     return [fields["Message"] for fields in sent if "PhoneNumber" in fields]
 
@@ -76,9 +81,9 @@ def _request_otp(rehearsal: Rehearsal, purpose: str) -> None:
     check_equal(f"POST /{purpose}", (status, text if status != 200 else ""), (200, ""))
     check_contains(f"POST /{purpose}", text, f"{rehearsal.base}/{purpose}?mobile=%2B{MIRA[1:]}&otp=xxxxxx")
     with rehearsal.record_aws_requests() as sent:
-        _check_success(deliver_task(rehearsal, aws_requests), "the task that sends an OTP")
-    check_count("SMS with an OTP", _sms_to_numbers(sent), 1)
-    rehearsal.otps.append(_sms_to_numbers(sent)[0][:6])
+        check_success(deliver_task(rehearsal, aws_requests), "the task that sends an OTP")
+    check_count("SMS with an OTP", sms_to_numbers(sent), 1)
+    rehearsal.otps.append(sms_to_numbers(sent)[0][:6])
     check_equal("an OTP", (len(rehearsal.otps[-1]), rehearsal.otps[-1].isdecimal()), (6, True))
 
 
@@ -89,10 +94,10 @@ def _subscribe(rehearsal: Rehearsal) -> None:
     check_equal("POST /subscribe with the OTP", status, 200)
     check_contains("POST /subscribe with the OTP", text, "You have successfully subscribed")
     with rehearsal.record_aws_requests() as sent:
-        _check_success(deliver_task(rehearsal, aws_requests), "the task that subscribes")
+        check_success(deliver_task(rehearsal, aws_requests), "the task that subscribes")
     check_equal("on the topic", _numbers_on_topic(rehearsal), [MIRA])
-    check_count("SMS that confirm the subscription", _sms_to_numbers(sent), 1)
-    check_contains("the SMS that confirms the subscription", _sms_to_numbers(sent)[0], _how_to_leave(rehearsal))
+    check_count("SMS that confirm the subscription", sms_to_numbers(sent), 1)
+    check_contains("the SMS that confirms the subscription", sms_to_numbers(sent)[0], _how_to_leave(rehearsal))
     if rehearsal.stage.database == "DynamoDB":
         check_equal("subscribers in the table", [row["mobile"] for row in rehearsal.subscribers()], [{"S": MIRA}])
         listed = rehearsal.project.quoteapi("--stage", rehearsal.stage.name, "subscribers", "list", "--unmasked")
@@ -104,7 +109,7 @@ def _has_public_url(rehearsal: Rehearsal) -> bool:
 
 
 def _how_to_leave(rehearsal: Rehearsal) -> str:
-    return f"{rehearsal.base}/unsubscribe" if _has_public_url(rehearsal) else "STOP"
+    return f"{rehearsal.base}/u" if _has_public_url(rehearsal) else "STOP"
 
 
 def _unsubscribe(rehearsal: Rehearsal) -> None:
@@ -116,7 +121,7 @@ def _unsubscribe(rehearsal: Rehearsal) -> None:
     status, text, aws_requests = _post_number(rehearsal, "unsubscribe", otp)
     check_equal("POST /unsubscribe", status, 200)
     check_contains("POST /unsubscribe", text, "You have successfully unsubscribed")
-    _check_success(deliver_task(rehearsal, aws_requests), "the task that unsubscribes")
+    check_success(deliver_task(rehearsal, aws_requests), "the task that unsubscribes")
     check_equal("on the topic", _numbers_on_topic(rehearsal), [])
 
 
@@ -129,19 +134,16 @@ def _check_schedule(rehearsal: Rehearsal, rule: dict[str, Any]) -> None:
     targets = rehearsal.aws.client("events").list_targets_by_rule(Rule=rule["Name"])["Targets"]
     event = lambda_events.scheduled_event(rule["Arn"], targets[0].get("InputTransformer"))
     with rehearsal.record_aws_requests() as aws_requests:
-        first, second = (_check_success(rehearsal.function.invoke_event(event), rule["Name"]) for _ in range(2))
-    daily = rehearsal.send("GET", "/daily").json
-    shares_state = rehearsal.stage.database is not None
+        first, second = (check_success(rehearsal.function.invoke_event(event), rule["Name"]) for _ in range(2))
+    day = last_begun_date(datetime.now(UTC))
     match rule["Name"].rpartition(".")[2]:
         case "set_quote_of_the_day":
-            expected = {"date": str(datetime.now(UTC).date()), "quote": daily["quote"], "author": daily["author"]}
+            daily = rehearsal.send("GET", f"/daily?date={day}").json
+            expected = {"date": str(day), "quote": daily["quote"], "author": daily["author"]}
             check_equal("the daily quote was set to", (first, second), (expected, expected))
         case "publish_quote_of_the_day":
-            check_equal("the daily SMS was sent", (first["sent"], second["sent"]), (shares_state, False))
-            published = [each.fields["Message"] for each in aws_requests if each.action == "Publish"]
-            check_count("daily SMS", published, 1 if shares_state else 0)
-            if shares_state:
-                check_contains("the daily SMS", published[0], daily["quote"], _how_to_leave(rehearsal))
+            check_equal("time zones to which a run sent", (first["sent"], second["sent"]), (0, 0))
+            check_count("daily SMS", [each for each in aws_requests if each.action == "Publish"], 0)
         case "reconcile_subscriptions":
             check_equal("reconciling failed", first.get("failed", 0), 0)
         case "keep_warm_callback":

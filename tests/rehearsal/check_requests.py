@@ -204,9 +204,9 @@ def _check_cards_and_feeds(rehearsal: Rehearsal) -> None:
 
 
 def _check_client_errors(rehearsal: Rehearsal) -> None:
-    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    in_two_days = datetime.now(UTC).date() + timedelta(days=2)
     check_problem(rehearsal, 400, "Invalid date", "GET", "/daily?date=tomorrow")
-    check_problem(rehearsal, 400, "Invalid date", "GET", f"/daily?date={tomorrow}")
+    check_problem(rehearsal, 400, "Invalid date", "GET", f"/daily?date={in_two_days}")
     check_problem(rehearsal, 400, "Invalid Quote type", "GET", "/quote?type=weekly")
     check_problem(rehearsal, 404, "No quote found", "GET", "/quotes/999999")
     check_problem(rehearsal, 404, "Not found", "GET", f"/{quote('नमस्ते')}")

@@ -1,7 +1,8 @@
 """The emulated AWS as a process: moto's server, extended, with a record of every request.
 
-`python -m tests.rehearsal.emulator FILE` writes its port to stdout, and a line of JSON a request to the file. It exits
-when its stdin is closed, which also happens when the parent process dies.
+`python -m tests.rehearsal.emulator FILE` writes its port to stdout, and a line of JSON a request to the file. While the
+file `aws.held_response` of an action exists, such requests get no response. It exits when its stdin is closed, which
+also happens when the parent process dies.
 """
 
 import io
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Lock, Thread
+from time import sleep
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -22,7 +24,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from moto.sns.models import Topic, sns_backends
 from werkzeug.serving import make_server
 
-from tests.rehearsal.aws import ACCOUNT, PACKAGE_PATH, REGION
+from tests.rehearsal.aws import ACCOUNT, PACKAGE_PATH, REGION, held_response
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -86,10 +88,13 @@ class Recorder:
             return start_response(given, *more)
 
         response = self._app(env, start)
-        self._write(env, body if len(body) < MAX_RECORDED_BYTES else b"", int(status[:3]))
+        action = self._write(env, body if len(body) < MAX_RECORDED_BYTES else b"", int(status[:3]))
+        while held_response(self._file, action).exists():
+            sleep(0.01)
         return response
 
-    def _write(self, env: "WSGIEnvironment", body: bytes, status: int) -> None:
+    def _write(self, env: "WSGIEnvironment", body: bytes, status: int) -> str:
+        """Record a request. Return its action."""
         text = body.decode(errors="replace")
         form = parse_qs(text) if text.startswith("Action=") or "&Action=" in text else {}
         fields = {name: values[-1] for name, values in form.items()}
@@ -104,6 +109,7 @@ class Recorder:
         }
         with self._lock, self._file.open("a") as opened:
             opened.write(f"{json.dumps(request)}\n")
+        return str(request["action"])
 
 
 class _Handler(MotoRequestHandler):

@@ -153,10 +153,10 @@ class Rehearsal:
         return self._exit_stack.enter_context(self.start_container("first"))
 
     @contextmanager
-    def start_container(self, name: str) -> Iterator[LambdaFunction]:
-        """Run another container of the function until the block ends."""
+    def start_container(self, name: str, clock: Path | None = None) -> Iterator[LambdaFunction]:
+        """Run another container of the function until the block ends; its time is in the file `clock`, if given."""
         environment = self.aws.variables() | {"AWS_XRAY_DAEMON_ADDRESS": self.daemon.address}
-        function = LambdaFunction(self.package, self.configuration, self.folder / name, environment)
+        function = LambdaFunction(self.package, self.configuration, self.folder / name, environment, clock)
         try:
             yield function
         finally:
@@ -188,10 +188,10 @@ class Rehearsal:
     @contextmanager
     def record_aws_requests(self) -> Iterator[list[AwsRequest]]:
         """Collect the requests to AWS made inside the block; the list is filled when the block ends."""
-        before = len(self.aws.requests())
+        before = self.aws.recorded_bytes()
         collected: list[AwsRequest] = []
         yield collected
-        collected += self.aws.requests()[before:]
+        collected += self.aws.requests(before)
 
 
 def _files_with_times(folder: Path) -> set[tuple[Path, int]]:
@@ -200,7 +200,7 @@ def _files_with_times(folder: Path) -> set[tuple[Path, int]]:
 
 def _remote_environment(stage: Stage, upstream: UpstreamApi, database: str | None) -> dict[str, str]:
     if stage.database == "DynamoDB":
-        return {"SMS_ALLOWED_REGIONS": "IN"}
+        return {"SMS_ALLOWED_REGIONS": "IN,NZ,US"}
     values = {
         **SECRETS,
         "Mashape_API_Endpoint": upstream.address,

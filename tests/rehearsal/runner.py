@@ -10,6 +10,7 @@ from tests.helpers.upstream_api import UpstreamApi
 from tests.rehearsal.aws import emulate_aws
 from tests.rehearsal.check_events import events
 from tests.rehearsal.check_failures import failures
+from tests.rehearsal.check_night import night
 from tests.rehearsal.check_requests import requests
 from tests.rehearsal.check_resources import package, resources
 from tests.rehearsal.rehearsal import Rehearsal
@@ -18,7 +19,7 @@ from tests.rehearsal.zappa_steps import certify, deploy, schedule, status, undep
 
 STEPS: tuple[Callable[[Rehearsal], None], ...] = (
     *(deploy, update, certify, schedule, status),
-    *(resources, package, requests, events, failures),
+    *(resources, package, requests, events, night, failures),
     undeploy,
 )
 
@@ -50,7 +51,7 @@ def rehearse(stage: Stage) -> Iterator[Step]:
         exit_stack.callback(rehearsal.close)
         for step in STEPS:
             name = step.__name__
-            if step is certify and not stage.has_domain:
+            if (step is certify and not stage.has_domain) or (step is night and not stage.lives_through_a_night):
                 yield Step(name, is_done=False)
                 continue
             try:

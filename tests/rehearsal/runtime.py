@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Empty, Queue
@@ -25,10 +25,12 @@ RUNTIME_DISTRIBUTIONS = ("awslambdaric", "simplejson", "snapshot-restore-py")
 
 START = """
 import sys
-package, runtime, folder, handler = sys.argv[1:]
+package, runtime, folder, clock, handler = sys.argv[1:]
 sys.path[:0] = [package, runtime]
-import pathlib, quoteapi.settings.model
+import datetime, pathlib, quoteapi.clock, quoteapi.settings.model
 quoteapi.settings.model.LAMBDA_FOLDER = pathlib.Path(folder)  # on Lambda each container has its own /tmp
+if clock:
+    quoteapi.clock.now = lambda: datetime.datetime.fromisoformat(pathlib.Path(clock).read_text())
 from awslambdaric.__main__ import main
 main(["awslambdaric", handler])
 """
@@ -54,9 +56,17 @@ class LambdaFunction:
     """A deployed Lambda function with one container."""
 
     def __init__(
-        self, package: Path, configuration: Mapping[str, Any], folder: Path, environment: Mapping[str, str]
+        self,
+        package: Path,
+        configuration: Mapping[str, Any],
+        folder: Path,
+        environment: Mapping[str, str],
+        clock: Path | None = None,
     ) -> None:
-        """Start a container with the unzipped `package`, as `configuration` says; `folder` has its log and `/tmp`."""
+        """Start a container with the unzipped `package`, as `configuration` says; `folder` has its log and `/tmp`.
+
+        The time of the service is the one in the file `clock`, if given.
+        """
         self.log = folder / "log"
         self.folder = folder / "tmp"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +77,7 @@ class LambdaFunction:
         self._api = _RuntimeApiServer(("127.0.0.1", 0), self._make_api_handler())
         self._thread = Thread(target=self._api.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
-        self._process = self._start(package, configuration, environment)
+        self._process = self._start(package, configuration, environment, clock)
 
     def stop(self) -> None:
         """Stop the container."""
@@ -79,7 +89,7 @@ class LambdaFunction:
 
     def invoke(self, event: object) -> Outcome:
         """Invoke the function and return the outcome. Raises `CheckFailed` if there is none in time."""
-        self._events.put((str(uuid.uuid4()), json.dumps(event).encode()))
+        self._send(event)
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -88,6 +98,17 @@ class LambdaFunction:
                 if self._process.poll() is not None and self._outcomes.empty():
                     break
         raise CheckFailed(f"the function did not finish (its process {self._state()}); its log:\n{self.read_log()}")
+
+    def kill_while_it_handles(self, event: object, has_begun: Callable[[], bool]) -> None:
+        """Invoke the function, and kill its process once it has begun something. Raises `CheckFailed` if it did not."""
+        self._send(event)
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not has_begun():
+            if time.monotonic() > deadline or not self._outcomes.empty() or self._process.poll() is not None:
+                raise CheckFailed(f"the function was not killed in time; its log:\n{self.read_log()}")
+            time.sleep(0.01)
+        self._process.kill()
+        self._process.wait()
 
     def invoke_event(self, event: object) -> list[Outcome]:
         """Invoke asynchronously, as Lambda does: a failure is retried twice. Return the outcome of each attempt."""
@@ -107,12 +128,15 @@ class LambdaFunction:
         """Return everything that the function logged."""
         return self.log.read_text()
 
+    def _send(self, event: object) -> None:
+        self._events.put((str(uuid.uuid4()), json.dumps(event).encode()))
+
     def _state(self) -> str:
         code = self._process.poll()
         return "is running" if code is None else f"exited with {code}"
 
     def _start(
-        self, package: Path, configuration: Mapping[str, Any], environment: Mapping[str, str]
+        self, package: Path, configuration: Mapping[str, Any], environment: Mapping[str, str], clock: Path | None
     ) -> subprocess.Popen[bytes]:
         variables = {
             **environment,
@@ -125,7 +149,8 @@ class LambdaFunction:
             "TZ": ":UTC",
             **configuration.get("Environment", {}).get("Variables", {}),
         }
-        arguments = [str(package), str(_runtime_folder(self.folder.parent)), str(self.folder), configuration["Handler"]]
+        folders = [str(package), str(_runtime_folder(self.folder.parent)), str(self.folder)]
+        arguments = [*folders, str(clock or ""), configuration["Handler"]]
         with self.log.open("wb") as log:
             return subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", START, *arguments],

@@ -12,6 +12,8 @@ class Stage(NamedTuple):
     has_domain: bool = False
     database: Literal["DynamoDB", "PostgreSQL"] | None = None
     """The database that its containers share, so that users can subscribe."""
+    lives_through_a_night: bool = False
+    """Whether it runs the schedule of the daily SMS at simulated times."""
     authorization: str = "NONE"
     """The authorization type of API Gateway's methods."""
     needs_key: bool = False
@@ -35,7 +37,7 @@ class Stage(NamedTuple):
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("dev", has_async_failure=True, database="DynamoDB"),
+        Stage("dev", has_async_failure=True, database="DynamoDB", lives_through_a_night=True),
         Stage("prod", has_domain=True, database="PostgreSQL"),
         Stage("dev_key", needs_key=True),
         Stage("dev_iam", authorization="AWS_IAM"),
@@ -48,8 +50,8 @@ STAGES = {
 }
 
 SCHEDULES = {
-    "daily-quote-quoteapi.aws.schedulers.set_quote_of_the_day": "cron(0 0 * * ? *)",
-    "sms-quoteapi.aws.schedulers.publish_quote_of_the_day": "cron(0 2 * * ? *)",
+    "daily-quote-quoteapi.aws.schedulers.set_quote_of_the_day": "cron(0 10 * * ? *)",
+    "sms-quoteapi.aws.schedulers.publish_quote_of_the_day": "rate(15 minutes)",
     "reconcile-quoteapi.aws.schedulers.reconcile_subscriptions": "rate(1 hour)",
     "zappa-keep-warm-handler.keep_warm_callback": "rate(4 minutes)",
 }

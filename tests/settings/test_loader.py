@@ -64,3 +64,35 @@ def test_settings_of_lambda_are_rejected_elsewhere(name: str) -> None:
     with pytest.raises(SettingsError, match="work only on AWS Lambda"):
         read_settings({name: "true"})
     assert read_settings({name: "true", "AWS_LAMBDA_FUNCTION_NAME": "quotes"})
+
+
+@pytest.mark.parametrize(
+    ("variables", "found"),
+    [
+        ({"DAILY_SMS_AT": "21:00"}, "DAILY_SMS_AT is now 21:00; quiet hours are 21:00-09:00"),
+        ({"DAILY_SMS_AT": "20:01"}, "DAILY_SMS_AT is now 20:01; quiet hours are 21:00-09:00"),
+        ({"DAILY_SMS_AT": "20:00"}, "20:00; quiet hours in the country US are 21:00-09:00 and 20:00-08:00"),
+        ({"DAILY_SMS_AT": "20:00", "QUIET_HOURS": "off"}, "20:00; quiet hours in the country US are 20:00-08:00"),
+        ({"DAILY_SMS_AT": "23:30", "QUIET_HOURS": "off"}, "23:30; quiet hours are off"),
+        ({"QUIET_HOURS": "09:00-08:00"}, "09:00; quiet hours are 09:00-08:00"),
+        ({"QUIET_HOURS": "00:00-23:59"}, "09:00; quiet hours are 00:00-23:59"),
+        ({"QUIET_HOURS": "10:00-20:00", "DAILY_SMS_AT": "10:00"}, "US are 10:00-20:00 and 20:00-08:00"),
+    ],
+)
+def test_every_country_needs_an_hour_for_the_daily_sms(variables: dict[str, str], found: str) -> None:
+    with pytest.raises(SettingsError, match=r"must leave an hour for the daily SMS.* Set DAILY_SMS_AT to an") as caught:
+        read_settings(variables)
+    assert found in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"DAILY_SMS_AT": "19:00"},
+        {"DAILY_SMS_AT": "00:00"},
+        {"DAILY_SMS_AT": "00:00", "QUIET_HOURS": "off"},
+        {"QUIET_HOURS": "13:00-14:30"},
+    ],
+)
+def test_an_hour_for_the_daily_sms_is_enough(variables: dict[str, str]) -> None:
+    assert read_settings(variables)

@@ -1,8 +1,9 @@
+from datetime import time
 from pathlib import Path
 
 import pytest
 
-from quoteapi.settings import ROOT, RateLimit, Settings, SettingsError, read_settings
+from quoteapi.settings import ROOT, QuietHours, RateLimit, Settings, SettingsError, read_settings
 
 
 def test_without_settings_there_are_defaults_for_a_laptop() -> None:
@@ -30,6 +31,8 @@ def test_by_default_sms_stay_on_the_laptop_and_are_limited() -> None:
     assert settings.secret_key is None
     assert not settings.unsubscribe_requires_otp
     assert settings.sms_daily_cap == settings.max_subscribers == 1_000
+    assert (settings.daily_sms_at, settings.quiet_hours) == (time(9), QuietHours(time(21), time(9)))
+    assert settings.default_time_zone == "Etc/UTC"
     assert settings.codes_per_number == (RateLimit(1, 60), RateLimit(3, 600), RateLimit(5, 86_400))
     assert settings.codes_per_client_ip == (RateLimit(10, 3_600),)
     assert settings.wrong_tries_per_number == RateLimit(5, 3_600)

@@ -1,9 +1,10 @@
+from datetime import time
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
-from quoteapi.settings import RateLimit, SettingsError, read_settings
+from quoteapi.settings import QuietHours, RateLimit, SettingsError, read_settings
 from quoteapi.settings.parsers import normalize_origin
 
 FORM_OF_LIMIT = "a number from 1 to {}, a slash, a number from 1 to 9999, and one of the units s, m, h and d"
@@ -87,6 +88,31 @@ def test_each_setting_is_typed() -> None:
         ("SMS_DAILY_CAP", "100000001", "SMS_DAILY_CAP must be a whole number"),
         ("SMS_DAILY_CAP", "0000000001000000000", "SMS_DAILY_CAP must be a whole number"),
         ("SMS_DAILY_CAP", "9" * 5_000, "SMS_DAILY_CAP must be a whole number"),
+        (
+            "DAILY_SMS_AT",
+            "9:00",
+            "DAILY_SMS_AT must be a local time from 00:00 to 23:59, for example 09:00. It is now '9:00'.",
+        ),
+        ("DAILY_SMS_AT", "24:00", "DAILY_SMS_AT must be a local time from 00:00 to 23:59"),
+        ("DAILY_SMS_AT", "09:60", "DAILY_SMS_AT must be a local time"),
+        ("DAILY_SMS_AT", "09:00:00", "DAILY_SMS_AT must be a local time"),
+        ("DAILY_SMS_AT", "9 am", "DAILY_SMS_AT must be a local time"),
+        ("DAILY_SMS_AT", "٠٩:٠٠", "DAILY_SMS_AT must be a local time"),
+        (
+            "QUIET_HOURS",
+            "21-9",
+            "QUIET_HOURS must be off, or two different local times, for example 21:00-09:00. It is now '21-9'.",
+        ),
+        ("QUIET_HOURS", "21:00", "QUIET_HOURS must be off, or two different local times"),
+        ("QUIET_HOURS", "21:00-21:00", "QUIET_HOURS must be off, or two different local times"),
+        ("QUIET_HOURS", "21:00-24:00", "QUIET_HOURS must be off, or two different local times"),
+        ("QUIET_HOURS", "21:00-09:00-10:00", "QUIET_HOURS must be off, or two different local times"),
+        (
+            "DEFAULT_TIME_ZONE",
+            "Mumbai",
+            "DEFAULT_TIME_ZONE must be the IANA name of a time zone, for example Asia/Kolkata or America/New_York.",
+        ),
+        ("DEFAULT_TIME_ZONE", "../Asia/Kolkata", "DEFAULT_TIME_ZONE must be the IANA name of a time zone"),
         ("CODES_PER_NUMBER", "3", f"CODES_PER_NUMBER {MUST_BE_LIMITS}"),
         ("CODES_PER_NUMBER", "0/1m", f"CODES_PER_NUMBER {MUST_BE_LIMITS}"),
         ("CODES_PER_NUMBER", "1/0m", f"CODES_PER_NUMBER {MUST_BE_LIMITS}"),
@@ -182,6 +208,9 @@ def test_each_sms_setting_is_typed() -> None:
             "PUBLIC_URL": "https://example.org/quotes/",
             "SMS_ALLOWED_REGIONS": "in, US,,GB",
             "SMS_DAILY_CAP": "0",
+            "DAILY_SMS_AT": "07:30",
+            "QUIET_HOURS": "22:00-07:00",
+            "DEFAULT_TIME_ZONE": "asia/calcutta",
             "CODES_PER_NUMBER": "1/30s, 3/10m",
             "CODES_PER_ADDRESS": "999/9999d",
             "WRONG_TRIES_PER_NUMBER": "4/2h",
@@ -201,6 +230,8 @@ def test_each_sms_setting_is_typed() -> None:
     assert settings.leave_url == "https://example.org/quotes/u"
     assert settings.sms_allowed_regions == {"IN", "US", "GB"}
     assert settings.sms_daily_cap == 0
+    assert (settings.daily_sms_at, settings.quiet_hours) == (time(7, 30), QuietHours(time(22), time(7)))
+    assert settings.default_time_zone == "Asia/Kolkata"
     assert settings.codes_per_number == (RateLimit(1, 30), RateLimit(3, 600))
     assert settings.codes_per_client_ip == (RateLimit(999, 9_999 * 86_400),)
     assert settings.wrong_tries_per_number == RateLimit(4, 7_200)

@@ -3,13 +3,13 @@ import pytest
 from quoteapi.sms.console import ConsoleGateway, inbox
 from quoteapi.storage.models import ConsoleSms
 from tests.helpers.clock import FakeClock
-from tests.helpers.data import MIRA, NOON, NOOR, OMAR, add_subscribers
+from tests.helpers.data import MIRA, NOON, NOOR, OMAR, UTC_ZONE, add_subscribers
 from tests.helpers.sql import record_sql
 
 
 @pytest.fixture
 def console(open_database: None, clock: FakeClock) -> ConsoleGateway:
-    return ConsoleGateway(clock)
+    return ConsoleGateway(clock, UTC_ZONE)
 
 
 def test_an_sms_is_printed_and_stored(console: ConsoleGateway, capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,9 +30,9 @@ def test_a_quote_is_sent_to_active_subscribers_in_one_statement(
 ) -> None:
     add_subscribers(MIRA, NOOR)
     add_subscribers(OMAR, state="unsubscribed")
-    assert console.count_subscriptions() == 2
+    assert console.count_subscriptions("console") == 2
     with record_sql() as statements:
-        console.publish("Hope.")
+        console.publish("Hope.", "console")
     assert len(statements) == 1
     assert "SMS to 2 subscribers (quote)" in capsys.readouterr().out
     assert [(sms.to, sms.message, sms.kind, sms.sent_at) for sms in ConsoleSms.select().order_by(ConsoleSms.to)] == [

@@ -36,7 +36,7 @@ def test_every_purpose_has_an_otp_sms() -> None:
     assert len({otp_text("012345", purpose) for purpose in get_args(Purpose)}) == len(get_args(Purpose))
 
 
-@pytest.mark.parametrize(("leave_url", "hint"), [(LEAVE_URL, f"Stop: {LEAVE_URL}"), (None, "To stop, reply STOP.")])
+@pytest.mark.parametrize(("leave_url", "hint"), [(LEAVE_URL, f"Stop {LEAVE_URL}"), (None, "To stop, reply STOP.")])
 def test_confirmation_and_daily_sms_say_how_to_unsubscribe(leave_url: str | None, hint: str) -> None:
     expected = f"QuoteAPI: you agreed to get the quote of the day, 1 SMS a day at 09:00, Kolkata time. {hint}"
     assert confirmation_text(leave_url, HOUR) == SmsText(expected, 1)
@@ -50,7 +50,7 @@ def test_a_confirmation_is_one_segment_with_the_longest_name_of_a_place() -> Non
 
 def test_a_name_outside_gsm_7_is_sent_in_base_letters() -> None:
     quotation = Quotation("Tea is a work of art.", "Okakura Kakuzō", "art")
-    assert daily_text(quotation, LEAVE_URL) == SmsText(f'"Tea is a work of art."\nOkakura Kakuzo\nStop: {LEAVE_URL}', 1)
+    assert daily_text(quotation, LEAVE_URL) == SmsText(f'"Tea is a work of art."\nOkakura Kakuzo\nStop {LEAVE_URL}', 1)
 
 
 @pytest.mark.parametrize("quotation", [KABIR, ZOLA._replace(quote="Не “ça ira” — жду…")])

@@ -16,8 +16,8 @@ from quoteapi.sms.gateway import (
 )
 from quoteapi.sms.sns import QuoteSubscription
 from tests.helpers.clock import FakeClock
-from tests.helpers.data import MIRA, NOOR, sqlite_only
-from tests.helpers.sns_emulator import SETTINGS, Fault, SnsCalls, backend, published, sent_to, subscribed_numbers
+from tests.helpers.data import KOLKATA, MIRA, NOOR, sqlite_only
+from tests.helpers.sns_emulator import SETTINGS, TOPIC, Fault, SnsCalls, backend, published, sent_to, subscribed_numbers
 
 
 @pytest.fixture
@@ -27,37 +27,37 @@ def gateway(sns_container: Container) -> QuoteSubscription:
 
 
 def test_subscribe_and_unsubscribe_a_number(gateway: QuoteSubscription) -> None:
-    arn = gateway.subscribe(MIRA)
+    arn = gateway.subscribe(MIRA, TOPIC)
     assert arn.startswith("arn:aws:sns:us-east-1:123456789012:DailyQuoteSubscription:")
-    assert gateway.subscribe(MIRA) == arn, "the number has one subscription"
+    assert gateway.subscribe(MIRA, TOPIC) == arn, "the number has one subscription"
     assert subscribed_numbers() == [MIRA]
-    assert gateway.count_subscriptions() == 1
+    assert gateway.count_subscriptions(TOPIC) == 1
     gateway.unsubscribe(arn)
     assert subscribed_numbers() == []
 
 
 def test_unsubscribing_twice_raises_no_error(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
-    arn = gateway.subscribe(MIRA)
+    arn = gateway.subscribe(MIRA, TOPIC)
     gateway.unsubscribe(arn)
     gateway.unsubscribe(arn)
 
 
 def test_the_topic_arn_is_requested_once_a_process(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
-    gateway.subscribe(MIRA)
-    gateway.subscribe(NOOR)
-    gateway.publish("Hope and keep busy.")
+    gateway.subscribe(MIRA, TOPIC)
+    gateway.subscribe(NOOR, TOPIC)
+    gateway.publish("Hope and keep busy.", TOPIC)
     assert sns_calls.operations == ["CreateTopic", "Subscribe", "Subscribe", "Publish"]
 
 
 def test_threads_that_start_at_once_share_clients_and_topic(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
     with ThreadPoolExecutor(8) as threads:
-        arns = set(threads.map(gateway.subscribe, [MIRA] * 16))
+        arns = set(threads.map(gateway.subscribe, [MIRA] * 16, [TOPIC] * 16))
     assert len(arns) == 1
     assert sns_calls.operations.count("CreateTopic") == 1
 
 
 def test_unsubscribing_one_of_250_is_one_call(gateway: QuoteSubscription, sns_calls: SnsCalls) -> None:
-    arns = [gateway.subscribe(f"+9190280{n:05}") for n in range(250)]
+    arns = [gateway.subscribe(f"+9190280{n:05}", TOPIC) for n in range(250)]
     sns_calls.operations.clear()
     gateway.unsubscribe(arns[125])
     assert sns_calls.operations == ["Unsubscribe"]
@@ -84,7 +84,7 @@ def test_otps_and_confirmations_are_transactional(gateway: QuoteSubscription, ki
 
 
 def test_quotes_are_promotional(gateway: QuoteSubscription) -> None:
-    assert attributes_sent(gateway, lambda: gateway.publish("Hope.")) == {"AWS.SNS.SMS.SMSType": "Promotional"}
+    assert attributes_sent(gateway, lambda: gateway.publish("Hope.", TOPIC)) == {"AWS.SNS.SMS.SMSType": "Promotional"}
     assert published() == ["Hope."]
 
 
@@ -109,7 +109,7 @@ def test_sender_id_price_and_indian_ids_are_sent_with_each_sms(sns_container: Co
         "AWS.MM.SMS.TemplateId": "1107000000000000001",
         **common,
     }
-    assert attributes_sent(gateway, lambda: gateway.publish("2")) == {
+    assert attributes_sent(gateway, lambda: gateway.publish("2", TOPIC)) == {
         "AWS.SNS.SMS.SMSType": "Promotional",
         "AWS.MM.SMS.TemplateId": "1107000000000000002",
         **common,
@@ -118,8 +118,11 @@ def test_sender_id_price_and_indian_ids_are_sent_with_each_sms(sns_container: Co
 
 def test_topic_and_region_come_from_the_settings(sns_container: Container, clock: FakeClock) -> None:
     settings = read_settings({**SETTINGS, "SNS_TOPIC": "Quotes", "SNS_REGION": "ap-south-1"})
-    arn = QuoteSubscription(settings, clock).subscribe(MIRA)
-    assert arn.startswith("arn:aws:sns:ap-south-1:123456789012:Quotes:")
+    gateway = QuoteSubscription(settings, clock)
+    arn = gateway.subscribe(MIRA, gateway.topics.name(KOLKATA))
+    assert arn.startswith("arn:aws:sns:ap-south-1:123456789012:Quotes-Asia-Kolkata:")
+    with pytest.raises(GatewayMisconfigured, match="SNS_REGION is ap-south-1, but the topic is us-east-1:"):
+        gateway.subscribe(MIRA, TOPIC)
 
 
 def test_opted_out_numbers_are_listed_and_can_opt_in(gateway: QuoteSubscription) -> None:
@@ -142,10 +145,10 @@ def test_spending_and_its_limit(gateway: QuoteSubscription) -> None:
 
 ACTIONS: dict[str, Callable[[Gateway], object]] = {
     "SendSms": lambda gateway: gateway.send_sms(MIRA, "Hello.", "code"),
-    "Publish": lambda gateway: gateway.publish("Hope."),
-    "Subscribe": lambda gateway: gateway.subscribe(MIRA),
+    "Publish": lambda gateway: gateway.publish("Hope.", TOPIC),
+    "Subscribe": lambda gateway: gateway.subscribe(MIRA, TOPIC),
     "Unsubscribe": lambda gateway: gateway.unsubscribe("arn:aws:sns:us-east-1:123456789012:DailyQuoteSubscription:x"),
-    "GetTopicAttributes": lambda gateway: gateway.count_subscriptions(),
+    "GetTopicAttributes": lambda gateway: gateway.count_subscriptions(TOPIC),
     "CheckIfPhoneNumberIsOptedOut": lambda gateway: gateway.is_opted_out(MIRA),
     "ListPhoneNumbersOptedOut": lambda gateway: list(gateway.list_opted_out()),
     "OptInPhoneNumber": lambda gateway: gateway.opt_in(MIRA),
@@ -165,7 +168,7 @@ ERRORS: dict[Fault, type[GatewayError]] = {
 def test_the_class_of_an_error_says_whether_a_later_try_can_succeed(
     gateway: QuoteSubscription, sns_calls: SnsCalls, action: str, fault: Fault
 ) -> None:
-    gateway.count_subscriptions()
+    gateway.count_subscriptions(TOPIC)
     sns_calls.fault_for = lambda _number, _operation: fault
     with pytest.raises(GatewayError) as failed:
         ACTIONS[action](gateway)
@@ -175,7 +178,7 @@ def test_the_class_of_an_error_says_whether_a_later_try_can_succeed(
 
 @pytest.mark.parametrize("fault", ["error 500", "timed out", "answer lost"])
 def test_sending_is_attempted_once(gateway: QuoteSubscription, sns_calls: SnsCalls, fault: Fault) -> None:
-    gateway.count_subscriptions()
+    gateway.count_subscriptions(TOPIC)
     for action in ("SendSms", "Publish"):
         sns_calls.operations.clear()
         sns_calls.fault_for = lambda _number, _operation: fault
@@ -187,7 +190,7 @@ def test_sending_is_attempted_once(gateway: QuoteSubscription, sns_calls: SnsCal
 @pytest.mark.parametrize("fault", ["error 500", "timed out", "answer lost"])
 def test_other_calls_are_retried(gateway: QuoteSubscription, sns_calls: SnsCalls, fault: Fault) -> None:
     sns_calls.fault_for = lambda number, _operation: fault if number in {0, 1, 3} else None
-    gateway.subscribe(MIRA)
+    gateway.subscribe(MIRA, TOPIC)
     assert sns_calls.operations == ["CreateTopic"] * 3 + ["Subscribe"] * 2
     assert subscribed_numbers() == [MIRA]
 
@@ -197,7 +200,7 @@ def test_other_calls_are_retried(gateway: QuoteSubscription, sns_calls: SnsCalls
 def test_an_unreadable_response_is_an_unknown_outcome(
     gateway: QuoteSubscription, sns_calls: SnsCalls, action: str
 ) -> None:
-    gateway.count_subscriptions()
+    gateway.count_subscriptions(TOPIC)
     sns_calls.fault_for = lambda _number, _operation: "nonsense"
     with pytest.raises(OutcomeUnknown):
         ACTIONS[action](gateway)

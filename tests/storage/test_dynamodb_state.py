@@ -16,8 +16,11 @@ from tests.helpers.data import AUSTEN, MIRA, NOON, NOOR
 from tests.helpers.dynamodb_requests import lose_answers, record_requests
 from tests.helpers.states import (
     ACTIVE_IN_SYNC,
+    ANOTHER_TOPIC,
+    AUCKLAND,
     CLIENT_IP,
     DIGEST,
+    KOLKATA,
     LEASE_TIMEOUT,
     LIMIT,
     LOG_KEY,
@@ -42,7 +45,14 @@ GET, UPDATE, DELETE, TRANSACT, QUERY, SCAN = (
     "Query",
     "Scan",
 )
-Requests = Callable[[str, Callable[[], object]], None]
+CONFIRMATION: dict[str, Any] = {
+    "tries": POLICY.tries,
+    "confirmed_from": CLIENT_IP,
+    "now": NOON,
+    "limit": LIMIT,
+    "time_zone": None,
+    "default_time_zone": KOLKATA,
+}
 
 
 def items(state: DynamoDbState) -> list[dict[str, Any]]:
@@ -93,43 +103,51 @@ def call_methods_of_otps_and_confirmations(call: RequestRecorder) -> str:
     call("try_otp", MIRA, "subscribe", WRONG_DIGEST, now=NOON, policy=POLICY, case="wrong")
     otp = call("try_otp", MIRA, "subscribe", DIGEST, now=NOON, policy=POLICY).otp
     call("find_otp", otp.otp_request_id)
-    confirmation: dict[str, Any] = {"tries": POLICY.tries, "confirmed_from": CLIENT_IP, "limit": LIMIT + MANY}
-    subscriber_id = call("activate", otp, now=NOON, **confirmation)
+    confirmation = CONFIRMATION | {"limit": LIMIT + MANY}
+    subscriber_id = call("activate", otp, **confirmation)
     call("reset_otp_tries", otp, POLICY.tries)
-    again = states.generate_otp(call.state, now=NOON)
-    call("activate", again, now=NOON, **confirmation, case="of an active one")
+    for case, time_zone in ("of an active one", None), ("that moves it", AUCKLAND):
+        again = states.generate_otp(call.state, now=NOON)
+        call("activate", again, **confirmation | {"time_zone": time_zone}, case=case)
     call("find_subscriber", MIRA)
     return str(subscriber_id)
 
 
 def call_methods_of_the_topic_sync(call: RequestRecorder, subscriber_id: str) -> None:
-    held = call("acquire_lease", subscriber_id, TOPIC, now=NOON, timeout=LEASE_TIMEOUT)
+    held = call("acquire_lease", subscriber_id, now=NOON, timeout=LEASE_TIMEOUT)
     call("release_lease", held)
-    held = call("acquire_lease", subscriber_id, TOPIC, now=NOON, timeout=LEASE_TIMEOUT)
+    held = call("acquire_lease", subscriber_id, now=NOON, timeout=LEASE_TIMEOUT)
+    call("store_topic", held, TOPIC)
     call("store_subscription_arn", held, "arn")
-    call("finish_sync", held, TOPIC, "arn")
+    call("finish_sync", held, TOPIC, "arn", last_sms_date=TODAY)
     call("mark_out_of_sync", held, TOPIC, "arn", NOON)
+    call("mark_out_of_sync", held, ANOTHER_TOPIC, "arn", NOON, case="on another topic")
     call("claim_confirmation", subscriber_id, NOON)
     call("release_confirmation", subscriber_id)
-    call("find_other_topic", TOPIC)
+    call("set_time_zone", subscriber_id, KOLKATA, now=NOON)
+    call("pause", MIRA, until=NOON, now=NOON)
+    call("topics_in_use")
     call("count_in_sync_with", TOPIC)
-    call("has_subscriber_confirmed_before", NOON)
-    call("out_of_sync")
-    call("count_out_of_sync")
+    call("has_joined_before", TOPIC, NOON)
+    call("out_of_sync", NOON)
+    call("count_out_of_sync", NOON)
 
 
 def call_methods_of_lists_and_ends(call: RequestRecorder, subscriber_id: str) -> None:
     call("subscribers", UNSUBSCRIBED)
+    call("subscribers_without_time_zone")
     call("newest_subscribers", 3)
     call("count_subscribers")
     call("count_subscribers", ACTIVE, case="active")
     call("recount_subscribers")
     call("deactivate", MIRA, now=NOON)
     lease: dict[str, Any] = {"now": NOON, "timeout": LEASE_TIMEOUT}
-    held = call("acquire_lease", subscriber_id, TOPIC, **lease, case="of an inactive one")
+    held = call("acquire_lease", subscriber_id, **lease, case="of an inactive one")
     call("finish_sync", held._replace(state=ACTIVE), TOPIC, "arn", case="changed meanwhile")
     unsubscribe = states.generate_otp(call.state, purpose="unsubscribe", now=NOON)
     call("deactivate", MIRA, now=NOON, otp=unsubscribe, tries=POLICY.tries, case="of an inactive one")
+    pause = states.generate_otp(call.state, purpose="pause", now=NOON)
+    call("pause", MIRA, until=NOON, now=NOON, otp=pause, tries=POLICY.tries, case="of an inactive one")
     call("mark_opted_out", [MIRA, OPTED_OUT_OUT_OF_SYNC], NOON, case="none active")
     call("delete_subscriber", MIRA)
     call("delete_number", MIRA, [LOG_KEY])
@@ -141,7 +159,10 @@ def call_methods_of_deliveries_and_limits(call: RequestRecorder) -> None:
     call("last_delivery", TOPIC)
     call("start_sending", claim, NOON)
     call("finish_delivery", claim, "message", NOON)
+    call("report_delivery", TODAY, TOPIC, now=NOON, claimed_before=NOON, sending_before=NOON)
     call("release_delivery", claim)
+    call("store_due_run", NOON)
+    call("last_due_run")
     call("daily_quotes", TODAY, TODAY)
     call("store_daily_quote", TODAY, AUSTEN, NOON)
     call("read_rate_limit_log", LOG_KEY)
@@ -176,16 +197,23 @@ REQUESTS = {
     "reset_otp_tries": [UPDATE],
     "acquire_lease": [UPDATE],
     "release_lease": [UPDATE],
+    "store_topic": [UPDATE],
     "store_subscription_arn": [UPDATE],
     "finish_sync": [UPDATE],
     "mark_out_of_sync": [UPDATE],
+    "mark_out_of_sync, on another topic": [UPDATE, UPDATE],
     "claim_confirmation": [UPDATE],
     "release_confirmation": [UPDATE],
-    "activate, of an active one": [TRANSACT, TRANSACT],
+    "activate, of an active one": [TRANSACT, GET, TRANSACT],
+    "activate, that moves it": [TRANSACT, GET, TRANSACT],
+    "set_time_zone": [UPDATE],
+    "pause": [TRANSACT],
+    "pause, of an inactive one": [TRANSACT, TRANSACT],
+    "subscribers_without_time_zone": [],
     "find_subscriber": [GET],
-    "find_other_topic": [QUERY, QUERY],
+    "topics_in_use": [QUERY, QUERY],
     "count_in_sync_with": [QUERY],
-    "has_subscriber_confirmed_before": [QUERY],
+    "has_joined_before": [QUERY],
     "out_of_sync": [QUERY],
     "count_out_of_sync": [QUERY],
     "subscribers": [SCAN],
@@ -194,18 +222,21 @@ REQUESTS = {
     "count_subscribers, active": [GET],
     "recount_subscribers": [GET],
     "deactivate": [TRANSACT],
-    "acquire_lease, of an inactive one": [UPDATE, UPDATE],
+    "acquire_lease, of an inactive one": [UPDATE],
     "finish_sync, changed meanwhile": [UPDATE, UPDATE],
     "deactivate, of an inactive one": [TRANSACT, TRANSACT],
     "mark_opted_out, none active": [GET, GET],
     "delete_subscriber": [DELETE],
-    "delete_number": [DELETE, DELETE, DELETE],
+    "delete_number": [DELETE, DELETE, DELETE, DELETE],
     "claim_delivery": [UPDATE],
     "find_delivery": [GET],
     "last_delivery": [QUERY],
     "start_sending": [UPDATE],
     "finish_delivery": [UPDATE],
     "release_delivery": [DELETE],
+    "report_delivery": [UPDATE],
+    "store_due_run": [UPDATE],
+    "last_due_run": [GET],
     "read_rate_limit_log": [GET],
     "swap_rate_limit_log": [UPDATE],
     "count_sms": [UPDATE],
@@ -263,6 +294,14 @@ def test_without_the_key_of_the_table_the_state_is_unavailable(state: DynamoDbSt
 def test_without_a_subscriber_count_it_is_zero(state: DynamoDbState) -> None:
     state._table.delete(COUNT_KEY)
     assert state.subscriber_count() == 0
+
+
+def test_a_query_for_each_topic_finds_those_in_use(state: DynamoDbState) -> None:
+    for n in range(3):
+        states.sync(state, states.activate(state, f"+9190281{n:05}"), f"topic {n}")
+    with record_requests(state._table) as operations:
+        assert state.topics_in_use() == ["topic 0", "topic 1", "topic 2"]
+    assert operations == [QUERY] * 4
 
 
 def test_no_key_has_a_phone_number(state: DynamoDbState, bystanders: Bystanders) -> None:
@@ -375,39 +414,44 @@ def test_a_wrong_try_after_another_process_ended_the_lock_is_not_forgotten(
     assert other.find_otp(otp.otp_request_id) == otp
 
 
-def test_a_subscriber_that_is_deactivated_while_its_lease_is_acquired_keeps_its_subscription(
-    state: DynamoDbState, other: DynamoDbState
-) -> None:
-    subscriber = states.sync(state, states.activate(state))
-    state.mark_out_of_sync(subscriber, TOPIC, "arn", NOON)
-    race_once(state, UPDATE, lambda: other.deactivate(MIRA, now=NOON))
-    held = state.acquire_lease(subscriber.id, "another-topic", now=NOON, timeout=LEASE_TIMEOUT)
-    assert held is not None
-    assert (held.state, held.topic, held.subscription_arn) == (UNSUBSCRIBED, TOPIC, "arn")
-
-
-def test_a_subscriber_that_is_activated_while_its_lease_is_acquired_gets_the_topic(
-    state: DynamoDbState, other: DynamoDbState
-) -> None:
-    subscriber = states.activate(state)
-    state.deactivate(MIRA, now=NOON)
-    second_request(state, UPDATE, lambda: states.activate(other))
-    held = state.acquire_lease(subscriber.id, TOPIC, now=NOON, timeout=LEASE_TIMEOUT)
-    assert held is not None
-    assert (held.state, held.topic) == (ACTIVE, TOPIC)
-
-
-@pytest.mark.parametrize("is_active", [False, True])
 def test_a_lease_that_another_process_acquires_meanwhile_is_not_acquired(
-    state: DynamoDbState, other: DynamoDbState, is_active: bool
+    state: DynamoDbState, other: DynamoDbState
 ) -> None:
     subscriber = states.activate(state)
-    if not is_active:
-        state.deactivate(MIRA, now=NOON)
-    lease = partial(other.acquire_lease, subscriber.id, TOPIC, now=NOON, timeout=LEASE_TIMEOUT)
-    (race_once if is_active else second_request)(state, UPDATE, lease)
-    assert state.acquire_lease(subscriber.id, TOPIC, now=NOON + MICROSECOND, timeout=LEASE_TIMEOUT) is None
+    race_once(state, UPDATE, partial(other.acquire_lease, subscriber.id, now=NOON, timeout=LEASE_TIMEOUT))
+    assert state.acquire_lease(subscriber.id, now=NOON + MICROSECOND, timeout=LEASE_TIMEOUT) is None
     assert stored_subscriber(other).lease_acquired_at == NOON
+
+
+@pytest.mark.parametrize("time_zone", [AUCKLAND, None])
+def test_an_active_subscriber_that_unsubscribes_while_it_is_changed_stays_unsubscribed(
+    state: DynamoDbState, other: DynamoDbState, time_zone: str | None
+) -> None:
+    states.activate(state)
+    state.pause(MIRA, until=NOON + MINUTE, now=NOON)
+    otp = states.generate_otp(state, now=NOON)
+    second_request(state, TRANSACT, lambda: other.deactivate(MIRA, now=NOON + MINUTE))
+    assert states.confirm(state, otp, now=NOON, time_zone=time_zone) is None
+    stored = stored_subscriber(other)
+    assert (stored.state, stored.time_zone, stored.sync_due_at) == (UNSUBSCRIBED, KOLKATA, NOON + MINUTE)
+    assert states.stored_otp(other, otp).is_used
+
+
+def test_a_subscriber_that_is_deleted_while_it_is_activated_again_stays_deleted(
+    state: DynamoDbState, other: DynamoDbState
+) -> None:
+    states.sync(state, states.activate(state))
+    otp = states.generate_otp(state, now=NOON)
+
+    def remove() -> None:
+        other.deactivate(MIRA, now=NOON)
+        states.sync(other, stored_subscriber(other))
+        assert other.delete_subscriber(MIRA)
+
+    race_once(state, "GetItem", remove)
+    assert states.confirm(state, otp) is None
+    assert other.find_subscriber(MIRA) is None
+    assert states.stored_otp(other, otp).is_used
 
 
 def test_a_subscriber_that_unsubscribes_while_it_is_marked_as_opted_out_is_counted_once(
@@ -437,22 +481,24 @@ def test_a_sync_that_finishes_while_another_process_takes_the_lease_over_stores_
     assert stored_subscriber(other).subscription_arn is None
 
 
-@pytest.mark.parametrize("change", ["activate", "deactivate"])
+@pytest.mark.parametrize("change", ["activate", "move", "deactivate", "pause"])
 def test_an_otp_that_another_process_uses_between_two_requests_is_replaced(
     state: DynamoDbState, other: DynamoDbState, change: str
 ) -> None:
     states.activate(state)
     otp = states.generate_otp(state, now=NOON)
-    confirmation: dict[str, Any] = {"tries": POLICY.tries, "confirmed_from": CLIENT_IP, "now": NOON, "limit": LIMIT}
-    if change == "deactivate":
+    used: dict[str, Any] = {"now": NOON, "otp": otp, "tries": POLICY.tries}
+    changes: dict[str, Callable[[], object]] = {
+        "activate": lambda: states.confirm(state, otp),
+        "move": lambda: states.confirm(state, otp, time_zone=AUCKLAND),
+        "deactivate": lambda: state.deactivate(MIRA, **used),
+        "pause": lambda: state.pause(MIRA, until=NOON, **used),
+    }
+    if change in {"deactivate", "pause"}:
         state.deactivate(MIRA, now=NOON)
-        second_request(state, TRANSACT, lambda: other.activate(otp, **confirmation))
-        with pytest.raises(OtpReplaced):
-            state.deactivate(MIRA, now=NOON, otp=otp, tries=POLICY.tries)
-    else:
-        second_request(state, TRANSACT, lambda: other.activate(otp, **confirmation))
-        with pytest.raises(OtpReplaced):
-            state.activate(otp, **confirmation)
+    second_request(state, TRANSACT, lambda: states.confirm(other, otp))
+    with pytest.raises(OtpReplaced):
+        changes[change]()
 
 
 @pytest.fixture
@@ -470,11 +516,13 @@ def test_an_otp_whose_answers_are_lost_is_claimed_tried_and_used_once(
     assert not state.claim_otp(otp.otp_request_id, WRONG_DIGEST, now=NOON, expires_at=NOON + MINUTE)
     tried = state.try_otp(MIRA, "subscribe", WRONG_DIGEST, now=NOON, policy=POLICY)
     assert (tried.is_compared, tried.otp and tried.otp.tries_left) == (True, POLICY.tries - 1)
-    confirmation: dict[str, Any] = {"tries": POLICY.tries, "confirmed_from": CLIENT_IP, "now": NOON, "limit": LIMIT}
     count = state.subscriber_count()
-    assert state.activate(otp, **confirmation) == stored_subscriber(state, MIRA).id
+    assert states.confirm(state, otp) == stored_subscriber(state, MIRA).id
     with pytest.raises(OtpReplaced):
-        state.activate(otp, **confirmation)
+        states.confirm(state, otp)
+    assert state.pause(MIRA, until=NOON + MINUTE, now=NOON) is not None
+    assert states.confirm(state, states.generate_otp(state), time_zone=AUCKLAND) is not None
+    assert (stored_subscriber(state).time_zone, stored_subscriber(state).paused_until) == (AUCKLAND, None)
     assert state.subscriber_count() == count + 1
     assert state.deactivate(MIRA, now=NOON) is not None
     assert state.subscriber_count() == count
@@ -485,11 +533,16 @@ def test_a_topic_sync_whose_answers_are_lost_holds_its_lease_and_confirms_once(
     state: DynamoDbState, lost_answers: list[str]
 ) -> None:
     held = states.acquire_lease(state, states.activate(state))
-    assert state.acquire_lease(held.id, TOPIC, now=NOON, timeout=LEASE_TIMEOUT) is None
+    assert state.acquire_lease(held.id, now=NOON, timeout=LEASE_TIMEOUT) is None
     assert state.claim_confirmation(held.id, NOON)
     assert not state.claim_confirmation(held.id, NOON)
-    assert state.finish_sync(held, TOPIC, "arn")
+    assert state.finish_sync(held, TOPIC, "arn", last_sms_date=TODAY)
     assert stored_subscriber(state, MIRA).sync_due_at is None
+    assert state.set_time_zone(held.id, AUCKLAND, now=NOON)
+    assert not state.set_time_zone(held.id, AUCKLAND, now=NOON)
+    marked = state.mark_out_of_sync(held, TOPIC, "arn", NOON + MINUTE)
+    assert marked == stored_subscriber(state, MIRA)
+    assert (marked.sync_due_at, marked.last_sms_date) == (NOON + MINUTE, TODAY)
     assert lost_answers
 
 
@@ -503,6 +556,29 @@ def test_a_delivery_whose_answers_are_lost_is_claimed_and_sent_once(
     assert not state.start_sending(claim, NOON)
     state.finish_delivery(claim, "m", NOON)
     assert state.find_delivery(TODAY, TOPIC) == claim._replace(sending_at=NOON, sent_at=NOON, message_id="m")
+    assert lost_answers
+
+
+def test_a_delivery_whose_answers_are_lost_is_reported_once_and_stays_reported(
+    state: DynamoDbState, lost_answers: list[str]
+) -> None:
+    times = {"claimed_before": NOON, "sending_before": NOON}
+    reported = state.report_delivery(TODAY, TOPIC, now=NOON, **times)
+    assert reported is not None
+    assert state.report_delivery(TODAY, TOPIC, now=NOON, **times) is None
+    claim = state.claim_delivery(TODAY, TOPIC, now=NOON + MINUTE, timeout=MINUTE)
+    assert claim == reported._replace(claimed_at=NOON + MINUTE)
+    assert state.start_sending(claim, NOON + MINUTE)
+    state.release_delivery(claim)
+    assert state.find_delivery(TODAY, TOPIC) == claim
+    assert lost_answers
+
+
+def test_a_claim_whose_answers_are_lost_is_released(state: DynamoDbState, lost_answers: list[str]) -> None:
+    claim = state.claim_delivery(TODAY, TOPIC, now=NOON, timeout=MINUTE)
+    assert claim is not None
+    state.release_delivery(claim)
+    assert state.find_delivery(TODAY, TOPIC) is None
     assert lost_answers
 
 

@@ -19,10 +19,11 @@ from quoteapi.storage.sql_state import SqlState
 from quoteapi.subscriptions.errors import RateLimited, WrongOtp
 from quoteapi.subscriptions.hmac_digest import HmacDigest
 from quoteapi.subscriptions.otp import OneTimePasswords
-from tests.helpers import postgresql_server
+from tests.helpers import postgresql_server, states
 from tests.helpers.clock import FakeClock
-from tests.helpers.data import ALCOTT, AUSTEN, KABIR, MIRA, NOOR, ZOLA, add_subscribers
+from tests.helpers.data import ALCOTT, AUSTEN, KABIR, MIRA, NOON, NOOR, ZOLA, add_subscribers
 from tests.helpers.databases import create_file_of_release
+from tests.helpers.states import TODAY, TOPIC
 
 
 def _load(name: str) -> ModuleType:
@@ -36,7 +37,11 @@ def _describe(opened: Database) -> dict[str, Any]:
     described: dict[str, Any] = {}
     for table in opened.get_tables():
         if table != migrate.HISTORY_TABLE and not table.startswith("quote_search"):
-            columns = [(it.name, it.null, it.primary_key) for it in opened.get_columns(table) if it.name != "search"]
+            columns = [
+                (it.name, it.data_type.replace("VARCHAR(255)", "TEXT"), it.null, it.primary_key)  # as in early releases
+                for it in opened.get_columns(table)
+                if it.name != "search"
+            ]
             indexes = [
                 (it.columns, it.unique, "WHERE" in (it.sql or ""))
                 for it in opened.get_indexes(table)
@@ -70,15 +75,15 @@ def test_the_migrations_create_what_the_models_say(kind: str, tmp_path: Path) ->
 
 def test_the_migration_counts_the_active_subscribers(settings: Settings, open_database: None) -> None:
     name = "0005_subscriber_count"
-    for states in (["active", "unsubscribed", "active", "stopped"], []):
-        for n, state in enumerate(states):
+    for stored in (["active", "unsubscribed", "active", "stopped"], []):
+        for n, state in enumerate(stored):
             add_subscribers(f"+91902800000{n}", state=state)
         bound.execute_sql("DROP TABLE subscribercount")
         bound.execute_sql(f"DELETE FROM {migrate.HISTORY_TABLE} WHERE name = '{name}'")  # noqa: S608
         bound.obj.close()
         assert database.migrate_database(settings) == [name]
         with bound.connection_context():
-            assert list(SubscriberCount.select().tuples()) == [("active", states.count("active"))]
+            assert list(SubscriberCount.select().tuples()) == [("active", stored.count("active"))]
             Subscriber.delete().execute()
 
 
@@ -101,13 +106,57 @@ def test_migration_0006_keeps_codes_under_way_and_wrong_tries(open_database: Non
     for _ in range(5):
         with pytest.raises(WrongOtp):
             passwords.verify(NOOR, "unsubscribe", "654321")
-    LegacyOneTimePassword.insert_many(list(OneTimePassword.select().dicts())).execute()  # as the version before did
+    rows: list[dict[str, Any]] = list(OneTimePassword.select().dicts())
+    names = rows[0].keys() - {"time_zone"}
+    LegacyOneTimePassword.insert_many([{name: row[name] for name in names} for row in rows]).execute()  # as before it
     bound.drop_tables([OneTimePassword])
     _load("0006_otp_purposes").up(None, bound.obj)
+    bound.execute_sql("ALTER TABLE otp ADD COLUMN time_zone VARCHAR(64)")  # as migration 0007 does
     assert passwords.verify(MIRA, "subscribe", "123456").requested_from == "192.0.2.1"
     with pytest.raises(RateLimited):
         passwords.request(NOOR, "unsubscribe", "192.0.2.1")
     assert LegacyOneTimePassword.select().count() == 2, "processes of the version before go on with it"
+
+
+def undo_migration_0007() -> None:
+    """Make the schema that of the version before."""
+    bound.execute_sql("DROP INDEX subscriber_without_time_zone")
+    bound.execute_sql("DROP TABLE duerun")
+    for table, column, _ in _load("0007_time_zones").COLUMNS:
+        bound.execute_sql(f'ALTER TABLE "{table}" DROP COLUMN "{column}"')
+    bound.execute_sql(f"DELETE FROM {migrate.HISTORY_TABLE} WHERE name = '0007_time_zones'")  # noqa: S608
+
+
+def test_migration_0007_keeps_all_rows_and_the_version_before_can_go_on(
+    settings: Settings, open_database: None
+) -> None:
+    state = SqlState()
+    active, ended = (states.sync(state, states.activate(state, mobile)) for mobile in (MIRA, NOOR))
+    state.deactivate(NOOR, now=NOON)
+    otp = states.generate_otp(state, purpose="unsubscribe")
+    states.send_delivery(state, TODAY, TOPIC, now=NOON)
+    delivery = state.find_delivery(TODAY, TOPIC)
+    migrated = _describe(bound.obj)
+    undo_migration_0007()
+    assert _describe(bound.obj) != migrated
+    bound.obj.close()
+    assert database.migrate_database(settings) == ["0007_time_zones"]
+    with bound.obj.connection_context():
+        assert _describe(bound.obj) == migrated
+        unknown: dict[str, Any] = {"time_zone": None, "joined_at": None}
+        assert states.stored_subscriber(state, MIRA) == active._replace(**unknown)
+        assert states.stored_subscriber(state, NOOR).time_zone is None
+        assert (states.stored_otp(state, otp), state.find_delivery(TODAY, TOPIC)) == (otp, delivery)
+        assert state.last_due_run() is None
+        names = "mobile, state, asked_at, asked_from, confirmed_at, confirmed_from"
+        insert = (
+            f"INSERT INTO subscriber ({names}) SELECT '+919028000099', 'active', asked_at, asked_from, confirmed_at,"
+        )
+        bound.execute_sql(f"{insert} confirmed_from FROM subscriber WHERE mobile = '{MIRA}'")
+        without = [subscriber.mobile for subscriber in state.subscribers_without_time_zone()]
+        assert without == [MIRA, "+919028000099"]
+        assert states.confirm(state, states.generate_otp(state, NOOR)) == ended.id
+        assert states.stored_subscriber(state, NOOR).time_zone == states.KOLKATA
 
 
 search_migration = _load("0003_search")

@@ -1,16 +1,20 @@
 """What is special to the state in SQLite and PostgreSQL: transactions, expiry, the stored count, the local inbox."""
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
+from typing import cast
 
 import pytest
+from peewee import SqliteDatabase, chunked
 
-from quoteapi.storage import sql_state
-from quoteapi.storage.models import ConsoleSms, LegacyOneTimePassword, SmsSwitch, SubscriberCount
+from quoteapi.storage import database, sql_state
+from quoteapi.storage.models import ConsoleSms, LegacyOneTimePassword, SmsSwitch, Subscriber, SubscriberCount
+from quoteapi.storage.models import database as bound
 from quoteapi.storage.state import ACTIVE, State, SubscriberCountLimit
 from tests.helpers import states
 from tests.helpers.data import MIRA, NOON, NOOR
-from tests.helpers.states import LIMIT, LOG_KEY, MICROSECOND, MINUTE, POLICY, TODAY, WRONG_DIGEST
+from tests.helpers.states import AUCKLAND, KOLKATA, LIMIT, LOG_KEY, MICROSECOND, MINUTE, POLICY, TODAY, WRONG_DIGEST
 
 DAY = timedelta(days=1)
 
@@ -136,6 +140,89 @@ def test_counts_of_other_states_and_other_switches_are_not_touched(state: State)
     assert SubscriberCount.get(SubscriberCount.state == "another").count == 5
     assert [switch.name for switch in SmsSwitch.select()] == ["another"]
     with pytest.raises(SubscriberCountLimit):
-        state.activate(
-            states.generate_otp(state, NOOR), tries=POLICY.tries, confirmed_from="192.0.2.1", now=NOON, limit=1
-        )
+        states.confirm(state, states.generate_otp(state, NOOR), limit=1)
+
+
+# ---- query plans
+
+MANY = 3_000
+
+
+@pytest.fixture
+def many_subscribers(open_database: None) -> None:
+    """Add active subscribers in sync on three topics, and a few others."""
+    columns = {"requested_at": NOON, "requested_from": "192.0.2.1", "confirmed_at": NOON, "confirmed_from": "192.0.2.1"}
+    columns |= {"state": ACTIVE, "joined_at": NOON, "time_zone": KOLKATA, "sync_due_at": None}
+    rows = [columns | {"mobile": f"+9190281{n:05}", "topic": f"topic {n % 3}"} for n in range(MANY)]
+    rows += [columns | {"mobile": f"+9190282{n:05}", "topic": None, "sync_due_at": NOON} for n in range(5)]
+    rows += [columns | {"mobile": f"+9190283{n:05}", "topic": "topic 0", "time_zone": None} for n in range(5)]
+    for batch in chunked(rows, 500):
+        Subscriber.insert_many(batch).execute()
+
+
+READS: dict[str, Callable[[State], object]] = {
+    "subscriber_state_topic": lambda state: state.topics_in_use(),
+    "subscriber_unsettled": lambda state: list(state.out_of_sync(NOON)),
+    "subscriber_unsettled, counted": lambda state: state.count_out_of_sync(NOON + MINUTE),
+    "subscriber_without_time_zone": lambda state: list(state.subscribers_without_time_zone()),
+}
+"""What each run of the schedule reads, by the index that finds it."""
+
+
+@pytest.mark.parametrize("index", READS)
+@pytest.mark.parametrize("is_analyzed", [False, True])
+@pytest.mark.usefixtures("many_subscribers")
+def test_what_a_run_of_the_schedule_reads_is_found_by_an_index(
+    state: State, index: str, is_analyzed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    is_sqlite = isinstance(bound.obj, SqliteDatabase)
+    if is_analyzed or not is_sqlite:  # PostgreSQL analyzes tables by itself
+        bound.execute_sql("ANALYZE subscriber")
+    with caplog.at_level(logging.DEBUG, "peewee"):
+        READS[index](state)
+    statement, values = cast("tuple[str, object]", caplog.records[-1].msg)
+    explain = "EXPLAIN QUERY PLAN" if is_sqlite else "EXPLAIN"
+    plan = [str(step[-1]) for step in bound.execute_sql(f"{explain} {statement}", values).fetchall()]
+    reads = [step for step in plan if " subscriber" in step]
+    assert reads
+    assert all(index.partition(",")[0] in step for step in reads), plan
+
+
+def test_the_topics_of_many_subscribers_are_found_once(state: State, many_subscribers: None) -> None:
+    assert state.topics_in_use() == ["topic 0", "topic 1", "topic 2"]
+
+
+@pytest.mark.usefixtures("many_subscribers")
+def test_active_subscribers_of_an_earlier_version_have_no_time_zone_until_one_is_stored(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BATCH_SIZE", 2)
+    without = list(state.subscribers_without_time_zone())
+    assert [subscriber.mobile for subscriber in without] == [f"+9190283{n:05}" for n in range(5)]
+    assert all(subscriber == states.stored_subscriber(state, subscriber.mobile) for subscriber in without)
+    stay, move, left, paused, again = without
+    assert state.set_time_zone(stay.id, KOLKATA, now=NOON, is_move=False)
+    assert states.stored_subscriber(state, stay.mobile) == stay._replace(time_zone=KOLKATA)
+    assert state.set_time_zone(move.id, AUCKLAND, now=NOON)
+    moved = move._replace(time_zone=AUCKLAND, joined_at=NOON, sync_due_at=NOON)
+    assert states.stored_subscriber(state, move.mobile) == moved
+    assert state.deactivate(left.mobile, now=NOON)
+    assert states.confirm(state, states.generate_otp(state, again.mobile), time_zone=KOLKATA) == again.id
+    assert list(state.subscribers_without_time_zone()) == [paused]
+
+
+def test_a_subscriber_of_an_earlier_version_joined_its_topic_before_any_time(state: State) -> None:
+    subscriber = states.sync(state, states.activate(state))
+    assert not state.has_joined_before(states.TOPIC, NOON)
+    Subscriber.update(joined_at=None, time_zone=None).execute()
+    assert state.has_joined_before(states.TOPIC, NOON)
+    assert state.set_time_zone(subscriber.id, KOLKATA, now=NOON, is_move=False)
+    assert state.has_joined_before(states.TOPIC, NOON)
+
+
+def test_an_active_subscriber_of_an_earlier_version_gets_no_default_time_zone(state: State) -> None:
+    """Its number decides, as that of all others of that version."""
+    before = states.sync(state, states.activate(state))
+    Subscriber.update(joined_at=None, time_zone=None).execute()
+    assert states.confirm(state, states.generate_otp(state)) is None
+    assert states.stored_subscriber(state) == before._replace(joined_at=None, time_zone=None)

@@ -26,9 +26,11 @@ from tests.helpers.states import (
     ACTIVE_IN_SYNC,
     ACTIVE_OUT_OF_SYNC,
     ANOTHER_TOPIC,
+    AUCKLAND,
     BEFORE,
     CLIENT_IP,
     DIGEST,
+    KOLKATA,
     LEASE_TIMEOUT,
     LIMIT,
     LOG,
@@ -52,6 +54,7 @@ pytestmark = [on_every_engine, pytest.mark.usefixtures("bystanders")]
 
 LATER = NOW + MINUTE
 NO_SUBSCRIBER = "0"
+DEFAULT = "Etc/UTC"
 UNKNOWN_AFTER = timedelta(minutes=30)
 Change = Callable[[State, Subscriber], Subscriber]
 
@@ -73,8 +76,18 @@ def use_up_tries(state: State, *, now: datetime = NOW) -> None:
         assert try_otp(state, WRONG_DIGEST, now=now).is_compared
 
 
-def activate(state: State, otp: Otp, *, now: datetime = NOW, limit: int = LIMIT) -> str | None:
-    return state.activate(otp, tries=POLICY.tries, confirmed_from="198.51.100.4", now=now, limit=limit)
+def activate(
+    state: State, otp: Otp, *, now: datetime = NOW, limit: int = LIMIT, time_zone: str | None = None
+) -> str | None:
+    return state.activate(
+        otp,
+        tries=POLICY.tries,
+        confirmed_from="198.51.100.4",
+        now=now,
+        limit=limit,
+        time_zone=time_zone,
+        default_time_zone=DEFAULT,
+    )
 
 
 def active(state: State, mobile: str = MIRA, *, now: datetime = NOW) -> Subscriber:
@@ -87,8 +100,8 @@ def unsubscribed(state: State, *, now: datetime = NOW) -> Subscriber:
     return stored_subscriber(state)
 
 
-def held(state: State, subscriber: Subscriber, topic: str = TOPIC, *, now: datetime = NOW) -> Subscriber:
-    return states.acquire_lease(state, subscriber, topic, now=now)
+def held(state: State, subscriber: Subscriber, *, now: datetime | None = None) -> Subscriber:
+    return states.acquire_lease(state, subscriber, None, now=now)
 
 
 # One-time passwords
@@ -106,10 +119,25 @@ def test_a_requested_otp_is_stored_as_it_is_returned(state: State) -> None:
         last_wrong_try_at=None,
         requested_at=NOW,
         requested_from=CLIENT_IP,
+        time_zone=None,
         claimed_at=None,
         sent_at=None,
     )
     assert state.find_otp(otp.otp_request_id) == otp
+
+
+def test_the_time_zone_of_a_request_is_stored_with_its_otp_and_replaced_by_that_of_the_next(state: State) -> None:
+    for time_zone in AUCKLAND, KOLKATA, None:
+        otp = state.request_otp(MIRA, "subscribe", CLIENT_IP, now=NOW, policy=POLICY, time_zone=time_zone)
+        assert otp.time_zone == time_zone
+        assert state.find_otp(otp.otp_request_id) == otp
+
+
+def test_a_locked_number_keeps_the_time_zone_of_its_otp(state: State) -> None:
+    otp = generate_otp(state, now=NOW)
+    use_up_tries(state)
+    locked = state.request_otp(MIRA, "subscribe", CLIENT_IP, now=LATER, policy=POLICY, time_zone=AUCKLAND)
+    assert locked.time_zone == otp.time_zone is None
 
 
 def test_a_time_in_another_time_zone_is_the_same_time(state: State) -> None:
@@ -148,6 +176,7 @@ def test_another_request_replaces_the_otp_and_keeps_the_tries_that_are_left(stat
         last_wrong_try_at=NOW,
         requested_at=LATER,
         requested_from="2001:db8::1",
+        time_zone=None,
         claimed_at=None,
         sent_at=None,
     )
@@ -199,14 +228,15 @@ def test_a_lock_begins_at_the_last_wrong_try(state: State) -> None:
     assert request_otp(state, now=NOW + POLICY.lock + 2 * MINUTE).tries_left == POLICY.tries
 
 
-def test_a_lock_for_a_purpose_does_not_lock_the_other(state: State) -> None:
+def test_a_lock_for_a_purpose_does_not_lock_the_others(state: State) -> None:
     generate_otp(state, NOOR, now=NOW)
     generate_otp(state, NOOR, "unsubscribe", now=NOW)
     for _ in range(POLICY.tries):
         try_otp(state, WRONG_DIGEST, mobile=NOOR)
     assert request_otp(state, NOOR, now=LATER).tries_left == 0
     assert try_otp(state, DIGEST, mobile=NOOR, purpose="unsubscribe").is_compared
-    assert request_otp(state, NOOR, "unsubscribe", now=LATER).requested_at == LATER
+    for purpose in "unsubscribe", "pause":
+        assert request_otp(state, NOOR, purpose, now=LATER).requested_at == LATER
 
 
 def test_an_otp_is_claimed_once(state: State) -> None:
@@ -323,6 +353,10 @@ def test_activating_stores_and_counts_a_subscriber_and_uses_the_otp(state: State
         confirmed_at=LATER,
         confirmed_from="198.51.100.4",
         ended_at=None,
+        time_zone=DEFAULT,
+        joined_at=LATER,
+        paused_until=None,
+        last_sms_date=None,
         topic=None,
         subscription_arn=None,
         confirmation_sent_at=None,
@@ -349,6 +383,7 @@ def test_activating_again_keeps_the_id_topic_and_lease_of_an_inactive_subscriber
         confirmed_at=LATER + MINUTE,
         confirmed_from="198.51.100.4",
         ended_at=None,
+        joined_at=LATER + MINUTE,
         confirmation_sent_at=None,
         sync_due_at=LATER + MINUTE,
     )
@@ -362,15 +397,141 @@ def test_a_subscriber_that_opted_out_can_be_activated(state: State) -> None:
     assert stored_subscriber(state).state == ACTIVE
 
 
+@pytest.mark.parametrize("time_zone", [KOLKATA, None])
 @pytest.mark.parametrize("free_places", [0, 9])
-def test_activating_an_active_subscriber_only_uses_the_otp(state: State, free_places: int) -> None:
+def test_activating_an_active_subscriber_only_uses_the_otp(
+    state: State, free_places: int, time_zone: str | None
+) -> None:
     before = active(state)
     otp = generate_otp(state, now=LATER)
     try_otp(state, WRONG_DIGEST)
-    assert activate(state, otp, now=LATER, limit=ACTIVE_BYSTANDERS + 1 + free_places) is None
+    limit = ACTIVE_BYSTANDERS + 1 + free_places
+    assert activate(state, otp, now=LATER, limit=limit, time_zone=time_zone) is None
     assert stored_subscriber(state) == before
     assert stored_otp(state, otp) == otp._replace(expires_at=None)
     assert state.subscriber_count() == ACTIVE_BYSTANDERS + 1
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_the_time_zone_that_is_chosen_is_stored(state: State, is_known: bool) -> None:
+    if is_known:
+        unsubscribed(state)
+    assert activate(state, generate_otp(state, now=LATER), now=LATER, time_zone=AUCKLAND) is not None
+    stored = stored_subscriber(state)
+    assert (stored.time_zone, stored.joined_at) == (AUCKLAND, LATER)
+
+
+def test_who_chooses_no_time_zone_keeps_the_former_one(state: State) -> None:
+    assert unsubscribed(state).time_zone == KOLKATA
+    assert activate(state, generate_otp(state, now=LATER), now=LATER) is not None
+    stored = stored_subscriber(state)
+    assert (stored.time_zone, stored.joined_at) == (KOLKATA, LATER)
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_an_active_subscriber_that_chooses_another_time_zone_is_moved(state: State, is_paused: bool) -> None:
+    synced = states.sync(state, active(state))
+    if is_paused:
+        assert state.pause(MIRA, until=LATER + MINUTE, now=NOW) == synced.id
+    otp = generate_otp(state, now=LATER)
+    assert activate(state, otp, now=LATER, limit=0, time_zone=AUCKLAND) == synced.id
+    assert stored_subscriber(state) == synced._replace(time_zone=AUCKLAND, joined_at=LATER, sync_due_at=LATER)
+    assert stored_otp(state, otp) == otp._replace(expires_at=None)
+    assert state.subscriber_count() == ACTIVE_BYSTANDERS + 1
+
+
+@pytest.mark.parametrize("time_zone", [KOLKATA, None])
+def test_activating_ends_a_pause(state: State, time_zone: str | None) -> None:
+    synced = states.sync(state, active(state))
+    assert state.pause(MIRA, until=LATER + MINUTE, now=NOW) == synced.id
+    otp = generate_otp(state, now=LATER)
+    assert activate(state, otp, now=LATER, time_zone=time_zone) == synced.id
+    assert stored_subscriber(state) == synced._replace(sync_due_at=LATER)
+    assert stored_otp(state, otp) == otp._replace(expires_at=None)
+
+
+def test_an_active_subscriber_with_an_otp_that_was_replaced_is_not_moved(state: State) -> None:
+    active(state)
+    assert state.pause(MIRA, until=LATER + MINUTE, now=NOW)
+    before = stored_subscriber(state)
+    for otp in replaced_otps(state, "subscribe"):
+        for time_zone in AUCKLAND, KOLKATA, None:
+            with pytest.raises(OtpReplaced):
+                activate(state, otp, time_zone=time_zone)
+    assert stored_subscriber(state) == before
+
+
+def test_ending_a_subscription_ends_its_pause(state: State) -> None:
+    for end in (lambda: state.deactivate(MIRA, now=LATER), lambda: state.mark_opted_out([MIRA], LATER)):
+        activate(state, generate_otp(state))
+        assert state.pause(MIRA, until=LATER + MINUTE, now=NOW)
+        assert end()
+        assert stored_subscriber(state).paused_until is None
+
+
+def test_pausing_makes_the_sync_due_and_keeps_the_topic(state: State) -> None:
+    synced = states.sync(state, active(state))
+    for until in LATER + MINUTE, LATER + 2 * MINUTE:
+        assert state.pause(MIRA, until=until, now=LATER) == synced.id
+        assert stored_subscriber(state) == synced._replace(paused_until=until, sync_due_at=LATER)
+    assert state.subscriber_count() == ACTIVE_BYSTANDERS + 1
+
+
+def test_a_number_that_is_not_active_is_not_paused(state: State) -> None:
+    pause = {"until": LATER + MINUTE, "now": LATER}
+    assert state.pause(MIRA, **pause) is None
+    assert state.find_subscriber(MIRA) is None
+    before = unsubscribed(state)
+    assert state.pause(MIRA, **pause) is None
+    assert stored_subscriber(state) == before
+    assert state.pause(OPTED_OUT_OUT_OF_SYNC, **pause) is None
+
+
+@pytest.mark.parametrize("is_active", [False, True])
+def test_pausing_with_an_otp_uses_it(state: State, is_active: bool) -> None:
+    before = active(state) if is_active else unsubscribed(state)
+    otp = generate_otp(state, purpose="pause", now=NOW)
+    pause = {"until": LATER + MINUTE, "now": LATER}
+    assert state.pause(MIRA, **pause, otp=otp, tries=7) == (before.id if is_active else None)
+    assert stored_otp(state, otp) == otp._replace(expires_at=None, tries_left=7)
+    changes = {"paused_until": LATER + MINUTE, "sync_due_at": LATER} if is_active else {}
+    assert stored_subscriber(state) == before._replace(**changes)  # type: ignore[arg-type]
+    with pytest.raises(OtpReplaced):
+        state.pause(MIRA, **pause, otp=otp, tries=7)
+
+
+def test_pausing_with_an_otp_that_was_replaced_changes_nothing(state: State) -> None:
+    before = active(state)
+    older, current = replaced_otps(state, "pause")
+    expected = stored_otp(state, current)
+    for otp in older, current:
+        with pytest.raises(OtpReplaced):
+            state.pause(MIRA, until=LATER + MINUTE, now=LATER, otp=otp, tries=POLICY.tries)
+    assert stored_otp(state, current) == expected
+    assert stored_subscriber(state) == before
+
+
+@pytest.mark.parametrize("is_active", [False, True])
+def test_a_subscriber_is_moved_to_another_time_zone(state: State, is_active: bool) -> None:
+    before = states.sync(state, active(state) if is_active else unsubscribed(state))
+    assert not state.set_time_zone(before.id, KOLKATA, now=LATER)
+    assert stored_subscriber(state) == before
+    assert state.set_time_zone(before.id, AUCKLAND, now=LATER)
+    moved = before._replace(time_zone=AUCKLAND, joined_at=LATER, sync_due_at=LATER)
+    assert stored_subscriber(state) == moved
+    assert before.id in state.out_of_sync(LATER)
+
+
+def test_a_time_zone_can_be_stored_without_a_move(state: State) -> None:
+    before = states.sync(state, active(state))
+    assert state.set_time_zone(before.id, AUCKLAND, now=LATER, is_move=False)
+    assert stored_subscriber(state) == before._replace(time_zone=AUCKLAND)
+    assert not state.set_time_zone(before.id, AUCKLAND, now=LATER, is_move=False)
+
+
+def test_every_subscriber_that_was_activated_has_a_time_zone(state: State) -> None:
+    active(state)
+    assert list(state.subscribers_without_time_zone()) == []
 
 
 def test_the_last_place_can_be_taken(state: State) -> None:
@@ -528,7 +689,7 @@ def test_otps_and_logs_of_a_number_are_deleted_and_its_subscription_is_not(
 def test_there_was_data_of_a_number_if_it_had_an_otp_or_a_log(state: State) -> None:
     assert not state.delete_number(NOOR, [])
     assert not state.delete_number(NOOR, [LOG_KEY])
-    for purpose in "subscribe", "unsubscribe":
+    for purpose in "subscribe", "unsubscribe", "pause":
         request_otp(state, NOOR, purpose)
         assert state.delete_number(NOOR, [])
     assert state.swap_rate_limit_log(LOG_KEY, "", "3", now=NOW, keep_until=LATER)
@@ -571,27 +732,31 @@ def test_a_recount_finds_the_number_that_is_stored(state: State) -> None:
 # Topic sync
 
 
-def test_the_lease_of_an_active_subscriber_sets_its_topic_and_forgets_its_subscription(state: State) -> None:
+@pytest.mark.parametrize("is_active", [False, True])
+def test_a_lease_keeps_the_topic_and_the_subscription(state: State, is_active: bool) -> None:
+    before = states.sync(state, active(state), ANOTHER_TOPIC)
+    if is_active:
+        state.mark_out_of_sync(before, ANOTHER_TOPIC, before.subscription_arn, NOW)
+    else:
+        state.deactivate(MIRA, now=NOW)
+    before = stored_subscriber(state)
+    assert held(state, before, now=LATER) == before._replace(lease_acquired_at=LATER)
+    assert stored_subscriber(state) == before._replace(lease_acquired_at=LATER)
+
+
+def test_a_topic_is_stored_without_the_subscription_to_the_former_one(state: State) -> None:
     synced = states.sync(state, active(state), ANOTHER_TOPIC)
     state.mark_out_of_sync(synced, ANOTHER_TOPIC, synced.subscription_arn, NOW)
-    leased = held(state, synced, TOPIC, now=LATER)
-    assert leased == synced._replace(topic=TOPIC, subscription_arn=None, sync_due_at=NOW, lease_acquired_at=LATER)
-    assert stored_subscriber(state) == leased
-
-
-def test_the_lease_of_an_inactive_subscriber_keeps_its_topic_and_subscription(state: State) -> None:
-    states.sync(state, active(state), ANOTHER_TOPIC)
-    state.deactivate(MIRA, now=NOW)
-    before = stored_subscriber(state)
-    assert held(state, before, TOPIC, now=LATER) == before._replace(lease_acquired_at=LATER)
-    assert stored_subscriber(state) == before._replace(lease_acquired_at=LATER)
+    leased = held(state, synced)
+    assert state.store_topic(leased, TOPIC)
+    assert stored_subscriber(state) == leased._replace(topic=TOPIC, subscription_arn=None)
 
 
 @pytest.mark.parametrize("is_active", [False, True])
 def test_a_lease_can_be_acquired_again_when_it_is_over(state: State, is_active: bool) -> None:
     subscriber = held(state, active(state) if is_active else unsubscribed(state))
     for now in NOW, NOW + LEASE_TIMEOUT - MICROSECOND:
-        assert state.acquire_lease(subscriber.id, ANOTHER_TOPIC, now=now, timeout=LEASE_TIMEOUT) is None
+        assert state.acquire_lease(subscriber.id, now=now, timeout=LEASE_TIMEOUT) is None
     assert stored_subscriber(state) == subscriber
     assert held(state, subscriber, now=NOW + LEASE_TIMEOUT).lease_acquired_at == NOW + LEASE_TIMEOUT
 
@@ -599,19 +764,21 @@ def test_a_lease_can_be_acquired_again_when_it_is_over(state: State, is_active: 
 @pytest.mark.parametrize("is_active", [False, True])
 def test_a_subscriber_in_sync_has_no_lease(state: State, is_active: bool) -> None:
     synced = states.sync(state, active(state) if is_active else unsubscribed(state))
-    assert state.acquire_lease(synced.id, ANOTHER_TOPIC, now=LATER, timeout=LEASE_TIMEOUT) is None
+    assert state.acquire_lease(synced.id, now=LATER, timeout=LEASE_TIMEOUT) is None
     assert stored_subscriber(state) == synced
 
 
 @pytest.mark.parametrize("subscriber_id", [NO_SUBSCRIBER, "99999", "9" * 32, "f" * 32])
 def test_an_unknown_id_is_no_subscriber(state: State, subscriber_id: str) -> None:
     unknown = active(state)._replace(id=subscriber_id, lease_acquired_at=NOW, mobile=NOOR)
-    assert state.acquire_lease(subscriber_id, TOPIC, now=NOW, timeout=LEASE_TIMEOUT) is None
+    assert state.acquire_lease(subscriber_id, now=NOW, timeout=LEASE_TIMEOUT) is None
     state.store_subscription_arn(unknown, "arn")
+    assert not state.store_topic(unknown, TOPIC)
     assert not state.finish_sync(unknown, TOPIC, "arn")
-    assert not state.finish_sync(unknown, TOPIC, None)
+    assert not state.finish_sync(unknown, None, None)
     assert not state.release_lease(unknown)
-    assert not state.mark_out_of_sync(unknown, TOPIC, "arn", NOW)
+    assert state.mark_out_of_sync(unknown, TOPIC, "arn", NOW) is None
+    assert not state.set_time_zone(subscriber_id, AUCKLAND, now=NOW)
     assert not state.claim_confirmation(subscriber_id, NOW)
     state.release_confirmation(subscriber_id)
     assert state.find_subscriber(NOOR) is None
@@ -638,7 +805,7 @@ def test_an_inactive_subscriber_is_in_sync_and_on_no_topic_after_its_sync(state:
     state.deactivate(MIRA, now=LATER)
     leased = held(state, stored_subscriber(state))
     assert leased.subscription_arn is not None
-    assert state.finish_sync(leased, TOPIC, None)
+    assert state.finish_sync(leased, None, None)
     assert stored_subscriber(state) == leased._replace(
         topic=None, subscription_arn=None, sync_due_at=None, lease_acquired_at=None
     )
@@ -654,8 +821,9 @@ def test_without_the_lease_nothing_is_stored(state: State, is_active: bool) -> N
     leased = held(state, active(state) if is_active else unsubscribed(state))
     expected = lose_lease(state, leased)
     state.store_subscription_arn(leased, "arn")
-    assert not state.finish_sync(leased, ANOTHER_TOPIC, "arn")
-    assert not state.finish_sync(leased, ANOTHER_TOPIC, None)
+    assert not state.store_topic(leased, ANOTHER_TOPIC)
+    assert not state.finish_sync(leased, ANOTHER_TOPIC, "arn", last_sms_date=TODAY, due_at=LATER)
+    assert not state.finish_sync(leased, None, None, last_sms_date=TODAY)
     assert not state.release_lease(leased)
     assert stored_subscriber(state) == expected
 
@@ -679,34 +847,112 @@ def change_confirmation(state: State, leased: Subscriber) -> Subscriber:
     return stored_subscriber(state)
 
 
-def change_need(state: State, leased: Subscriber) -> Subscriber:
+def change_time_zone(state: State, leased: Subscriber) -> Subscriber:
+    """Move to another time zone, at the time from which on the sync is due."""
+    assert leased.sync_due_at is not None
+    assert state.set_time_zone(leased.id, AUCKLAND, now=leased.sync_due_at)
+    return stored_subscriber(state)
+
+
+def change_pause(state: State, leased: Subscriber) -> Subscriber:
+    """Pause, at the time from which on the sync is due."""
+    assert leased.sync_due_at is not None
+    assert state.pause(MIRA, until=LATER + MINUTE, now=leased.sync_due_at) == leased.id
+    return stored_subscriber(state)
+
+
+def lose_lease_to(state: State, leased: Subscriber) -> Subscriber:
+    """Let a process that lost the lease before store what it did."""
     state.mark_out_of_sync(leased, TOPIC, leased.subscription_arn, LATER + MINUTE)
     return stored_subscriber(state)
 
 
-@pytest.mark.parametrize("change", [change_state, change_confirmation, change_need])
-@pytest.mark.parametrize("arn", ["arn", None])
-def test_a_subscriber_that_changed_during_its_sync_stays_out_of_sync(
-    state: State, change: Change, arn: str | None
+CHANGES = [change_state, change_confirmation, change_time_zone, change_pause, lose_lease_to]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("place", [(TOPIC, "arn"), (TOPIC, None), (None, None)])
+def test_the_sync_of_a_subscriber_that_changed_meanwhile_stays_due_and_forgets_no_subscription(
+    state: State, change: Change, place: tuple[str | None, str | None]
 ) -> None:
-    subscriber = active(state)
-    state.mark_out_of_sync(subscriber, TOPIC, None, LATER)
-    leased = held(state, subscriber)
-    state.store_subscription_arn(leased, "found")
-    changed = change(state, leased._replace(subscription_arn="found"))
+    synced = states.sync(state, active(state))
+    state.mark_out_of_sync(synced, TOPIC, "found", LATER)
+    leased = held(state, synced, now=LATER)
+    changed = change(state, leased)
     assert changed.lease_acquired_at == leased.lease_acquired_at
-    assert state.finish_sync(leased, TOPIC, arn)
-    assert stored_subscriber(state) == changed._replace(subscription_arn=arn or "found", lease_acquired_at=None)
+    assert state.finish_sync(leased, *place, last_sms_date=TODAY, due_at=LATER + 9 * MINUTE)
+    topic, arn = place if place[0] is not None else (TOPIC, "found")
+    expected = changed._replace(topic=topic, subscription_arn=arn, last_sms_date=TODAY, lease_acquired_at=None)
+    assert stored_subscriber(state) == expected
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_of_a_subscriber_that_changed_meanwhile_no_topic_is_stored(state: State, change: Change) -> None:
+    subscriber = active(state)
+    state.mark_out_of_sync(subscriber, ANOTHER_TOPIC, None, LATER)
+    leased = held(state, subscriber, now=LATER)
+    changed = change(state, leased)
+    assert not state.store_topic(leased, TOPIC)
+    assert stored_subscriber(state) == changed
+    assert state.release_lease(leased), "the lease is still held"
 
 
 def test_an_inactive_subscriber_that_was_confirmed_again_stays_out_of_sync(state: State) -> None:
     active(state)
     state.deactivate(MIRA, now=LATER)
-    leased = held(state, stored_subscriber(state))
+    leased = held(state, stored_subscriber(state), now=LATER)
     changed = change_confirmation(state, leased)
     assert (changed.state, changed.sync_due_at) == (leased.state, leased.sync_due_at)
-    assert state.finish_sync(leased, TOPIC, None)
+    assert state.finish_sync(leased, None, None)
     assert stored_subscriber(state) == changed._replace(lease_acquired_at=None)
+
+
+def test_a_subscription_of_which_only_the_topic_is_known_is_stored(state: State) -> None:
+    leased = held(state, active(state))
+    assert state.finish_sync(leased, TOPIC, None)
+    assert stored_subscriber(state) == leased._replace(topic=TOPIC, sync_due_at=None, lease_acquired_at=None)
+
+
+def test_the_next_sync_is_due_at_the_time_that_is_given(state: State) -> None:
+    subscriber = active(state)
+    assert state.finish_sync(held(state, subscriber), None, None, due_at=LATER)
+    waiting = stored_subscriber(state)
+    assert waiting == subscriber._replace(sync_due_at=LATER)
+    assert subscriber.id not in state.out_of_sync(LATER - MICROSECOND)
+    assert state.acquire_lease(subscriber.id, now=LATER - MICROSECOND, timeout=LEASE_TIMEOUT) is None
+    assert stored_subscriber(state) == waiting
+    assert subscriber.id in state.out_of_sync(LATER)
+    leased = held(state, subscriber, now=LATER)
+    assert state.finish_sync(leased, TOPIC, "arn")
+    assert stored_subscriber(state).sync_due_at is None
+
+
+@pytest.mark.parametrize("change", [change_state, change_confirmation, change_time_zone, change_pause, lose_lease_to])
+def test_a_change_makes_a_sync_due_that_was_due_later(state: State, change: Change) -> None:
+    subscriber = active(state)
+    assert state.finish_sync(held(state, subscriber), None, None, due_at=LATER + timedelta(days=1))
+    assert subscriber.id not in state.out_of_sync(LATER + MINUTE)
+    change(state, stored_subscriber(state)._replace(sync_due_at=LATER))
+    assert subscriber.id in state.out_of_sync(LATER + MINUTE)
+    held(state, subscriber, now=LATER + MINUTE)
+
+
+def test_the_date_of_the_last_sms_never_goes_back(state: State) -> None:
+    subscriber = active(state)
+    given = [None, TODAY, TODAY - timedelta(days=1), None, TODAY + timedelta(days=1)]
+    stored = []
+    for day in given:
+        assert state.finish_sync(held(state, subscriber), None, None, last_sms_date=day, due_at=NOW)
+        stored.append(stored_subscriber(state).last_sms_date)
+    assert stored == [None, TODAY, TODAY, TODAY, TODAY + timedelta(days=1)]
+
+
+def test_the_date_of_the_last_sms_outlives_a_subscription(state: State) -> None:
+    subscriber = active(state)
+    assert state.finish_sync(held(state, subscriber), None, None, last_sms_date=TODAY)
+    state.deactivate(MIRA, now=LATER)
+    assert activate(state, generate_otp(state, now=LATER), now=LATER) == subscriber.id
+    assert stored_subscriber(state).last_sms_date == TODAY
 
 
 def test_a_released_lease_can_be_acquired_at_once(state: State) -> None:
@@ -717,36 +963,40 @@ def test_a_released_lease_can_be_acquired_at_once(state: State) -> None:
     assert held(state, leased, now=NOW) == leased
 
 
-def test_after_its_lease_was_lost_an_active_subscriber_is_out_of_sync_with_its_subscription(state: State) -> None:
+@pytest.mark.parametrize("stored_topic", [None, TOPIC])
+def test_after_its_lease_was_lost_an_active_subscriber_is_due_with_its_subscription(
+    state: State, stored_topic: str | None
+) -> None:
+    leased = held(state, active(state))
+    other = held(state, leased, now=NOW + LEASE_TIMEOUT)
+    assert state.finish_sync(other, stored_topic, None)
+    assert state.deactivate(MIRA, now=LATER)
+    before = stored_subscriber(state)
+    for arn, now in ("arn", LATER + MINUTE), (None, LATER):
+        marked = before._replace(topic=TOPIC, subscription_arn=arn, sync_due_at=now)
+        assert state.mark_out_of_sync(leased, TOPIC, arn, now) == marked
+        assert stored_subscriber(state) == marked
+
+
+def test_after_its_lease_was_lost_a_subscriber_on_another_topic_stays_there_and_is_due(state: State) -> None:
     leased = held(state, active(state))
     synced = states.sync(state, leased, ANOTHER_TOPIC, now=NOW + LEASE_TIMEOUT)
-    state.deactivate(MIRA, now=LATER)
-    assert state.mark_out_of_sync(leased, TOPIC, "arn", LATER + MINUTE)
-    assert stored_subscriber(state) == synced._replace(
-        state=UNSUBSCRIBED,
-        ended_at=LATER,
-        topic=TOPIC,
-        subscription_arn="arn",
-        sync_due_at=LATER + MINUTE,
-    )
-    assert state.mark_out_of_sync(leased, TOPIC, None, LATER)
-    assert stored_subscriber(state).subscription_arn is None
+    marked = state.mark_out_of_sync(leased, TOPIC, "arn", LATER + MINUTE)
+    assert marked == synced._replace(sync_due_at=LATER + MINUTE) == stored_subscriber(state)
 
 
-def test_after_its_lease_was_lost_an_inactive_subscriber_is_out_of_sync_and_keeps_its_subscription(
-    state: State,
-) -> None:
+def test_after_its_lease_was_lost_an_inactive_subscriber_is_due_and_keeps_its_subscription(state: State) -> None:
     states.sync(state, active(state), ANOTHER_TOPIC)
     state.deactivate(MIRA, now=NOW)
     leased = held(state, stored_subscriber(state))
-    assert state.mark_out_of_sync(leased, TOPIC, "arn", LATER)
-    assert stored_subscriber(state) == leased._replace(sync_due_at=LATER)
+    marked = state.mark_out_of_sync(leased, TOPIC, "arn", LATER)
+    assert marked == leased._replace(sync_due_at=LATER) == stored_subscriber(state)
 
 
 def test_a_deleted_subscriber_is_not_marked_out_of_sync(state: State) -> None:
     synced = states.sync(state, unsubscribed(state))
     assert state.delete_subscriber(MIRA)
-    assert not state.mark_out_of_sync(synced, TOPIC, None, LATER)
+    assert state.mark_out_of_sync(synced, TOPIC, None, LATER) is None
     assert state.find_subscriber(MIRA) is None
 
 
@@ -756,24 +1006,24 @@ def test_all_active_subscribers_are_marked_out_of_sync(state: State, bystanders:
     bystanders.expect_out_of_sync(LATER)
     assert stored_subscriber(state) == synced._replace(sync_due_at=LATER)
     numbers = ACTIVE_IN_SYNC, ACTIVE_OUT_OF_SYNC, OPTED_OUT_OUT_OF_SYNC
-    assert set(state.out_of_sync()) == {synced.id, *(stored_subscriber(state, mobile).id for mobile in numbers)}
+    assert set(state.out_of_sync(LATER)) == {synced.id, *(stored_subscriber(state, mobile).id for mobile in numbers)}
 
 
 def test_subscribers_out_of_sync_are_listed_and_counted(state: State) -> None:
     others = {stored_subscriber(state, mobile).id for mobile in (ACTIVE_OUT_OF_SYNC, OPTED_OUT_OUT_OF_SYNC)}
-    assert (set(state.out_of_sync()), state.count_out_of_sync()) == (others, 2)
+    assert (set(state.out_of_sync(NOW)), state.count_out_of_sync(LATER)) == (others, 2)
     subscriber = active(state)
-    assert (set(state.out_of_sync()), state.count_out_of_sync()) == ({subscriber.id, *others}, 3)
+    assert (set(state.out_of_sync(NOW)), state.count_out_of_sync(LATER)) == ({subscriber.id, *others}, 3)
     states.sync(state, subscriber)
-    assert (set(state.out_of_sync()), state.count_out_of_sync()) == (others, 2)
+    assert (set(state.out_of_sync(NOW)), state.count_out_of_sync(LATER)) == (others, 2)
     state.deactivate(MIRA, now=NOW)
-    assert (set(state.out_of_sync()), state.count_out_of_sync()) == ({subscriber.id, *others}, 3)
+    assert (set(state.out_of_sync(NOW)), state.count_out_of_sync(LATER)) == ({subscriber.id, *others}, 3)
     assert state.mark_opted_out([MIRA], NOW) == 0
     states.sync(state, stored_subscriber(state))
-    assert (set(state.out_of_sync()), state.count_out_of_sync()) == (others, 2)
+    assert (set(state.out_of_sync(NOW)), state.count_out_of_sync(LATER)) == (others, 2)
 
 
-def test_those_out_of_sync_since_before_a_time_are_counted(state: State) -> None:
+def test_those_whose_sync_was_due_before_a_time_are_counted(state: State) -> None:
     active(state, now=NOW)
     times = [BEFORE, BEFORE + MICROSECOND, BEFORE + MINUTE + MICROSECOND, NOW, NOW + MICROSECOND]
     assert [state.count_out_of_sync(time) for time in times] == [0, 1, 2, 2, 3]
@@ -790,21 +1040,33 @@ def test_the_confirmation_is_claimed_once_until_it_is_released(state: State) -> 
     assert state.claim_confirmation(subscriber.id, LATER + MINUTE)
 
 
-@pytest.mark.parametrize("other", ["a-topic-before-all", "arn:b-topic-between", "z-topic-after-all"])
-def test_another_topic_of_an_active_subscriber_is_found(state: State, other: str) -> None:
-    assert state.find_other_topic(TOPIC) is None
-    assert state.find_other_topic(other) == TOPIC
-    states.sync(state, active(state), other)
-    assert state.find_other_topic(TOPIC) == other
-    assert state.find_other_topic(other) == TOPIC
+def test_the_topics_of_active_subscribers_are_in_use(state: State) -> None:
+    assert state.topics_in_use() == [TOPIC]
+    others = ["Z-before-lowercase", "arn:b-topic-between", "z-topic-after-all"]
+    for n, topic in enumerate(others):
+        for mobile in f"+9190281{n:05}", f"+9190282{n:05}":
+            states.sync(state, active(state, mobile), topic)
+    active(state)
+    assert state.topics_in_use() == sorted([TOPIC, *others])
+    assert state.store_topic(held(state, stored_subscriber(state)), "its-sync-has-begun")
+    assert state.topics_in_use() == sorted([TOPIC, *others, "its-sync-has-begun"])
     state.deactivate(MIRA, now=NOW)
-    assert state.find_other_topic(TOPIC) is None
+    assert state.topics_in_use() == sorted([TOPIC, *others])
+
+
+def test_without_active_subscribers_no_topic_is_in_use(state: State, bystanders: Bystanders) -> None:
+    bystanders.expect_unsubscribed(LATER)
+    for mobile in ACTIVE_IN_SYNC, ACTIVE_OUT_OF_SYNC:
+        state.deactivate(mobile, now=LATER)
+    assert state.topics_in_use() == []
+    active(state)
+    assert state.topics_in_use() == []
 
 
 def test_active_subscribers_in_sync_with_a_topic_are_counted(state: State) -> None:
     assert (state.count_in_sync_with(TOPIC), state.count_in_sync_with(ANOTHER_TOPIC)) == (1, 0)
     subscriber = active(state)
-    held(state, subscriber)
+    assert state.store_topic(held(state, subscriber), TOPIC)
     assert state.count_in_sync_with(TOPIC) == 1, "it is on the topic but out of sync"
     states.sync(state, subscriber, ANOTHER_TOPIC, now=NOW + LEASE_TIMEOUT)
     assert (state.count_in_sync_with(TOPIC), state.count_in_sync_with(ANOTHER_TOPIC)) == (1, 1)
@@ -813,19 +1075,19 @@ def test_active_subscribers_in_sync_with_a_topic_are_counted(state: State) -> No
     assert (state.count_in_sync_with(TOPIC), state.count_in_sync_with(ANOTHER_TOPIC)) == (1, 0)
 
 
-def test_a_subscriber_on_a_topic_that_was_confirmed_before_a_time_is_found(
-    state: State, bystanders: Bystanders
-) -> None:
-    assert not state.has_subscriber_confirmed_before(BEFORE)
-    assert state.has_subscriber_confirmed_before(BEFORE + MICROSECOND)
-    earlier = BEFORE - timedelta(days=1)
-    subscriber = active(state, now=earlier)
-    assert not state.has_subscriber_confirmed_before(BEFORE), "it is on no topic yet"
-    states.sync(state, subscriber)
-    assert not state.has_subscriber_confirmed_before(earlier)
-    assert state.has_subscriber_confirmed_before(earlier + MICROSECOND)
-    state.deactivate(MIRA, now=NOW)
-    assert not state.has_subscriber_confirmed_before(BEFORE), "it is not active"
+def test_a_subscriber_on_a_topic_that_joined_its_time_zone_before_a_time_is_found(state: State) -> None:
+    assert not state.has_joined_before(TOPIC, BEFORE)
+    assert state.has_joined_before(TOPIC, BEFORE + MICROSECOND)
+    subscriber = active(state)
+    assert not state.has_joined_before(ANOTHER_TOPIC, LATER), "it is on no topic yet"
+    states.sync(state, subscriber, ANOTHER_TOPIC)
+    assert not state.has_joined_before(ANOTHER_TOPIC, NOW)
+    assert state.has_joined_before(ANOTHER_TOPIC, NOW + MICROSECOND)
+    assert state.set_time_zone(subscriber.id, AUCKLAND, now=LATER)
+    assert not state.has_joined_before(ANOTHER_TOPIC, LATER)
+    assert state.has_joined_before(ANOTHER_TOPIC, LATER + MICROSECOND)
+    state.deactivate(MIRA, now=LATER)
+    assert not state.has_joined_before(ANOTHER_TOPIC, LATER + MICROSECOND), "it is not active"
 
 
 # Deliveries
@@ -846,7 +1108,9 @@ def claimed(state: State, *, now: datetime = NOW, unknown_after: timedelta | Non
 def test_a_delivery_is_claimed_once(state: State) -> None:
     assert state.find_delivery(TODAY, TOPIC) is None
     claim = claimed(state)
-    assert claim == Delivery(date=TODAY, topic=TOPIC, claimed_at=NOW, sending_at=None, sent_at=None, message_id=None)
+    assert claim == Delivery(
+        date=TODAY, topic=TOPIC, claimed_at=NOW, sending_at=None, sent_at=None, message_id=None, reported_at=None
+    )
     assert state.find_delivery(TODAY, TOPIC) == claim
     for now in NOW, NOW + MICROSECOND:
         assert claim_delivery(state, now=now) is None
@@ -953,6 +1217,85 @@ def test_a_released_delivery_keeps_when_an_earlier_process_began_to_send(state: 
     state.release_delivery(claim)
     assert state.find_delivery(TODAY, TOPIC) == claim
     assert claim.sending_at == NOW
+
+
+def report(
+    state: State, *, now: datetime = LATER, claimed_before: datetime = NOW, sending_before: datetime = NOW
+) -> Delivery | None:
+    """Report a delivery that is missed or in doubt; by default, of a claim from `NOW` or before."""
+    return state.report_delivery(TODAY, TOPIC, now=now, claimed_before=claimed_before, sending_before=sending_before)
+
+
+def test_a_delivery_that_was_never_claimed_is_reported_as_missed_once(state: State) -> None:
+    reported = report(state)
+    assert reported == Delivery(TODAY, TOPIC, LATER, None, None, None, reported_at=LATER)
+    assert state.find_delivery(TODAY, TOPIC) == reported
+    assert report(state, now=LATER + MINUTE, claimed_before=LATER + MINUTE) is None
+    assert state.find_delivery(TODAY, TOPIC) == reported
+
+
+def test_a_delivery_whose_process_died_before_sending_is_reported_as_missed_once(state: State) -> None:
+    claim = claimed(state)
+    for claimed_before in NOW - MICROSECOND, NOW - MINUTE:
+        assert report(state, claimed_before=claimed_before, sending_before=LATER) is None
+    assert state.find_delivery(TODAY, TOPIC) == claim
+    assert report(state) == claim._replace(reported_at=LATER) == state.find_delivery(TODAY, TOPIC)
+    assert report(state, now=LATER + MINUTE) is None
+
+
+def test_a_delivery_whose_outcome_is_unknown_is_reported_as_in_doubt_once(state: State) -> None:
+    claim = claimed(state)
+    assert state.start_sending(claim, LATER)
+    assert report(state, claimed_before=LATER, sending_before=LATER - MICROSECOND) is None
+    assert state.find_delivery(TODAY, TOPIC) == claim._replace(sending_at=LATER)
+    reported = report(state, claimed_before=NOW - MINUTE, sending_before=LATER)
+    assert reported == claim._replace(sending_at=LATER, reported_at=LATER) == state.find_delivery(TODAY, TOPIC)
+    assert report(state, now=LATER + MINUTE, sending_before=LATER) is None
+
+
+@pytest.mark.parametrize("is_sending", [False, True])
+def test_a_delivery_that_was_sent_is_not_reported(state: State, is_sending: bool) -> None:
+    claim = claimed(state)
+    if is_sending:
+        assert state.start_sending(claim, NOW)
+    state.finish_delivery(claim, "message", NOW)
+    sent = state.find_delivery(TODAY, TOPIC)
+    assert report(state) is None
+    assert state.find_delivery(TODAY, TOPIC) == sent
+
+
+def test_a_delivery_that_was_reported_can_be_claimed_and_sent_later(state: State) -> None:
+    reported = report(state, now=NOW)
+    assert reported is not None
+    assert claim_delivery(state, now=LATER - MICROSECOND) is None, "the report counts as a claim"
+    claim = claimed(state, now=LATER)
+    assert claim == reported._replace(claimed_at=LATER)
+    assert state.start_sending(claim, LATER)
+    state.finish_delivery(claim, "message", LATER)
+    sent = claim._replace(sending_at=LATER, sent_at=LATER, message_id="message")
+    assert state.find_delivery(TODAY, TOPIC) == sent
+
+
+@pytest.mark.parametrize("is_sending", [False, True])
+@pytest.mark.parametrize("is_reported_first", [False, True])
+def test_a_released_delivery_is_not_reported_again(state: State, is_sending: bool, is_reported_first: bool) -> None:
+    if is_reported_first:
+        assert report(state, now=NOW)
+    claim = claimed(state, now=LATER)
+    if is_sending:
+        assert state.start_sending(claim, LATER)
+    if not is_reported_first:
+        assert report(state, now=NOW, claimed_before=LATER, sending_before=LATER)
+    state.release_delivery(claim)
+    assert state.find_delivery(TODAY, TOPIC) == claim._replace(reported_at=NOW)
+    assert report(state, now=LATER + MINUTE, claimed_before=LATER + MINUTE) is None
+
+
+def test_the_last_run_of_the_schedule_is_stored(state: State) -> None:
+    assert state.last_due_run() is None
+    for now in NOW, LATER:
+        state.store_due_run(now)
+        assert state.last_due_run() == now
 
 
 # Rate limits, SMS quota and SMS switch

@@ -15,7 +15,7 @@ from quoteapi.storage import database, dynamodb, dynamodb_table, state_copy
 from quoteapi.storage.database_copy import CopyFailed
 from quoteapi.storage.dynamodb import Table
 from quoteapi.storage.dynamodb_state import TABLE_KEY, DynamoDbState
-from quoteapi.storage.models import Quote
+from quoteapi.storage.models import Quote, Subscriber
 from quoteapi.storage.models import database as bound
 from quoteapi.storage.sql_state import SqlState
 from quoteapi.storage.state import State, StateUnavailable
@@ -23,7 +23,7 @@ from tests.helpers import dynamodb_server, postgresql_server, states
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import ALCOTT, AUSTEN, MIRA, NOON, NOOR, ZOLA
 from tests.helpers.databases import open_migrated, rows_by_table
-from tests.helpers.states import ANOTHER_TOPIC, CLIENT_IP, DIGEST, LIMIT, LOG_KEYS, POLICY, TODAY, TOPIC
+from tests.helpers.states import ANOTHER_TOPIC, AUCKLAND, BEFORE, DIGEST, LIMIT, LOG_KEYS, POLICY, TODAY, TOPIC
 
 DAY = timedelta(days=1)
 NEW = Quotation("A quote of the upstream API", "Nobody", "new", "2026")
@@ -84,6 +84,12 @@ def fill(settings: Settings) -> None:
         database.migrate_database(settings)
     with open_state(settings) as state:
         states.add_bystanders(state)
+        moved = states.sync(state, states.activate(state, NOOR, now=BEFORE), now=BEFORE)
+        assert state.set_time_zone(moved.id, AUCKLAND, now=BEFORE)
+        assert state.pause(NOOR, until=NOON + DAY, now=BEFORE)
+        held = states.acquire_lease(state, moved, None, now=BEFORE)
+        assert state.finish_sync(held, None, None, last_sms_date=TODAY, due_at=NOON + DAY)
+        assert state.report_delivery(TODAY, TOPIC, now=NOON, claimed_before=NOON, sending_before=NOON)
         states.generate_otp(state)
         state.set_sms_switch(NOON, off=True)
         for n, quotation in enumerate((ALCOTT, NEW, AUSTEN)):
@@ -120,9 +126,9 @@ def read_state(settings: Settings) -> list[object]:
             [state.read_sms_count(day) for day in days],
             state.sms_disabled_at(),
             state.daily_quotes(date.min, date.max),
-            (state.subscriber_count(), state.count_out_of_sync(), len(list(state.out_of_sync()))),
-            (state.find_other_topic(ANOTHER_TOPIC), state.count_in_sync_with(TOPIC)),
-            state.has_subscriber_confirmed_before(NOON),
+            (state.subscriber_count(), state.count_out_of_sync(NOON), len(list(state.out_of_sync(NOON)))),
+            (state.topics_in_use(), state.count_in_sync_with(TOPIC)),
+            [state.has_joined_before(TOPIC, moment) for moment in (BEFORE, NOON)],
         ]
 
 
@@ -169,7 +175,7 @@ def test_a_code_under_way_is_valid_in_the_copy(new: MakeDatabase, kinds: tuple[s
         assert (compared.otp.digest, compared.otp.tries_left) == (DIGEST, POLICY.tries - 1)
         assert state.find_otp(compared.otp.otp_request_id) == compared.otp, "its id was made by the target"
         before = state.subscriber_count()
-        assert state.activate(compared.otp, tries=3, confirmed_from=CLIENT_IP, now=NOON, limit=LIMIT)
+        assert states.confirm(state, compared.otp)
         assert state.subscriber_count() == before + 1
 
 
@@ -288,6 +294,41 @@ def test_a_second_copy_into_the_same_table_is_noticed(source: Settings, new: Mak
 
     with pytest.raises(CopyFailed, match="another copy to TO began meanwhile"):
         copy(source, target, copy_too)
+
+
+def test_subscribers_without_a_time_zone_are_refused_until_they_have_one(source: Settings, new: MakeDatabase) -> None:
+    target = new("table")
+    with open_state(source) as state:
+        subscriber = states.stored_subscriber(state, NOOR)
+        Subscriber.update(time_zone=None).where(Subscriber.mobile == NOOR).execute()
+    for refused in lambda: copy(source, target), lambda: state_copy.count_rows(source):
+        with pytest.raises(
+            CopyFailed, match=r"FROM has subscribers without a time zone\. Run `quoteapi reconcile` on it"
+        ):
+            refused()
+    with open_state(source) as state:
+        assert state.set_time_zone(subscriber.id, AUCKLAND, now=NOON, is_move=False)
+        assert state.deactivate(NOOR, now=NOON)
+        Subscriber.update(time_zone=None).where(Subscriber.mobile == NOOR).execute()
+    copy(source, target)
+    with open_state(target) as state:
+        assert states.stored_subscriber(state, NOOR).time_zone is None, "it gets one if it subscribes again"
+        assert states.activate(state, NOOR, time_zone=None).time_zone == states.KOLKATA
+
+
+def test_the_last_run_of_the_schedule_is_not_copied_and_does_not_prevent_a_copy(new: MakeDatabase) -> None:
+    source, target, back = new("table"), new("table"), new("file")
+    fill(source)
+    for settings in source, target:
+        database.migrate_database(settings)
+        with open_state(settings) as state:
+            state.store_due_run(NOON if settings is source else NOON + DAY)
+    copy(source, target)
+    with open_state(target) as state:
+        assert state.last_due_run() == NOON + DAY
+    copy(target, back)
+    with open_state(back) as state:
+        assert state.last_due_run() is None
 
 
 def test_expired_items_are_not_copied(new: MakeDatabase) -> None:

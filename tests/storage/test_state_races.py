@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from functools import cache, partial
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
@@ -12,15 +13,18 @@ import pytest
 from quoteapi.container import Container
 from quoteapi.settings import Settings
 from quoteapi.storage import database
-from quoteapi.storage.state import ACTIVE, Otp, OtpPolicy, State
-from tests.helpers import dynamodb_server
+from quoteapi.storage.state import ACTIVE, Otp, OtpPolicy, State, Subscriber
+from tests.helpers import dynamodb_server, states
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, NOON
 from tests.helpers.dynamodb_server import on_every_engine
 from tests.helpers.states import (
     ACTIVE_BYSTANDERS,
+    ANOTHER_TOPIC,
+    AUCKLAND,
     CLIENT_IP,
     DIGEST,
+    KOLKATA,
     LEASE_TIMEOUT,
     LIMIT,
     LOG_KEY,
@@ -36,6 +40,7 @@ from tests.helpers.states import (
 )
 
 pytestmark = [on_every_engine, pytest.mark.usefixtures("bystanders")]
+LATER = NOON + MINUTE
 PROCESSES = 4
 FIVE_TRIES = OtpPolicy(5, POLICY.lock, POLICY.lifetime)
 OTHERS = [f"+9190281{n:05}" for n in range(16)]
@@ -97,20 +102,55 @@ def take_over(state: State) -> bool:
 
 
 def confirm(otp: Otp, limit: int, state: State) -> bool:
-    activated = state.activate(otp, tries=POLICY.tries, confirmed_from=CLIENT_IP, now=NOON, limit=limit)
-    return activated is not None
+    return states.confirm(state, otp, limit=limit) is not None
 
 
 def leave(mobile: str, state: State) -> bool:
     return state.deactivate(mobile, now=NOON) is not None
 
 
+def leave_later(mobile: str, state: State) -> bool:
+    return state.deactivate(mobile, now=LATER) is not None
+
+
 def opt_out(mobile: str, state: State) -> bool:
     return state.mark_opted_out([mobile], NOON) == 1
 
 
+def move(subscriber_id: str, time_zone: str, state: State) -> bool:
+    return state.set_time_zone(subscriber_id, time_zone, now=LATER)
+
+
+def confirm_in(otp: Otp, time_zone: str, state: State) -> bool:
+    return states.confirm(state, otp, time_zone=time_zone) is not None
+
+
+def pause(mobile: str, state: State) -> bool:
+    return state.pause(mobile, until=LATER + MINUTE, now=LATER) is not None
+
+
+def finish_sync(held: Subscriber, due_at: datetime | None, state: State) -> bool:
+    return state.finish_sync(held, TOPIC, "arn", due_at=due_at)
+
+
+def store_topic(held: Subscriber, state: State) -> bool:
+    return state.store_topic(held, TOPIC)
+
+
+def add_late(held: Subscriber, state: State) -> bool:
+    """Store the topic as a process that lost its lease does. Return whether it was stored."""
+    stored = state.mark_out_of_sync(held, ANOTHER_TOPIC, "late", LATER)
+    assert stored is not None
+    return stored.topic == ANOTHER_TOPIC
+
+
+def report_delivery(state: State) -> bool:
+    times = {"claimed_before": NOON, "sending_before": NOON}
+    return state.report_delivery(TODAY, TOPIC, now=LATER, **times) is not None
+
+
 def acquire_lease(subscriber_id: str, state: State) -> bool:
-    return state.acquire_lease(subscriber_id, TOPIC, now=NOON, timeout=LEASE_TIMEOUT) is not None
+    return state.acquire_lease(subscriber_id, now=NOON, timeout=LEASE_TIMEOUT) is not None
 
 
 def claim_confirmation(subscriber_id: str, state: State) -> bool:
@@ -220,3 +260,78 @@ def test_parallel_sms_are_counted_up_to_the_limit(race: Race, state: State) -> N
 def test_parallel_events_are_logged_up_to_the_limit(race: Race, state: State) -> None:
     assert race(*[partial(count_event, 10)] * 40, batch=2) == {"True": 10, "False": 30}
     assert state.read_rate_limit_log(LOG_KEY) == " ".join(map(str, range(10)))
+
+
+def test_of_parallel_activations_in_different_time_zones_one_decides(race: Race, state: State) -> None:
+    otp = generate_otp(state)
+    time_zones = [KOLKATA, AUCKLAND, "Asia/Tokyo", "Europe/Paris"]
+    outcomes = race(*[partial(confirm_in, otp, time_zone) for time_zone in time_zones * 5])
+    assert outcomes == {"True": 1, "OtpReplaced": 19}
+    stored = stored_subscriber(state)
+    assert stored.time_zone in time_zones
+    assert (stored.joined_at, stored.sync_due_at) == (NOON, NOON)
+    assert state.subscriber_count() == ACTIVE_BYSTANDERS + 1
+
+
+def test_of_parallel_activations_of_an_active_subscriber_in_different_time_zones_one_decides(
+    race: Race, state: State
+) -> None:
+    synced = states.sync(state, activate(state))
+    otp = generate_otp(state)
+    time_zones = [AUCKLAND, "Asia/Tokyo", "Europe/Paris", "Africa/Cairo"]
+    outcomes = race(*[partial(confirm_in, otp, time_zone) for time_zone in time_zones * 5])
+    assert outcomes == {"True": 1, "OtpReplaced": 19}
+    stored = stored_subscriber(state)
+    assert stored == synced._replace(time_zone=stored.time_zone, joined_at=NOON, sync_due_at=NOON)
+    assert stored.time_zone in time_zones
+    assert state.subscriber_count() == ACTIVE_BYSTANDERS + 1
+
+
+def test_of_parallel_moves_to_a_time_zone_one_is_made(race: Race, state: State) -> None:
+    subscriber_id = activate(state).id
+    assert race(*[partial(move, subscriber_id, AUCKLAND)] * 20) == {"True": 1, "False": 19}
+    assert stored_subscriber(state).joined_at == LATER
+
+
+@pytest.mark.parametrize("due_at", [None, LATER + MINUTE])
+def test_a_subscriber_that_changes_at_the_end_of_its_sync_stays_due(
+    race: Race, state: State, due_at: datetime | None
+) -> None:
+    """Whichever is first: a change after the sync makes the next one due."""
+    for n, mobile in enumerate(OTHERS):
+        held = states.acquire_lease(state, activate(state, mobile))
+        changes = partial(move, held.id, AUCKLAND), partial(leave_later, mobile), partial(pause, mobile)
+        assert race(partial(finish_sync, held, due_at), changes[n % 3]) == {"True": 2}
+        stored = stored_subscriber(state, mobile)
+        assert (stored.sync_due_at, stored.lease_acquired_at) == (LATER, None)
+        assert (stored.topic, stored.subscription_arn) == (TOPIC, "arn")
+
+
+def test_of_two_processes_that_store_a_topic_at_once_none_is_overwritten(race: Race, state: State) -> None:
+    for mobile in OTHERS:
+        lost = states.acquire_lease(state, activate(state, mobile), None)
+        held = states.acquire_lease(state, lost, None, now=NOON + LEASE_TIMEOUT)
+        outcomes = race(partial(store_topic, held), partial(add_late, lost))
+        assert outcomes == {"True": 1, "False": 1}
+        stored = stored_subscriber(state, mobile)
+        assert (stored.topic, stored.subscription_arn) in {(TOPIC, None), (ANOTHER_TOPIC, "late")}
+        assert stored.sync_due_at == LATER
+
+
+def test_of_parallel_reports_of_a_delivery_one_is_made(race: Race, state: State) -> None:
+    assert race(*[report_delivery] * 40, batch=2) == {"True": 1, "False": 39}
+
+
+@pytest.mark.parametrize("is_claimed_before", [False, True])
+def test_a_delivery_that_is_claimed_and_reported_at_once_is_claimed_or_reported_as_unclaimed(
+    race: Race, state: State, is_claimed_before: bool
+) -> None:
+    if is_claimed_before:
+        assert claim_delivery(state)
+    outcomes = race(*[take_over, report_delivery] * 20)
+    stored = state.find_delivery(TODAY, TOPIC)
+    assert stored is not None
+    is_reported, is_sending = stored.reported_at is not None, stored.sending_at is not None
+    assert outcomes == {"True": is_reported + is_sending, "False": 40 - is_reported - is_sending}
+    assert is_reported or is_sending
+    assert stored.claimed_at == LATER

@@ -10,7 +10,7 @@ from quoteapi.subscriptions.errors import NoOtpRequested, OtpExpired, OtpUsed, R
 from quoteapi.subscriptions.hmac_digest import HmacDigest
 from quoteapi.subscriptions.otp import GeneratedOtp, OneTimePasswords
 from tests.helpers.clock import FakeClock
-from tests.helpers.data import MIRA, NOON, NOOR, wrong_otp
+from tests.helpers.data import KOLKATA, MIRA, NOON, NOOR, wrong_otp
 from tests.helpers.sql import record_sql
 from tests.helpers.subscribing import CLIENT_IP
 
@@ -29,7 +29,15 @@ def generate(passwords: OneTimePasswords, mobile: str = MIRA, purpose: Purpose =
 def use(passwords: OneTimePasswords, code: str, mobile: str = MIRA) -> Otp:
     """Verify an OTP to subscribe, and use it up."""
     otp = passwords.verify(mobile, "subscribe", code)
-    passwords.state.activate(otp, tries=5, confirmed_from=CLIENT_IP, now=passwords.clock(), limit=1_000)
+    passwords.state.activate(
+        otp,
+        tries=5,
+        confirmed_from=CLIENT_IP,
+        now=passwords.clock(),
+        limit=1_000,
+        time_zone=None,
+        default_time_zone=KOLKATA,
+    )
     return otp
 
 

@@ -15,7 +15,9 @@ from quoteapi.subscriptions.phone import (
     parse_mobile,
     require_country_code,
     suggest_mobiles,
+    time_zone_of,
 )
+from quoteapi.time_zones import country_of_time_zone, time_zones_of_country
 from tests.helpers.data import MIRA, mobile_of_every_country
 from tests.helpers.typed_digits import MOBILES, OTPS
 
@@ -311,3 +313,49 @@ def test_a_number_with_plus_or_00_has_a_country_code(text: str) -> None:
 def test_a_number_without_plus_or_00_may_be_one_of_another_country(text: str) -> None:
     with pytest.raises(InvalidMobile, match="could be a number of another country"):
         require_country_code(text)
+
+
+# ---- time zones
+
+
+@pytest.mark.parametrize(
+    ("mobile", "time_zone"),
+    [
+        pytest.param("+12125550123", "America/New_York", id="an area code"),
+        pytest.param("+13125550123", "America/Chicago", id="another area code"),
+        pytest.param("+18085550123", "Pacific/Honolulu", id="Hawaii"),
+        pytest.param("+17875550123", "America/Puerto_Rico", id="Puerto Rico, a country of its own"),
+        pytest.param("+14165550123", "America/Toronto", id="Canada"),
+        pytest.param("+12425550123", "America/Nassau", id="Bahamas"),
+        pytest.param("+18005551234", "America/New_York", id="toll-free: no place, so the country's first"),
+        pytest.param(MIRA, "Asia/Kolkata", id="the current name of Asia/Calcutta"),
+        pytest.param("+79161234567", "Europe/Moscow", id="several in the country: the first of them"),
+        pytest.param("+77011234567", "Asia/Almaty", id="several, and the same country code as Russia"),
+        pytest.param("+64211234567", "Pacific/Auckland", id="not Chatham"),
+        pytest.param("+61412345678", "Australia/Sydney", id="not the island Lord Howe, which the database has first"),
+        pytest.param("+34612345678", "Europe/Madrid", id="not the Canaries"),
+        pytest.param("+5511961234567", "America/Sao_Paulo", id="an area code of Brazil"),
+        pytest.param("+4740612345", "Europe/Oslo", id="Norway, not Svalbard"),
+        pytest.param("+447400123456", "Europe/London", id="the United Kingdom"),
+        pytest.param("+447797712345", "Europe/Jersey", id="Jersey, with the same country code"),
+        pytest.param("+353850123456", "Europe/Dublin", id="Ireland, whose numbers are listed for London"),
+        pytest.param("+375294911911", "Europe/Minsk", id="Belarus, whose numbers are listed for Moscow"),
+        pytest.param("+380501234567", "Europe/Kyiv", id="the current name of Europe/Kiev"),
+        pytest.param("+9779841234567", "Asia/Kathmandu", id="a quarter of an hour"),
+        pytest.param("+881612345678", None, id="a satellite phone"),
+        pytest.param("+999123456789", None, id="no country"),
+    ],
+)
+def test_the_time_zone_of_a_number(mobile: str, time_zone: str | None) -> None:
+    assert time_zone_of(mobile) == time_zone
+
+
+def test_a_mobile_of_every_country_has_a_time_zone_of_its_country() -> None:
+    elsewhere = {}
+    for mobile in mobile_of_every_country():
+        country, time_zone = country_of(mobile), time_zone_of(mobile)
+        assert time_zone is not None
+        if country_of_time_zone(time_zone) != country:
+            elsewhere[country] = time_zone
+    assert elsewhere == {"AC": "Atlantic/St_Helena", "XK": "Europe/Belgrade"}, "Ascension and Kosovo have none"
+    assert not any(map(time_zones_of_country, elsewhere))

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
@@ -15,6 +16,7 @@ from moto.server import ThreadedMotoServer
 
 from quoteapi.aws import schedulers
 from quoteapi.aws.job_context import RedactedError
+from quoteapi.clock import now
 from quoteapi.container import Container
 from quoteapi.settings import Settings, read_settings
 from quoteapi.storage import database
@@ -25,7 +27,7 @@ from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, SECRET_KEY, latest_otp, wrong_otp
 from tests.helpers.dispatcher import RecordingDispatcher
 from tests.helpers.sns_emulator import SETTINGS, backend, count_people, published, subscribed_numbers
-from tests.helpers.subscribing import CLIENT_IP
+from tests.helpers.subscribing import CLIENT_IP, add_sns_subscribers
 
 PROCESSES = 4
 
@@ -95,6 +97,12 @@ def publish(environment: dict[str, str]) -> bool:
         if "DeliveryPending" not in str(error):
             raise
         return False
+
+
+def time_zone_at_noon() -> str:
+    """Return a time zone in which it is between 12:00 and 13:00 now, by the real clock."""
+    hours = 12 - now().hour
+    return f"Etc/GMT{-hours:+}" if hours else "Etc/GMT"
 
 
 @pytest.fixture
@@ -174,7 +182,8 @@ def test_a_hundred_events_at_once_publish_once(
     assert not any(processes.map(publish, [shared_sns] * 8, chunksize=1)), "nobody is on the topic"
     assert (published(), Delivery.select().count()) == ([], 0)
     monkeypatch.setenv("AWS_ENDPOINT_URL", shared_sns["AWS_ENDPOINT_URL"])
-    Container(read_settings(shared_sns)).gateway.subscribe(MIRA)
+    add_sns_subscribers(Container(read_settings(shared_sns)), MIRA, time_zone=time_zone_at_noon())
+    Subscriber.update(joined_at=now() - timedelta(hours=12)).execute()  # after yesterday's morning, before this one
     sent = processes.map(publish, [shared_sns] * 100, chunksize=1)
     assert Counter(sent) == {True: 1, False: 99}
     assert len(published()) == 1

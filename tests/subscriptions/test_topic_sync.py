@@ -23,7 +23,7 @@ from quoteapi.subscriptions.errors import NoOtpRequested, OtpExpired, WrongOtp
 from quoteapi.subscriptions.sliding_window import count_event
 from quoteapi.subscriptions.topic_sync import ReconcileResult
 from tests.helpers.clock import FakeClock
-from tests.helpers.data import MIRA, NOOR, OMAR, environment, latest_otp
+from tests.helpers.data import KOLKATA, MIRA, NOOR, OMAR, environment, latest_otp
 from tests.helpers.dispatcher import RecordingDispatcher
 from tests.helpers.sns_emulator import Fault, SnsCalls, backend, sent_to, subscribed_numbers
 from tests.helpers.subscribing import CLIENT_IP, run_in_thread, subscribe, subscribe_without_sync
@@ -57,7 +57,7 @@ def test_while_sms_are_switched_off_a_subscriber_gets_no_confirmation(container:
     container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, container.dispatcher)
     SqlState().set_sms_switch(clock(), off=True)
     container.subscriptions.subscribe(MIRA, latest_otp(MIRA), CLIENT_IP, container.dispatcher)
-    assert Subscriber.get().topic == "console"
+    assert Subscriber.get().topic == "console-Asia-Kolkata"
     assert ConsoleSms.select().count() == 1
 
 
@@ -220,6 +220,7 @@ def test_reconciling_calls_sns_only_for_subscribers_out_of_sync(sns_container: C
             requested_from=CLIENT_IP,
             confirmed_at=sns_container.clock(),
             confirmed_from=CLIENT_IP,
+            time_zone=KOLKATA,
             subscription_arn=f"arn:{n}",
             confirmation_sent_at=sns_container.clock(),
             sync_due_at=sns_container.clock() if n == 7 else None,
@@ -254,8 +255,8 @@ def test_an_expired_lease_is_acquired_by_another_process(container: Container, c
 def test_unsubscribing_during_the_sync_removes_the_subscription(sns_container: Container, sns_calls: SnsCalls) -> None:
     subscriber_id, subscribe_ = subscribe_without_sync(sns_container), sns_container.gateway.subscribe
 
-    def subscribe_and_unsubscribe(mobile: str) -> str:
-        arn = subscribe_(mobile)
+    def subscribe_and_unsubscribe(mobile: str, topic: str) -> str:
+        arn = subscribe_(mobile, topic)
         run_in_thread(sns_container.subscriptions.unsubscribe, mobile, CLIENT_IP, sns_container.dispatcher)
         return arn
 
@@ -271,8 +272,8 @@ def test_unsubscribing_and_subscribing_during_the_sync_keeps_the_subscription(
 ) -> None:
     subscriber_id, subscribe_ = subscribe_without_sync(sns_container), sns_container.gateway.subscribe
 
-    def subscribe_unsubscribe_and_subscribe(mobile: str) -> str:
-        arn = subscribe_(mobile)
+    def subscribe_unsubscribe_and_subscribe(mobile: str, topic: str) -> str:
+        arn = subscribe_(mobile, topic)
         patch.undo()
         clock.advance(minutes=1)
         sns_container.subscriptions.unsubscribe(mobile, CLIENT_IP, sns_container.dispatcher)
@@ -293,13 +294,13 @@ def test_a_process_that_lost_its_lease_leaves_no_unsubscribed_number_on_the_topi
     """The process stalls before it calls SNS; meanwhile Mira unsubscribes, and another process syncs that."""
     subscriber_id, subscribe_ = subscribe_without_sync(sns_container), sns_container.gateway.subscribe
 
-    def subscribe_late(mobile: str) -> str:
+    def subscribe_late(mobile: str, topic: str) -> str:
         patch.undo()
         clock.advance(minutes=6)
         run_in_thread(sns_container.subscriptions.unsubscribe, mobile, CLIENT_IP, sns_container.dispatcher)
         assert Subscriber.get().sync_due_at is None
         sns_calls.fault_for = lambda _, operation: fault if operation == "Subscribe" else None
-        return subscribe_(mobile)
+        return subscribe_(mobile, topic)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sns_container.gateway, "subscribe", subscribe_late)
@@ -315,11 +316,11 @@ def sync_after_a_stall(sns_container: Container, clock: FakeClock, meanwhile: Ca
     """Sync Mira by a process that loses its lease before it calls SNS; call `meanwhile` then."""
     subscriber_id, subscribe_ = subscribe_without_sync(sns_container), sns_container.gateway.subscribe
 
-    def subscribe_late(mobile: str) -> str:
+    def subscribe_late(mobile: str, topic: str) -> str:
         patch.undo()
         clock.advance(minutes=6)
         meanwhile()
-        return subscribe_(mobile)
+        return subscribe_(mobile, topic)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sns_container.gateway, "subscribe", subscribe_late)
@@ -378,13 +379,13 @@ def test_a_process_with_the_lease_syncs_again_after_a_call_of_the_one_that_lost_
 
     unsubscribing = Thread(target=unsubscribe)
 
-    def subscribe_late(mobile: str) -> str:
+    def subscribe_late(mobile: str, topic: str) -> str:
         patch.undo()
         clock.advance(minutes=6)
         waiting.setattr(sns_container.gateway, "unsubscribe", unsubscribe_and_wait)
         unsubscribing.start()
         assert has_unsubscribed.wait(10)
-        arn = subscribe_(mobile)
+        arn = subscribe_(mobile, topic)
         clock.advance(seconds=1)
         return arn
 
@@ -474,12 +475,13 @@ def test_reconciling_everyone_fills_a_lost_topic_without_new_confirmations(sns_c
 
 def test_reconciling_everyone_moves_console_subscribers_to_sns(container: Container, sns_container: Container) -> None:
     subscribe(container)
-    with pytest.raises(
-        GatewayMisconfigured, match="subscribers are on the topic console, but the settings name us-east-1:"
-    ):
-        sns_container.daily_delivery.publish()
+    (failed,) = sns_container.daily_delivery.publish()
+    assert failed.is_failure
+    assert failed.message.startswith(
+        "Subscribers are on the topic console-Asia-Kolkata, but the settings name us-east-1:"
+    )
     assert sns_container.topic_sync.reconcile(everyone=True) == ReconcileResult(subscribed=1)
-    assert sns_container.daily_delivery.publish().message == "Sent to 1 subscriber."
+    assert [done.message for done in sns_container.daily_delivery.publish()] == ["Sent to 1 subscriber."]
 
 
 # ---- what a reconciliation deletes

@@ -2,15 +2,14 @@
 
 import re
 from base64 import b64encode
-from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 from itertools import accumulate
 
 import falcon
 
-from quoteapi.clock import Clock
-from quoteapi.http.http_cache import CachedBody, respond_until_midnight
+from quoteapi.clock import Clock, seconds_until_midnight
+from quoteapi.http.http_cache import CachedBody, respond_with_cached_body
 from quoteapi.http.resources.catalogue import QUOTE_CACHE_SECONDS
 from quoteapi.http.resources.quotes import DailyQuoteResource, get_quote
 from quoteapi.http.templates import FOLDER, render_xml
@@ -32,26 +31,23 @@ class DailyCard:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Send today's quote as an SVG image, cacheable until midnight UTC."""
         now = self._clock()
-        _respond_with_card(req, resp, *self._daily.quote_of_date(now.date()), now)
+        _respond_with_card(req, resp, *self._daily.quote_of_date(now.date()), seconds_until_midnight(now))
 
 
 class QuoteCard:
     """The resource `/quotes/{quote_id}.svg`: a quote of the catalogue as an SVG image."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-
     def on_get(self, req: falcon.Request, resp: falcon.Response, quote_id: str) -> None:
         """Send the quote with an id as an SVG image, cacheable for a day. Raises `falcon.HTTPNotFound`."""
         _, quotation = get_quote(quote_id)
-        _respond_with_card(req, resp, quotation, True, self._clock())  # noqa: FBT003
-        resp.set_header("Cache-Control", f"public, max-age={QUOTE_CACHE_SECONDS}")
+        _respond_with_card(req, resp, quotation, True, QUOTE_CACHE_SECONDS)  # noqa: FBT003
 
 
 def _respond_with_card(
-    req: falcon.Request, resp: falcon.Response, quotation: Quotation, is_authoritative: bool, now: datetime
+    req: falcon.Request, resp: falcon.Response, quotation: Quotation, is_authoritative: bool, max_age: int
 ) -> None:
-    respond_until_midnight(req, resp, CachedBody.of(render_card(quotation), is_authoritative, "image/svg+xml"), now)
+    cached = CachedBody.of(render_card(quotation), is_authoritative, "image/svg+xml")
+    respond_with_cached_body(req, resp, cached, max_age)
     resp.set_header("Content-Security-Policy", _content_security_policy())
     resp.set_header("Cross-Origin-Resource-Policy", "cross-origin")
 

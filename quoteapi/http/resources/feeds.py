@@ -9,8 +9,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 import falcon
 
-from quoteapi.clock import Clock
-from quoteapi.http.http_cache import CachedBody, respond_until_midnight
+from quoteapi.clock import Clock, seconds_until_midnight
+from quoteapi.http.http_cache import CachedBody, respond_with_cached_body
 from quoteapi.http.templates import render_xml
 from quoteapi.http.urls import public_base_url, request_base_url
 from quoteapi.quotes.fallback import QuotesWithFallback
@@ -56,7 +56,7 @@ class Feed:
         if scope == "private":
             base_url = request_base_url(req, self._settings)
         rendered = self._rendered(base_url, *self._daily_quotes(now.date()))
-        respond_until_midnight(req, resp, rendered, now, scope)
+        respond_with_cached_body(req, resp, rendered, seconds_until_midnight(now), scope)
 
     def _daily_quotes(self, today: date) -> tuple[_DailyQuotes, bool]:
         """Return the last thirty daily quotes, and whether all are authoritative: not of the fallback."""

@@ -45,7 +45,8 @@ class DayPage:
         except FutureDate as error:
             raise falcon.HTTPNotFound(
                 title="No quote yet",
-                description="This day is in the future. Its quote appears when the day begins, at midnight UTC.",
+                description="This day is in the future. Its quote appears when the day begins in UTC+14, at 10:00 UTC"
+                " on the day before.",
             ) from error
 
     def respond(self, req: falcon.Request, resp: falcon.Response, requested_day: date | None = None) -> None:

@@ -10,13 +10,14 @@ import falcon
 
 from quoteapi.clock import Clock, seconds_until_midnight
 from quoteapi.http.errors import Problem
-from quoteapi.http.http_cache import CachedBody, caching_headers, respond_until_midnight
-from quoteapi.http.parameters import parse_date_parameter, parse_filters, parse_id
+from quoteapi.http.http_cache import CachedBody, caching_headers, respond_with_cached_body
+from quoteapi.http.parameters import parse_date_parameter, parse_filters, parse_id, parse_time_zone_parameter
 from quoteapi.quotes.errors import QuoteNotFound
 from quoteapi.quotes.fallback import QuotesWithFallback
 from quoteapi.quotes.quotation import Quotation
 from quoteapi.storage.catalogue import quotes_with_ids
 from quoteapi.storage.full_text_search import Filters
+from quoteapi.time_zones import local_date, seconds_until_local_midnight
 
 DATE_CACHE_SIZE = 64
 RANDOM_CACHE_SIZE = 1_024
@@ -31,9 +32,9 @@ class ReadyResponse(NamedTuple):
 
 
 class DailyQuoteResource:
-    """The resource `/daily`: the quote of today or of `?date=`, cached."""
+    """The resource `/daily`: the quote of today in UTC, of today in `?tz=`, or of `?date=`, cached."""
 
-    parameters = ("date",)
+    parameters = ("date", "tz")
 
     def __init__(self, quotes: QuotesWithFallback, clock: Clock) -> None:
         self._quotes = quotes
@@ -41,10 +42,22 @@ class DailyQuoteResource:
         self._cached: dict[date, Quotation] = {}
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Send the quote of today or of `?date=`, cacheable until midnight UTC. Raises `FutureDate`."""
+        """Send the quote of today in UTC or in `?tz=`, cacheable until midnight there, or of `?date=`.
+
+        Raises `FutureDate`, and `falcon.HTTPBadRequest` for invalid parameters.
+        """
         now = self._clock()
-        quotation, is_authoritative = self.quote_of_date(parse_date_parameter(req) or now.date())
-        respond_until_midnight(req, resp, CachedBody.of(_encode_quotation(quotation), is_authoritative), now)
+        day, max_age = now.date(), seconds_until_midnight(now)
+        requested_day, time_zone = parse_date_parameter(req), parse_time_zone_parameter(req)
+        if requested_day is not None and time_zone is not None:
+            raise falcon.HTTPBadRequest(
+                title="Invalid tz",
+                description="Send either date or tz. A date has the same quote in every time zone.",
+            )
+        if time_zone is not None:
+            day, max_age = local_date(now, time_zone), seconds_until_local_midnight(now, time_zone)
+        quotation, is_authoritative = self.quote_of_date(requested_day or day)
+        respond_with_cached_body(req, resp, CachedBody.of(_encode_quotation(quotation), is_authoritative), max_age)
 
     def ready_response(self, now: datetime) -> ReadyResponse | None:
         """Return the response with today's quote; None if `quote_of_date` has not cached it yet."""

@@ -17,5 +17,6 @@ def up(migrator: object, db: Any) -> None:  # noqa: ANN401
     timestamp = "DATETIME" if type(db).__name__.startswith("Sqlite") else "TIMESTAMP"
     for table, column, kind in COLUMNS:
         db.execute_sql(f'ALTER TABLE "{table}" ADD COLUMN "{column}" {kind.format(timestamp=timestamp)}')
-    db.execute_sql('CREATE INDEX "subscriber_without_time_zone" ON "subscriber" ("id") WHERE ("time_zone" IS NULL)')
+    index = 'CREATE INDEX "subscriber_without_time_zone" ON "subscriber" ("state", "id")'
+    db.execute_sql(f'{index} WHERE ("time_zone" IS NULL)')
     db.execute_sql(f'CREATE TABLE "duerun" ("name" VARCHAR(16) NOT NULL PRIMARY KEY, "ran_at" {timestamp} NOT NULL)')

@@ -173,11 +173,20 @@ def test_a_day_page_has_the_quote_of_its_date(serve: Serve) -> None:
 
 
 @sqlite_only
-@pytest.mark.parametrize("day", ["2026-11-23", "9999-12-31"])
+@pytest.mark.parametrize("day", ["2026-11-24", "9999-12-31"])
 def test_a_future_day_is_not_decided_yet(serve: Serve, day: str) -> None:
     page = visit(f"{serve()}/days/{day}")
     assert page.status_code == 404
     assert "No quote yet" in page_text(page)
+
+
+@sqlite_only
+def test_a_day_that_has_begun_somewhere_has_a_page_without_a_later_day(serve: Serve) -> None:
+    base = serve()
+    page = visit(f"{base}/days/2026-11-23")  # it is noon of the day before in UTC
+    assert page.status_code == 200
+    assert requests.get(f"{base}/daily?date=2026-11-23", timeout=5).json()["quote"] in page_text(page)
+    assert "/days/2026-11-24" not in page.text
 
 
 @sqlite_only

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -106,9 +106,110 @@ def test_the_quote_of_a_day_stays_the_same(serve: Serve, clock: FakeClock) -> No
     assert get(f"{base}/daily?date={day}").json() == quote
 
 
-def test_a_future_date_is_rejected(serve: Serve, clock: FakeClock) -> None:
+def test_a_date_is_rejected_until_it_has_begun_somewhere(serve: Serve, clock: FakeClock) -> None:
     tomorrow = clock().date() + timedelta(days=1)
-    assert_problem(get(f"{serve()}/daily?date={tomorrow}"), 400, "Invalid date", f"{tomorrow} is in the future")
+    clock.advance(hours=-2, seconds=-1)
+    base = serve()
+    assert_problem(get(f"{base}/daily?date={tomorrow}"), 400, "Invalid date", f"{tomorrow} is in the future")
+    clock.advance(seconds=1)  # 10:00
+    assert get(f"{base}/daily?date={tomorrow}").status_code == 200
+
+
+def test_a_local_date_has_one_quote_asked_by_time_zone_by_date_and_on_the_next_day(
+    serve: Serve, clock: FakeClock
+) -> None:
+    base, tomorrow = serve(), clock().date() + timedelta(days=1)
+    in_auckland = get(f"{base}/daily?tz=Pacific/Auckland")
+    assert in_auckland.json() == get(f"{base}/daily?date={tomorrow}").json()
+    assert in_auckland.json() != get(f"{base}/daily").json()
+    assert get(f"{base}/daily?tz=America/New_York").content == get(f"{base}/daily").content
+    clock.advance(days=1)
+    next_day = get(f"{base}/daily")
+    assert (next_day.content, next_day.headers["ETag"]) == (in_auckland.content, in_auckland.headers["ETag"])
+    assert get(f"{serve()}/daily").content == in_auckland.content
+
+
+@sqlite_only
+@pytest.mark.parametrize(
+    ("moment", "time_zone", "seconds"),
+    [
+        ("2026-11-22T12:00:00Z", "Asia/Kolkata", 23_400),
+        ("2026-11-22T12:00:00Z", "Pacific/Auckland", 82_800),
+        ("2026-11-22T12:00:00.5Z", "Etc/UTC", 43_200),
+        ("2026-11-01T04:00:00Z", "America/New_York", 90_000),
+        ("2027-03-14T05:00:00Z", "America/New_York", 82_800),
+        ("2027-03-27T12:00:00Z", "Asia/Beirut", 36_000),
+    ],
+    ids=["Kolkata", "Auckland", "UTC", "a day of 25 hours", "a day of 23 hours", "before clocks skip midnight"],
+)
+def test_caches_may_keep_the_quote_of_a_time_zone_until_midnight_there(
+    serve: Serve, clock: FakeClock, moment: str, time_zone: str, seconds: int
+) -> None:
+    clock.moment = datetime.fromisoformat(moment)
+    response = get(f"{serve()}/daily?tz={time_zone}")
+    assert response.headers["Cache-Control"] == f"public, max-age={seconds}"
+
+
+@sqlite_only
+@pytest.mark.parametrize(
+    ("query", "same_as"),
+    [
+        ("tz=asia/kolkata", "tz=Asia/Kolkata"),
+        ("tz=Asia%2FCalcutta", "tz=Asia/Kolkata"),
+        ("tz=Etc/GMT-14", "tz=Pacific/Kiritimati"),
+        ("tz=Etc/GMT+5", "tz=Etc/GMT%2B5"),
+        ("tz=", ""),
+        ("tz=&date=2026-11-20", "date=2026-11-20"),
+    ],
+)
+def test_a_time_zone_may_be_written_in_several_ways(serve: Serve, query: str, same_as: str) -> None:
+    base = serve()
+    one, other = get(f"{base}/daily?{query}"), get(f"{base}/daily?{same_as}")
+    assert one.status_code == 200
+    assert one.content == other.content
+    assert one.headers["Cache-Control"] == other.headers["Cache-Control"]
+
+
+@sqlite_only
+@pytest.mark.parametrize("wrong", ["IST", "+05:30", "Kolkata", "../zone.tab", "%FF", "%00", "a" * 5_000])
+def test_an_unknown_time_zone_is_rejected_with_an_example(serve: Serve, wrong: str) -> None:
+    response = get(f"{serve()}/daily?tz={wrong}")
+    assert_problem(response, 400, "Invalid tz", "Send an IANA time zone, for example ?tz=Asia/Kolkata.")
+
+
+@sqlite_only
+def test_a_date_and_a_time_zone_together_are_rejected(serve: Serve) -> None:
+    response = get(f"{serve()}/daily?date=2026-11-20&tz=Asia/Kolkata")
+    assert_problem(response, 400, "Invalid tz", "Send either date or tz.")
+
+
+@sqlite_only
+@pytest.mark.parametrize("name", ["timezone", "time_zone", "TZ"])
+def test_another_name_of_the_time_zone_is_rejected_with_the_right_one(serve: Serve, name: str) -> None:
+    response = get(f"{serve()}/daily?{name}=Asia/Kolkata")
+    assert_problem(response, 400, "Unknown parameter", "Did you mean tz?")
+
+
+@sqlite_only
+def test_a_client_that_has_the_quote_of_a_time_zone_gets_304(serve: Serve) -> None:
+    base = serve()
+    url = f"{base}/daily?tz=Pacific/Auckland"
+    first = get(url)
+    again = get(url, If_None_Match=first.headers["ETag"])
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["Cache-Control"] == first.headers["Cache-Control"]
+    assert get(url, If_None_Match=get(f"{base}/daily").headers["ETag"]).status_code == 200
+
+
+@sqlite_only
+def test_the_quote_of_a_time_zone_comes_from_the_fallback_catalogue_too(serve: Serve) -> None:
+    base = serve()
+    expected = get(f"{base}/daily?tz=Pacific/Auckland").content
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("quoteapi.quotes.fallback.QuotesWithFallback._is_available", lambda *_: False)
+        response = get(f"{serve()}/daily?tz=Pacific/Auckland")
+    assert response.content == expected
+    assert response.headers["Cache-Control"] == "public, max-age=10"
 
 
 @sqlite_only
@@ -262,6 +363,8 @@ def test_quote_returns_the_daily_or_a_random_one_by_type(serve: Serve, clock: Fa
     daily = get(f"{base}/daily")
     assert get(f"{base}/quote").content == get(f"{base}/quote?type=daily").content == daily.content
     assert get(f"{base}/quote").headers["ETag"] == daily.headers["ETag"]
+    in_auckland = get(f"{base}/daily?tz=Pacific/Auckland")
+    assert get(f"{base}/quote?type=daily&tz=Pacific/Auckland").content == in_auckland.content
     assert len({get(f"{base}/quote?type=random").text for _ in range(6)}) > 1
     assert get(f"{base}/quote?type=random&category=hope").json()["quote"] == ALCOTT.quote
 
@@ -283,7 +386,9 @@ def test_the_root_returns_a_random_quote_to_programs(serve: Serve) -> None:
 # ---- all of them
 
 
-@pytest.mark.parametrize("path", ["/daily", "/random", "/quote", "/", "/health", "/daily?date=2026-11-20"])
+@pytest.mark.parametrize(
+    "path", ["/daily", "/random", "/quote", "/", "/health", "/daily?date=2026-11-20", "/daily?tz=Asia/Kolkata"]
+)
 def test_head_returns_headers_without_a_body(serve: Serve, path: str) -> None:
     base = serve()
     response = requests.head(f"{base}{path}", timeout=5)

@@ -69,7 +69,7 @@ def test_a_number_is_subscribed_with_the_otp_that_it_was_sent(serve: Serve) -> N
     code, confirmation = ConsoleSms.select().order_by(ConsoleSms.id)
     assert (code.to, code.kind) == (confirmation.to, "code") == (MIRA, "code")
     assert "you agreed to get the quote of the day" in confirmation.message
-    assert "Stop: http://127.0.0.1:8000/u" in confirmation.message
+    assert "Stop http://127.0.0.1:8000/u" in confirmation.message
 
 
 def test_unsubscribing_takes_one_request(serve: Serve) -> None:

@@ -1,0 +1,25 @@
+import re
+
+from quoteapi.sms.topics import TimeZoneTopics
+from quoteapi.time_zones import all_time_zones
+from tests.helpers.data import KOLKATA, UTC_ZONE
+
+TOPICS = TimeZoneTopics("us-east-1:DailyQuoteSubscription", UTC_ZONE)
+
+
+def test_the_default_time_zone_has_the_topic_without_a_suffix() -> None:
+    assert TOPICS.name(UTC_ZONE) == "us-east-1:DailyQuoteSubscription"
+    assert TOPICS.name(KOLKATA) == "us-east-1:DailyQuoteSubscription-Asia-Kolkata"
+
+
+def test_the_topic_of_every_time_zone_has_a_name_that_sns_allows_and_names_it() -> None:
+    for time_zone in all_time_zones():
+        name = TOPICS.name(time_zone)
+        assert re.fullmatch("us-east-1:[A-Za-z0-9_-]{1,256}", name)
+        assert TOPICS.time_zone(name) == time_zone
+    assert TOPICS.name("Etc/GMT+5") != TOPICS.name("Etc/GMT-5")
+
+
+def test_a_topic_of_other_settings_has_no_time_zone() -> None:
+    for name in ("console", "eu-west-1:DailyQuoteSubscription", f"{TOPICS.base}-quoteapi-prod", f"{TOPICS.base}2"):
+        assert TOPICS.time_zone(name) is None
