@@ -16,6 +16,7 @@ from quoteapi.app import create_app
 from quoteapi.http.middleware import App
 from quoteapi.settings import Settings, read_settings
 from quoteapi.time_zones import all_time_zones
+from quoteapi.time_zones import all_time_zones
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import environment, sqlite_only
 from tests.helpers.openapi import DOCUMENT
@@ -156,6 +157,16 @@ def test_all_time_zones_together_take_little_memory(client: Client, values: Iter
         client.send("GET", "/daily", f"tz={quote(name)}")
         client.send("GET", "/daily", f"tz={next(values)[:40_000]}")
     assert allocated() - before <= 2 * MAX_GROWTH_BYTES, "there are a few hundred, each loaded once"
+
+
+@pytest.mark.usefixtures("values")
+def test_no_spelling_of_a_time_zone_stays_in_memory(client: Client) -> None:
+    before = []
+    for change_case in (str, str.lower, str.upper, str.swapcase):  # the first round loads all time zones
+        before.append(allocated())
+        for name in all_time_zones():
+            client.send("GET", "/subscribe", f"time_zone={quote(change_case(name))}")
+    assert allocated() - before[1] <= MAX_GROWTH_BYTES
 
 
 @pytest.mark.parametrize("more", [{}, PROXIED], ids=["direct", "proxied"])
