@@ -65,9 +65,10 @@ def parse_time_zone(fields: Mapping[str, Any]) -> str | None:
     if fields.get("time_zone") in (None, ""):
         return None
     try:
-        return normalize_time_zone(field_text(fields, "time_zone"))
+        name = field_text(fields, "time_zone").replace(" ", "+")  # a + that is not percent-encoded
+        return normalize_time_zone(name)
     except UnknownTimeZone:
-        example = "Send time_zone as a name of the IANA database, for example Asia/Kolkata or America/New_York."
+        example = "Send time_zone as an IANA time zone, for example Asia/Kolkata."
         raise InvalidField("time_zone", example, "Check your time zone, and send the form again.") from None
 
 

@@ -16,7 +16,6 @@ from quoteapi.app import create_app
 from quoteapi.http.middleware import App
 from quoteapi.settings import Settings, read_settings
 from quoteapi.time_zones import all_time_zones
-from quoteapi.time_zones import all_time_zones
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import environment, sqlite_only
 from tests.helpers.openapi import DOCUMENT

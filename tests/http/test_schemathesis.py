@@ -20,7 +20,6 @@ from tests.helpers.servers import GUNICORN, Servers
 
 # Formats that a schema cannot express. Schemathesis loads this module as its hooks.
 schemathesis.openapi.format("date", strategies.dates(max_value=datetime.now(UTC).date()).map(str))
-schemathesis.openapi.format("time-zone", strategies.sampled_from(all_time_zones()))
 schemathesis.openapi.format("mobile", strategies.integers(0, 9_999_999).map("+91902{:07}".format))
 schemathesis.openapi.format("cursor", strategies.just(""))
 schemathesis.openapi.format("time-zone", strategies.sampled_from(all_time_zones()))

@@ -577,6 +577,7 @@ def test_no_response_shows_whether_a_number_is_subscribed(
 IN_KOLKATA = ("Asia/Kolkata", "tomorrow at 10:00, Kolkata time", "2026-11-23T10:00:00+05:30")
 IN_NEW_YORK = ("America/New_York", "today at 09:00, New York time", "2026-11-22T09:00:00-05:00")
 IN_KATHMANDU = ("Asia/Kathmandu", "tomorrow at 09:00, Kathmandu time", "2026-11-23T09:00:00+05:45")
+IN_UTC_MINUS_5 = ("Etc/GMT+5", "today at 09:00, UTC-5 time", "2026-11-22T09:00:00-05:00")
 IN_UTC = ("Etc/UTC", "tomorrow at 09:00, UTC time", "2026-11-23T09:00:00+00:00")
 
 
@@ -589,6 +590,7 @@ IN_UTC = ("Etc/UTC", "tomorrow at 09:00, UTC time", "2026-11-23T09:00:00+00:00")
         ({"time_zone": "america/new_york"}, {}, IN_NEW_YORK),
         ({"time_zone": "Europe/Paris"}, {"time_zone": "Asia/Kathmandu"}, IN_KATHMANDU),
         ({}, {"time_zone": "UTC"}, IN_UTC),
+        ({}, {"time_zone": "Etc/GMT 5"}, IN_UTC_MINUS_5),
     ],
 )
 def test_a_subscriber_chooses_the_time_zone_or_has_that_of_the_number(
@@ -624,7 +626,7 @@ def test_an_unknown_time_zone_is_refused_without_an_sms_or_a_try(serve: Serve, t
     get(base, "/subscribe", mobile=MIRA)
     fields = {"mobile": MIRA, "time_zone": time_zone} | ({"otp": "000000"} if step == 2 else {})
     refused = requests.post(f"{base}/subscribe", json=fields, timeout=5)
-    assert_problem(refused, 400, "Invalid time_zone", "Send time_zone as a name of the IANA database, for example")
+    assert_problem(refused, 400, "Invalid time_zone", "Send time_zone as an IANA time zone, for example Asia/Kolkata.")
     assert count_sms() == 1
     assert (OneTimePassword.get().tries_left, OneTimePassword.get().time_zone) == (5, None)
 
