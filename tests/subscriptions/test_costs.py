@@ -65,6 +65,7 @@ class Costs:
             self.subscriptions.subscribe(MIRA, wrong_otp(code), CLIENT_IP, self.dispatcher)
         with self.measure("the right code: subscribe"):
             self.subscriptions.subscribe(MIRA, code, CLIENT_IP, self.dispatcher)
+            self.subscriptions.next_morning(MIRA)
         with self.measure("add to the topic and confirm, in a task"):
             self.container.topic_sync.sync(self.dispatcher.subscribers[-1])
         with self.measure("send the daily SMS to all"):
