@@ -446,8 +446,16 @@ def test_activating_ends_a_pause(state: State, time_zone: str | None) -> None:
     assert state.pause(MIRA, until=LATER + MINUTE, now=NOW) == synced.id
     otp = generate_otp(state, now=LATER)
     assert activate(state, otp, now=LATER, time_zone=time_zone) == synced.id
-    assert stored_subscriber(state) == synced._replace(sync_due_at=LATER)
+    assert stored_subscriber(state) == synced._replace(sync_due_at=LATER, joined_at=LATER)
     assert stored_otp(state, otp) == otp._replace(expires_at=None)
+
+
+def test_activating_after_a_pause_changes_nothing(state: State) -> None:
+    synced = states.sync(state, active(state))
+    assert state.pause(MIRA, until=LATER, now=NOW) == synced.id
+    before = stored_subscriber(state)
+    assert activate(state, generate_otp(state, now=LATER), now=LATER, time_zone=None) is None
+    assert stored_subscriber(state) == before
 
 
 def test_an_active_subscriber_with_an_otp_that_was_replaced_is_not_moved(state: State) -> None:
