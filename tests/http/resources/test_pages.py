@@ -40,7 +40,7 @@ from tests.helpers.sql import record_sql
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 HTML = "text/html; charset=utf-8"
 TODAY = NOON.date()
-PAGES = ["/", f"/days/{TODAY}", "/days/2026-11-01", "/quotes/1", "/subscribe", "/unsubscribe", "/nowhere"]
+PAGES = ["/", f"/days/{TODAY}", "/days/2026-11-01", "/quotes/1", "/subscribe", "/unsubscribe", "/pause", "/nowhere"]
 
 
 def visit(url: str, **headers: str) -> requests.Response:
@@ -497,7 +497,7 @@ def test_without_shared_state_there_is_no_form(settings: Settings, clock: FakeCl
         }
     )
     client = TestClient(create_app(without_shared_state, now=clock), headers={"Accept": BROWSER})
-    for path in ("/", "/subscribe", "/unsubscribe"):
+    for path in ("/", "/subscribe", "/unsubscribe", "/pause"):
         page = client.simulate_get(path)
         assert "<form" not in page.text
         assert "this service has no shared database" in page.text
@@ -507,7 +507,7 @@ def test_without_shared_state_there_is_no_form(settings: Settings, clock: FakeCl
 
 
 @sqlite_only
-@pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe"])
+@pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe", "/pause"])
 def test_a_link_only_prefills_the_form(serve: Serve, path: str) -> None:
     base = serve()
     add_subscribers(MIRA)
@@ -535,7 +535,7 @@ CROSS_SITE_HEADERS = [
 
 @sqlite_only
 @pytest.mark.parametrize("headers", CROSS_SITE_HEADERS, ids=str)
-@pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe"])
+@pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe", "/pause"])
 def test_a_cross_site_request_is_rejected(serve: Serve, path: str, headers: dict[str, str]) -> None:
     base = serve(CORS_ORIGINS="*")  # it is for reading only
     add_subscribers(MIRA)
@@ -577,7 +577,7 @@ def test_a_page_behind_an_https_proxy_is_not_cross_site(serve: Serve) -> None:
 
 
 @sqlite_only
-@pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe"])
+@pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe", "/pause"])
 def test_without_tls_an_image_of_another_site_is_rejected_too(serve: Serve, path: str) -> None:
     base = serve()
     add_subscribers(MIRA)
