@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import groupby
 
 import click
@@ -47,13 +48,20 @@ def _publish_now(container: Container, *, again: bool) -> list[DeliveryResult]:
     quiet = [result.time_zone for result in results if result.state == "quiet hours"]
     if not quiet or not sys.stdin.isatty():
         return results
-    now = container.clock()
-    local_times = ", ".join(f"{name} ({now.astimezone(zone_info(name)):%H:%M})" for name in quiet)
-    if not click.confirm(f"There are quiet hours in {local_times}. Send the SMS there too?", err=True):
+    if not _confirm_quiet_hours(quiet, container.clock()):
         return results
     late = container.daily_delivery.publish(again=again, in_quiet_hours=True)
     sent = [result for result in late if result.time_zone in quiet and result not in results]
     return [result for result in results if result.state != "quiet hours"] + sent
+
+
+def _confirm_quiet_hours(time_zones: list[str], now: datetime) -> bool:
+    """Ask whether to send in quiet hours. Ctrl-C is a no, so that the operator still sees what was sent elsewhere."""
+    local_times = ", ".join(f"{name} ({now.astimezone(zone_info(name)):%H:%M})" for name in time_zones)
+    try:
+        return click.confirm(f"There are quiet hours in {local_times}. Send the SMS there too?", err=True)
+    except click.Abort:
+        return False
 
 
 def _print_results(results: list[DeliveryResult], *, is_due: bool, as_json: bool) -> None:

@@ -516,7 +516,7 @@ def _subtract_from_count(number: int) -> None:
 
 def _change_active(mobile: str, time_zone: str | None, now: datetime) -> Any:  # noqa: ANN401 peewee is not typed here
     """Return the update that ends a pause of an active subscriber, and moves it to a time zone, if it is another."""
-    columns = {"joined_at": now, "sync_due_at": now, "paused_until": None}
+    columns: dict[str, Any] = {"joined_at": now, "sync_due_at": now, "paused_until": None}
     is_changed = _ROW.paused_until > now
     if time_zone is not None:
         columns["time_zone"], is_changed = time_zone, is_changed | _is_not_in(time_zone)

@@ -22,6 +22,7 @@ from quoteapi.storage.state import (
     Purpose,
     State,
     StateUnavailable,
+    Subscriber,
     SubscriberCountLimit,
 )
 from quoteapi.subscriptions.delivery_hours import DeliveryHours
@@ -108,9 +109,8 @@ class SubscriptionService:
         Raises `NoSharedState`, `RateLimited`, `OtpRejected`; `SubscriberLimitReached` if others took the last places
         since the OTP was requested: the OTP then stays valid.
         """
-        subscriber_id = self._verify_otp(
-            mobile, "subscribe", code, client_ip, lambda otp: self._activate(otp, client_ip, time_zone)
-        )
+        use = lambda otp: self._activate(otp, client_ip, time_zone)  # noqa: E731
+        subscriber_id = self._verify_otp(mobile, "subscribe", code, client_ip, use, self._is_subscribed)
         if subscriber_id is not None:
             _dispatch(dispatcher.subscribe, subscriber_id)
         return ()
@@ -125,7 +125,8 @@ class SubscriptionService:
         """
         rate_limits: RateLimitStatuses = ()
         if code is not None:
-            subscriber_id = self._verify_otp(mobile, "unsubscribe", code, client_ip, self._deactivate)
+            is_done = lambda mobile: not self._is_subscribed(mobile)  # noqa: E731
+            subscriber_id = self._verify_otp(mobile, "unsubscribe", code, client_ip, self._deactivate, is_done)
         else:
             self._require_shared_state()
             rate_limits = self.limits.count_request_by_client_ip(client_ip).rate_limits
@@ -143,9 +144,9 @@ class SubscriptionService:
         """
         rate_limits: RateLimitStatuses = ()
         if code is not None:
-            subscriber_id = self._verify_otp(
-                mobile, "pause", code, client_ip, lambda otp: self._pause(otp.mobile, days, otp)
-            )
+            use = lambda otp: self._pause(otp.mobile, days, otp)  # noqa: E731
+            is_done = lambda mobile: self._is_paused(mobile, days)  # noqa: E731
+            subscriber_id = self._verify_otp(mobile, "pause", code, client_ip, use, is_done)
         else:
             self._require_shared_state()
             rate_limits = self.limits.count_request_by_client_ip(client_ip).rate_limits
@@ -251,11 +252,17 @@ class SubscriptionService:
         return otp_request_id
 
     def _verify_otp(
-        self, mobile: str, purpose: Purpose, code: str, client_ip: str, use: Callable[[Otp], str | None]
+        self,
+        mobile: str,
+        purpose: Purpose,
+        code: str,
+        client_ip: str,
+        use: Callable[[Otp], str | None],
+        is_done: Callable[[str], bool],
     ) -> str | None:
         """Verify an OTP, and `use` it up. Return the subscriber's id, which that returns; None if nothing changed.
 
-        An OTP that was used before is accepted, and changes nothing, if the state is still the one that it set.
+        An OTP that was used before is accepted, and changes nothing, if what it was used for `is_done` still.
         """
         self._require_shared_state()
         counted = self.limits.count_try_by_client_ip(client_ip)
@@ -264,7 +271,7 @@ class SubscriptionService:
                 otp = self.passwords.verify(mobile, purpose, code)
                 subscriber_id = use(otp)
             except (OtpUsed, OtpReplaced):  # replaced: another process used it since it was verified
-                if self._is_subscribed(mobile) != (purpose != "unsubscribe"):
+                if not is_done(mobile):
                     raise OtpUsed from None
                 subscriber_id = None
         except OtpRejected as error:
@@ -301,10 +308,20 @@ class SubscriptionService:
 
     def _pause(self, mobile: str, days: int, otp: Otp | None = None) -> str | None:
         """Pause a subscriber for the next `days` mornings, and use up `otp` if given. Raises `OtpReplaced`."""
-        now, tries, row = self.clock(), self.settings.wrong_tries_per_number.limit, self.state.find_subscriber(mobile)
-        time_zone = (row and row.time_zone) or self.settings.default_time_zone
-        until = start_of_local_date(self.hours.next_date(time_zone, now) + timedelta(days=days), time_zone)
-        return self.state.pause(mobile, until=until, now=now, otp=otp, tries=tries)
+        tries = self.settings.wrong_tries_per_number.limit
+        until = self._end_of_pause(self.state.find_subscriber(mobile), days)
+        return self.state.pause(mobile, until=until, now=self.clock(), otp=otp, tries=tries)
+
+    def _end_of_pause(self, subscriber: Subscriber | None, days: int) -> datetime:
+        """Return the end of a pause of so many mornings that begins now: midnight in the subscriber's time zone."""
+        time_zone = (subscriber and subscriber.time_zone) or self.settings.default_time_zone
+        return start_of_local_date(self.hours.next_date(time_zone, self.clock()) + timedelta(days=days), time_zone)
+
+    def _is_paused(self, mobile: str, days: int) -> bool:
+        """Return whether a number is subscribed, and paused as a pause of so many days that begins now would be."""
+        subscriber = self.state.find_subscriber(mobile)
+        is_active = subscriber is not None and subscriber.state == ACTIVE
+        return is_active and subscriber.paused_until == self._end_of_pause(subscriber, days)
 
     def _is_subscribed(self, mobile: str) -> bool:
         subscriber = self.state.find_subscriber(mobile)

@@ -207,7 +207,7 @@ def test_quiet_hours_do_not_hide_that_the_sms_was_sent_before_them(
     assert "Already sent at 12:00 UTC" in late.stdout
 
 
-@pytest.mark.parametrize("answer", ["y", "n"])
+@pytest.mark.parametrize("answer", ["y", "n", "\x04"], ids=["yes", "no", "end"])
 def test_publish_on_a_terminal_asks_before_it_sends_in_quiet_hours(
     quoteapi: Command,
     working_database: Container,
@@ -236,7 +236,7 @@ def test_publish_on_a_terminal_asks_before_it_sends_in_quiet_hours(
     )
     assert (ran.returncode, len(published())) == ((0, 1) if answer == "y" else (1, 0))
     assert ("Sent to 1 subscriber." in ran.stdout) == (answer == "y")
-    assert ("quoteapi publish --due`" in ran.stderr) == (answer == "n")
+    assert ("quoteapi publish --due`" in ran.stderr) == (answer != "y")
     os.close(terminal)
     os.close(leader)
 

@@ -22,7 +22,6 @@ from tests.helpers.sql import record_sql
 from tests.helpers.subscribing import run_in_thread
 
 LONG_AGO = clock.now() - timedelta(days=9)
-ALWAYS_DUE = {"DAILY_SMS_AT": "00:00", "QUIET_HOURS": "off"}
 
 
 class Sleeper:
@@ -111,7 +110,7 @@ schedule.INTERVAL = timedelta(seconds=1)
 {extra}
 main(["serve", "--workers", "{workers}"])
 """
-    servers.start("python", "-c", script, **ALWAYS_DUE)
+    servers.start("python", "-c", script, DAILY_SMS_AT="00:00", QUIET_HOURS="off")
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

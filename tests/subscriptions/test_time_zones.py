@@ -329,6 +329,8 @@ def test_where_leaving_requires_a_code_a_pause_does_too(container: Container, cl
     strict.subscriptions.pause(MIRA, 7, CLIENT_IP, strict.dispatcher, code)
     assert stored(strict).paused_until is not None
     strict.subscriptions.pause(MIRA, 7, CLIENT_IP, strict.dispatcher, code)  # the same request again
+    with pytest.raises(OtpUsed):
+        strict.subscriptions.pause(MIRA, 8, CLIENT_IP, strict.dispatcher, code)
     strict.subscriptions.unsubscribe(MIRA, CLIENT_IP, strict.dispatcher)
     with pytest.raises(OtpUsed):
         strict.subscriptions.pause(MIRA, 7, CLIENT_IP, strict.dispatcher, code)
