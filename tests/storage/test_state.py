@@ -446,8 +446,16 @@ def test_activating_ends_a_pause(state: State, time_zone: str | None) -> None:
     assert state.pause(MIRA, until=LATER + MINUTE, now=NOW) == synced.id
     otp = generate_otp(state, now=LATER)
     assert activate(state, otp, now=LATER, time_zone=time_zone) == synced.id
-    assert stored_subscriber(state) == synced._replace(sync_due_at=LATER)
+    assert stored_subscriber(state) == synced._replace(sync_due_at=LATER, joined_at=LATER)
     assert stored_otp(state, otp) == otp._replace(expires_at=None)
+
+
+def test_activating_after_a_pause_changes_nothing(state: State) -> None:
+    synced = states.sync(state, active(state))
+    assert state.pause(MIRA, until=LATER, now=NOW) == synced.id
+    before = stored_subscriber(state)
+    assert activate(state, generate_otp(state, now=LATER), now=LATER, time_zone=None) is None
+    assert stored_subscriber(state) == before
 
 
 def test_an_active_subscriber_with_an_otp_that_was_replaced_is_not_moved(state: State) -> None:
@@ -916,7 +924,7 @@ def test_the_next_sync_is_due_at_the_time_that_is_given(state: State) -> None:
     subscriber = active(state)
     assert state.finish_sync(held(state, subscriber), None, None, due_at=LATER)
     waiting = stored_subscriber(state)
-    assert waiting == subscriber._replace(sync_due_at=LATER)
+    assert waiting == subscriber._replace(sync_due_at=LATER, joined_at=LATER), "it joins its time zone then"
     assert subscriber.id not in state.out_of_sync(LATER - MICROSECOND)
     assert state.acquire_lease(subscriber.id, now=LATER - MICROSECOND, timeout=LEASE_TIMEOUT) is None
     assert stored_subscriber(state) == waiting
@@ -984,12 +992,23 @@ def test_after_its_lease_was_lost_a_subscriber_on_another_topic_stays_there_and_
     assert marked == synced._replace(sync_due_at=LATER + MINUTE) == stored_subscriber(state)
 
 
-def test_after_its_lease_was_lost_an_inactive_subscriber_is_due_and_keeps_its_subscription(state: State) -> None:
-    states.sync(state, active(state), ANOTHER_TOPIC)
-    state.deactivate(MIRA, now=NOW)
-    leased = held(state, stored_subscriber(state))
+def test_after_its_lease_was_lost_an_inactive_subscriber_is_due_with_its_subscription(state: State) -> None:
+    leased = held(state, unsubscribed(state))
     marked = state.mark_out_of_sync(leased, TOPIC, "arn", LATER)
-    assert marked == leased._replace(sync_due_at=LATER) == stored_subscriber(state)
+    expected = leased._replace(topic=TOPIC, subscription_arn="arn", sync_due_at=LATER)
+    assert marked == expected == stored_subscriber(state)
+
+
+@pytest.mark.parametrize("is_active", [False, True])
+def test_after_its_lease_was_lost_a_subscriber_that_was_not_added_keeps_its_subscription(
+    state: State, is_active: bool
+) -> None:
+    synced = states.sync(state, active(state))
+    if not is_active:
+        state.deactivate(MIRA, now=NOW)
+    before = stored_subscriber(state)
+    marked = state.mark_out_of_sync(synced, None, None, LATER)
+    assert marked == before._replace(sync_due_at=LATER) == stored_subscriber(state)
 
 
 def test_a_deleted_subscriber_is_not_marked_out_of_sync(state: State) -> None:
@@ -1024,8 +1043,8 @@ def test_subscribers_out_of_sync_are_listed_and_counted(state: State) -> None:
 
 def test_those_whose_sync_was_due_at_a_time_are_counted(state: State) -> None:
     active(state, now=NOW)
-    times = [BEFORE, BEFORE + MICROSECOND, BEFORE + MINUTE + MICROSECOND, NOW, NOW + MICROSECOND]
-    assert [state.count_out_of_sync(time) for time in times] == [1, 1, 2, 3, 3]
+    times = [BEFORE - MICROSECOND, BEFORE, BEFORE + MINUTE, NOW - MICROSECOND, NOW]
+    assert [state.count_out_of_sync(time) for time in times] == [0, 1, 2, 2, 3]
 
 
 def test_the_confirmation_is_claimed_once_until_it_is_released(state: State) -> None:

@@ -277,12 +277,26 @@ def test_a_pause_before_this_mornings_sms_skips_it(sns_container: Container, clo
     assert sms_dates(sns_container, clock, 30) == ["11-23 04:30 11-23"]
 
 
+def test_mornings_of_a_pause_or_a_wait_were_not_missed(sns_container: Container, clock: FakeClock) -> None:
+    add_sns_subscribers(sns_container, MIRA, time_zone=KOLKATA)
+    clock.moment = NOON.replace(hour=5)
+    assert [done.state for done in run_and_advance(sns_container, clock)] == ["sent"]
+    pause(sns_container, 3)
+    states = [done.state for _ in range(4 * 24 * 5) for done in run_and_advance(sns_container, clock)]
+    assert states == ["sent", "sent"]
+    sns_container.subscriptions.move(MIRA, "Asia/Dubai")
+    states = [done.state for _ in range(4 * 48) for done in run_and_advance(sns_container, clock)]
+    assert states == ["sent", "sent"]
+
+
 def test_subscribing_again_ends_a_pause(sns_container: Container, clock: FakeClock) -> None:
     subscribe(sns_container)
     pause(sns_container, 30)
     clock.advance(minutes=2)
     row = subscribe(sns_container)
     assert (row.paused_until, row.sync_due_at, topics_of(sns_container)) == (None, None, [KOLKATA])
+    clock.moment = NOON.replace(hour=5) + timedelta(days=1)
+    assert [done.state for done in sns_container.schedule.run()] == ["sent"]
 
 
 def test_a_later_pause_replaces_the_earlier_one_and_leaving_ends_it(sns_container: Container, clock: FakeClock) -> None:

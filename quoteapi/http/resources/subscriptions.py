@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class _Result(NamedTuple):
-    """What was done: the media of the response, and when the next SMS comes, for the page."""
+    """What was done: the media of the response and, for the page, when the next SMS comes."""
 
     media: dict[str, str]
     next_sms: str = ""
@@ -81,21 +81,33 @@ class _SubscriptionResource:
         requires_otp = self._requires_otp()
         is_form = prefers_html(req, resp)
         request = self._parse_request(req, requires_otp=requires_otp, is_form=is_form)
-        ip = client_ip(req.env, self._settings)
         if request.otp is None and requires_otp:
-            result = _Result({"message": self._otp_sent_message(req, request)})  # may raise, so first
-            set_rate_limit_headers(resp, self._request_otp(request, ip))
-            time_zone = request.time_zone or self._time_zone_of(request.mobile)
-            form = req.context.form._replace(step="code", time_zone=time_zone)
+            media = self._request_otp(req, resp, request)
         else:
-            set_rate_limit_headers(resp, self._complete(request, ip, request.otp if requires_otp else None))
-            result = self._result(request)
-            form = req.context.form._replace(step="done", next_sms=result.next_sms)
+            media = self._complete(req, resp, request if requires_otp else request._replace(otp=None))
         if is_form:
-            respond_with_form(req, resp, self._settings, form)
+            respond_with_form(req, resp, self._settings, req.context.form)
         else:
-            resp.text = f"{json.dumps(result.media)}\n"
+            resp.text = f"{json.dumps(media)}\n"
             resp.set_header("Cache-Control", "no-store")
+
+    def _request_otp(self, req: falcon.Request, resp: falcon.Response, request: SubscriptionRequest) -> dict[str, str]:
+        """Send an OTP. Return the media of the response, and store the form for the OTP in `req.context`."""
+        message = self._otp_sent_message(req, request)  # may raise, so first
+        subscriptions, dispatcher = self._container.subscriptions, self._container.dispatcher
+        ip = client_ip(req.env, self._settings)
+        rate_limits = subscriptions.request_otp(request.mobile, self.purpose, ip, dispatcher, request.time_zone)
+        set_rate_limit_headers(resp, rate_limits)
+        time_zone = request.time_zone or self._time_zone_of(request.mobile)
+        req.context.form = req.context.form._replace(step="code", time_zone=time_zone)
+        return {"message": message}
+
+    def _complete(self, req: falcon.Request, resp: falcon.Response, request: SubscriptionRequest) -> dict[str, str]:
+        """Do what was requested. Return the media of the response, and store the result's form in `req.context`."""
+        set_rate_limit_headers(resp, self._execute(request, client_ip(req.env, self._settings)))
+        result = self._result(request)
+        req.context.form = req.context.form._replace(step="done", next_sms=result.next_sms)
+        return result.media
 
     def _requires_otp(self) -> bool:
         return True
@@ -136,12 +148,8 @@ class _SubscriptionResource:
         """Return the time zone of a number for the form; "" if the form has none."""
         return ""
 
-    def _request_otp(self, request: SubscriptionRequest, ip: str) -> "RateLimitStatuses":
-        subscriptions, dispatcher = self._container.subscriptions, self._container.dispatcher
-        return subscriptions.request_otp(request.mobile, self.purpose, ip, dispatcher, request.time_zone)
-
-    def _complete(self, request: SubscriptionRequest, ip: str, otp: str | None) -> "RateLimitStatuses":
-        """Do what was requested, with the OTP if one is required. Return the status of the rate limits."""
+    def _execute(self, request: SubscriptionRequest, ip: str) -> "RateLimitStatuses":
+        """Do what was requested, with the OTP if there is one. Return the status of the rate limits."""
         raise NotImplementedError
 
     def _result(self, request: SubscriptionRequest) -> _Result:
@@ -166,10 +174,10 @@ class Subscribe(_SubscriptionResource):
     def _time_zone_of(self, mobile: str) -> str:
         return time_zone_of(mobile) or self._settings.default_time_zone
 
-    def _complete(self, request: SubscriptionRequest, ip: str, otp: str | None) -> "RateLimitStatuses":
+    def _execute(self, request: SubscriptionRequest, ip: str) -> "RateLimitStatuses":
+        mobile, otp, time_zone, _ = request
         assert otp is not None, "subscribing requires an OTP"
-        subscriptions, dispatcher = self._container.subscriptions, self._container.dispatcher
-        return subscriptions.subscribe(request.mobile, otp, ip, dispatcher, request.time_zone)
+        return self._container.subscriptions.subscribe(mobile, otp, ip, self._container.dispatcher, time_zone)
 
     def _result(self, request: SubscriptionRequest) -> _Result:
         message = "Congratulations!!! You have successfully subscribed for daily famous quote."
@@ -195,8 +203,8 @@ class Unsubscribe(_SubscriptionResource):
     def _requires_otp(self) -> bool:
         return self._container.rate_limits.requires_otp_to_unsubscribe()
 
-    def _complete(self, request: SubscriptionRequest, ip: str, otp: str | None) -> "RateLimitStatuses":
-        return self._container.subscriptions.unsubscribe(request.mobile, ip, self._container.dispatcher, otp)
+    def _execute(self, request: SubscriptionRequest, ip: str) -> "RateLimitStatuses":
+        return self._container.subscriptions.unsubscribe(request.mobile, ip, self._container.dispatcher, request.otp)
 
     def _result(self, request: SubscriptionRequest) -> _Result:
         return _Result({"message": "You have successfully unsubscribed from daily famous quote. See you again."})
@@ -208,8 +216,9 @@ class Pause(Unsubscribe):
     purpose, goal = "pause", "pause"
     parameters = ("mobile", "otp", "days")
 
-    def _complete(self, request: SubscriptionRequest, ip: str, otp: str | None) -> "RateLimitStatuses":
-        return self._container.subscriptions.pause(request.mobile, request.days, ip, self._container.dispatcher, otp)
+    def _execute(self, request: SubscriptionRequest, ip: str) -> "RateLimitStatuses":
+        mobile, otp, _, days = request
+        return self._container.subscriptions.pause(mobile, days, ip, self._container.dispatcher, otp)
 
     def _result(self, request: SubscriptionRequest) -> _Result:
         days = "1 day" if request.days == 1 else f"{request.days} days"
