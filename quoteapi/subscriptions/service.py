@@ -56,6 +56,15 @@ class NextMorning(NamedTuple):
     opens_at: datetime
 
 
+class _Effect(NamedTuple):
+    """What a verified OTP does: `apply` uses it up and returns the id of the subscriber that changed."""
+
+    purpose: Purpose
+    apply: Callable[[Otp], str | None]
+    is_there: Callable[[str], bool]
+    """Returns whether a number is in the state that the OTP sets."""
+
+
 @dataclass
 class SubscriptionService:
     """The use cases of clients and of the operator."""
@@ -109,8 +118,8 @@ class SubscriptionService:
         Raises `NoSharedState`, `RateLimited`, `OtpRejected`; `SubscriberLimitReached` if others took the last places
         since the OTP was requested: the OTP then stays valid.
         """
-        use = lambda otp: self._activate(otp, client_ip, time_zone)  # noqa: E731
-        subscriber_id = self._verify_otp(mobile, "subscribe", code, client_ip, use, self._is_subscribed)
+        effect = _Effect("subscribe", lambda otp: self._activate(otp, client_ip, time_zone), self._is_subscribed)
+        subscriber_id = self._verify_otp(mobile, code, client_ip, effect)
         if subscriber_id is not None:
             _dispatch(dispatcher.subscribe, subscriber_id)
         return ()
@@ -125,8 +134,8 @@ class SubscriptionService:
         """
         rate_limits: RateLimitStatuses = ()
         if code is not None:
-            is_done = lambda mobile: not self._is_subscribed(mobile)  # noqa: E731
-            subscriber_id = self._verify_otp(mobile, "unsubscribe", code, client_ip, self._deactivate, is_done)
+            effect = _Effect("unsubscribe", self._deactivate, lambda mobile: not self._is_subscribed(mobile))
+            subscriber_id = self._verify_otp(mobile, code, client_ip, effect)
         else:
             self._require_shared_state()
             rate_limits = self.limits.count_request_by_client_ip(client_ip).rate_limits
@@ -144,9 +153,12 @@ class SubscriptionService:
         """
         rate_limits: RateLimitStatuses = ()
         if code is not None:
-            use = lambda otp: self._pause(otp.mobile, days, otp)  # noqa: E731
-            is_done = lambda mobile: self._is_paused(mobile, days)  # noqa: E731
-            subscriber_id = self._verify_otp(mobile, "pause", code, client_ip, use, is_done)
+            effect = _Effect(
+                "pause",
+                lambda otp: self._pause(otp.mobile, days, otp),
+                lambda mobile: self._is_paused(mobile, days),
+            )
+            subscriber_id = self._verify_otp(mobile, code, client_ip, effect)
         else:
             self._require_shared_state()
             rate_limits = self.limits.count_request_by_client_ip(client_ip).rate_limits
@@ -251,27 +263,19 @@ class SubscriptionService:
             undo.pop_all()
         return otp_request_id
 
-    def _verify_otp(
-        self,
-        mobile: str,
-        purpose: Purpose,
-        code: str,
-        client_ip: str,
-        use: Callable[[Otp], str | None],
-        is_done: Callable[[str], bool],
-    ) -> str | None:
-        """Verify an OTP, and `use` it up. Return the subscriber's id, which that returns; None if nothing changed.
+    def _verify_otp(self, mobile: str, code: str, client_ip: str, effect: _Effect) -> str | None:
+        """Verify an OTP, and use it up for its effect. Return the subscriber's id; None if nothing changed.
 
-        An OTP that was used before is accepted, and changes nothing, if what it was used for `is_done` still.
+        An OTP that was used before is accepted, and changes nothing, if its effect is still there.
         """
         self._require_shared_state()
         counted = self.limits.count_try_by_client_ip(client_ip)
         try:
             try:
-                otp = self.passwords.verify(mobile, purpose, code)
-                subscriber_id = use(otp)
+                otp = self.passwords.verify(mobile, effect.purpose, code)
+                subscriber_id = effect.apply(otp)
             except (OtpUsed, OtpReplaced):  # replaced: another process used it since it was verified
-                if not is_done(mobile):
+                if not effect.is_there(mobile):
                     raise OtpUsed from None
                 subscriber_id = None
         except OtpRejected as error:
@@ -320,8 +324,9 @@ class SubscriptionService:
     def _is_paused(self, mobile: str, days: int) -> bool:
         """Return whether a number is subscribed, and paused as a pause of so many days that begins now would be."""
         subscriber = self.state.find_subscriber(mobile)
-        is_active = subscriber is not None and subscriber.state == ACTIVE
-        return is_active and subscriber.paused_until == self._end_of_pause(subscriber, days)
+        if subscriber is None or subscriber.state != ACTIVE:
+            return False
+        return subscriber.paused_until == self._end_of_pause(subscriber, days)
 
     def _is_subscribed(self, mobile: str) -> bool:
         subscriber = self.state.find_subscriber(mobile)

@@ -6,7 +6,7 @@ import pytest
 from quoteapi.container import Container
 from quoteapi.subscriptions.daily_delivery import DeliveryResult
 from quoteapi.subscriptions.errors import SmsDisabled
-from quoteapi.subscriptions.schedule import DeliveryFailed, raise_failures
+from quoteapi.subscriptions.schedule import DeliveryFailed, log_results, raise_failures
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import KOLKATA, MIRA, NOON, NOOR, UTC_ZONE
 from tests.helpers.sns_emulator import SnsCalls, backend, published, subscribed_numbers
@@ -97,7 +97,7 @@ def test_what_a_run_did_is_logged(
     add_sns_subscribers(sns_container, NOOR, time_zone=KOLKATA)
     sns_calls.fault_for = lambda number, called: "throttled" if called == "Publish" and number < 8 else None
     caplog.set_level(logging.INFO, "quoteapi.subscriptions.schedule")
-    sns_container.schedule.run()
+    log_results(sns_container.schedule.run())
     logged = [(record.levelname, record.getMessage().partition(" SNS returned")[0]) for record in caplog.records]
     assert logged == [
         ("ERROR", f"Daily SMS of {TODAY}, {UTC_ZONE}: Not sent:"),
