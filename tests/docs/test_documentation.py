@@ -34,7 +34,7 @@ COUNTRIES = {
     "US Minor Outlying Islands": "UM",
     "US Virgin Islands": "VI",
 }
-EXAMPLE_FILES = {"quoteapi/storage/migrations/0007_what_it_does.py"}
+EXAMPLE_FILES = {"quoteapi/storage/migrations/0008_what_it_does.py"}
 FORMER_MODULES = {f"quoteapi/{name}.py" for name in ("authorizer", "notify", "package", "schedulers", "tasks")}
 
 
