@@ -186,7 +186,7 @@ class SqlState:
         self, mobile: str, *, until: datetime, now: datetime, otp: Otp | None = None, tries: int = 0
     ) -> str | None:
         """Store that an active subscriber is paused."""
-        update = _ROW.update(paused_until=until, sync_due_at=now)
+        update = _ROW.update(paused_until=until, joined_at=until, sync_due_at=now)
         with bound.atomic():
             if otp is not None:
                 _use_otp(otp, tries)
@@ -208,7 +208,8 @@ class SqlState:
         """Store of the active subscribers among the numbers that they opted out."""
         update = _ROW.update(state=OPTED_OUT, ended_at=now, sync_due_at=now, paused_until=None)
         with bound.atomic():
-            marked = update.where(_ROW.mobile.in_(mobiles) & (_ROW.state == ACTIVE)).execute()
+            is_active = (_ROW.state == ACTIVE) & (_ROW.confirmed_at <= now)
+            marked = update.where(_ROW.mobile.in_(mobiles) & is_active).execute()
             _subtract_from_count(marked)
         return int(marked)
 
@@ -515,12 +516,11 @@ def _subtract_from_count(number: int) -> None:
 def _change_active(mobile: str, time_zone: str | None, now: datetime) -> Any:  # noqa: ANN401 peewee is not typed here
     """Return the update that ends a pause of an active subscriber, and moves it to a time zone, if it is another."""
     is_active = (_ROW.mobile == mobile) & (_ROW.state == ACTIVE)
-    is_paused = _ROW.paused_until.is_null(is_null=False)
+    is_paused = _ROW.paused_until > now
+    columns = {"joined_at": now, "paused_until": None, "sync_due_at": now}
     if time_zone is None:
-        return _ROW.update(paused_until=None, sync_due_at=now).where(is_active & is_paused)
-    joined_at = Case(None, [(_is_not_in(time_zone), _ROW.joined_at.to_value(now))], _ROW.joined_at)
-    update = _ROW.update(time_zone=time_zone, joined_at=joined_at, paused_until=None, sync_due_at=now)
-    return update.where(is_active & (is_paused | _is_not_in(time_zone)))
+        return _ROW.update(**columns).where(is_active & is_paused)
+    return _ROW.update(time_zone=time_zone, **columns).where(is_active & (is_paused | _is_not_in(time_zone)))
 
 
 def _is_not_in(time_zone: str) -> Expression:

@@ -98,7 +98,10 @@ class Subscriber(NamedTuple):
     time_zone: str | None
     """The IANA name, as in Asia/Kolkata; None if it confirmed before there were time zones, and got none since."""
     joined_at: datetime | None
-    """When it joined the time zone: its first morning there begins later. None with `time_zone`, or soon after it."""
+    """When it joined the time zone, or when its pause ends: its first morning there begins later.
+
+    None with `time_zone`, or soon after it.
+    """
     paused_until: datetime | None
     """Until when it gets no daily SMS; None, or in the past, if it is not paused."""
     last_sms_date: date | None
@@ -219,7 +222,10 @@ class State(Protocol):
         """Yield the active subscribers that have no time zone yet, read in batches."""
 
     def mark_opted_out(self, mobiles: list[str], now: datetime) -> int:
-        """Store of the active subscribers among the numbers that they opted out. Return how many there were."""
+        """Store of the active subscribers among the numbers that they opted out before `now`. Return how many.
+
+        One that confirmed after `now` has opted in again since the numbers were listed, and stays active.
+        """
 
     def delete_subscriber(self, mobile: str) -> bool:
         """Delete a subscriber that is not active and in sync. Return False if it is active or out of sync."""
