@@ -196,7 +196,7 @@ class DynamoDbState:
         self, mobile: str, *, until: datetime, now: datetime, otp: Otp | None = None, tries: int = 0
     ) -> str | None:
         """Store that an active subscriber is paused."""
-        columns = {"paused_until": until, "sync_due_at": now, "out_of_sync": 1}
+        columns = {"paused_until": until, "joined_at": until, "sync_due_at": now, "out_of_sync": 1}
         return self._change_with_otp(mobile, otp, tries, _update_active(self._hash(mobile), **columns))
 
     def set_time_zone(self, subscriber_id: str, time_zone: str, *, now: datetime, is_move: bool = True) -> bool:
@@ -215,7 +215,7 @@ class DynamoDbState:
         count = 0
         for mobile in mobiles:
             subscriber = self.find_subscriber(mobile)
-            if subscriber is not None and subscriber.state == ACTIVE:
+            if subscriber is not None and subscriber.state == ACTIVE and subscriber.confirmed_at <= now:
                 try:
                     self._table.transact(*_end(subscriber.id, OPTED_OUT, now))
                 except TransactionFailed:  # it unsubscribed meanwhile

@@ -186,7 +186,7 @@ class SqlState:
         self, mobile: str, *, until: datetime, now: datetime, otp: Otp | None = None, tries: int = 0
     ) -> str | None:
         """Store that an active subscriber is paused."""
-        update = _ROW.update(paused_until=until, sync_due_at=now)
+        update = _ROW.update(paused_until=until, joined_at=until, sync_due_at=now)
         with bound.atomic():
             if otp is not None:
                 _use_otp(otp, tries)
@@ -208,7 +208,8 @@ class SqlState:
         """Store of the active subscribers among the numbers that they opted out."""
         update = _ROW.update(state=OPTED_OUT, ended_at=now, sync_due_at=now, paused_until=None)
         with bound.atomic():
-            marked = update.where(_ROW.mobile.in_(mobiles) & (_ROW.state == ACTIVE)).execute()
+            is_active = (_ROW.state == ACTIVE) & (_ROW.confirmed_at <= now)
+            marked = update.where(_ROW.mobile.in_(mobiles) & is_active).execute()
             _subtract_from_count(marked)
         return int(marked)
 

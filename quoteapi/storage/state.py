@@ -222,7 +222,10 @@ class State(Protocol):
         """Yield the active subscribers that have no time zone yet, read in batches."""
 
     def mark_opted_out(self, mobiles: list[str], now: datetime) -> int:
-        """Store of the active subscribers among the numbers that they opted out. Return how many there were."""
+        """Store of the active subscribers among the numbers that they opted out before `now`. Return how many.
+
+        One that confirmed after `now` has opted in again since the numbers were listed, and stays active.
+        """
 
     def delete_subscriber(self, mobile: str) -> bool:
         """Delete a subscriber that is not active and in sync. Return False if it is active or out of sync."""

@@ -236,9 +236,12 @@ class DailyDelivery:
             return self._publish(morning, closes_at=window.closes_at)
         except OutcomeUnknown:
             now = self.clock()
-            self.state.report_delivery(
-                morning.date, morning.topic, now=now, claimed_before=LONG_AGO, sending_before=now
-            )
+            try:
+                self.state.report_delivery(
+                    morning.date, morning.topic, now=now, claimed_before=LONG_AGO, sending_before=now
+                )
+            except Exception:
+                log.exception("The state did not store that it is reported; a later run reports it again")
             raise
 
     def _report(self, morning: Morning, last: Delivery | None) -> Iterator[DeliveryResult]:
@@ -247,12 +250,25 @@ class DailyDelivery:
             is_over = last.date < morning.date
             if is_over or _is_in_doubt(last, self.clock()):
                 yield from self._report_date(morning._replace(date=last.date), last.date, is_over=is_over)
-        yesterday = morning._replace(date=_date_before(morning))
-        opened_at = self.hours.window(morning.time_zone, yesterday.date).opens_at
-        is_missing = last is None or last.date < yesterday.date
-        if is_missing and self.state.has_joined_before(morning.topic, opened_at):
-            since = yesterday.date if last is None else last.date + timedelta(days=1)
-            yield from self._report_date(yesterday, since, is_over=True)
+        if missed := self._find_missed(morning, last):
+            yield from self._report_date(morning._replace(date=missed[0]), missed[-1], is_over=True)
+
+    def _find_missed(self, morning: Morning, last: Delivery | None) -> list[date]:
+        """Return the dates between two deliveries whose SMS a subscriber waited for, from the newest on.
+
+        If there is no earlier delivery, look only at the date before.
+        """
+        dates: list[date] = []
+        day = morning._replace(date=_date_before(morning))
+        while (not dates if last is None else last.date < day.date) and self._has_subscribers(day):
+            dates.append(day.date)
+            day = day._replace(date=_date_before(day))
+        return dates
+
+    def _has_subscribers(self, morning: Morning) -> bool:
+        """Return whether a subscriber on the topic joined the time zone before a morning began."""
+        opens_at = self.hours.window(morning.time_zone, morning.date).opens_at
+        return self.state.has_joined_before(morning.topic, opens_at)
 
     def _report_date(self, morning: Morning, since: date, *, is_over: bool) -> Iterator[DeliveryResult]:
         """Report a delivery, if it was not reported. One whose local date is not over is only reported if in doubt."""
@@ -290,8 +306,10 @@ class DailyDelivery:
             if not preview.recipients:
                 self._require_nobody(morning.topic)
             self._require_open(closes_at)
-        except Exception:
+        except Exception as error:
             self.state.release_delivery(claim)
+            if isinstance(error, OutcomeUnknown):  # of a call that sends nothing
+                raise GatewayUnavailable(str(error)) from error
             raise
         if not preview.recipients:
             self.state.release_delivery(claim)
@@ -304,10 +322,20 @@ class DailyDelivery:
             if not isinstance(error, OutcomeUnknown):
                 self.state.release_delivery(claim)
             raise
-        self.state.finish_delivery(claim, message_id, self.clock())
+        self._store_sent(claim, message_id)
         self._sent[morning.topic] = morning.date
         message = f"Sent to {counted(preview.recipients, 'subscriber')}."
         return self._result(morning, "sent", message, message_id)
+
+    def _store_sent(self, claim: Delivery, message_id: str) -> None:
+        """Store that the SMS was sent. Raises `OutcomeUnknown`: it must not be reported as not sent."""
+        try:
+            self.state.finish_delivery(claim, message_id, self.clock())
+        except Exception as error:
+            log.exception("The state did not store that the SMS of %s was sent to %s", claim.date, claim.topic)
+            raise OutcomeUnknown(
+                f"the SMS was sent, but the state did not store that ({type(error).__name__}). Do not send it again"
+            ) from error
 
     def _require_open(self, closes_at: datetime | None) -> None:
         if closes_at is not None and self.clock() >= closes_at:

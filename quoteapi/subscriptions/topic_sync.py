@@ -269,10 +269,10 @@ class TopicSync:
 
     def _mark_opted_out(self) -> tuple[int, int]:
         """Mark subscribers that opted out. Return how many, and how many gateway calls failed (0 or 1)."""
-        count = 0
+        count, now = 0, self.clock()  # who confirms while the numbers are listed has opted in again
         try:
             for mobiles in self.gateway.list_opted_out():
-                count += self.state.mark_opted_out(mobiles, self.clock())
+                count += self.state.mark_opted_out(mobiles, now)
         except GatewayError as error:
             log.warning("Cannot list opted-out numbers: %s", error)
             return count, 1

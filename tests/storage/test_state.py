@@ -446,16 +446,17 @@ def test_activating_ends_a_pause(state: State, time_zone: str | None) -> None:
     assert state.pause(MIRA, until=LATER + MINUTE, now=NOW) == synced.id
     otp = generate_otp(state, now=LATER)
     assert activate(state, otp, now=LATER, time_zone=time_zone) == synced.id
-    assert stored_subscriber(state) == synced._replace(sync_due_at=LATER, joined_at=LATER)
+    assert stored_subscriber(state) == synced._replace(joined_at=LATER, sync_due_at=LATER)
     assert stored_otp(state, otp) == otp._replace(expires_at=None)
 
 
-def test_activating_after_a_pause_changes_nothing(state: State) -> None:
-    synced = states.sync(state, active(state))
-    assert state.pause(MIRA, until=LATER, now=NOW) == synced.id
-    before = stored_subscriber(state)
-    assert activate(state, generate_otp(state, now=LATER), now=LATER, time_zone=None) is None
-    assert stored_subscriber(state) == before
+@pytest.mark.parametrize("time_zone", [KOLKATA, None])
+def test_activating_after_a_pause_changes_nothing(state: State, time_zone: str | None) -> None:
+    states.sync(state, active(state))
+    assert state.pause(MIRA, until=LATER, now=NOW)
+    paused = stored_subscriber(state)
+    assert activate(state, generate_otp(state, now=LATER), now=LATER, time_zone=time_zone) is None
+    assert stored_subscriber(state) == paused
 
 
 def test_an_active_subscriber_with_an_otp_that_was_replaced_is_not_moved(state: State) -> None:
@@ -481,7 +482,7 @@ def test_pausing_makes_the_sync_due_and_keeps_the_topic(state: State) -> None:
     synced = states.sync(state, active(state))
     for until in LATER + MINUTE, LATER + 2 * MINUTE:
         assert state.pause(MIRA, until=until, now=LATER) == synced.id
-        assert stored_subscriber(state) == synced._replace(paused_until=until, sync_due_at=LATER)
+        assert stored_subscriber(state) == synced._replace(paused_until=until, joined_at=until, sync_due_at=LATER)
     assert state.subscriber_count() == ACTIVE_BYSTANDERS + 1
 
 
@@ -501,7 +502,7 @@ def test_pausing_with_an_otp_uses_it(state: State, is_active: bool) -> None:
     pause = {"until": LATER + MINUTE, "now": LATER}
     assert state.pause(MIRA, **pause, otp=otp, tries=7) == (before.id if is_active else None)
     assert stored_otp(state, otp) == otp._replace(expires_at=None, tries_left=7)
-    changes = {"paused_until": LATER + MINUTE, "sync_due_at": LATER} if is_active else {}
+    changes = {"paused_until": LATER + MINUTE, "joined_at": LATER + MINUTE, "sync_due_at": LATER} if is_active else {}
     assert stored_subscriber(state) == before._replace(**changes)  # type: ignore[arg-type]
     with pytest.raises(OtpReplaced):
         state.pause(MIRA, **pause, otp=otp, tries=7)
@@ -671,6 +672,12 @@ def test_a_subscriber_is_deleted_once_it_is_inactive_and_in_sync(state: State) -
     assert state.find_subscriber(MIRA) is None
     assert not state.delete_subscriber(MIRA)
     assert active(state).topic is None, "it begins as new"
+
+
+def test_a_subscriber_that_confirmed_after_numbers_were_listed_is_not_marked_as_opted_out(state: State) -> None:
+    activate(state, generate_otp(state), now=LATER)
+    assert state.mark_opted_out([MIRA], NOW) == 0
+    assert stored_subscriber(state).state == ACTIVE
 
 
 def test_a_subscriber_that_opted_out_can_be_deleted(state: State) -> None:

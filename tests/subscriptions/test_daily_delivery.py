@@ -8,6 +8,7 @@ from quoteapi.settings import read_settings
 from quoteapi.sms.messages import daily_text
 from quoteapi.storage.models import ConsoleSms, Delivery, SmsUsage, Subscriber
 from quoteapi.storage.sql_state import SqlState
+from quoteapi.storage.state import StateUnavailable
 from quoteapi.subscriptions.daily_delivery import DailyDelivery, DeliveryResult, DeliveryState, MorningState
 from quoteapi.subscriptions.errors import NoSharedState, RateLimited, SmsDisabled
 from tests.helpers.clock import FakeClock
@@ -492,6 +493,51 @@ def test_a_morning_before_anybody_subscribed_was_not_missed(sns_container: Conta
     Subscriber.update(joined_at=NOON).execute()
     clock.moment = NOON.replace(hour=8) + timedelta(days=1)
     assert run_due(sns_container) == []
+
+
+def test_mornings_that_a_subscriber_paused_were_not_missed(sns_container: Container, clock: FakeClock) -> None:
+    assert run_due(sns_container) == [(UTC_ZONE, TODAY, "sent")]
+    sns_container.state.pause(MIRA, until=NOON.replace(hour=0) + timedelta(days=4), now=NOON)
+    sns_container.topic_sync.sync_due()
+    clock.moment = NOON + timedelta(days=4)
+    sns_container.topic_sync.sync_due()
+    assert run_due(sns_container) == [(UTC_ZONE, TODAY + timedelta(days=4), "sent")]
+
+
+def test_only_mornings_that_somebody_waited_for_were_missed(sns_container: Container, clock: FakeClock) -> None:
+    assert run_due(sns_container) == [(UTC_ZONE, TODAY, "sent")]
+    Subscriber.update(joined_at=NOON + timedelta(days=2)).execute()
+    clock.moment = NOON + timedelta(days=5)
+    (missed, _) = sns_container.daily_delivery.publish_due()
+    assert missed.message.startswith("The SMS of 2026-11-25 to 2026-11-26 was not sent")
+
+
+@pytest.mark.parametrize("fault", ["error 500", "timed out", "answer lost"])
+def test_a_failure_of_a_call_that_sends_nothing_is_not_in_doubt(
+    sns_container: Container, sns_calls: SnsCalls, clock: FakeClock, fault: Fault
+) -> None:
+    sns_calls.fault_for = lambda _, operation: fault if operation == "GetTopicAttributes" else None
+    assert run_due(sns_container) == [(UTC_ZONE, TODAY, "failed")]
+    sns_calls.fault_for = lambda _number, _operation: None
+    assert run_due(sns_container) == [(UTC_ZONE, TODAY, "sent")]
+
+
+def test_an_sms_that_was_sent_is_never_reported_as_not_sent(
+    sns_container: Container, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StateUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sns_container.state, "finish_delivery", fail)
+        (done,) = sns_container.daily_delivery.publish_due()
+    assert (done.state, done.message) == (
+        "in doubt",
+        "The SMS was sent, but the state did not store that (StateUnavailable). Do not send it again.",
+    )
+    clock.advance(minutes=15)
+    assert run_due(sns_container) == []
+    assert len(published()) == 1
 
 
 def test_samoa_did_not_miss_the_date_that_it_skipped(container: Container, clock: FakeClock) -> None:
