@@ -261,6 +261,28 @@ def test_who_moves_to_the_topic_of_new_settings_gets_no_second_sms_of_a_date(
     assert topics_of(renamed) == ["DailyQuoteSubscription", UTC_ZONE], "the operator deletes the other topic"
 
 
+def test_after_a_change_of_the_default_time_zone_everyone_can_be_moved_without_a_second_sms(
+    sns_container: Container, clock: FakeClock
+) -> None:
+    add_sns_subscribers(sns_container, MIRA)
+    add_sns_subscribers(sns_container, NOOR, time_zone=KOLKATA)
+    sns_container.schedule.run()
+    settings = read_settings(environment(sns_container.settings, DEFAULT_TIME_ZONE=KOLKATA, **SETTINGS))
+    changed = Container(settings, now=clock)
+    changed.topic_sync.reconcile(everyone=True)
+    assert (stored(changed, MIRA).topic, stored(changed, NOOR).topic) == (None, TOPIC)
+    clock.advance(hours=12)
+    assert sms_dates(changed, clock, 24) == ["11-23 09:00 11-23"]
+    assert stored(changed, MIRA).topic == f"{TOPIC}-Etc-UTC"
+
+
+def test_everyone_can_be_moved_off_the_topic_where_the_version_before_put_them(sns_container: Container) -> None:
+    add_sns_subscribers(sns_container, MIRA)
+    Subscriber.update(time_zone=KOLKATA).execute()
+    sns_container.topic_sync.reconcile(everyone=True)
+    assert topics_of(sns_container) == [KOLKATA]
+
+
 # ---- pauses
 
 
