@@ -1,5 +1,6 @@
 import logging
 from collections.abc import Callable
+from itertools import count, repeat
 
 import pytest
 
@@ -72,10 +73,19 @@ def test_a_run_with_little_time_left_sends_but_does_not_sync(sns_container: Cont
     assert subscribed_numbers() == [MIRA]
 
 
+def test_the_sms_goes_out_although_listing_who_replied_stop_takes_long(
+    sns_container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_sns_subscribers(sns_container, MIRA)
+    monkeypatch.setattr(sns_container.gateway, "list_opted_out", lambda: repeat([NOOR]))
+    seconds = count(32, -1)
+    assert run(sns_container, lambda: next(seconds)) == [(UTC_ZONE, "sent")]
+
+
 def test_a_run_whose_time_runs_out_leaves_the_other_time_zones_to_the_next_run(sns_container: Container) -> None:
     add_sns_subscribers(sns_container, MIRA)
     add_sns_subscribers(sns_container, NOOR, time_zone=KOLKATA)
-    seconds = iter([20, 10])  # before each topic
+    seconds = iter([20, 20, 10])  # after the list of those who replied STOP, and before each topic
     assert run(sns_container, lambda: next(seconds)) == [(UTC_ZONE, "sent")]
     assert run(sns_container) == [(KOLKATA, "sent")]
 
