@@ -203,6 +203,21 @@ def test_who_leaves_and_subscribes_in_another_time_zone_gets_no_second_sms_of_a_
     assert sms_dates(sns_container, clock, 48) == ["11-23 14:00 11-23"]
 
 
+def test_the_next_morning_after_a_move_is_right_before_the_sync(sns_container: Container, clock: FakeClock) -> None:
+    add_sns_subscribers(sns_container, MIRA, time_zone=KOLKATA)
+    clock.moment = NOON.replace(hour=5)
+    assert len(sns_container.schedule.run()) == 1
+    row = stored(sns_container)
+    assert sns_container.state.set_time_zone(row.id, NEW_YORK, now=clock())
+    told = []
+    for _ in range(2):
+        morning = sns_container.subscriptions.next_morning(MIRA)
+        assert morning is not None
+        told.append(describe_morning(morning.opens_at, NEW_YORK, clock()))
+        sns_container.topic_sync.sync(row.id)
+    assert told == ["tomorrow at 09:00, New York time"] * 2
+
+
 def test_an_sms_in_doubt_counts_as_one_that_the_subscriber_got(
     sns_container: Container, sns_calls: SnsCalls, clock: FakeClock
 ) -> None:
