@@ -225,7 +225,7 @@ class DailyDelivery:
                 yield self._result(morning, "being sent", BEING_SENT)
             return
         is_due = window.opens_at <= now < window.closes_at
-        if is_due and self.state.has_joined_before(morning.topic, window.opens_at):
+        if is_due and self._has_subscribers(morning):
             result = self._publish_in_window(morning, window)
             if result.state not in {"already sent", "nobody"}:
                 yield result
@@ -266,9 +266,12 @@ class DailyDelivery:
         return dates
 
     def _has_subscribers(self, morning: Morning) -> bool:
-        """Return whether a subscriber on the topic joined the time zone before a morning began."""
+        """Return whether a subscriber on the topic joined the time zone before a morning began, or just then.
+
+        A pause ends at midnight, at which the morning begins with `DAILY_SMS_AT=00:00`.
+        """
         opens_at = self.hours.window(morning.time_zone, morning.date).opens_at
-        return self.state.has_joined_before(morning.topic, opens_at)
+        return self.state.has_joined_before(morning.topic, opens_at + timedelta.resolution)
 
     def _report_date(self, morning: Morning, since: date, *, is_over: bool) -> Iterator[DeliveryResult]:
         """Report a delivery, if it was not reported. One whose local date is not over is only reported if in doubt."""
@@ -376,7 +379,7 @@ class DailyDelivery:
             return status._replace(state=state, sent_at=sent_at or delivery.sending_at, message_id=delivery.message_id)
         if delivery is not None and delivery.reported_at is None and delivery.claimed_at > now - CLAIM_TIMEOUT:
             return status._replace(state="being sent")
-        if delivery is None and not self.state.has_joined_before(morning.topic, window.opens_at):
+        if delivery is None and not self._has_subscribers(morning):
             return status._replace(state="nobody")
         if now < window.opens_at:
             return status

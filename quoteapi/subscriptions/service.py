@@ -186,7 +186,8 @@ class SubscriptionService:
         if row is None or row.state != ACTIVE:
             return None
         now, time_zone = self.clock(), row.time_zone or self.settings.default_time_zone
-        day = self.hours.next_date(time_zone, max(now, row.paused_until or now))
+        paused_until = row.paused_until or now
+        day = self.hours.next_date(time_zone, max(now, paused_until - timedelta.resolution))
         last = row.last_sms_date if row.topic is None else self._last_date_elsewhere(row.topic, time_zone)
         day = day if last is None else max(day, last + timedelta(days=1))
         return NextMorning(time_zone, self.hours.window(time_zone, day).opens_at)

@@ -328,6 +328,19 @@ def test_a_pause_before_this_mornings_sms_skips_it(sns_container: Container, clo
     assert sms_dates(sns_container, clock, 30) == ["11-23 04:30 11-23"]
 
 
+def test_a_pause_until_midnight_does_not_skip_the_sms_of_midnight(sns_container: Container, clock: FakeClock) -> None:
+    hours = {"DAILY_SMS_AT": "00:00", "QUIET_HOURS": "off"}
+    settings = read_settings(environment(sns_container.settings, **hours, **SETTINGS))
+    at_midnight = Container(settings, now=clock)
+    add_sns_subscribers(at_midnight, MIRA)
+    assert [done.state for done in at_midnight.schedule.run()] == ["sent"]
+    at_midnight.subscriptions.pause(MIRA, 1, CLIENT_IP, sns_container.dispatcher)
+    morning = at_midnight.subscriptions.next_morning(MIRA)
+    assert morning is not None
+    assert describe_morning(morning.opens_at, UTC_ZONE, clock()) == "on Tuesday, November 24, at 00:00, UTC time"
+    assert sms_dates(at_midnight, clock, 72) == ["11-24 00:00 11-24", "11-25 00:00 11-25"]
+
+
 def test_mornings_of_a_pause_or_a_wait_were_not_missed(sns_container: Container, clock: FakeClock) -> None:
     add_sns_subscribers(sns_container, MIRA, time_zone=KOLKATA)
     clock.moment = NOON.replace(hour=5)
