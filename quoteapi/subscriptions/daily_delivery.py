@@ -142,22 +142,22 @@ class DailyDelivery:
                 results += self._attempt(morning, lambda morning: iter([self._publish(morning, again=again)]))
         return results
 
-    def publish_due(self, is_time_up: Callable[[], bool] = lambda: False) -> list[DeliveryResult]:
+    def publish_due(
+        self, is_time_up: Callable[[], bool] = lambda: False, tell: Callable[[DeliveryResult], None] = lambda _: None
+    ) -> list[DeliveryResult]:
         """Send the SMS of each morning that is due, and report mornings that were missed or are in doubt, once each.
 
-        Return only what was sent or reported, or failed. Stop when `is_time_up()` returns True; a later run goes on.
-        Raises `NoSharedState`, `SmsDisabled`.
+        Return only what was sent or reported, or failed. `tell` is called with each result at once, as the process may
+        be killed before the run ends. Stop when `is_time_up()` returns True; a later run goes on. Raises
+        `NoSharedState`, `SmsDisabled`.
         """
         self.require_shared_state()
         self.state.store_due_run(self.clock())
         self._check_enabled()
-        topics = self.state.topics_in_use()
-        results = self._find_other_topics(topics)
-        for morning in self._mornings(topics):
-            if is_time_up():
-                break
-            if self._sent.get(morning.topic) != morning.date:
-                results += self._attempt(morning, self._publish_due)
+        results = []
+        for result in self._publish_all_due(is_time_up):
+            tell(result)
+            results.append(result)
         return results
 
     def statuses(self) -> list[MorningStatus]:
@@ -213,6 +213,15 @@ class DailyDelivery:
         delivery = self.state.find_delivery(morning.date, morning.topic)
         is_sent = delivery is not None and delivery.sent_at is not None
         return not is_sent and self.hours.is_quiet(morning.time_zone, self.clock())
+
+    def _publish_all_due(self, is_time_up: Callable[[], bool]) -> Iterator[DeliveryResult]:
+        topics = self.state.topics_in_use()
+        yield from self._find_other_topics(topics)
+        for morning in self._mornings(topics):
+            if is_time_up():
+                return
+            if self._sent.get(morning.topic) != morning.date:
+                yield from self._attempt(morning, self._publish_due)
 
     def _publish_due(self, morning: Morning) -> Iterator[DeliveryResult]:
         last = self.state.last_delivery(morning.topic)
