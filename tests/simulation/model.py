@@ -132,11 +132,14 @@ class Model:
     def window(self, zone: str, day: date) -> tuple[datetime, datetime, datetime] | None:
         """Return when a morning's window opens, surely is open, and closes; None for a date that the zone skipped."""
         opens, closes = self._open_at[zone]
-        starts = self._moments(zone, datetime.combine(day, opens))
-        ends = self._moments(zone, datetime.combine(day, closes) if closes else datetime.combine(day + DAY, time()))
-        if min(starts).astimezone(self.zones[zone]).date() != day:
+        moments = self._moments(zone, datetime.combine(day, opens))
+        starts = [moment for moment in moments if moment.astimezone(self.zones[zone]).date() == day]
+        if not starts:
             return None
-        return min(starts), max(starts), min(ends)
+        closes_at = (
+            min(self._moments(zone, datetime.combine(day, closes))) if closes else self.midnight(zone, day + DAY)
+        )
+        return min(starts), max(starts), closes_at
 
     def is_quiet(self, zone: str, wall_time: time) -> bool:
         return any(
@@ -153,7 +156,7 @@ class Model:
         return [wall.replace(tzinfo=self.zones[zone], fold=fold).astimezone(UTC) for fold in (0, 1)]
 
     def midnight(self, zone: str, day: date) -> datetime:
-        return min(self._moments(zone, datetime.combine(day, time())))
+        return self._moments(zone, datetime.combine(day, time()))[0]  # also if clocks skip or repeat it
 
     def _push(self, moment: datetime, kind: str, subject: str, day: date) -> None:
         heappush(self._timeline, (moment, next(self._numbers), kind, subject, day))
@@ -413,7 +416,9 @@ class Model:
                     if not self._is_moving(self.people[mobile], morning):
                         raise self._violation(f"lost: a run did not send the SMS of {morning.day}", zone, mobile)
         for morning in self.unreported:
-            if morning.expected - self.unsettled.keys():
+            if not all(
+                self._is_moving(self.people[mobile], morning) for mobile in morning.expected - self.unsettled.keys()
+            ):
                 raise self._violation(f"not reported: {morning.day}", morning.zone)
         self.unreported.clear()
 
