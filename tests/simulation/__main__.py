@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
+from itertools import pairwise
 from multiprocessing import Manager
-from queue import Queue
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,15 +19,12 @@ from tests.helpers.temporary_folders import temporary_folder
 from tests.simulation.model import Violation
 from tests.simulation.world import ZONES, Plan, open_world
 
+if TYPE_CHECKING:
+    from queue import Queue
+
 FIRST_DAY = date(2009, 1, 1)
 """Ten years from here have the date that Samoa skipped."""
 OUTCOMES = ("lost", "doubled", "in quiet hours")
-
-
-class Result(Counter[str]):
-    """What was counted, and the story of a violation, if there was one."""
-
-    violation: str | None = None
 
 
 def simulate(plan: Plan, days_done: "Queue[int] | None" = None) -> tuple[Counter[str], str | None]:
@@ -49,7 +47,7 @@ def split(plan: Plan, parts: int) -> Iterator[Plan]:
     """Split a plan into consecutive parts, each with its own people."""
     days = (plan.last - plan.first).days + 1
     starts = [plan.first + timedelta(days=days * part // parts) for part in range(parts + 1)]
-    for number, (first, end) in enumerate(zip(starts, starts[1:], strict=False), 1):
+    for number, (first, end) in enumerate(pairwise(starts), 1):
         people = -(-plan.people // parts)
         yield replace(plan, first=first, last=end - timedelta(days=1), seed=f"{plan.seed}/{number}", people=people)
 
@@ -77,7 +75,7 @@ def run_parts(plans: list[Plan]) -> tuple[Counter[str], list[str]]:
 @click.option("--quiet-hours", default="21:00-09:00", show_default=True, help="QUIET_HOURS of the service.")
 @click.option("--processes", default=2, show_default=True, help="How many processes share the years.")
 def main(  # noqa: PLR0913 one parameter an option
-    years: float, people: int, seed: str | None, first_day: str, daily_sms_at: str, quiet_hours: str, processes: int
+    *, years: float, people: int, seed: str | None, first_day: str, daily_sms_at: str, quiet_hours: str, processes: int
 ) -> None:
     """Simulate mornings in 26 time zones, with faults, and check that no SMS is lost or doubled."""
     started_at, first = time.monotonic(), date.fromisoformat(first_day)
