@@ -299,7 +299,6 @@ class Model:
         label = date.fromisoformat(re.findall(r"\d{4}-\d\d-\d\d", message)[0])
         wall, members = now.astimezone(self.zones[zone]), frozenset(self.gateway.members[topic])
         self.log.append((now, zone, f"SMS of {label}", members))
-        self.counts["publishes"] += 1
         self.counts["SMS"] += len(members)
         if wall.date() != label or message != daily_text(quotation_of(label), self.settings.leave_url).message:
             raise self._violation(f"wrong quote on {wall:%F}: {message!r}", zone)
@@ -391,7 +390,8 @@ class Model:
         if morning.reports:
             raise self._violation(f"reported twice: {result.state} on {day}", result.time_zone)
         morning.reports.append(result.state)
-        self.counts[f"reported as {result.state}"] += 1
+        is_needless = result.state == "missed" and not morning.expected
+        self.counts["reported as missed, but nobody waits now" if is_needless else f"reported as {result.state}"] += 1
         if result.state == "missed" and morning.is_delivered:
             raise self._violation(f"reported as missed, but sent: {day}", result.time_zone)
         if result.state == "missed" and not morning.was_expected:
