@@ -148,7 +148,7 @@ class Model:
         return [wall.replace(tzinfo=self.zones[zone], fold=fold).astimezone(UTC) for fold in (0, 1)]
 
     def midnight(self, zone: str, day: date) -> datetime:
-        return min(self._moments(zone, datetime.combine(day, time())))
+        return self._moments(zone, datetime.combine(day, time()))[0]
 
     def _push(self, moment: datetime, kind: str, subject: str, day: date) -> None:
         heappush(self._timeline, (moment, next(self._numbers), kind, subject, day))

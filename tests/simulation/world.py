@@ -133,8 +133,8 @@ class World:
             quarters = set(range(96))
             self.counts["days with all 96 runs"] += 1
         else:
-            offset = self.randomness.randrange(14)
-            quarters = set(range(offset, 96, 14)) | {q for q in self._interesting_quarters(start) if 0 <= q < 96}
+            offset = self.randomness.randrange(16)
+            quarters = set(range(offset, 96, 16)) | {q for q in self._interesting_quarters(start) if 0 <= q < 96}
             quarters |= self._quarters_of_changes(start)
         return [(start + INTERVAL * quarter + self._delay(), self._tick) for quarter in sorted(quarters)]
 
