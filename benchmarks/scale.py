@@ -102,11 +102,11 @@ def mobile_number(number: int) -> str:
 
 
 INSERT_SUBSCRIBERS = """
-    INSERT INTO subscriber (mobile, state, asked_at, asked_from, confirmed_at, confirmed_from, topic, subscription_arn,
-        welcomed_at)
+    INSERT INTO subscriber (mobile, state, asked_at, asked_from, confirmed_at, confirmed_from, time_zone, joined_at,
+        topic, subscription_arn, welcomed_at)
     SELECT '+91' || (6000000000 + (id * CAST(1618033989 AS BIGINT) & 1073741823)),
         CASE WHEN id & 7 = 0 THEN 'unsubscribed' ELSE 'active' END, created_at, '192.0.2.1', created_at, '192.0.2.1',
-        'bench', 'console:' || id, created_at
+        'Etc/UTC', created_at, 'console', 'console:' || id, created_at
     FROM quote WHERE id >= {} ORDER BY id
 """
 """Adds a subscriber for each quote from an ID on; one in eight is unsubscribed."""
@@ -118,19 +118,18 @@ INSERT_SUBSCRIBERS = """
 class FakeGateway(ConsoleGateway):
     """A gateway that keeps the last message and sends nothing."""
 
-    topic = "bench"
     last_message = ""
 
     def send_sms(self, mobile: str, message: str, kind: SmsKind) -> str:
         """Keep the message."""
         self.last_message = message
-        return self.topic
+        return kind
 
-    def publish(self, message: str) -> str:
+    def publish(self, message: str, topic: str) -> str:
         """Do nothing."""
-        return self.topic
+        return topic
 
-    def count_subscriptions(self) -> int:
+    def count_subscriptions(self, topic: str) -> int:
         """Return 1 without a query."""
         return 1
 
@@ -164,10 +163,10 @@ class Bench:
     def __init__(self, site: Site) -> None:
         vars(database)["BUNDLED_CATALOGUE"] = site.empty
         environment = {"DATABASE_URL": site.url, "SECRET_KEY": "of the benchmark, 0123456789abcdef"}
-        settings = loader.read_settings({**environment, "SMS_DAILY_CAP": "99999999"})
+        settings = loader.read_settings({**environment, "SMS_DAILY_CAP": "99999999", "READ_LIMIT": "off"})
         self.size = site.size
         self.chance = random.Random(site.process)  # noqa: S311
-        self.gateway = FakeGateway(now)
+        self.gateway = FakeGateway(now, settings.default_time_zone)
         self.container = Container(settings)
         self.container.gateway = self.gateway
         self.subscriptions = self.container.subscriptions
@@ -209,6 +208,7 @@ class Bench:
             quotes,
             self.gateway,
             self.container.rate_limits,
+            self.container.delivery_hours,
             lambda: moment,
         )
 
@@ -302,7 +302,7 @@ def unsubscribe(bench: Bench) -> Callable[[], object]:
 
 
 def reconcile(bench: Bench) -> Callable[[], object]:
-    """Mark a hundred subscribers as out of sync, and prepare to sync them."""
+    """Make the sync of a hundred subscribers due, and prepare to sync them."""
     ids = bench.chance.sample(range(1, bench.size + 1), 100)
     Subscriber.update(sync_due_at=now()).where(Subscriber.id.in_(ids)).execute()
     return bench.container.topic_sync.reconcile
@@ -336,6 +336,7 @@ OPERATIONS: dict[str, Prepare] = {
     "confirm": lambda bench: partial(bench.subscriptions.subscribe, *bench.number_with_otp(), bench.dispatcher),
     "unsubscribe": unsubscribe,
     "publish": lambda bench: bench.daily_delivery().publish,
+    "publish what is due": lambda bench: bench.daily_delivery().publish_due,
     "reconcile a hundred": reconcile,
 }
 EXPORTS: dict[str, Callable[[], Iterator[object]]] = {

@@ -83,6 +83,7 @@ def _routes(container: Container) -> dict[str, Any]:
         "/categories": catalogue.AuthorOrCategoryList(settings, Category, "category", "categories"),
         "/subscribe": subscriptions.Subscribe(container),
         "/unsubscribe": subscriptions.Unsubscribe(container),
+        "/pause": subscriptions.Pause(container),
         "/u": pages.LeaveLink(settings),
         "/feed.xml": feeds.Feed(feeds.ATOM, source, settings, now),
         "/feed.json": feeds.Feed(feeds.JSON_FEED, source, settings, now),

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import click
 
 from quoteapi.cli import sms_limits
-from quoteapi.cli.output import as_started, print_json, print_lines, stage_option
+from quoteapi.cli.output import NAME, as_started, print_json, print_lines, stage_option
 from quoteapi.cli.root import EXIT_FAILED, connect_database, json_option, main
 from quoteapi.container import Container
 from quoteapi.deploy import zappa_settings
@@ -23,15 +24,18 @@ from quoteapi.settings import DOTENV, ROOT, Settings, SettingsError, find_unknow
 from quoteapi.sms.gateway import Gateway, GatewayError, GatewayMisconfigured
 from quoteapi.storage import database
 from quoteapi.storage.catalogue import catalogue_size
-from quoteapi.storage.state import Delivery
-from quoteapi.subscriptions.daily_delivery import CLAIM_TIMEOUT, SEND_TIMEOUT
+from quoteapi.subscriptions.daily_delivery import MorningStatus, describe_other_topic
 from quoteapi.subscriptions.errors import HOW_TO_SHARE_STATE
+from quoteapi.time_zones import local_date
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _MARKS = {"ok": click.style("✓", "green"), "advice": click.style("!", "yellow"), "wrong": click.style("✗", "red")}
 MAX_SYNC_DELAY = timedelta(hours=2)
-"""The topic is synced every hour: if a subscriber is out of sync for this long, the operator must act."""
-MAX_TIME_BETWEEN_DAILY_SMS = timedelta(hours=36)
+"""Each run of the schedule syncs the topics: if one is out of sync for this long, the operator must act."""
+MAX_RUN_DELAY = timedelta(hours=1)
+"""If the schedule has not run for this long, or has not sent an SMS that is due, the operator must act."""
+MAX_NAMED = 5
+"""How many time zones a check names."""
 
 
 @main.command("doctor")
@@ -128,9 +132,9 @@ def _check_database(container: Container) -> Iterator[Check]:
     yield Check("catalogue", "ok", f"{size} quotes") if size else Check("catalogue", "wrong", "no quotes", to_do)
     _ = container.rate_limits  # reads the secret key, or creates it
     yield Check("secret key", "ok", "set" if container.settings.secret_key else "in a file beside the database")
-    if count := container.state.count_out_of_sync(before=container.clock() - MAX_SYNC_DELAY):
+    if count := container.state.count_out_of_sync(container.clock() - MAX_SYNC_DELAY):
         to_do = "Run `quoteapi reconcile`. It shows which subscribers SNS rejects."
-        yield Check("subscribers", "wrong", f"{count} out of sync with the topic for more than 2 hours", to_do)
+        yield Check("subscribers", "wrong", f"{count} out of sync with the topics for more than 2 hours", to_do)
     yield sms_limits.check_subscribers(container)
 
 
@@ -138,17 +142,19 @@ def _check_sms(container: Container) -> Iterator[Check]:
     yield _check_switch(container)
     yield sms_limits.check_daily_cap(container)
     yield from check_countries(container.settings)
-    yield _check_last_delivery(container)
-    if (other := container.state.find_other_topic(container.gateway.topic)) is not None:
-        found = f"subscribers are on the topic {other}, but the settings name another"
-        to_do = "Correct SMS_GATEWAY, SNS_TOPIC and SNS_REGION. If they are right, run `quoteapi reconcile --all`."
-        yield Check("topic", "wrong", found, to_do)
+    yield from _check_deliveries(container)
+    topics = container.state.topics_in_use()
+    yield from _check_schedule(container, topics)
+    for topic in topics:
+        if container.gateway.topics.time_zone(topic) is None:
+            found, _, to_do = describe_other_topic(topic, container.gateway).partition(". ")
+            yield Check("topic", "wrong", found, f"{to_do}.")
     if container.settings.gateway == "console":
         yield Check(
             "gateway", "ok", "console: SMS go to the inbox on this machine (`quoteapi sms inbox`), and cost nothing"
         )
     else:
-        yield from _check_sns(container)
+        yield from _check_sns(container, topics)
 
 
 def _check_switch(container: Container) -> Check:
@@ -161,70 +167,86 @@ def _check_switch(container: Container) -> Check:
     return Check("switch", "ok", "SMS are on")
 
 
-def _check_last_delivery(container: Container) -> Check:
-    last, now = container.state.last_delivery(container.gateway.topic), container.clock()
-    if last is None:
-        return Check("daily SMS", "ok", "none sent yet")
-    if last.sent_at is None:
-        return _check_unsent(last, now)
-    found = f"last sent {last.sent_at:%Y-%m-%d %H:%M} UTC"
-    overdue = now - MAX_TIME_BETWEEN_DAILY_SMS
-    has_subscriber = container.state.has_subscriber_confirmed_before(overdue)  # to nobody, nothing is sent
-    if last.sent_at < overdue and has_subscriber:
-        to_do = "Check that the schedule, or cron, is running. To send it now, run `quoteapi publish`."
-        return Check("daily SMS", "wrong", found, to_do)
-    return Check("daily SMS", "ok", found)
+def _check_deliveries(container: Container) -> Iterator[Check]:
+    """Yield the problems of today's and yesterday's SMS, each with its time zones, or that there are none."""
+    statuses, now = container.daily_delivery.statuses(), container.clock()
+    problems = defaultdict[Check, list[str]](list)
+    for status in statuses:
+        if (problem := _find_problem(status, now)) is not None:
+            problems[problem].append(f"{status.date} in {status.time_zone}")
+    for problem, names in problems.items():
+        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        yield problem._replace(found=f"{problem.found}: {', '.join(names[:MAX_NAMED])}{more}")
+    if not problems:
+        sent = [status.sent_at for status in statuses if status.sent_at is not None]
+        yield Check("daily SMS", "ok", f"last sent {max(sent):%Y-%m-%d %H:%M} UTC" if sent else "none sent yet")
 
 
-def _check_unsent(delivery: Delivery, now: datetime) -> Check:
-    """Check a claimed delivery: it is being sent, its claim was lost, or its outcome is unknown."""
-    if delivery.sending_at is not None and delivery.sending_at <= now - SEND_TIMEOUT:
-        found = f"the daily SMS of {delivery.date} may or may not have been sent"
-        if delivery.date < now.date():
-            return Check("daily SMS", "advice", found, "Nothing to do: the next one is sent as usual.")
-        return Check("daily SMS", "wrong", found, "To send it, perhaps a second time, run `quoteapi publish --again`.")
-    if delivery.sending_at is None and delivery.claimed_at <= now - CLAIM_TIMEOUT:
-        found = f"the process that had to send the daily SMS of {delivery.date} stopped before it did"
-        return Check("daily SMS", "wrong", found, "Run `quoteapi publish`.")
-    return Check("daily SMS", "ok", f"the daily SMS of {delivery.date} is being sent")
+def _find_problem(status: MorningStatus, now: datetime) -> Check | None:
+    """Return the problem of an SMS, without its time zone; None if there is nothing to do about it."""
+    if status.state == "missed":
+        return Check("daily SMS", "wrong", "not sent before quiet hours began", "Check that the schedule is running.")
+    if status.state == "due" and status.opens_at <= now - MAX_RUN_DELAY:
+        to_do = "Check that the schedule is running. To send it now, run `quoteapi publish --due`."
+        return Check("daily SMS", "wrong", "due, but not sent", to_do)
+    if status.state != "in doubt":
+        return None
+    if status.date < local_date(now, status.time_zone):
+        to_do = "Nothing to do: the next one is sent as usual."
+        return Check("daily SMS", "advice", "may or may not have been sent", to_do)
+    to_do = "To send it, perhaps a second time, run `quoteapi publish --again`."
+    return Check("daily SMS", "wrong", "may or may not have been sent", to_do)
 
 
-def _check_sns(container: Container) -> Iterator[Check]:
-    settings = container.settings
+def _check_schedule(container: Container, topics: list[str]) -> Iterator[Check]:
+    """Check when the schedule last ran, if somebody is subscribed."""
+    last, overdue = container.state.last_due_run(), container.clock() - MAX_RUN_DELAY
+    cron_line = f"*/15 * * * * {shlex.quote(str(Path(sys.executable).with_name(NAME)))} publish --due"
+    to_do = f"Run `quoteapi serve`, which has a schedule, or add this line to the crontab: {cron_line}"
+    if last is None and topics:
+        yield Check("schedule", "advice", "has not run yet: nobody gets the daily SMS", to_do)
+    elif last is not None:
+        has_waited = last < overdue and any(container.state.has_joined_before(topic, overdue) for topic in topics)
+        found = f"last ran {last:%Y-%m-%d %H:%M} UTC; it must run every 15 minutes"
+        yield Check("schedule", "wrong" if has_waited else "ok", found, to_do)
+
+
+def _check_sns(container: Container, topics: list[str]) -> Iterator[Check]:
+    settings, names = container.settings, container.gateway.topics
+    own = [topic for topic in topics if names.time_zone(topic)] or [names.name(settings.default_time_zone)]
     try:
-        subscriptions = container.gateway.count_subscriptions()
+        subscriptions = {topic: container.gateway.count_subscriptions(topic) for topic in own}
     except GatewayError as error:
         to_do = "Check the network, SNS_REGION, and the status of SNS at https://health.aws.amazon.com"
         if isinstance(error, GatewayMisconfigured):
             to_do = "Set aws_access_key_id and aws_secret_access_key, or run `aws configure`. Allow them to use SNS."
         yield Check("gateway", "wrong", f"sns in {settings.sns_region}: {error}", to_do)
         return
-    yield Check(
-        "gateway",
-        "ok",
-        f"sns in {settings.sns_region}, topic {settings.sns_topic}, {counted(subscriptions, 'subscription')}",
-    )
-    expected = container.state.count_in_sync_with(container.gateway.topic)
-    if subscriptions < expected:
-        found = (
-            f"{counted(subscriptions, 'subscription')} in SNS, but {counted(expected, 'subscriber')} in the database"
-        )
-        to_do = "If somebody subscribed just now, wait a minute. Otherwise, run `quoteapi reconcile --all`."
-        yield Check("topic", "wrong", found, to_do)
+    counts = f"{counted(len(own), 'topic')}, {counted(sum(subscriptions.values()), 'subscription')}"
+    yield Check("gateway", "ok", f"sns in {settings.sns_region}, {settings.sns_topic}: {counts}")
+    yield from _check_topics(container, subscriptions)
     yield _check_sandbox(container.gateway)
     yield from _check_cost(container)
     yield _check_unsubscribing(settings)
 
 
+def _check_topics(container: Container, subscriptions: dict[str, int]) -> Iterator[Check]:
+    """Compare the subscriptions of each topic with the subscribers in the database."""
+    for topic, count in subscriptions.items():
+        if count < (expected := container.state.count_in_sync_with(topic)):
+            found = f"{counted(count, 'subscription')} in SNS, but {counted(expected, 'subscriber')} in the database"
+            to_do = "If somebody subscribed just now, wait a minute. Otherwise, run `quoteapi reconcile --all`."
+            yield Check("topic", "wrong", f"{topic}: {found}", to_do)
+
+
 def _check_cost(container: Container) -> Iterator[Check]:
     try:
-        preview = container.daily_delivery.preview()
+        previews = container.daily_delivery.previews()
     except QuoteNotFound:  # as the check of the catalogue reports
         return
-    yield Check(
-        "cost", "ok", f"today's SMS to {counted(preview.recipients, 'subscriber')}: {sms_limits.describe_cost(preview)}"
-    )
-    yield sms_limits.check_spending(container, preview)
+    recipients = counted(sum(preview.recipients for preview in previews), "subscriber")
+    yield Check("cost", "ok", f"today's SMS to {recipients}: {sms_limits.describe_cost(previews)}")
+    yield sms_limits.check_spending(container, previews)
 
 
 def _check_sandbox(gateway: Gateway) -> Check:

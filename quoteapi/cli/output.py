@@ -1,6 +1,7 @@
 """Output of commands: JSON, tables, progress bars and files."""
 
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -25,6 +26,7 @@ STANDARD_STREAM = Path("-")
 escape_option = click.option(
     "--escape-formulas", "escape", is_flag=True, help="Make the CSV safe to open in a spreadsheet."
 )
+_ISO_8601_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
 FORMATS = click.Choice(["csv", "json", "jsonl"])
 
 
@@ -84,7 +86,8 @@ def format_cell(value: object) -> str:
     """Return a value as a table cell: yes or no, empty for None, an ISO 8601 time as YYYY-MM-DD HH:MM."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "" if value is None else str(value)[:16].replace("T", " ")
+    text = "" if value is None else str(value)
+    return text[:16].replace("T", " ") if _ISO_8601_TIME.match(text) else text
 
 
 def progress_bar(label: str, length: int, rows: Iterable[Any] | None = None) -> "ProgressBar[Any]":

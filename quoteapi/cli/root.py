@@ -63,7 +63,7 @@ def _printable_errors() -> Iterator[None]:
 STAGE_COMMANDS = {
     **dict.fromkeys(("db status", "doctor", "subscribers export", "subscribers list"), False),
     **dict.fromkeys(("db migrate", "publish", "reconcile", "sms start", "sms stop"), True),
-    **dict.fromkeys(("subscribers opt-in", "subscribers remove"), True),
+    **dict.fromkeys(("subscribers opt-in", "subscribers remove", "subscribers set-time-zone"), True),
 }
 """The commands that work with --stage, and whether they change something."""
 

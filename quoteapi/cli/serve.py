@@ -10,6 +10,8 @@ import click
 
 from quoteapi.cli.output import as_started, print_lines
 from quoteapi.cli.root import CannotStart, connect_database, main, one_line
+from quoteapi.cli.schedule_thread import start_schedule
+from quoteapi.container import Container
 from quoteapi.settings import Settings, load_settings, local_url, misspelt_name_warnings
 from quoteapi.storage.database import UNAVAILABLE_ERRORS
 
@@ -21,7 +23,7 @@ HEADER_SECONDS = 10
 MAX_CONNECTIONS = 512
 """How many connections a worker takes; more wait. A process may usually have 1,024 open files."""
 WORKER_SHUTDOWN_SECONDS = 10
-"""How long a worker may take to finish its requests before it is killed."""
+"""How long a worker may take to finish its requests and a run of the schedule before it is killed."""
 
 
 @main.command()
@@ -109,11 +111,14 @@ def run_server(address: str, port: int, workers: int) -> None:
 
 
 def _load_app() -> "RsgiApp":
-    """Build the app, in a worker."""
+    """Build the app, in a worker, and start its schedule."""
     from quoteapi.app import load_app  # noqa: PLC0415 other commands need neither
     from quoteapi.http.rsgi import RsgiApp  # noqa: PLC0415
 
-    return RsgiApp(load_app())
+    app = RsgiApp(load_app())
+    container = Container(load_settings(os.environ))
+    start_schedule(container, container.randomness)
+    return app
 
 
 def _handle_signals_in_parent_only() -> None:

@@ -1,6 +1,6 @@
 """Checks of subscribers, SMS and their cost against the limits, for `doctor` and `publish --dry-run`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from quoteapi.container import Container
 from quoteapi.deploy.check import Check
@@ -16,17 +16,24 @@ AWS_SPEND_LIMIT = "1"
 """The monthly SMS spending limit of an AWS account that set none, in US dollars."""
 
 
-def describe_cost(preview: DeliveryPreview) -> str:
-    """Return how many segments of a daily SMS are billed and, if the settings limit the price, what they cost."""
-    billed = f"{counted(preview.billed_segments, 'segment')} billed"
-    return billed if preview.max_cost is None else f"{billed}, at most ${preview.max_cost:,.2f}"
+def describe_cost(previews: Sequence[DeliveryPreview]) -> str:
+    """Return how many segments of the daily SMS are billed and, if the settings limit the price, what they cost."""
+    billed = f"{counted(sum(preview.billed_segments for preview in previews), 'segment')} billed"
+    max_cost = _max_cost(previews)
+    return billed if max_cost is None else f"{billed}, at most ${max_cost:,.2f}"
 
 
-def check_limits(container: Container, preview: DeliveryPreview) -> Iterator[Check]:
+def _max_cost(previews: Sequence[DeliveryPreview]) -> float | None:
+    """Return the most that the daily SMS costs, in US dollars; None if the settings do not limit it."""
+    costs = [preview.max_cost for preview in previews if preview.max_cost is not None]
+    return sum(costs) if costs else None
+
+
+def check_limits(container: Container, previews: Sequence[DeliveryPreview]) -> Iterator[Check]:
     """Yield the checks of the limits that a daily SMS may reach."""
     yield check_subscribers(container)
     if container.settings.gateway == "sns":
-        yield check_spending(container, preview)
+        yield check_spending(container, previews)
 
 
 def check_subscribers(container: Container) -> Check:
@@ -53,7 +60,7 @@ def check_daily_cap(container: Container) -> Check:
     return Check("daily cap", "advice" if sent >= NEAR_LIMIT * cap else "ok", found, "Set SMS_DAILY_CAP higher.")
 
 
-def check_spending(container: Container, preview: DeliveryPreview) -> Check:
+def check_spending(container: Container, previews: Sequence[DeliveryPreview]) -> Check:
     """Compare what was spent this month, and what a month of such daily SMS costs, with the account's limit."""
     from quoteapi.sms.sns import QuoteSubscription  # noqa: PLC0415 imports boto3
 
@@ -64,7 +71,7 @@ def check_spending(container: Container, preview: DeliveryPreview) -> Check:
         to_do = "Allow sns:GetSMSAttributes and cloudwatch:GetMetricStatistics."
         return Check("spending", "advice", f"unknown: {error}", to_do)
     to_do = "Ask AWS for a higher SMS spending quota, then raise the limit: SNS console, Text messaging (SMS)."
-    limit, month = float(limit_set or AWS_SPEND_LIMIT), DAYS_PER_MONTH * (preview.max_cost or 0)
+    limit, month = float(limit_set or AWS_SPEND_LIMIT), DAYS_PER_MONTH * (_max_cost(previews) or 0)
     found = f"${spent:,.2f} of ${limit:,.2f} this month"
     if limit_set is None:
         found = f"${spent:,.2f} this month; no limit is set, so the default of AWS applies: $1"

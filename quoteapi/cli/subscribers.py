@@ -17,17 +17,20 @@ from quoteapi.observability import redaction
 from quoteapi.printable import counted
 from quoteapi.quotes.csv_formulas import escape_formulas
 from quoteapi.storage.state import SUBSCRIBER_STATES, Subscriber
+from quoteapi.subscriptions.delivery_hours import describe_morning
 from quoteapi.subscriptions.phone import InvalidMobile, e164_as_typed
+from quoteapi.time_zones import UnknownTimeZone, normalize_time_zone
 
-_COLUMNS = ("id", "mobile", "state", "asked_at", "asked_from", "confirmed_at", "confirmed_from", "ended_at", "on_topic")
-_LISTED_COLUMNS = ("id", "mobile", "state", "confirmed_at", "ended_at", "on_topic")
+_CONSENT_COLUMNS = ("asked_at", "asked_from", "confirmed_at", "confirmed_from", "ended_at")
+_COLUMNS = ("id", "mobile", "state", *_CONSENT_COLUMNS, "on_topic", "time_zone", "paused_until")
+_LISTED_COLUMNS = ("id", "mobile", "state", "confirmed_at", "ended_at", "on_topic", "time_zone", "paused_until")
 _unmasked = click.option("--unmasked", is_flag=True, help="Show full phone numbers.")
 _state = click.option("--state", type=click.Choice(SUBSCRIBER_STATES), help="Only subscribers in this state.")
 
 
 @main.group()
 def subscribers() -> None:
-    """List, export and remove subscribers."""
+    """List, export, move and remove subscribers."""
 
 
 def _check_digits(text: str) -> str:
@@ -52,6 +55,14 @@ def _find_mobile(container: Container, text: str) -> str:
         return container.subscriptions.find_mobile(text)
     except InvalidMobile as error:
         raise click.BadParameter(f"{error} {error.hint} There is no data for this number.") from error
+
+
+def _parse_time_zone(_context: click.Context, _argument: click.Parameter, name: str) -> str:
+    """Return the normalized name of a time zone. Raises `click.BadParameter`."""
+    try:
+        return normalize_time_zone(name)
+    except UnknownTimeZone as error:
+        raise click.BadParameter(str(error)) from error
 
 
 _mobile = click.argument("mobile", type=_check_digits, required=False, callback=_prompt_for_mobile)
@@ -132,6 +143,28 @@ def remove(mobile: str, *, yes: bool) -> None:
     print_lines("Removed. All data of the number is deleted.")
 
 
+@subscribers.command("set-time-zone")
+@click.argument("time_zone", callback=_parse_time_zone)
+@_mobile
+def set_time_zone(mobile: str, time_zone: str) -> None:
+    """Move a subscriber to a time zone, for example Asia/Kolkata.
+
+    A move never brings two SMS of one day. Without MOBILE, the command asks for the number or reads it from standard
+    input.
+    """
+    with open_container() as container:
+        mobile = _find_mobile(container, mobile)
+        is_moved, morning = (
+            container.subscriptions.move(mobile, time_zone),
+            container.subscriptions.next_morning(mobile),
+        )
+        if morning is None:
+            raise click.ClickException("No subscriber has this number.")
+        when = describe_morning(morning.opens_at, time_zone, container.clock())
+    done = "Moved." if is_moved else "The subscriber is in this time zone already."
+    print_lines(f"{done} The next SMS comes {when}.")
+
+
 @subscribers.command("opt-in")
 @_mobile
 def opt_in(mobile: str) -> None:
@@ -146,13 +179,13 @@ def opt_in(mobile: str) -> None:
 
 
 @main.command()
-@click.option("--all", "everyone", is_flag=True, help="Add all active subscribers to the topic again.")
+@click.option("--all", "everyone", is_flag=True, help="Add all active subscribers to their topics again.")
 @json_option
 def reconcile(*, everyone: bool, as_json: bool) -> None:
-    """Make the topic of Amazon SNS match the database."""
+    """Make the topics of Amazon SNS match the database."""
     with (
         open_container() as container,
-        output.progress_bar("Reconciling", container.state.count_out_of_sync()) as bar,
+        output.progress_bar("Reconciling", container.state.count_out_of_sync(container.clock())) as bar,
         output.silence_console_gateway(silent=as_json),
     ):
         result = container.topic_sync.reconcile(progress=bar.update, everyone=everyone)
@@ -160,7 +193,7 @@ def reconcile(*, everyone: bool, as_json: bool) -> None:
         output.print_json(result._asdict())
     else:
         print_lines(
-            f"{result.subscribed} added to the topic, {result.unsubscribed} removed, {result.stopped} replied STOP,"
+            f"{result.subscribed} added to a topic, {result.unsubscribed} removed, {result.stopped} replied STOP,"
             f" {result.refused} rejected by SNS, {result.failed} failed, {result.left} not tried."
         )
     if result.failed or result.left:
@@ -170,8 +203,8 @@ def reconcile(*, everyone: bool, as_json: bool) -> None:
 
 def _as_dict(row: Subscriber, *, unmasked: bool) -> dict[str, Any]:
     """Return a subscriber for JSON and CSV: times in ISO 8601, the number masked unless `unmasked`."""
-    values = {name: getattr(row, name.replace("asked", "requested")) for name in _COLUMNS if name != "on_topic"}
-    values["on_topic"] = row.subscription_arn is not None
+    fields = {**row._asdict(), "on_topic": row.subscription_arn is not None}
+    values = {name: fields[name.replace("asked", "requested")] for name in _COLUMNS}
     if not unmasked:
         values["mobile"] = redaction.mask_phone_number(row.mobile)
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from quoteapi.deploy.check import Check
-from quoteapi.deploy.zappa_settings import PLACEHOLDER, Stage, stage_settings
+from quoteapi.deploy.event_checks import has_daily_sms
+from quoteapi.deploy.zappa_settings import PLACEHOLDER, Stage, list_events, stage_settings
 from quoteapi.observability.redaction import SECRET_ENVIRONMENT_VARIABLES
 from quoteapi.settings import ANY_REGION, SECRET_KEY_HINT, SETTING_NAMES, Settings, SettingsError
 from quoteapi.spelling import did_you_mean
@@ -116,6 +117,11 @@ def check_settings(name: str, stage: Stage, environment: Mapping[str, str]) -> I
         return
     yield Check("settings", "ok", "valid: the service starts with them")
     yield _check_database(settings)
+    if settings.has_shared_state and not has_daily_sms(list_events(stage)):
+        to_do = (
+            'Add an event with the function "quoteapi.aws.schedulers.publish_quote_of_the_day" and "rate(15 minutes)".'
+        )
+        yield Check("event", "wrong", "no event sends the daily SMS", to_do)
     yield from (*check_countries(settings), *_check_upstream(settings), *_check_public_url(stage, settings))
     if settings.async_failure and stage.get("domain"):
         found = "ASYNC_FAILURE is on: anyone can start tasks that fail"

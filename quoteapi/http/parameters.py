@@ -31,6 +31,7 @@ SYNONYMS = {
     **dict.fromkeys(("code", "otpcode", "pin"), "otp"),
     "timezone": "tz",
     **dict.fromkeys(("number", "phone", "phonenumber", "mobilenumber"), "mobile"),
+    "tz": "time_zone",
 }
 """For names of other services, as `name_key` returns them, the parameter here."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import falcon
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
 
 MAX_BODY_BYTES = 4_096
-FIELDS = ("mobile", "otp")
-"""The names of the fields that have one value."""
 FORM, MULTIPART, JSON = falcon.MEDIA_URLENCODED, falcon.MEDIA_MULTIPART, falcon.MEDIA_JSON
 WHAT_TO_SEND = (
     "Send a form with Content-Type: application/x-www-form-urlencoded, or JSON with Content-Type: application/json,"
@@ -24,10 +22,10 @@ WHAT_TO_SEND = (
 _multipart = MultipartFormHandler()
 
 
-def read_fields(req: falcon.Request) -> dict[str, Any]:
+def read_fields(req: falcon.Request, single: Iterable[str]) -> dict[str, Any]:
     """Return the query parameters and, with POST, the fields of the body; without those that are null.
 
-    Raises `falcon.HTTPError` for an invalid body, a body without POST, and a field in `FIELDS` that is sent repeatedly
+    Raises `falcon.HTTPError` for an invalid body, a body without POST, and a field in `single` that is sent repeatedly
     with different values.
     """
     if req.method != "POST" and (req.content_length or read_body(req)):
@@ -35,7 +33,7 @@ def read_fields(req: falcon.Request) -> dict[str, Any]:
             f"A {req.method} request must not have a body. Send the fields in the query string, or use POST."
         )
     body = _parse_body(req) if req.method == "POST" else {}
-    for name in FIELDS:
+    for name in single:
         if len({str(value) for fields in (req.params, body) for value in _values(fields, name)}) > 1:
             detail = f"The request has different values of {name}. Send one value."
             raise Problem(falcon.HTTP_400, f"Invalid {name}", detail)

@@ -1,6 +1,8 @@
-"""The HTML forms to subscribe and to unsubscribe."""
+"""The HTML forms to subscribe, to unsubscribe and to pause."""
 
 import re
+from functools import lru_cache
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 import falcon
@@ -8,10 +10,15 @@ import falcon
 from quoteapi.http.html import respond_with_page
 from quoteapi.settings import Settings
 from quoteapi.storage.state import Purpose
+from quoteapi.subscriptions.delivery_hours import DeliveryHours
 from quoteapi.subscriptions.phone import format_international
+from quoteapi.time_zones import all_time_zones, place_name
 
 HTTP_BAD_REQUEST = 400
 MAX_LANGUAGES_LENGTH, MAX_REGIONS = 200, 3
+DEFAULT_PAUSE_DAYS, MAX_PAUSE_DAYS = 7, 90
+PAUSE_CHOICES = (3, DEFAULT_PAUSE_DAYS, 14, 30, 60, MAX_PAUSE_DAYS)
+"""The days of a pause that the form offers."""
 
 
 class SubscriptionForm(NamedTuple):
@@ -25,8 +32,13 @@ class SubscriptionForm(NamedTuple):
     requires_otp: bool = True
     is_number_known: bool = False
     """Whether `mobile` is an E.164 number; else the step of the OTP has a field for the number, too."""
-    error_at: Literal["mobile", "otp", "again"] = "mobile"
-    """Where the error is shown: at the number, the OTP, or the button that requests another OTP."""
+    time_zone: str = ""
+    """The normalized time zone that is chosen in the form; empty if it has none to choose."""
+    days: int = DEFAULT_PAUSE_DAYS
+    next_sms: str = ""
+    """When the next SMS comes: "tomorrow at 09:00, Kolkata time"."""
+    error_at: str = "mobile"
+    """Where the error is shown: at the field with this name, or at `again`, the button that requests another OTP."""
     is_invalid: bool = False
     """Whether the value of the field at `error_at` is wrong; else the same value may be right later."""
     retry_after: str = ""
@@ -72,10 +84,24 @@ def respond_with_problem_page(
         respond_with_page(req, resp, settings, "problem.html", 0, title=title, detail=detail)
 
 
+@lru_cache(maxsize=1)
+def time_zone_choices() -> dict[str, list[tuple[str, str]]]:
+    """Return the names of all time zones with their labels, such as "Knox, Indiana", by region."""
+    choices: dict[str, list[tuple[str, str]]] = {}
+    for name in all_time_zones():
+        region, *districts = name.replace("_", " ").split("/")
+        label = ", ".join([place_name(name), *districts[:-1]])
+        choices.setdefault("Other" if region == "Etc" else region, []).append((name, label))
+    return {region: sorted(zones, key=itemgetter(1)) for region, zones in choices.items()}
+
+
 def form_values(settings: Settings, form: SubscriptionForm) -> dict[str, object]:
     """Return the values that a template needs to render a form."""
     return {
         "form": form,
+        "hour": DeliveryHours(settings).describe_hour(form.time_zone) if form.time_zone else "",
+        "time_zones": time_zone_choices() if form.time_zone else {},
+        "pause_choices": sorted({*PAUSE_CHOICES, form.days}),
         "is_open": settings.has_shared_state,
         "on_laptop": settings.gateway == "console",
     }

@@ -294,6 +294,7 @@ class DynamoDbState:
             columns["last_sms_date"] = last_sms_date  # which only the holder of the lease changes
         place = {"topic": topic, "subscription_arn": arn}
         due = {"sync_due_at": due_at, "out_of_sync": None if due_at is None else 1}
+        due |= {} if due_at is None else {"joined_at": due_at}
         is_unchanged, seen = _is_unchanged(held)
         if self._update_held(held, assign(**columns, **place, **due), is_unchanged, **columns, **place, **due, **seen):
             return True
@@ -554,14 +555,13 @@ class DynamoDbState:
         Return the subscriber's id; None if only the OTP changed. Raises `OtpReplaced`.
         """
         stored = self.find_subscriber(otp.mobile)
+        is_moved = stored is not None and time_zone not in {None, stored.time_zone}
         is_paused = stored is not None and stored.paused_until is not None and stored.paused_until > now
-        columns: Item = {}
-        if stored is not None and time_zone not in {None, stored.time_zone}:
-            columns = {"time_zone": time_zone}
-        if stored is None or not (columns or is_paused):
+        if stored is None or not (is_moved or is_paused):
             self._use_otp_alone(otp, tries)
             return None
-        columns |= {"joined_at": now, "paused_until": None, "sync_due_at": now, "out_of_sync": 1}
+        columns: Item = {"joined_at": now, "paused_until": None, "sync_due_at": now, "out_of_sync": 1}
+        columns |= {"time_zone": time_zone} if is_moved else {}
         return self._change_with_otp(otp.mobile, otp, tries, _update_active(stored.id, **columns))
 
     def _try_update(self, key: Key, update: str, when: str, /, **values: object) -> Item | None:

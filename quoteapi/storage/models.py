@@ -138,7 +138,7 @@ class Subscriber(_BoundModel):
     time_zone = pw.CharField(64, null=True)
     """The IANA name; null if it confirmed before migration 0007, and got none since."""
     joined_at = UtcDateTimeField(null=True)
-    """When it joined the time zone: its first morning there begins later."""
+    """When it joined the time zone, or will: its first morning there begins later."""
     paused_until = UtcDateTimeField(null=True)
     last_sms_date = pw.DateField(null=True)
     """The last local date whose SMS it may have got on a topic that it left."""

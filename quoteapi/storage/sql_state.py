@@ -292,6 +292,8 @@ class SqlState:
                 None, [(is_earlier, _ROW.last_sms_date.to_value(last_sms_date))], _ROW.last_sms_date
             )
         stored["sync_due_at"] = Case(None, [(is_unchanged, _ROW.sync_due_at.to_value(due_at))], _ROW.sync_due_at)
+        if due_at is not None:
+            stored["joined_at"] = Case(None, [(is_unchanged, _ROW.joined_at.to_value(due_at))], _ROW.joined_at)
         return bool(_ROW.update(lease_acquired_at=None, **stored).where(_holds_lease(held)).execute())
 
     def release_lease(self, held: Subscriber) -> bool:
@@ -515,12 +517,11 @@ def _subtract_from_count(number: int) -> None:
 
 def _change_active(mobile: str, time_zone: str | None, now: datetime) -> Any:  # noqa: ANN401 peewee is not typed here
     """Return the update that ends a pause of an active subscriber, and moves it to a time zone, if it is another."""
-    is_active = (_ROW.mobile == mobile) & (_ROW.state == ACTIVE)
-    is_paused = _ROW.paused_until > now
-    columns = {"joined_at": now, "paused_until": None, "sync_due_at": now}
-    if time_zone is None:
-        return _ROW.update(**columns).where(is_active & is_paused)
-    return _ROW.update(time_zone=time_zone, **columns).where(is_active & (is_paused | _is_not_in(time_zone)))
+    columns: dict[str, Any] = {"joined_at": now, "sync_due_at": now, "paused_until": None}
+    is_changed = _ROW.paused_until > now
+    if time_zone is not None:
+        columns["time_zone"], is_changed = time_zone, is_changed | _is_not_in(time_zone)
+    return _ROW.update(columns).where((_ROW.mobile == mobile) & (_ROW.state == ACTIVE) & is_changed)
 
 
 def _is_not_in(time_zone: str) -> Expression:

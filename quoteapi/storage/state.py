@@ -98,9 +98,9 @@ class Subscriber(NamedTuple):
     time_zone: str | None
     """The IANA name, as in Asia/Kolkata; None if it confirmed before there were time zones, and got none since."""
     joined_at: datetime | None
-    """When it joined the time zone, or when its pause ends: its first morning there begins later.
+    """When it joined the time zone, or will, after a wait or a pause: its first morning there begins later.
 
-    None with `time_zone`, or soon after it.
+    None if it confirmed before there were time zones.
     """
     paused_until: datetime | None
     """Until when it gets no daily SMS; None, or in the past, if it is not paused."""
@@ -281,8 +281,9 @@ class State(Protocol):
         """Store what a subscriber is subscribed to (None: to no topic), and release its lease. Return False if lost.
 
         `last_sms_date` is stored if it is later than the one that is stored. The next sync is due at `due_at` (None:
-        the subscriber is in sync). If the subscriber changed meanwhile, it is due as it is stored, and a subscription
-        is not forgotten: without `topic`, what is stored stays.
+        the subscriber is in sync), which is stored as `joined_at`, too: it joins its time zone then. If the subscriber
+        changed meanwhile, it is due as it is stored, and a subscription is not forgotten: without `topic`, what is
+        stored stays.
         """
 
     def release_lease(self, held: Subscriber) -> bool:

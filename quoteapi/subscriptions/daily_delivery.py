@@ -136,7 +136,7 @@ class DailyDelivery:
         topics = self.state.topics_in_use()
         results = self._find_other_topics(topics)
         for morning in self._mornings(topics):
-            if not in_quiet_hours and self.hours.is_quiet(morning.time_zone, self.clock()):
+            if not in_quiet_hours and self._is_quiet(morning):
                 results.append(self._result(morning, "quiet hours", "Not sent: it is quiet hours there."))
             else:
                 results += self._attempt(morning, lambda morning: iter([self._publish(morning, again=again)]))
@@ -207,6 +207,12 @@ class DailyDelivery:
             if not isinstance(error, GatewayError):
                 log.exception("The daily SMS of %s to %s failed", morning.date, morning.time_zone)
             yield self._result(morning, "failed", f"Not sent: {_sentence(error)}")
+
+    def _is_quiet(self, morning: Morning) -> bool:
+        """Return whether the SMS of a morning was not sent, and must wait for the end of quiet hours."""
+        delivery = self.state.find_delivery(morning.date, morning.topic)
+        is_sent = delivery is not None and delivery.sent_at is not None
+        return not is_sent and self.hours.is_quiet(morning.time_zone, self.clock())
 
     def _publish_due(self, morning: Morning) -> Iterator[DeliveryResult]:
         last = self.state.last_delivery(morning.topic)

@@ -38,14 +38,21 @@ class Schedule:
             self.topic_sync.sync_due(lambda: remaining_seconds() < MIN_SECONDS_TO_SYNC)
         except Exception:
             log.exception("Topic sync failed; the next run goes on")
-        results = self.daily_delivery.publish_due(lambda: remaining_seconds() < MIN_SECONDS_TO_PUBLISH)
-        for result in results:
-            level = logging.ERROR if result.is_failure else logging.INFO
-            log.log(level, "Daily SMS of %s, %s: %s", result.date, result.time_zone, result.message)
-        return results
+        return self.daily_delivery.publish_due(lambda: remaining_seconds() < MIN_SECONDS_TO_PUBLISH)
+
+
+def log_results(results: list[DeliveryResult]) -> None:
+    """Log what a run sent or reported, or failed."""
+    for result in results:
+        log.log(logging.ERROR if result.is_failure else logging.INFO, "Daily SMS of %s", describe_result(result))
 
 
 def raise_failures(results: list[DeliveryResult]) -> None:
     """Raise `DeliveryFailed` if the operator must know of a result."""
-    if lines := [f"{result.date}, {result.time_zone}: {result.message}" for result in results if result.is_failure]:
+    if lines := [describe_result(result) for result in results if result.is_failure]:
         raise DeliveryFailed("\n".join(lines))
+
+
+def describe_result(result: DeliveryResult) -> str:
+    """Return a result on one line, with the local date and the time zone."""
+    return f"{result.date}, {result.time_zone}: {result.message}"

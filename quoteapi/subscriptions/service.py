@@ -22,6 +22,7 @@ from quoteapi.storage.state import (
     Purpose,
     State,
     StateUnavailable,
+    Subscriber,
     SubscriberCountLimit,
 )
 from quoteapi.subscriptions.delivery_hours import DeliveryHours
@@ -53,6 +54,15 @@ class NextMorning(NamedTuple):
 
     time_zone: str
     opens_at: datetime
+
+
+class _Effect(NamedTuple):
+    """What a verified OTP does: `apply` uses it up and returns the id of the subscriber that changed."""
+
+    purpose: Purpose
+    apply: Callable[[Otp], str | None]
+    is_there: Callable[[str], bool]
+    """Returns whether a number is in the state that the OTP sets."""
 
 
 @dataclass
@@ -108,9 +118,8 @@ class SubscriptionService:
         Raises `NoSharedState`, `RateLimited`, `OtpRejected`; `SubscriberLimitReached` if others took the last places
         since the OTP was requested: the OTP then stays valid.
         """
-        subscriber_id = self._verify_otp(
-            mobile, "subscribe", code, client_ip, lambda otp: self._activate(otp, client_ip, time_zone)
-        )
+        effect = _Effect("subscribe", lambda otp: self._activate(otp, client_ip, time_zone), self._is_subscribed)
+        subscriber_id = self._verify_otp(mobile, code, client_ip, effect)
         if subscriber_id is not None:
             _dispatch(dispatcher.subscribe, subscriber_id)
         return ()
@@ -125,7 +134,8 @@ class SubscriptionService:
         """
         rate_limits: RateLimitStatuses = ()
         if code is not None:
-            subscriber_id = self._verify_otp(mobile, "unsubscribe", code, client_ip, self._deactivate)
+            effect = _Effect("unsubscribe", self._deactivate, lambda mobile: not self._is_subscribed(mobile))
+            subscriber_id = self._verify_otp(mobile, code, client_ip, effect)
         else:
             self._require_shared_state()
             rate_limits = self.limits.count_request_by_client_ip(client_ip).rate_limits
@@ -143,9 +153,12 @@ class SubscriptionService:
         """
         rate_limits: RateLimitStatuses = ()
         if code is not None:
-            subscriber_id = self._verify_otp(
-                mobile, "pause", code, client_ip, lambda otp: self._pause(otp.mobile, days, otp)
+            effect = _Effect(
+                "pause",
+                lambda otp: self._pause(otp.mobile, days, otp),
+                lambda mobile: self._is_paused(mobile, days),
             )
+            subscriber_id = self._verify_otp(mobile, code, client_ip, effect)
         else:
             self._require_shared_state()
             rate_limits = self.limits.count_request_by_client_ip(client_ip).rate_limits
@@ -250,21 +263,19 @@ class SubscriptionService:
             undo.pop_all()
         return otp_request_id
 
-    def _verify_otp(
-        self, mobile: str, purpose: Purpose, code: str, client_ip: str, use: Callable[[Otp], str | None]
-    ) -> str | None:
-        """Verify an OTP, and `use` it up. Return the subscriber's id, which that returns; None if nothing changed.
+    def _verify_otp(self, mobile: str, code: str, client_ip: str, effect: _Effect) -> str | None:
+        """Verify an OTP, and use it up for its effect. Return the subscriber's id; None if nothing changed.
 
-        An OTP that was used before is accepted, and changes nothing, if the state is still the one that it set.
+        An OTP that was used before is accepted, and changes nothing, if its effect is still there.
         """
         self._require_shared_state()
         counted = self.limits.count_try_by_client_ip(client_ip)
         try:
             try:
-                otp = self.passwords.verify(mobile, purpose, code)
-                subscriber_id = use(otp)
+                otp = self.passwords.verify(mobile, effect.purpose, code)
+                subscriber_id = effect.apply(otp)
             except (OtpUsed, OtpReplaced):  # replaced: another process used it since it was verified
-                if self._is_subscribed(mobile) != (purpose != "unsubscribe"):
+                if not effect.is_there(mobile):
                     raise OtpUsed from None
                 subscriber_id = None
         except OtpRejected as error:
@@ -301,10 +312,21 @@ class SubscriptionService:
 
     def _pause(self, mobile: str, days: int, otp: Otp | None = None) -> str | None:
         """Pause a subscriber for the next `days` mornings, and use up `otp` if given. Raises `OtpReplaced`."""
-        now, tries, row = self.clock(), self.settings.wrong_tries_per_number.limit, self.state.find_subscriber(mobile)
-        time_zone = (row and row.time_zone) or self.settings.default_time_zone
-        until = start_of_local_date(self.hours.next_date(time_zone, now) + timedelta(days=days), time_zone)
-        return self.state.pause(mobile, until=until, now=now, otp=otp, tries=tries)
+        tries = self.settings.wrong_tries_per_number.limit
+        until = self._end_of_pause(self.state.find_subscriber(mobile), days)
+        return self.state.pause(mobile, until=until, now=self.clock(), otp=otp, tries=tries)
+
+    def _end_of_pause(self, subscriber: Subscriber | None, days: int) -> datetime:
+        """Return the end of a pause of so many mornings that begins now: midnight in the subscriber's time zone."""
+        time_zone = (subscriber and subscriber.time_zone) or self.settings.default_time_zone
+        return start_of_local_date(self.hours.next_date(time_zone, self.clock()) + timedelta(days=days), time_zone)
+
+    def _is_paused(self, mobile: str, days: int) -> bool:
+        """Return whether a number is subscribed, and paused as a pause of so many days that begins now would be."""
+        subscriber = self.state.find_subscriber(mobile)
+        if subscriber is None or subscriber.state != ACTIVE:
+            return False
+        return subscriber.paused_until == self._end_of_pause(subscriber, days)
 
     def _is_subscribed(self, mobile: str) -> bool:
         subscriber = self.state.find_subscriber(mobile)

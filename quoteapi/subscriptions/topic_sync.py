@@ -155,9 +155,9 @@ class TopicSync:
 
         A move takes two calls: the first one takes it off the topic that it is on.
         """
-        now, target = self.clock(), self._target(row)
+        target = self._target(row)
         if row.topic is not None and row.topic != target and self._must_leave(row, row.topic):
-            return self._leave(row, row.topic, now if target is not None else self._pause_end(row))
+            return self._leave(row, row.topic, row.sync_due_at if target is not None else self._pause_end(row))
         if target is None:
             return row, Placement(due_at=self._pause_end(row))
         if (due_at := self._wait_until(row, target)) is not None:

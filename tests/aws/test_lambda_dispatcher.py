@@ -144,7 +144,7 @@ from falcon.testing import simulate_get
 assert simulate_get(api, "/daily").status_code == 200
 assert simulate_get(api, "/random").status_code == 200
 assert simulate_get(api, "/quotes?q=hope").status_code == 200
-large = {"boto3", "botocore", "zappa", "phonenumbers", "tzdata", "zoneinfo", "quoteapi.aws.tasks", "quoteapi.sms.sns"}
+large = {"boto3", "botocore", "zappa", "phonenumbers", "tzdata", "quoteapi.aws.tasks", "quoteapi.sms.sns"}
 loaded = large & set(sys.modules)
 assert not loaded, loaded
 """

@@ -1,3 +1,5 @@
+import json
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -7,17 +9,41 @@ from quoteapi.aws import schedulers
 from quoteapi.aws.job_context import RedactedError
 from quoteapi.container import Container
 from quoteapi.quotes.daily_schedule import scheduled_quote_id
-from quoteapi.settings import Settings
+from quoteapi.settings import ROOT, Settings
+from quoteapi.sms.sns import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS
 from quoteapi.storage.models import Delivery, StoredDailyQuote
 from quoteapi.storage.sql_state import SqlState
+from quoteapi.subscriptions.schedule import MIN_SECONDS_TO_PUBLISH, MIN_SECONDS_TO_SYNC
 from tests.conftest import Serve
 from tests.helpers.clock import FakeClock
-from tests.helpers.data import MIRA, NOON, environment, sqlite_only
+from tests.helpers.data import (
+    AUCKLAND,
+    KOLKATA,
+    MIRA,
+    NOON,
+    NOOR,
+    UTC_ZONE,
+    environment,
+    sqlite_only,
+)
 from tests.helpers.dispatcher import RecordingDispatcher
-from tests.helpers.sns_emulator import SETTINGS, SnsCalls, backend, published, sent_to, subscribed_numbers
+from tests.helpers.sns_emulator import SETTINGS, Fault, SnsCalls, backend, published, sent_to, subscribed_numbers
+from tests.helpers.subscribing import add_sns_subscribers, subscribe, subscribe_without_sync
 
-CONTEXT = SimpleNamespace(aws_request_id="1-2-3", get_remaining_time_in_millis=lambda: 60_000)
-TIMEOUT_IS_NEAR = SimpleNamespace(aws_request_id="1-2-3", get_remaining_time_in_millis=lambda: 5_000)
+MOBILE_IN_AUCKLAND = "+64211234567"
+TODAY, TOMORROW = NOON.date(), NOON.date() + timedelta(days=1)
+
+
+def context(*, seconds: int) -> SimpleNamespace:
+    """Return the context of an invocation with so many seconds left."""
+    return SimpleNamespace(aws_request_id="1-2-3", get_remaining_time_in_millis=lambda: 1_000 * seconds)
+
+
+CONTEXT, TIMEOUT_IS_NEAR = context(seconds=60), context(seconds=5)
+
+
+def refuse_first_publish(sns_calls: SnsCalls, operation: str) -> Fault | None:
+    return "refused" if operation == "Publish" and operation not in sns_calls.operations else None
 
 
 @pytest.fixture
@@ -39,47 +65,116 @@ def sns_environment(
     return sns_container
 
 
-def test_the_quote_of_the_day_is_decided_and_stored(scheduled_environment: None) -> None:
+def test_the_quote_of_the_last_date_that_has_begun_somewhere_is_decided_and_stored(
+    scheduled_environment: None, clock: FakeClock
+) -> None:
+    clock.moment = NOON.replace(hour=9, minute=59)
+    assert schedulers.set_quote_of_the_day({}, CONTEXT)["date"] == "2026-11-22"
+    clock.moment = NOON.replace(hour=10)  # midnight in UTC+14
     result = schedulers.set_quote_of_the_day({}, CONTEXT)
-    stored = StoredDailyQuote.get()
-    assert stored.quote.id == scheduled_quote_id(stored.date)
-    assert result == {
-        "date": stored.date.isoformat(),
-        "quote": stored.quote.quote,
-        "author": stored.quote.author,
-    }
+    stored = StoredDailyQuote.get_by_id(TOMORROW)
+    assert stored.quote.id == scheduled_quote_id(TOMORROW)
+    assert result == {"date": "2026-11-23", "quote": stored.quote.quote, "author": stored.quote.author}
     assert schedulers.set_quote_of_the_day({}, CONTEXT) == result
 
 
-def test_the_daily_sms_is_the_quote_of_daily_and_is_sent_once(sns_environment: Container, serve: Serve) -> None:
-    empty = schedulers.publish_quote_of_the_day({}, CONTEXT)
-    assert (empty["sent"], empty["message"].partition(";")[0]) == (False, "Nobody is subscribed")
-    sns_environment.gateway.subscribe(MIRA)
-    assert schedulers.publish_quote_of_the_day({}, CONTEXT)["sent"]
-    again = schedulers.publish_quote_of_the_day({}, CONTEXT)
-    assert not again["sent"]
-    assert "Already sent at" in again["message"]
-    (message,) = published()
-    daily = requests.get(f"{serve()}/daily", timeout=5).json()
-    assert daily["author"] in message
-    assert StoredDailyQuote.get().date == Delivery.get().date == NOON.date()
+def test_each_time_zone_gets_the_quote_of_its_local_date_once(
+    sns_environment: Container, serve: Serve, clock: FakeClock
+) -> None:
+    assert schedulers.publish_quote_of_the_day({}, CONTEXT) == {"sent": 0, "time_zones": []}
+    for mobile, time_zone in (MIRA, KOLKATA), (NOOR, UTC_ZONE):
+        add_sns_subscribers(sns_environment, mobile, time_zone=time_zone)
+    subscribe(sns_environment, MOBILE_IN_AUCKLAND)
+    assert schedulers.publish_quote_of_the_day({}, CONTEXT) == {"sent": 2, "time_zones": [UTC_ZONE, KOLKATA]}
+    assert schedulers.publish_quote_of_the_day({}, CONTEXT) == {"sent": 0, "time_zones": []}
+    clock.advance(hours=8)  # 09:00 of the next date in Auckland
+    assert schedulers.publish_quote_of_the_day({}, CONTEXT) == {"sent": 1, "time_zones": [AUCKLAND]}
+    authors = {
+        day: requests.get(f"{serve()}/daily?date={day}", timeout=5).json()["author"] for day in (TODAY, TOMORROW)
+    }
+    for time_zone, day in (UTC_ZONE, TODAY), (KOLKATA, TODAY), (AUCKLAND, TOMORROW):
+        (message,) = published(sns_environment.gateway.topics.name(time_zone))
+        assert authors[day] in message
+
+
+def test_a_failure_in_one_time_zone_does_not_stop_the_others_and_is_a_failure_of_the_run(
+    sns_environment: Container, sns_calls: SnsCalls
+) -> None:
+    add_sns_subscribers(sns_environment, MIRA, time_zone=UTC_ZONE)
+    add_sns_subscribers(sns_environment, NOOR, time_zone=KOLKATA)
+    sns_calls.fault_for = lambda _, operation: refuse_first_publish(sns_calls, operation)
+    failure = f"DeliveryFailed: {TODAY}, {UTC_ZONE}: Not sent: SNS returned 400 InvalidParameter for Publish"
+    with pytest.raises(RedactedError, match=failure) as failed:
+        schedulers.publish_quote_of_the_day({}, CONTEXT)
+    assert failed.value.__suppress_context__
+    assert KOLKATA not in str(failed.value)
+    assert len(published()) == 1
+    assert schedulers.publish_quote_of_the_day({}, CONTEXT) == {"sent": 1, "time_zones": [UTC_ZONE]}
 
 
 def test_a_run_fails_while_another_has_claimed_the_sms_so_that_lambda_retries_in_case_that_one_died(
     sns_environment: Container, clock: FakeClock
 ) -> None:
-    sns_environment.gateway.subscribe(MIRA)
-    Delivery.create(date=NOON.date(), topic=sns_environment.gateway.topic, claimed_at=NOON)
-    clock.advance(minutes=1)
-    with pytest.raises(RedactedError, match="DeliveryPending: Nothing sent: another process is sending it now"):
+    add_sns_subscribers(sns_environment, MIRA, time_zone=KOLKATA)
+    Delivery.create(date=TODAY, topic=sns_environment.gateway.topics.name(KOLKATA), claimed_at=NOON)
+    clock.advance(minutes=1)  # Lambda's first retry
+    pending = f"DeliveryPending: another process is sending the daily SMS to {KOLKATA}"
+    with pytest.raises(RedactedError, match=pending):
         schedulers.publish_quote_of_the_day({}, CONTEXT)
-    clock.advance(minutes=2)
-    assert schedulers.publish_quote_of_the_day({}, CONTEXT)["sent"]
+    clock.advance(minutes=2)  # its second one
+    assert schedulers.publish_quote_of_the_day({}, CONTEXT) == {"sent": 1, "time_zones": [KOLKATA]}
+
+
+def test_a_missed_morning_fails_one_run_which_sends_the_next_morning_all_the_same(
+    sns_environment: Container, clock: FakeClock
+) -> None:
+    add_sns_subscribers(sns_environment, MIRA, time_zone=UTC_ZONE)
+    clock.advance(days=1)
+    missed = f"DeliveryFailed: {TODAY}, {UTC_ZONE}: The SMS of {TODAY} was not sent: no run did before quiet hours.$"
+    with pytest.raises(RedactedError, match=missed):
+        schedulers.publish_quote_of_the_day({}, CONTEXT)
+    assert Delivery.get(Delivery.date == TOMORROW).sent_at == clock()
+    assert len(published()) == 1
+    assert schedulers.publish_quote_of_the_day({}, CONTEXT) == {"sent": 0, "time_zones": []}
+
+
+def test_a_morning_in_doubt_fails_one_run_and_is_not_sent_again(
+    sns_environment: Container, sns_calls: SnsCalls, clock: FakeClock
+) -> None:
+    add_sns_subscribers(sns_environment, MIRA, time_zone=UTC_ZONE)
+    sns_calls.fault_for = lambda _, operation: "answer lost" if operation == "Publish" else None
+    with pytest.raises(RedactedError, match=f"DeliveryFailed: {TODAY}, {UTC_ZONE}: No readable response from SNS"):
+        schedulers.publish_quote_of_the_day({}, CONTEXT)
+    for _ in range(3):
+        clock.advance(minutes=1)
+        assert schedulers.publish_quote_of_the_day({}, CONTEXT) == {"sent": 0, "time_zones": []}
+    assert len(published()) == 1
+
+
+def test_a_run_syncs_only_with_time_left_for_the_daily_sms_and_sends_none_shortly_before_the_timeout(
+    sns_environment: Container,
+) -> None:
+    add_sns_subscribers(sns_environment, MIRA, time_zone=UTC_ZONE)
+    subscribe_without_sync(sns_environment, NOOR)
+    assert schedulers.publish_quote_of_the_day({}, TIMEOUT_IS_NEAR) == {"sent": 0, "time_zones": []}
+    assert schedulers.publish_quote_of_the_day({}, context(seconds=20)) == {"sent": 1, "time_zones": [UTC_ZONE]}
+    assert subscribed_numbers() == [MIRA]
+    assert schedulers.publish_quote_of_the_day({}, CONTEXT) == {"sent": 0, "time_zones": []}
+    assert subscribed_numbers() == [MIRA, NOOR]
+
+
+def test_the_timeout_of_a_stage_leaves_time_to_sync_and_to_send() -> None:
+    seconds = json.loads((ROOT / "zappa_settings.json").read_text())["base"]["timeout_seconds"]
+    assert MIN_SECONDS_TO_PUBLISH > CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS
+    assert 2 * MIN_SECONDS_TO_PUBLISH < MIN_SECONDS_TO_SYNC <= seconds / 2
 
 
 def test_while_sms_are_switched_off_nothing_is_sent_and_nothing_fails(sns_environment: Container) -> None:
+    add_sns_subscribers(sns_environment, MIRA, time_zone=UTC_ZONE)
     SqlState().set_sms_switch(NOON, off=True)
-    assert not schedulers.publish_quote_of_the_day({}, CONTEXT)["sent"]
+    result = schedulers.publish_quote_of_the_day({}, CONTEXT)
+    assert result["sent"] == 0
+    assert "quoteapi sms start" in result["message"]
     assert published() == []
 
 
@@ -91,19 +186,9 @@ def test_without_a_shared_database_nothing_is_sent(
     monkeypatch.setenv("SECRET_KEY", "0123456789abcdef" * 2)
     monkeypatch.setenv("SMS_ALLOWED_REGIONS", "IN")
     result = schedulers.publish_quote_of_the_day({}, CONTEXT)
-    assert not result["sent"]
+    assert result["sent"] == 0
     assert "set SMS_ALLOWED_REGIONS" in result["message"]
     assert "message" in schedulers.reconcile_subscriptions({}, CONTEXT)
-
-
-def test_a_failed_run_raises_a_redacted_error(sns_environment: Container, monkeypatch: pytest.MonkeyPatch) -> None:
-    sns_environment.gateway.subscribe(MIRA)
-    sns_calls = SnsCalls()
-    sns_calls.watch(monkeypatch)
-    sns_calls.fault_for = lambda _, operation: "refused" if operation == "Publish" else None
-    with pytest.raises(RedactedError, match="NumberRejected: SNS returned 400 InvalidParameter for Publish") as failed:
-        schedulers.publish_quote_of_the_day({}, CONTEXT)
-    assert failed.value.__suppress_context__
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def test_outside_lambda_tasks_are_plain_calls(tasks: ModuleType, sns_container: 
     sns_container.subscriptions.subscribe(MIRA, sent_to(MIRA)[0][:6], CLIENT_IP, dispatcher)
     assert tasks.async_subscribe(dispatcher.subscribers[0]) == "subscribed"
     assert subscribed_numbers() == [MIRA]
-    assert tasks.async_publish() == "Sent to 1 subscriber."
+    assert tasks.async_publish() == "Asia/Kolkata: Sent to 1 subscriber."
     assert len(published()) == 1
     sns_container.subscriptions.unsubscribe(MIRA, CLIENT_IP, dispatcher)
     assert tasks.async_unsubscribe(dispatcher.subscribers[1]) == "unsubscribed"

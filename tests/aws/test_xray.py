@@ -99,8 +99,8 @@ from quoteapi.sms.gateway import GatewayError
 mobile, invalid_mobile = sys.argv[1:]
 with job_context() as container:
     container.gateway.send_sms(mobile, "654321 is your code.", "code")
-    container.gateway.subscribe(mobile)
-    container.gateway.publish("Hope and keep busy.", TOPIC)
+    container.gateway.subscribe(mobile, container.gateway.topics.base)
+    container.gateway.publish("Hope and keep busy.", container.gateway.topics.base)
     try:
         container.gateway.send_sms(invalid_mobile, "654321 is your code.", "code")
     except GatewayError as error:

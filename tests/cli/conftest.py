@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import boto3
@@ -22,7 +24,7 @@ from quoteapi.settings import ROOT, read_settings
 from quoteapi.storage import database
 from quoteapi.storage.models import ConsoleSms, Subscriber, SubscriberCount
 from quoteapi.subscriptions.phone import MOBILE_HINT
-from tests.helpers.data import latest_otp
+from tests.helpers.data import UTC_ZONE, latest_otp
 from tests.helpers.servers import servers_fixture
 from tests.helpers.sns_emulator import count_people
 
@@ -58,6 +60,17 @@ def quoteapi(tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.Mo
         return checked(subprocess.CompletedProcess(words, ran.exit_code, ran.stdout, ran.stderr))
 
     return run
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
+    """Return a function that stops the clock of commands that run in this process."""
+
+    def set_(moment: datetime) -> None:
+        for module in ("root", "doctor"):
+            monkeypatch.setattr(f"quoteapi.cli.{module}.Container", partial(Container, now=lambda: moment))
+
+    return set_
 
 
 @pytest.fixture
@@ -128,11 +141,13 @@ def subscribe(container: Container, *mobiles: str) -> None:
 
 
 def insert_subscriber(mobile: str, **columns: object) -> None:
-    """Insert a subscriber, active and on the topic unless `columns` say otherwise."""
+    """Insert a subscriber, active, in UTC and on the topic unless `columns` say otherwise."""
     now = clock.now()
     row: dict[str, object] = {
         "mobile": mobile,
         "state": "active",
+        "time_zone": UTC_ZONE,
+        "joined_at": now,
         "topic": "console",
         "subscription_arn": f"console:{mobile}",
     }

@@ -1,9 +1,11 @@
 import json
 import re
 import sqlite3
+import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,14 @@ from quoteapi.container import Container
 from quoteapi.deploy import zappa_settings
 from quoteapi.settings import ROOT
 from quoteapi.sms import console
+from quoteapi.sms.topics import TimeZoneTopics
 from quoteapi.storage.models import Delivery, Quote, SubscriberCount
+from quoteapi.time_zones import time_zones_of_country
 from tests.cli.conftest import WHOLE_NUMBER, Command, insert_subscriber, set_spend_limit, subscribe
 from tests.deploy.conftest import REMOTE, STAGES, TEMPLATE, fill_placeholders
-from tests.helpers.data import MIRA, NOOR, OMAR, SECRET_KEY
+from tests.helpers.data import KOLKATA, MIRA, NEW_YORK, NOON, NOOR, OMAR, SECRET_KEY, UTC_ZONE
 from tests.helpers.databases import create_file_of_release
+from tests.helpers.sns_emulator import backend
 
 
 def run_doctor(*words: str) -> Result:
@@ -89,6 +94,7 @@ def test_env_file_without_a_stage_is_a_usage_error() -> None:
 
 def test_every_check_of_a_healthy_service_is_ok(quoteapi_process: Command, working_database: Container) -> None:
     subscribe(working_database, MIRA, NOOR)
+    working_database.state.store_due_run(clock.now())
     well = quoteapi_process("doctor")
     assert (well.returncode, well.stderr) == (0, "")
     assert all(line.startswith("✓ ") for line in well.stdout.splitlines())
@@ -106,6 +112,7 @@ def test_every_check_of_a_healthy_service_is_ok(quoteapi_process: Command, worki
         "switch",
         "daily cap",
         "daily SMS",
+        "schedule",
         "gateway",
     ]
     assert [line[2:14].rstrip() for line in well.stdout.splitlines()] == [check["name"] for check in checks]
@@ -147,18 +154,131 @@ def test_a_daily_sms_that_is_being_sent_is_ok(quoteapi: Command, working_databas
     assert quoteapi("doctor").returncode == 0
 
 
-def test_a_daily_sms_is_missed_only_if_somebody_waits_for_it(quoteapi: Command, working_database: Container) -> None:
-    long_ago = clock.now() - timedelta(days=3)
-    sent = {"claimed_at": long_ago, "sending_at": long_ago, "sent_at": long_ago}
-    Delivery.insert(date=long_ago.date(), topic=console.TOPIC, **sent).execute()
-    insert_subscriber(MIRA)
-    insert_subscriber(NOOR, state="unsubscribed", confirmed_at=long_ago)
-    assert quoteapi("doctor").returncode == 0
-    insert_subscriber(OMAR, confirmed_at=long_ago)
-    missed = quoteapi("doctor")
-    assert missed.returncode == 1
-    assert re.search(
-        r"^✗ daily SMS +last sent .*\n +Check that the schedule, or cron, is running\.", missed.stdout, re.MULTILINE
+SetClock = Callable[[datetime], None]
+
+
+def insert_in(time_zone: str, mobile: str, **columns: object) -> None:
+    """Insert a subscriber who joined a time zone long ago."""
+    topic = TimeZoneTopics(console.TOPIC, UTC_ZONE).name(time_zone)
+    insert_subscriber(mobile, time_zone=time_zone, topic=topic, joined_at=NOON - timedelta(days=9), **columns)
+
+
+def check_named(quoteapi: Command, name: str, **settings: str) -> list[tuple[str, str, str]]:
+    checks = json.loads(quoteapi("doctor", "--json", **settings).stdout)
+    return [(check["state"], check["found"], check["to_do"]) for check in checks if check["name"] == name]
+
+
+def test_a_daily_sms_that_was_missed_is_late_or_is_in_doubt_is_reported_with_its_time_zone(
+    quoteapi: Command, working_database: Container, set_clock: SetClock
+) -> None:
+    set_clock(NOON)
+    insert_in(KOLKATA, MIRA)
+    insert_in(NEW_YORK, NOOR)
+    insert_in(UTC_ZONE, OMAR)
+    for days, topic in ((0, console.TOPIC), (1, "console-America-New_York")):
+        begun = NOON - timedelta(days=days, hours=1)
+        Delivery.insert(date=begun.date(), topic=topic, claimed_at=begun, sending_at=begun).execute()
+    assert sorted(check_named(quoteapi, "daily SMS")) == [
+        (
+            "advice",
+            "may or may not have been sent: 2026-11-21 in America/New_York",
+            "Nothing to do: the next one is sent as usual.",
+        ),
+        (
+            "wrong",
+            "due, but not sent: 2026-11-22 in Asia/Kolkata",
+            "Check that the schedule is running. To send it now, run `quoteapi publish --due`.",
+        ),
+        (
+            "wrong",
+            "may or may not have been sent: 2026-11-22 in Etc/UTC",
+            "To send it, perhaps a second time, run `quoteapi publish --again`.",
+        ),
+        (
+            "wrong",
+            "not sent before quiet hours began: 2026-11-21 in Etc/UTC, 2026-11-21 in Asia/Kolkata",
+            "Check that the schedule is running.",
+        ),
+    ]
+
+
+def test_many_time_zones_are_not_all_named(quoteapi: Command, working_database: Container, set_clock: SetClock) -> None:
+    set_clock(NOON - timedelta(hours=3))  # before the hour in Brazil
+    for number, time_zone in enumerate(time_zones_of_country("BR")[:7]):
+        insert_in(time_zone, f"+91902800000{number}")
+    (check,) = check_named(quoteapi, "daily SMS")
+    assert re.fullmatch(r"not sent before quiet hours began: (2026-11-21 in America/\w+, ){4}.* and 2 more", check[1])
+
+
+def test_a_daily_sms_that_is_due_for_minutes_or_later_today_is_ok(
+    quoteapi: Command, working_database: Container, set_clock: SetClock
+) -> None:
+    set_clock(NOON - timedelta(hours=7))  # 10:30 in Kolkata, 00:00 in New York
+    for time_zone, mobile in ((KOLKATA, MIRA), (NEW_YORK, NOOR)):
+        insert_in(time_zone, mobile)
+        sent = NOON - timedelta(days=1)
+        topic = TimeZoneTopics(console.TOPIC, UTC_ZONE).name(time_zone)
+        columns = {"claimed_at": sent, "sending_at": sent, "sent_at": sent}
+        Delivery.insert(date=sent.date(), topic=topic, **columns).execute()
+    assert check_named(quoteapi, "daily SMS") == [("ok", "last sent 2026-11-21 12:00 UTC", "")]
+
+
+def test_a_schedule_that_runs_once_a_day_is_reported(
+    quoteapi: Command, working_database: Container, set_clock: SetClock
+) -> None:
+    set_clock(NOON)
+    assert check_named(quoteapi, "schedule") == [], "nobody is subscribed"
+    insert_subscriber(MIRA, joined_at=NOON - timedelta(minutes=30))
+    ((state, found, to_do),) = check_named(quoteapi, "schedule")
+    assert (state, found) == ("advice", "has not run yet: nobody gets the daily SMS")
+    command = re.escape(f"{Path(sys.executable).with_name('quoteapi')}")
+    assert re.fullmatch(
+        rf"Run `.*quoteapi serve`, which has .* this line to the crontab: \*/15 \* \* \* \* {command} publish --due",
+        to_do,
+    )
+    working_database.state.store_due_run(NOON - timedelta(hours=10))
+    found = "last ran 2026-11-22 02:00 UTC; it must run every 15 minutes"
+    assert check_named(quoteapi, "schedule")[0][:2] == ("ok", found), "`serve` does not run it while nobody waits"
+    insert_subscriber(NOOR, joined_at=NOON - timedelta(hours=2))
+    assert check_named(quoteapi, "schedule") == [("wrong", found, to_do)]
+    assert quoteapi("publish", "--due").returncode == 0
+    assert check_named(quoteapi, "schedule")[0][0] == "ok"
+
+
+def test_a_topic_of_other_settings_is_reported(quoteapi: Command, working_database: Container) -> None:
+    insert_subscriber(MIRA, topic="us-east-1:DailyQuoteSubscription", subscription_arn="arn:aws:sns:1")
+    to_do = "Correct SMS_GATEWAY, SNS_TOPIC and SNS_REGION or, to move the subscribers, run `quoteapi reconcile --all`."
+    assert check_named(quoteapi, "topic") == [
+        (
+            "wrong",
+            "subscribers are on the topic us-east-1:DailyQuoteSubscription, but the settings name console",
+            to_do,
+        )
+    ]
+
+
+def test_each_topic_is_compared_with_the_database_and_their_costs_are_added(
+    quoteapi: Command, working_database: Container, aws_account: dict[str, str], set_clock: SetClock
+) -> None:
+    set_clock(NOON)
+    for time_zone, mobile in ((KOLKATA, MIRA), (UTC_ZONE, NOOR), (UTC_ZONE, OMAR)):
+        columns = {"topic": None, "subscription_arn": None, "sync_due_at": NOON - timedelta(hours=1)}
+        insert_subscriber(mobile, time_zone=time_zone, **columns)
+    assert quoteapi("reconcile", **aws_account).returncode == 0
+    assert check_named(quoteapi, "gateway", **aws_account) == [
+        ("ok", "sns in us-east-1, DailyQuoteSubscription: 2 topics, 3 subscriptions", "")
+    ]
+    assert check_named(quoteapi, "topic", **aws_account) == []
+    ((_, cost, _),) = check_named(quoteapi, "cost", **aws_account, SMS_MAX_PRICE="0.1")
+    assert cost.startswith("today's SMS to 3 subscribers: ")
+    assert re.search(r"segments billed, at most \$\d\.\d\d$", cost)
+    for arn, subscription in list(backend().subscriptions.items()):
+        if subscription.endpoint == MIRA:
+            backend().subscriptions.pop(arn)
+    ((state, found, _),) = check_named(quoteapi, "topic", **aws_account)
+    assert (state, found) == (
+        "wrong",
+        "us-east-1:DailyQuoteSubscription-Asia-Kolkata: 0 subscriptions in SNS, but 1 subscriber in the database",
     )
 
 
@@ -203,11 +323,11 @@ def test_the_aws_account_is_checked_if_sms_go_out_by_sns(
     unsubscribing = {"PUBLIC_URL": "https://quotes.example.org", "UNSUBSCRIBE_REQUIRES_OTP": "true"}
     found = quoteapi("doctor", **aws_account, **unsubscribing)
     assert (found.returncode, found.stderr) == (0, "")
-    assert "✓ gateway      sns in us-east-1, topic DailyQuoteSubscription, 2 subscriptions\n" in found.stdout
+    assert "✓ gateway      sns in us-east-1, DailyQuoteSubscription: 1 topic, 2 subscriptions\n" in found.stdout
     assert "! sandbox      unknown: " in found.stdout  # moto does not implement it
     assert "! spending     $0.00 this month; no limit is set" in found.stdout
     assert "✓ daily cap    2 codes and confirmations today, of at most 1000\n" in found.stdout
-    segments = working_database.daily_delivery.preview().text.segments
+    segments = working_database.daily_delivery.previews()[0].text.segments
     assert f"✓ cost         today's SMS to 2 subscribers: {2 * segments} segments billed\n" in found.stdout
     assert "✓ unsubscribe  https://quotes.example.org/unsubscribe, with a code\n" in found.stdout
     capped = quoteapi("doctor", "--json", **aws_account, SMS_DAILY_CAP="1")
@@ -221,7 +341,7 @@ def test_the_cost_of_a_month_is_compared_with_the_limit_of_the_account(
 ) -> None:
     insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_due_at=clock.now())
     quoteapi("reconcile", **aws_account)
-    parts = working_database.daily_delivery.preview().text.segments
+    parts = working_database.daily_delivery.previews()[0].text.segments
     set_spend_limit(aws_account, 1_000)
     priced = quoteapi("doctor", **aws_account, SMS_MAX_PRICE="0.05").stdout
     assert f"✓ cost         today's SMS to 1 subscriber: {parts} segment" in priced

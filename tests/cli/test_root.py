@@ -60,7 +60,11 @@ def test_bash_completes_commands(tmp_path: Path) -> None:
 
 MAY_CREATE = {"serve", "db migrate", "db copy", "quotes add", "quotes import"}
 WITHOUT_DATABASE = {"completion"}
-ARGUMENTS = {"subscribers remove": [MIRA, "--yes"], "subscribers opt-in": [MIRA]}
+ARGUMENTS = {
+    "subscribers remove": [MIRA, "--yes"],
+    "subscribers opt-in": [MIRA],
+    "subscribers set-time-zone": ["Asia/Kolkata", MIRA],
+}
 
 
 def commands_that_need_a_database(group: click.Group = main, prefix: tuple[str, ...] = ()) -> Iterator[list[str]]:

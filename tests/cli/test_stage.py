@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,8 +20,8 @@ from quoteapi.subscriptions.dispatcher import InlineDispatcher
 from tests.cli.conftest import CLIENT_IP, Command
 from tests.deploy.conftest import GOOD, REMOTE
 from tests.helpers import postgresql_server
-from tests.helpers.data import MIRA, SECRET_KEY
-from tests.helpers.sns_emulator import count_people, published, sent_to, subscribed_numbers
+from tests.helpers.data import MIRA, NOON, SECRET_KEY
+from tests.helpers.sns_emulator import count_people, published, sent_to, subscribed_numbers, subscribed_to
 
 REGION = "eu-west-1"
 BUCKET = "our-bucket"
@@ -127,13 +128,26 @@ def test_sms_of_the_stage_are_switched_off_and_on(table: Container, quoteapi: Co
     assert table.state.sms_disabled_at() is None
 
 
-def test_the_daily_sms_of_the_stage_is_sent_once(table: Container, quoteapi: Command) -> None:
+def test_the_daily_sms_of_the_stage_is_sent_once(
+    table: Container, quoteapi: Command, set_clock: Callable[[datetime], None]
+) -> None:
+    set_clock(NOON)  # no quiet hours in Kolkata
     subscribe(table, MIRA)
     assert quoteapi("--stage", "test", "reconcile").returncode == 0
     before = len(published())
-    for _ in range(2):
-        assert quoteapi("--stage", "test", "publish").returncode == 0
+    for option in ([], [], ["--due"]):
+        assert quoteapi("--stage", "test", "publish", *option).returncode == 0
     assert len(published()) == before + 1
+    shown = quoteapi("--stage", "test", "publish", "--status")
+    assert "Asia/Kolkata  2026-11-22  sent" in shown.stdout
+    assert "--stage test publish --due`) last ran on 2026-11-22 at 12:00 UTC." in shown.stdout
+
+
+def test_a_subscriber_of_the_stage_is_moved_to_a_time_zone(table: Container, quoteapi: Command) -> None:
+    subscribe(table, MIRA)
+    moved = quoteapi("--stage", "test", "subscribers", "set-time-zone", "Pacific/Auckland", MIRA)
+    assert (moved.returncode, moved.stdout[:7]) == (0, "Moved. ")
+    assert subscribed_to(f"{REGION}:DailyQuoteSubscription-quoteapi-test-Pacific-Auckland") == [MIRA]
 
 
 def test_nothing_comes_from_the_settings_of_this_machine(

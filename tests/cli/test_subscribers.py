@@ -3,7 +3,8 @@ import io
 import json
 import random
 import re
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from quoteapi.container import Container
 from quoteapi.storage.models import Subscriber
 from quoteapi.storage.models import database as bound
 from tests.cli.conftest import CLIENT_IP, WHOLE_NUMBER, Command, insert_subscriber, subscribe
-from tests.helpers.data import MIRA, NOOR, OMAR
+from tests.helpers.data import MIRA, NOON, NOOR, OMAR
+from tests.helpers.sns_emulator import subscribed_to
 
 LATA, KIRAN = "+447420500600", "+447420505401"
 """Numbers that moto reports as opted out, for every account."""
-LISTED_COLUMNS = ["id", "mobile", "state", "confirmed_at", "ended_at", "on_topic"]
+LISTED_COLUMNS = ["id", "mobile", "state", "confirmed_at", "ended_at", "on_topic", "time_zone", "paused_until"]
 EXPORTED_COLUMNS = [
     "id",
     "mobile",
@@ -28,6 +30,8 @@ EXPORTED_COLUMNS = [
     "confirmed_from",
     "ended_at",
     "on_topic",
+    "time_zone",
+    "paused_until",
 ]
 NOTHING_RECONCILED = {"subscribed": 0, "unsubscribed": 0, "stopped": 0, "refused": 0, "failed": 0, "left": 0}
 
@@ -49,9 +53,9 @@ def test_list_prints_a_table_newest_first_with_masked_numbers(
     assert (listed.returncode, listed.stderr) == (0, "")
     assert head.split() == LISTED_COLUMNS
     assert len(rows) == 3
-    assert re.fullmatch(rf"3 +\+91••••••0003 +active +{moment} +yes", rows[0])
-    assert re.fullmatch(rf"2 +\+91••••••0002 +unsubscribed +{moment} +{moment} +no", rows[1])
-    assert re.fullmatch(rf"1 +\+91••••••0001 +active +{moment} +yes", rows[2])
+    assert re.fullmatch(rf"3 +\+91••••••0003 +active +{moment} +yes +Asia/Kolkata", rows[0])
+    assert re.fullmatch(rf"2 +\+91••••••0002 +unsubscribed +{moment} +{moment} +no +Asia/Kolkata", rows[1])
+    assert re.fullmatch(rf"1 +\+91••••••0001 +active +{moment} +yes +Asia/Kolkata", rows[2])
     assert not WHOLE_NUMBER.search(listed.stdout)
 
 
@@ -84,6 +88,8 @@ def test_list_as_json_has_the_whole_consent(quoteapi: Command, working_database:
         "confirmed_from": CLIENT_IP,
         "ended_at": None,
         "on_topic": True,
+        "time_zone": "Asia/Kolkata",
+        "paused_until": None,
     }
     (unmasked,) = json.loads(quoteapi("subscribers", "list", "--json", "--unmasked").stdout)
     assert unmasked["mobile"] == MIRA
@@ -170,7 +176,9 @@ def test_remove_asks_for_confirmation(quoteapi: Command, working_database: Conta
     assert Subscriber.select().count() == 0
 
 
-@pytest.mark.parametrize("command", [("remove", "--yes"), ("opt-in",)], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "command", [("remove", "--yes"), ("opt-in",), ("set-time-zone", "Asia/Kolkata")], ids=lambda words: words[0]
+)
 def test_a_number_can_be_given_on_standard_input(
     quoteapi_process: Command, working_database: Container, command: tuple[str, ...]
 ) -> None:
@@ -221,10 +229,10 @@ def test_a_number_that_only_requested_an_otp_can_be_removed(
     assert MIRA.encode() not in database_bytes(tmp_path)
 
 
-@pytest.mark.parametrize("command", ["remove", "opt-in"])
+@pytest.mark.parametrize("command", ["remove", "opt-in", "set-time-zone Asia/Kolkata"])
 @pytest.mark.parametrize("written", ["+9190280", "+912024567890", "Asha", ""])
 def test_an_invalid_number_is_a_usage_error_with_an_example(quoteapi: Command, command: str, written: str) -> None:
-    wrong = quoteapi("subscribers", command, written)
+    wrong = quoteapi("subscribers", *command.split(), written)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert re.search(r"(for example|looks like) \+[\d ]+\.( There is no data for this number\.)?\n$", wrong.stderr)
     assert not written or written not in wrong.stderr
@@ -265,6 +273,62 @@ def test_remove_while_sns_is_unreachable_unsubscribes_and_can_be_repeated(
     assert Subscriber.select().count() == 0
 
 
+def test_set_time_zone_moves_a_subscriber_and_says_when_the_next_sms_comes(
+    quoteapi: Command, working_database: Container, set_clock: Callable[[datetime], None]
+) -> None:
+    set_clock(NOON)
+    insert_subscriber(MIRA)
+    moved = quoteapi("subscribers", "set-time-zone", "asia/calcutta", MIRA)
+    assert (moved.returncode, moved.stderr) == (0, "")
+    assert moved.stdout == "Moved. The next SMS comes tomorrow at 10:00, Kolkata time.\n"
+    row = Subscriber.get()
+    assert (row.time_zone, row.topic, row.subscription_arn) == (
+        *("Asia/Kolkata", "console-Asia-Kolkata"),
+        f"console-Asia-Kolkata:{MIRA}",
+    )
+    again = quoteapi("subscribers", "set-time-zone", "Asia/Kolkata", MIRA)
+    assert (again.returncode, again.stdout) == (
+        0,
+        "The subscriber is in this time zone already. The next SMS comes tomorrow at 10:00, Kolkata time.\n",
+    )
+
+
+def test_set_time_zone_of_a_number_that_is_not_subscribed_is_an_error(
+    quoteapi: Command, working_database: Container
+) -> None:
+    insert_subscriber(NOOR, state="unsubscribed")
+    for mobile in (MIRA, NOOR):
+        refused = quoteapi("subscribers", "set-time-zone", "Asia/Kolkata", mobile)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr == "Error: No subscriber has this number.\n"
+
+
+@pytest.mark.parametrize("name", ["Kolkata", "+05:30", "Asia/Kolkata\x9b"])
+def test_an_unknown_time_zone_is_a_usage_error(quoteapi: Command, name: str) -> None:
+    refused = quoteapi("subscribers", "set-time-zone", name, MIRA)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "This is not the name of a time zone, such as Asia/Kolkata or America/New_York.\n" in refused.stderr
+
+
+def test_a_move_that_sns_does_not_take_is_stored_and_ends_with_an_error(
+    quoteapi: Command, working_database: Container, unreachable_sns: dict[str, str], aws_account: dict[str, str]
+) -> None:
+    insert_subscriber(MIRA, subscription_arn=None, topic=None, sync_due_at=clock.now())
+    failed = quoteapi("subscribers", "set-time-zone", "Asia/Kolkata", MIRA, **unreachable_sns)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert "SNS cannot be reached" in failed.stderr
+    assert quoteapi("reconcile", **aws_account).returncode == 0
+    assert subscribed_to("us-east-1:DailyQuoteSubscription-Asia-Kolkata") == [MIRA]
+
+
+def test_list_shows_until_when_a_subscriber_is_paused(quoteapi: Command, working_database: Container) -> None:
+    insert_subscriber(MIRA, time_zone="America/Los_Angeles", paused_until=datetime(2030, 1, 7, tzinfo=UTC))
+    listed = quoteapi("subscribers", "list").stdout.splitlines()[1]
+    assert listed.endswith("  America/Los_Angeles  2030-01-07 00:00")
+    (exported,) = csv.DictReader(io.StringIO(quoteapi("subscribers", "export").stdout))
+    assert (exported["time_zone"], exported["paused_until"]) == ("America/Los_Angeles", "2030-01-07T00:00:00+00:00")
+
+
 def test_opt_in_lets_a_number_that_replied_stop_subscribe_again(
     quoteapi: Command, working_database: Container, aws_account: dict[str, str]
 ) -> None:
@@ -292,7 +356,7 @@ def test_reconcile_prints_how_many_were_subscribed_and_unsubscribed(
     assert (reconciled.returncode, reconciled.stderr) == (0, "")
     assert (
         reconciled.stdout
-        == "1 added to the topic, 1 removed, 0 replied STOP, 0 rejected by SNS, 0 failed, 0 not tried.\n"
+        == "1 added to a topic, 1 removed, 0 replied STOP, 0 rejected by SNS, 0 failed, 0 not tried.\n"
     )
     on_topic = Subscriber.select().where(Subscriber.subscription_arn.is_null(is_null=False))
     assert sorted(row.mobile for row in on_topic) == [MIRA, OMAR]

@@ -25,6 +25,7 @@ REMOTE = {
     "PUBLIC_URL": "https://quotes.example.org",
 }
 TOKENS = {"JWT_SECRET": SECRET_KEY, "JWT_ISSUER": "us", "JWT_AUDIENCE": "you"}
+DAILY_SMS = {"function": "quoteapi.aws.schedulers.publish_quote_of_the_day", "expression": "rate(15 minutes)"}
 GOOD = {
     "debug": False,
     "log_level": "WARNING",
@@ -35,6 +36,7 @@ GOOD = {
         "zip": "quoteapi.deploy.zappa_callbacks.finish",
         "post": "quoteapi.deploy.zappa_callbacks.set_up",
     },
+    "events": [DAILY_SMS],
 }
 
 ProblemsOf = Callable[..., list[Check]]

@@ -26,7 +26,12 @@ def shown_requests(page: str) -> list[tuple[str, str]]:
     return re.findall(r"^\$ (curl .+)\n((?:(?!\$ ).+\n)*)", "".join(blocks), re.MULTILINE)
 
 
-@pytest.mark.parametrize(("page", "count"), [("README.md", 5), ("docs/api.md", 7)])
+def without_day(response: str) -> str:
+    """Return a response without the day of the next SMS."""
+    return re.sub(r"(today|tomorrow) at |\d{4}-\d\d-\d\dT", "", response)
+
+
+@pytest.mark.parametrize(("page", "count"), [("README.md", 5), ("docs/api.md", 8)])
 def test_the_curl_commands_have_the_responses_that_the_page_shows(page: str, count: int, servers: Servers) -> None:
     base = servers.start("quoteapi", "serve")
     requests = shown_requests(page)
@@ -45,7 +50,7 @@ def test_the_curl_commands_have_the_responses_that_the_page_shows(page: str, cou
             assert json.loads(shown) in rows
             assert response in rows
         else:
-            assert ran.stdout == shown.replace(DOCUMENTED_BASE_URL, base)
+            assert without_day(ran.stdout) == without_day(shown.replace(DOCUMENTED_BASE_URL, base))
 
 
 def test_every_endpoint_is_in_the_table() -> None:

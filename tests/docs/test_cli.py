@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
+from quoteapi import clock
 from quoteapi.cli.root import main
 from quoteapi.settings import ROOT, read_settings, settings_for_database
 from quoteapi.storage import database
@@ -25,10 +26,11 @@ BLOCKS = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Create a database with a subscriber, and a folder with the command."""
+    """Create a database with a subscriber who has just joined, and a folder with the command."""
     url = f"sqlite:///{tmp_path}/working.db"
     with database.connect(read_settings({"DATABASE_URL": url})).connection_context():
         add_subscribers(MIRA)
+        Subscriber.update(joined_at=clock.now()).execute()
     command = tmp_path / "bin/quoteapi"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m quoteapi "$@"\n')

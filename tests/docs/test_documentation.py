@@ -34,7 +34,7 @@ COUNTRIES = {
     "US Minor Outlying Islands": "UM",
     "US Virgin Islands": "VI",
 }
-EXAMPLE_FILES = {"quoteapi/storage/migrations/0007_what_it_does.py"}
+EXAMPLE_FILES = {"quoteapi/storage/migrations/0008_what_it_does.py"}
 FORMER_MODULES = {f"quoteapi/{name}.py" for name in ("authorizer", "notify", "package", "schedulers", "tasks")}
 
 
@@ -230,7 +230,7 @@ def test_every_command_of_the_pages_is_known_to_be_tested() -> None:
         r"git clone <url-of-this-repository> quoteapi|cd quoteapi",
         # Run by test_api.py.
         r"curl '?http://127\.0\.0\.1:8000/(daily|random|quotes)[^']*'?",
-        r"curl (-d \w+=\+?\w+ )+http://127\.0\.0\.1:8000/(un)?subscribe",
+        r"curl (-d \w+=\+?\w+ )+http://127\.0\.0\.1:8000/(pause|(un)?subscribe)",
         r"python3 -c 'import secrets; print\(secrets\.token_urlsafe\(48\)\)'",
         r"(eval \"\$\()?\.venv/bin/(quoteapi .*|gunicorn --workers 2 quoteapi\.app:api)",
         # Run by test_clients.py; newman by test_postman.py.

@@ -39,7 +39,7 @@ def blocks(language: str) -> list[str]:
 
 
 SCRIPTS = blocks("sh")
-(UNIT,) = blocks("systemd")
+UNIT, PUBLISH_UNIT, PUBLISH_TIMER = blocks("systemd")
 
 
 def value_in_unit(name: str) -> str:
@@ -64,15 +64,37 @@ def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     require("systemd-analyze")
     command = tmp_path / "srv/quoteapi/.venv/bin/quoteapi"
     command.parent.mkdir(parents=True)
     command.touch(0o700)
-    unit = tmp_path / "quoteapi.service"
-    unit.write_text(UNIT.replace("/srv/quoteapi", f"{tmp_path}/srv/quoteapi"))
-    verified = run("systemd-analyze", "verify", "--man=no", unit)
+    units = {
+        "quoteapi.service": UNIT,
+        "quoteapi-publish.service": PUBLISH_UNIT,
+        "quoteapi-publish.timer": PUBLISH_TIMER,
+    }
+    for name, unit in units.items():
+        (tmp_path / name).write_text(unit.replace("/srv/quoteapi", f"{tmp_path}/srv/quoteapi"))
+    verified = run("systemd-analyze", "verify", "--man=no", *(tmp_path / name for name in units))
     assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
+
+
+def test_the_schedules_of_cron_and_systemd_run_the_same_command_every_15_minutes() -> None:
+    (crontab,) = blocks("cron")
+    publish_line = crontab.splitlines()[0]
+    (exec_start,) = re.findall("^ExecStart=(.+)$", PUBLISH_UNIT, re.MULTILINE)
+    assert publish_line == f"*/15 * * * *  {exec_start}"
+    assert "OnCalendar=*:0/15\n" in PUBLISH_TIMER
+
+
+def test_the_commands_of_the_crontab_print_nothing_if_there_is_nothing_to_do(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/working.db"
+    assert quoteapi("db", "migrate", DATABASE_URL=url).returncode == 0
+    for words in re.findall(r"/quoteapi (.+)$", blocks("cron")[0], re.MULTILINE):
+        ran = quoteapi(*words.removesuffix(" >/dev/null").split(), DATABASE_URL=url)
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert words.endswith("/dev/null") or ran.stdout == ""
 
 
 def test_the_command_of_the_unit_serves_with_the_settings_of_the_page(servers: Servers, tmp_path: Path) -> None:

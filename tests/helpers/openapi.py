@@ -8,7 +8,7 @@ from quoteapi.settings import ROOT
 
 DOCUMENT: dict[str, Any] = json.loads((ROOT / "quoteapi/http/openapi.json").read_bytes())
 NO_HEAD = "/async-failure"
-FORM_PATHS = ("/subscribe", "/unsubscribe")
+FORM_PATHS = ("/subscribe", "/unsubscribe", "/pause")
 """The paths whose `HEAD` is that of the form, whatever the query says."""
 PAGE_HEADERS = {"Content-Security-Policy", "X-Frame-Options", "Referrer-Policy"}
 RATE_LIMIT_HEADERS = {"RateLimit-Policy", "RateLimit"}

@@ -39,9 +39,10 @@ def sent_to(mobile: str) -> list[str]:
     return [sent[1] for sent in backend().sms_messages.values() if sent[0] == mobile]
 
 
-def published() -> list[str]:
-    """Return the messages published to topics."""
-    return [sent[1] for topic in backend().topics.values() for sent in topic.sent_notifications]
+def published(topic: str = "") -> list[str]:
+    """Return the messages published to topics, or to the one that is named as in the state."""
+    arn = topic.replace("us-east-1", "", 1)
+    return [sent[1] for each in backend().topics.values() if each.arn.endswith(arn) for sent in each.sent_notifications]
 
 
 def subscribed_to(topic: str) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from threading import Thread
 
 from quoteapi.container import Container
+from quoteapi.storage.models import Subscriber as SubscriberRow
 from quoteapi.storage.models import database
 from quoteapi.storage.state import Subscriber
 from tests.helpers.data import MIRA, UTC_ZONE, add_subscribers, latest_otp
@@ -17,7 +18,8 @@ def add_sns_subscribers(container: Container, *mobiles: str, time_zone: str = UT
     topics = container.gateway.topics
     add_subscribers(*mobiles, time_zone=time_zone, base_topic=topics.base)
     for mobile in mobiles:
-        container.gateway.subscribe(mobile, topics.name(time_zone))
+        arn = container.gateway.subscribe(mobile, topics.name(time_zone))
+        SubscriberRow.update(subscription_arn=arn).where(SubscriberRow.mobile == mobile).execute()
 
 
 def run_in_thread(work: Callable[..., object], *arguments: object) -> None:

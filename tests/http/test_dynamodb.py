@@ -45,7 +45,7 @@ def test_without_dynamodb_quotes_are_served_and_subscribing_is_tried_again_later
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{CLOSED_PORT}")
     for path in ("/daily", "/random", "/quotes", "/health"):
         assert requests.get(f"{url}{path}", timeout=10).status_code == 200
-    for path in ("/subscribe", "/unsubscribe"):
+    for path in ("/subscribe", "/unsubscribe", "/pause"):
         failed = requests.post(f"{url}{path}", data={"mobile": MIRA}, timeout=30)
         assert_problem(failed, 503, "Database not available")
         assert failed.headers["Retry-After"] == "30"

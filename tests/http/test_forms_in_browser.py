@@ -1,4 +1,4 @@
-"""The forms to subscribe and unsubscribe, in a real browser."""
+"""The forms to subscribe, unsubscribe and pause, in a real browser."""
 
 import re
 import unicodedata
@@ -83,6 +83,8 @@ def test_the_focus_moves_to_the_next_field_or_to_the_result(open_browser: OpenBr
     expect(visitor.field("Code")).to_be_focused()
     page.keyboard.type(latest_otp(MIRA))
     page.keyboard.press("Tab")
+    expect(page.locator("summary")).to_be_focused()
+    page.keyboard.press("Tab")
     page.keyboard.press("Space")
     expect(page.get_by_role("heading", name="You are subscribed")).to_be_focused()
 
@@ -104,6 +106,82 @@ def test_a_link_prefills_the_form_and_does_nothing_until_it_is_submitted(open_br
     visitor.open(f"/subscribe?mobile=%2B{MIRA[1:]}&otp={code}")
     page.get_by_role("button", name="Subscribe").click()
     expect(page.get_by_role("heading", name="You are subscribed")).to_be_visible()
+
+
+# ---- the time zone
+
+
+def set_time_zone(page: Page, name: str) -> None:
+    """Set the time zone of the browser, until the page is closed."""
+    page.context.new_cdp_session(page).send("Emulation.setTimezoneOverride", {"timezoneId": name})
+
+
+@with_pairwise_options
+def test_the_page_shows_the_time_zone_of_the_browser_or_else_of_the_number(
+    open_browser: OpenBrowser, options: BrowserOptions
+) -> None:
+    visitor = open_browser(options)
+    set_time_zone(visitor.page, "America/New_York")
+    page = visitor.open("/")
+    visitor.submit("Mobile number", MIRA)
+    hour = "at 09:00, New York time" if options.javascript else "at 10:00, Kolkata time"
+    expect(page.locator("summary")).to_have_text(f"One SMS a day {hour}. Another time zone?")
+    assert visitor.overflowing_elements() == []
+    visitor.submit("Code", latest_otp(MIRA))
+    day = "today" if options.javascript else "tomorrow"
+    expect(page.locator("#subscription")).to_contain_text(f"The next one comes {day} {hour}.")
+    time_zone = Subscriber.get().time_zone
+    assert time_zone == ("America/New_York" if options.javascript else "Asia/Kolkata")
+
+
+@with_and_without_javascript
+def test_a_visitor_chooses_another_time_zone(open_browser: OpenBrowser, options: BrowserOptions) -> None:
+    visitor = open_browser(options)
+    set_time_zone(visitor.page, "Asia/Calcutta")  # which Chromium names so
+    page = visitor.open("/subscribe")
+    visitor.submit("Mobile number", MIRA)
+    page.get_by_text("Another time zone?").click()
+    expect(page.locator("summary")).to_have_text("One SMS a day at 10:00, Kolkata time. Another time zone?")
+    expect(page.locator("summary .hour"), "which may be wrong now").to_be_hidden()
+    page.get_by_label("Your time zone").select_option("Buenos Aires, Argentina")
+    visitor.submit("Code", wrong_otp(latest_otp(MIRA)))
+    expect(page.get_by_role("alert")).to_contain_text("4 tries left")
+    visitor.assert_failed_requests("400 POST /subscribe")
+    expect(page.locator("summary")).to_contain_text("at 09:00, Buenos Aires time")
+    visitor.submit("Code", latest_otp(MIRA))
+    expect(page.locator("#subscription")).to_contain_text("The next one comes tomorrow at 09:00, Buenos Aires time.")
+    assert Subscriber.get().time_zone == "America/Argentina/Buenos_Aires"
+
+
+UNKNOWN_TIME_ZONE = "Intl.DateTimeFormat.prototype.resolvedOptions = () => ({ timeZone: 'Mars/Phobos' });"
+
+
+def test_a_time_zone_of_the_browser_that_the_service_does_not_know_is_chosen_in_the_page(
+    open_browser: OpenBrowser,
+) -> None:
+    visitor = open_browser()
+    visitor.page.add_init_script(UNKNOWN_TIME_ZONE)
+    page = visitor.open("/")
+    visitor.submit("Mobile number", MIRA)
+    choice = page.get_by_label("Your time zone")
+    expect(choice).to_be_focused()
+    expect(choice).to_have_value("Asia/Kolkata")
+    expect(choice).to_have_attribute("aria-invalid", "true")
+    expect(choice).to_have_accessible_description("Check your time zone, and send the form again.")
+    expect(visitor.field("Mobile number")).to_have_value(MIRA)
+    assert count_sms(MIRA) == 0
+    visitor.assert_failed_requests("400 POST /subscribe")
+    page.get_by_role("button", name="Text me a code").click()
+    expect(page.locator("summary")).to_contain_text("at 10:00, Kolkata time")
+    assert count_sms(MIRA) == 1
+
+
+def test_a_browser_that_hides_its_time_zone_leaves_the_choice_to_the_number(open_browser: OpenBrowser) -> None:
+    visitor = open_browser()
+    set_time_zone(visitor.page, "UTC")
+    page = visitor.open("/")
+    visitor.submit("Mobile number", MIRA)
+    expect(page.locator("summary")).to_contain_text("at 10:00, Kolkata time")
 
 
 # ---- validation
@@ -436,6 +514,9 @@ def test_axe_finds_no_accessibility_violation_in_any_step(open_browser: OpenBrow
     expect(visitor.field("Code")).to_be_visible()
     visitor.wait_for_animations()
     assert visitor.axe_violations() == []
+    page.get_by_text("Another time zone?").click()
+    expect(page.get_by_label("Your time zone")).to_be_visible()
+    assert visitor.axe_violations() == []
     page.get_by_role("button", name="Send another code").click()
     expect(page.get_by_role("timer")).to_be_visible()
     visitor.assert_failed_requests("429 POST /subscribe")
@@ -494,6 +575,70 @@ def test_a_link_does_not_unsubscribe_until_the_form_is_submitted(open_browser: O
     assert subscriber_state(MIRA) == "active"
     page.get_by_role("button", name="Unsubscribe").click()
     expect(page.get_by_role("heading", name="You are unsubscribed")).to_be_visible()
+
+
+# ---- pausing
+
+
+def paused_until(mobile: str) -> datetime | None:
+    moment: datetime | None = Subscriber.select(Subscriber.paused_until).where(Subscriber.mobile == mobile).scalar()
+    return moment
+
+
+@with_pairwise_options
+def test_a_visitor_who_wants_to_unsubscribe_can_pause_instead(
+    open_browser: OpenBrowser, options: BrowserOptions
+) -> None:
+    visitor = open_browser(options)
+    add_subscribers(MIRA, NOOR)
+    page = visitor.open("/unsubscribe")
+    page.get_by_role("link", name="Pause for some days").click()
+    expect(page.get_by_label("Pause for")).to_have_value("7")
+    page.get_by_label("Pause for").select_option("14 days")
+    visitor.submit("Mobile number", MIRA)
+    expect(page.get_by_role("heading", name="The daily SMS is paused")).to_be_visible()
+    expect(page.locator("#subscription")).to_contain_text("For 14 days, we don’t send the quote")
+    assert (paused_until(MIRA), paused_until(NOOR)) == (datetime(2026, 12, 7, tzinfo=UTC), None)
+    assert visitor.overflowing_elements() == []
+    page.get_by_role("link", name="subscribe again").click()
+    expect(page.get_by_role("heading", name="Get the quote by SMS")).to_be_visible()
+
+
+@with_and_without_javascript
+def test_a_visitor_pauses_with_a_code_if_the_settings_require_it(
+    open_browser: OpenBrowser, options: BrowserOptions
+) -> None:
+    visitor = open_browser(options, UNSUBSCRIBE_REQUIRES_OTP="true")
+    add_subscribers(MIRA)
+    page = visitor.open("/pause?days=5")
+    visitor.submit("Mobile number", MIRA)
+    expect(visitor.field("Code")).to_be_visible()
+    if options.javascript:
+        page.reload()
+        expect(visitor.field("Mobile number")).to_have_value(MIRA)
+        expect(page.get_by_label("Pause for"), "which has no choice of 5").to_have_value("5")
+    visitor.submit("Code", wrong_otp(latest_otp(MIRA)))
+    expect(page.get_by_role("alert")).to_contain_text("4 tries left")
+    visitor.assert_failed_requests("400 POST /pause")
+    assert paused_until(MIRA) is None
+    visitor.submit("Code", latest_otp(MIRA))
+    expect(page.get_by_role("heading", name="The daily SMS is paused")).to_be_visible()
+    assert paused_until(MIRA) == datetime(2026, 11, 28, tzinfo=UTC)
+
+
+@with_axe
+@pytest.mark.parametrize("options", [DEFAULT, BrowserOptions(phone=True, dark=True)], ids=str)
+def test_axe_finds_no_accessibility_violation_in_a_pause(open_browser: OpenBrowser, options: BrowserOptions) -> None:
+    visitor = open_browser(options, UNSUBSCRIBE_REQUIRES_OTP="true")
+    for path in ("/unsubscribe", "/pause?otp", "/pause"):
+        visitor.open(path)
+        visitor.wait_for_animations()
+        assert visitor.axe_violations() == []
+    for field, text in (("Mobile number", MIRA), ("Code", "")):
+        visitor.submit(field, text)
+        expect(visitor.field("Code")).to_be_visible()
+        visitor.wait_for_animations()
+        assert visitor.axe_violations() == []
 
 
 # ---- cross-site requests (CSRF)

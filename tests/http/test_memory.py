@@ -158,6 +158,16 @@ def test_all_time_zones_together_take_little_memory(client: Client, values: Iter
     assert allocated() - before <= 2 * MAX_GROWTH_BYTES, "there are a few hundred, each loaded once"
 
 
+@pytest.mark.usefixtures("values")
+def test_no_spelling_of_a_time_zone_stays_in_memory(client: Client) -> None:
+    before = []
+    for change_case in (str, str.lower, str.upper, str.swapcase):  # the first round loads all time zones
+        before.append(allocated())
+        for name in all_time_zones():
+            client.send("GET", "/subscribe", f"time_zone={quote(change_case(name))}")
+    assert allocated() - before[1] <= MAX_GROWTH_BYTES
+
+
 @pytest.mark.parametrize("more", [{}, PROXIED], ids=["direct", "proxied"])
 def test_no_other_header_is_read(client: Client) -> None:
     for operation in client.operations:

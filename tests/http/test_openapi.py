@@ -114,7 +114,7 @@ def test_every_operation_has_a_unique_id_and_a_summary() -> None:
 
 def test_a_generated_client_has_a_function_with_a_verb_for_each_get_and_post_and_no_other() -> None:
     assert {method for _, method in DOCUMENTED} == {"get", "post"}
-    verbs = re.compile("(get|list|start)([A-Z][a-z]+)+|(un)?subscribe(WithGet)?")
+    verbs = re.compile("(get|list|start)([A-Z][a-z]+)+|(pause|(un)?subscribe)(WithGet)?")
     ids = [PATHS[path][method]["operationId"] for path, method in DOCUMENTED]
     assert [operation_id for operation_id in ids if not verbs.fullmatch(operation_id)] == []
     assert ids[:3] == ["getDailyQuote", "getRandomQuote", "getQuote"]
@@ -249,6 +249,8 @@ GET_ERRORS = [
     ("/subscribe", "/subscribe?mobile=12", "InvalidSubscription", "invalid mobile"),
     ("/unsubscribe", "/unsubscribe?mobile=919028000001&otp=12", "InvalidSubscription", "invalid OTP"),
     ("/subscribe", "/subscribe?mobile=919028000001&otp=482913", "InvalidSubscription", "no OTP requested"),
+    ("/subscribe", "/subscribe?mobile=919028000001&time_zone=Kolkata", "InvalidSubscription", "invalid time zone"),
+    ("/pause", "/pause?mobile=919028000001&days=0", "InvalidSubscription", "invalid days"),
 ]
 
 
@@ -563,7 +565,7 @@ def test_every_get_form_works_without_javascript(base: str) -> None:
 def test_no_form_is_prefilled_with_a_number(base: str) -> None:
     page = page_of(base)
     numbers = [attrs for tag, attrs in page.elements if tag == "input" and attrs.get("name") in {"mobile", "otp"}]
-    assert len(numbers) == 8
+    assert len(numbers) == 12
     assert {attrs["value"] for attrs in numbers} == {""}
 
 

@@ -86,7 +86,7 @@ def test_parameters_that_trackers_and_clients_add_are_no_near_misses(path: str) 
 @pytest.mark.parametrize("accept", ["application/json", "text/html"])
 def test_every_address_rejects_near_misses_and_ignores_other_names(serve: Serve, path: str, accept: str) -> None:
     base = serve()
-    assert len(PARAMETERS) == 9
+    assert len(PARAMETERS) == 10
     for name in PARAMETERS[path]:
         wrong = f"{name.upper()}" if len(name) < 3 else f"{name}{name[-1]}"
         response = get(f"{base}{path}?{wrong}=1&utm_source=x", Accept=accept)
@@ -130,7 +130,7 @@ def test_a_parameter_of_another_service_or_address_is_rejected_if_it_is_like_one
 
 @sqlite_only
 @pytest.mark.parametrize("as_json", [True, False])
-@pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe"])
+@pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe", "/pause"])
 @pytest.mark.parametrize(
     ("fields", "meant"),
     [

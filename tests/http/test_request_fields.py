@@ -270,7 +270,7 @@ def test_a_field_with_one_value_may_be_repeated(serve: Serve, query: str, conten
 
 
 @sqlite_only
-@pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe"])
+@pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe", "/pause"])
 def test_a_page_asked_for_with_two_numbers_shows_neither(serve: Serve, path: str) -> None:
     page = requests.get(f"{serve()}{path}?mobile={A}&mobile={B}", headers={"Accept": "text/html"}, timeout=5)
     assert (page.status_code, A in page.text, B in page.text) == (400, False, False)

@@ -106,7 +106,8 @@ def test_migration_0006_keeps_codes_under_way_and_wrong_tries(open_database: Non
     for _ in range(5):
         with pytest.raises(WrongOtp):
             passwords.verify(NOOR, "unsubscribe", "654321")
-    rows: list[dict[str, Any]] = list(OneTimePassword.select().dicts())
+    stored: Any = OneTimePassword.select().dicts()
+    rows = list(stored)
     names = rows[0].keys() - {"time_zone"}
     LegacyOneTimePassword.insert_many([{name: row[name] for name in names} for row in rows]).execute()  # as before it
     bound.drop_tables([OneTimePassword])

@@ -487,13 +487,12 @@ def test_pausing_makes_the_sync_due_and_keeps_the_topic(state: State) -> None:
 
 
 def test_a_number_that_is_not_active_is_not_paused(state: State) -> None:
-    pause = {"until": LATER + MINUTE, "now": LATER}
-    assert state.pause(MIRA, **pause) is None
+    assert state.pause(MIRA, until=LATER + MINUTE, now=LATER) is None
     assert state.find_subscriber(MIRA) is None
     before = unsubscribed(state)
-    assert state.pause(MIRA, **pause) is None
+    assert state.pause(MIRA, until=LATER + MINUTE, now=LATER) is None
     assert stored_subscriber(state) == before
-    assert state.pause(OPTED_OUT_OUT_OF_SYNC, **pause) is None
+    assert state.pause(OPTED_OUT_OUT_OF_SYNC, until=LATER + MINUTE, now=LATER) is None
 
 
 @pytest.mark.parametrize("is_active", [False, True])
@@ -932,7 +931,7 @@ def test_the_next_sync_is_due_at_the_time_that_is_given(state: State) -> None:
     subscriber = active(state)
     assert state.finish_sync(held(state, subscriber), None, None, due_at=LATER)
     waiting = stored_subscriber(state)
-    assert waiting == subscriber._replace(sync_due_at=LATER)
+    assert waiting == subscriber._replace(sync_due_at=LATER, joined_at=LATER), "it joins its time zone then"
     assert subscriber.id not in state.out_of_sync(LATER - MICROSECOND)
     assert state.acquire_lease(subscriber.id, now=LATER - MICROSECOND, timeout=LEASE_TIMEOUT) is None
     assert stored_subscriber(state) == waiting
@@ -1000,12 +999,23 @@ def test_after_its_lease_was_lost_a_subscriber_on_another_topic_stays_there_and_
     assert marked == synced._replace(sync_due_at=LATER + MINUTE) == stored_subscriber(state)
 
 
-def test_after_its_lease_was_lost_an_inactive_subscriber_is_due_and_keeps_its_subscription(state: State) -> None:
-    states.sync(state, active(state), ANOTHER_TOPIC)
-    state.deactivate(MIRA, now=NOW)
-    leased = held(state, stored_subscriber(state))
+def test_after_its_lease_was_lost_an_inactive_subscriber_is_due_with_its_subscription(state: State) -> None:
+    leased = held(state, unsubscribed(state))
     marked = state.mark_out_of_sync(leased, TOPIC, "arn", LATER)
-    assert marked == leased._replace(sync_due_at=LATER) == stored_subscriber(state)
+    expected = leased._replace(topic=TOPIC, subscription_arn="arn", sync_due_at=LATER)
+    assert marked == expected == stored_subscriber(state)
+
+
+@pytest.mark.parametrize("is_active", [False, True])
+def test_after_its_lease_was_lost_a_subscriber_that_was_not_added_keeps_its_subscription(
+    state: State, is_active: bool
+) -> None:
+    synced = states.sync(state, active(state))
+    if not is_active:
+        state.deactivate(MIRA, now=NOW)
+    before = stored_subscriber(state)
+    marked = state.mark_out_of_sync(synced, None, None, LATER)
+    assert marked == before._replace(sync_due_at=LATER) == stored_subscriber(state)
 
 
 def test_a_deleted_subscriber_is_not_marked_out_of_sync(state: State) -> None:
@@ -1038,9 +1048,9 @@ def test_subscribers_out_of_sync_are_listed_and_counted(state: State) -> None:
     assert (set(state.out_of_sync(NOW)), state.count_out_of_sync(LATER)) == (others, 2)
 
 
-def test_those_whose_sync_was_due_before_a_time_are_counted(state: State) -> None:
+def test_those_whose_sync_was_due_at_a_time_are_counted(state: State) -> None:
     active(state, now=NOW)
-    times = [BEFORE, BEFORE + MICROSECOND, BEFORE + MINUTE + MICROSECOND, NOW, NOW + MICROSECOND]
+    times = [BEFORE - MICROSECOND, BEFORE, BEFORE + MINUTE, NOW - MICROSECOND, NOW]
     assert [state.count_out_of_sync(time) for time in times] == [0, 1, 2, 2, 3]
 
 

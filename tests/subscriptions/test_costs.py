@@ -20,6 +20,7 @@ from tests.helpers.sns_emulator import SETTINGS, backend, sent_to
 from tests.helpers.sql import record_sql
 from tests.helpers.subscribing import CLIENT_IP
 
+MOBILES_IN_OTHER_TIME_ZONES = "+64211234567", "+12125550123"
 Work = Callable[[], object]
 
 
@@ -64,6 +65,7 @@ class Costs:
             self.subscriptions.subscribe(MIRA, wrong_otp(code), CLIENT_IP, self.dispatcher)
         with self.measure("the right code: subscribe"):
             self.subscriptions.subscribe(MIRA, code, CLIENT_IP, self.dispatcher)
+            self.subscriptions.next_morning(MIRA)
         with self.measure("add to the topic and confirm, in a task"):
             self.container.topic_sync.sync(self.dispatcher.subscribers[-1])
         with self.measure("send the daily SMS to all"):
@@ -71,6 +73,7 @@ class Costs:
         backend().opt_out_numbers.clear()  # moto begins with some
         with self.measure("reconcile, all in sync"):
             self.container.topic_sync.reconcile()
+        self.run_schedule(clock)
         code = self.request_otp(MIRA, "unsubscribe", "request a code to unsubscribe")
         with self.measure("the right code: unsubscribe"):
             self.subscriptions.unsubscribe(MIRA, CLIENT_IP, self.dispatcher, code)
@@ -81,6 +84,16 @@ class Costs:
         self.subscriptions.subscribe(MIRA, code, CLIENT_IP, self.dispatcher)
         with self.measure("unsubscribe without a code"):
             self.subscriptions.unsubscribe(MIRA, CLIENT_IP, self.dispatcher)
+
+    def run_schedule(self, clock: FakeClock) -> None:
+        """Run the schedule on the next morning, before and at the hour of the daily SMS in India."""
+        clock.advance(hours=16)
+        self.container.quotes.quote_of_date(clock().date())  # as `set_quote_of_the_day` does when the date begins
+        with self.measure("a run of the schedule, nothing due"):
+            assert self.container.schedule.run() == []
+        clock.advance(minutes=30)
+        with self.measure("a run of the schedule, the daily SMS due in a time zone"):
+            assert [done.state for done in self.container.schedule.run()] == ["sent"]
 
 
 @pytest.fixture
@@ -99,6 +112,28 @@ def test_each_use_case_costs_what_is_documented(costs: Costs, clock: FakeClock) 
     engine = isinstance(costs.container.state, DynamoDbState)
     documented = {use_case: both[engine] for use_case, both in documented_costs().items()}
     assert {use_case: len(operations) for use_case, operations in costs.by_use_case.items()} == documented
+
+
+@on_every_engine
+def test_each_further_time_zone_adds_to_a_run_what_is_documented(costs: Costs, clock: FakeClock) -> None:
+    for mobile in (MIRA, *MOBILES_IN_OTHER_TIME_ZONES):
+        code = costs.request_otp(mobile, "subscribe", "request a code to subscribe")
+        costs.subscriptions.subscribe(mobile, code, CLIENT_IP, costs.dispatcher)
+        costs.container.topic_sync.sync(costs.dispatcher.subscribers[-1])
+    assert len(costs.container.daily_delivery.publish(in_quiet_hours=True)) == 3
+    backend().opt_out_numbers.clear()
+    clock.advance(hours=16)
+    is_dynamodb = isinstance(costs.container.state, DynamoDbState)
+    one_time_zone = documented_costs()["a run of the schedule, nothing due"][is_dynamodb]
+    with costs.measure("of a process that knows what was sent"):
+        assert costs.container.schedule.run() == []
+    costs.container.daily_delivery._sent.clear()
+    with costs.measure("of another process"):
+        assert costs.container.schedule.run() == []
+    found = [
+        len(costs.by_use_case[process]) for process in ("of a process that knows what was sent", "of another process")
+    ]
+    assert found == [one_time_zone + 2 * is_dynamodb, one_time_zone + 2 * (1 + is_dynamodb)]
 
 
 @pytest.mark.parametrize("database_url", ["dynamodb"], indirect=True)

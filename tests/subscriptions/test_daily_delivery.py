@@ -400,10 +400,13 @@ def test_a_run_that_reaches_quiet_hours_before_the_call_sends_nothing(
     sns_container: Container, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock.moment = NOON.replace(hour=20, minute=59, second=59)
-    count = sns_container.gateway.count_subscriptions
-    monkeypatch.setattr(
-        sns_container.gateway, "count_subscriptions", lambda topic: (clock.advance(seconds=2), count(topic))[1]
-    )
+    count_subscriptions = sns_container.gateway.count_subscriptions
+
+    def count_slowly(topic: str) -> int:
+        clock.advance(seconds=2)
+        return count_subscriptions(topic)
+
+    monkeypatch.setattr(sns_container.gateway, "count_subscriptions", count_slowly)
     (done,) = sns_container.daily_delivery.publish_due()
     assert done == result("failed", "Not sent: Quiet hours began before the SMS was sent.")
     assert published() == []

@@ -194,6 +194,15 @@ function validateWhileTyping(field) {
   });
 }
 
+// ---- the time zone of the browser
+
+function fillTimeZone(field) {
+  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+  if (field.value === "" && timeZone !== "UTC") { // with UTC, a browser hides where it is: the number says more
+    field.value = timeZone ?? "";
+  }
+}
+
 // ---- when a request may be repeated
 
 // The same as Python's `format_duration`.
@@ -246,7 +255,9 @@ function storage() {
 function rememberStep(section) {
   const mobile = section.querySelector("input[type=hidden][name=mobile]");
   if (mobile !== null) {
-    const step = { action: mobile.form.action, mobile: mobile.value, expires: Date.now() + CODE_LIFETIME_MS };
+    const { action, elements: { days } } = mobile.form;
+    const url = days ? `${action}?otp&days=${days.value}` : `${action}?otp`;
+    const step = { action, url, mobile: mobile.value, expires: Date.now() + CODE_LIFETIME_MS };
     storage()?.setItem(STEP, JSON.stringify(step));
   } else if (section.querySelector("#otp") === null) {
     storage()?.removeItem(STEP);
@@ -266,7 +277,7 @@ async function resumeStep() {
   if (document.getElementById("otp") === null) {
     const typing = new AbortController();
     field.addEventListener("input", () => typing.abort(), { once: true });
-    await swapElement("subscription", `${step.action}?otp`, { signal: typing.signal });
+    await swapElement("subscription", step.url, { signal: typing.signal });
   }
   document.getElementById("mobile").value = step.mobile;
 }
@@ -303,6 +314,9 @@ function enhance(root) {
   }
   for (const field of root.querySelectorAll("form[data-swap] input:not([type=hidden])")) {
     validateWhileTyping(field);
+  }
+  for (const field of root.querySelectorAll("input[type=hidden][name=time_zone]")) {
+    fillTimeZone(field);
   }
   for (const button of root.querySelectorAll("button[data-copy]")) {
     enableCopying(button);

@@ -162,7 +162,7 @@ def _curl_command(operation: _Json, base_url: str) -> str:
     if operation["method"] == "POST":
         body = operation.get("requestBody", {}).get("content", {FORM: {"examples": {"": {"value": {}}}}})[FORM]
         fields = next(iter(body["examples"].values()))["value"]
-        words = [word for name, value in fields.items() for word in ("-d", f"{name}={value.removeprefix('+')}")]
+        words = [word for name, value in fields.items() for word in ("-d", f"{name}={str(value).removeprefix('+')}")]
         words = words or ["-X", "POST"]
     url = f"{base_url}{_example_path(operation)}"
     if "x-example-query" in operation:

@@ -40,7 +40,7 @@ from tests.helpers.sql import record_sql
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 HTML = "text/html; charset=utf-8"
 TODAY = NOON.date()
-PAGES = ["/", f"/days/{TODAY}", "/days/2026-11-01", "/quotes/1", "/subscribe", "/unsubscribe", "/nowhere"]
+PAGES = ["/", f"/days/{TODAY}", "/days/2026-11-01", "/quotes/1", "/subscribe", "/unsubscribe", "/pause", "/nowhere"]
 
 
 def visit(url: str, **headers: str) -> requests.Response:
@@ -497,17 +497,83 @@ def test_without_shared_state_there_is_no_form(settings: Settings, clock: FakeCl
         }
     )
     client = TestClient(create_app(without_shared_state, now=clock), headers={"Accept": BROWSER})
-    for path in ("/", "/subscribe", "/unsubscribe"):
+    for path in ("/", "/subscribe", "/unsubscribe", "/pause"):
         page = client.simulate_get(path)
         assert "<form" not in page.text
         assert "this service has no shared database" in page.text
+
+
+# ---- the time zone and a pause
+
+
+@sqlite_only
+def test_the_page_shows_when_the_sms_comes_and_how_to_change_that(serve: Serve) -> None:
+    base = serve()
+    page = submit(f"{base}/subscribe", {"mobile": MIRA, "time_zone": "Asia/Calcutta"})
+    assert "One SMS a day at 10:00, Kolkata time. Another time zone?" in page_text(page)
+    assert '<option value="Asia/Kolkata" selected>Kolkata</option>' in page.text
+    assert page.text.count(" selected>") == 1
+    fields = {"mobile": MIRA, "otp": latest_otp(MIRA), "time_zone": "America/Indiana/Knox"}
+    done = submit(f"{base}/subscribe", fields)
+    assert "The next one comes today at 09:00, Knox time ." in page_text(done)
+    assert {"/subscribe", "/pause"} <= set(page_links(done.text))
+
+
+@sqlite_only
+@pytest.mark.parametrize("otp", [{}, {"otp": "000000"}])
+def test_a_form_with_an_unknown_time_zone_asks_for_it(serve: Serve, otp: dict[str, str]) -> None:
+    page = submit(f"{serve()}/subscribe", {"mobile": MIRA, "time_zone": "<b>Mars", **otp})
+    assert page.status_code == 400
+    assert "Check your time zone, and send the form again." in page_text(page)
+    assert re.search(r'<select id="time_zone"[^>]* aria-invalid="true" data-focus>', page.text)
+    assert '<option value="Asia/Kolkata" selected>' in page.text
+    assert ('value="000000"' in page.text) == bool(otp)
+    assert "Mars" not in page.text
+    assert ConsoleSms.select().count() == 0
+
+
+@sqlite_only
+def test_without_a_time_zone_the_step_of_the_code_does_not_choose_one(serve: Serve) -> None:
+    base = serve()
+    submit(f"{base}/subscribe", {"mobile": MIRA, "time_zone": "Europe/Paris"})
+    code = latest_otp(MIRA)
+    for page in (visit(f"{base}/subscribe?otp"), submit(f"{base}/subscribe", {"mobile": MIRA, "otp": wrong_otp(code)})):
+        assert 'name="otp"' in page.text
+        assert "time_zone" not in page.text, "that of the request for the code counts"
+    done = submit(f"{base}/subscribe", {"mobile": MIRA, "otp": code})
+    assert "tomorrow at 09:00, Paris time" in page_text(done)
+
+
+@sqlite_only
+@pytest.mark.parametrize("otp", [{}, {"otp": "000000"}])
+def test_a_form_with_invalid_days_asks_for_them(serve: Serve, otp: dict[str, str]) -> None:
+    base = serve(UNSUBSCRIBE_REQUIRES_OTP="true")
+    page = submit(f"{base}/pause", {"mobile": MIRA, "days": "<b>91", **otp})
+    assert (page.status_code, "Choose a whole number from 1 to 90." in page_text(page)) == (400, True)
+    assert re.search(r'<select id="days"[^>]* aria-invalid="true" data-focus>', page.text)
+    assert ('value="000000"' in page.text) == bool(otp)
+    assert "91" not in page_text(page).replace(MIRA, "").replace("+91", "")
+
+
+@sqlite_only
+@pytest.mark.parametrize(("query", "days"), [("", 7), ("days=5", 5), ("days=0", 7), ("days=x", 7), ("days=90", 90)])
+def test_a_link_prefills_the_days_of_a_pause(serve: Serve, query: str, days: int) -> None:
+    page = visit(f"{serve()}/pause?{query}")
+    assert re.findall(r'<option value="(\d+)" selected>', page.text) == [str(days)]
+
+
+@sqlite_only
+@pytest.mark.parametrize(("time_zone", "value"), [("asia/tokyo", "Asia/Tokyo"), ("nonsense", ""), ("", "")])
+def test_a_link_prefills_the_time_zone_if_the_service_knows_it(serve: Serve, time_zone: str, value: str) -> None:
+    page = visit(f"{serve()}/subscribe?time_zone={time_zone}")
+    assert f'<input type="hidden" name="time_zone" value="{value}">' in page.text
 
 
 # ---- CSRF protection
 
 
 @sqlite_only
-@pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe"])
+@pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe", "/pause"])
 def test_a_link_only_prefills_the_form(serve: Serve, path: str) -> None:
     base = serve()
     add_subscribers(MIRA)
@@ -535,7 +601,7 @@ CROSS_SITE_HEADERS = [
 
 @sqlite_only
 @pytest.mark.parametrize("headers", CROSS_SITE_HEADERS, ids=str)
-@pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe"])
+@pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe", "/pause"])
 def test_a_cross_site_request_is_rejected(serve: Serve, path: str, headers: dict[str, str]) -> None:
     base = serve(CORS_ORIGINS="*")  # it is for reading only
     add_subscribers(MIRA)
@@ -577,7 +643,7 @@ def test_a_page_behind_an_https_proxy_is_not_cross_site(serve: Serve) -> None:
 
 
 @sqlite_only
-@pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe"])
+@pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe", "/pause"])
 def test_without_tls_an_image_of_another_site_is_rejected_too(serve: Serve, path: str) -> None:
     base = serve()
     add_subscribers(MIRA)

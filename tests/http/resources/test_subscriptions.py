@@ -1,5 +1,6 @@
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -18,8 +19,18 @@ from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, NOON, NOOR, OMAR, add_subscribers, latest_otp, sqlite_only, wrong_otp
 from tests.helpers.http import assert_problem
 
-SUBSCRIBED = {"message": "Congratulations!!! You have successfully subscribed for daily famous quote."}
+SUBSCRIBED = {
+    "message": "Congratulations!!! You have successfully subscribed for daily famous quote."
+    " The next SMS comes tomorrow at 10:00, Kolkata time.",
+    "time_zone": "Asia/Kolkata",
+    "next_sms_at": "2026-11-23T10:00:00+05:30",
+}
 UNSUBSCRIBED = {"message": "You have successfully unsubscribed from daily famous quote. See you again."}
+PAUSED = {
+    "message": "You have successfully paused daily famous quote for 7 days, if the number is subscribed."
+    " It starts again by itself, or at once if you subscribe again."
+}
+PATHS = ("/subscribe", "/unsubscribe", "/pause")
 
 
 def get(base: str, path: str, **params: str) -> requests.Response:
@@ -136,7 +147,7 @@ def test_head_answers_as_get_of_the_page_does_and_never_acts(serve: Serve, accep
     base = serve()
     subscribe(base)
     sms = ConsoleSms.select().count()
-    for path in ("/subscribe", "/unsubscribe"):
+    for path in PATHS:
         for query in ({}, {"mobile": MIRA}, {"mobile": NOOR}, {"mobile": MIRA, "otp": "123456"}, {"mobile": "x"}):
             page = requests.get(f"{base}{path}", params=query, headers={"Accept": "text/html"}, timeout=5)
             head = requests.head(f"{base}{path}", params=query, headers={"Accept": accept}, timeout=5)
@@ -162,7 +173,7 @@ def test_head_answers_as_get_of_the_page_does_and_never_acts(serve: Serve, accep
         "?mobile=%2B9190280000",
     ],
 )
-@pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe"])
+@pytest.mark.parametrize("path", PATHS)
 def test_an_invalid_number_is_refused_with_an_example(serve: Serve, path: str, query: str) -> None:
     refused = requests.get(f"{serve()}{path}{query}", timeout=5)
     assert_problem(refused, 400, "Invalid mobile", "")
@@ -250,12 +261,14 @@ def count_sms() -> int:
     return count
 
 
-@pytest.mark.parametrize(("path", "answer"), [("/subscribe", SUBSCRIBED), ("/unsubscribe", UNSUBSCRIBED)])
+@pytest.mark.parametrize(
+    ("path", "answer"), [("/subscribe", SUBSCRIBED), ("/unsubscribe", UNSUBSCRIBED), ("/pause", PAUSED)]
+)
 def test_the_right_otp_again_gets_the_same_answer_and_changes_nothing(
     serve: Serve, clock: FakeClock, path: str, answer: dict[str, str]
 ) -> None:
     base = serve(UNSUBSCRIBE_REQUIRES_OTP="true")
-    if path == "/unsubscribe":
+    if path != "/subscribe":
         add_subscribers(MIRA)
     get(base, path, mobile=MIRA)
     code = latest_otp(MIRA)
@@ -420,7 +433,7 @@ def test_on_lambda_without_a_shared_database_no_number_can_subscribe(
     serve: Serve,
 ) -> None:
     base = serve(AWS_LAMBDA_FUNCTION_NAME="quotes", SECRET_KEY="0123456789abcdef" * 2, SMS_ALLOWED_REGIONS="IN")
-    for path in ("/subscribe", "/unsubscribe"):
+    for path in PATHS:
         for otp in ({}, {"otp": "123456"}):
             refused = get(base, path, mobile=MIRA, **otp)
             assert_problem(
@@ -472,7 +485,9 @@ def use_up_codes_and_tries(base: str, path: str, clock: FakeClock) -> None:
         assert get(base, path, mobile=MIRA, otp=wrong_otp(latest_otp(MIRA))).status_code == status
 
 
-@pytest.mark.parametrize(("own", "other"), [("/subscribe", "/unsubscribe"), ("/unsubscribe", "/subscribe")])
+@pytest.mark.parametrize(
+    ("own", "other"), [("/subscribe", "/unsubscribe"), ("/unsubscribe", "/pause"), ("/pause", "/subscribe")]
+)
 def test_nothing_done_for_one_purpose_changes_what_happens_for_the_other(
     serve: Serve, clock: FakeClock, own: str, other: str
 ) -> None:
@@ -483,14 +498,14 @@ def test_nothing_done_for_one_purpose_changes_what_happens_for_the_other(
     code = latest_otp(MIRA)
     assert get(base, other, mobile=MIRA).status_code == 200, "a request does not void the code of the other purpose"
     assert_problem(get(base, own, mobile=MIRA, otp=wrong_otp(code)), 400, "Wrong OTP", "Wrong code. 4 tries left.")
-    assert get(base, own, mobile=MIRA, otp=code).json() == (SUBSCRIBED if own == "/subscribe" else UNSUBSCRIBED)
+    assert "You have successfully" in get(base, own, mobile=MIRA, otp=code).json()["message"]
     Subscriber.update(state="active").execute()
     clock.advance(days=1)
     use_up_codes_and_tries(base, other, clock)
     assert get(base, own, mobile=MIRA).json() == requested.json()
     code = latest_otp(MIRA)
     assert_problem(get(base, own, mobile=MIRA, otp=wrong_otp(code)), 400, "Wrong OTP", "Wrong code. 4 tries left.")
-    assert get(base, own, mobile=MIRA, otp=code).json() == (SUBSCRIBED if own == "/subscribe" else UNSUBSCRIBED)
+    assert "You have successfully" in get(base, own, mobile=MIRA, otp=code).json()["message"]
 
 
 def test_both_purposes_count_toward_the_same_limits_of_a_client_ip(serve: Serve) -> None:
@@ -514,32 +529,39 @@ def test_a_used_up_sms_quota_stops_no_one_from_unsubscribing_and_shows_no_subscr
 
 @pytest.mark.parametrize("fields", [{}, {"otp": "000000"}])
 @pytest.mark.parametrize("off_by", ["switch", "quota"])
-def test_while_sms_are_off_unsubscribing_takes_no_code(
-    serve: Serve, clock: FakeClock, off_by: str, fields: dict[str, str]
+@pytest.mark.parametrize("path", ["/unsubscribe", "/pause"])
+def test_while_sms_are_off_unsubscribing_and_pausing_take_no_code(
+    serve: Serve, clock: FakeClock, off_by: str, fields: dict[str, str], path: str
 ) -> None:
     base = serve(
         UNSUBSCRIBE_REQUIRES_OTP="true", SMS_DAILY_CAP="0" if off_by == "quota" else "1", SMS_ALLOWED_REGIONS="US"
     )
     SqlState().set_sms_switch(clock(), off=off_by == "switch")
     add_subscribers(MIRA, OMAR)
-    responses = [get(base, "/unsubscribe", mobile=mobile, **fields) for mobile in (MIRA, NOOR)]
-    assert [(response.status_code, response.json()) for response in responses] == [(200, UNSUBSCRIBED)] * 2
+    responses = [get(base, path, mobile=mobile, **fields) for mobile in (MIRA, NOOR)]
+    assert [(response.status_code, response.json()) for response in responses] == [
+        (200, PAUSED if path == "/pause" else UNSUBSCRIBED)
+    ] * 2
     assert "RateLimit" in responses[0].headers, "it is counted for the client IP"
-    assert states() == {MIRA: "unsubscribed", OMAR: "active"}
+    assert states() == {MIRA: "active" if path == "/pause" else "unsubscribed", OMAR: "active"}
+    assert (Subscriber.get(Subscriber.mobile == MIRA).paused_until is not None) == (path == "/pause")
     assert ConsoleSms.select().count() == OneTimePassword.select().count() == 0
 
 
+@pytest.mark.parametrize("path", ["/unsubscribe", "/pause"])
 @pytest.mark.parametrize("takes_code", ["false", "true"])
-def test_no_response_shows_whether_a_number_is_subscribed(serve: Serve, clock: FakeClock, takes_code: str) -> None:
+def test_no_response_shows_whether_a_number_is_subscribed(
+    serve: Serve, clock: FakeClock, takes_code: str, path: str
+) -> None:
     base = serve(UNSUBSCRIBE_REQUIRES_OTP=takes_code, CODES_PER_ADDRESS="100/1h", WRONG_TRIES_PER_ADDRESS="100/1h")
     subscribe(base, MIRA)
     clock.advance(hours=1)
 
     def responses_for(mobile: str) -> list[tuple[int, str]]:
-        responses = [get(base, "/unsubscribe", mobile=mobile) for _ in range(2)]
-        responses += [get(base, "/unsubscribe", mobile=mobile, otp="000000") for _ in range(6)]
+        responses = [get(base, path, mobile=mobile) for _ in range(2)]
+        responses += [get(base, path, mobile=mobile, otp="000000") for _ in range(6)]
         clock.advance(minutes=11)
-        responses += [get(base, "/unsubscribe", mobile=mobile, otp="000000")]
+        responses += [get(base, path, mobile=mobile, otp="000000")]
         return [(response.status_code, response.text.replace(mobile[1:], "")) for response in responses]
 
     subscribed, not_subscribed = responses_for(MIRA), responses_for(NOOR)
@@ -547,6 +569,194 @@ def test_no_response_shows_whether_a_number_is_subscribed(serve: Serve, clock: F
     assert ConsoleSms.select().where(ConsoleSms.to == NOOR).count() == 0, (
         "and a number that is not subscribed gets no SMS"
     )
+
+
+# ---- the time zone and the hour of the daily SMS
+
+
+IN_KOLKATA = ("Asia/Kolkata", "tomorrow at 10:00, Kolkata time", "2026-11-23T10:00:00+05:30")
+IN_NEW_YORK = ("America/New_York", "today at 09:00, New York time", "2026-11-22T09:00:00-05:00")
+IN_KATHMANDU = ("Asia/Kathmandu", "tomorrow at 09:00, Kathmandu time", "2026-11-23T09:00:00+05:45")
+IN_UTC_MINUS_5 = ("Etc/GMT+5", "today at 09:00, UTC-5 time", "2026-11-22T09:00:00-05:00")
+IN_UTC = ("Etc/UTC", "tomorrow at 09:00, UTC time", "2026-11-23T09:00:00+00:00")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ({}, {}, IN_KOLKATA),
+        ({"time_zone": ""}, {"time_zone": ""}, IN_KOLKATA),
+        ({"time_zone": "Asia/Calcutta"}, {}, IN_KOLKATA),
+        ({"time_zone": "america/new_york"}, {}, IN_NEW_YORK),
+        ({"time_zone": "Europe/Paris"}, {"time_zone": "Asia/Kathmandu"}, IN_KATHMANDU),
+        ({}, {"time_zone": "UTC"}, IN_UTC),
+        ({}, {"time_zone": "Etc/GMT 5"}, IN_UTC_MINUS_5),
+    ],
+)
+def test_a_subscriber_chooses_the_time_zone_or_has_that_of_the_number(
+    serve: Serve, first: dict[str, str], second: dict[str, str], expected: tuple[str, str, str]
+) -> None:
+    base = serve()
+    time_zone, next_sms, next_sms_at = expected
+    assert get(base, "/subscribe", mobile=MIRA, **first).status_code == 200
+    confirmed = get(base, "/subscribe", mobile=MIRA, otp=latest_otp(MIRA), **second).json()
+    assert confirmed["message"].endswith(f"for daily famous quote. The next SMS comes {next_sms}.")
+    assert confirmed["time_zone"] == time_zone == Subscriber.get().time_zone
+    assert confirmed["next_sms_at"] == next_sms_at
+
+
+@sqlite_only
+@pytest.mark.parametrize(
+    "time_zone",
+    [
+        *(
+            "Kolkata",
+            " Asia/Kolkata",
+            "Asia/Kolkata ",
+            "Asia/Kolkata/",
+            "\N{FULLWIDTH LATIN CAPITAL LETTER A}sia/Kolkata",
+        ),
+        *("../../../etc/passwd", "Asia/../Asia/Kolkata", "/usr/share/zoneinfo/Asia/Kolkata", "Asia", "posixrules"),
+        *("Asia/Kolkata\0", "\0", "x" * 65, "x" * 3_000, "\ud800", 5, 5.5, True, False, [], [None], {}, {"a": 1}),
+    ],
+)
+@pytest.mark.parametrize("step", [1, 2])
+def test_an_unknown_time_zone_is_refused_without_an_sms_or_a_try(serve: Serve, time_zone: object, step: int) -> None:
+    base = serve()
+    get(base, "/subscribe", mobile=MIRA)
+    fields = {"mobile": MIRA, "time_zone": time_zone} | ({"otp": "000000"} if step == 2 else {})
+    refused = requests.post(f"{base}/subscribe", json=fields, timeout=5)
+    assert_problem(refused, 400, "Invalid time_zone", "Send time_zone as an IANA time zone, for example Asia/Kolkata.")
+    assert count_sms() == 1
+    assert (OneTimePassword.get().tries_left, OneTimePassword.get().time_zone) == (5, None)
+
+
+@sqlite_only
+@pytest.mark.parametrize(
+    ("path", "query", "name"),
+    [
+        ("/subscribe", "&time_zone=Asia/Kolkata&time_zone=Asia/Tokyo", "time_zone"),
+        ("/pause", "&days=7&days=8", "days"),
+    ],
+)
+def test_different_values_of_one_field_are_refused(serve: Serve, path: str, query: str, name: str) -> None:
+    refused = requests.get(f"{serve()}{path}?mobile={MIRA[1:]}{query}", timeout=5)
+    assert_problem(refused, 400, f"Invalid {name}", f"The request has different values of {name}. Send one value.")
+
+
+@sqlite_only
+@pytest.mark.parametrize(
+    ("name", "meant"), [("tz", "time_zone"), ("timezone", "time_zone"), ("time-zone", "time_zone")]
+)
+def test_another_name_of_the_time_zone_is_refused(serve: Serve, name: str, meant: str) -> None:
+    refused = get(serve(), "/subscribe", mobile=MIRA, **{name: "Asia/Kolkata"})
+    assert_problem(refused, 400, "Unknown parameter", f"There is no parameter {name} here. Did you mean {meant}?")
+
+
+def test_subscribing_again_with_another_time_zone_moves_the_subscriber(serve: Serve, clock: FakeClock) -> None:
+    base = serve()
+    subscribe(base)
+    clock.advance(minutes=1)
+    get(base, "/subscribe", mobile=MIRA)
+    fields = {"mobile": MIRA, "otp": latest_otp(MIRA), "time_zone": "Europe/Paris"}
+    moved = requests.post(f"{base}/subscribe", json=fields, timeout=5)
+    assert (moved.json()["time_zone"], moved.json()["next_sms_at"]) == ("Europe/Paris", "2026-11-23T09:00:00+01:00")
+    assert "tomorrow at 09:00, Paris time" in moved.json()["message"]
+    assert Subscriber.get().time_zone == "Europe/Paris"
+    assert requests.post(f"{base}/subscribe", json=fields, timeout=5).json() == moved.json(), "the same code again"
+    clock.advance(minutes=1)
+    get(base, "/subscribe", mobile=MIRA)
+    stayed = get(base, "/subscribe", mobile=MIRA, otp=latest_otp(MIRA))
+    assert stayed.json() == moved.json(), "without a time zone, a subscriber keeps the one it has"
+
+
+# ---- a pause
+
+
+def test_pausing_takes_one_request_and_subscribing_again_ends_it(serve: Serve, clock: FakeClock) -> None:
+    base = serve()
+    subscribe(base)
+    paused = get(base, "/pause", mobile=MIRA, days="14")
+    assert (paused.status_code, paused.headers["Cache-Control"]) == (200, "no-store")
+    assert paused.json() == {"message": PAUSED["message"].replace("7 days", "14 days")}
+    row = Subscriber.get()
+    midnight_in_kolkata = datetime(2026, 12, 6, 18, 30, tzinfo=UTC)
+    assert (row.state, row.paused_until) == ("active", midnight_in_kolkata), "14 mornings from November 23"
+    clock.advance(minutes=1)
+    subscribe(base)
+    assert Subscriber.get().paused_until is None
+
+
+@sqlite_only
+@pytest.mark.parametrize(
+    ("days", "last_morning"), [({}, 29), ({"days": ""}, 29), ({"days": "1"}, 23), ({"days": "07"}, 29)]
+)
+def test_a_pause_lasts_seven_mornings_unless_the_request_says_otherwise(
+    serve: Serve, days: dict[str, str], last_morning: int
+) -> None:
+    base = serve()
+    add_subscribers(MIRA)
+    paused = get(base, "/pause", mobile=MIRA, **days)
+    assert ("for 1 day," if last_morning == 23 else "for 7 days,") in paused.json()["message"]
+    assert Subscriber.get().paused_until == datetime(2026, 11, last_morning, tzinfo=UTC) + timedelta(days=1)
+
+
+@sqlite_only
+@pytest.mark.parametrize("days", [1, 90, "90", [7, 7]])
+def test_days_may_be_a_number_in_json(serve: Serve, days: object) -> None:
+    base = serve()
+    add_subscribers(MIRA)
+    assert requests.post(f"{base}/pause", json={"mobile": MIRA, "days": days}, timeout=5).status_code == 200
+    assert Subscriber.get().paused_until is not None
+
+
+@sqlite_only
+@pytest.mark.parametrize(
+    "days",
+    [
+        *(0, -1, 91, 100, 1e9, 10**400, 7.5, 7.0, True, False, [], [None], {}),
+        *("0", "00", "-1", "+7", "91", "007", "7.0", "1e1", "0x7", " 7", "7 ", "7\n", "seven", "9" * 3_000),
+        *("\N{FULLWIDTH DIGIT SEVEN}", "\N{ARABIC-INDIC DIGIT SEVEN}", "\N{SUPERSCRIPT TWO}", "\0", "\ud800"),
+    ],
+)
+def test_invalid_days_are_refused_and_pause_nothing(serve: Serve, days: object) -> None:
+    base = serve()
+    add_subscribers(MIRA)
+    refused = requests.post(f"{base}/pause", json={"mobile": MIRA, "days": days}, timeout=5)
+    assert_problem(refused, 400, "Invalid days", "Send days as a whole number from 1 to 90, for example 7.")
+    assert Subscriber.get().paused_until is None
+
+
+def test_pausing_with_an_otp(serve: Serve) -> None:
+    base = serve(UNSUBSCRIBE_REQUIRES_OTP="true")
+    add_subscribers(MIRA)
+    requested = get(base, "/pause", mobile=MIRA, days="30")
+    assert requested.json() == {
+        "message": "An OTP verification has been sent on mobile +919028000001, if it is subscribed. To complete the "
+        f"pause, Use OTP with this URL pattern {base}/pause?mobile=%2B919028000001&days=30&otp=xxxxxx."
+    }
+    code = latest_otp(MIRA)
+    assert_problem(get(base, "/pause", mobile=MIRA, otp=wrong_otp(code)), 400, "Wrong OTP", "4 tries left")
+    assert Subscriber.get().paused_until is None
+    link = re.sub(".*URL pattern (.*)[.]", r"\1", requested.json()["message"]).replace("xxxxxx", code)
+    assert "for 30 days," in requests.get(link, timeout=5).json()["message"]
+    assert Subscriber.get().paused_until == datetime(2026, 12, 23, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("asked", "tried"), [("/unsubscribe", "/pause"), ("/pause", "/unsubscribe")])
+def test_an_otp_to_pause_does_not_unsubscribe_nor_the_other_way(serve: Serve, asked: str, tried: str) -> None:
+    base = serve(UNSUBSCRIBE_REQUIRES_OTP="true")
+    add_subscribers(MIRA)
+    get(base, asked, mobile=MIRA)
+    assert_problem(get(base, tried, mobile=MIRA, otp=latest_otp(MIRA)), 400, "No OTP requested")
+    assert (states(), Subscriber.get().paused_until) == ({MIRA: "active"}, None)
+
+
+@sqlite_only
+def test_requests_to_pause_count_for_the_client_ip(serve: Serve) -> None:
+    base = serve(CODES_PER_ADDRESS="2/1h")
+    paths = ("/unsubscribe", "/pause", "/pause")
+    assert [get(base, path, mobile=NOOR).status_code for path in paths] == [200, 200, 429]
 
 
 # ---- client IP and base URL
