@@ -1,9 +1,8 @@
 """The simulated world: time zones, people, the schedule, and what goes wrong."""
 
 import random
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -77,8 +76,8 @@ class Process:
             *(world.clock, world.randomness, world.turns, world.counts, world.model.observe, world.is_gateway_down)
         )
         container = Container(world.settings, now=world.clock, randomness=world.randomness)
-        container.state = Proxy(world.state, self.calls)  # type: ignore[assignment]
-        container.gateway = Proxy(world.gateway, self.calls)  # type: ignore[assignment]
+        container.state = Proxy(world.state, self.calls)
+        container.gateway = Proxy(world.gateway, self.calls)
         container.quotes = SimulatedQuotes(world.clock, world.randomness)
         self.container = container
 
@@ -96,12 +95,7 @@ class World:
         self.settings = _settings(plan)
         self.gateway, self.turns = SimulatedGateway(), Turns(self.randomness)
         self.state: Any = CachedState(SqlState())
-        quiet = self.settings.quiet_hours
-        self.model = Model(
-            *(self.clock, self.gateway, list(ZONES), self.settings.daily_sms_at),
-            None if quiet is None else (quiet.start, quiet.end),
-            self.settings.leave_url,
-        )
+        self.model = Model(self.clock, self.gateway, ZONES, self.settings)
         self.counts = self.model.counts
         self.process = Process(self)
         self._next_number = 0
@@ -139,8 +133,8 @@ class World:
             quarters = set(range(96))
             self.counts["days with all 96 runs"] += 1
         else:
-            offset = self.randomness.randrange(14)
-            quarters = set(range(offset, 96, 14)) | {q for q in self._interesting_quarters(start) if 0 <= q < 96}
+            offset = self.randomness.randrange(16)
+            quarters = set(range(offset, 96, 16)) | {q for q in self._interesting_quarters(start) if 0 <= q < 96}
             quarters |= self._quarters_of_changes(start)
         return [(start + INTERVAL * quarter + self._delay(), self._tick) for quarter in sorted(quarters)]
 
@@ -378,10 +372,8 @@ class World:
         fault = draw_fault(self.randomness) if self._has_faults and self.randomness.random() < 0.1 else None
         process = Process(self)
         process.begin(fault, run=0, started_at=self.clock(), is_alone=False, **notes)
-        try:
+        with suppress(Killed, GatewayError, StateUnavailable):
             work(process)
-        except (Killed, GatewayError, StateUnavailable):
-            pass
         if process.calls.faults_hit:
             self.model.last_trouble = self.clock()
 
