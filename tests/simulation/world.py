@@ -19,7 +19,7 @@ from quoteapi.storage.database import create_database_file
 from quoteapi.storage.models import database as bound
 from quoteapi.storage.sql_state import SqlState
 from quoteapi.storage.sqlite import SqliteFile
-from quoteapi.storage.state import OtpPolicy, StateUnavailable
+from quoteapi.storage.state import OtpPolicy, OtpReplaced, StateUnavailable
 from quoteapi.subscriptions.daily_delivery import DeliveryResult
 from quoteapi.subscriptions.errors import SmsDisabled
 from quoteapi.time_zones import last_begun_date
@@ -325,8 +325,12 @@ class World:
         self._activate(person, person.zone if self.randomness.random() < 0.7 else self.randomness.choice(ZONES))
 
     def _come_back(self, person: Person) -> None:
-        """Subscribe again, perhaps in another zone; or only reply START, which subscribes nobody."""
-        if person.mobile in self.gateway.opted_out and self.randomness.random() < 0.3:
+        """Subscribe again, perhaps in another zone; or only reply START, which subscribes nobody.
+
+        Nobody replies START before a run has noticed the STOP: SNS would not tell of either.
+        """
+        is_noticed = person.mobile in self.gateway.opted_out and person.mobile not in self.model.unsettled
+        if is_noticed and self.randomness.random() < 0.3:
             self.gateway.opt_in(person.mobile)
             return
         self._sign_up(person)
@@ -372,7 +376,7 @@ class World:
         fault = draw_fault(self.randomness) if self._has_faults and self.randomness.random() < 0.1 else None
         process = Process(self)
         process.begin(fault, run=0, started_at=self.clock(), is_alone=False, **notes)
-        with suppress(Killed, GatewayError, StateUnavailable):
+        with suppress(Killed, GatewayError, StateUnavailable, OtpReplaced):
             work(process)
         if process.calls.faults_hit:
             self.model.last_trouble = self.clock()
