@@ -156,7 +156,7 @@ class TopicSync:
         A move takes two calls: the first one takes it off the topic that it is on.
         """
         target = self._target(row)
-        if row.topic is not None and row.topic != target and self._must_leave(row, row.topic):
+        if row.topic is not None and row.topic != target:
             return self._leave(row, row.topic, row.sync_due_at if target is not None else self._pause_end(row))
         if target is None:
             return row, Placement(due_at=self._pause_end(row))
@@ -179,8 +179,15 @@ class TopicSync:
         is_paused = row.state == ACTIVE and row.paused_until is not None and row.paused_until > self.clock()
         return row.paused_until if is_paused else None
 
-    def _must_leave(self, row: Subscriber, topic: str) -> bool:
-        """Return whether a subscriber must be taken off a topic: not off one of former settings, as it gets no SMS.
+    def _leave(self, row: Subscriber, topic: str, due_at: datetime | None) -> tuple[Subscriber, Placement]:
+        """Take a subscriber off a topic. The last date whose SMS was begun there is read after that."""
+        if self._must_unsubscribe(row, topic):
+            row = self._unsubscribe(row, topic)
+        last = self.state.last_delivery(topic)
+        return row, Placement(last_sms_date=None if last is None else last.date, due_at=due_at)
+
+    def _must_unsubscribe(self, row: Subscriber, topic: str) -> bool:
+        """Return whether a number must be taken off a topic: not off one of former settings, as that gets no SMS.
 
         Raises `GatewayMisconfigured` if it ended its subscription, and the settings do not allow to delete that.
         """
@@ -190,16 +197,14 @@ class TopicSync:
             raise GatewayMisconfigured(f"the number is on the topic {topic}, but the settings name {own}")
         return is_own or row.state != ACTIVE
 
-    def _leave(self, row: Subscriber, topic: str, due_at: datetime | None) -> tuple[Subscriber, Placement]:
-        """Take a subscriber off a topic. The last date whose SMS was begun there is read after that."""
+    def _unsubscribe(self, row: Subscriber, topic: str) -> Subscriber:
+        """Delete the subscription of a number. Return the subscriber with its ARN."""
         arn = row.subscription_arn
         if arn is None:
             arn = self.gateway.subscribe(row.mobile, topic)  # which returns the ARN of a number on the topic
             self.state.store_subscription_arn(row, arn)
-            row = row._replace(subscription_arn=arn)
         self.gateway.unsubscribe(arn)
-        last = self.state.last_delivery(topic)
-        return row, Placement(last_sms_date=None if last is None else last.date, due_at=due_at)
+        return row._replace(subscription_arn=arn)
 
     def _wait_until(self, row: Subscriber, target: str) -> datetime | None:
         """Return when a subscriber can join a topic without a second SMS of a date; None if it can now.

@@ -28,7 +28,7 @@ from tests.helpers.data import (
 )
 from tests.helpers.dispatcher import RecordingDispatcher
 from tests.helpers.dynamodb_server import on_every_engine
-from tests.helpers.sns_emulator import TOPIC, SnsCalls, backend, sent_to, subscribed_to
+from tests.helpers.sns_emulator import SETTINGS, TOPIC, SnsCalls, backend, sent_to, subscribed_to
 from tests.helpers.subscribing import CLIENT_IP, add_sns_subscribers, request_otp
 
 US_NUMBER = "+12125550123"
@@ -248,6 +248,20 @@ def test_a_move_during_a_sync_is_not_lost(sns_container: Container, monkeypatch:
     monkeypatch.setattr(sns_container.gateway, "subscribe", move_meanwhile)
     assert sns_container.topic_sync.sync(subscriber_id) == "subscribed"
     assert topics_of(sns_container) == [AUCKLAND]
+
+
+# ---- another topic
+
+
+def test_who_moves_to_the_topic_of_new_settings_gets_no_second_sms_of_a_date(
+    sns_container: Container, clock: FakeClock
+) -> None:
+    add_sns_subscribers(sns_container, MIRA)
+    assert [done.state for done in sns_container.schedule.run()] == ["sent"]
+    renamed = Container(read_settings(environment(sns_container.settings, SNS_TOPIC="Renamed", **SETTINGS)), now=clock)
+    renamed.topic_sync.reconcile(everyone=True)
+    assert sms_dates(renamed, clock, 30) == ["11-23 09:00 11-23"]
+    assert topics_of(renamed) == ["DailyQuoteSubscription", UTC_ZONE], "the operator deletes the other topic"
 
 
 # ---- pauses
