@@ -27,7 +27,7 @@ from tests.helpers.clock import FakeClock
 from tests.helpers.data import SECRET_KEY
 from tests.helpers.dispatcher import RecordingDispatcher
 from tests.simulation.cached_state import CachedState
-from tests.simulation.faults import Fault, FaultyCalls, Killed, Proxy, Turns, draw_fault
+from tests.simulation.faults import Fault, FaultyCalls, Killed, Proxy, Turns, draw_fault, draw_hang
 from tests.simulation.gateway import DEFAULT_TIME_ZONE, SimulatedGateway
 from tests.simulation.model import DAY, Model, Person, quotation_of
 
@@ -257,7 +257,8 @@ class World:
     def _interleave(self) -> None:
         """Let two runs overlap, or a run and what people do, perhaps with a fault."""
         first, second = Process(self), Process(self)
-        fault = draw_fault(self.randomness) if self.randomness.random() < 0.5 else None
+        draw = self.randomness.random()
+        fault = draw_hang(self.randomness) if draw < 0.4 else draw_fault(self.randomness) if draw < 0.7 else None
         jobs = [lambda: self._run(first, fault, is_alone=False)]
         if self.randomness.random() < 0.6:
             jobs.append(lambda: self._run(second, is_alone=False))
