@@ -408,8 +408,8 @@ class Model:
                     if not self._is_moving(self.people[mobile], morning):
                         raise self._violation(f"lost: a run did not send the SMS of {morning.day}", zone, mobile)
         for morning in self.unreported:
-            if morning.expected - self.unsettled.keys():
-                raise self._violation(f"not reported: {morning.day}", morning.zone)
+            if waiting := morning.expected - self.unsettled.keys():
+                raise self._violation(f"not reported: {morning.day}", morning.zone, min(waiting))
         self.unreported.clear()
 
     def _is_moving(self, person: Person, morning: Morning) -> bool:
