@@ -112,7 +112,7 @@ class TopicSync:
         self, is_time_up: Callable[[], bool] = lambda: False, progress: Callable[[int], None] = lambda _: None
     ) -> ReconcileResult:
         """Sync the subscribers whose sync is due, after it is noted who opted out. Arguments as in `reconcile`."""
-        stopped, failed = self._mark_opted_out()
+        stopped, failed = self._mark_opted_out(is_time_up)
         self._set_missing_time_zones(is_time_up)
         count = Counter[str]()
         for subscriber_id in self.state.out_of_sync(self.clock()):
@@ -272,12 +272,14 @@ class TopicSync:
         if topic is not None and (stored is None or stored.topic != topic):
             self.gateway.unsubscribe(arn or self.gateway.subscribe(row.mobile, topic))
 
-    def _mark_opted_out(self) -> tuple[int, int]:
+    def _mark_opted_out(self, is_time_up: Callable[[], bool]) -> tuple[int, int]:
         """Mark subscribers that opted out. Return how many, and how many gateway calls failed (0 or 1)."""
         count, now = 0, self.clock()  # who confirms while the numbers are listed has opted in again
         try:
             for mobiles in self.gateway.list_opted_out():
                 count += self.state.mark_opted_out(mobiles, now)
+                if is_time_up():
+                    break
         except GatewayError as error:
             log.warning("Cannot list opted-out numbers: %s", error)
             return count, 1

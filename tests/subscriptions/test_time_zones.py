@@ -206,6 +206,21 @@ def test_who_leaves_and_subscribes_in_another_time_zone_gets_no_second_sms_of_a_
     assert sms_dates(sns_container, clock, 48) == ["11-23 14:00 11-23"]
 
 
+def test_the_next_morning_after_a_move_is_right_before_the_sync(sns_container: Container, clock: FakeClock) -> None:
+    add_sns_subscribers(sns_container, MIRA, time_zone=KOLKATA)
+    clock.moment = NOON.replace(hour=5)
+    assert len(sns_container.schedule.run()) == 1
+    row = stored(sns_container)
+    assert sns_container.state.set_time_zone(row.id, NEW_YORK, now=clock())
+    told = []
+    for _ in range(2):
+        morning = sns_container.subscriptions.next_morning(MIRA)
+        assert morning is not None
+        told.append(describe_morning(morning.opens_at, NEW_YORK, clock()))
+        sns_container.topic_sync.sync(row.id)
+    assert told == ["tomorrow at 09:00, New York time"] * 2
+
+
 def test_an_sms_in_doubt_counts_as_one_that_the_subscriber_got(
     sns_container: Container, sns_calls: SnsCalls, clock: FakeClock
 ) -> None:
@@ -264,6 +279,28 @@ def test_who_moves_to_the_topic_of_new_settings_gets_no_second_sms_of_a_date(
     assert topics_of(renamed) == ["DailyQuoteSubscription", UTC_ZONE], "the operator deletes the other topic"
 
 
+def test_after_a_change_of_the_default_time_zone_everyone_can_be_moved_without_a_second_sms(
+    sns_container: Container, clock: FakeClock
+) -> None:
+    add_sns_subscribers(sns_container, MIRA)
+    add_sns_subscribers(sns_container, NOOR, time_zone=KOLKATA)
+    sns_container.schedule.run()
+    settings = read_settings(environment(sns_container.settings, DEFAULT_TIME_ZONE=KOLKATA, **SETTINGS))
+    changed = Container(settings, now=clock)
+    changed.topic_sync.reconcile(everyone=True)
+    assert (stored(changed, MIRA).topic, stored(changed, NOOR).topic) == (None, TOPIC)
+    clock.advance(hours=12)
+    assert sms_dates(changed, clock, 24) == ["11-23 09:00 11-23"]
+    assert stored(changed, MIRA).topic == f"{TOPIC}-Etc-UTC"
+
+
+def test_everyone_can_be_moved_off_the_topic_where_the_version_before_put_them(sns_container: Container) -> None:
+    add_sns_subscribers(sns_container, MIRA)
+    Subscriber.update(time_zone=KOLKATA).execute()
+    sns_container.topic_sync.reconcile(everyone=True)
+    assert topics_of(sns_container) == [KOLKATA]
+
+
 # ---- pauses
 
 
@@ -292,6 +329,19 @@ def test_a_pause_before_this_mornings_sms_skips_it(sns_container: Container, clo
     clock.moment = NOON.replace(hour=4)
     pause(sns_container, 1)
     assert sms_dates(sns_container, clock, 30) == ["11-23 04:30 11-23"]
+
+
+def test_a_pause_until_midnight_does_not_skip_the_sms_of_midnight(sns_container: Container, clock: FakeClock) -> None:
+    hours = {"DAILY_SMS_AT": "00:00", "QUIET_HOURS": "off"}
+    settings = read_settings(environment(sns_container.settings, **hours, **SETTINGS))
+    at_midnight = Container(settings, now=clock)
+    add_sns_subscribers(at_midnight, MIRA)
+    assert [done.state for done in at_midnight.schedule.run()] == ["sent"]
+    at_midnight.subscriptions.pause(MIRA, 1, CLIENT_IP, sns_container.dispatcher)
+    morning = at_midnight.subscriptions.next_morning(MIRA)
+    assert morning is not None
+    assert describe_morning(morning.opens_at, UTC_ZONE, clock()) == "on Tuesday, November 24, at 00:00, UTC time"
+    assert sms_dates(at_midnight, clock, 72) == ["11-24 00:00 11-24", "11-25 00:00 11-25"]
 
 
 def test_mornings_of_a_pause_or_a_wait_were_not_missed(sns_container: Container, clock: FakeClock) -> None:
