@@ -93,9 +93,9 @@ class Model:
         zones: list[str],
         daily_at: time,
         quiet: Hours | None,
-        leave_url: str | None,
+        unsubscribe_url: str | None,
     ) -> None:
-        self.clock, self.gateway, self.leave_url, self.counts = clock, gateway, leave_url, Counter[str]()
+        self.clock, self.gateway, self.unsubscribe_url, self.counts = clock, gateway, unsubscribe_url, Counter[str]()
         self.zones = {zone: ZoneInfo(zone) for zone in zones}
         self.quiet = {zone: [hours for hours in (quiet, STRICTER.get(zone)) if hours] for zone in zones}
         self.people: dict[str, Person] = {}
@@ -306,7 +306,7 @@ class Model:
         self.log.append((now, zone, f"SMS of {label}", members))
         self.counts["publishes"] += 1
         self.counts["SMS"] += len(members)
-        if wall.date() != label or message != daily_text(quotation_of(label), self.leave_url).message:
+        if wall.date() != label or message != daily_text(quotation_of(label), self.unsubscribe_url).message:
             raise self._violation(f"wrong quote on {wall:%F}: {message!r}", zone)
         if self.is_quiet(zone, wall.time()):
             raise self._violation(f"in quiet hours: at {wall:%F %H:%M:%S}", zone)

@@ -100,7 +100,7 @@ class World:
         self.model = Model(
             *(self.clock, self.gateway, list(ZONES), self.settings.daily_sms_at),
             None if quiet is None else (quiet.start, quiet.end),
-            self.settings.leave_url,
+            self.settings.unsubscribe_url,
         )
         self.counts = self.model.counts
         self.process = Process(self)
