@@ -286,7 +286,7 @@ class DailyDelivery:
             yield self._result(morning, "in doubt", _sentence(_in_doubt(morning, delivery.sending_at)))
         else:
             dates = f"{since} to {morning.date}" if since < morning.date else f"{morning.date}"
-            yield self._result(morning, "missed", f"The SMS of {dates} was not sent: no run did before quiet hours.")
+            yield self._result(morning, "missed", f"The SMS of {dates} was not sent before quiet hours began.")
 
     def _publish(self, morning: Morning, *, again: bool = False, closes_at: datetime | None = None) -> DeliveryResult:
         """Send the SMS of a morning unless it was sent or is being sent, before `closes_at`.
