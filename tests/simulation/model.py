@@ -300,7 +300,7 @@ class Model:
         wall, members = now.astimezone(self.zones[zone]), frozenset(self.gateway.members[topic])
         self.log.append((now, zone, f"SMS of {label}", members))
         self.counts["SMS"] += len(members)
-        if wall.date() != label or message != daily_text(quotation_of(label), self.settings.leave_url).message:
+        if wall.date() != label or message != daily_text(quotation_of(label), self.settings.unsubscribe_url).message:
             raise self._violation(f"wrong quote on {wall:%F}: {message!r}", zone)
         if self.is_quiet(zone, wall.time()):
             raise self._violation(f"in quiet hours: at {wall:%F %H:%M:%S}", zone)
@@ -408,7 +408,8 @@ class Model:
                     if not self._is_moving(self.people[mobile], morning):
                         raise self._violation(f"lost: a run did not send the SMS of {morning.day}", zone, mobile)
         for morning in self.unreported:
-            if waiting := morning.expected - self.unsettled.keys():
+            waiting = morning.expected - self.unsettled.keys()
+            if waiting := [mobile for mobile in waiting if not self._is_moving(self.people[mobile], morning)]:
                 raise self._violation(f"not reported: {morning.day}", morning.zone, min(waiting))
         self.unreported.clear()
 
