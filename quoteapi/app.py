@@ -84,7 +84,7 @@ def _routes(container: Container) -> dict[str, Any]:
         "/subscribe": subscriptions.Subscribe(container),
         "/unsubscribe": subscriptions.Unsubscribe(container),
         "/pause": subscriptions.Pause(container),
-        "/u": pages.LeaveLink(settings),
+        "/u": pages.UnsubscribeLink(settings),
         "/feed.xml": feeds.Feed(feeds.ATOM, source, settings, now),
         "/feed.json": feeds.Feed(feeds.JSON_FEED, source, settings, now),
         "/assets/{name}": assets.Assets(),

@@ -1,11 +1,10 @@
 """Time zones, by their names in the IANA time zone database, such as Asia/Kolkata.
 
-Names and rules come from the package `tzdata`, never from the operating system: so all machines agree, and a machine
-without that data, such as AWS Lambda, works the same. The data is loaded on first use, to keep cold starts short.
+Names and rules come from the package `tzdata`, not from the operating system: all machines agree, and AWS Lambda, which
+has no such data, works the same. The data is loaded on first use, to keep cold starts short.
 
-A normalized name is one that `zone.tab` lists, which has one country for each zone, or else one that is no link.
-`zone1970.tab` has the same zones in the same order, but merges those that agree since 1970 across borders: Norway has
-Europe/Berlin there, and Antigua has America/Puerto_Rico.
+A normalized name is listed in `zone.tab`, which has one country for each zone, or is not a link to another name. Not
+`zone1970.tab`: it merges zones of several countries that have the same time since 1970, such as Norway's and Germany's.
 """
 
 import math
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 MAX_NAME_LENGTH = 64
 _LINK = re.compile(r"^L (\S+) (\S+)$", re.MULTILINE)
 _EARLIEST_OFFSET = timedelta(hours=14)
-"""The time of Pacific/Kiritimati, in which each date begins first."""
+"""The offset of Pacific/Kiritimati, the time zone in which each date begins first."""
 _RENAMED = {
     "Africa/Asmera": "Africa/Asmara",
     "Africa/Timbuktu": "Africa/Bamako",
@@ -39,7 +38,7 @@ _RENAMED = {
     "Pacific/Truk": "Pacific/Chuuk",
     "Pacific/Yap": "Pacific/Chuuk",
 }
-"""Old names, some of which browsers still send, that the database links to a zone of another country, or to none."""
+"""Old names, some still sent by browsers, that the database links to another country's zone or to none."""
 _MOST_POPULOUS = ("Australia/Sydney",)
 """Zones that come first in their country although `zone.tab` begins with a small island, Lord Howe."""
 
@@ -148,7 +147,7 @@ def local_date(moment: datetime, time_zone: str) -> date:
 
 
 def start_of_local_date(day: date, time_zone: str) -> datetime:
-    """Return the moment in UTC at which a date begins in a time zone: later, if clocks skip its midnight."""
+    """Return when a date begins in a time zone, in UTC: if clocks skip its midnight, when they change."""
     return datetime.combine(day, time(), zone_info(time_zone)).astimezone(UTC)
 
 
@@ -160,8 +159,7 @@ def last_begun_date(moment: datetime) -> date:
 def seconds_until_local_midnight(moment: datetime, time_zone: str) -> int:
     """Return the seconds until the next date begins in a time zone, rounded up: at least 1.
 
-    If clocks skip midnight, the date begins when they do. Raises `UnknownTimeZone`.
+    Raises `UnknownTimeZone`.
     """
     tomorrow = local_date(moment, time_zone) + timedelta(days=1)
-    midnight = datetime.combine(tomorrow, time(), zone_info(time_zone))
-    return math.ceil((midnight.astimezone(UTC) - moment).total_seconds())
+    return math.ceil((start_of_local_date(tomorrow, time_zone) - moment).total_seconds())

@@ -39,7 +39,7 @@ def set_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
 
 
 def publish_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
-    """Send the quote of the local date to each time zone whose morning is due. Idempotent: it is sent once a date.
+    """Send the quote of the local date to each time zone whose morning is due, once a date (idempotent).
 
     Run it every 15 minutes. Raises `DeliveryFailed`, `DeliveryPending`, as `RedactedError`.
     """

@@ -19,15 +19,15 @@ from quoteapi.time_zones import zone_info
 
 
 @main.command()
-@click.option("--due", is_flag=True, help="Send it only where it is due, for cron: run this every 15 minutes.")
-@click.option("--again", is_flag=True, help="Send it even if an earlier try today may have succeeded.")
-@click.option("--status", is_flag=True, help="Show where it was sent today and yesterday, and send nothing.")
-@click.option("--dry-run", is_flag=True, help="Show the SMS, its recipients and its cost, and send nothing.")
+@click.option("--due", is_flag=True, help="Send it only where it is due. For cron: run this every 15 minutes.")
+@click.option("--again", is_flag=True, help="Send it also where an earlier attempt today may have sent it.")
+@click.option("--status", is_flag=True, help="Show where it was sent today and yesterday. Send nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the SMS, its recipients and its cost. Send nothing.")
 @json_option
 def publish(*, due: bool, again: bool, status: bool, dry_run: bool, as_json: bool) -> None:
-    """Send the quote of the day to all subscribers now, once a day.
+    """Send today's quote now, in each time zone that did not get it yet.
 
-    A subscriber whose time zone has quiet hours gets it only if you agree. The date is that of the time zone.
+    Today is the date in the time zone. If it is quiet hours there, the command asks before it sends.
     """
     if due + again + status + dry_run > 1:
         raise click.UsageError("Add only one of --due, --again, --status and --dry-run.")
@@ -101,7 +101,7 @@ def _print_statuses(container: Container, *, as_json: bool) -> None:
     if statuses:
         head = ("time_zone", "date", "state", "opens_at", "sent_at")
         print_table(head, list(map(_status_row, statuses)))
-        print_lines("", "The hours are local.")
+        print_lines("", "Dates and times are local.")
     else:
         print_lines("Nobody is subscribed.")
     run = "never ran" if last_run is None else f"last ran on {last_run:%Y-%m-%d at %H:%M} UTC"

@@ -149,17 +149,15 @@ def remove(mobile: str, *, yes: bool) -> None:
 def set_time_zone(mobile: str, time_zone: str) -> None:
     """Move a subscriber to a time zone, for example Asia/Kolkata.
 
-    A move never brings two SMS of one day. Without MOBILE, the command asks for the number or reads it from standard
-    input.
+    The subscriber never gets two SMS of one date. Without MOBILE, the command asks for the number or reads it from
+    standard input.
     """
     with open_container() as container:
         mobile = _find_mobile(container, mobile)
-        is_moved, morning = (
-            container.subscriptions.move(mobile, time_zone),
-            container.subscriptions.next_morning(mobile),
-        )
+        is_moved = container.subscriptions.move(mobile, time_zone)
+        morning = container.subscriptions.next_morning(mobile)
         if morning is None:
-            raise click.ClickException("No subscriber has this number.")
+            raise click.ClickException("This number is not subscribed.")
         when = describe_morning(morning.opens_at, time_zone, container.clock())
     done = "Moved." if is_moved else "The subscriber is in this time zone already."
     print_lines(f"{done} The next SMS comes {when}.")

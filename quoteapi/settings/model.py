@@ -186,7 +186,7 @@ class Settings:
         return self.sms_max_subscribers if self.sms_max_subscribers is not None else by_default
 
     @property
-    def leave_url(self) -> str | None:
+    def unsubscribe_url(self) -> str | None:
         """The short link to the unsubscribe page that SMS have, or None if the public URL of the service is unknown."""
         base = self.public_url or (local_url(self.host, self.port) if self.gateway == "console" else None)
         return f"{base}/u" if base else None

@@ -1,6 +1,6 @@
-"""Quiet hours: those of countries, and the hours of a day that they leave for the daily SMS.
+"""Quiet hours, in which no daily SMS is sent, and the open hours, which they leave for it.
 
-docs/sms.md names the sources.
+The sources of the quiet hours of countries are in docs/sms.md.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from typing import NamedTuple
 class QuietHours(NamedTuple):
     """The local hours in which no daily SMS is sent, from `start` until `end`, which is not included.
 
-    They last over midnight if `start` is after `end`.
+    If `start` is after `end`, they include midnight.
     """
 
     start: time
@@ -32,7 +32,7 @@ class OpenHours(NamedTuple):
 
     @property
     def minutes(self) -> int:
-        """How long they last on a day without a change of the clocks."""
+        """How many minutes they last on a day on which clocks do not change."""
         closes = 24 * 60 if self.closes is None else _minutes(self.closes)
         return closes - _minutes(self.opens)
 
@@ -50,7 +50,7 @@ def quiet_hours_of(country: str | None, quiet_hours: QuietHours | None) -> tuple
 
 
 def open_hours(daily_sms_at: time, quiet: Iterable[QuietHours]) -> OpenHours | None:
-    """Return the first hours of a day from `daily_sms_at` on that are not quiet, or None if there are none."""
+    """Return the first open hours of a day that begin at `daily_sms_at` or later; None if there are none."""
     quiet = tuple(quiet)
     candidates = sorted({daily_sms_at, *(hours.end for hours in quiet if hours.end > daily_sms_at)})
     opens = next((candidate for candidate in candidates if not is_quiet(candidate, quiet)), None)

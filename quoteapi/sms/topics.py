@@ -1,4 +1,4 @@
-"""The topics of the daily SMS: one for each time zone, so that a morning is one publish."""
+"""The names of the topics of the daily SMS. Each time zone has one: one call publishes a morning."""
 
 from functools import cached_property
 
@@ -6,7 +6,7 @@ from quoteapi.time_zones import all_names, normalize_time_zone
 
 
 class TimeZoneTopics:
-    """Names topics by time zone: that of the default time zone is the base name, the others have a suffix."""
+    """Names topics by time zone: the base name for the default time zone, a suffix for each other one."""
 
     def __init__(self, base: str, default_time_zone: str) -> None:
         self.base = base
@@ -18,7 +18,7 @@ class TimeZoneTopics:
         return self.base if time_zone == self._default else f"{self.base}-{_suffix(time_zone)}"
 
     def time_zone(self, name: str) -> str | None:
-        """Return the time zone whose topic has a name; None if it is a topic of another base name."""
+        """Return the time zone of the topic with a name; None if its base name is another."""
         if name == self.base:
             return self._default
         is_own = name.startswith(f"{self.base}-")

@@ -394,7 +394,7 @@ class DynamoDbState:
     def report_delivery(
         self, day: date, topic: str, *, now: datetime, claimed_before: datetime, sending_before: datetime
     ) -> Delivery | None:
-        """Store that the operator is told of a delivery that was missed, or that is in doubt."""
+        """Store that a delivery is reported as missed or in doubt."""
         columns = {"date": day, "topic": topic, "claimed_at": now, "reported_at": now}
         update = assign(**columns).replace("= :claimed_at", "= if_not_exists(#claimed_at, :claimed_at)")
         was_given_up = "attribute_not_exists(#sending_at) AND #claimed_at <= :claimed_before"

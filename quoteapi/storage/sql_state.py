@@ -379,7 +379,7 @@ class SqlState:
     def report_delivery(
         self, day: date, topic: str, *, now: datetime, claimed_before: datetime, sending_before: datetime
     ) -> Delivery | None:
-        """Store that the operator is told of a delivery that was missed, or that is in doubt."""
+        """Store that a delivery is reported as missed or in doubt."""
         table = models.Delivery
         columns = {"date": day, "topic": topic, "claimed_at": now, "reported_at": now}
         if table.insert(columns).on_conflict_ignore().as_rowcount().execute():

@@ -96,16 +96,16 @@ class Subscriber(NamedTuple):
     """The client IP of the request that submitted the right OTP."""
     ended_at: datetime | None
     time_zone: str | None
-    """The IANA name, as in Asia/Kolkata; None if it confirmed before there were time zones, and got none since."""
+    """The IANA name, such as Asia/Kolkata; None for a subscriber from before time zones, until its sync."""
     joined_at: datetime | None
-    """When it joined the time zone, or will, after a wait or a pause: its first morning there begins later.
+    """When it joined its time zone; in the future during a wait or a pause. It gets only later mornings.
 
-    None if it confirmed before there were time zones.
+    None for a subscriber from before time zones.
     """
     paused_until: datetime | None
     """Until when it gets no daily SMS; None, or in the past, if it is not paused."""
     last_sms_date: date | None
-    """The last local date whose SMS it may have got on a topic that it left: on another, it gets only later ones."""
+    """The last local date whose SMS it may have got on a topic that it left; from others, it gets later ones."""
     topic: str | None
     """The topic (`Gateway.topic`) that the number was or may have been added to; None if it is on none."""
     subscription_arn: str | None
@@ -129,7 +129,7 @@ class Delivery(NamedTuple):
     sent_at: datetime | None
     message_id: str | None
     reported_at: datetime | None
-    """When the operator was told that it was missed or, with `sending_at`, is in doubt."""
+    """When it was reported as missed or, with `sending_at`, as in doubt."""
 
 
 class State(Protocol):
@@ -341,10 +341,10 @@ class State(Protocol):
     def report_delivery(
         self, day: date, topic: str, *, now: datetime, claimed_before: datetime, sending_before: datetime
     ) -> Delivery | None:
-        """Store that the operator is told of a delivery that was missed, or that is in doubt. Return it.
+        """Store that a delivery is reported as missed or, once sending began, as in doubt. Return it.
 
-        Return None if it was sent or reported, or may still be sent: the claim is not from before `claimed_before` or,
-        once sending began, that is not before `sending_before`.
+        Create it, as missed, if there is none. Return None if it was sent or reported, or may still be sent: if it was
+        claimed after `claimed_before` or, once sending began, if that was after `sending_before`.
         """
 
     def start_sending(self, claim: Delivery, now: datetime) -> bool:

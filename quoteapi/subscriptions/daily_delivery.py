@@ -1,9 +1,9 @@
-"""The daily SMS: in each time zone, the quote of its local date to the topic of the time zone, one delivery a date.
+"""The daily SMS: sends the quote of the local date to the topic of each time zone, once for each date.
 
-A morning is due from its opening hour until quiet hours begin. A run publishes to each topic whose morning is due and
-was not sent, so an event that is late, lost or doubled costs minutes. A delivery is claimed before it is sent. If the
-claim's holder dies before it calls the gateway, the next run takes the claim over. From the gateway call on, the SMS
-may have gone out: the delivery is in doubt, and only `quoteapi publish --again` sends it again. A morning that was
+A morning is due while its delivery window is open and it was not sent. Each run publishes to the topics whose morning
+is due, so a run that is late, lost or doubled delays the SMS by minutes only. A run claims the delivery before it
+sends. If its process dies before it calls the gateway, a later run takes the claim over. If it dies during the call, or
+the result is unknown, the delivery is in doubt: only `quoteapi publish --again` sends it again. A morning that was
 missed, or is in doubt, is reported once.
 """
 
@@ -27,7 +27,7 @@ from quoteapi.subscriptions.rate_limits import RateLimits
 from quoteapi.time_zones import local_date, start_of_local_date
 
 CLAIM_TIMEOUT = timedelta(minutes=2)
-"""After this, the holder of a claim is presumed dead; short enough that Lambda's second retry takes the claim over."""
+"""After this, the holder of a claim is presumed dead. Lambda's second retry comes later: it takes over."""
 SEND_TIMEOUT = timedelta(seconds=45)
 """After this, a gateway call without a stored result is in doubt; longer than the gateway's timeouts."""
 DeliveryState = Literal["sent", "already sent", "being sent", "in doubt", "missed", "failed", "quiet hours", "nobody"]
@@ -46,7 +46,7 @@ class Morning(NamedTuple):
 
 
 class DeliveryResult(NamedTuple):
-    """What a run did about a morning, or found; `message` says it in sentences.
+    """What a run did for a morning, or why it did nothing; `message` says it in sentences.
 
     "being sent": another process has claimed it; if that process died, a later run takes the claim over.
     """
@@ -59,12 +59,15 @@ class DeliveryResult(NamedTuple):
 
     @property
     def is_failure(self) -> bool:
-        """Whether the operator must know of it."""
+        """Whether it must be reported to the operator."""
         return self.state in {"failed", "in doubt", "missed"}
 
 
 class MorningStatus(NamedTuple):
-    """The state of a morning. "due" also if the process that had to send it stopped before it did."""
+    """The state of a morning.
+
+    It is "due" again if the process that claimed it died before it called the gateway.
+    """
 
     date: date
     time_zone: str
@@ -147,7 +150,7 @@ class DailyDelivery:
     ) -> list[DeliveryResult]:
         """Send the SMS of each morning that is due, and report mornings that were missed or are in doubt, once each.
 
-        Return only what was sent or reported, or failed. `tell` is called with each result at once, as the process may
+        Return only what was sent, reported or failed. `tell` is called with each result at once, as the process may
         be killed before the run ends. Stop when `is_time_up()` returns True; a later run goes on. Raises
         `NoSharedState`, `SmsDisabled`.
         """
@@ -187,7 +190,7 @@ class DailyDelivery:
         return Morning(time_zone, local_date(self.clock(), time_zone), topic)
 
     def _find_other_topics(self, topics: list[str]) -> list[DeliveryResult]:
-        """Return a failure for each of the topics that has other settings: its subscribers would get no SMS."""
+        """Return a failure for each topic that has no name of these settings: its subscribers get no SMS."""
         today, default = self.clock().date(), self.settings.default_time_zone
         return [
             DeliveryResult(today, default, "failed", _sentence(describe_other_topic(topic, self.gateway)))
@@ -209,7 +212,7 @@ class DailyDelivery:
             yield self._result(morning, "failed", f"Not sent: {_sentence(error)}")
 
     def _is_quiet(self, morning: Morning) -> bool:
-        """Return whether the SMS of a morning was not sent, and must wait for the end of quiet hours."""
+        """Return whether the SMS of a morning was not sent yet, and it is quiet hours."""
         delivery = self.state.find_delivery(morning.date, morning.topic)
         is_sent = delivery is not None and delivery.sent_at is not None
         return not is_sent and self.hours.is_quiet(morning.time_zone, self.clock())
@@ -240,7 +243,7 @@ class DailyDelivery:
                 yield result
 
     def _publish_in_window(self, morning: Morning, window: DeliveryWindow) -> DeliveryResult:
-        """Send the SMS of a morning that is due. If it is in doubt, the caller's result is the only report."""
+        """Send the SMS of a morning that is due. If it is in doubt, store that: the caller reports it."""
         try:
             return self._publish(morning, closes_at=window.closes_at)
         except OutcomeUnknown:
@@ -250,11 +253,11 @@ class DailyDelivery:
                     morning.date, morning.topic, now=now, claimed_before=LONG_AGO, sending_before=now
                 )
             except Exception:
-                log.exception("The state did not store that it is reported; a later run reports it again")
+                log.exception("The state did not store that the delivery is reported; a later run reports it again")
             raise
 
     def _report(self, morning: Morning, last: Delivery | None) -> Iterator[DeliveryResult]:
-        """Report the last delivery if it was missed or is in doubt, and a morning for which there is none."""
+        """Report the last delivery, if it was missed or is in doubt, and missed mornings without a delivery."""
         if last is not None and last.sent_at is None and last.reported_at is None:
             is_over = last.date < morning.date
             if is_over or _is_in_doubt(last, self.clock()):
@@ -263,9 +266,9 @@ class DailyDelivery:
             yield from self._report_date(morning._replace(date=missed[0]), missed[-1], is_over=True)
 
     def _find_missed(self, morning: Morning, last: Delivery | None) -> list[date]:
-        """Return the dates between two deliveries whose SMS a subscriber waited for, from the newest on.
+        """Return the dates without a delivery since the last one, newest first, if there were subscribers.
 
-        If there is no earlier delivery, look only at the date before.
+        If there was no delivery before, look only at yesterday.
         """
         dates: list[date] = []
         day = morning._replace(date=_date_before(morning))
@@ -283,7 +286,7 @@ class DailyDelivery:
         return self.state.has_joined_before(morning.topic, opens_at + timedelta.resolution)
 
     def _report_date(self, morning: Morning, since: date, *, is_over: bool) -> Iterator[DeliveryResult]:
-        """Report a delivery, if it was not reported. One whose local date is not over is only reported if in doubt."""
+        """Report a delivery once, as missed or in doubt; as missed only if its local date is over (`is_over`)."""
         now = self.clock()
         claimed_before = now - CLAIM_TIMEOUT if is_over else LONG_AGO
         delivery = self.state.report_delivery(
@@ -295,7 +298,7 @@ class DailyDelivery:
             yield self._result(morning, "in doubt", _sentence(_in_doubt(morning, delivery.sending_at)))
         else:
             dates = f"{since} to {morning.date}" if since < morning.date else f"{morning.date}"
-            yield self._result(morning, "missed", f"The SMS of {dates} was not sent: no run did before quiet hours.")
+            yield self._result(morning, "missed", f"The SMS of {dates} was not sent before quiet hours began.")
 
     def _publish(self, morning: Morning, *, again: bool = False, closes_at: datetime | None = None) -> DeliveryResult:
         """Send the SMS of a morning unless it was sent or is being sent, before `closes_at`.
@@ -362,7 +365,7 @@ class DailyDelivery:
             )
 
     def _describe_unclaimable(self, morning: Morning, row: Delivery | None, now: datetime) -> DeliveryResult:
-        """Return the state of a delivery that cannot be claimed. Raises `OutcomeUnknown` if it is in doubt."""
+        """Return why a delivery cannot be claimed. Raises `OutcomeUnknown` if it is in doubt."""
         if row is not None and row.sent_at is not None:
             message = f"Already sent at {row.sent_at:%H:%M} UTC; nothing sent now. New subscribers get the next one."
             return self._result(morning, "already sent", message, row.message_id)
@@ -371,7 +374,7 @@ class DailyDelivery:
         return self._result(morning, "being sent", BEING_SENT)
 
     def _preview(self, morning: Morning) -> DeliveryPreview:
-        text = daily_text(self.quotes.quote_of_date(morning.date), self.settings.leave_url)
+        text = daily_text(self.quotes.quote_of_date(morning.date), self.settings.unsubscribe_url)
         delivery = self.state.find_delivery(morning.date, morning.topic)
         sent_at = None if delivery is None else delivery.sent_at
         max_price = None if self.settings.sms_max_price is None else float(self.settings.sms_max_price)
@@ -401,7 +404,7 @@ class DailyDelivery:
 
 
 def describe_other_topic(topic: str, gateway: Gateway) -> str:
-    """Return what an operator must do about a topic of other settings that subscribers are on."""
+    """Return what an operator must do if subscribers are on a topic that has no name of the settings."""
     own = gateway.topics.base
     return (
         f"subscribers are on the topic {topic}, but the settings name {own}. Correct SMS_GATEWAY, SNS_TOPIC and"
@@ -410,14 +413,14 @@ def describe_other_topic(topic: str, gateway: Gateway) -> str:
 
 
 def _date_before(morning: Morning) -> date:
-    """Return the local date before that of a morning: in Samoa, there was no December 30, 2011."""
+    """Return the local date before that of a morning: two days earlier where Samoa skipped a date."""
     return local_date(
         start_of_local_date(morning.date, morning.time_zone) - timedelta(microseconds=1), morning.time_zone
     )
 
 
 def _is_in_doubt(delivery: Delivery, now: datetime) -> bool:
-    """Return whether the gateway was called, and no result is stored although the call must be over."""
+    """Return whether the gateway was called, the call must be over, and its result is not stored."""
     is_over = delivery.sending_at is not None and delivery.sending_at <= now - SEND_TIMEOUT
     return is_over and delivery.sent_at is None
 

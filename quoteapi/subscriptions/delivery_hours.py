@@ -17,7 +17,7 @@ _SECOND = timedelta(seconds=1)
 
 
 class DeliveryWindow(NamedTuple):
-    """The time in UTC in which the daily SMS of a local date may be sent; `closes_at` is not included.
+    """The time, in UTC, in which the daily SMS of a local date may be sent; `closes_at` is not included.
 
     It is empty for a date that the time zone skipped, as Samoa skipped December 30, 2011.
     """
@@ -27,7 +27,7 @@ class DeliveryWindow(NamedTuple):
 
 
 class DeliveryHours:
-    """The delivery windows and the quiet hours of all time zones, by the settings and by the zone's country."""
+    """The delivery windows and quiet hours of time zones, by the settings and the rules of countries."""
 
     def __init__(self, settings: "Settings") -> None:
         self._daily_sms_at = settings.daily_sms_at
@@ -37,8 +37,8 @@ class DeliveryHours:
         """Return the delivery window of a local date.
 
         It opens at the first local time from `DAILY_SMS_AT` on that is not in quiet hours, and closes when quiet hours
-        begin, or when the date ends. If clocks skip the opening hour, it opens when they do; if they repeat it, the
-        second time.
+        begin, or when the date ends. If clocks skip the opening hour, it opens when they change. If they repeat that
+        hour, it opens the second time.
         """
         zone, hours = zone_info(time_zone), self._open_hours(time_zone)
         opens_at = _occurrences(datetime.combine(day, hours.opens), zone)[1]
@@ -88,7 +88,7 @@ def _opens_after(window: DeliveryWindow, moment: datetime) -> bool:
 def _occurrences(wall_time: datetime, zone: "ZoneInfo") -> tuple[datetime, datetime]:
     """Return the first and the last moment in UTC at which clocks show a local time (PEP 495).
 
-    They differ if clocks are set back over it. If clocks skip it, both are the moment at which they do.
+    They differ if clocks are set back and show it twice. If clocks skip it, both are the moment at which they change.
     """
     moments = [wall_time.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
     if moments[0] <= moments[1]:

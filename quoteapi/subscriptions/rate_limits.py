@@ -45,7 +45,7 @@ class RateLimits:
         return self._count(OTPS_PER_NUMBER[purpose], mobile, windows, "Too many codes for this number.")
 
     def count_request_by_client_ip(self, client_ip: str) -> CountedEvent:
-        """Count a request for an OTP, or to unsubscribe without one. Raises `RateLimited`."""
+        """Count a request for an OTP, or to unsubscribe or pause without one. Raises `RateLimited`."""
         windows = self.settings.codes_per_client_ip
         return self._count(
             REQUESTS_PER_CLIENT_IP, client_ip, windows, "Too many requests from your IP address.", "codes"
@@ -74,7 +74,7 @@ class RateLimits:
             raise SmsDisabled("SMS are switched off. To switch them on, run `quoteapi sms start`")
 
     def requires_otp_to_unsubscribe(self) -> bool:
-        """Return whether unsubscribing requires an OTP now: not while SMS are off, as nobody would get one."""
+        """Return whether unsubscribing and pausing require an OTP now: not while SMS are off."""
         if not self.settings.unsubscribe_requires_otp:
             return False
         try:

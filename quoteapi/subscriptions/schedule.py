@@ -1,4 +1,4 @@
-"""The scheduled run, every 15 minutes: on Lambda, by cron (`quoteapi publish --due`), or in the process of `serve`."""
+"""The schedule of the daily SMS: a run every 15 minutes, on Lambda, by cron or in `quoteapi serve`."""
 
 import logging
 import math
@@ -12,7 +12,7 @@ from quoteapi.subscriptions.topic_sync import TopicSync
 INTERVAL = timedelta(minutes=15)
 """How often the schedule runs: the offsets of all time zones are multiples of it."""
 MIN_SECONDS_TO_SYNC, MIN_SECONDS_TO_PUBLISH = 30, 12
-"""With less time left, a run syncs no further subscriber, or publishes to no further topic."""
+"""If less time is left before the timeout, a run stops syncing subscribers, or publishing to topics."""
 log = logging.getLogger(__name__)
 
 
@@ -32,18 +32,18 @@ class Schedule:
         remaining_seconds: Callable[[], float] = lambda: math.inf,
         tell: Callable[[DeliveryResult], None] = lambda _: None,
     ) -> list[DeliveryResult]:
-        """Return what was sent or reported, or failed; `tell` is called with each at once.
+        """Sync, then publish. Return what was sent, reported or failed; `tell` is called with each at once.
 
         Raises `NoSharedState`, `SmsDisabled`.
 
-        Sync comes first, so that those who subscribed since the last run get this morning's SMS, and those who replied
-        STOP do not. If it fails, the SMS goes out all the same.
+        Sync comes first because it adds new subscribers to their topics, and removes those that replied STOP. If it
+        fails, the SMS is sent nevertheless.
         """
         self.daily_delivery.require_shared_state()
         try:
             self.topic_sync.sync_due(lambda: remaining_seconds() < MIN_SECONDS_TO_SYNC)
         except Exception:
-            log.exception("Topic sync failed; the next run goes on")
+            log.exception("Topic sync failed; the next run tries again")
         return self.daily_delivery.publish_due(lambda: remaining_seconds() < MIN_SECONDS_TO_PUBLISH, tell)
 
 
@@ -53,7 +53,7 @@ def log_result(result: DeliveryResult) -> None:
 
 
 def raise_failures(results: list[DeliveryResult]) -> None:
-    """Raise `DeliveryFailed` if the operator must know of a result."""
+    """Raise `DeliveryFailed` if a result is a failure."""
     if lines := [describe_result(result) for result in results if result.is_failure]:
         raise DeliveryFailed("\n".join(lines))
 

@@ -1,4 +1,4 @@
-"""Use cases of subscriptions: request an OTP, subscribe, unsubscribe, send an OTP, remove a number.
+"""Use cases of subscriptions: request or send an OTP, subscribe, unsubscribe, pause, move, remove.
 
 Each stores its result, one row a number, before it returns. `topic_sync` makes the SNS topic match afterwards.
 """
@@ -180,7 +180,7 @@ class SubscriptionService:
     def next_morning(self, mobile: str) -> NextMorning | None:
         """Return the next SMS of a subscriber; None if the number is not subscribed.
 
-        One that this morning's late run may still bring is not counted on.
+        It is one whose delivery window is not open yet: that of an open window may have been sent.
         """
         row = self.state.find_subscriber(mobile)
         if row is None or row.state != ACTIVE:

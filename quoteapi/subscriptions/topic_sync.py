@@ -4,8 +4,8 @@ An active subscriber is on the topic of its time zone, unless it is paused. One 
 `sync_due_at`. The process that syncs it holds a lease on its row, so that gateway calls for one number do not overlap.
 If the lease was lost meanwhile, the row is synced again.
 
-Who moves to another time zone must not get the SMS of a date twice. So the date of the last SMS of the topic that it
-leaves is stored, and it joins the other topic when only SMS of later dates will be sent there.
+A subscriber that moves to another time zone must not get two SMS of one date. So the last date whose SMS was sent to
+the old topic is stored. The subscriber is added to the new topic once only SMS of later dates will be sent there.
 """
 
 import logging
@@ -49,7 +49,7 @@ class ReconcileResult(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """Where a sync left a subscriber: on a topic or on none, and when it must be synced again, if so."""
+    """The result of a sync: the topic that a subscriber is on, if any, and when its next sync is due."""
 
     topic: str | None = None
     subscription_arn: str | None = None
@@ -97,9 +97,9 @@ class TopicSync:
         """Sync all subscribers that need it, correct the subscriber count, and delete expired OTPs and rate-limit logs.
 
         Apart from that count, one SQL statement, the cost grows with the subscribers out of sync and the numbers that
-        opted out, not with all subscribers. With
-        `everyone`, add all active subscribers again, for example to a new topic. `progress` is called with the number
-        of subscribers processed since the last call. Stop when `is_time_up()` returns True.
+        opted out, not with all subscribers. With `everyone`, add all active subscribers again, for example to a new
+        topic. `progress` is called with the number of subscribers processed since the last call. Stop when
+        `is_time_up()` returns True.
         """
         self._recount_subscribers()
         if everyone:
@@ -111,7 +111,7 @@ class TopicSync:
     def sync_due(
         self, is_time_up: Callable[[], bool] = lambda: False, progress: Callable[[int], None] = lambda _: None
     ) -> ReconcileResult:
-        """Sync the subscribers whose sync is due, after it is noted who opted out. Arguments as in `reconcile`."""
+        """Mark subscribers that opted out, then sync those whose sync is due. Arguments as in `reconcile`."""
         stopped, failed = self._mark_opted_out(is_time_up)
         self._set_missing_time_zones(is_time_up)
         count = Counter[str]()
@@ -125,7 +125,7 @@ class TopicSync:
         return ReconcileResult(count["subscribed"], count["unsubscribed"], stopped, count["refused"], failed, not_tried)
 
     def _set_missing_time_zones(self, is_time_up: Callable[[], bool]) -> None:
-        """Give the subscribers of the version without time zones the one of their number."""
+        """Store the time zone of the number for subscribers that confirmed before there were time zones."""
         default = self.settings.default_time_zone
         for row in self.state.subscribers_without_time_zone():
             if is_time_up():
@@ -151,9 +151,9 @@ class TopicSync:
         )
 
     def _place(self, row: Subscriber) -> tuple[Subscriber, Placement]:
-        """Put a subscriber on the topic where it must be, or take it off. Return it as stored now, and where it is.
+        """Add a subscriber to its topic, or remove it from one. Return it as stored now, and its placement.
 
-        A move takes two calls: the first one takes it off the topic that it is on.
+        A move needs two calls of this method: the first one removes it from the old topic.
         """
         target = self._target(row)
         if row.topic is not None and row.topic != target:
@@ -180,14 +180,14 @@ class TopicSync:
         return row.paused_until if is_paused else None
 
     def _leave(self, row: Subscriber, topic: str, due_at: datetime | None) -> tuple[Subscriber, Placement]:
-        """Take a subscriber off a topic. The last date whose SMS was begun there is read after that."""
+        """Remove a subscriber from a topic. Then read the last date whose SMS may have been sent there."""
         if self._must_unsubscribe(row, topic):
             row = self._unsubscribe(row, topic)
         last = self.state.last_delivery(topic)
         return row, Placement(last_sms_date=None if last is None else last.date, due_at=due_at)
 
     def _must_unsubscribe(self, row: Subscriber, topic: str) -> bool:
-        """Return whether a number must be taken off a topic: not off one of former settings, as that gets no SMS.
+        """Return whether a number must be removed from a topic. One of other settings gets no SMS.
 
         Raises `GatewayMisconfigured` if it ended its subscription, and the settings do not allow to delete that.
         """
@@ -209,7 +209,8 @@ class TopicSync:
     def _wait_until(self, row: Subscriber, target: str) -> datetime | None:
         """Return when a subscriber can join a topic without a second SMS of a date; None if it can now.
 
-        It waits for the end of the last date whose SMS it may have got, unless that SMS was sent to the topic before.
+        It waits until the last date whose SMS it may have got is over, unless the SMS of that date was sent to the new
+        topic already.
         """
         last, time_zone = row.last_sms_date, self._time_zone(row)
         if last is None or row.topic == target or local_date(self.clock(), time_zone) > last:
@@ -235,7 +236,7 @@ class TopicSync:
         """Send the confirmation SMS unless it was sent. Raises an error if a later try may succeed."""
         if row.confirmation_sent_at is not None or not self.state.claim_confirmation(row.id, self.clock()):
             return
-        text = confirmation_text(self.settings.leave_url, self.hours.describe_hour(self._time_zone(row)))
+        text = confirmation_text(self.settings.unsubscribe_url, self.hours.describe_hour(self._time_zone(row)))
         try:
             self.limits.check_sms_switch()
             self.limits.consume_sms_quota()
@@ -274,7 +275,7 @@ class TopicSync:
 
     def _mark_opted_out(self, is_time_up: Callable[[], bool]) -> tuple[int, int]:
         """Mark subscribers that opted out. Return how many, and how many gateway calls failed (0 or 1)."""
-        count, now = 0, self.clock()  # who confirms while the numbers are listed has opted in again
+        count, now = 0, self.clock()  # a number that confirms while they are listed has opted in again
         try:
             for mobiles in self.gateway.list_opted_out():
                 count += self.state.mark_opted_out(mobiles, now)

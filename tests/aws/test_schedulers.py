@@ -130,7 +130,7 @@ def test_a_missed_morning_fails_one_run_which_sends_the_next_morning_all_the_sam
 ) -> None:
     add_sns_subscribers(sns_environment, MIRA, time_zone=UTC_ZONE)
     clock.advance(days=1)
-    missed = f"DeliveryFailed: {TODAY}, {UTC_ZONE}: The SMS of {TODAY} was not sent: no run did before quiet hours.$"
+    missed = f"DeliveryFailed: {TODAY}, {UTC_ZONE}: The SMS of {TODAY} was not sent before quiet hours began.$"
     with pytest.raises(RedactedError, match=missed):
         schedulers.publish_quote_of_the_day({}, CONTEXT)
     assert Delivery.get(Delivery.date == TOMORROW).sent_at == clock()

@@ -281,7 +281,7 @@ def test_publish_due_ends_with_an_error_for_a_morning_that_was_missed_or_is_in_d
     assert failed.returncode == 1
     assert failed.stdout.endswith(f"\n{TODAY}, Asia/Kolkata: Sent to 1 subscriber.\n")
     assert set(failed.stderr.splitlines()) == {
-        "Error: 2026-11-21, Asia/Kolkata: The SMS of 2026-11-21 was not sent: no run did before quiet hours.",
+        "Error: 2026-11-21, Asia/Kolkata: The SMS of 2026-11-21 was not sent before quiet hours began.",
         (
             "Error: 2026-11-21, America/New_York: The SMS of 2026-11-21 may have been sent at 16:00 UTC: the result is"
             " unknown. To send it, perhaps a second time, run `quoteapi publish --again`."
@@ -312,7 +312,7 @@ def test_publish_status_lists_the_state_of_today_and_yesterday(
         [KOLKATA, TODAY, "sent", "10:00", "10:30"],
         [KOLKATA, "2026-11-21", "missed", "10:00"],
         [""],
-        ["The hours are local."],
+        ["Dates and times are local."],
         ["The schedule (`quoteapi publish --due`) last ran on 2026-11-22 at 05:00 UTC."],
     ]
     as_json = json.loads(quoteapi("publish", "--status", "--json").stdout)

@@ -83,7 +83,7 @@ def test_errors_are_logged_and_the_next_run_goes_on(
     with caplog.at_level(logging.INFO, "quoteapi"):
         run_schedule(container, Sleeper(clock, runs=3))
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("ERROR", "The schedule of the daily SMS failed; the next run goes on"),
+        ("ERROR", "The schedule of the daily SMS failed; the next run tries again"),
         ("WARNING", f"Daily SMS not sent: {SmsDisabled()}"),
         ("INFO", "Daily SMS of 2026-11-22, Asia/Kolkata: Sent to 1 subscriber."),
     ]

@@ -300,7 +300,7 @@ def test_set_time_zone_of_a_number_that_is_not_subscribed_is_an_error(
     for mobile in (MIRA, NOOR):
         refused = quoteapi("subscribers", "set-time-zone", "Asia/Kolkata", mobile)
         assert (refused.returncode, refused.stdout) == (1, "")
-        assert refused.stderr == "Error: No subscriber has this number.\n"
+        assert refused.stderr == "Error: This number is not subscribed.\n"
 
 
 @pytest.mark.parametrize("name", ["Kolkata", "+05:30", "Asia/Kolkata\x9b"])

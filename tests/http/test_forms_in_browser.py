@@ -597,7 +597,7 @@ def test_a_visitor_who_wants_to_unsubscribe_can_pause_instead(
     page.get_by_label("Pause for").select_option("14 days")
     visitor.submit("Mobile number", MIRA)
     expect(page.get_by_role("heading", name="The daily SMS is paused")).to_be_visible()
-    expect(page.locator("#subscription")).to_contain_text("For 14 days, we don’t send the quote")
+    expect(page.locator("#subscription")).to_contain_text("for 14 days. If the number is subscribed")
     assert (paused_until(MIRA), paused_until(NOOR)) == (datetime(2026, 12, 7, tzinfo=UTC), None)
     assert visitor.overflowing_elements() == []
     page.get_by_role("link", name="subscribe again").click()

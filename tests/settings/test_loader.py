@@ -41,7 +41,7 @@ def test_lambda_with_a_database_needs_the_secret_key_the_regions_and_sns() -> No
     with pytest.raises(SettingsError, match=r"^SMS_ALLOWED_REGIONS must be set"):
         read_settings({**shared, "SECRET_KEY": "0123456789abcdef" * 2})
     both = read_settings({**shared, "SECRET_KEY": "0123456789abcdef" * 2, "SMS_ALLOWED_REGIONS": "IN"})
-    assert (both.gateway, both.leave_url) == ("sns", None)
+    assert (both.gateway, both.unsubscribe_url) == ("sns", None)
     with pytest.raises(SettingsError, match=r"^SMS_GATEWAY must be sns on Lambda"):
         read_settings({**shared, "SECRET_KEY": "0123456789abcdef" * 2, "SMS_GATEWAY": "console"})
 

@@ -27,7 +27,7 @@ def test_containers_of_lambda_share_no_sqlite_file() -> None:
 def test_by_default_sms_stay_on_the_laptop_and_are_limited() -> None:
     settings = read_settings({})
     assert settings.gateway == "console"
-    assert settings.leave_url == "http://127.0.0.1:8000/u"
+    assert settings.unsubscribe_url == "http://127.0.0.1:8000/u"
     assert settings.secret_key is None
     assert not settings.unsubscribe_requires_otp
     assert settings.sms_daily_cap == settings.max_subscribers == 1_000
@@ -75,7 +75,7 @@ def test_a_thousand_may_subscribe_or_as_many_as_a_larger_daily_cap_or_as_the_set
 def test_the_link_to_leave_is_known_with_a_public_url_or_on_a_laptop(
     environment: dict[str, str], url: str | None
 ) -> None:
-    assert read_settings(environment).leave_url == url
+    assert read_settings(environment).unsubscribe_url == url
 
 
 def test_no_secret_is_in_the_repr() -> None:

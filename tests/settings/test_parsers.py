@@ -227,7 +227,7 @@ def test_each_sms_setting_is_typed() -> None:
         }
     )
     assert settings.gateway == "sns"
-    assert settings.leave_url == "https://example.org/quotes/u"
+    assert settings.unsubscribe_url == "https://example.org/quotes/u"
     assert settings.sms_allowed_regions == {"IN", "US", "GB"}
     assert settings.sms_daily_cap == 0
     assert (settings.daily_sms_at, settings.quiet_hours) == (time(7, 30), QuietHours(time(22), time(7)))

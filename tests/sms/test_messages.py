@@ -13,7 +13,7 @@ from tests.helpers.data import ALCOTT, KABIR, ZOLA
 
 PUBLIC_URL = "https://daily.example.in"
 assert len(PUBLIC_URL) == 24
-LEAVE_URL = f"{PUBLIC_URL}/u"
+UNSUBSCRIBE_URL = f"{PUBLIC_URL}/u"
 HOUR = "at 09:00, Kolkata time"
 SNS_MAX_LENGTH = 1_600
 """Characters of the longest SMS that Amazon SNS accepts."""
@@ -36,21 +36,25 @@ def test_every_purpose_has_an_otp_sms() -> None:
     assert len({otp_text("012345", purpose) for purpose in get_args(Purpose)}) == len(get_args(Purpose))
 
 
-@pytest.mark.parametrize(("leave_url", "hint"), [(LEAVE_URL, f"Stop {LEAVE_URL}"), (None, "To stop, reply STOP.")])
-def test_confirmation_and_daily_sms_say_how_to_unsubscribe(leave_url: str | None, hint: str) -> None:
+@pytest.mark.parametrize(
+    ("unsubscribe_url", "hint"), [(UNSUBSCRIBE_URL, f"Stop {UNSUBSCRIBE_URL}"), (None, "To stop, reply STOP.")]
+)
+def test_confirmation_and_daily_sms_say_how_to_unsubscribe(unsubscribe_url: str | None, hint: str) -> None:
     expected = f"QuoteAPI: you agreed to get the quote of the day, 1 SMS a day at 09:00, Kolkata time. {hint}"
-    assert confirmation_text(leave_url, HOUR) == SmsText(expected, 1)
-    assert daily_text(ALCOTT, leave_url) == SmsText(f'"Hope and keep busy."\nLouisa May Alcott\n{hint}', 1)
+    assert confirmation_text(unsubscribe_url, HOUR) == SmsText(expected, 1)
+    assert daily_text(ALCOTT, unsubscribe_url) == SmsText(f'"Hope and keep busy."\nLouisa May Alcott\n{hint}', 1)
 
 
 def test_a_confirmation_is_one_segment_with_the_longest_name_of_a_place() -> None:
     place = max(map(place_name, all_time_zones()), key=len)
-    assert confirmation_text(LEAVE_URL, f"at 09:00, {place} time").segments == 1
+    assert confirmation_text(UNSUBSCRIBE_URL, f"at 09:00, {place} time").segments == 1
 
 
 def test_a_name_outside_gsm_7_is_sent_in_base_letters() -> None:
     quotation = Quotation("Tea is a work of art.", "Okakura Kakuzō", "art")
-    assert daily_text(quotation, LEAVE_URL) == SmsText(f'"Tea is a work of art."\nOkakura Kakuzo\nStop {LEAVE_URL}', 1)
+    assert daily_text(quotation, UNSUBSCRIBE_URL) == SmsText(
+        f'"Tea is a work of art."\nOkakura Kakuzo\nStop {UNSUBSCRIBE_URL}', 1
+    )
 
 
 @pytest.mark.parametrize("quotation", [KABIR, ZOLA._replace(quote="Не “ça ira” — жду…")])
@@ -63,21 +67,21 @@ def test_a_quote_in_another_script_is_not_changed(quotation: Quotation) -> None:
     [(108, True, 1), (109, False, 1), (110, False, 1), (111, True, 2), (254, True, 2), (255, False, 2), (257, True, 3)],
 )
 def test_quotation_marks_are_left_out_if_that_saves_a_segment(letters: int, marks: bool, segments: int) -> None:
-    text = daily_text(Quotation("q" * letters, "Louisa May Alcott", "any"), LEAVE_URL)
+    text = daily_text(Quotation("q" * letters, "Louisa May Alcott", "any"), UNSUBSCRIBE_URL)
     assert (text.message.startswith('"'), text.segments) == (marks, segments)
 
 
 def test_the_mean_of_the_bundled_quotes_is_at_most_1_15_segments() -> None:
-    texts = [daily_text(quotation, LEAVE_URL) for quotation in _bundled_quotations()]
+    texts = [daily_text(quotation, UNSUBSCRIBE_URL) for quotation in _bundled_quotations()]
     assert len(texts) > 500
     assert mean(text.segments for text in texts) <= 1.15
     assert max(text.segments for text in texts) == 2
 
 
-@pytest.mark.parametrize("leave_url", [LEAVE_URL, None])
-def test_every_bundled_quote_is_sent_whole_with_its_author_in_one_sms(leave_url: str | None) -> None:
+@pytest.mark.parametrize("unsubscribe_url", [UNSUBSCRIBE_URL, None])
+def test_every_bundled_quote_is_sent_whole_with_its_author_in_one_sms(unsubscribe_url: str | None) -> None:
     for quotation in _bundled_quotations():
-        message, segments = daily_text(quotation, leave_url)
+        message, segments = daily_text(quotation, unsubscribe_url)
         quote, author, _ = message.split("\n")
         assert len(message) <= SNS_MAX_LENGTH
         assert 1 <= segments <= 2
@@ -88,7 +92,7 @@ def test_every_bundled_quote_is_sent_whole_with_its_author_in_one_sms(leave_url:
 @pytest.mark.parametrize("letter", ["…", "ж", "😀"])
 def test_sns_accepts_the_longest_quote_that_can_be_stored(letter: str) -> None:
     longest = Quotation(letter * MAX_QUOTE_LENGTH, "n" * MAX_NAME_LENGTH, "any")
-    assert len(daily_text(longest, LEAVE_URL).message) <= SNS_MAX_LENGTH
+    assert len(daily_text(longest, UNSUBSCRIBE_URL).message) <= SNS_MAX_LENGTH
 
 
 def _bundled_quotations() -> list[Quotation]:

@@ -477,7 +477,7 @@ def test_a_missed_morning_is_reported_once_by_the_first_run_of_the_next_date(
     (missed, sent) = Container(sns_container.settings, now=clock).daily_delivery.publish_due()
     assert missed == result(
         "missed",
-        "The SMS of 2026-11-23 to 2026-11-24 was not sent: no run did before quiet hours.",
+        "The SMS of 2026-11-23 to 2026-11-24 was not sent before quiet hours began.",
         day=TODAY + timedelta(days=2),
     )
     assert (sent.date, sent.state) == (TODAY + timedelta(days=3), "sent")

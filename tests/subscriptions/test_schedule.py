@@ -64,7 +64,7 @@ def test_the_sms_goes_out_although_sync_fails_with_an_unexpected_error(
     add_sns_subscribers(sns_container, MIRA)
     monkeypatch.setattr(sns_container.topic_sync, "sync_due", fail)
     assert run(sns_container) == [(UTC_ZONE, "sent")]
-    assert "Topic sync failed; the next run goes on" in caplog.text
+    assert "Topic sync failed; the next run tries again" in caplog.text
 
 
 def test_a_run_with_little_time_left_sends_but_does_not_sync(sns_container: Container) -> None:

@@ -108,7 +108,7 @@ class AnotherQuote:
         resp.set_header("Cache-Control", "no-store")
 
 
-class LeaveLink:
+class UnsubscribeLink:
     """The resource `/u`: the short link of the SMS, a redirect to the form to unsubscribe."""
 
     def __init__(self, settings: Settings) -> None:
