@@ -412,7 +412,7 @@ class Model:
                         raise self._violation(f"lost: a run did not send the SMS of {morning.day}", zone, mobile)
         for morning in self.unreported:
             waiting = morning.expected - self.unsettled.keys()
-            if waiting := [mobile for mobile in waiting if not self._is_moving(self.people[mobile], morning)]:
+            if waiting := {mobile for mobile in waiting if not self._is_moving(self.people[mobile], morning)}:
                 raise self._violation(f"not reported: {morning.day}", morning.zone, min(waiting))
         self.unreported.clear()
 
