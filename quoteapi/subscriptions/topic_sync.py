@@ -207,13 +207,20 @@ class TopicSync:
         It waits until the last date whose SMS it may have got is over, unless the SMS of that date was sent to the new
         topic already.
         """
-        last, time_zone = row.last_sms_date, self._time_zone(row)
+        last, time_zone = self._last_sms_date(row), self._time_zone(row)
         if last is None or row.topic == target or local_date(self.clock(), time_zone) > last:
             return None
         delivery = self.state.find_delivery(last, target)
         if delivery is not None and delivery.sent_at is not None:
             return None
         return start_of_local_date(last + timedelta(days=1), time_zone)
+
+    def _last_sms_date(self, row: Subscriber) -> date | None:
+        """Return the last date whose SMS a subscriber may have got, also on a topic of other settings."""
+        is_on_other = row.topic is not None and self.gateway.topics.time_zone(row.topic) is None
+        delivery = self.state.last_delivery(row.topic) if row.topic is not None and is_on_other else None
+        dates = (row.last_sms_date, None if delivery is None else delivery.date)
+        return max((day for day in dates if day is not None), default=None)
 
     def _join(self, row: Subscriber, topic: str) -> Placement:
         """Add a subscriber to a topic. The topic is stored before the call, so that it is known if this process dies.
