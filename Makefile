@@ -63,6 +63,10 @@ package: $(SERVICE)/.ready ## Build the Lambda package of STAGE (default: dev), 
 rehearse: $(DEVELOPMENT)/.ready $(LAMBDA)/.ready ## Deploy all stages, or STAGE, to an emulated AWS, and test them there
 	@$(IN_DEVELOPMENT) tests.rehearsal $(STAGE)
 
+.PHONY: simulate
+simulate: $(DEVELOPMENT)/.ready ## Simulate ten years of daily SMS with faults (ARGS="--seed …" replays them)
+	@$(IN_DEVELOPMENT) tests.simulation $(ARGS)
+
 .PHONY: screenshots
 screenshots: $(DEVELOPMENT)/.ready ## Take the screenshots in docs/ in a real browser
 	@$(IN_DEVELOPMENT) tests.screenshots

@@ -85,7 +85,12 @@ def _read_zone_tab() -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
 
 def all_time_zones() -> tuple[str, ...]:
     """Return the normalized names of all time zones, sorted."""
-    return tuple(sorted({normalize_time_zone(name) for name in _database().names}))
+    return tuple(sorted({normalize_time_zone(name) for name in all_names()}))
+
+
+def all_names() -> tuple[str, ...]:
+    """Return the names of all time zones, also those that are not normalized."""
+    return tuple(_database().names.values())
 
 
 def normalize_time_zone(name: str) -> str:

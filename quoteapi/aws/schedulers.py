@@ -11,7 +11,7 @@ from quoteapi.aws.job_context import job_context, redact_errors
 from quoteapi.settings import load_settings
 from quoteapi.storage import database
 from quoteapi.subscriptions.errors import NoSharedState, SmsDisabled
-from quoteapi.subscriptions.schedule import log_results, raise_failures
+from quoteapi.subscriptions.schedule import log_result, raise_failures
 from quoteapi.time_zones import last_begun_date
 
 MIN_REMAINING_MILLISECONDS = 10_000
@@ -45,11 +45,10 @@ def publish_quote_of_the_day(event: object, context: object) -> dict[str, Any]:
     """
     with job_context(context) as container:
         try:
-            results = container.schedule.run(lambda: _remaining_milliseconds(context) / 1_000)
+            results = container.schedule.run(lambda: _remaining_milliseconds(context) / 1_000, log_result)
         except (NoSharedState, SmsDisabled) as error:  # the operator's choice, not a failure
             _log.warning("Daily SMS not sent: %s", error)
             return {"sent": 0, "message": str(error)}
-        log_results(results)
         raise_failures(results)
         if pending := [result.time_zone for result in results if result.state == "being sent"]:
             raise DeliveryPending(f"another process is sending the daily SMS to {', '.join(pending)}")

@@ -32,7 +32,7 @@ def run_until_exit(container: Container, randomness: random.Random, wait: Callab
         try:
             with database.connection_context():
                 if container.state.subscriber_count() or container.state.count_out_of_sync(container.clock()):
-                    schedule.log_results(container.schedule.run(lambda: 0 if wait(0) else math.inf))
+                    container.schedule.run(lambda: 0 if wait(0) else math.inf, schedule.log_result)
         except (NoSharedState, SmsDisabled) as error:  # the operator's choice, not a failure
             log.warning("Daily SMS not sent: %s", error)
         except Exception:

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from quoteapi.time_zones import all_time_zones
+from quoteapi.time_zones import all_names, normalize_time_zone
 
 
 class TimeZoneTopics:
@@ -26,7 +26,8 @@ class TimeZoneTopics:
 
     @cached_property
     def _time_zones(self) -> dict[str, str]:
-        return {_suffix(time_zone): time_zone for time_zone in all_time_zones()}
+        # Also by names that are not normalized: topics keep their names when the database renames a time zone.
+        return {_suffix(name): normalize_time_zone(name) for name in all_names()}
 
 
 def _suffix(time_zone: str) -> str:

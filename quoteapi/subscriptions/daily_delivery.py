@@ -145,22 +145,22 @@ class DailyDelivery:
                 results += self._attempt(morning, lambda morning: iter([self._publish(morning, again=again)]))
         return results
 
-    def publish_due(self, is_time_up: Callable[[], bool] = lambda: False) -> list[DeliveryResult]:
+    def publish_due(
+        self, is_time_up: Callable[[], bool] = lambda: False, tell: Callable[[DeliveryResult], None] = lambda _: None
+    ) -> list[DeliveryResult]:
         """Send the SMS of each morning that is due, and report mornings that were missed or are in doubt, once each.
 
-        Return only what was sent, reported or failed. Stop when `is_time_up()` returns True; a later run goes on.
-        Raises `NoSharedState`, `SmsDisabled`.
+        Return only what was sent, reported or failed. `tell` is called with each result at once, as the process may
+        be killed before the run ends. Stop when `is_time_up()` returns True; a later run goes on. Raises
+        `NoSharedState`, `SmsDisabled`.
         """
         self.require_shared_state()
         self.state.store_due_run(self.clock())
         self._check_enabled()
-        topics = self.state.topics_in_use()
-        results = self._find_other_topics(topics)
-        for morning in self._mornings(topics):
-            if is_time_up():
-                break
-            if self._sent.get(morning.topic) != morning.date:
-                results += self._attempt(morning, self._publish_due)
+        results = []
+        for result in self._publish_all_due(is_time_up):
+            tell(result)
+            results.append(result)
         return results
 
     def statuses(self) -> list[MorningStatus]:
@@ -217,6 +217,15 @@ class DailyDelivery:
         is_sent = delivery is not None and delivery.sent_at is not None
         return not is_sent and self.hours.is_quiet(morning.time_zone, self.clock())
 
+    def _publish_all_due(self, is_time_up: Callable[[], bool]) -> Iterator[DeliveryResult]:
+        topics = self.state.topics_in_use()
+        yield from self._find_other_topics(topics)
+        for morning in self._mornings(topics):
+            if is_time_up():
+                return
+            if self._sent.get(morning.topic) != morning.date:
+                yield from self._attempt(morning, self._publish_due)
+
     def _publish_due(self, morning: Morning) -> Iterator[DeliveryResult]:
         last = self.state.last_delivery(morning.topic)
         yield from self._report(morning, last)
@@ -228,7 +237,7 @@ class DailyDelivery:
                 yield self._result(morning, "being sent", BEING_SENT)
             return
         is_due = window.opens_at <= now < window.closes_at
-        if is_due and self.state.has_joined_before(morning.topic, window.opens_at):
+        if is_due and self._has_subscribers(morning):
             result = self._publish_in_window(morning, window)
             if result.state not in {"already sent", "nobody"}:
                 yield result
@@ -269,9 +278,12 @@ class DailyDelivery:
         return dates
 
     def _has_subscribers(self, morning: Morning) -> bool:
-        """Return whether a subscriber on the topic joined the time zone before a morning began."""
+        """Return whether a subscriber on the topic joined the time zone before a morning began, or just then.
+
+        A pause ends at midnight, at which the morning begins with `DAILY_SMS_AT=00:00`.
+        """
         opens_at = self.hours.window(morning.time_zone, morning.date).opens_at
-        return self.state.has_joined_before(morning.topic, opens_at)
+        return self.state.has_joined_before(morning.topic, opens_at + timedelta.resolution)
 
     def _report_date(self, morning: Morning, since: date, *, is_over: bool) -> Iterator[DeliveryResult]:
         """Report a delivery once, as missed or in doubt; as missed only if its local date is over (`is_over`)."""
@@ -379,7 +391,7 @@ class DailyDelivery:
             return status._replace(state=state, sent_at=sent_at or delivery.sending_at, message_id=delivery.message_id)
         if delivery is not None and delivery.reported_at is None and delivery.claimed_at > now - CLAIM_TIMEOUT:
             return status._replace(state="being sent")
-        if delivery is None and not self.state.has_joined_before(morning.topic, window.opens_at):
+        if delivery is None and not self._has_subscribers(morning):
             return status._replace(state="nobody")
         if now < window.opens_at:
             return status

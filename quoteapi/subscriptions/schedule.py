@@ -27,8 +27,14 @@ class Schedule:
     topic_sync: TopicSync
     daily_delivery: DailyDelivery
 
-    def run(self, remaining_seconds: Callable[[], float] = lambda: math.inf) -> list[DeliveryResult]:
-        """Sync, then publish. Return what was sent, reported or failed. Raises `NoSharedState`, `SmsDisabled`.
+    def run(
+        self,
+        remaining_seconds: Callable[[], float] = lambda: math.inf,
+        tell: Callable[[DeliveryResult], None] = lambda _: None,
+    ) -> list[DeliveryResult]:
+        """Sync, then publish. Return what was sent, reported or failed; `tell` is called with each at once.
+
+        Raises `NoSharedState`, `SmsDisabled`.
 
         Sync comes first because it adds new subscribers to their topics, and removes those that replied STOP. If it
         fails, the SMS is sent nevertheless.
@@ -38,13 +44,12 @@ class Schedule:
             self.topic_sync.sync_due(lambda: remaining_seconds() < MIN_SECONDS_TO_SYNC)
         except Exception:
             log.exception("Topic sync failed; the next run tries again")
-        return self.daily_delivery.publish_due(lambda: remaining_seconds() < MIN_SECONDS_TO_PUBLISH)
+        return self.daily_delivery.publish_due(lambda: remaining_seconds() < MIN_SECONDS_TO_PUBLISH, tell)
 
 
-def log_results(results: list[DeliveryResult]) -> None:
-    """Log the results of a run; failures as errors."""
-    for result in results:
-        log.log(logging.ERROR if result.is_failure else logging.INFO, "Daily SMS of %s", describe_result(result))
+def log_result(result: DeliveryResult) -> None:
+    """Log what a run sent or reported, or failed to send."""
+    log.log(logging.ERROR if result.is_failure else logging.INFO, "Daily SMS of %s", describe_result(result))
 
 
 def raise_failures(results: list[DeliveryResult]) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from quoteapi.clock import Clock
@@ -186,9 +186,10 @@ class SubscriptionService:
         if row is None or row.state != ACTIVE:
             return None
         now, time_zone = self.clock(), row.time_zone or self.settings.default_time_zone
-        day = self.hours.next_date(time_zone, max(now, row.paused_until or now))
-        if row.last_sms_date is not None and row.topic is None:
-            day = max(day, row.last_sms_date + timedelta(days=1))
+        paused_until = row.paused_until or now
+        day = self.hours.next_date(time_zone, max(now, paused_until - timedelta.resolution))
+        last = row.last_sms_date if row.topic is None else self._last_date_elsewhere(row.topic, time_zone)
+        day = day if last is None else max(day, last + timedelta(days=1))
         return NextMorning(time_zone, self.hours.window(time_zone, day).opens_at)
 
     def send_otp(self, otp_request_id: str) -> str:
@@ -327,6 +328,11 @@ class SubscriptionService:
         if subscriber is None or subscriber.state != ACTIVE:
             return False
         return subscriber.paused_until == self._end_of_pause(subscriber, days)
+
+    def _last_date_elsewhere(self, topic: str, time_zone: str) -> date | None:
+        """Return the last date whose SMS was begun on the topic of another time zone, which its sync will leave."""
+        last = None if topic == self.gateway.topics.name(time_zone) else self.state.last_delivery(topic)
+        return None if last is None else last.date
 
     def _is_subscribed(self, mobile: str) -> bool:
         subscriber = self.state.find_subscriber(mobile)

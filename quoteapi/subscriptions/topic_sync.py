@@ -112,7 +112,7 @@ class TopicSync:
         self, is_time_up: Callable[[], bool] = lambda: False, progress: Callable[[int], None] = lambda _: None
     ) -> ReconcileResult:
         """Mark subscribers that opted out, then sync those whose sync is due. Arguments as in `reconcile`."""
-        stopped, failed = self._mark_opted_out()
+        stopped, failed = self._mark_opted_out(is_time_up)
         self._set_missing_time_zones(is_time_up)
         count = Counter[str]()
         for subscriber_id in self.state.out_of_sync(self.clock()):
@@ -156,7 +156,7 @@ class TopicSync:
         A move needs two calls of this method: the first one removes it from the old topic.
         """
         target = self._target(row)
-        if row.topic is not None and row.topic != target and self._must_leave(row, row.topic):
+        if row.topic is not None and row.topic != target:
             return self._leave(row, row.topic, row.sync_due_at if target is not None else self._pause_end(row))
         if target is None:
             return row, Placement(due_at=self._pause_end(row))
@@ -179,8 +179,15 @@ class TopicSync:
         is_paused = row.state == ACTIVE and row.paused_until is not None and row.paused_until > self.clock()
         return row.paused_until if is_paused else None
 
-    def _must_leave(self, row: Subscriber, topic: str) -> bool:
-        """Return whether a subscriber must be removed from a topic. One of other settings gets no SMS.
+    def _leave(self, row: Subscriber, topic: str, due_at: datetime | None) -> tuple[Subscriber, Placement]:
+        """Remove a subscriber from a topic. Then read the last date whose SMS may have been sent there."""
+        if self._must_unsubscribe(row, topic):
+            row = self._unsubscribe(row, topic)
+        last = self.state.last_delivery(topic)
+        return row, Placement(last_sms_date=None if last is None else last.date, due_at=due_at)
+
+    def _must_unsubscribe(self, row: Subscriber, topic: str) -> bool:
+        """Return whether a number must be removed from a topic. One of other settings gets no SMS.
 
         Raises `GatewayMisconfigured` if it ended its subscription, and the settings do not allow to delete that.
         """
@@ -190,16 +197,14 @@ class TopicSync:
             raise GatewayMisconfigured(f"the number is on the topic {topic}, but the settings name {own}")
         return is_own or row.state != ACTIVE
 
-    def _leave(self, row: Subscriber, topic: str, due_at: datetime | None) -> tuple[Subscriber, Placement]:
-        """Remove a subscriber from a topic. Then read the last date whose SMS may have been sent there."""
+    def _unsubscribe(self, row: Subscriber, topic: str) -> Subscriber:
+        """Delete the subscription of a number. Return the subscriber with its ARN."""
         arn = row.subscription_arn
         if arn is None:
             arn = self.gateway.subscribe(row.mobile, topic)  # which returns the ARN of a number on the topic
             self.state.store_subscription_arn(row, arn)
-            row = row._replace(subscription_arn=arn)
         self.gateway.unsubscribe(arn)
-        last = self.state.last_delivery(topic)
-        return row, Placement(last_sms_date=None if last is None else last.date, due_at=due_at)
+        return row._replace(subscription_arn=arn)
 
     def _wait_until(self, row: Subscriber, target: str) -> datetime | None:
         """Return when a subscriber can join a topic without a second SMS of a date; None if it can now.
@@ -207,20 +212,13 @@ class TopicSync:
         It waits until the last date whose SMS it may have got is over, unless the SMS of that date was sent to the new
         topic already.
         """
-        last, time_zone = self._last_sms_date(row), self._time_zone(row)
+        last, time_zone = row.last_sms_date, self._time_zone(row)
         if last is None or row.topic == target or local_date(self.clock(), time_zone) > last:
             return None
         delivery = self.state.find_delivery(last, target)
         if delivery is not None and delivery.sent_at is not None:
             return None
         return start_of_local_date(last + timedelta(days=1), time_zone)
-
-    def _last_sms_date(self, row: Subscriber) -> date | None:
-        """Return the last date whose SMS a subscriber may have got, also on a topic of other settings."""
-        is_on_other = row.topic is not None and self.gateway.topics.time_zone(row.topic) is None
-        delivery = self.state.last_delivery(row.topic) if row.topic is not None and is_on_other else None
-        dates = (row.last_sms_date, None if delivery is None else delivery.date)
-        return max((day for day in dates if day is not None), default=None)
 
     def _join(self, row: Subscriber, topic: str) -> Placement:
         """Add a subscriber to a topic. The topic is stored before the call, so that it is known if this process dies.
@@ -275,12 +273,14 @@ class TopicSync:
         if topic is not None and (stored is None or stored.topic != topic):
             self.gateway.unsubscribe(arn or self.gateway.subscribe(row.mobile, topic))
 
-    def _mark_opted_out(self) -> tuple[int, int]:
+    def _mark_opted_out(self, is_time_up: Callable[[], bool]) -> tuple[int, int]:
         """Mark subscribers that opted out. Return how many, and how many gateway calls failed (0 or 1)."""
         count, now = 0, self.clock()  # a number that confirms while they are listed has opted in again
         try:
             for mobiles in self.gateway.list_opted_out():
                 count += self.state.mark_opted_out(mobiles, now)
+                if is_time_up():
+                    break
         except GatewayError as error:
             log.warning("Cannot list opted-out numbers: %s", error)
             return count, 1

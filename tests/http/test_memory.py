@@ -115,9 +115,11 @@ def long_values() -> Iterator[str]:
 @pytest.fixture
 def values() -> Iterator[Iterator[str]]:
     """Return different long values without end, while memory is measured."""
+    gc.freeze()  # else each collection goes through all that the tests before left
     tracemalloc.start()
     yield long_values()
     tracemalloc.stop()
+    gc.unfreeze()
 
 
 def allocated() -> int:

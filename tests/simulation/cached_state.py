@@ -1,7 +1,10 @@
 """A cache of what runs read again and again, as ten years would take too long without it."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
+
+from quoteapi.storage.state import Delivery
 
 READS_OF_DELIVERIES = ("last_delivery", "find_delivery")
 READS_OF_SUBSCRIBERS = ("topics_in_use", "has_joined_before", "subscribers_without_time_zone")
@@ -18,24 +21,36 @@ class CachedState:
 
     def __init__(self, state: object) -> None:
         self._state = state
-        self._deliveries: dict[object, Any] = {}
+        self._deliveries: defaultdict[str, dict[object, Any]] = defaultdict(dict)
+        """By topic."""
         self._subscribers: dict[object, Any] = {}
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         method = getattr(self._state, name)
         if name in READS_OF_DELIVERIES:
-            method = _cache(method, self._deliveries)
+            method = _cache(method, lambda args: self._deliveries[args[-1]])
         elif name in READS_OF_SUBSCRIBERS:
-            method = _cache(method, self._subscribers)
+            method = _cache(method, lambda _: self._subscribers)
+        elif name in WRITES_OF_DELIVERIES:
+            method = _clear(method, lambda args: self._deliveries[_topic_of(args)])
         elif name not in READS + OTHER_WRITES:
-            method = _clear(method, self._deliveries if name in WRITES_OF_DELIVERIES else self._subscribers)
+            method = _clear(method, lambda _: self._subscribers)
         self.__dict__[name] = method
         return method
 
 
-def _cache(method: Callable[..., Any], results: dict[object, Any]) -> Callable[..., Any]:
+_Find = Callable[[tuple[Any, ...]], dict[object, Any]]
+"""Finds the results that depend on what a call with these arguments reads or writes."""
+
+
+def _topic_of(args: tuple[Any, ...]) -> str:
+    topic: str = args[0].topic if isinstance(args[0], Delivery) else args[1]
+    return topic
+
+
+def _cache(method: Callable[..., Any], find: _Find) -> Callable[..., Any]:
     def read(*args: Any) -> Any:  # noqa: ANN401
-        key = (method, *args)
+        results, key = find(args), (method, *args)
         if key not in results:
             result = method(*args)
             results[key] = list(result) if hasattr(result, "__next__") else result
@@ -44,9 +59,9 @@ def _cache(method: Callable[..., Any], results: dict[object, Any]) -> Callable[.
     return read
 
 
-def _clear(method: Callable[..., Any], results: dict[object, Any]) -> Callable[..., Any]:
+def _clear(method: Callable[..., Any], find: _Find) -> Callable[..., Any]:
     def write(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        results.clear()
+        find(args).clear()
         return method(*args, **kwargs)
 
     return write

@@ -67,6 +67,12 @@ class Fault:
         return self.calls_left == 0 and self.name in {None, name}
 
 
+def draw_hang(randomness: random.Random) -> Fault:
+    """Return a fault by which a process may lose the lease of a subscriber, or a claim."""
+    names = ("subscribe", "unsubscribe", "store_topic", "finish_sync", "count_subscriptions", "claim_delivery")
+    return Fault("hung in a call", randomness.choice(names), 1)
+
+
 def draw_fault(randomness: random.Random) -> Fault:
     """Return a random fault."""
     draw = randomness.random()
@@ -114,11 +120,11 @@ class Turns:
         if errors:
             raise errors[0]
 
-    def pass_on(self, clock: FakeClock) -> None:
+    def pass_on(self, clock: FakeClock, chance: float = 0.3) -> None:
         """Perhaps let another job go on, and wait until it is this one's turn again. Time goes on meanwhile."""
         if self._is_on:
             clock.advance(milliseconds=1)
-        if not self._is_on or self._randomness.random() < 0.7 or (other := self._take_one()) is None:
+        if not self._is_on or self._randomness.random() > chance or (other := self._take_one()) is None:
             return
         mine = threading.Semaphore(0)
         self._waiting.append(mine)
@@ -154,6 +160,7 @@ class FaultyCalls:
         if kind is not None:
             self._note(kind)
             self._fail_before(kind, name)
+            self.turns.pass_on(self.clock, 0.9)  # while this process hangs, others go on
         if name in GATEWAY_CALLS and self.is_gateway_down():
             self.faults_hit += 1
             raise GatewayUnavailable("the gateway is down")

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from heapq import heappop, heappush
@@ -11,11 +11,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from quoteapi.quotes.quotation import Quotation
+from quoteapi.settings import Settings
 from quoteapi.sms.messages import daily_text
 from quoteapi.subscriptions.daily_delivery import DeliveryResult
 from tests.helpers.clock import FakeClock
 from tests.simulation.faults import FaultyCalls
-from tests.simulation.gateway import BASE, DEFAULT_TIME_ZONE, SimulatedGateway
+from tests.simulation.gateway import SimulatedGateway
 
 DAY = timedelta(days=1)
 SETTLING = timedelta(minutes=5)
@@ -30,7 +31,6 @@ STRICTER = {
     "Pacific/Pago_Pago": (time(20), time(8)),
 }
 """Quiet hours of countries."""
-Hours = tuple[time, time]
 
 
 class Violation(BaseException):
@@ -38,6 +38,9 @@ class Violation(BaseException):
 
     No `except Exception` of the service catches it.
     """
+
+
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -49,8 +52,8 @@ class Person:
     is_active: bool = False
     paused_until: datetime | None = None
     moved_at: list[datetime] = field(default_factory=list)
-    changed_at: datetime = datetime.min.replace(tzinfo=UTC)
-    joined_at: datetime = datetime.min.replace(tzinfo=UTC)
+    changed_at: datetime = LONG_AGO
+    joined_at: datetime = LONG_AGO
     last_label: date | None = None
     events: list[str] = field(default_factory=list)
 
@@ -86,18 +89,10 @@ def quotation_of(day: date) -> Quotation:
 class Model:
     """Follows people and mornings by the clock on the wall, and raises `Violation`."""
 
-    def __init__(
-        self,
-        clock: FakeClock,
-        gateway: SimulatedGateway,
-        zones: list[str],
-        daily_at: time,
-        quiet: Hours | None,
-        unsubscribe_url: str | None,
-    ) -> None:
-        self.clock, self.gateway, self.unsubscribe_url, self.counts = clock, gateway, unsubscribe_url, Counter[str]()
+    def __init__(self, clock: FakeClock, gateway: SimulatedGateway, zones: Sequence[str], settings: Settings) -> None:
+        self.clock, self.gateway, self.settings, self.counts = clock, gateway, settings, Counter[str]()
         self.zones = {zone: ZoneInfo(zone) for zone in zones}
-        self.quiet = {zone: [hours for hours in (quiet, STRICTER.get(zone)) if hours] for zone in zones}
+        self.quiet = {zone: [hours for hours in (settings.quiet_hours, STRICTER.get(zone)) if hours] for zone in zones}
         self.people: dict[str, Person] = {}
         self.wants: dict[str, set[str]] = {zone: set() for zone in zones}
         self.unsettled: dict[str, datetime] = {}
@@ -106,10 +101,10 @@ class Model:
         self.current: dict[str, Morning] = {}
         self.mornings: dict[tuple[str, date], Morning] = {}
         self.unreported: list[Morning] = []
-        self.last_trouble = datetime.min.replace(tzinfo=UTC)
+        self.last_trouble = LONG_AGO
         """When a process was killed, or hung, or runs overlapped."""
         self.log = deque[tuple[object, ...]](maxlen=600)
-        self._open_at = {zone: self._hours(zone, daily_at) for zone in zones}
+        self._open_at = {zone: self._hours(zone, settings.daily_sms_at) for zone in zones}
         self._timeline: list[tuple[datetime, int, str, str, date]] = []
         self._numbers = count()
         for zone in zones:
@@ -153,7 +148,7 @@ class Model:
         return [wall.replace(tzinfo=self.zones[zone], fold=fold).astimezone(UTC) for fold in (0, 1)]
 
     def midnight(self, zone: str, day: date) -> datetime:
-        return min(self._moments(zone, datetime.combine(day, time())))
+        return self._moments(zone, datetime.combine(day, time()))[0]
 
     def _push(self, moment: datetime, kind: str, subject: str, day: date) -> None:
         heappush(self._timeline, (moment, next(self._numbers), kind, subject, day))
@@ -187,7 +182,7 @@ class Model:
     # ---- people
 
     def activate(self, mobile: str, zone: str | None, default: str) -> None:
-        """A right OTP was sent, perhaps with a time zone: sign up, move, or end a pause."""
+        """Sign up, move or end a pause, as a right OTP does."""
         person = self.people.setdefault(mobile, Person(mobile, default))
         if person.is_active:
             self._change(person, "subscribes again", zone=zone or person.zone, paused_until=None)
@@ -304,9 +299,8 @@ class Model:
         label = date.fromisoformat(re.findall(r"\d{4}-\d\d-\d\d", message)[0])
         wall, members = now.astimezone(self.zones[zone]), frozenset(self.gateway.members[topic])
         self.log.append((now, zone, f"SMS of {label}", members))
-        self.counts["publishes"] += 1
         self.counts["SMS"] += len(members)
-        if wall.date() != label or message != daily_text(quotation_of(label), self.unsubscribe_url).message:
+        if wall.date() != label or message != daily_text(quotation_of(label), self.settings.unsubscribe_url).message:
             raise self._violation(f"wrong quote on {wall:%F}: {message!r}", zone)
         if self.is_quiet(zone, wall.time()):
             raise self._violation(f"in quiet hours: at {wall:%F %H:%M:%S}", zone)
@@ -396,7 +390,8 @@ class Model:
         if morning.reports:
             raise self._violation(f"reported twice: {result.state} on {day}", result.time_zone)
         morning.reports.append(result.state)
-        self.counts[f"reported as {result.state}"] += 1
+        is_needless = result.state == "missed" and not morning.expected
+        self.counts["reported as missed, but nobody waits now" if is_needless else f"reported as {result.state}"] += 1
         if result.state == "missed" and morning.is_delivered:
             raise self._violation(f"reported as missed, but sent: {day}", result.time_zone)
         if result.state == "missed" and not morning.was_expected:
@@ -413,8 +408,9 @@ class Model:
                     if not self._is_moving(self.people[mobile], morning):
                         raise self._violation(f"lost: a run did not send the SMS of {morning.day}", zone, mobile)
         for morning in self.unreported:
-            if morning.expected - self.unsettled.keys():
-                raise self._violation(f"not reported: {morning.day}", morning.zone)
+            waiting = morning.expected - self.unsettled.keys()
+            if waiting := [mobile for mobile in waiting if not self._is_moving(self.people[mobile], morning)]:
+                raise self._violation(f"not reported: {morning.day}", morning.zone, min(waiting))
         self.unreported.clear()
 
     def _is_moving(self, person: Person, morning: Morning) -> bool:
@@ -459,6 +455,3 @@ def _dates_of(result: DeliveryResult) -> list[date]:
         first, last = map(date.fromisoformat, found.groups())
         return [first + number * DAY for number in range((last - first).days + 1)]
     return [result.date]
-
-
-__all__ = ["BASE", "DEFAULT_TIME_ZONE", "Model", "Violation", "quotation_of"]

@@ -1,9 +1,8 @@
 """The simulated world: time zones, people, the schedule, and what goes wrong."""
 
 import random
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -20,7 +19,7 @@ from quoteapi.storage.database import create_database_file
 from quoteapi.storage.models import database as bound
 from quoteapi.storage.sql_state import SqlState
 from quoteapi.storage.sqlite import SqliteFile
-from quoteapi.storage.state import OtpPolicy, StateUnavailable
+from quoteapi.storage.state import OtpPolicy, OtpReplaced, StateUnavailable
 from quoteapi.subscriptions.daily_delivery import DeliveryResult
 from quoteapi.subscriptions.errors import SmsDisabled
 from quoteapi.time_zones import last_begun_date
@@ -28,7 +27,7 @@ from tests.helpers.clock import FakeClock
 from tests.helpers.data import SECRET_KEY
 from tests.helpers.dispatcher import RecordingDispatcher
 from tests.simulation.cached_state import CachedState
-from tests.simulation.faults import Fault, FaultyCalls, Killed, Proxy, Turns, draw_fault
+from tests.simulation.faults import Fault, FaultyCalls, Killed, Proxy, Turns, draw_fault, draw_hang
 from tests.simulation.gateway import DEFAULT_TIME_ZONE, SimulatedGateway
 from tests.simulation.model import DAY, Model, Person, quotation_of
 
@@ -77,8 +76,8 @@ class Process:
             *(world.clock, world.randomness, world.turns, world.counts, world.model.observe, world.is_gateway_down)
         )
         container = Container(world.settings, now=world.clock, randomness=world.randomness)
-        container.state = Proxy(world.state, self.calls)  # type: ignore[assignment]
-        container.gateway = Proxy(world.gateway, self.calls)  # type: ignore[assignment]
+        container.state = Proxy(world.state, self.calls)
+        container.gateway = Proxy(world.gateway, self.calls)
         container.quotes = SimulatedQuotes(world.clock, world.randomness)
         self.container = container
 
@@ -96,12 +95,7 @@ class World:
         self.settings = _settings(plan)
         self.gateway, self.turns = SimulatedGateway(), Turns(self.randomness)
         self.state: Any = CachedState(SqlState())
-        quiet = self.settings.quiet_hours
-        self.model = Model(
-            *(self.clock, self.gateway, list(ZONES), self.settings.daily_sms_at),
-            None if quiet is None else (quiet.start, quiet.end),
-            self.settings.unsubscribe_url,
-        )
+        self.model = Model(self.clock, self.gateway, ZONES, self.settings)
         self.counts = self.model.counts
         self.process = Process(self)
         self._next_number = 0
@@ -139,8 +133,8 @@ class World:
             quarters = set(range(96))
             self.counts["days with all 96 runs"] += 1
         else:
-            offset = self.randomness.randrange(14)
-            quarters = set(range(offset, 96, 14)) | {q for q in self._interesting_quarters(start) if 0 <= q < 96}
+            offset = self.randomness.randrange(16)
+            quarters = set(range(offset, 96, 16)) | {q for q in self._interesting_quarters(start) if 0 <= q < 96}
             quarters |= self._quarters_of_changes(start)
         return [(start + INTERVAL * quarter + self._delay(), self._tick) for quarter in sorted(quarters)]
 
@@ -263,7 +257,8 @@ class World:
     def _interleave(self) -> None:
         """Let two runs overlap, or a run and what people do, perhaps with a fault."""
         first, second = Process(self), Process(self)
-        fault = draw_fault(self.randomness) if self.randomness.random() < 0.5 else None
+        draw = self.randomness.random()
+        fault = draw_hang(self.randomness) if draw < 0.4 else draw_fault(self.randomness) if draw < 0.7 else None
         jobs = [lambda: self._run(first, fault, is_alone=False)]
         if self.randomness.random() < 0.6:
             jobs.append(lambda: self._run(second, is_alone=False))
@@ -331,8 +326,12 @@ class World:
         self._activate(person, person.zone if self.randomness.random() < 0.7 else self.randomness.choice(ZONES))
 
     def _come_back(self, person: Person) -> None:
-        """Subscribe again, perhaps in another zone; or only reply START, which subscribes nobody."""
-        if person.mobile in self.gateway.opted_out and self.randomness.random() < 0.3:
+        """Subscribe again, perhaps in another zone; or only reply START, which subscribes nobody.
+
+        Nobody replies START before a run has noticed the STOP: SNS would not tell of either.
+        """
+        is_noticed = person.mobile in self.gateway.opted_out and person.mobile not in self.model.unsettled
+        if is_noticed and self.randomness.random() < 0.3:
             self.gateway.opt_in(person.mobile)
             return
         self._sign_up(person)
@@ -378,10 +377,8 @@ class World:
         fault = draw_fault(self.randomness) if self._has_faults and self.randomness.random() < 0.1 else None
         process = Process(self)
         process.begin(fault, run=0, started_at=self.clock(), is_alone=False, **notes)
-        try:
+        with suppress(Killed, GatewayError, StateUnavailable, OtpReplaced):
             work(process)
-        except (Killed, GatewayError, StateUnavailable):
-            pass
         if process.calls.faults_hit:
             self.model.last_trouble = self.clock()
 

@@ -1,7 +1,7 @@
 import re
 
 from quoteapi.sms.topics import TimeZoneTopics
-from quoteapi.time_zones import all_time_zones
+from quoteapi.time_zones import all_names, all_time_zones
 from tests.helpers.data import KOLKATA, UTC_ZONE
 
 TOPICS = TimeZoneTopics("us-east-1:DailyQuoteSubscription", UTC_ZONE)
@@ -23,3 +23,9 @@ def test_the_topic_of_every_time_zone_has_a_name_that_sns_allows_and_names_it() 
 def test_a_topic_of_other_settings_has_no_time_zone() -> None:
     for name in ("console", "eu-west-1:DailyQuoteSubscription", f"{TOPICS.base}-quoteapi-prod", f"{TOPICS.base}2"):
         assert TOPICS.time_zone(name) is None
+
+
+def test_the_topic_of_a_time_zone_that_was_renamed_keeps_it() -> None:
+    stored_before_2022 = TOPICS.name("Europe/Kiev")
+    assert TOPICS.time_zone(stored_before_2022) == "Europe/Kyiv"
+    assert len({TOPICS.name(name) for name in all_names()}) == len(all_names())

@@ -13,7 +13,7 @@ from quoteapi.storage.models import ConsoleSms, LegacyOneTimePassword, SmsSwitch
 from quoteapi.storage.models import database as bound
 from quoteapi.storage.state import ACTIVE, State, SubscriberCountLimit
 from tests.helpers import states
-from tests.helpers.data import MIRA, NOON, NOOR
+from tests.helpers.data import MIRA, NOON, NOOR, sqlite_only
 from tests.helpers.states import AUCKLAND, KOLKATA, LIMIT, LOG_KEY, MICROSECOND, MINUTE, POLICY, TODAY, WRONG_DIGEST
 
 DAY = timedelta(days=1)
@@ -43,6 +43,24 @@ def test_a_subscriber_that_is_not_subtracted_from_the_count_stays_active(
         end(state)
     assert states.stored_subscriber(state) == active
     assert state.subscriber_count() == 1
+
+
+@sqlite_only
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state, mobile: state.deactivate(mobile, now=NOON),
+        lambda state, mobile: state.pause(mobile, until=NOON + DAY, now=NOON),
+    ],
+)
+def test_a_number_that_is_not_subscribed_costs_a_write_too_so_that_timing_does_not_show_it(
+    state: State, change: Callable[[State, str], str | None]
+) -> None:
+    states.activate(state, MIRA)
+    for mobile, is_subscribed in ((MIRA, True), (NOOR, False)):
+        before = bound.connection().total_changes
+        assert (change(state, mobile) is not None) == is_subscribed
+        assert bound.connection().total_changes > before
 
 
 def test_a_recount_corrects_the_stored_count(state: State) -> None:

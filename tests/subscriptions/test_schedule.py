@@ -1,15 +1,17 @@
 import logging
 from collections.abc import Callable
+from itertools import count, repeat
 
 import pytest
 
 from quoteapi.container import Container
+from quoteapi.sms.gateway import OutcomeUnknown
 from quoteapi.subscriptions.daily_delivery import DeliveryResult
 from quoteapi.subscriptions.errors import SmsDisabled
-from quoteapi.subscriptions.schedule import DeliveryFailed, log_results, raise_failures
+from quoteapi.subscriptions.schedule import DeliveryFailed, log_result, raise_failures
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import KOLKATA, MIRA, NOON, NOOR, UTC_ZONE
-from tests.helpers.sns_emulator import SnsCalls, backend, published, subscribed_numbers
+from tests.helpers.sns_emulator import TOPIC, SnsCalls, backend, published, subscribed_numbers
 from tests.helpers.subscribing import add_sns_subscribers, subscribe, subscribe_without_sync
 
 TODAY = NOON.date()
@@ -72,10 +74,19 @@ def test_a_run_with_little_time_left_sends_but_does_not_sync(sns_container: Cont
     assert subscribed_numbers() == [MIRA]
 
 
+def test_the_sms_goes_out_although_listing_who_replied_stop_takes_long(
+    sns_container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_sns_subscribers(sns_container, MIRA)
+    monkeypatch.setattr(sns_container.gateway, "list_opted_out", lambda: repeat([NOOR]))
+    seconds = count(32, -1)
+    assert run(sns_container, lambda: next(seconds)) == [(UTC_ZONE, "sent")]
+
+
 def test_a_run_whose_time_runs_out_leaves_the_other_time_zones_to_the_next_run(sns_container: Container) -> None:
     add_sns_subscribers(sns_container, MIRA)
     add_sns_subscribers(sns_container, NOOR, time_zone=KOLKATA)
-    seconds = iter([20, 10])  # before each topic
+    seconds = iter([20, 20, 10])  # after the list of those who replied STOP, and before each topic
     assert run(sns_container, lambda: next(seconds)) == [(UTC_ZONE, "sent")]
     assert run(sns_container) == [(KOLKATA, "sent")]
 
@@ -92,16 +103,26 @@ def test_a_run_with_sms_switched_off_syncs_and_sends_nothing(sns_container: Cont
 
 def test_what_a_run_did_is_logged_with_its_failures_as_errors(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "quoteapi.subscriptions.schedule")
-    log_results(
-        [
-            DeliveryResult(TODAY, UTC_ZONE, "failed", "Not sent: SNS is away."),
-            DeliveryResult(TODAY, KOLKATA, "sent", "Sent to 1 subscriber."),
-        ]
-    )
+    log_result(DeliveryResult(TODAY, UTC_ZONE, "failed", "Not sent: SNS is away."))
+    log_result(DeliveryResult(TODAY, KOLKATA, "sent", "Sent to 1 subscriber."))
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         ("ERROR", f"Daily SMS of {TODAY}, {UTC_ZONE}: Not sent: SNS is away."),
         ("INFO", f"Daily SMS of {TODAY}, {KOLKATA}: Sent to 1 subscriber."),
     ]
+
+
+def test_what_a_run_reports_is_logged_before_it_is_killed(
+    sns_container: Container, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def time_out_then_die(_: str, topic: str) -> str:
+        raise OutcomeUnknown("timed out") if topic == TOPIC else SystemExit
+
+    add_sns_subscribers(sns_container, MIRA)
+    add_sns_subscribers(sns_container, NOOR, time_zone=KOLKATA)
+    monkeypatch.setattr(sns_container.gateway, "publish", time_out_then_die)
+    with pytest.raises(SystemExit):
+        sns_container.schedule.run(tell=log_result)
+    assert f"Daily SMS of {TODAY}, {UTC_ZONE}: Timed out." in caplog.text, "no later run reports it"
 
 
 def test_a_failure_names_each_morning_of_which_the_operator_must_know() -> None:

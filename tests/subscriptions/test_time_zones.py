@@ -28,10 +28,11 @@ from tests.helpers.data import (
 )
 from tests.helpers.dispatcher import RecordingDispatcher
 from tests.helpers.dynamodb_server import on_every_engine
-from tests.helpers.sns_emulator import TOPIC, SnsCalls, backend, sent_to, subscribed_to
+from tests.helpers.sns_emulator import SETTINGS, TOPIC, SnsCalls, backend, sent_to, subscribed_to
 from tests.helpers.subscribing import CLIENT_IP, add_sns_subscribers, request_otp
 
 US_NUMBER = "+12125550123"
+HOUR = timedelta(hours=1)
 TODAY = NOON.date()
 TOMORROW = TODAY + timedelta(days=1)
 
@@ -61,16 +62,18 @@ def topics_of(container: Container, mobile: str = MIRA) -> list[str]:
     return [topics.time_zone(f"us-east-1:{name}") or name for name in found]
 
 
-def sms_dates(container: Container, clock: FakeClock, hours: int, mobile: str = MIRA) -> list[str]:
-    """Run the schedule every quarter of an hour. Return when a number got a quote, in UTC."""
-    received = []
-    for _ in range(4 * hours):
-        before = topics_of(container, mobile)
+def sms_dates(
+    container: Container, clock: FakeClock, hours: int, *, step: timedelta = timedelta(minutes=15)
+) -> list[str]:
+    """Run the schedule again and again. Return when Mira got a quote, in UTC, and of which date."""
+    received, end = [], clock() + timedelta(hours=hours)
+    while clock() < end:
+        before = topics_of(container)
         runs = container.schedule.run()
-        topics = {*before, *topics_of(container, mobile)}
+        topics = {*before, *topics_of(container)}
         sent = [done.date for done in runs if done.state == "sent" and done.time_zone in topics]
         received += [f"{clock():%m-%d %H:%M} {day:%m-%d}" for day in sent]
-        clock.advance(minutes=15)
+        clock.advance(seconds=int(step.total_seconds()))
     return received
 
 
@@ -157,12 +160,12 @@ def test_who_moves_west_after_the_sms_of_a_date_gets_no_second_one_of_that_date(
 ) -> None:
     clock.moment = NOON.replace(hour=4) - timedelta(days=1)
     subscribe(sns_container)
-    clock.moment = NOON.replace(hour=4)
-    assert sms_dates(sns_container, clock, 1) == ["11-22 04:30 11-22"]
+    clock.moment = NOON.replace(hour=5)
+    assert sms_dates(sns_container, clock, 1, step=HOUR) == ["11-22 05:00 11-22"]
     sns_container.subscriptions.move(MIRA, NEW_YORK)
     assert topics_of(sns_container) == [], "it waits for the end of the date in New York"
     assert stored(sns_container).sync_due_at == NOON.replace(hour=5) + timedelta(days=1)
-    assert sms_dates(sns_container, clock, 48) == ["11-23 14:00 11-23"]
+    assert sms_dates(sns_container, clock, 48, step=2 * HOUR) == ["11-23 14:00 11-23"]
     assert topics_of(sns_container) == [NEW_YORK]
 
 
@@ -201,6 +204,21 @@ def test_who_leaves_and_subscribes_in_another_time_zone_gets_no_second_sms_of_a_
     assert morning is not None
     assert describe_morning(morning.opens_at, NEW_YORK, clock()) == "tomorrow at 09:00, New York time"
     assert sms_dates(sns_container, clock, 48) == ["11-23 14:00 11-23"]
+
+
+def test_the_next_morning_after_a_move_is_right_before_the_sync(sns_container: Container, clock: FakeClock) -> None:
+    add_sns_subscribers(sns_container, MIRA, time_zone=KOLKATA)
+    clock.moment = NOON.replace(hour=5)
+    assert len(sns_container.schedule.run()) == 1
+    row = stored(sns_container)
+    assert sns_container.state.set_time_zone(row.id, NEW_YORK, now=clock())
+    told = []
+    for _ in range(2):
+        morning = sns_container.subscriptions.next_morning(MIRA)
+        assert morning is not None
+        told.append(describe_morning(morning.opens_at, NEW_YORK, clock()))
+        sns_container.topic_sync.sync(row.id)
+    assert told == ["tomorrow at 09:00, New York time"] * 2
 
 
 def test_an_sms_in_doubt_counts_as_one_that_the_subscriber_got(
@@ -247,6 +265,42 @@ def test_a_move_during_a_sync_is_not_lost(sns_container: Container, monkeypatch:
     assert topics_of(sns_container) == [AUCKLAND]
 
 
+# ---- another topic
+
+
+def test_who_moves_to_the_topic_of_new_settings_gets_no_second_sms_of_a_date(
+    sns_container: Container, clock: FakeClock
+) -> None:
+    add_sns_subscribers(sns_container, MIRA)
+    assert [done.state for done in sns_container.schedule.run()] == ["sent"]
+    renamed = Container(read_settings(environment(sns_container.settings, SNS_TOPIC="Renamed", **SETTINGS)), now=clock)
+    renamed.topic_sync.reconcile(everyone=True)
+    assert sms_dates(renamed, clock, 30) == ["11-23 09:00 11-23"]
+    assert topics_of(renamed) == ["DailyQuoteSubscription", UTC_ZONE], "the operator deletes the other topic"
+
+
+def test_after_a_change_of_the_default_time_zone_everyone_can_be_moved_without_a_second_sms(
+    sns_container: Container, clock: FakeClock
+) -> None:
+    add_sns_subscribers(sns_container, MIRA)
+    add_sns_subscribers(sns_container, NOOR, time_zone=KOLKATA)
+    sns_container.schedule.run()
+    settings = read_settings(environment(sns_container.settings, DEFAULT_TIME_ZONE=KOLKATA, **SETTINGS))
+    changed = Container(settings, now=clock)
+    changed.topic_sync.reconcile(everyone=True)
+    assert (stored(changed, MIRA).topic, stored(changed, NOOR).topic) == (None, TOPIC)
+    clock.advance(hours=12)
+    assert sms_dates(changed, clock, 24) == ["11-23 09:00 11-23"]
+    assert stored(changed, MIRA).topic == f"{TOPIC}-Etc-UTC"
+
+
+def test_everyone_can_be_moved_off_the_topic_where_the_version_before_put_them(sns_container: Container) -> None:
+    add_sns_subscribers(sns_container, MIRA)
+    Subscriber.update(time_zone=KOLKATA).execute()
+    sns_container.topic_sync.reconcile(everyone=True)
+    assert topics_of(sns_container) == [KOLKATA]
+
+
 # ---- pauses
 
 
@@ -258,14 +312,14 @@ def pause(container: Container, days: int, mobile: str = MIRA) -> None:
 def test_a_pause_skips_so_many_mornings_and_ends_by_itself(sns_container: Container, clock: FakeClock) -> None:
     clock.moment = NOON.replace(hour=4) - timedelta(days=1)
     subscribe(sns_container)
-    clock.moment = NOON.replace(hour=4)
-    assert sms_dates(sns_container, clock, 1) == ["11-22 04:30 11-22"]
+    clock.moment = NOON.replace(hour=4, minute=30)
+    assert sms_dates(sns_container, clock, 3, step=3 * HOUR) == ["11-22 04:30 11-22"]
     pause(sns_container, 2)
     assert topics_of(sns_container) == []
     morning = sns_container.subscriptions.next_morning(MIRA)
     assert morning is not None
     assert describe_morning(morning.opens_at, KOLKATA, clock()) == "on Wednesday, November 25, at 10:00, Kolkata time"
-    assert sms_dates(sns_container, clock, 80) == ["11-25 04:30 11-25"]
+    assert sms_dates(sns_container, clock, 72, step=3 * HOUR) == ["11-25 04:30 11-25"]
     assert stored(sns_container).state == "active"
     assert len(sent_to(MIRA)) == 2, "the end of a pause is no new confirmation"
 
@@ -277,15 +331,28 @@ def test_a_pause_before_this_mornings_sms_skips_it(sns_container: Container, clo
     assert sms_dates(sns_container, clock, 30) == ["11-23 04:30 11-23"]
 
 
+def test_a_pause_until_midnight_does_not_skip_the_sms_of_midnight(sns_container: Container, clock: FakeClock) -> None:
+    hours = {"DAILY_SMS_AT": "00:00", "QUIET_HOURS": "off"}
+    settings = read_settings(environment(sns_container.settings, **hours, **SETTINGS))
+    at_midnight = Container(settings, now=clock)
+    add_sns_subscribers(at_midnight, MIRA)
+    assert [done.state for done in at_midnight.schedule.run()] == ["sent"]
+    at_midnight.subscriptions.pause(MIRA, 1, CLIENT_IP, sns_container.dispatcher)
+    morning = at_midnight.subscriptions.next_morning(MIRA)
+    assert morning is not None
+    assert describe_morning(morning.opens_at, UTC_ZONE, clock()) == "on Tuesday, November 24, at 00:00, UTC time"
+    assert sms_dates(at_midnight, clock, 72) == ["11-24 00:00 11-24", "11-25 00:00 11-25"]
+
+
 def test_mornings_of_a_pause_or_a_wait_were_not_missed(sns_container: Container, clock: FakeClock) -> None:
     add_sns_subscribers(sns_container, MIRA, time_zone=KOLKATA)
-    clock.moment = NOON.replace(hour=5)
+    clock.moment = NOON.replace(hour=5, minute=30)
     assert [done.state for done in run_and_advance(sns_container, clock)] == ["sent"]
     pause(sns_container, 3)
-    states = [done.state for _ in range(4 * 24 * 5) for done in run_and_advance(sns_container, clock)]
+    states = [done.state for _ in range(24 * 5) for done in run_and_advance(sns_container, clock)]
     assert states == ["sent", "sent"]
     sns_container.subscriptions.move(MIRA, "Asia/Dubai")
-    states = [done.state for _ in range(4 * 48) for done in run_and_advance(sns_container, clock)]
+    states = [done.state for _ in range(48) for done in run_and_advance(sns_container, clock)]
     assert states == ["sent", "sent"]
 
 
@@ -351,7 +418,7 @@ def add_delivery(day: date, sent_at: datetime) -> None:
 
 def run_and_advance(container: Container, clock: FakeClock) -> list[DeliveryResult]:
     done = container.schedule.run()
-    clock.advance(minutes=15)
+    clock.advance(hours=1)
     return done
 
 
@@ -373,8 +440,8 @@ def test_nobody_gets_a_second_sms_of_the_day_of_the_upgrade(sns_container: Conta
     add_sns_subscribers(sns_container, MIRA, US_NUMBER)
     forget_time_zones()
     add_delivery(TODAY, NOON.replace(hour=2))  # 21:00 of the date before in New York
-    clock.moment = NOON.replace(hour=3)
-    sent = [done for _ in range(4 * 40) for done in run_and_advance(sns_container, clock)]
+    clock.moment = NOON.replace(hour=3, minute=30)
+    sent = [done for _ in range(40) for done in run_and_advance(sns_container, clock)]
     assert [(done.time_zone, done.date) for done in sent] == [(KOLKATA, TOMORROW), (NEW_YORK, TOMORROW)]
     assert stored(sns_container, US_NUMBER).last_sms_date == TODAY
 

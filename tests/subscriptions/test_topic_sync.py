@@ -23,10 +23,9 @@ from quoteapi.subscriptions.errors import NoOtpRequested, OtpExpired, WrongOtp
 from quoteapi.subscriptions.sliding_window import count_event
 from quoteapi.subscriptions.topic_sync import ReconcileResult
 from tests.helpers.clock import FakeClock
-from tests.helpers.data import KOLKATA, MIRA, NOOR, OMAR, add_subscribers, environment, latest_otp
+from tests.helpers.data import KOLKATA, MIRA, NOOR, OMAR, environment, latest_otp
 from tests.helpers.dispatcher import RecordingDispatcher
 from tests.helpers.sns_emulator import Fault, SnsCalls, backend, sent_to, subscribed_numbers
-from tests.helpers.states import TODAY
 from tests.helpers.subscribing import CLIENT_IP, run_in_thread, subscribe, subscribe_without_sync
 
 
@@ -472,18 +471,6 @@ def test_reconciling_everyone_fills_a_lost_topic_without_new_confirmations(sns_c
     assert sns_container.topic_sync.reconcile(everyone=True) == ReconcileResult(subscribed=2)
     assert subscribed_numbers() == [MIRA, NOOR]
     assert len(sent_to(MIRA)) == 2, "the OTP and the first confirmation"
-
-
-def test_who_got_the_sms_on_a_topic_of_other_settings_gets_the_next_date_on_the_new_topic(
-    container: Container, sns_container: Container, clock: FakeClock
-) -> None:
-    add_subscribers(MIRA, base_topic="console")
-    assert [done.state for done in container.daily_delivery.publish()] == ["sent"]
-    sns_container.topic_sync.reconcile(everyone=True)
-    assert sns_container.schedule.run() == [], "it is still the date whose SMS was sent to the old topic"
-    clock.advance(days=1)
-    assert [(done.date, done.state) for done in sns_container.schedule.run()] == [(TODAY + timedelta(days=1), "sent")]
-    assert subscribed_numbers() == [MIRA]
 
 
 def test_reconciling_everyone_moves_console_subscribers_to_sns(container: Container, sns_container: Container) -> None:
