@@ -34,7 +34,7 @@ STRICTER = {
 
 
 class Violation(BaseException):
-    """Something was lost or doubled, or came in quiet hours. The message is the full story.
+    """Something was lost or doubled, or came in quiet hours. The message describes it in full.
 
     No `except Exception` of the service catches it.
     """
@@ -408,8 +408,8 @@ class Model:
                     if not self._is_moving(self.people[mobile], morning):
                         raise self._violation(f"lost: a run did not send the SMS of {morning.day}", zone, mobile)
         for morning in self.unreported:
-            waiting = morning.expected - self.unsettled.keys()
-            if waiting := [mobile for mobile in waiting if not self._is_moving(self.people[mobile], morning)]:
+            expected = morning.expected - self.unsettled.keys()
+            if waiting := [mobile for mobile in expected if not self._is_moving(self.people[mobile], morning)]:
                 raise self._violation(f"not reported: {morning.day}", morning.zone, min(waiting))
         self.unreported.clear()
 
@@ -429,7 +429,7 @@ class Model:
             raise self._violation(f"there is no {day}", zone)
         return self.mornings[zone, day]
 
-    # ---- stories
+    # ---- descriptions
 
     def _violation(self, what: str, zone: str, mobile: str | None = None) -> Violation:
         now = self.clock()
