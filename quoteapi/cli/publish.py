@@ -103,7 +103,7 @@ def _print_statuses(container: Container, *, as_json: bool) -> None:
         print_table(head, list(map(_status_row, statuses)))
         print_lines("", "Dates and times are local.")
     else:
-        print_lines("Nobody is subscribed.")
+        print_lines("Nobody is subscribed, or all subscribers are paused.")
     run = "never ran" if last_run is None else f"last ran on {last_run:%Y-%m-%d at %H:%M} UTC"
     print_lines(as_started(f"The schedule (`quoteapi publish --due`) {run}."))
 

@@ -258,7 +258,7 @@ class Delivery(_BoundModel):
     sent_at = UtcDateTimeField(null=True)
     message_id = pw.TextField(null=True)
     reported_at = UtcDateTimeField(null=True)
-    """When the operator was told that it was missed or, with `sending_at`, is in doubt."""
+    """When it was reported as missed or, with `sending_at`, as in doubt."""
 
     class Meta:
         primary_key = pw.CompositeKey("date", "topic")

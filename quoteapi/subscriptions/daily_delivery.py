@@ -146,12 +146,14 @@ class DailyDelivery:
         return results
 
     def publish_due(
-        self, is_time_up: Callable[[], bool] = lambda: False, tell: Callable[[DeliveryResult], None] = lambda _: None
+        self,
+        is_time_up: Callable[[], bool] = lambda: False,
+        on_result: Callable[[DeliveryResult], None] = lambda _: None,
     ) -> list[DeliveryResult]:
         """Send the SMS of each morning that is due, and report mornings that were missed or are in doubt, once each.
 
-        Return only what was sent, reported or failed. `tell` is called with each result at once, as the process may
-        be killed before the run ends. Stop when `is_time_up()` returns True; a later run goes on. Raises
+        Return only what was sent, reported or failed. `on_result` is called with each result at once, because the
+        process may be killed before the run ends. Stop when `is_time_up()` returns True; a later run goes on. Raises
         `NoSharedState`, `SmsDisabled`.
         """
         self.require_shared_state()
@@ -159,7 +161,7 @@ class DailyDelivery:
         self._check_enabled()
         results = []
         for result in self._publish_all_due(is_time_up):
-            tell(result)
+            on_result(result)
             results.append(result)
         return results
 

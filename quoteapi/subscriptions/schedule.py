@@ -30,9 +30,9 @@ class Schedule:
     def run(
         self,
         remaining_seconds: Callable[[], float] = lambda: math.inf,
-        tell: Callable[[DeliveryResult], None] = lambda _: None,
+        on_result: Callable[[DeliveryResult], None] = lambda _: None,
     ) -> list[DeliveryResult]:
-        """Sync, then publish. Return what was sent, reported or failed; `tell` is called with each at once.
+        """Sync, then publish. Return what was sent, reported or failed; `on_result` is called with each at once.
 
         Raises `NoSharedState`, `SmsDisabled`.
 
@@ -44,7 +44,7 @@ class Schedule:
             self.topic_sync.sync_due(lambda: remaining_seconds() < MIN_SECONDS_TO_SYNC)
         except Exception:
             log.exception("Topic sync failed; the next run tries again")
-        return self.daily_delivery.publish_due(lambda: remaining_seconds() < MIN_SECONDS_TO_PUBLISH, tell)
+        return self.daily_delivery.publish_due(lambda: remaining_seconds() < MIN_SECONDS_TO_PUBLISH, on_result)
 
 
 def log_result(result: DeliveryResult) -> None:

@@ -330,7 +330,7 @@ class SubscriptionService:
         return subscriber.paused_until == self._end_of_pause(subscriber, days)
 
     def _last_date_elsewhere(self, topic: str, time_zone: str) -> date | None:
-        """Return the last date whose SMS was begun on the topic of another time zone, which its sync will leave."""
+        """Return the last date whose SMS may have been sent on a topic that the next sync leaves."""
         last = None if topic == self.gateway.topics.name(time_zone) else self.state.last_delivery(topic)
         return None if last is None else last.date
 

@@ -295,7 +295,10 @@ def test_publish_status_lists_the_state_of_today_and_yesterday(
 ) -> None:
     set_clock(NOON)
     empty = quoteapi("publish", "--status")
-    assert empty.stdout == "Nobody is subscribed.\nThe schedule (`quoteapi publish --due`) never ran.\n"
+    assert (
+        empty.stdout
+        == "Nobody is subscribed, or all subscribers are paused.\nThe schedule (`quoteapi publish --due`) never ran.\n"
+    )
     insert_in(KOLKATA, MIRA)
     insert_in(NEW_YORK, NOOR)
     sent_at = NOON - timedelta(hours=7)

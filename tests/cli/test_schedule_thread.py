@@ -45,10 +45,10 @@ class FlakySchedule:
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
 
-    def run(self, remaining_seconds: Callable[[], float], tell: Callable[[DeliveryResult], None]) -> None:
+    def run(self, remaining_seconds: Callable[[], float], on_result: Callable[[DeliveryResult], None]) -> None:
         if self.errors:
             raise self.errors.pop(0)
-        tell(DeliveryResult(date(2026, 11, 22), KOLKATA, "sent", "Sent to 1 subscriber."))
+        on_result(DeliveryResult(date(2026, 11, 22), KOLKATA, "sent", "Sent to 1 subscriber."))
 
 
 def run_schedule(container: Container, sleeper: Sleeper) -> None:

@@ -44,7 +44,7 @@ VIOLATIONS = ("lost", "doubled", "in quiet hours")
 
 
 def simulate(plan: Plan, days_done: "Queue[int] | None" = None) -> tuple[Counter[str], str | None]:
-    """Simulate a plan. Return what was counted, and the story of the first violation."""
+    """Simulate a plan. Return what was counted, and the description of the first violation."""
     logging.disable(logging.CRITICAL)  # what the service logs about thousands of faults
     try:
         with temporary_folder("simulation-") as folder, open_world(plan, folder) as world:
@@ -79,7 +79,9 @@ def run_parts(plans: list[Plan]) -> tuple[Counter[str], list[str]]:
                 time.sleep(0.2)
                 bar.update(sum(days_done.get() for _ in range(days_done.qsize())))
         results = [future.result() for future in futures]
-    return sum((counts for counts, _ in results), Counter()), [story for _, story in results if story is not None]
+    return sum((counts for counts, _ in results), Counter()), [
+        description for _, description in results if description is not None
+    ]
 
 
 @click.command()
@@ -98,7 +100,7 @@ def main(  # noqa: PLR0913 one parameter an option
     last = first + timedelta(days=round(years * 365.25) - 1)
     seed = seed or secrets.token_hex(4)
     plan = Plan(first, last, people, seed, daily_sms_at, quiet_hours, people / 3_000 * 10 * 6 / years)
-    counts, stories = run_parts(list(split(plan, processes)))
+    counts, descriptions = run_parts(list(split(plan, processes)))
     click.echo(f"{first} to {last} in {len(ZONES)} time zones, seed {seed}, {time.monotonic() - started_at:.0f} s")
     click.echo("A run is skipped if nothing can be due: most days have 10 of the 96 runs, some have all.\n")
     for title, names in GROUPS.items():
@@ -106,9 +108,9 @@ def main(  # noqa: PLR0913 one parameter an option
         for name in names or sorted(counts.keys() - {each for group in GROUPS.values() for each in group}):
             click.echo(f"{counts[name]:>12,}  {name}")
     for name in VIOLATIONS:
-        click.echo(f"{sum(name in story.split(chr(10))[0] for story in stories):>12,}  {name}")
-    if stories:
-        sys.exit("\n" + "\n\n".join(stories))
+        click.echo(f"{sum(name in description.split(chr(10))[0] for description in descriptions):>12,}  {name}")
+    if descriptions:
+        sys.exit("\n" + "\n\n".join(descriptions))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ STRICTER = {
 
 
 class Violation(BaseException):
-    """Something was lost or doubled, or came in quiet hours. The message is the full story.
+    """Something was lost or doubled, or came in quiet hours. The message describes it in full.
 
     No `except Exception` of the service catches it.
     """
@@ -432,7 +432,7 @@ class Model:
             raise self._violation(f"there is no {day}", zone)
         return self.mornings[zone, day]
 
-    # ---- stories
+    # ---- descriptions
 
     def _violation(self, what: str, zone: str, mobile: str | None = None) -> Violation:
         now = self.clock()

@@ -83,5 +83,5 @@ def test_a_fault_in_the_service_is_found(
     monkeypatch: pytest.MonkeyPatch, owner: type, name: str, fault: Callable[..., Any], found: str
 ) -> None:
     monkeypatch.setattr(owner, name, fault)
-    stories = (simulate(replace(AUTUMN, seed=f"{number}"))[1] for number in range(6))
-    assert found in (next(filter(None, stories), None) or "nothing was found").split("\n")[0]
+    descriptions = (simulate(replace(AUTUMN, seed=f"{number}"))[1] for number in range(6))
+    assert found in (next(filter(None, descriptions), None) or "nothing was found").split("\n")[0]

@@ -121,7 +121,7 @@ def test_what_a_run_reports_is_logged_before_it_is_killed(
     add_sns_subscribers(sns_container, NOOR, time_zone=KOLKATA)
     monkeypatch.setattr(sns_container.gateway, "publish", time_out_then_die)
     with pytest.raises(SystemExit):
-        sns_container.schedule.run(tell=log_result)
+        sns_container.schedule.run(on_result=log_result)
     assert f"Daily SMS of {TODAY}, {UTC_ZONE}: Timed out." in caplog.text, "no later run reports it"
 
 
