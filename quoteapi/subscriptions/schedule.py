@@ -12,7 +12,10 @@ from quoteapi.subscriptions.topic_sync import TopicSync
 INTERVAL = timedelta(minutes=15)
 """How often the schedule runs: the offsets of all time zones are multiples of it."""
 MIN_SECONDS_TO_SYNC, MIN_SECONDS_TO_PUBLISH = 30, 12
-"""If less time is left before the timeout, a run stops syncing subscribers, or publishing to topics."""
+"""If less time is left before the timeout, a run stops syncing subscribers, or publishing to topics.
+
+A run whose timeout is below a minute syncs for half of its time.
+"""
 log = logging.getLogger(__name__)
 
 
@@ -40,8 +43,9 @@ class Schedule:
         fails, the SMS is sent nevertheless.
         """
         self.daily_delivery.require_shared_state()
+        min_seconds_to_sync = min(MIN_SECONDS_TO_SYNC, remaining_seconds() / 2)
         try:
-            self.topic_sync.sync_due(lambda: remaining_seconds() < MIN_SECONDS_TO_SYNC)
+            self.topic_sync.sync_due(lambda: remaining_seconds() < min_seconds_to_sync)
         except Exception:
             log.exception("Topic sync failed; the next run tries again")
         return self.daily_delivery.publish_due(lambda: remaining_seconds() < MIN_SECONDS_TO_PUBLISH, on_result)

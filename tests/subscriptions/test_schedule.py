@@ -1,6 +1,6 @@
 import logging
 from collections.abc import Callable
-from itertools import count, repeat
+from itertools import chain, count, repeat
 
 import pytest
 
@@ -70,7 +70,15 @@ def test_the_sms_goes_out_although_sync_fails_with_an_unexpected_error(
 def test_a_run_with_little_time_left_sends_but_does_not_sync(sns_container: Container) -> None:
     add_sns_subscribers(sns_container, MIRA)
     subscribe_without_sync(sns_container, NOOR)
-    assert run(sns_container, lambda: 20) == [(UTC_ZONE, "sent")]
+    seconds = chain([60.0], repeat(20.0))
+    assert run(sns_container, lambda: next(seconds)) == [(UTC_ZONE, "sent")]
+    assert subscribed_numbers() == [MIRA]
+
+
+def test_a_run_with_a_short_timeout_syncs_for_half_of_it(sns_container: Container) -> None:
+    subscribe_without_sync(sns_container, MIRA)
+    subscribe_without_sync(sns_container, NOOR)
+    assert run(sns_container, lambda: 9 if subscribed_numbers() else 20) == []
     assert subscribed_numbers() == [MIRA]
 
 
@@ -86,8 +94,7 @@ def test_the_sms_goes_out_although_listing_who_replied_stop_takes_long(
 def test_a_run_whose_time_runs_out_leaves_the_other_time_zones_to_the_next_run(sns_container: Container) -> None:
     add_sns_subscribers(sns_container, MIRA)
     add_sns_subscribers(sns_container, NOOR, time_zone=KOLKATA)
-    seconds = iter([20, 20, 10])  # after the list of those who replied STOP, and before each topic
-    assert run(sns_container, lambda: next(seconds)) == [(UTC_ZONE, "sent")]
+    assert run(sns_container, lambda: 10 if published() else 60) == [(UTC_ZONE, "sent")]
     assert run(sns_container) == [(KOLKATA, "sent")]
 
 
