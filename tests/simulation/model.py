@@ -201,17 +201,23 @@ class Model:
         if (person := self.people.get(mobile)) and person.is_active:
             self._change(person, "replies STOP", is_active=False, paused_until=None)
 
-    def pause(self, mobile: str, days: int) -> None:
-        """Pause for the next mornings that have not begun yet."""
+    def pause(self, mobile: str, days: int, until: datetime, started_at: datetime) -> None:
+        """Pause for the next mornings that have not begun yet, at the start of the request or now, after a hang."""
         person = self.people[mobile]
         if not person.is_active:
             return
-        now, day = self.clock(), self.clock().astimezone(self.zones[person.zone]).date() - DAY
-        while (window := self.window(person.zone, day)) is None or window[1] <= now:
-            day += DAY
-        until = self.midnight(person.zone, day + days * DAY)
+        first = {self._next_day(person.zone, moment) for moment in (started_at, self.clock())}
+        if until not in {self.midnight(person.zone, day + days * DAY) for day in first}:
+            raise self._violation(f"paused for {days} days until {until:%F %H:%M}", person.zone, mobile)
         self._change(person, f"pauses until {until:%F %H:%M}", paused_until=until)
-        self._push(until, "unpause", mobile, day)
+        self._push(until, "unpause", mobile, min(first))
+
+    def _next_day(self, zone: str, moment: datetime) -> date:
+        """Return the date of the first window that opens after a moment."""
+        day = moment.astimezone(self.zones[zone]).date() - DAY
+        while (window := self.window(zone, day)) is None or window[1] <= moment:
+            day += DAY
+        return day
 
     def move(self, mobile: str, zone: str) -> None:
         if (person := self.people[mobile]).zone != zone:
@@ -264,8 +270,8 @@ class Model:
     def _observe_deactivate(self, _: FaultyCalls, args: Any, __: Any, ___: Any) -> None:  # noqa: ANN401
         self.deactivate(args[0])
 
-    def _observe_pause(self, calls: FaultyCalls, args: Any, __: Any, ___: Any) -> None:  # noqa: ANN401
-        self.pause(args[0], calls.notes["days"])
+    def _observe_pause(self, calls: FaultyCalls, args: Any, kwargs: Any, __: Any) -> None:  # noqa: ANN401
+        self.pause(args[0], calls.notes["days"], kwargs["until"], calls.notes["started_at"])
 
     def _observe_set_time_zone(self, calls: FaultyCalls, args: Any, __: Any, ___: Any) -> None:  # noqa: ANN401
         self.move(calls.notes["mobile"], args[1])
