@@ -142,8 +142,15 @@ class DailyDelivery:
             if not in_quiet_hours and self._is_quiet(morning):
                 results.append(self._result(morning, "quiet hours", "Not sent: it is quiet hours there."))
             else:
-                results += self._attempt(morning, lambda morning: iter([self._publish(morning, again=again)]))
+                results += self._attempt(morning, lambda morning: self._publish_now(morning, again=again))
         return results
+
+    def _publish_now(self, morning: Morning, *, again: bool) -> Iterator[DeliveryResult]:
+        """Report mornings of earlier dates, which no run does after this one is sent; then send this one."""
+        last = self.state.last_delivery(morning.topic)
+        if last is None or last.date < morning.date:
+            yield from self._report(morning, last)
+        yield self._publish(morning, again=again)
 
     def publish_due(
         self,

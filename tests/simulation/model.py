@@ -357,10 +357,10 @@ class Model:
 
     # ---- runs
 
-    def finish_run(self, calls: FaultyCalls, results: list[DeliveryResult] | None, *, is_by_hand: bool) -> None:
-        """Follow the end of a run: `results` is None if it was killed. What is told by hand is no report."""
+    def finish_run(self, calls: FaultyCalls, results: list[DeliveryResult] | None, told: list[DeliveryResult]) -> None:
+        """Follow the end of a run: `results` is None if it was killed. `told` is what it logged until then."""
         self.advance()
-        self._note_reports(calls, [] if is_by_hand else results or [])
+        self._note_reports(calls, told)
         if results is not None and not calls.faults_hit:
             self._check_doubt(calls.notes["run"])
         if calls.faults_hit:

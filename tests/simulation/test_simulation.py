@@ -75,7 +75,7 @@ def open_at_utc(self: DeliveryHours, time_zone: str, day: date) -> DeliveryWindo
         (DailyDelivery, "_publish", publish_without_claim, "doubled"),
         (TopicSync, "sync_due", lambda *_: None, "lost"),
         (DeliveryHours, "window", close_late, "in quiet hours"),
-        (DeliveryHours, "window", open_at_utc, "lost"),
+        (DeliveryHours, "window", open_at_utc, "paused for"),
         (DailyDelivery, "_report", report_nothing, "not reported"),
     ],
 )

@@ -107,6 +107,7 @@ def test_each_time_zone_gets_the_quote_of_its_local_date(container: Container, c
     done = container.daily_delivery.publish()
     assert [(row.time_zone, row.date, row.state) for row in done] == [
         (KOLKATA, TODAY, "sent"),
+        (AUCKLAND, TODAY, "missed"),
         (AUCKLAND, TODAY + timedelta(days=1), "sent"),
     ]
     for mobile, day in ((MIRA, TODAY), (NOOR, TODAY + timedelta(days=1))):
@@ -118,6 +119,7 @@ def test_time_zones_in_quiet_hours_get_none_unless_that_is_asked_for(
     sns_container: Container, clock: FakeClock
 ) -> None:
     add_sns_subscribers(sns_container, NOOR, time_zone=AUCKLAND)
+    Subscriber.update(joined_at=NOON).execute()
     clock.moment = NOON.replace(hour=13)
     assert {done.time_zone: done.state for done in sns_container.daily_delivery.publish()} == {
         UTC_ZONE: "sent",
