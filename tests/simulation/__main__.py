@@ -86,7 +86,7 @@ def run_parts(plans: list[Plan]) -> tuple[Counter[str], list[str]]:
 
 @click.command()
 @click.option("--years", default=10.0, show_default=True, help="How many years to simulate.")
-@click.option("--people", default=3_000, show_default=True, help="How many people subscribe.")
+@click.option("--people", default=2_400, show_default=True, help="How many people subscribe.")
 @click.option("--seed", default=None, help="Replay the simulation with this seed.")
 @click.option("--first-day", default=f"{FIRST_DAY}", show_default=True, help="The first day.")
 @click.option("--daily-sms-at", default="09:00", show_default=True, help="DAILY_SMS_AT of the service.")

@@ -39,7 +39,7 @@ ZONES = (
     *("Pacific/Chatham", "Pacific/Apia", "Pacific/Kiritimati"),
 )
 INTERVAL = timedelta(minutes=15)
-STEP = 16
+STEP = 24
 """Of so many runs, all but one are skipped on most days, except near openings, closings, midnights and changes."""
 DIGEST = "d" * 32
 POLICY = OtpPolicy(tries=5, lock=timedelta(hours=1), lifetime=timedelta(minutes=10))
