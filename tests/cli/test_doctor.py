@@ -1,5 +1,6 @@
 import json
 import re
+import shlex
 import sqlite3
 import sys
 import time
@@ -231,7 +232,7 @@ def test_a_schedule_that_runs_once_a_day_is_reported(
     insert_subscriber(MIRA, joined_at=NOON - timedelta(minutes=30))
     ((state, found, to_do),) = check_named(quoteapi, "schedule")
     assert (state, found) == ("advice", "has not run yet: nobody gets the daily SMS")
-    command = re.escape(f"{Path(sys.executable).with_name('quoteapi')}")
+    command = re.escape(shlex.quote(f"{Path(sys.executable).with_name('quoteapi')}"))
     assert re.fullmatch(
         rf"Run `.*quoteapi serve`, which has .* this line to the crontab: \*/15 \* \* \* \* {command} publish --due",
         to_do,

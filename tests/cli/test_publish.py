@@ -42,7 +42,8 @@ def insert_in(time_zone: str, mobile: str, **columns: object) -> None:
 
 
 def insert_out_of_sync(time_zone: str, mobile: str) -> None:
-    insert_in(time_zone, mobile, topic=None, subscription_arn=None, sync_due_at=NOON - timedelta(days=1))
+    joined = dict.fromkeys(("joined_at", "sync_due_at"), NOON - timedelta(hours=12))
+    insert_in(time_zone, mobile, topic=None, subscription_arn=None, **joined)
 
 
 def insert_delivery(time_zone: str, day: datetime, **columns: object) -> None:
@@ -125,9 +126,9 @@ def test_publish_sends_at_any_hour_to_all_time_zones_of_the_console_gateway(
     quoteapi: Command, working_database: Container, set_clock: SetClock
 ) -> None:
     set_clock(MORNING)
-    insert_in(KOLKATA, MIRA)
-    insert_in(NEW_YORK, NOOR)
-    insert_in(AUCKLAND, OMAR)
+    insert_in(KOLKATA, MIRA, joined_at=MORNING)
+    insert_in(NEW_YORK, NOOR, joined_at=MORNING)
+    insert_in(AUCKLAND, OMAR, joined_at=MORNING)
     insert_delivery(KOLKATA, NOON, claimed_at=MORNING, sending_at=MORNING, sent_at=MORNING)
     sent = quoteapi("publish")
     assert (sent.returncode, sent.stderr) == (0, "")
@@ -215,7 +216,8 @@ def test_publish_on_a_terminal_asks_before_it_sends_in_quiet_hours(
     environment: dict[str, str],
     answer: str,
 ) -> None:
-    insert_in(UTC_ZONE, MIRA, topic=None, subscription_arn=None, sync_due_at=clock.now() - timedelta(hours=1))
+    joined = dict.fromkeys(("joined_at", "sync_due_at"), clock.now() - timedelta(hours=1))
+    insert_in(UTC_ZONE, MIRA, topic=None, subscription_arn=None, **joined)
     quoteapi("reconcile", **aws_account)
     now = clock.now()
     start, end = (f"{now + timedelta(hours=hours):%H:%M}" for hours in (-1, 1))
