@@ -100,8 +100,8 @@ class DeliveryPreview(NamedTuple):
         return None if self.max_price is None else self.billed_segments * self.max_price
 
 
-class WindowClosed(Exception):
-    """Quiet hours began before the gateway was called, so the SMS was not sent."""
+class TooLate(Exception):
+    """Quiet hours began, or the time of the run is up, before the gateway was called: the SMS was not sent."""
 
 
 @dataclass
@@ -233,9 +233,9 @@ class DailyDelivery:
             if is_time_up():
                 return
             if self._sent.get(morning.topic) != morning.date:
-                yield from self._attempt(morning, self._publish_due)
+                yield from self._attempt(morning, lambda morning: self._publish_due(morning, is_time_up))
 
-    def _publish_due(self, morning: Morning) -> Iterator[DeliveryResult]:
+    def _publish_due(self, morning: Morning, is_time_up: Callable[[], bool]) -> Iterator[DeliveryResult]:
         last = self.state.last_delivery(morning.topic)
         yield from self._report(morning, last)
         now, window = self.clock(), self.hours.window(morning.time_zone, morning.date)
@@ -247,14 +247,14 @@ class DailyDelivery:
             return
         is_due = window.opens_at <= now < window.closes_at
         if is_due and self._has_subscribers(morning):
-            result = self._publish_in_window(morning, window)
+            result = self._publish_in_window(morning, lambda: self._check_time(window, is_time_up))
             if result.state not in {"already sent", "nobody"}:
                 yield result
 
-    def _publish_in_window(self, morning: Morning, window: DeliveryWindow) -> DeliveryResult:
+    def _publish_in_window(self, morning: Morning, check_time: Callable[[], None]) -> DeliveryResult:
         """Send the SMS of a morning that is due. If it is in doubt, store that: the caller reports it."""
         try:
-            return self._publish(morning, closes_at=window.closes_at)
+            return self._publish(morning, check_time=check_time)
         except OutcomeUnknown:
             now = self.clock()
             try:
@@ -309,11 +309,12 @@ class DailyDelivery:
             dates = f"{since} to {morning.date}" if since < morning.date else f"{morning.date}"
             yield self._result(morning, "missed", f"The SMS of {dates} was not sent before quiet hours began.")
 
-    def _publish(self, morning: Morning, *, again: bool = False, closes_at: datetime | None = None) -> DeliveryResult:
-        """Send the SMS of a morning unless it was sent or is being sent, before `closes_at`.
+    def _publish(
+        self, morning: Morning, *, again: bool = False, check_time: Callable[[], None] = lambda: None
+    ) -> DeliveryResult:
+        """Send the SMS of a morning unless it was sent or is being sent, or `check_time` raises `TooLate`.
 
-        Raises `GatewayError`, `QuoteNotFound`, `WindowClosed`: then no SMS was sent; after `OutcomeUnknown`, one may
-        have been.
+        Raises `GatewayError`, `QuoteNotFound`: then no SMS was sent; after `OutcomeUnknown`, one may have been.
         """
         now, unknown_after = self.clock(), SEND_TIMEOUT if again else None
         claim = self.state.claim_delivery(
@@ -321,15 +322,15 @@ class DailyDelivery:
         )
         if claim is None:
             return self._describe_unclaimable(morning, self.state.find_delivery(morning.date, morning.topic), now)
-        return self._deliver(morning, claim, closes_at)
+        return self._deliver(morning, claim, check_time)
 
-    def _deliver(self, morning: Morning, claim: Delivery, closes_at: datetime | None) -> DeliveryResult:
+    def _deliver(self, morning: Morning, claim: Delivery, check_time: Callable[[], None]) -> DeliveryResult:
         """Send the SMS of a claimed delivery. Release the claim if it was certainly not sent."""
         try:
             preview = self._preview(morning)
             if not preview.recipients:
                 self._require_nobody(morning.topic)
-            self._require_open(closes_at)
+            check_time()
         except Exception as error:
             self.state.release_delivery(claim)
             if isinstance(error, OutcomeUnknown):  # of a call that sends nothing
@@ -361,9 +362,12 @@ class DailyDelivery:
                 f"the SMS was sent, but the state did not store that ({type(error).__name__}). Do not send it again"
             ) from error
 
-    def _require_open(self, closes_at: datetime | None) -> None:
-        if closes_at is not None and self.clock() >= closes_at:
-            raise WindowClosed("quiet hours began before the SMS was sent")
+    def _check_time(self, window: DeliveryWindow, is_time_up: Callable[[], bool]) -> None:
+        """Raise `TooLate` if the gateway must not be called any more. A process that is killed then is in doubt."""
+        if self.clock() >= window.closes_at:
+            raise TooLate("quiet hours began before the SMS was sent")
+        if is_time_up():
+            raise TooLate("no time was left; the next run sends it")
 
     def _require_nobody(self, topic: str) -> None:
         """Raise `GatewayUnavailable` if subscribers in the database should be on a topic without subscriptions."""

@@ -574,9 +574,17 @@ def test_a_run_costs_two_statements_for_a_time_zone_whose_sms_was_sent(
 def test_a_run_without_time_left_sends_nothing_more(container: Container) -> None:
     add_subscribers(MIRA, time_zone=KOLKATA)
     add_subscribers(NOOR, time_zone=UTC_ZONE)
-    left = iter([False, True])
-    assert len(container.daily_delivery.publish_due(lambda: next(left))) == 1
+    is_time_up = iter([False, False, True])
+    assert len(container.daily_delivery.publish_due(lambda: next(is_time_up))) == 1
     assert len(run_due(container)) == 1
+
+
+def test_a_run_whose_time_is_up_before_the_call_leaves_the_sms_to_the_next_run(sns_container: Container) -> None:
+    is_time_up = iter([False, True])
+    (done,) = sns_container.daily_delivery.publish_due(lambda: next(is_time_up))
+    assert done == result("failed", "Not sent: No time was left; the next run sends it.")
+    assert published() == []
+    assert run_due(sns_container) == [(UTC_ZONE, TODAY, "sent")]
 
 
 # ---- status
