@@ -1,23 +1,29 @@
-"""The container (composition root): builds the services from the settings."""
+"""The container (composition root): builds the services from the settings.
+
+It imports what only subscriptions need when that is first used: reading quotes makes most cold starts on Lambda.
+"""
 
 import os
 import random
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from quoteapi import clock
 from quoteapi.quotes.service import QuoteService
 from quoteapi.settings import Settings
 from quoteapi.sms.gateway import Gateway
 from quoteapi.storage.state import State
-from quoteapi.subscriptions.daily_delivery import DailyDelivery
 from quoteapi.subscriptions.delivery_hours import DeliveryHours
-from quoteapi.subscriptions.dispatcher import Dispatcher, InlineDispatcher, ThreadPoolDispatcher
 from quoteapi.subscriptions.hmac_digest import HmacDigest, load_hmac_digest
 from quoteapi.subscriptions.otp import OneTimePasswords
-from quoteapi.subscriptions.rate_limits import RateLimits
-from quoteapi.subscriptions.schedule import Schedule
-from quoteapi.subscriptions.service import SubscriptionService
-from quoteapi.subscriptions.topic_sync import TopicSync
+
+if TYPE_CHECKING:
+    from quoteapi.subscriptions.daily_delivery import DailyDelivery
+    from quoteapi.subscriptions.dispatcher import Dispatcher
+    from quoteapi.subscriptions.rate_limits import RateLimits
+    from quoteapi.subscriptions.schedule import Schedule
+    from quoteapi.subscriptions.service import SubscriptionService
+    from quoteapi.subscriptions.topic_sync import TopicSync
 
 
 class Container:
@@ -29,7 +35,7 @@ class Container:
         *,
         now: clock.Clock = clock.now,
         randomness: random.Random | None = None,
-        dispatcher: Dispatcher | None = None,
+        dispatcher: "Dispatcher | None" = None,
     ) -> None:
         """Run background work with `dispatcher` or, without one, in this process."""
         self.settings = settings
@@ -76,35 +82,45 @@ class Container:
         return SqlState()
 
     @cached_property
-    def rate_limits(self) -> RateLimits:
+    def rate_limits(self) -> "RateLimits":
         """Limits OTPs per number, requests and wrong OTPs per client IP, and the SMS of a day."""
+        from quoteapi.subscriptions.rate_limits import RateLimits
+
         return RateLimits(self.settings, self.state, self._hmac_digest, self.clock)
 
     @cached_property
-    def subscriptions(self) -> SubscriptionService:
+    def subscriptions(self) -> "SubscriptionService":
         """The use cases: request an OTP, subscribe, unsubscribe, send an OTP, remove a number."""
+        from quoteapi.subscriptions.service import SubscriptionService
+
         return SubscriptionService(
             *(self.settings, self.state, self.gateway, self.rate_limits, self._otps, self.topic_sync),
             *(self.delivery_hours, self.clock),
         )
 
     @cached_property
-    def topic_sync(self) -> TopicSync:
+    def topic_sync(self) -> "TopicSync":
         """Makes the SNS topics match the subscribers in the state."""
+        from quoteapi.subscriptions.topic_sync import TopicSync
+
         return TopicSync(
             *(self.settings, self.state, self.gateway, self.rate_limits, self._otps, self.delivery_hours, self.clock)
         )
 
     @cached_property
-    def daily_delivery(self) -> DailyDelivery:
+    def daily_delivery(self) -> "DailyDelivery":
         """Sends the daily SMS to the subscribers."""
+        from quoteapi.subscriptions.daily_delivery import DailyDelivery
+
         return DailyDelivery(
             *(self.settings, self.state, self.quotes, self.gateway, self.rate_limits, self.delivery_hours, self.clock)
         )
 
     @cached_property
-    def schedule(self) -> Schedule:
+    def schedule(self) -> "Schedule":
         """Runs every 15 minutes: syncs subscribers, and sends the daily SMS where it is due."""
+        from quoteapi.subscriptions.schedule import Schedule
+
         return Schedule(self.topic_sync, self.daily_delivery)
 
     @cached_property
@@ -113,8 +129,10 @@ class Container:
         return DeliveryHours(self.settings)
 
     @cached_property
-    def dispatcher(self) -> Dispatcher:
+    def dispatcher(self) -> "Dispatcher":
         """Runs background work: the constructor's dispatcher, else a thread pool for `sns`, else inline."""
+        from quoteapi.subscriptions.dispatcher import InlineDispatcher, ThreadPoolDispatcher
+
         make = ThreadPoolDispatcher if self.settings.gateway == "sns" else InlineDispatcher
         return make(self.subscriptions.send_otp, self.topic_sync.sync)
 
