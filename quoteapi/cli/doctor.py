@@ -147,8 +147,7 @@ def _check_sms(container: Container) -> Iterator[Check]:
     yield from _check_schedule(container, topics)
     for topic in topics:
         if container.gateway.topics.time_zone(topic) is None:
-            found, _, to_do = describe_other_topic(topic, container.gateway).partition(". ")
-            yield Check("topic", "wrong", found, f"{to_do}.")
+            yield Check("topic", "wrong", *describe_other_topic(topic, container.gateway))
     if container.settings.gateway == "console":
         yield Check(
             "gateway", "ok", "console: SMS go to the inbox on this machine (`quoteapi sms inbox`), and cost nothing"

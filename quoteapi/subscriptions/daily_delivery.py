@@ -126,7 +126,7 @@ class DailyDelivery:
         default = self.settings.default_time_zone
         topics = self.state.topics_in_use()
         mornings = list(self._mornings(topics)) or [self._morning(default, self.gateway.topics.name(default))]
-        return [self._preview(morning) for morning in mornings]
+        return [self._preview(morning)._replace(sent_at=self._sent_at(morning)) for morning in mornings]
 
     def publish(self, *, again: bool = False, in_quiet_hours: bool = False) -> list[DeliveryResult]:
         """Send today's SMS in each time zone, unless it was sent, is being sent, or it is quiet hours there.
@@ -202,7 +202,9 @@ class DailyDelivery:
         """Return a failure for each topic that has no name of these settings: its subscribers get no SMS."""
         today, default = self.clock().date(), self.settings.default_time_zone
         return [
-            DeliveryResult(today, default, "failed", _sentence(describe_other_topic(topic, self.gateway)))
+            DeliveryResult(
+                today, default, "failed", " ".join(map(_sentence, describe_other_topic(topic, self.gateway)))
+            )
             for topic in topics
             if self.gateway.topics.time_zone(topic) is None
         ]
@@ -221,10 +223,12 @@ class DailyDelivery:
             yield self._result(morning, "failed", f"Not sent: {_sentence(error)}")
 
     def _is_quiet(self, morning: Morning) -> bool:
-        """Return whether the SMS of a morning was not sent yet, and it is quiet hours."""
+        """Return whether it is quiet hours, and the SMS of a morning was not sent yet."""
+        return self.hours.is_quiet(morning.time_zone, self.clock()) and self._sent_at(morning) is None
+
+    def _sent_at(self, morning: Morning) -> datetime | None:
         delivery = self.state.find_delivery(morning.date, morning.topic)
-        is_sent = delivery is not None and delivery.sent_at is not None
-        return not is_sent and self.hours.is_quiet(morning.time_zone, self.clock())
+        return None if delivery is None else delivery.sent_at
 
     def _publish_all_due(self, is_time_up: Callable[[], bool]) -> Iterator[DeliveryResult]:
         topics = self.state.topics_in_use()
@@ -387,12 +391,11 @@ class DailyDelivery:
         return self._result(morning, "being sent", BEING_SENT)
 
     def _preview(self, morning: Morning) -> DeliveryPreview:
+        """Return the SMS of a morning as it is before it is sent."""
         text = daily_text(self.quotes.quote_of_date(morning.date), self.settings.unsubscribe_url)
-        delivery = self.state.find_delivery(morning.date, morning.topic)
-        sent_at = None if delivery is None else delivery.sent_at
         max_price = None if self.settings.sms_max_price is None else float(self.settings.sms_max_price)
         recipients = self.gateway.count_subscriptions(morning.topic)
-        return DeliveryPreview(morning.date, morning.time_zone, text, recipients, sent_at, max_price)
+        return DeliveryPreview(morning.date, morning.time_zone, text, recipients, None, max_price)
 
     def _status(self, morning: Morning) -> MorningStatus:
         delivery = self.state.find_delivery(morning.date, morning.topic)
@@ -416,13 +419,10 @@ class DailyDelivery:
         return DeliveryResult(morning.date, morning.time_zone, state, message, message_id)
 
 
-def describe_other_topic(topic: str, gateway: Gateway) -> str:
-    """Return what an operator must do if subscribers are on a topic that has no name of the settings."""
-    own = gateway.topics.base
-    return (
-        f"subscribers are on the topic {topic}, but the settings name {own}. Correct SMS_GATEWAY, SNS_TOPIC and"
-        " SNS_REGION or, to move the subscribers, run `quoteapi reconcile --all`"
-    )
+def describe_other_topic(topic: str, gateway: Gateway) -> tuple[str, str]:
+    """Return what is wrong, and what to do, if subscribers are on a topic that has no name of the settings."""
+    to_do = "Correct SMS_GATEWAY, SNS_TOPIC and SNS_REGION or, to move the subscribers, run `quoteapi reconcile --all`."
+    return f"subscribers are on the topic {topic}, but the settings name {gateway.topics.base}", to_do
 
 
 def _date_before(morning: Morning) -> date:
