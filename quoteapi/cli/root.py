@@ -112,7 +112,8 @@ class _RootGroup(_Group):
             raise CannotStart(str(error)) from error
         except CheckFailed as error:
             _, _, found, *to_do = error.args
-            raise CannotStart(". ".join((f"Stage {stage_option()}: {found}", *filter(None, to_do)))) from error
+            where = f"Stage {stage}: " if (stage := stage_option()) is not None else ""
+            raise CannotStart(". ".join((f"{where}{found}", *filter(None, to_do)))) from error
         except database.STORAGE_ERRORS as error:
             raise CannotStart(f"The database cannot be used: {one_line(error)}") from error
         except _EXPECTED_ERRORS as error:

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -49,21 +49,33 @@ def read_remote_environment(stage: Stage, env_file: Path | None = None) -> Remot
     return RemoteEnvironment(_parse(content, url), found["ETag"], encryption or RemoteEnvironment({}).encryption)
 
 
+def change_remote_environment(stage: Stage, change: Callable[[dict[str, Any]], dict[str, Any]]) -> bool:
+    """Store what `change` makes of the values at the stage's `remote_env`. Return whether they changed.
+
+    `change` may be called again, with the values that another operator wrote meanwhile. Raises `CheckFailed`.
+    """
+    for _ in range(MAX_ATTEMPTS):
+        remote = read_remote_environment(stage)
+        values = change(dict(remote.values))
+        if values == remote.values and remote.etag is not None:
+            return False
+        if _write(stage, remote._replace(values=values)):
+            return True
+    raise _invalid(f"{stage['remote_env']} changes all the time", "Try again.")
+
+
 def add_secret_key(stage: Stage) -> str | None:
     """Store a random `SECRET_KEY` in the stage's remote environment, unless the stage has one.
 
-    Return the URL of the file if it was written. All other values stay, also those that another operator writes
-    meanwhile. Raises `CheckFailed`.
+    Return the URL of the file if it was written. All other values stay. Raises `CheckFailed`.
     """
-    url = str(stage["remote_env"])
-    for _ in range(MAX_ATTEMPTS):
-        remote = read_remote_environment(stage)
-        places = remote.values, stage_environment(stage, remote.values)  # the stage may override it by an empty one
-        if any(str(values.get("SECRET_KEY") or "").strip() for values in places):
-            return None
-        if _write(stage, remote._replace(values=remote.values | {"SECRET_KEY": secrets.token_urlsafe(48)})):
-            return url
-    raise _invalid(f"{url} changes all the time", "Try again.")
+
+    def add(values: dict[str, Any]) -> dict[str, Any]:
+        places = values, stage_environment(stage, values)  # the stage may override it by an empty one
+        has_key = any(str(place.get("SECRET_KEY") or "").strip() for place in places)
+        return values if has_key else values | {"SECRET_KEY": secrets.token_urlsafe(48)}
+
+    return str(stage["remote_env"]) if change_remote_environment(stage, add) else None
 
 
 def _write(stage: Stage, remote: RemoteEnvironment) -> bool:

@@ -21,6 +21,7 @@ from quoteapi.deploy.remote_environment import add_secret_key, read_remote_envir
 from quoteapi.deploy.zappa_settings import (
     Stage,
     aws_region,
+    read_local_stage,
     read_stage,
     stage_environment,
     stage_settings,
@@ -39,7 +40,11 @@ MIGRATE = "quoteapi.aws.schedulers.migrate_database"
 
 
 def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
-    """Stop a command that cannot succeed; make Zappa package Lambda's environment (callback `settings`)."""
+    """Apply local settings; stop a command that cannot succeed; make Zappa package Lambda's environment.
+
+    This is the callback `settings`, which Zappa calls after it has read its settings file, for each command.
+    """
+    _apply_local_settings(cli)
     packages = cli.command in {"deploy", "update", "package"}
     if packages or cli.command in {"certify", "schedule"}:
         _check_settings(cli)
@@ -52,6 +57,16 @@ def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     if packages:
         os.environ["VIRTUAL_ENV"] = str(environment_for_lambda())
         warnings.filterwarnings("ignore", module="_distutils_hack")  # Zappa imports pip before setuptools
+
+
+def _apply_local_settings(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    """Override Zappa's settings by the local ones, and have Zappa load them again."""
+    with _errors_as_messages(f"`zappa {cli.command} {cli.api_stage}` stopped"):
+        local, stage = read_local_stage(_settings_file(cli), cli.api_stage), _read_stage(cli)
+    for key in local:
+        cli.override_stage_config_setting(key, stage[key])
+    if local:
+        cli.load_settings(cli.vargs.get("settings_file"))
 
 
 def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
@@ -143,10 +158,10 @@ def _check_settings(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     path = _settings_file(cli)
     problems = [check for check in find_problems(path, cli.api_stage) if check.state == "wrong"]
     if cli.command == "package":  # uploads nothing, so it needs no bucket
-        problems = [check for check in problems if check.name != "placeholder"]
+        problems = [check for check in problems if check.name not in {"bucket", "placeholder"}]
     if problems:
         listed = "".join(f"\n  {printable(check.found)}\n    {printable(check.to_do)}" for check in problems)
-        raise click.ClickException(f"`zappa {cli.command} {cli.api_stage}` stopped. Correct {path.name}:{listed}")
+        raise click.ClickException(f"`zappa {cli.command} {cli.api_stage}` stopped. Correct its settings:{listed}")
 
 
 def _check_credentials(cli: Any) -> None:  # noqa: ANN401 Zappa has no types

@@ -1,4 +1,9 @@
-"""Reads a stage of `zappa_settings.json` as Zappa does, and the settings that its function gets."""
+"""Reads a stage of `zappa_settings.json` as Zappa does, and the settings that its function gets.
+
+What belongs to one operator, such as the bucket and the domain, is in `zappa_settings.local.json` beside it, which git
+ignores and `quoteapi setup` writes: an object of stages whose keys replace those of `zappa_settings.json`. Objects, such
+as `environment_variables`, are merged key by key.
+"""
 
 import json
 import os
@@ -22,7 +27,45 @@ _invalid_stage = partial(CheckFailed, "stage", "wrong")
 
 
 def read_stage(path: Path, stage: str) -> Stage:
-    """Return the settings of a stage, with those that it inherits by `extends`. Raises `CheckFailed`."""
+    """Return the settings of a stage: inherited by `extends`, its own, local ones. Raises `CheckFailed`."""
+    return _merge(_resolve_extends(_read_stages(path), stage, ()), read_local_stage(path, stage))
+
+
+def local_settings_file(path: Path) -> Path:
+    """Return the path of the operator's own settings that belong to a settings file of Zappa."""
+    return path.with_suffix(".local.json")
+
+
+def read_local_stage(path: Path, stage: str) -> Stage:
+    """Return the local settings of a stage; empty if there are none. Raises `CheckFailed`."""
+    local = local_settings_file(path)
+    return get_nested_object(_read_stages(local), stage) if local.exists() else {}
+
+
+def write_local_stage(path: Path, stage: str, settings: Stage) -> None:
+    """Replace the local settings of a stage, or remove them if `settings` is empty. Other stages stay.
+
+    Raises `CheckFailed`.
+    """
+    local = local_settings_file(path)
+    stages = _read_stages(local) if local.exists() else {}
+    stages.pop(stage, None)
+    content = json.dumps(stages | ({stage: settings} if settings else {}), indent=4, ensure_ascii=False)
+    temporary = local.with_name(f".{local.name}.new")
+    temporary.write_text(f"{content}\n")
+    temporary.replace(local)
+
+
+def _merge(stage: Stage, local: Stage) -> Stage:
+    """Return a stage with local settings: an object of both has the keys of both."""
+    merged = {
+        key: {**stage[key], **value} if isinstance(value, dict) and isinstance(stage.get(key), dict) else value
+        for key, value in local.items()
+    }
+    return stage | merged
+
+
+def _read_stages(path: Path) -> Stage:
     try:
         stages = json.loads(path.read_bytes())
     except OSError as error:
@@ -31,7 +74,7 @@ def read_stage(path: Path, stage: str) -> Stage:
         raise _invalid_stage(f"{path.name} is not valid JSON: {error}", "Correct it, then try again.") from error
     if not isinstance(stages, dict):
         raise _invalid_stage(f"{path.name} is not a JSON object", "Write the stages as one JSON object.")
-    return _resolve_extends(stages, stage, ())
+    return stages
 
 
 def _resolve_extends(stages: Stage, stage: str, descendants: tuple[str, ...]) -> Stage:

@@ -86,6 +86,8 @@ def _check_file(name: str, stage: Stage) -> Iterator[Check]:
         if not isinstance(stage.get(key, json_type()), json_type):
             raise CheckFailed("value", "wrong", f"{key} has the wrong type", f"Write it as {expected}.")
     yield from service_settings_checks.check_placeholders(stage, "placeholder")
+    if not stage.get("s3_bucket"):
+        yield Check("bucket", "wrong", f"{name} is not set up: it has no s3_bucket", f"Run `quoteapi setup {name}`.")
     for check in zappa_keys.check_keys, _check_values, _check_package, _check_domain, _check_authorization:
         yield from check(stage)
     yield from _check_functions(stage)
@@ -119,6 +121,10 @@ def _check_values(stage: Stage) -> Iterator[Check]:
         yield _wrong("apigateway_version is not v1: Zappa ignores the authorizer, so the API is open to anyone")
     if stage.get("architecture", "x86_64") != "x86_64":
         yield _wrong("architecture is not x86_64: Lambda cannot load the PostgreSQL driver")
+    network = get_nested_object(stage, "vpc_config")
+    if network and not (network.get("SubnetIds") and network.get("SecurityGroupIds")):
+        to_do = "Add --subnet and --security-group to `quoteapi setup`, each with an ID."
+        yield _wrong("vpc_config has no subnet or no security group", to_do)
     if stage.get("cors"):
         to_do = "Remove it, and set CORS_ORIGINS in environment_variables."
         yield _wrong("cors allows all origins, and conflicts with the headers of the service", to_do)

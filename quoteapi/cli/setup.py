@@ -1,0 +1,167 @@
+"""`quoteapi setup`: prepares a stage in the operator's AWS account, in a few questions."""
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import click
+
+from quoteapi.cli.output import print_json, print_lines
+from quoteapi.cli.root import EXIT_FAILED, json_option, main
+from quoteapi.deploy import zappa_settings
+from quoteapi.deploy.setup_result import SetupResult
+from quoteapi.deploy.stage_setup import Answers, StageSetup, open_stage
+from quoteapi.settings import ANY_REGION
+from quoteapi.settings.parsers import parse_regions, parse_wall_time
+from quoteapi.subscriptions.phone import all_countries
+
+MARKS = {
+    "ok": click.style("✓", "green"),
+    "done": click.style("+", "green", bold=True),
+    "waiting": click.style("…", "yellow"),
+    "skipped": click.style("–", dim=True),
+    "failed": click.style("✗", "red"),
+}
+NONE = "none"
+_HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(\.(?!-)[a-z0-9-]{1,63})+")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+
+
+@main.command("setup")
+@click.argument("stage")
+@click.option("--email", metavar="ADDRESS", help="Where mail about failures goes; none: nowhere.")
+@click.option("--countries", metavar="CODES", help="The countries that get SMS, as in IN,US; none: quotes only.")
+@click.option("--hour", metavar="HH:MM", help="The local time of the daily SMS.")
+@click.option("--domain", metavar="HOST", help="Your domain, as in quotes.example.org; none: an address of AWS.")
+@click.option("--profile", metavar="NAME", help="Your AWS profile. [default: AWS_PROFILE, else default]")
+@click.option("--region", metavar="REGION", help="The AWS region. [default: that of the profile, else us-east-1]")
+@click.option("--yes", is_flag=True, help="Ask nothing: use the default for what is not given.")
+@json_option
+def setup_(
+    *,
+    stage: str,
+    email: str | None,
+    countries: str | None,
+    hour: str | None,
+    domain: str | None,
+    profile: str | None,
+    region: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Prepare STAGE in your AWS account, so that `zappa deploy STAGE` works.
+
+    Each question is also an option. Run the command again at any time: it shows what is there, does what is missing,
+    and changes nothing that is right.
+    """
+    prepared = open_stage(zappa_settings.ZAPPA_SETTINGS, stage, profile, region)
+    account = prepared.account
+    print_lines(
+        f"Stage {stage} in the AWS account {account.account_id}, {account.region}, as {account.caller_arn}.",
+        err=as_json,
+    )
+    operator = TerminalOperator(asks=not yes)
+    answers = _answers(prepared, operator, email, countries, hour, domain)
+    results = []
+    for result in prepared.run(answers, operator):
+        results.append(result)
+        if not as_json:  # each at once, as some take seconds
+            print_result(result)
+    if as_json:
+        print_json([result._asdict() for result in results])
+    if any(result.state == "failed" for result in results):
+        sys.exit(EXIT_FAILED)
+    print_lines(f"Next: `zappa deploy {stage}`, or `zappa update {stage}` if it is deployed.", err=as_json)
+
+
+def print_result(result: SetupResult) -> None:
+    """Print the result of a step, and what to do."""
+    print_lines(f"{result.name:<16} {result.found}", mark=MARKS[result.state])
+    if result.to_do:
+        print_lines(f"  {'':<16} {result.to_do}")
+
+
+@dataclass
+class TerminalOperator:
+    """Asks at the terminal, unless `--yes` is given. Implements `Operator`."""
+
+    asks: bool
+
+    def ask(self, question: str, default: str, parse: Callable[[str], str], given: str | None, option: str) -> str:
+        """Return an answer: the option if given, else what is typed, or the default. Asks again if it is invalid."""
+        if given is not None:
+            return _parse_option(given, parse, option)
+        if not self.asks:
+            return default
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"There is no terminal to ask for {option}. Add it, or --yes for the defaults.")
+        answer: str = click.prompt(question, default or NONE, value_proc=partial(_parse_typed, parse=parse), err=True)
+        return answer
+
+    def ask_own_number(self) -> str | None:
+        """Return the operator's mobile number, if AWS is to send a code to it."""
+        return None
+
+    def ask_sandbox_code(self, mobile: str) -> str | None:  # noqa: ARG002
+        """Return the code that AWS sent."""
+        return None
+
+    def wait(self, label: str, is_done: Callable[[], bool]) -> bool:  # noqa: ARG002
+        """Wait with a progress display."""
+        return is_done()
+
+
+def _parse_option(given: str, parse: Callable[[str], str], option: str) -> str:
+    try:
+        return "" if given.strip().lower() == NONE else parse(given.strip())
+    except ValueError as error:
+        raise click.BadParameter(f"Write {error}.", param_hint=option) from None
+
+
+def _parse_typed(typed: str, parse: Callable[[str], str]) -> str:
+    try:
+        return "" if typed.strip().lower() in {NONE, ""} else parse(typed.strip())
+    except ValueError as error:
+        raise click.BadParameter(f"Write {error}.") from None
+
+
+def _answers(  # noqa: PLR0913, PLR0917
+    prepared: StageSetup,
+    operator: TerminalOperator,
+    email: str | None,
+    countries: str | None,
+    hour: str | None,
+    domain: str | None,
+) -> Answers:
+    now = prepared.current_answers()
+    return Answers(
+        operator.ask("Mail address for alarms", now.email or "", _parse_email, email, "--email") or None,
+        operator.ask("Countries for SMS, as in IN,US", now.countries, _parse_countries, countries, "--countries"),
+        operator.ask("Hour of the daily SMS", now.hour, _parse_hour, hour, "--hour"),
+        operator.ask("Domain, as in quotes.example.org", now.domain or "", _parse_domain, domain, "--domain") or None,
+    )
+
+
+def _parse_email(text: str) -> str:
+    if not _EMAIL.fullmatch(text):
+        raise ValueError("a mail address, for example you@example.org, or none")
+    return text
+
+
+def _parse_countries(text: str) -> str:
+    countries = parse_regions(text)
+    if unknown := countries - {ANY_REGION} - all_countries():
+        raise ValueError(f"two-letter country codes, for example IN or GB; {', '.join(sorted(unknown))} is none")
+    return ",".join(sorted(countries))
+
+
+def _parse_hour(text: str) -> str:
+    return f"{parse_wall_time(text):%H:%M}"
+
+
+def _parse_domain(text: str) -> str:
+    if not _HOST.fullmatch(text.lower()):
+        raise ValueError("a host name without https://, for example quotes.example.org, or none")
+    return text.lower()

@@ -1,0 +1,91 @@
+"""The operator's AWS account, as boto3 sees it with their credentials."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from quoteapi.deploy.check import CheckFailed
+from quoteapi.deploy.zappa_settings import Stage, aws_region
+
+if TYPE_CHECKING:
+    import boto3
+
+DEFAULT_REGION = "us-east-1"
+
+
+@dataclass(frozen=True)
+class AwsAccount:
+    """An account and a region in it, with clients that have timeouts."""
+
+    session: "boto3.Session"
+    account_id: str
+    """Twelve digits."""
+    region: str
+    caller_arn: str
+    """The user or the assumed role whose credentials are used."""
+
+    @property
+    def partition(self) -> str:
+        """`aws`, or that of another set of regions, for example `aws-us-gov`."""
+        return self.caller_arn.split(":")[1]
+
+    def client(self, service: str, region: str | None = None) -> Any:  # noqa: ANN401 each service has its own type
+        """Return the boto3 client of a service, in the account's region unless another is named."""
+        from botocore.config import Config  # noqa: PLC0415 slow
+
+        limits = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})
+        create: Any = self.session.client
+        return create(service, region_name=region or self.region, config=limits)
+
+    def arn(self, service: str, resource: str, region: str | None = None) -> str:
+        """Return the ARN of a resource of this account, for example `arn:aws:sqs:us-east-1:123456789012:failures`."""
+        return f"arn:{self.partition}:{service}:{region or self.region}:{self.account_id}:{resource}"
+
+
+def open_account(stage: Stage) -> AwsAccount:
+    """Return the account that the credentials of a stage belong to. Raises `CheckFailed`."""
+    import boto3  # noqa: PLC0415 slow
+    from botocore.exceptions import ProfileNotFound  # noqa: PLC0415
+
+    with aws_errors("account"):
+        try:
+            session = boto3.Session(profile_name=stage.get("profile_name"), region_name=aws_region(stage))
+        except ProfileNotFound as error:
+            to_do = "To list your profiles, run `aws configure list-profiles`."
+            raise CheckFailed("account", "wrong", str(error), to_do) from None
+        region = session.region_name or DEFAULT_REGION
+        caller = AwsAccount(session, "", region, "").client("sts").get_caller_identity()
+    return AwsAccount(session, caller["Account"], region, caller["Arn"])
+
+
+@contextmanager
+def aws_errors(name: str) -> Iterator[None]:
+    """Raise an error of boto3 as `CheckFailed` of the check with this name; it says what to do."""
+    from botocore import exceptions  # noqa: PLC0415 slow
+
+    try:
+        yield
+    except exceptions.ClientError as error:
+        raise CheckFailed(name, "wrong", *_describe(error)) from None
+    except (exceptions.ConnectionError, exceptions.HTTPClientError):
+        raise CheckFailed(name, "wrong", "AWS cannot be reached", "Check the network and aws_region.") from None
+    except exceptions.BotoCoreError as error:
+        found = f"no usable AWS credentials were found ({type(error).__name__})"
+        raise CheckFailed(name, "wrong", found, "Run `aws configure` or `aws sso login`.") from None
+
+
+_CREDENTIAL_ERRORS = {"ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"}
+_PERMISSION_ERRORS = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"}
+
+
+def _describe(error: Any) -> tuple[str, str]:  # noqa: ANN401 botocore has no types
+    """Return what AWS said, and what to do about it."""
+    code, operation = error.response.get("Error", {}).get("Code", "without a code"), error.operation_name
+    if code in _CREDENTIAL_ERRORS:
+        return f"AWS rejects your credentials ({code})", "Run `aws sso login` or `aws configure`."
+    if code in _PERMISSION_ERRORS:
+        to_do = "Ask an administrator of the account for it. `quoteapi policy STAGE --deployer` prints what is needed."
+        return f"you have no permission for {operation}", to_do
+    message = error.response.get("Error", {}).get("Message", "")
+    return f"{operation} failed: {code} {message}".strip(), "Correct it, then run the command again."

@@ -1,0 +1,34 @@
+"""The result of one step of `quoteapi setup` or `quoteapi teardown`."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, NamedTuple
+
+from quoteapi.deploy.check import CheckFailed
+
+State = Literal["ok", "done", "waiting", "skipped", "failed"]
+
+
+class SetupResult(NamedTuple):
+    """What a step found or did.
+
+    `ok`: it was right already; `done`: it was created, changed or deleted; `waiting`: something outside must happen
+    first, as `to_do` says; `skipped`: it is not wanted; `failed`: it could not be done.
+    """
+
+    name: str
+    state: State
+    found: str
+    to_do: str = ""
+
+
+Step = Callable[[], Iterable[SetupResult]]
+
+
+def run_steps(steps: Iterable[Step]) -> Iterator[SetupResult]:
+    """Run steps in order, and yield their results. A step that fails does not stop the others."""
+    for step in steps:
+        try:
+            yield from step()
+        except CheckFailed as error:
+            name, _, found, *to_do = error.args
+            yield SetupResult(name, "failed", found, *to_do)

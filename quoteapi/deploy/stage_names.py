@@ -1,0 +1,63 @@
+"""The names of a stage's AWS resources, as Zappa and `quoteapi setup` choose them."""
+
+from dataclasses import dataclass
+
+from quoteapi.deploy.aws_account import AwsAccount
+from quoteapi.deploy.zappa_settings import Stage, function_name
+
+
+@dataclass(frozen=True)
+class StageNames:
+    """The names and ARNs of one stage's resources in one account."""
+
+    account: AwsAccount
+    stage: str
+    function: str
+    """The name of the function, its API, its CloudFormation stack and its DynamoDB table."""
+    bucket: str
+    remote_env: str
+    """The URL of the remote environment, `s3://BUCKET/KEY`."""
+
+    @property
+    def function_arn(self) -> str:
+        return self.account.arn("lambda", f"function:{self.function}")
+
+    @property
+    def role(self) -> str:
+        """The role that Zappa creates for the function."""
+        return f"{self.function}-ZappaLambdaExecutionRole"
+
+    @property
+    def log_group(self) -> str:
+        return f"/aws/lambda/{self.function}"
+
+    @property
+    def queue(self) -> str:
+        """The dead-letter queue, which keeps asynchronous work that failed three times."""
+        return f"{self.function}-failures"
+
+    @property
+    def queue_arn(self) -> str:
+        return self.account.arn("sqs", self.queue)
+
+    @property
+    def error_alarm(self) -> str:
+        """The alarm for invocations that fail."""
+        return f"{self.function}-errors"
+
+    @property
+    def queue_alarm(self) -> str:
+        """The alarm for messages in the dead-letter queue."""
+        return f"{self.function}-failures"
+
+    @property
+    def usage_plan(self) -> str:
+        """The usage plan of API Gateway, for a stage that requires API keys."""
+        return self.function
+
+
+def stage_names(account: AwsAccount, name: str, stage: Stage) -> StageNames:
+    """Return the names of a stage's resources: those that its settings name, else the usual ones."""
+    function = function_name(name, stage)
+    bucket = stage.get("s3_bucket") or f"quoteapi-{account.account_id}-{account.region}"
+    return StageNames(account, name, function, bucket, stage.get("remote_env") or f"s3://{bucket}/{function}.json")

@@ -1,0 +1,137 @@
+"""The steps of `quoteapi setup`: what a stage needs in AWS, and in the operator's settings, before `zappa deploy`.
+
+Each step finds out what is there, creates or changes what is missing, and leaves alone what is right. So all steps can be
+run again at any time.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from quoteapi.deploy.aws_account import AwsAccount, open_account
+from quoteapi.deploy.bucket import set_up_bucket
+from quoteapi.deploy.remote_environment import change_remote_environment, read_remote_environment
+from quoteapi.deploy.setup_result import SetupResult, Step, run_steps
+from quoteapi.deploy.stage_names import StageNames, stage_names
+from quoteapi.deploy.zappa_settings import (
+    Stage,
+    local_settings_file,
+    read_local_stage,
+    read_stage,
+    write_local_stage,
+)
+
+DEFAULT_SNS_REGION = "us-east-1"
+
+
+class Answers(NamedTuple):
+    """What the operator wants for a stage."""
+
+    email: str | None
+    """Where mail about failures goes; None: nowhere."""
+    countries: str
+    """The countries that get SMS, as in `IN,US`, or `*`; empty: the stage serves quotes only."""
+    hour: str
+    """The local time of the daily SMS, as in `09:00`."""
+    domain: str | None
+    """The host name, as in `quotes.example.org`; None: the address is that of API Gateway."""
+
+
+class Operator(Protocol):
+    """The person at the terminal, or the options that they gave."""
+
+    def ask_own_number(self) -> str | None:
+        """Return the operator's mobile number in E.164 form, to which AWS sends a code; None to skip that."""
+
+    def ask_sandbox_code(self, mobile: str) -> str | None:
+        """Return the code that AWS sent to a number; None to enter it at the next run."""
+
+    def wait(self, label: str, is_done: Callable[[], bool]) -> bool:
+        """Show progress until `is_done`. Return False if the operator does not want to wait longer."""
+
+
+@dataclass
+class StageSetup:
+    """A stage of a settings file in the operator's AWS account."""
+
+    path: Path
+    """`zappa_settings.json`, beside which the operator's own settings are."""
+    name: str
+    stage: Stage
+    account: AwsAccount
+
+    @property
+    def names(self) -> StageNames:
+        return stage_names(self.account, self.name, self.stage)
+
+    def current_answers(self) -> Answers:
+        """Return what is set up now: the defaults of the questions. Raises `CheckFailed`."""
+        remote = read_remote_environment(self.stage).values if self.stage.get("remote_env") else {}
+        return Answers(
+            email=None,
+            countries=str(remote.get("SMS_ALLOWED_REGIONS") or ""),
+            hour=str(remote.get("DAILY_SMS_AT") or "09:00"),
+            domain=self.stage.get("domain"),
+        )
+
+    def run(self, answers: Answers, operator: Operator) -> Iterator[SetupResult]:
+        """Run all steps, and yield what each found or did."""
+        steps: list[Step] = [
+            lambda: set_up_bucket(self.names),
+            lambda: self._save_local_settings(answers),
+            lambda: self._save_remote_environment(answers),
+        ]
+        yield from run_steps(steps)
+
+    def save_local(self, changes: Mapping[str, Any]) -> bool:
+        """Store keys in the local settings of the stage; None removes a key. Return whether anything changed."""
+        before = read_local_stage(self.path, self.name)
+        after = {key: value for key, value in {**before, **changes}.items() if value is not None}
+        if after != before:
+            write_local_stage(self.path, self.name, after)
+        self.stage = {**read_stage(self.path, self.name)}
+        return after != before
+
+    def _save_local_settings(self, _answers: Answers) -> Iterator[SetupResult]:
+        names, file = self.names, local_settings_file(self.path).name
+        changed = self.save_local(
+            {
+                "aws_region": self.account.region,
+                "s3_bucket": names.bucket,
+                "remote_env": names.remote_env,
+                "dead_letter_arn": names.queue_arn,
+            }
+        )
+        yield SetupResult("settings", "done" if changed else "ok", f"{file}, which git ignores")
+
+    def _save_remote_environment(self, answers: Answers) -> Iterator[SetupResult]:
+        wanted = {
+            "SMS_ALLOWED_REGIONS": answers.countries,
+            "DAILY_SMS_AT": answers.hour,
+            "READ_LIMIT": "off",  # API Gateway limits requests
+            "SNS_REGION": self.account.region,
+            **({"PUBLIC_URL": f"https://{answers.domain}"} if answers.domain else {}),
+        }
+        changed = change_remote_environment(self.stage, lambda values: {**values, **wanted})
+        key = urlsplit(self.names.remote_env).path.strip("/")
+        yield SetupResult("secrets", "done" if changed else "ok", f"{key} in the bucket")
+
+
+def open_stage(path: Path, name: str, profile: str | None = None, region: str | None = None) -> StageSetup:
+    """Return a stage in the account of a profile and a region, by default those of its settings or of boto3.
+
+    Raises `CheckFailed`.
+    """
+    stage = read_stage(path, name)
+    chosen = {"profile_name": profile, "aws_region": region or _usual_region(path, name, profile)}
+    stage |= {key: value for key, value in chosen.items() if value}
+    return StageSetup(path, name, stage, open_account(stage))
+
+
+def _usual_region(path: Path, name: str, profile: str | None) -> str | None:
+    """Return the region that was chosen before, else that of the profile; None: that of `zappa_settings.json`."""
+    import boto3  # noqa: PLC0415 slow
+
+    return read_local_stage(path, name).get("aws_region") or boto3.Session(profile_name=profile).region_name
