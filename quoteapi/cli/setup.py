@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,7 +21,7 @@ MARKS = {
     "ok": click.style("✓", "green"),
     "done": click.style("+", "green", bold=True),
     "waiting": click.style("…", "yellow"),
-    "skipped": click.style("–", dim=True),
+    "skipped": click.style("-", dim=True),
     "failed": click.style("✗", "red"),
 }
 NONE = "none"
@@ -40,16 +40,7 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 @click.option("--yes", is_flag=True, help="Ask nothing: use the default for what is not given.")
 @json_option
 def setup_(
-    *,
-    stage: str,
-    email: str | None,
-    countries: str | None,
-    hour: str | None,
-    domain: str | None,
-    profile: str | None,
-    region: str | None,
-    yes: bool,
-    as_json: bool,
+    stage: str, profile: str | None, region: str | None, *, yes: bool, as_json: bool, **given: str | None
 ) -> None:
     """Prepare STAGE in your AWS account, so that `zappa deploy STAGE` works.
 
@@ -63,7 +54,7 @@ def setup_(
         err=as_json,
     )
     operator = TerminalOperator(asks=not yes)
-    answers = _answers(prepared, operator, email, countries, hour, domain)
+    answers = _ask(prepared, operator, given)
     results = []
     for result in prepared.run(answers, operator):
         results.append(result)
@@ -89,10 +80,13 @@ class TerminalOperator:
 
     asks: bool
 
-    def ask(self, question: str, default: str, parse: Callable[[str], str], given: str | None, option: str) -> str:
-        """Return an answer: the option if given, else what is typed, or the default. Asks again if it is invalid."""
-        if given is not None:
-            return _parse_option(given, parse, option)
+    def ask(
+        self, question: str, default: str, parse: Callable[[str], str], given: Mapping[str, str | None], name: str
+    ) -> str:
+        """Return an answer, parsed: the option if given, else what is typed, or the default; asks again if invalid."""
+        option = f"--{name.replace('_', '-')}"
+        if (value := given[name]) is not None:
+            return _parse_option(value, parse, option)
         if not self.asks:
             return default
         if not sys.stdin.isatty():
@@ -104,11 +98,11 @@ class TerminalOperator:
         """Return the operator's mobile number, if AWS is to send a code to it."""
         return None
 
-    def ask_sandbox_code(self, mobile: str) -> str | None:  # noqa: ARG002
+    def ask_sandbox_code(self, mobile: str) -> str | None:
         """Return the code that AWS sent."""
         return None
 
-    def wait(self, label: str, is_done: Callable[[], bool]) -> bool:  # noqa: ARG002
+    def wait(self, label: str, is_done: Callable[[], bool]) -> bool:
         """Wait with a progress display."""
         return is_done()
 
@@ -127,20 +121,13 @@ def _parse_typed(typed: str, parse: Callable[[str], str]) -> str:
         raise click.BadParameter(f"Write {error}.") from None
 
 
-def _answers(  # noqa: PLR0913, PLR0917
-    prepared: StageSetup,
-    operator: TerminalOperator,
-    email: str | None,
-    countries: str | None,
-    hour: str | None,
-    domain: str | None,
-) -> Answers:
+def _ask(prepared: StageSetup, operator: TerminalOperator, given: Mapping[str, str | None]) -> Answers:
     now = prepared.current_answers()
     return Answers(
-        operator.ask("Mail address for alarms", now.email or "", _parse_email, email, "--email") or None,
-        operator.ask("Countries for SMS, as in IN,US", now.countries, _parse_countries, countries, "--countries"),
-        operator.ask("Hour of the daily SMS", now.hour, _parse_hour, hour, "--hour"),
-        operator.ask("Domain, as in quotes.example.org", now.domain or "", _parse_domain, domain, "--domain") or None,
+        operator.ask("Mail address for alarms", now.email or "", _parse_email, given, "email") or None,
+        operator.ask("Countries for SMS, as in IN,US", now.countries, _parse_countries, given, "countries"),
+        operator.ask("Hour of the daily SMS", now.hour, _parse_hour, given, "hour"),
+        operator.ask("Domain, as in quotes.example.org", now.domain or "", _parse_domain, given, "domain") or None,
     )
 
 

@@ -20,6 +20,7 @@ class StageNames:
 
     @property
     def function_arn(self) -> str:
+        """The ARN of the function."""
         return self.account.arn("lambda", f"function:{self.function}")
 
     @property
@@ -29,6 +30,7 @@ class StageNames:
 
     @property
     def log_group(self) -> str:
+        """The log group of the function."""
         return f"/aws/lambda/{self.function}"
 
     @property
@@ -38,6 +40,7 @@ class StageNames:
 
     @property
     def queue_arn(self) -> str:
+        """The ARN of the dead-letter queue."""
         return self.account.arn("sqs", self.queue)
 
     @property

@@ -1,7 +1,7 @@
 """The steps of `quoteapi setup`: what a stage needs in AWS, and in the operator's settings, before `zappa deploy`.
 
-Each step finds out what is there, creates or changes what is missing, and leaves alone what is right. So all steps can be
-run again at any time.
+Each step finds out what is there, creates or changes what is missing, and leaves alone what is right. So all steps can
+be run again at any time.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -64,6 +64,7 @@ class StageSetup:
 
     @property
     def names(self) -> StageNames:
+        """The names of the stage's AWS resources."""
         return stage_names(self.account, self.name, self.stage)
 
     def current_answers(self) -> Answers:

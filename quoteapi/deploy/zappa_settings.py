@@ -1,8 +1,8 @@
 """Reads a stage of `zappa_settings.json` as Zappa does, and the settings that its function gets.
 
 What belongs to one operator, such as the bucket and the domain, is in `zappa_settings.local.json` beside it, which git
-ignores and `quoteapi setup` writes: an object of stages whose keys replace those of `zappa_settings.json`. Objects, such
-as `environment_variables`, are merged key by key.
+ignores and `quoteapi setup` writes: an object of stages whose keys replace those of `zappa_settings.json`. Objects,
+such as `environment_variables`, are merged key by key.
 """
 
 import json

@@ -3,7 +3,6 @@
 import importlib
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from quoteapi.deploy import event_checks, path_checks, service_settings_checks, zappa_keys
 from quoteapi.deploy.check import Check, CheckFailed, State, check_file_mode
 from quoteapi.deploy.remote_environment import read_remote_environment
+from quoteapi.deploy.runtimes import how_to_run_on, is_supported, running_runtime
 from quoteapi.deploy.zappa_settings import (
     BUCKET_NAME,
     Stage,
@@ -154,11 +154,11 @@ def _check_package(stage: Stage) -> Iterator[Check]:
 
 
 def _check_runtime(stage: Stage) -> Iterator[Check]:
-    running = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    """Yield a problem if Lambda would run another Python than this one, whose bytecode the package has."""
+    running = running_runtime()
     if (runtime := stage.get("runtime", running)) != running:
-        is_supported = re.fullmatch(r"python3\.1[1-9]", runtime)
-        install = f". Or use {runtime} here: run `make clean`, then `PYTHON={runtime} make run`" if is_supported else ""
-        yield _wrong(f"runtime is {runtime}, but zappa runs on {running}", f'Set "runtime": "{running}"{install}.')
+        how_to_keep = f"{how_to_run_on(runtime)} Or set" if is_supported(runtime) else "Set"
+        yield _wrong(f"runtime is {runtime}, but zappa runs on {running}", f'{how_to_keep} "runtime": "{running}".')
 
 
 def _check_types_and_formats(stage: Stage) -> Iterator[Check]:

@@ -97,7 +97,7 @@ class RsgiApp:
                 raise error
             await self._handle(env, protocol)
         except falcon.HTTPError as error:
-            env[REJECTION] = error
+            env[REJECTION] = _without_frames(error)
             await self._run_in_thread(env, protocol)
 
     async def _handle(self, env: "WSGIEnvironment", protocol: HttpProtocol) -> None:
@@ -209,6 +209,16 @@ async def _read_body(protocol: HttpProtocol) -> bytes:
     if empty_chunks > 1:
         raise body_incomplete()
     return bytes(body)
+
+
+def _without_frames(error: falcon.HTTPError) -> falcon.HTTPError:
+    """Return an error without its traceback and context.
+
+    Their frames hold the request. As they also hold the error, granian could not release a request that it has read in
+    part, and not close its connection, until Python collects garbage.
+    """
+    error.__context__ = None
+    return error.with_traceback(None)
 
 
 def headers_too_long() -> Problem:

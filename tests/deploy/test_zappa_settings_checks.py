@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from quoteapi.deploy import zappa_settings_checks
+from quoteapi.deploy.runtimes import how_to_run_on
 from quoteapi.deploy.zappa_settings_checks import check_stage, find_problems
 from tests.deploy.conftest import REMOTE, STAGE_NAMES, STAGES, TOKENS, ProblemsOf, describe, write_project_settings
 from tests.helpers.processes import python
@@ -78,6 +80,17 @@ def test_a_value_of_a_wrong_type_or_format_is_reported(
     (check,) = problems_of(**changed)
     assert check.state == "wrong"
     assert message in describe(check)
+
+
+@pytest.mark.parametrize("runtime", ["python3.11", "python3.13"])
+def test_a_runtime_other_than_this_python_is_reported_with_both_ways_out(
+    problems_of: ProblemsOf, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = {"python3.11": "python3.13", "python3.13": "python3.11"}[runtime]
+    monkeypatch.setattr(zappa_settings_checks, "running_runtime", lambda: running)
+    (check,) = problems_of(runtime=runtime)
+    assert check.found == f"runtime is {runtime}, but zappa runs on {running}"
+    assert check.to_do == f'{how_to_run_on(runtime)} Or set "runtime": "{running}".'
 
 
 def test_an_unsuitable_default_of_zappa_is_reported(tmp_path: Path) -> None:
