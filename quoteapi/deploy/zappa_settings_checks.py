@@ -19,7 +19,7 @@ from quoteapi.deploy.runtimes import (
     supports_arm64,
 )
 from quoteapi.deploy.zappa_settings import (
-    PLACEHOLDER,
+    BUCKET_NAME,
     Stage,
     get_nested_object,
     list_events,
@@ -44,7 +44,7 @@ _FORMATS = {
     "aws_region": (AWS_REGION, "a region, for example eu-central-1"),
     "certificate_arn": (r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/\S+", _AN_ARN),
     "dead_letter_arn": (r"arn:aws[a-z-]*:(sqs|sns):[a-z0-9-]+:\d{12}:\S+", _AN_ARN),
-    "s3_bucket": (r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "a bucket name of lower-case letters, digits, - and ."),
+    "s3_bucket": (BUCKET_NAME, "a bucket name of lower-case letters, digits, - and ."),
 }
 
 
@@ -183,7 +183,7 @@ def _check_types_and_formats(stage: Stage) -> Iterator[Check]:
             yield _wrong(f"{key} is {json.dumps(stage[key])}", f"Write {expected}.")
     for key, (pattern, expected) in _FORMATS.items():
         value = str(stage.get(key, ""))
-        if value and not PLACEHOLDER.search(value) and not re.fullmatch(pattern, value):
+        if value and not re.fullmatch(pattern, value):
             yield _wrong(f"{key} is {value}", f"Write {expected}.")
 
 
@@ -191,8 +191,9 @@ def _check_domain(stage: Stage) -> Iterator[Check]:
     domain, certificate = stage.get("domain"), str(stage.get("certificate_arn", ""))
     if domain and not any(stage.get(key) for key in ("certificate_arn", "certificate", "lets_encrypt_key")):
         yield Check("domain", "wrong", "domain has no certificate", 'Set "certificate_arn": see docs/deploy.md.')
-    if domain and not PLACEHOLDER.search(domain) and not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", domain):
-        yield Check("domain", "wrong", f"domain is {domain}", service_settings_checks.how_to_replace("domain"))
+    if domain and not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", domain):
+        to_do = "Write your domain without https://, for example quotes.example.org."
+        yield Check("domain", "wrong", f"domain is {domain}", to_do)
     if certificate and ":acm:us-east-1:" not in certificate and not stage.get("endpoint_configuration"):
         to_do = "Request one in us-east-1: API Gateway accepts no other region."
         yield Check("domain", "wrong", "certificate_arn is in another region", to_do)

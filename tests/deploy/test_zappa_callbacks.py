@@ -128,23 +128,33 @@ def test_other_files_in_the_folder_of_a_library_are_not_packaged(zappa_zip: Path
 
 def settings_file(tmp_path: Path, **changed: object) -> Path:
     """Write settings that can be deployed, except for these changes."""
-    settings = json.loads((ROOT / "zappa_settings.json").read_text().replace("<your-bucket>", "our-bucket"))
-    settings["base"] |= {"runtime": RUNNING, **changed}
+    settings = json.loads((ROOT / "zappa_settings.json").read_text())
+    ours = {"s3_bucket": "our-bucket", "remote_env": "s3://our-bucket/quoteapi-dev.json"}
+    settings["base"] |= {"runtime": RUNNING, **ours, **changed}
     path = tmp_path / "zappa_settings.json"
     path.write_text(json.dumps(settings))
     return path
 
 
 @pytest.mark.parametrize("command", ["deploy", "update", "certify", "schedule"])
-def test_a_placeholder_stops_a_command_that_calls_aws(tmp_path: Path, command: str) -> None:
-    path = settings_file(tmp_path, s3_bucket="<your-bucket>")
-    with pytest.raises(click.ClickException, match=r"s3_bucket still has <your-bucket>\n.*aws s3 mb"):
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"s3_bucket": ""}, r"dev is not set up: it has no s3_bucket\n.*Run `quoteapi setup dev`\."),
+        ({"s3_bucket": "<your-bucket>"}, "s3_bucket still has <your-bucket>"),
+    ],
+)
+def test_a_missing_bucket_name_or_a_placeholder_stops_a_command_that_calls_aws(
+    tmp_path: Path, changed: dict[str, str], expected: str, command: str
+) -> None:
+    path = settings_file(tmp_path, **changed)
+    with pytest.raises(click.ClickException, match=expected):
         prepare(zappa_cli(command=command, vargs={"settings_file": str(path)}))
 
 
 @pytest.mark.parametrize("command", ["package", "undeploy", "tail"])
-def test_a_placeholder_does_not_stop_other_commands(tmp_path: Path, command: str) -> None:
-    path = settings_file(tmp_path, s3_bucket="<your-bucket>")
+def test_a_stage_that_is_not_set_up_does_not_stop_other_commands(tmp_path: Path, command: str) -> None:
+    path = settings_file(tmp_path, s3_bucket="", remote_env="")
     prepare(zappa_cli(command=command, vargs={"settings_file": str(path)}))
 
 
@@ -282,7 +292,7 @@ def test_a_missing_bucket_stops_a_deploy_with_a_sentence(deploy: Deploy) -> None
     with pytest.raises(click.ClickException) as stopped:
         prepare(deploy.cli("deploy", remote_env="s3://nobody/quoteapi-dev.json"))
     assert stopped.value.message == (
-        "`zappa deploy dev` stopped: there is no bucket nobody. To create it, run `aws s3 mb s3://nobody`."
+        "`zappa deploy dev` stopped: there is no bucket nobody. To create it, run `quoteapi setup` for the stage."
     )
 
 

@@ -7,16 +7,14 @@ import pytest
 from quoteapi.deploy import zappa_settings_checks
 from quoteapi.deploy.runtimes import how_to_run_on
 from quoteapi.deploy.zappa_settings_checks import check_stage, find_problems
-from tests.deploy.conftest import REMOTE, STAGES, TOKENS, ProblemsOf, describe, fill_placeholders
+from tests.deploy.conftest import REMOTE, STAGE_NAMES, STAGES, TOKENS, ProblemsOf, describe, write_project_settings
 from tests.helpers.processes import python
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_each_stage_of_the_project_is_ok_once_its_placeholders_are_replaced(stage: str, tmp_path: Path) -> None:
-    path, remote = tmp_path / "zappa_settings.json", tmp_path / "remote.json"
-    filled = fill_placeholders(STAGES)
-    path.write_text(json.dumps(filled))
-    remote.write_text(json.dumps(REMOTE | (TOKENS if "authorizer" in filled[stage] else {})))
+@pytest.mark.parametrize("stage", STAGE_NAMES)
+def test_each_stage_of_the_project_is_ok_once_it_is_set_up(stage: str, tmp_path: Path) -> None:
+    path, remote = write_project_settings(tmp_path), tmp_path / "remote.json"
+    remote.write_text(json.dumps(REMOTE | (TOKENS if "authorizer" in STAGES[stage] else {})))
     remote.chmod(0o600)
     assert [describe(check) for check in check_stage(path, stage, remote) if check.state != "ok"] == []
 
