@@ -20,7 +20,7 @@ from quoteapi.settings import ROOT, Settings
 from quoteapi.sms.messages import confirmation_text, daily_text, otp_text
 from quoteapi.storage.state import Purpose
 from tests.helpers.data import ALCOTT, SECRET_KEY
-from tests.rehearsal.aws import Aws, emulate_aws
+from tests.rehearsal.aws import REGION, Aws, emulate_aws
 
 DEPLOY, STAGES_PAGE, POSTGRESQL, SMS, BY_HAND = PAGES = [
     ROOT / f"docs/{name}.md" for name in ("deploy", "stages", "deploy-postgresql", "sms", "deploy-by-hand")
@@ -168,7 +168,9 @@ class Terminal:
 def terminal(aws: Aws, tmp_path: Path) -> Iterator[Terminal]:
     for name in REMOTE_ENVIRONMENTS:
         (tmp_path / name).write_text("{}")
+    signed_in = {name: aws.variables()[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
     variables = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "AWS_PAGER": "", "NO_PROXY": "127.0.0.1"}
+    variables |= {"AWS_DEFAULT_REGION": REGION, **signed_in}
     with subprocess.Popen(
         [sys.executable, "-c", AWS_CLI_LOOP],
         cwd=tmp_path,
