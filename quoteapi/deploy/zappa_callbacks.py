@@ -15,6 +15,8 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as AwsConnectionError
 
+from quoteapi.deploy.aws_account import open_account
+from quoteapi.deploy.certificate import check_certificate
 from quoteapi.deploy.check import CheckFailed
 from quoteapi.deploy.package import environment_for_lambda, require_complete, trim_package
 from quoteapi.deploy.remote_environment import add_secret_key, read_remote_environment
@@ -50,6 +52,8 @@ def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
         _check_settings(cli)
     if cli.command in {"deploy", "update", "certify", "schedule"}:
         _check_credentials(cli)
+    if cli.command == "certify":
+        _require_issued_certificate(cli)
     if cli.command in {"deploy", "update"}:
         _require_secret_key(cli)
     if cli.command == "update":
@@ -103,6 +107,15 @@ def _migrate_on_lambda(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     if "FunctionError" in response:
         raise SettingsError(f"its migration failed. For the reason, run `zappa tail {cli.api_stage} --since 10m`")
     click.echo("The migrations of the PostgreSQL database were applied, in the function.")
+
+
+def _require_issued_certificate(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    with _errors_as_messages(f"`zappa certify {cli.api_stage}` stopped"):
+        stage = _read_stage(cli)
+        if stage.get("certificate_arn"):
+            for check in check_certificate(open_account(stage), stage):
+                if check.state == "wrong":
+                    raise CheckFailed(*check)
 
 
 def _require_secret_key(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
