@@ -170,7 +170,7 @@ _FUNCTION_ACTIONS = [
     *_actions("cloudformation", "ListStackResources UpdateStack"),
     *_actions("events", "DeleteRule DescribeRule ListTargetsByRule PutRule PutTargets RemoveTargets"),
     *_actions("lambda", "AddPermission CreateFunction DeleteFunction DeleteFunctionConcurrency GetFunction"),
-    *_actions("lambda", "GetFunctionConfiguration GetPolicy InvokeFunction ListFunctionUrlConfigs"),
+    *_actions("lambda", "GetAlias GetFunctionConfiguration GetPolicy InvokeFunction ListFunctionUrlConfigs"),
     *_actions("lambda", "ListVersionsByFunction PutFunctionConcurrency RemovePermission UpdateFunctionCode"),
     *_actions("lambda", "UpdateFunctionConfiguration"),
 ]
