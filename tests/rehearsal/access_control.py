@@ -82,7 +82,8 @@ def _permissions(call: Call) -> list[Permission]:
 
 def _read_object(bucket: str, key: str) -> bytes:
     found = s3_backends[ACCOUNT][PARTITION].get_object(bucket, key)
-    return b"{}" if found is None else found.value
+    assert found is not None
+    return found.value
 
 
 def error_response(decision: Decision) -> tuple[str, dict[str, str], bytes]:

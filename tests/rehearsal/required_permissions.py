@@ -149,7 +149,7 @@ def _service_model(service: str) -> ServiceModel:
 
 
 def _match_operation(model: ServiceModel, request: HttpRequest) -> tuple[str, dict[str, str]]:
-    """Return the operation with the method, path, query and headers of a request, and the parameters in the path."""
+    """Return the operation with a request's method, path, query and headers; and the parameters in path and query."""
     given = {**request.headers, **dict(parse_qsl(request.query, keep_blank_values=True))}
     found = [
         (len(required), name, {label: unquote(value) for label, value in match.groupdict().items()})
@@ -161,7 +161,7 @@ def _match_operation(model: ServiceModel, request: HttpRequest) -> tuple[str, di
     if not found:
         raise UnknownCall(f"{request.method} {request.path} is no operation of {model.service_name}")
     _, name, parameters = max(found, key=lambda each: each[0])
-    return name, parameters
+    return name, {**dict(parse_qsl(request.query)), **parameters}
 
 
 @cache
@@ -175,6 +175,7 @@ def _operations(model: ServiceModel) -> list[tuple[str, str, re.Pattern[str], di
 
 def _describe_operation(operation: OperationModel) -> tuple[str, str, re.Pattern[str], dict[str, str]]:
     path, _, query = operation.http["requestUri"].partition("?")
+    path = operation.http.get("authPath", path)  # with the bucket, which boto3's clients remove from the model
     pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path.rstrip("/")))
     pattern = re.sub(r"\\{(\w+)\\\+\\}", r"(?P<\1>.+)", pattern)
     shape = operation.input_shape
