@@ -12,10 +12,18 @@ from quoteapi.cli.output import print_json, print_lines
 from quoteapi.cli.root import EXIT_FAILED, json_option, main
 from quoteapi.deploy import zappa_settings
 from quoteapi.deploy.setup_result import SetupResult
+from quoteapi.deploy.sms_account import NEW_CODE
 from quoteapi.deploy.stage_setup import Answers, StageSetup, open_stage
+from quoteapi.observability.redaction import mask_phone_number
 from quoteapi.settings import ANY_REGION
 from quoteapi.settings.parsers import parse_regions, parse_wall_time
-from quoteapi.subscriptions.phone import all_countries
+from quoteapi.subscriptions.phone import (
+    InvalidMobile,
+    all_countries,
+    is_in_regions,
+    parse_mobile,
+    suggest_mobiles,
+)
 
 MARKS = {
     "ok": click.style("✓", "green"),
@@ -35,12 +43,22 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 @click.option("--countries", metavar="CODES", help="The countries that get SMS, as in IN,US; none: quotes only.")
 @click.option("--hour", metavar="HH:MM", help="The local time of the daily SMS.")
 @click.option("--domain", metavar="HOST", help="Your domain, as in quotes.example.org; none: an address of AWS.")
+@click.option("--own-number", metavar="NUMBER", help="Your mobile number, to verify it in the SMS sandbox of AWS.")
+@click.option("--code", metavar="CODE", help="The code that AWS sent to it; new: have AWS send another.")
+@click.option("--sms-spend-limit", type=click.IntRange(1), metavar="USD", help="What SMS may cost a month.")
 @click.option("--profile", metavar="NAME", help="Your AWS profile. [default: AWS_PROFILE, else default]")
 @click.option("--region", metavar="REGION", help="The AWS region. [default: that of the profile, else us-east-1]")
 @click.option("--yes", is_flag=True, help="Ask nothing: use the default for what is not given.")
 @json_option
-def setup_(
-    stage: str, profile: str | None, region: str | None, *, yes: bool, as_json: bool, **given: str | None
+def setup_(  # noqa: PLR0913 its options
+    stage: str,
+    profile: str | None,
+    region: str | None,
+    sms_spend_limit: int | None,
+    *,
+    yes: bool,
+    as_json: bool,
+    **given: str | None,
 ) -> None:
     """Prepare STAGE in your AWS account, so that `zappa deploy STAGE` works.
 
@@ -53,8 +71,8 @@ def setup_(
         f"Stage {stage} in the AWS account {account.account_id}, {account.region}, as {account.caller_arn}.",
         err=as_json,
     )
-    operator = TerminalOperator(asks=not yes)
-    answers = _ask(prepared, operator, given)
+    operator = TerminalOperator(asks=not yes, code=_parse_given("code", _parse_code, given))
+    answers = _ask(prepared, operator, given)._replace(sms_spend_limit=sms_spend_limit)
     results = []
     for result in prepared.run(answers, operator):
         results.append(result)
@@ -79,39 +97,62 @@ class TerminalOperator:
     """Asks at the terminal, unless `--yes` is given. Implements `Operator`."""
 
     asks: bool
+    code: str | None = None
+    """What the option --code has, for the first time that a code is asked for."""
 
     def ask(
         self, question: str, default: str, parse: Callable[[str], str], given: Mapping[str, str | None], name: str
     ) -> str:
         """Return an answer, parsed: the option if given, else what is typed, or the default; asks again if invalid."""
-        option = f"--{name.replace('_', '-')}"
-        if (value := given[name]) is not None:
-            return _parse_option(value, parse, option)
+        if (value := _parse_given(name, parse, given)) is not None:
+            return value
         if not self.asks:
             return default
         if not sys.stdin.isatty():
+            option = _option(name)
             raise click.UsageError(f"There is no terminal to ask for {option}. Add it, or --yes for the defaults.")
         answer: str = click.prompt(question, default or NONE, value_proc=partial(_parse_typed, parse=parse), err=True)
         return answer
 
-    def ask_own_number(self) -> str | None:
-        """Return the operator's mobile number, if AWS is to send a code to it."""
-        return None
+    def ask_own_number(self, countries: frozenset[str]) -> str | None:
+        """Return the operator's mobile number, of one of the countries; None if they type none, or nobody is there."""
+        question = "The account is in the SMS sandbox. Your mobile number, to get SMS there"
+        return self._ask_in_sandbox(question, partial(_parse_typed_number, countries=countries), NONE)
 
-    def ask_sandbox_code(self, mobile: str) -> str | None:
-        """Return the code that AWS sent."""
-        return None
+    def ask_sandbox_code(self, mobile: str, problem: str) -> str | None:
+        """Return the code that AWS sent, or `new`; None if nothing is typed, or nobody is there."""
+        if problem:
+            print_lines(problem, err=True)
+        given, self.code = self.code, None
+        question = f"Code that AWS sent to {mask_phone_number(mobile)} ({NEW_CODE}: send another; Enter: later)"
+        return given or self._ask_in_sandbox(question, partial(_parse_typed, parse=_parse_code), "")
+
+    def _ask_in_sandbox(self, question: str, parse: Callable[[str], str], default: str) -> str | None:
+        """Return what is typed, parsed; None for the default, and where there is no terminal."""
+        if not (self.asks and sys.stdin.isatty()):
+            return None
+        typed: str = click.prompt(question, default, value_proc=parse, show_default=bool(default), err=True)
+        return typed or None
 
     def wait(self, label: str, is_done: Callable[[], bool]) -> bool:
         """Wait with a progress display."""
         return is_done()
 
 
-def _parse_option(given: str, parse: Callable[[str], str], option: str) -> str:
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _parse_given(name: str, parse: Callable[[str], str], given: Mapping[str, str | None]) -> str | None:
+    """Return the value of an option, empty for `none`; None if it is not given. Raises `click.BadParameter`."""
+    if (value := given[name]) is None:
+        return None
     try:
-        return "" if given.strip().lower() == NONE else parse(given.strip())
+        return "" if value.strip().lower() == NONE else parse(value.strip())
     except ValueError as error:
-        raise click.BadParameter(f"Write {error}.", param_hint=option) from None
+        raise click.BadParameter(f"Write {error}.", param_hint=_option(name)) from None
+    except InvalidMobile as error:
+        raise click.BadParameter(f"{error} {error.page_hint}", param_hint=_option(name)) from None
 
 
 def _parse_typed(typed: str, parse: Callable[[str], str]) -> str:
@@ -123,12 +164,39 @@ def _parse_typed(typed: str, parse: Callable[[str], str]) -> str:
 
 def _ask(prepared: StageSetup, operator: TerminalOperator, given: Mapping[str, str | None]) -> Answers:
     now = prepared.current_answers()
-    return Answers(
+    answers = Answers(
         operator.ask("Mail address for alarms", now.email or "", _parse_email, given, "email") or None,
         operator.ask("Countries for SMS, as in IN,US", now.countries, _parse_countries, given, "countries"),
         operator.ask("Hour of the daily SMS", now.hour, _parse_hour, given, "hour"),
         operator.ask("Domain, as in quotes.example.org", now.domain or "", _parse_domain, given, "domain") or None,
     )
+    own_number = _parse_given("own_number", partial(_parse_own_number, countries=answers.regions), given)
+    return answers._replace(own_number=own_number or None)
+
+
+def _parse_typed_number(typed: str, countries: frozenset[str]) -> str:
+    """Return the E.164 form of what is typed, empty for `none`. The error has a number that may be meant."""
+    try:
+        return "" if typed.strip().lower() in {NONE, ""} else _parse_own_number(typed, countries)
+    except InvalidMobile as error:
+        meant = suggest_mobiles(typed, sorted(countries - {ANY_REGION}))
+        raise click.BadParameter(f"{error} {f'Is it {meant[0]}?' if meant else error.page_hint}") from None
+
+
+def _parse_own_number(text: str, countries: frozenset[str]) -> str:
+    """Return the E.164 form of a mobile number. Raises `InvalidMobile`, also if SMS do not go to its country."""
+    mobile = parse_mobile(text)
+    if not is_in_regions(mobile, countries):
+        served = f"SMS go only to {', '.join(sorted(countries))}."
+        raise InvalidMobile(served, page_hint="Write a number from there, or add its country to --countries.")
+    return mobile
+
+
+def _parse_code(text: str) -> str:
+    code = re.sub(r"[\s-]", "", text).lower()
+    if not re.fullmatch(rf"[0-9]{{5,8}}|{NEW_CODE}", code):
+        raise ValueError(f"the digits of the code that AWS sent, or {NEW_CODE} to get another")
+    return code
 
 
 def _parse_email(text: str) -> str:
