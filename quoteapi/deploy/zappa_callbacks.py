@@ -15,7 +15,9 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as AwsConnectionError
 
+from quoteapi.deploy.aws_account import open_account
 from quoteapi.deploy.check import CheckFailed
+from quoteapi.deploy.first_sms import describe_first_sms
 from quoteapi.deploy.package import environment_for_lambda, require_complete, trim_package
 from quoteapi.deploy.remote_environment import add_secret_key, read_remote_environment
 from quoteapi.deploy.zappa_settings import (
@@ -90,6 +92,15 @@ def set_up(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
             _migrate_on_lambda(cli)
         else:
             click.echo(f"{cli.api_stage} serves quotes only. For the daily SMS, {HOW_TO_SHARE_STATE}.")
+        if cli.command == "deploy":
+            _send_first_sms(cli, settings)
+
+
+def _send_first_sms(cli: Any, settings: Settings) -> None:  # noqa: ANN401 Zappa has no types
+    """Send the operator a code, and print how to subscribe with it."""
+    address = cli.zappa.get_api_url(cli.lambda_name, cli.api_stage)
+    for line in describe_first_sms(open_account(_read_stage(cli)), settings, address, "curl {}".format):
+        click.echo(printable(line))
 
 
 def _migrate_on_lambda(cli: Any) -> None:  # noqa: ANN401 Zappa has no types

@@ -4,11 +4,14 @@ Limits are those of https://docs.aws.amazon.com/sns/latest/dg/sns-sms-sandbox.ht
 numbers. AWS documents the codes of errors, but not which one reports the limits: here that is `UserError`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
+import pytest
+from moto import mock_aws
 from moto.core.responses import ActionResult, EmptyResult
 from moto.sns.exceptions import ResourceNotFoundError, SNSException, SNSInvalidParameter
 from moto.sns.models import SNSBackend, sns_backends
@@ -111,7 +114,7 @@ def _sandbox_of(backend: SNSBackend) -> SmsSandbox:
 
 
 def add_sms_sandbox(set_attribute: Callable[[type, str, Any], None] = setattr) -> None:
-    """Have moto implement the sandbox: until the process ends, or with `monkeypatch.setattr` until the test ends.
+    """Have moto implement the sandbox, by setting attributes of its classes.
 
     An SMS to a number that is not verified is accepted, and not recorded in `sms_messages`: it does not arrive.
     """
@@ -168,3 +171,15 @@ class _Calls(SNSResponse):
     @property
     def _sandbox(self) -> SmsSandbox:
         return _sandbox_of(self.backend)
+
+
+@pytest.fixture(name="sandbox")
+def sandbox_fixture(monkeypatch: pytest.MonkeyPatch) -> Iterator[SmsSandbox]:
+    """Put an emulated account into the SMS sandbox of us-east-1, and return what it has there."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    add_sms_sandbox(partial(monkeypatch.setattr, raising=False))
+    with mock_aws():
+        sandbox = sms_sandbox()
+        sandbox.is_in_sandbox = True
+        yield sandbox
