@@ -73,6 +73,8 @@ def setup_(  # noqa: PLR0913 its options
     )
     operator = TerminalOperator(asks=not yes, code=_parse_given("code", _parse_code, given))
     answers = _ask(prepared, operator, given)._replace(sms_spend_limit=sms_spend_limit)
+    if not answers.countries:
+        _require_no_sms({**given, "sms_spend_limit": sms_spend_limit})
     results = []
     for result in prepared.run(answers, operator):
         results.append(result)
@@ -172,6 +174,13 @@ def _ask(prepared: StageSetup, operator: TerminalOperator, given: Mapping[str, s
     )
     own_number = _parse_given("own_number", partial(_parse_own_number, countries=answers.regions), given)
     return answers._replace(own_number=own_number or None)
+
+
+def _require_no_sms(given: Mapping[str, object]) -> None:
+    """Raise `click.UsageError` if an option is given that works only with countries."""
+    for name in ("own_number", "code", "sms_spend_limit"):
+        if given[name] is not None:
+            raise click.UsageError(f"{_option(name)} is for SMS, so add --countries.")
 
 
 def _parse_typed_number(typed: str, countries: frozenset[str]) -> str:
