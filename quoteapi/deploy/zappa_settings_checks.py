@@ -10,7 +10,14 @@ from typing import Any
 from quoteapi.deploy import event_checks, path_checks, service_settings_checks, zappa_keys
 from quoteapi.deploy.check import Check, CheckFailed, State, check_file_mode
 from quoteapi.deploy.remote_environment import read_remote_environment
-from quoteapi.deploy.runtimes import how_to_run_on, is_supported, running_runtime
+from quoteapi.deploy.runtimes import (
+    DEFAULT_RUNTIME,
+    how_to_move_to,
+    how_to_run_on,
+    is_supported,
+    running_runtime,
+    supports_arm64,
+)
 from quoteapi.deploy.zappa_settings import (
     BUCKET_NAME,
     Stage,
@@ -116,11 +123,10 @@ def _check_values(stage: Stage) -> Iterator[Check]:
         found = "log_level is too low: whole requests, with phone numbers, get into the log (the default is DEBUG)"
         yield _wrong(found, 'Set "log_level": "WARNING".')
     yield from _check_runtime(stage)
+    yield from _check_architecture(stage)
     yield from _check_types_and_formats(stage)
     if stage.get("apigateway_version", "v1") != "v1":
         yield _wrong("apigateway_version is not v1: Zappa ignores the authorizer, so the API is open to anyone")
-    if stage.get("architecture", "x86_64") != "x86_64":
-        yield _wrong("architecture is not x86_64: Lambda cannot load the PostgreSQL driver")
     network = get_nested_object(stage, "vpc_config")
     if network and not (network.get("SubnetIds") and network.get("SecurityGroupIds")):
         to_do = "Add --subnet and --security-group to `quoteapi setup`, each with an ID."
@@ -159,6 +165,15 @@ def _check_runtime(stage: Stage) -> Iterator[Check]:
     if (runtime := stage.get("runtime", running)) != running:
         how_to_keep = f"{how_to_run_on(runtime)} Or set" if is_supported(runtime) else "Set"
         yield _wrong(f"runtime is {runtime}, but zappa runs on {running}", f'{how_to_keep} "runtime": "{running}".')
+
+
+def _check_architecture(stage: Stage) -> Iterator[Check]:
+    architecture, runtime = stage.get("architecture", "x86_64"), stage.get("runtime", running_runtime())
+    if architecture not in ("x86_64", "arm64"):
+        yield _wrong(f"architecture is {architecture}", "Write x86_64 or arm64.")
+    elif architecture == "arm64" and not supports_arm64(runtime):
+        found = f"architecture is arm64, and {runtime} has a glibc that is too old for the PostgreSQL driver there"
+        yield _wrong(found, f'{how_to_move_to(DEFAULT_RUNTIME)} Or set "architecture": "x86_64".')
 
 
 def _check_types_and_formats(stage: Stage) -> Iterator[Check]:

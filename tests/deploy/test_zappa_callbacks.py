@@ -11,6 +11,7 @@ import boto3
 import click
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.stub import Stubber
 from moto import mock_aws
 
 from quoteapi.deploy.package import required_files
@@ -23,7 +24,7 @@ from tests.deploy.test_package import CANARY, RUNNING, UNWANTED_FILES
 
 def zappa_cli(**settings: object) -> SimpleNamespace:
     """Make the object that Zappa passes to its callbacks."""
-    usual = {"command": "deploy", "api_stage": "dev", "runtime": RUNNING, "memory": 512}
+    usual = {"command": "deploy", "api_stage": "dev", "runtime": RUNNING, "architecture": "x86_64", "memory": 512}
     return SimpleNamespace(**{**usual, "authorizer": {}, "xray_tracing": False, **settings})
 
 
@@ -213,6 +214,7 @@ class Deploy:
     def __init__(self, folder: Path) -> None:
         self.s3 = boto3.client("s3", region_name="us-east-1")
         self.s3.create_bucket(Bucket="our-bucket")
+        self.functions = boto3.client("lambda", region_name="us-east-1")
         self.invoked: list[object] = []
         self.response: dict[str, str] = {}
         self._folder = folder
@@ -232,6 +234,7 @@ class Deploy:
         path.write_text(json.dumps(stages | {"dev": stages["dev"] | settings}))
         aws = SimpleNamespace(
             sts_client=boto3.client("sts", region_name="us-east-1"),
+            lambda_client=self.functions,
             wait_until_lambda_function_is_active=lambda _: None,
             wait_until_lambda_function_is_updated=lambda _: None,
             invoke_lambda_function=self._invoke,
@@ -267,6 +270,16 @@ def test_a_stage_without_a_secret_key_gets_one(
     assert printed == "Generated a SECRET_KEY, and stored it in s3://our-bucket/quoteapi-dev.json.\n"
     prepare(deploy.cli(command))
     assert (deploy.values(), capsys.readouterr().out) == ({"SECRET_KEY": key}, "")
+
+
+def test_an_update_sends_the_architecture_of_the_stage(deploy: Deploy) -> None:
+    cli = deploy.cli("update")
+    prepare(cli)
+    cli.architecture = "arm64"  # only now: before, its packages would be fetched
+    with Stubber(deploy.functions) as stubber:
+        stubber.add_response("update_function_code", {}, {"FunctionName": "quoteapi-dev", "Architectures": ["arm64"]})
+        deploy.functions.update_function_code(FunctionName="quoteapi-dev")
+        stubber.assert_no_pending_responses()
 
 
 def test_only_deploy_and_update_write_to_the_remote_environment(deploy: Deploy) -> None:

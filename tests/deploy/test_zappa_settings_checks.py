@@ -70,7 +70,7 @@ def test_an_unsuitable_value_is_reported(problems_of: ProblemsOf, changes: dict[
             {"dead_letter_arn": "arn:aws:sqs:us-east-1:12345:failures"},
             "Write an ARN, with the 12 digits of the account",
         ),
-        ({"architecture": "arm64"}, "architecture is not x86_64"),
+        ({"architecture": "aarch64"}, "architecture is aarch64 Write x86_64 or arm64."),
         ({"cors": True}, "cors allows all origins"),
     ],
 )
@@ -91,6 +91,15 @@ def test_a_runtime_other_than_this_python_is_reported_with_both_ways_out(
     (check,) = problems_of(runtime=runtime)
     assert check.found == f"runtime is {runtime}, but zappa runs on {running}"
     assert check.to_do == f'{how_to_run_on(runtime)} Or set "runtime": "{running}".'
+
+
+def test_arm64_needs_a_runtime_with_a_recent_glibc(problems_of: ProblemsOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zappa_settings_checks, "running_runtime", lambda: "python3.11")
+    (check,) = problems_of(architecture="arm64")
+    assert check.found.startswith("architecture is arm64, and python3.11 has a glibc that is too old")
+    assert check.to_do.endswith('Set "runtime": "python3.13", and deploy again. Or set "architecture": "x86_64".')
+    monkeypatch.setattr(zappa_settings_checks, "running_runtime", lambda: "python3.13")
+    assert problems_of(architecture="arm64") == []
 
 
 def test_an_unsuitable_default_of_zappa_is_reported(tmp_path: Path) -> None:
