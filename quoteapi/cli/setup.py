@@ -26,6 +26,7 @@ MARKS = {
 }
 NONE = "none"
 _HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(\.(?!-)[a-z0-9-]{1,63})+")
+_DOLLARS = re.compile(r"\d{1,7}(\.\d\d?)?")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
@@ -35,6 +36,7 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 @click.option("--countries", metavar="CODES", help="The countries that get SMS, as in IN,US; none: quotes only.")
 @click.option("--hour", metavar="HH:MM", help="The local time of the daily SMS.")
 @click.option("--domain", metavar="HOST", help="Your domain, as in quotes.example.org; none: an address of AWS.")
+@click.option("--budget", metavar="USD", help="The dollars a month before which a mail warns you. [default: 5]")
 @click.option("--profile", metavar="NAME", help="Your AWS profile. [default: AWS_PROFILE, else default]")
 @click.option("--region", metavar="REGION", help="The AWS region. [default: that of the profile, else us-east-1]")
 @click.option("--yes", is_flag=True, help="Ask nothing: use the default for what is not given.")
@@ -128,12 +130,19 @@ def _ask(prepared: StageSetup, operator: TerminalOperator, given: Mapping[str, s
         operator.ask("Countries for SMS, as in IN,US", now.countries, _parse_countries, given, "countries"),
         operator.ask("Hour of the daily SMS", now.hour, _parse_hour, given, "hour"),
         operator.ask("Domain, as in quotes.example.org", now.domain or "", _parse_domain, given, "domain") or None,
+        _parse_option(budget, _parse_dollars, "--budget") or None if (budget := given["budget"]) is not None else None,
     )
 
 
 def _parse_email(text: str) -> str:
     if not _EMAIL.fullmatch(text):
         raise ValueError("a mail address, for example you@example.org, or none")
+    return text
+
+
+def _parse_dollars(text: str) -> str:
+    if not _DOLLARS.fullmatch(text) or not float(text):
+        raise ValueError("US dollars a month, for example 5 or 7.50")
     return text
 
 
