@@ -18,7 +18,7 @@ def account() -> Iterator[AwsAccount]:
         yield account
 
 
-def set_up(account: AwsAccount, address: str | None = ADDRESS, sns_region: str = REGION, **stage: Any) -> list[str]:
+def set_up(account: AwsAccount, address: str | None = ADDRESS, sns_region: str = REGION, **stage: Any) -> list[str]:  # noqa: ANN401
     return described(set_up_alarms(names_of(account, **stage), stage, sns_region, address))
 
 
