@@ -91,7 +91,7 @@ export WITHOUT_INDEX
 
 .PHONY: clean
 clean: ## Remove environments and caches, but not the working database
-	@rm -rf $(SERVICE) $(DEVELOPMENT) $(PIPENV) $(LAMBDA) $(FROM_NPM) build .setup.log .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(SERVICE) $(DEVELOPMENT) $(PIPENV) $(LAMBDA)* $(FROM_NPM) build .setup.log .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # ---- set-up
 
@@ -106,18 +106,22 @@ endef
 MOVED := $(shell for made in $(SERVICE) $(DEVELOPMENT) $(PIPENV); do \
   if [ -e $$made/.ready ] && [ "$$(cat $$made/.ready)" != "$$(pwd)" ]; then rm -rf $$made; fi; done)
 
+# Python 3.13 comes first: it is Lambda's runtime in zappa_settings.json. The shims of pyenv can exist and fail.
 define FIND_PYTHON
-python=; for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 python3.12 python3.11); do \
-  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; done; \
+python=; for candidate in $(if $(PYTHON),"$(PYTHON)",python3.13 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13.*/bin/python3.13 \
+  python3 python3.14 python3.12 python3.11); do \
+  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+    python=$$candidate; if "$$candidate" -c 'import venv, ensurepip' 2>/dev/null; then break; fi; fi; done; \
 if [ -z "$$python" ]; then echo "Python 3.11 or later is missing. Install it, or set PYTHON to its path$(if $(PYTHON), (now $(PYTHON)))." >&2; exit 1; fi; \
 if ! "$$python" -c 'import venv, ensurepip' 2>/dev/null; then echo "Python's venv module is missing. On Debian and Ubuntu, run: apt install python3-venv" >&2; exit 1; fi
 endef
 
 # $(call SET_UP,environment,options of pipenv)
+# An environment that works keeps its Python until `make clean`.
 define SET_UP
 @$(FIND_PYTHON); \
 echo "Setting up $(1) (once, about a minute; details in .setup.log) ..."; \
-{ rm -f $(1)/.ready && "$$python" -m venv $(1) && \
+{ rm -f $(1)/.ready && { $(1)/bin/python -m pip --version || "$$python" -m venv $(1) --clear; } && \
   PIPENV_VERBOSITY=-1 PIPENV_IGNORE_VIRTUALENVS=0 VIRTUAL_ENV="$$PWD/$(1)" $(PIPENV)/bin/python -m pipenv sync $(2) && \
   $(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . ; \
 } >.setup.log 2>&1 || $(SAY_WHAT_FAILED); \
@@ -143,7 +147,7 @@ $(FROM_NPM)/.ready: $(wildcard tests/npm/package*.json)
 $(PIPENV)/.ready:
 	@$(FIND_PYTHON); \
 	echo "Setting up pipenv (once) ..."; \
-	{ "$$python" -m venv $(PIPENV) && \
+	{ "$$python" -m venv $(PIPENV) --clear && \
 	  $(PIPENV)/bin/python -m pip install --quiet --disable-pip-version-check pipenv==$(PIPENV_RELEASE); \
 	} >.setup.log 2>&1 || $(SAY_WHAT_FAILED); \
 	pwd >$@

@@ -93,6 +93,60 @@ def test_a_moved_folder_is_set_up_again(clone: Path) -> None:
     assert not list(clone.glob(".venv*"))
 
 
+def add_python(path: Path, *, runs: bool = True, has_venv: bool = True) -> None:
+    """Write a fake Python that creates no environment, but writes its path to the file `used`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    venv = f'case "$2" in *ensurepip*) exit {0 if has_venv else 1};; venv) echo "{path}" >used; exit 1;; esac'
+    path.write_text(f"#!/bin/sh\n{venv if runs else 'exit 127'}\n")
+    path.chmod(0o755)
+
+
+FAILS, NO_VENV = {"runs": False}, {"has_venv": False}
+
+
+@pytest.mark.parametrize(
+    ("pythons", "expected"),
+    [
+        ({"bin/python3.13": {}, "bin/python3": {}}, "bin/python3.13"),
+        ({"bin/python3.13": FAILS, ".pyenv/versions/3.13.7/bin/python3.13": {}, "bin/python3": {}}, ".pyenv/"),
+        ({"bin/python3.13": FAILS, "bin/python3": {}}, "bin/python3"),
+        ({"bin/python3.13": NO_VENV, "bin/python3.12": {}}, "bin/python3.12"),
+        ({"bin/python3.11": {}, "bin/python3.12": {}, "bin/python3.14": {}}, "bin/python3.14"),
+    ],
+)
+def test_the_python_of_lambda_comes_first_if_it_runs(
+    clone: Path, tools_without_python: str, pythons: dict[str, dict[str, bool]], expected: str
+) -> None:
+    for name, options in pythons.items():
+        add_python(clone / name, **options)
+    stopped = make(clone, "setup", path=f"{clone}/bin:{tools_without_python}")
+    assert (clone / "used").read_text().startswith(f"{clone}/{expected}"), stopped.stderr
+
+
+def test_pyenv_root_says_where_pyenv_has_its_pythons(clone: Path, tools_without_python: str) -> None:
+    add_python(clone / "my pyenv/versions/3.13.1/bin/python3.13")
+    make(clone, "setup", path=tools_without_python, PYENV_ROOT=f"{clone}/my pyenv")
+    assert (clone / "used").read_text() == f"{clone}/my pyenv/versions/3.13.1/bin/python3.13\n"
+
+
+def test_an_environment_keeps_its_python_when_packages_change(clone: Path, tools_without_python: str) -> None:
+    for path in ("bin/python3.13", ".venv/bin/python", ".venv-pipenv/bin/python"):
+        add_python(clone / path)
+    (clone / ".venv-pipenv/.ready").write_text(f"{clone}\n")
+    done = make(clone, "setup", path=f"{clone}/bin:{tools_without_python}")
+    assert (done.returncode, (clone / "used").exists()) == (0, False), done.stderr
+
+
+def test_an_environment_whose_python_is_gone_is_made_again(clone: Path, tools_without_python: str) -> None:
+    add_python(clone / "bin/python3.13")
+    (clone / ".venv/bin").mkdir(parents=True)
+    (clone / ".venv/bin/python").symlink_to("/no/such/python")
+    (clone / ".venv-pipenv").mkdir()
+    (clone / ".venv-pipenv/.ready").write_text(f"{clone}\n")
+    make(clone, "setup", path=f"{clone}/bin:{tools_without_python}")
+    assert (clone / "used").read_text() == f"{clone}/bin/python3.13\n"
+
+
 def test_a_missing_python_of_the_user_is_not_replaced(clone: Path) -> None:
     stopped = make(clone, "run", PYTHON="/no/such python")
     assert stopped.returncode != 0

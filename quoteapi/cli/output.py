@@ -46,7 +46,8 @@ def command_name() -> str:
 def as_started(text: str) -> str:
     """Return a text in which each command in backticks, such as `quoteapi doctor`, is one that can be run here."""
     option = f" --stage {shlex.quote(stage)}" if (stage := stage_option()) is not None else ""
-    return text.replace(f"`{NAME} ", f"`{command_name()}{option} ")
+    with_option = re.sub(rf"`{NAME} (?!{'|'.join(STAGE_ARGUMENT)})", f"`{NAME}{option} ", text)
+    return with_option.replace(f"`{NAME} ", f"`{command_name()} ")
 
 
 def stage_option() -> str | None:

@@ -15,6 +15,8 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as AwsConnectionError
 
+from quoteapi.deploy.aws_account import open_account
+from quoteapi.deploy.certificate import check_certificate
 from quoteapi.deploy.check import CheckFailed
 from quoteapi.deploy.package import environment_for_lambda, require_complete, trim_package
 from quoteapi.deploy.remote_environment import add_secret_key, read_remote_environment
@@ -50,12 +52,16 @@ def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
         _check_settings(cli)
     if cli.command in {"deploy", "update", "certify", "schedule"}:
         _check_credentials(cli)
+    if cli.command == "certify":
+        _require_issued_certificate(cli)
     if cli.command in {"deploy", "update"}:
         _require_secret_key(cli)
+    if cli.command == "update":
+        _update_architecture(cli)
     if cli.command == "undeploy":
         _say_how_to_delete_table(cli)
     if packages:
-        os.environ["VIRTUAL_ENV"] = str(environment_for_lambda())
+        os.environ["VIRTUAL_ENV"] = str(environment_for_lambda(cli.architecture))
         warnings.filterwarnings("ignore", module="_distutils_hack")  # Zappa imports pip before setuptools
 
 
@@ -73,7 +79,8 @@ def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     """Trim Zappa's zip, and drop the libraries that this stage does not use (callback `zip`)."""
     require_complete(Path(cli.zip_path))
     excluded = () if cli.authorizer.get("function") else AUTHORIZER_LIBRARIES
-    trim_package(Path(cli.zip_path), (*excluded, *(() if cli.xray_tracing else TRACING_LIBRARIES)))
+    excluded = (*excluded, *(() if cli.xray_tracing else TRACING_LIBRARIES))
+    trim_package(Path(cli.zip_path), environment_for_lambda(cli.architecture), excluded)
 
 
 def set_up(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
@@ -102,6 +109,15 @@ def _migrate_on_lambda(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     click.echo("The migrations of the PostgreSQL database were applied, in the function.")
 
 
+def _require_issued_certificate(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    with _errors_as_messages(f"`zappa certify {cli.api_stage}` stopped"):
+        stage = _read_stage(cli)
+        if stage.get("certificate_arn"):
+            for check in check_certificate(open_account(stage), stage):
+                if check.state == "wrong":
+                    raise CheckFailed(*check)
+
+
 def _require_secret_key(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     """Store a `SECRET_KEY` in the remote environment of a stage that has none."""
     with _errors_as_messages(f"`zappa {cli.command} {cli.api_stage}` stopped"):
@@ -114,6 +130,16 @@ def _require_secret_key(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     if environment.get("SMS_ALLOWED_REGIONS") and not environment.get("SECRET_KEY"):
         url = f"s3://{stage.get('s3_bucket', 'BUCKET')}/quoteapi-{cli.api_stage}.json"
         click.echo(f'{cli.api_stage} has no SECRET_KEY, and no place for one. Set "remote_env": "{url}".')
+
+
+def _update_architecture(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    """Send the architecture with the code of an update. Zappa sends it only when it creates the function."""
+
+    def add_architecture(params: dict[str, Any], **_: object) -> dict[str, Any]:
+        return params | {"Architectures": [cli.architecture]}
+
+    events = cli.zappa.lambda_client.meta.events
+    events.register("provide-client-params.lambda.UpdateFunctionCode", add_architecture)
 
 
 def _say_how_to_delete_table(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
