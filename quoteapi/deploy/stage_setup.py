@@ -15,13 +15,13 @@ from quoteapi.deploy.alarms import set_up_alarms
 from quoteapi.deploy.aws_account import AwsAccount, open_account
 from quoteapi.deploy.bucket import set_up_bucket
 from quoteapi.deploy.budget import set_up_budget
-from quoteapi.deploy.dead_letter_queue import set_up_dead_letter_queue
-from quoteapi.deploy.failure_mail import find_mail_address, set_up_failure_mail
-from quoteapi.deploy.log_group import set_up_log_group
 from quoteapi.deploy.certificate import Sleep, set_up_certificate
 from quoteapi.deploy.check import CheckFailed
+from quoteapi.deploy.dead_letter_queue import set_up_dead_letter_queue
 from quoteapi.deploy.domain import describe_domain, describe_removed_domain, set_up_validation
+from quoteapi.deploy.failure_mail import find_mail_address, set_up_failure_mail
 from quoteapi.deploy.hosted_zone import HostedZone, set_up_hosted_zone
+from quoteapi.deploy.log_group import set_up_log_group
 from quoteapi.deploy.remote_environment import change_remote_environment, read_remote_environment
 from quoteapi.deploy.setup_result import SetupResult, Step, run_steps
 from quoteapi.deploy.stage_names import StageNames, stage_names
