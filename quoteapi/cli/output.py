@@ -26,8 +26,6 @@ STANDARD_STREAM = Path("-")
 escape_option = click.option(
     "--escape-formulas", "escape", is_flag=True, help="Make the CSV safe to open in a spreadsheet."
 )
-_TAKE_STAGE = frozenset({"policy", "setup", "teardown"})
-"""The commands that take the stage as an argument, not as the option --stage."""
 _ISO_8601_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
 FORMATS = click.Choice(["csv", "json", "jsonl"])
 
@@ -48,10 +46,8 @@ def command_name() -> str:
 def as_started(text: str) -> str:
     """Return a text in which each command in backticks, such as `quoteapi doctor`, is one that can be run here."""
     option = f" --stage {shlex.quote(stage)}" if (stage := stage_option()) is not None else ""
-    command = command_name()
-    return re.sub(
-        rf"`{NAME} (\S+)", lambda match: f"`{command}{'' if match[1] in _TAKE_STAGE else option} {match[1]}", text
-    )
+    with_option = re.sub(rf"`{NAME} (?!{'|'.join(STAGE_ARGUMENT)})", f"`{NAME}{option} ", text)
+    return with_option.replace(f"`{NAME} ", f"`{command_name()} ")
 
 
 def stage_option() -> str | None:

@@ -53,11 +53,13 @@ def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
         _check_credentials(cli)
     if cli.command in {"deploy", "update"}:
         _require_secret_key(cli)
+    if cli.command == "update":
+        _update_architecture(cli)
     if cli.command == "undeploy":
         _say_how_to_delete_table(cli)
         _remove_from_usage_plans(cli)
     if packages:
-        os.environ["VIRTUAL_ENV"] = str(environment_for_lambda())
+        os.environ["VIRTUAL_ENV"] = str(environment_for_lambda(cli.architecture))
         warnings.filterwarnings("ignore", module="_distutils_hack")  # Zappa imports pip before setuptools
 
 
@@ -75,7 +77,8 @@ def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     """Trim Zappa's zip, and drop the libraries that this stage does not use (callback `zip`)."""
     require_complete(Path(cli.zip_path))
     excluded = () if cli.authorizer.get("function") else AUTHORIZER_LIBRARIES
-    trim_package(Path(cli.zip_path), (*excluded, *(() if cli.xray_tracing else TRACING_LIBRARIES)))
+    excluded = (*excluded, *(() if cli.xray_tracing else TRACING_LIBRARIES))
+    trim_package(Path(cli.zip_path), environment_for_lambda(cli.architecture), excluded)
 
 
 def set_up(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
@@ -109,6 +112,16 @@ def _require_secret_key(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     if environment.get("SMS_ALLOWED_REGIONS") and not environment.get("SECRET_KEY"):
         url = f"s3://{stage.get('s3_bucket', 'BUCKET')}/quoteapi-{cli.api_stage}.json"
         click.echo(f'{cli.api_stage} has no SECRET_KEY, and no place for one. Set "remote_env": "{url}".')
+
+
+def _update_architecture(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    """Send the architecture with the code of an update. Zappa sends it only when it creates the function."""
+
+    def add_architecture(params: dict[str, Any], **_: object) -> dict[str, Any]:
+        return params | {"Architectures": [cli.architecture]}
+
+    events = cli.zappa.lambda_client.meta.events
+    events.register("provide-client-params.lambda.UpdateFunctionCode", add_architecture)
 
 
 def _say_how_to_delete_table(cli: Any) -> None:  # noqa: ANN401 Zappa has no types

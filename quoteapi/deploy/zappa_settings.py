@@ -22,6 +22,7 @@ from quoteapi.spelling import did_you_mean
 ZAPPA_SETTINGS = ROOT / "zappa_settings.json"
 PLACEHOLDER = re.compile(r"(?<!\?)(?<!\?P)<[^<>]+>")
 """Text in angle brackets that the operator must replace; not a named group of a regular expression."""
+BUCKET_NAME = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 Stage = dict[str, Any]
 _invalid_stage = partial(CheckFailed, "stage", "wrong")
 

@@ -1,4 +1,4 @@
-"""The domain of a stage: its certificate."""
+"""The certificate of a stage with a domain."""
 
 from collections.abc import Iterator
 
