@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
 NAME = "quoteapi"
+STAGE_ARGUMENT = ("policy", "setup", "teardown")
+"""The commands that take the stage as an argument, not as the option --stage."""
 STANDARD_STREAM = Path("-")
 escape_option = click.option(
     "--escape-formulas", "escape", is_flag=True, help="Make the CSV safe to open in a spreadsheet."

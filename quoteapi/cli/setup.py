@@ -1,7 +1,9 @@
 """`quoteapi setup`: prepares a stage in the operator's AWS account, in a few questions."""
 
 import re
+import shutil
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +13,7 @@ import click
 from quoteapi.cli.output import print_json, print_lines
 from quoteapi.cli.root import EXIT_FAILED, json_option, main
 from quoteapi.deploy import zappa_settings
+from quoteapi.deploy.host_names import parse_host_name
 from quoteapi.deploy.setup_result import MARKS, SetupResult
 from quoteapi.deploy.stage_setup import Answers, StageSetup, open_stage
 from quoteapi.settings import ANY_REGION
@@ -18,7 +21,8 @@ from quoteapi.settings.parsers import parse_regions, parse_wall_time
 from quoteapi.subscriptions.phone import all_countries
 
 NONE = "none"
-_HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(\.(?!-)[a-z0-9-]{1,63})+")
+POLL_SECONDS = 10
+"""How long to wait between two requests to AWS that ask whether something is done."""
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
@@ -28,25 +32,25 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 @click.option("--countries", metavar="CODES", help="The countries that get SMS, as in IN,US; none: quotes only.")
 @click.option("--hour", metavar="HH:MM", help="The local time of the daily SMS.")
 @click.option("--domain", metavar="HOST", help="Your domain, as in quotes.example.org; none: an address of AWS.")
+@click.option("--hosted-zone", metavar="NAME", help="The zone of Route 53 for the domain; none: its DNS is elsewhere.")
 @click.option("--profile", metavar="NAME", help="Your AWS profile. [default: AWS_PROFILE, else default]")
 @click.option("--region", metavar="REGION", help="The AWS region. [default: that of the profile, else us-east-1]")
 @click.option("--yes", is_flag=True, help="Ask nothing: use the default for what is not given.")
+@click.option("--wait", is_flag=True, help="Wait for the certificate of the domain, also with --yes.")
 @json_option
-def setup_(
-    stage: str, profile: str | None, region: str | None, *, yes: bool, as_json: bool, **given: str | None
-) -> None:
+def setup_(stage: str, *, yes: bool, wait: bool, as_json: bool, **given: str | None) -> None:
     """Prepare STAGE in your AWS account, so that `zappa deploy STAGE` works.
 
     Each question is also an option. Run the command again at any time: it shows what is there, does what is missing,
     and changes nothing that is right.
     """
-    prepared = open_stage(zappa_settings.ZAPPA_SETTINGS, stage, profile, region)
+    prepared = open_stage(zappa_settings.ZAPPA_SETTINGS, stage, given["profile"], given["region"])
     account = prepared.account
     print_lines(
         f"Stage {stage} in the AWS account {account.account_id}, {account.region}, as {account.caller_arn}.",
         err=as_json,
     )
-    operator = TerminalOperator(asks=not yes)
+    operator = TerminalOperator(asks=not yes, waits=wait or (sys.stderr.isatty() and not yes))
     answers = _ask(prepared, operator, given)
     results = []
     for result in prepared.run(answers, operator):
@@ -72,6 +76,9 @@ class TerminalOperator:
     """Asks at the terminal, unless `--yes` is given. Implements `Operator`."""
 
     asks: bool
+    waits: bool = False
+    sleep: Callable[[float], object] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
 
     def ask(
         self, question: str, default: str, parse: Callable[[str], str], given: Mapping[str, str | None], name: str
@@ -96,8 +103,33 @@ class TerminalOperator:
         return None
 
     def wait(self, label: str, is_done: Callable[[], bool]) -> bool:
-        """Wait with a progress display."""
-        return is_done()
+        """Return whether something is done, at once or after waiting for it. Ctrl-C ends the waiting.
+
+        Shows how long it takes, if stderr is a terminal.
+        """
+        started = self.monotonic()
+        try:
+            while not (done := is_done()) and self.waits:
+                for _ in range(POLL_SECONDS):
+                    _show_progress(label, self.monotonic() - started)
+                    self.sleep(1)
+        except KeyboardInterrupt:
+            return False
+        finally:
+            _rewrite_line("")
+        return done
+
+
+def _show_progress(label: str, seconds: float) -> None:
+    minutes, rest = divmod(int(seconds), 60)
+    _rewrite_line(f"{label}: {minutes}:{rest:02} (Ctrl-C stops waiting)")
+
+
+def _rewrite_line(text: str) -> None:
+    """Replace the last line of a terminal; a longer text would wrap, and stay."""
+    if sys.stderr.isatty():
+        fitting = text[: shutil.get_terminal_size().columns - 1]
+        click.echo(f"\r\033[K{fitting}", err=True, nl=False)
 
 
 def _parse_option(given: str, parse: Callable[[str], str], option: str) -> str:
@@ -120,7 +152,8 @@ def _ask(prepared: StageSetup, operator: TerminalOperator, given: Mapping[str, s
         operator.ask("Mail address for alarms", now.email or "", _parse_email, given, "email") or None,
         operator.ask("Countries for SMS, as in IN,US", now.countries, _parse_countries, given, "countries"),
         operator.ask("Hour of the daily SMS", now.hour, _parse_hour, given, "hour"),
-        operator.ask("Domain, as in quotes.example.org", now.domain or "", _parse_domain, given, "domain") or None,
+        operator.ask("Domain, as in quotes.example.org", now.domain or "", parse_host_name, given, "domain") or None,
+        None if (zone := given["hosted_zone"]) is None else _parse_option(zone, parse_host_name, "--hosted-zone"),
     )
 
 
@@ -139,9 +172,3 @@ def _parse_countries(text: str) -> str:
 
 def _parse_hour(text: str) -> str:
     return f"{parse_wall_time(text):%H:%M}"
-
-
-def _parse_domain(text: str) -> str:
-    if not _HOST.fullmatch(text.lower()):
-        raise ValueError("a host name without https://, for example quotes.example.org, or none")
-    return text.lower()

@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from quoteapi.deploy.after_deploy import Deployment
 from quoteapi.deploy.aws_account import aws_errors
-from quoteapi.deploy.check import CheckFailed
 from quoteapi.deploy.certificate import check_certificate
+from quoteapi.deploy.check import CheckFailed
 from quoteapi.deploy.error_mail import how_to_confirm, list_error_mail
 from quoteapi.deploy.usage_plan import find_api_key
 from quoteapi.deploy.zappa_settings import get_nested_object

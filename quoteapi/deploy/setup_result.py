@@ -12,7 +12,7 @@ MARKS: dict[State, str] = {
     "ok": click.style("✓", "green"),
     "done": click.style("+", "green", bold=True),
     "waiting": click.style("…", "yellow"),
-    "skipped": click.style("–", dim=True),  # noqa: RUF001
+    "skipped": click.style("-", dim=True),
     "failed": click.style("✗", "red"),
 }
 """The mark of each state in front of a line on a terminal."""

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from quoteapi.deploy.aws_account import AwsAccount, aws_errors, open_account
+from quoteapi.deploy.certificate import check_certificate
 from quoteapi.deploy.check import Check, CheckFailed
 from quoteapi.deploy.dead_letters import NAME as DEAD_LETTERS
 from quoteapi.deploy.dead_letters import check_dead_letters
-from quoteapi.deploy.certificate import check_certificate
 from quoteapi.deploy.error_mail import check_error_mail
 from quoteapi.deploy.remote_environment import read_remote_environment
 from quoteapi.deploy.runtimes import check_runtime_end

@@ -17,6 +17,7 @@ from botocore.exceptions import ConnectionError as AwsConnectionError
 
 from quoteapi.deploy.after_deploy import find_deployment, set_up_deployment
 from quoteapi.deploy.aws_account import aws_errors, open_account
+from quoteapi.deploy.certificate import check_certificate
 from quoteapi.deploy.check import CheckFailed
 from quoteapi.deploy.deployment_summary import describe_deployment
 from quoteapi.deploy.package import environment_for_lambda, require_complete, trim_package
@@ -51,6 +52,8 @@ def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
         _check_settings(cli)
     if cli.command in {"deploy", "update", "certify", "schedule"}:
         _check_credentials(cli)
+    if cli.command == "certify":
+        _require_issued_certificate(cli)
     if cli.command in {"deploy", "update"}:
         _require_secret_key(cli)
     if cli.command == "update":
@@ -98,6 +101,15 @@ def set_up(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
             f"The code of {cli.api_stage} is on Lambda, but this is not ready: {', '.join(failed)}. Correct what is"
             f" marked above, then run `zappa update {cli.api_stage}` again."
         )
+
+
+def _require_issued_certificate(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    with _errors_as_messages(f"`zappa certify {cli.api_stage}` stopped"):
+        stage = _read_stage(cli)
+        if stage.get("certificate_arn"):
+            for check in check_certificate(open_account(stage), stage):
+                if check.state == "wrong":
+                    raise CheckFailed(*check)
 
 
 def _require_secret_key(cli: Any) -> None:  # noqa: ANN401 Zappa has no types

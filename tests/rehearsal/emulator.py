@@ -25,6 +25,7 @@ from moto.sns.models import Topic, sns_backends
 from werkzeug.serving import make_server
 
 from tests.rehearsal.aws import ACCOUNT, PACKAGE_PATH, REGION, held_response
+from tests.rehearsal.emulated_domains import extend_moto_with_domains
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -49,6 +50,7 @@ def _extend_moto() -> None:
     key_as_json = ApiKey.to_json
     keys.to_json = lambda self: {**key_as_json(self), "stageKeys": [_stage_key(stage) for stage in self.stage_keys]}
     topics.subscriptions_confimed = property(_subscription_count, lambda *_: None)
+    extend_moto_with_domains()
 
 
 def _untyped(kind: type) -> Any:  # noqa: ANN401 allows assignments to its attributes
