@@ -14,19 +14,12 @@ from quoteapi.cli.output import print_json, print_lines
 from quoteapi.cli.root import EXIT_FAILED, json_option, main
 from quoteapi.deploy import zappa_settings
 from quoteapi.deploy.host_names import parse_host_name
-from quoteapi.deploy.setup_result import SetupResult
+from quoteapi.deploy.setup_result import MARKS, SetupResult
 from quoteapi.deploy.stage_setup import Answers, StageSetup, open_stage
 from quoteapi.settings import ANY_REGION
 from quoteapi.settings.parsers import parse_regions, parse_wall_time
 from quoteapi.subscriptions.phone import all_countries
 
-MARKS = {
-    "ok": click.style("✓", "green"),
-    "done": click.style("+", "green", bold=True),
-    "waiting": click.style("…", "yellow"),
-    "skipped": click.style("-", dim=True),
-    "failed": click.style("✗", "red"),
-}
 NONE = "none"
 POLL_SECONDS = 10
 """How long to wait between two requests to AWS that ask whether something is done."""
