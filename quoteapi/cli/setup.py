@@ -1,7 +1,9 @@
 """`quoteapi setup`: prepares a stage in the operator's AWS account, in a few questions."""
 
 import re
+import shutil
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +13,8 @@ import click
 from quoteapi.cli.output import print_json, print_lines
 from quoteapi.cli.root import EXIT_FAILED, json_option, main
 from quoteapi.deploy import zappa_settings
-from quoteapi.deploy.setup_result import SetupResult
+from quoteapi.deploy.host_names import parse_host_name
+from quoteapi.deploy.setup_result import MARKS, SetupResult
 from quoteapi.deploy.sms_account import NEW_CODE
 from quoteapi.deploy.stage_setup import Answers, StageSetup, open_stage
 from quoteapi.observability.redaction import mask_phone_number
@@ -25,15 +28,10 @@ from quoteapi.subscriptions.phone import (
     suggest_mobiles,
 )
 
-MARKS = {
-    "ok": click.style("✓", "green"),
-    "done": click.style("+", "green", bold=True),
-    "waiting": click.style("…", "yellow"),
-    "skipped": click.style("-", dim=True),
-    "failed": click.style("✗", "red"),
-}
 NONE = "none"
-_HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(\.(?!-)[a-z0-9-]{1,63})+")
+POLL_SECONDS = 10
+"""How long to wait between two requests to AWS that ask whether something is done."""
+_DOLLARS = re.compile(r"\d{1,7}(\.\d\d?)?")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
@@ -45,36 +43,31 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 @click.option("--domain", metavar="HOST", help="Your domain, as in quotes.example.org; none: an address of AWS.")
 @click.option("--own-number", metavar="NUMBER", help="Your mobile number, to verify it in the SMS sandbox of AWS.")
 @click.option("--code", metavar="CODE", help="The code that AWS sent to it; new: have AWS send another.")
-@click.option("--sms-spend-limit", type=click.IntRange(1), metavar="USD", help="What SMS may cost a month.")
+@click.option("--sms-spend-limit", metavar="USD", help="The dollars a month at which AWS stops all SMS of the account.")
+@click.option("--hosted-zone", metavar="NAME", help="The zone of Route 53 for the domain; none: its DNS is elsewhere.")
+@click.option("--budget", metavar="USD", help="The dollars a month before which a mail warns you. [default: 5]")
 @click.option("--profile", metavar="NAME", help="Your AWS profile. [default: AWS_PROFILE, else default]")
 @click.option("--region", metavar="REGION", help="The AWS region. [default: that of the profile, else us-east-1]")
 @click.option("--yes", is_flag=True, help="Ask nothing: use the default for what is not given.")
+@click.option("--wait", is_flag=True, help="Wait for the certificate of the domain, also with --yes.")
 @json_option
-def setup_(  # noqa: PLR0913 its options
-    stage: str,
-    profile: str | None,
-    region: str | None,
-    sms_spend_limit: int | None,
-    *,
-    yes: bool,
-    as_json: bool,
-    **given: str | None,
-) -> None:
+def setup_(stage: str, *, yes: bool, wait: bool, as_json: bool, **given: str | None) -> None:
     """Prepare STAGE in your AWS account, so that `zappa deploy STAGE` works.
 
     Each question is also an option. Run the command again at any time: it shows what is there, does what is missing,
     and changes nothing that is right.
     """
-    prepared = open_stage(zappa_settings.ZAPPA_SETTINGS, stage, profile, region)
+    prepared = open_stage(zappa_settings.ZAPPA_SETTINGS, stage, given["profile"], given["region"])
     account = prepared.account
     print_lines(
         f"Stage {stage} in the AWS account {account.account_id}, {account.region}, as {account.caller_arn}.",
         err=as_json,
     )
-    operator = TerminalOperator(asks=not yes, code=_parse_given("code", _parse_code, given))
-    answers = _ask(prepared, operator, given)._replace(sms_spend_limit=sms_spend_limit)
+    code = _parse_given(given, "code", _parse_code)
+    operator = TerminalOperator(asks=not yes, waits=wait or (sys.stderr.isatty() and not yes), code=code)
+    answers = _ask(prepared, operator, given)
     if not answers.countries:
-        _require_no_sms({**given, "sms_spend_limit": sms_spend_limit})
+        _require_no_sms(given)
     results = []
     for result in prepared.run(answers, operator):
         results.append(result)
@@ -99,14 +92,17 @@ class TerminalOperator:
     """Asks at the terminal, unless `--yes` is given. Implements `Operator`."""
 
     asks: bool
+    waits: bool = False
     code: str | None = None
     """What the option --code has, for the first time that a code is asked for."""
+    sleep: Callable[[float], object] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
 
     def ask(
         self, question: str, default: str, parse: Callable[[str], str], given: Mapping[str, str | None], name: str
     ) -> str:
         """Return an answer, parsed: the option if given, else what is typed, or the default; asks again if invalid."""
-        if (value := _parse_given(name, parse, given)) is not None:
+        if (value := _parse_given(given, name, parse)) is not None:
             return value
         if not self.asks:
             return default
@@ -137,15 +133,40 @@ class TerminalOperator:
         return typed or None
 
     def wait(self, label: str, is_done: Callable[[], bool]) -> bool:
-        """Wait with a progress display."""
-        return is_done()
+        """Return whether something is done, at once or after waiting for it. Ctrl-C ends the waiting.
+
+        Shows how long it takes, if stderr is a terminal.
+        """
+        started = self.monotonic()
+        try:
+            while not (done := is_done()) and self.waits:
+                for _ in range(POLL_SECONDS):
+                    _show_progress(label, self.monotonic() - started)
+                    self.sleep(1)
+        except KeyboardInterrupt:
+            return False
+        finally:
+            _rewrite_line("")
+        return done
+
+
+def _show_progress(label: str, seconds: float) -> None:
+    minutes, rest = divmod(int(seconds), 60)
+    _rewrite_line(f"{label}: {minutes}:{rest:02} (Ctrl-C stops waiting)")
+
+
+def _rewrite_line(text: str) -> None:
+    """Replace the last line of a terminal; a longer text would wrap, and stay."""
+    if sys.stderr.isatty():
+        fitting = text[: shutil.get_terminal_size().columns - 1]
+        click.echo(f"\r\033[K{fitting}", err=True, nl=False)
 
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _parse_given(name: str, parse: Callable[[str], str], given: Mapping[str, str | None]) -> str | None:
+def _parse_given(given: Mapping[str, str | None], name: str, parse: Callable[[str], str]) -> str | None:
     """Return the value of an option, empty for `none`; None if it is not given. Raises `click.BadParameter`."""
     if (value := given[name]) is None:
         return None
@@ -170,13 +191,16 @@ def _ask(prepared: StageSetup, operator: TerminalOperator, given: Mapping[str, s
         operator.ask("Mail address for alarms", now.email or "", _parse_email, given, "email") or None,
         operator.ask("Countries for SMS, as in IN,US", now.countries, _parse_countries, given, "countries"),
         operator.ask("Hour of the daily SMS", now.hour, _parse_hour, given, "hour"),
-        operator.ask("Domain, as in quotes.example.org", now.domain or "", _parse_domain, given, "domain") or None,
+        operator.ask("Domain, as in quotes.example.org", now.domain or "", parse_host_name, given, "domain") or None,
+        _parse_given(given, "hosted_zone", parse_host_name),
+        _parse_given(given, "budget", _parse_dollars) or None,
     )
-    own_number = _parse_given("own_number", partial(_parse_own_number, countries=answers.regions), given)
-    return answers._replace(own_number=own_number or None)
+    limit = _parse_given(given, "sms_spend_limit", _parse_whole_dollars)
+    own_number = _parse_given(given, "own_number", partial(_parse_own_number, countries=answers.regions))
+    return answers._replace(own_number=own_number or None, sms_spend_limit=int(limit) if limit else None)
 
 
-def _require_no_sms(given: Mapping[str, object]) -> None:
+def _require_no_sms(given: Mapping[str, str | None]) -> None:
     """Raise `click.UsageError` if an option is given that works only with countries."""
     for name in ("own_number", "code", "sms_spend_limit"):
         if given[name] is not None:
@@ -208,9 +232,21 @@ def _parse_code(text: str) -> str:
     return code
 
 
+def _parse_whole_dollars(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d{0,6}", text):
+        raise ValueError("whole US dollars, for example 1")
+    return text
+
+
 def _parse_email(text: str) -> str:
     if not _EMAIL.fullmatch(text):
         raise ValueError("a mail address, for example you@example.org, or none")
+    return text
+
+
+def _parse_dollars(text: str) -> str:
+    if not _DOLLARS.fullmatch(text) or not float(text):
+        raise ValueError("US dollars a month, for example 5 or 7.50")
     return text
 
 
@@ -223,9 +259,3 @@ def _parse_countries(text: str) -> str:
 
 def _parse_hour(text: str) -> str:
     return f"{parse_wall_time(text):%H:%M}"
-
-
-def _parse_domain(text: str) -> str:
-    if not _HOST.fullmatch(text.lower()):
-        raise ValueError("a host name without https://, for example quotes.example.org, or none")
-    return text.lower()

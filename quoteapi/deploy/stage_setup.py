@@ -4,14 +4,24 @@ Each step finds out what is there, creates or changes what is missing, and leave
 be run again at any time.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+from quoteapi.deploy.alarms import set_up_alarms
 from quoteapi.deploy.aws_account import AwsAccount, open_account
 from quoteapi.deploy.bucket import set_up_bucket
+from quoteapi.deploy.budget import set_up_budget
+from quoteapi.deploy.certificate import Sleep, set_up_certificate
+from quoteapi.deploy.check import CheckFailed
+from quoteapi.deploy.dead_letter_queue import set_up_dead_letter_queue
+from quoteapi.deploy.domain import describe_domain, describe_removed_domain, set_up_validation
+from quoteapi.deploy.failure_mail import find_mail_address, set_up_failure_mail
+from quoteapi.deploy.hosted_zone import HostedZone, set_up_hosted_zone
+from quoteapi.deploy.log_group import set_up_log_group
 from quoteapi.deploy.remote_environment import change_remote_environment, read_remote_environment
 from quoteapi.deploy.setup_result import SetupResult, Step, run_steps
 from quoteapi.deploy.sms_account import SandboxOperator, set_up_sandbox, set_up_spending_limit
@@ -40,6 +50,10 @@ class Answers(NamedTuple):
     """The local time of the daily SMS, as in `09:00`."""
     domain: str | None
     """The host name, as in `quotes.example.org`; None: the address is that of API Gateway."""
+    hosted_zone: str | None = None
+    """The zone of Route 53 for the domain; empty: its DNS is elsewhere; None: as before, else the domain's parent."""
+    budget: str | None = None
+    """The amount in US dollars a month before which a mail comes; None: as it is, or the default."""
     own_number: str | None = None
     """The number to verify in the SMS sandbox, in E.164 form; None: ask for one if none is verified."""
     sms_spend_limit: int | None = None
@@ -67,17 +81,24 @@ class StageSetup:
     name: str
     stage: Stage
     account: AwsAccount
+    sleep: Sleep = time.sleep
 
     @property
     def names(self) -> StageNames:
         """The names of the stage's AWS resources."""
         return stage_names(self.account, self.name, self.stage)
 
+    @property
+    def sns_region(self) -> str:
+        """The region of the stage's topics, `SNS_REGION`. Raises `CheckFailed`."""
+        environment = stage_environment(self.stage, read_remote_environment(self.stage).values)
+        return environment.get("SNS_REGION", "").strip() or self.account.region
+
     def current_answers(self) -> Answers:
         """Return what is set up now: the defaults of the questions. Raises `CheckFailed`."""
-        remote = read_remote_environment(self.stage).values if self.stage.get("remote_env") else {}
+        remote = read_remote_environment(self.stage).values
         return Answers(
-            email=None,
+            email=find_mail_address(self.account, self.sns_region),
             countries=str(remote.get("SMS_ALLOWED_REGIONS") or ""),
             hour=str(remote.get("DAILY_SMS_AT") or "09:00"),
             domain=self.stage.get("domain"),
@@ -90,14 +111,20 @@ class StageSetup:
             lambda: self._save_local_settings(answers),
             lambda: self._save_remote_environment(answers),
             *(self._sms_steps(answers, operator) if answers.countries else ()),
+            lambda: set_up_log_group(self.names),
+            lambda: set_up_dead_letter_queue(self.names),
+            lambda: set_up_failure_mail(self.account, self.sns_region, answers.email),
+            lambda: set_up_alarms(self.names, self.stage, self.sns_region, answers.email),
+            lambda: set_up_budget(self.account, answers.email, answers.budget),
+            lambda: self._set_up_domain(answers, operator),  # the last, as it may wait for an hour
         ]
         yield from run_steps(steps)
 
     def _sms_steps(self, answers: Answers, operator: Operator) -> tuple[Step, ...]:
-        region = stage_environment(self.stage, {"SNS_REGION": self.account.region})["SNS_REGION"]
+        own_number = answers.own_number
         return (
-            lambda: set_up_spending_limit(self.names, region, answers.sms_spend_limit),
-            lambda: set_up_sandbox(self.names, region, answers.regions, operator, answers.own_number),
+            lambda: set_up_spending_limit(self.names, self.sns_region, answers.sms_spend_limit),
+            lambda: set_up_sandbox(self.names, self.sns_region, answers.regions, operator, own_number),
         )
 
     def save_local(self, changes: Mapping[str, Any]) -> bool:
@@ -129,9 +156,41 @@ class StageSetup:
             "SNS_REGION": self.account.region,
             **({"PUBLIC_URL": f"https://{answers.domain}"} if answers.domain else {}),
         }
-        changed = change_remote_environment(self.stage, lambda values: {**values, **wanted})
+        former = None if answers.domain else f"https://{self.stage.get('domain')}"
+
+        def change(values: dict[str, Any]) -> dict[str, Any]:
+            return {name: value for name, value in values.items() if (name, value) != ("PUBLIC_URL", former)} | wanted
+
+        changed = change_remote_environment(self.stage, change)
         key = urlsplit(self.names.remote_env).path.strip("/")
         yield SetupResult("secrets", "done" if changed else "ok", f"{key} in the bucket")
+
+    def _set_up_domain(self, answers: Answers, operator: Operator) -> Iterator[SetupResult]:
+        if answers.domain is None:
+            yield from self._remove_domain()
+            return
+        zone = yield from self._set_up_hosted_zone(answers.domain, answers.hosted_zone)
+        known = self.stage.get("certificate_arn")
+        certificate = yield from set_up_certificate(self.account, answers.domain, zone, known, self.sleep)
+        is_saved = self.save_local({"domain": answers.domain, "certificate_arn": certificate.arn})
+        certificate = yield from set_up_validation(self.names, answers.domain, zone, certificate, operator.wait)
+        yield from describe_domain(self.names, answers.domain, zone, certificate, is_saved=is_saved)
+
+    def _set_up_hosted_zone(self, domain: str, wanted: str | None) -> Generator[SetupResult, None, HostedZone | None]:
+        """Return the zone; None if the DNS of the domain is elsewhere."""
+        if wanted is not None:
+            self.save_local({"route53_enabled": bool(wanted)})  # a key of Zappa
+        if self.stage.get("route53_enabled", True):
+            return (yield from set_up_hosted_zone(self.account, domain, wanted))
+        yield SetupResult("hosted zone", "skipped", f"the DNS of {domain} is not in Route 53")
+        return None
+
+    def _remove_domain(self) -> Iterator[SetupResult]:
+        if (domain := self.stage.get("domain")) is not None:
+            self.save_local(dict.fromkeys(("domain", "certificate_arn", "route53_enabled")))
+            if self.stage.get("domain"):
+                raise CheckFailed("domain", "wrong", f"{self.path.name} sets the domain {domain}", "Remove it there.")
+            yield from describe_removed_domain(self.account, domain)
 
 
 def open_stage(path: Path, name: str, profile: str | None = None, region: str | None = None) -> StageSetup:

@@ -177,7 +177,7 @@ def emulate_aws() -> Iterator[Aws]:
     """Run an emulated AWS in a process of its own until the block ends."""
     with tempfile.TemporaryDirectory(prefix="quoteapi-aws-") as name:
         folder = Path(name)
-        variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": name}
+        variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": name, "MOTO_ACM_VALIDATION_WAIT": "1"}
         with (
             (folder / "log").open("w") as log,
             subprocess.Popen(

@@ -25,7 +25,9 @@ from moto.sns.models import Topic, sns_backends
 from werkzeug.serving import make_server
 
 from tests.helpers.sms_sandbox import add_sms_sandbox, sms_sandbox
+from tests.rehearsal import moto_mail
 from tests.rehearsal.aws import ACCOUNT, PACKAGE_PATH, REGION, SANDBOX_PATH, held_response
+from tests.rehearsal.emulated_domains import extend_moto_with_domains
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -51,6 +53,7 @@ def _extend_moto() -> None:
     key_as_json = ApiKey.to_json
     keys.to_json = lambda self: {**key_as_json(self), "stageKeys": [_stage_key(stage) for stage in self.stage_keys]}
     topics.subscriptions_confimed = property(_subscription_count, lambda *_: None)
+    extend_moto_with_domains()
 
 
 def _untyped(kind: type) -> Any:  # noqa: ANN401 allows assignments to its attributes
@@ -132,6 +135,7 @@ def main() -> None:
     """Serve on a free port of loopback until stdin is closed."""
     default_user_config["lambda"] = {"use_docker": False}  # the rehearsal runs functions
     _extend_moto()
+    moto_mail.extend_moto()
     app = Recorder(DomainDispatcherApplication(create_backend_app), Path(sys.argv[1]))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Handler)
     sys.stdout.write(f"{server.port}\n")
