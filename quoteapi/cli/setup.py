@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import click
 
@@ -41,17 +42,17 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 @click.option("--countries", metavar="CODES", help="The countries that get SMS, as in IN,US; none: quotes only.")
 @click.option("--hour", metavar="HH:MM", help="The local time of the daily SMS.")
 @click.option("--domain", metavar="HOST", help="Your domain, as in quotes.example.org; none: an address of AWS.")
-@click.option("--own-number", metavar="NUMBER", help="Your mobile number, to verify it in the SMS sandbox of AWS.")
-@click.option("--code", metavar="CODE", help="The code that AWS sent to it; new: have AWS send another.")
-@click.option("--sms-spend-limit", metavar="USD", help="The dollars a month at which AWS stops all SMS of the account.")
 @click.option("--hosted-zone", metavar="NAME", help="The zone of Route 53 for the domain; none: its DNS is elsewhere.")
 @click.option("--budget", metavar="USD", help="The dollars a month before which a mail warns you. [default: 5]")
+@click.option("--own-number", metavar="NUMBER", help="Your mobile number, to verify it in the SMS sandbox of AWS.")
+@click.option("--code", metavar="CODE", help="The code that AWS sent to it; new: have AWS send another.")
+@click.option("--sms-spend-limit", type=click.IntRange(1), metavar="USD", help="What SMS may cost a month.")
 @click.option("--profile", metavar="NAME", help="Your AWS profile. [default: AWS_PROFILE, else default]")
 @click.option("--region", metavar="REGION", help="The AWS region. [default: that of the profile, else us-east-1]")
 @click.option("--yes", is_flag=True, help="Ask nothing: use the default for what is not given.")
 @click.option("--wait", is_flag=True, help="Wait for the certificate of the domain, also with --yes.")
 @json_option
-def setup_(stage: str, *, yes: bool, wait: bool, as_json: bool, **given: str | None) -> None:
+def setup_(stage: str, *, yes: bool, wait: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401 options
     """Prepare STAGE in your AWS account, so that `zappa deploy STAGE` works.
 
     Each question is also an option. Run the command again at any time: it shows what is there, does what is missing,
@@ -63,8 +64,11 @@ def setup_(stage: str, *, yes: bool, wait: bool, as_json: bool, **given: str | N
         f"Stage {stage} in the AWS account {account.account_id}, {account.region}, as {account.caller_arn}.",
         err=as_json,
     )
-    code = _parse_given(given, "code", _parse_code)
-    operator = TerminalOperator(asks=not yes, waits=wait or (sys.stderr.isatty() and not yes), code=code)
+    operator = TerminalOperator(
+        asks=not yes,
+        waits=wait or (sys.stderr.isatty() and not yes),
+        code=_parse_given("code", _parse_code, given),
+    )
     answers = _ask(prepared, operator, given)
     if not answers.countries:
         _require_no_sms(given)
@@ -93,16 +97,14 @@ class TerminalOperator:
 
     asks: bool
     waits: bool = False
-    code: str | None = None
-    """What the option --code has, for the first time that a code is asked for."""
     sleep: Callable[[float], object] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
+    code: str | None = None
+    """What the option --code has, for the first time that a code is asked for."""
 
-    def ask(
-        self, question: str, default: str, parse: Callable[[str], str], given: Mapping[str, str | None], name: str
-    ) -> str:
+    def ask(self, question: str, default: str, parse: Callable[[str], str], given: Mapping[str, Any], name: str) -> str:
         """Return an answer, parsed: the option if given, else what is typed, or the default; asks again if invalid."""
-        if (value := _parse_given(given, name, parse)) is not None:
+        if (value := _parse_given(name, parse, given)) is not None:
             return value
         if not self.asks:
             return default
@@ -166,7 +168,7 @@ def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _parse_given(given: Mapping[str, str | None], name: str, parse: Callable[[str], str]) -> str | None:
+def _parse_given(name: str, parse: Callable[[str], str], given: Mapping[str, Any]) -> str | None:
     """Return the value of an option, empty for `none`; None if it is not given. Raises `click.BadParameter`."""
     if (value := given[name]) is None:
         return None
@@ -185,22 +187,22 @@ def _parse_typed(typed: str, parse: Callable[[str], str]) -> str:
         raise click.BadParameter(f"Write {error}.") from None
 
 
-def _ask(prepared: StageSetup, operator: TerminalOperator, given: Mapping[str, str | None]) -> Answers:
+def _ask(prepared: StageSetup, operator: TerminalOperator, given: Mapping[str, Any]) -> Answers:
     now = prepared.current_answers()
     answers = Answers(
         operator.ask("Mail address for alarms", now.email or "", _parse_email, given, "email") or None,
         operator.ask("Countries for SMS, as in IN,US", now.countries, _parse_countries, given, "countries"),
         operator.ask("Hour of the daily SMS", now.hour, _parse_hour, given, "hour"),
         operator.ask("Domain, as in quotes.example.org", now.domain or "", parse_host_name, given, "domain") or None,
-        _parse_given(given, "hosted_zone", parse_host_name),
-        _parse_given(given, "budget", _parse_dollars) or None,
+        _parse_given("hosted_zone", parse_host_name, given),
+        _parse_given("budget", _parse_dollars, given) or None,
+        sms_spend_limit=given["sms_spend_limit"],
     )
-    limit = _parse_given(given, "sms_spend_limit", _parse_whole_dollars)
-    own_number = _parse_given(given, "own_number", partial(_parse_own_number, countries=answers.regions))
-    return answers._replace(own_number=own_number or None, sms_spend_limit=int(limit) if limit else None)
+    own_number = _parse_given("own_number", partial(_parse_own_number, countries=answers.regions), given)
+    return answers._replace(own_number=own_number or None)
 
 
-def _require_no_sms(given: Mapping[str, str | None]) -> None:
+def _require_no_sms(given: Mapping[str, object]) -> None:
     """Raise `click.UsageError` if an option is given that works only with countries."""
     for name in ("own_number", "code", "sms_spend_limit"):
         if given[name] is not None:
@@ -230,12 +232,6 @@ def _parse_code(text: str) -> str:
     if not re.fullmatch(rf"[0-9]{{5,8}}|{NEW_CODE}", code):
         raise ValueError(f"the digits of the code that AWS sent, or {NEW_CODE} to get another")
     return code
-
-
-def _parse_whole_dollars(text: str) -> str:
-    if not re.fullmatch(r"[1-9]\d{0,6}", text):
-        raise ValueError("whole US dollars, for example 1")
-    return text
 
 
 def _parse_email(text: str) -> str:
