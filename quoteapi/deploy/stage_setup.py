@@ -115,8 +115,8 @@ class StageSetup:
             lambda: set_up_failure_mail(self.account, self.sns_region, answers.email),
             lambda: set_up_alarms(self.names, self.stage, self.sns_region, answers.email),
             lambda: set_up_budget(self.account, answers.email, answers.budget),
-            lambda: self._set_up_domain(answers, operator),  # the last, as it may wait for an hour
             *(self._sms_steps(answers, operator) if answers.countries else ()),
+            lambda: self._set_up_domain(answers, operator),  # the last, as it may wait for an hour
         ]
         yield from run_steps(steps)
 
