@@ -110,12 +110,12 @@ class StageSetup:
             lambda: set_up_bucket(self.names),
             lambda: self._save_local_settings(answers),
             lambda: self._save_remote_environment(answers),
-            *(self._sms_steps(answers, operator) if answers.countries else ()),
             lambda: set_up_log_group(self.names),
             lambda: set_up_dead_letter_queue(self.names),
             lambda: set_up_failure_mail(self.account, self.sns_region, answers.email),
             lambda: set_up_alarms(self.names, self.stage, self.sns_region, answers.email),
             lambda: set_up_budget(self.account, answers.email, answers.budget),
+            *(self._sms_steps(answers, operator) if answers.countries else ()),
             lambda: self._set_up_domain(answers, operator),  # the last, as it may wait for an hour
         ]
         yield from run_steps(steps)

@@ -77,7 +77,7 @@ def test_enter_leaves_the_code_to_the_next_run(setup: Setup, sandbox: SmsSandbox
     assert ran.exit_code == 0
     assert "… sandbox          AWS sent a code to +91••••••0001\n" in ran.stdout
     again = setup(*IN_INDIA, typed=f"{FIRST_CODE}\n")
-    assert "+ sandbox          the account is in the SMS sandbox" in again.stdout
+    assert "+ sandbox          verified in the SMS sandbox" in again.stdout
 
 
 def test_ctrl_c_at_the_code_loses_nothing(setup: Setup, sandbox: SmsSandbox) -> None:
