@@ -8,18 +8,17 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import requests
 
-from quoteapi.cli.serve import WORKER_SHUTDOWN_SECONDS
 from quoteapi.settings import ROOT
 from tests.cli.conftest import Command
 from tests.helpers.http import assert_problem
 from tests.helpers.servers import GUNICORN, Servers
+from tests.helpers.waiting import LIMIT_SECONDS, wait_until
 
 
 @pytest.mark.parametrize("words", [("quoteapi", "serve"), GUNICORN, (*GUNICORN, "--preload", "--workers", "3")])
@@ -71,7 +70,7 @@ def run_quoteapi(words: list[str], folder: Path) -> str:
 def test_serve_prints_urls_and_logs_each_request(servers: Servers) -> None:
     base = servers.start("quoteapi", "serve")
     requests.get(f"{base}/daily", headers={"X-Request-ID": "check-17"}, timeout=5)
-    time.sleep(0.3)
+    wait_until(lambda: "[check-17]" in servers.output())
     output = servers.output()
     assert f"QuoteAPI is running at {base}" in output
     for path in ("/daily", "/random", "/health"):
@@ -118,7 +117,7 @@ def test_an_invalid_setting_stops_gunicorn_with_the_message(servers: Servers) ->
     with pytest.raises(AssertionError, match="Error: LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR"):
         servers.start(*GUNICORN, LOG_LEVEL="loud")
     assert "Traceback" not in servers.output()
-    assert servers.processes[0].wait(10) == 3
+    assert servers.processes[0].wait(LIMIT_SECONDS) == 3
 
 
 AWS_WARNING = "AWS_PROFILE in .env is not a setting of QuoteAPI. Set it as an environment variable: boto3 does not read"
@@ -191,7 +190,7 @@ def test_a_signal_stops_the_server_cleanly(servers: Servers, stop: signal.Signal
     requests.get(f"{base}/daily", headers={"X-Request-ID": "the-last"}, timeout=5)
     (process,) = servers.processes
     process.send_signal(stop)
-    assert process.wait(20) == 0
+    assert process.wait(LIMIT_SECONDS) == 0
     assert "Traceback" not in servers.output()
     assert "[the-last]" in servers.output(), "buffered log lines are written at the end"
 
@@ -202,8 +201,8 @@ def test_ctrl_c_on_a_terminal_stops_the_server(servers: Servers) -> None:
     assert requests.get(f"{base}/daily", timeout=5).status_code == 200
     os.write(leader, b"\x03")
     (process,) = servers.processes
-    # A worker that is still starting may not notice the signal; it is killed after that time.
-    assert process.wait(WORKER_SHUTDOWN_SECONDS + 5) == 0
+    # A worker that is still starting may not notice the signal; it is killed after `WORKER_SHUTDOWN_SECONDS`.
+    assert process.wait(LIMIT_SECONDS) == 0
     os.close(terminal)
     os.close(leader)
 

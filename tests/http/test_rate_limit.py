@@ -18,6 +18,7 @@ from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, NOON, NOOR, environment, latest_otp, sqlite_only, wrong_otp
 from tests.helpers.http import assert_problem, get
 from tests.helpers.sql import record_sql
+from tests.helpers.waiting import LIMIT_SECONDS
 
 BEHIND_PROXY = {"TRUSTED_PROXIES": "127.0.0.1"}
 """With which a test can send requests from any client IP."""
@@ -210,7 +211,7 @@ def test_concurrent_requests_are_each_counted_once() -> None:
                 together, moment = Barrier(threads), NOON + timedelta(seconds=second)
 
                 def send(_: int, together: Barrier = together, moment: datetime = moment) -> list[int]:
-                    together.wait()
+                    together.wait(LIMIT_SECONDS)
                     return [limit.count("a", moment)[0] for _ in range(50)]
 
                 lefts = [left for some in pool.map(send, range(threads)) for left in some]
@@ -316,7 +317,7 @@ def test_two_threads_that_add_the_same_client_ip_share_its_count(monkeypatch: py
     together = Barrier(2)
 
     def slowly(start: int) -> "itertools.count[int]":
-        together.wait(5)
+        together.wait(LIMIT_SECONDS)
         return itertools.count(start)
 
     monkeypatch.setattr(rate_limit, "count", slowly)

@@ -23,6 +23,7 @@ from tests.helpers.data import ALCOTT, AUSTEN, KABIR, environment
 from tests.helpers.dynamodb_requests import record_requests
 from tests.helpers.dynamodb_server import on_every_engine
 from tests.helpers.upstream_api import UpstreamApi
+from tests.helpers.waiting import LIMIT_SECONDS
 
 DAY = timedelta(days=1)
 SMS = {"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "*"}
@@ -73,7 +74,7 @@ def test_two_processes_that_ask_an_upstream_for_tomorrow_at_once_serve_the_same_
     def respond(request: BaseHTTPRequestHandler) -> None:
         number = next(numbers)
         if number < 2:
-            both_asked.wait(timeout=5)
+            both_asked.wait(timeout=LIMIT_SECONDS)
         UpstreamApi.json_response([KABIR._asdict() | {"quote": f"Quote {number}"}])(request)
 
     upstream_api.respond = respond

@@ -28,6 +28,7 @@ from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, ZOLA, database_file,
 from tests.helpers.databases import ROWS, fill_all_tables, open_migrated, rows_by_table
 from tests.helpers.http import serve_app
 from tests.helpers.sql import record_sql
+from tests.helpers.waiting import LIMIT_SECONDS
 
 
 def look_at(settings: Settings) -> object:
@@ -164,7 +165,7 @@ def test_a_copy_that_is_killed_leaves_the_target_as_it_was(
     is_half_way = processes.Event()
     copier = processes.Process(target=copy_half_and_wait, args=(source.database_url, target.database_url, is_half_way))
     copier.start()
-    assert is_half_way.wait(20)
+    assert is_half_way.wait(LIMIT_SECONDS)
     copier.kill()
     copier.join()
     assert look_at(target) == before
