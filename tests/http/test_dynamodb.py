@@ -29,12 +29,12 @@ def url(settings: Settings, clock: FakeClock) -> Iterator[str]:
 
 
 def test_a_number_subscribes_and_unsubscribes(url: str) -> None:
-    assert requests.post(f"{url}/subscribe", data={"mobile": MIRA}, timeout=10).status_code == 200
+    assert requests.post(f"{url}/subscribe", data={"mobile": MIRA}, timeout=30).status_code == 200
     wait_until(lambda: sent_to(MIRA))  # a thread sends the code after the response
     code = sent_to(MIRA)[-1][:6]
-    confirmed = requests.post(f"{url}/subscribe", data={"mobile": MIRA, "otp": code}, timeout=10)
+    confirmed = requests.post(f"{url}/subscribe", data={"mobile": MIRA, "otp": code}, timeout=30)
     assert confirmed.json()["message"].startswith("Congratulations!!!")
-    assert requests.post(f"{url}/unsubscribe", data={"mobile": MIRA}, timeout=10).status_code == 200
+    assert requests.post(f"{url}/unsubscribe", data={"mobile": MIRA}, timeout=30).status_code == 200
 
 
 def test_without_dynamodb_quotes_are_served_and_subscribing_is_tried_again_later(
@@ -42,7 +42,7 @@ def test_without_dynamodb_quotes_are_served_and_subscribing_is_tried_again_later
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{CLOSED_PORT}")
     for path in ("/daily", "/random", "/quotes", "/health"):
-        assert requests.get(f"{url}{path}", timeout=10).status_code == 200
+        assert requests.get(f"{url}{path}", timeout=30).status_code == 200
     for path in ("/subscribe", "/unsubscribe", "/pause"):
         failed = requests.post(f"{url}{path}", data={"mobile": MIRA}, timeout=30)
         assert_problem(failed, 503, "Database not available")

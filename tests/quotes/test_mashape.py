@@ -247,27 +247,27 @@ def test_random_asks_the_upstream_first_and_stores_its_quotes(serve: Serve, upst
     base = serve_with_upstream(serve, upstream_api)
     upstream_api.respond = UpstreamApi.json_response([FRESH._asdict()])
     for _ in range(2):
-        assert requests.get(f"{base}/random", timeout=5).json()["quote"] == FRESH.quote
+        assert requests.get(f"{base}/random", timeout=30).json()["quote"] == FRESH.quote
     assert Quote.select().where(Quote.quote == FRESH.quote).count() == 1
     upstream_api.respond = UpstreamApi.bytes_response(b"", 404)
-    seen = {requests.get(f"{base}/random", timeout=5).json()["quote"] for _ in range(8)}
+    seen = {requests.get(f"{base}/random", timeout=30).json()["quote"] for _ in range(8)}
     assert FRESH.quote in seen
     assert len(seen) == 4
 
 
 def test_random_with_filters_does_not_ask_the_upstream(serve: Serve, upstream_api: UpstreamApi) -> None:
     base = serve_with_upstream(serve, upstream_api)
-    assert requests.get(f"{base}/random?author=jane+austen", timeout=5).json()["quote"] == AUSTEN.quote
+    assert requests.get(f"{base}/random?author=jane+austen", timeout=30).json()["quote"] == AUSTEN.quote
     assert upstream_api.requests == []
 
 
 def test_todays_quote_comes_from_the_upstream_once(serve: Serve, upstream_api: UpstreamApi) -> None:
     base = serve_with_upstream(serve, upstream_api)
     upstream_api.respond = UpstreamApi.json_response([FRESH._asdict()])
-    assert requests.get(f"{base}/daily", timeout=5).json()["quote"] == FRESH.quote
+    assert requests.get(f"{base}/daily", timeout=30).json()["quote"] == FRESH.quote
     upstream_api.respond = UpstreamApi.json_response([AUSTEN._asdict()])
-    assert requests.get(f"{base}/daily", timeout=5).json()["quote"] == FRESH.quote
-    assert requests.get(f"{serve_with_upstream(serve, upstream_api)}/daily", timeout=5).json()["quote"] == FRESH.quote
+    assert requests.get(f"{base}/daily", timeout=30).json()["quote"] == FRESH.quote
+    assert requests.get(f"{serve_with_upstream(serve, upstream_api)}/daily", timeout=30).json()["quote"] == FRESH.quote
     assert len(upstream_api.requests) == 1
 
 
@@ -276,22 +276,22 @@ def test_a_quote_of_the_upstream_is_daily_quote_only_once(
 ) -> None:
     base = serve_with_upstream(serve, upstream_api)
     upstream_api.respond = UpstreamApi.json_response([FRESH._asdict()])
-    requests.get(f"{base}/daily", timeout=5)
+    requests.get(f"{base}/daily", timeout=30)
     clock.advance(days=1)
-    assert requests.get(f"{base}/daily", timeout=5).json()["quote"] != FRESH.quote
+    assert requests.get(f"{base}/daily", timeout=30).json()["quote"] != FRESH.quote
     assert len(upstream_api.requests) == 2
 
 
 def test_while_the_upstream_is_down_quotes_come_from_the_catalogue(serve: Serve, upstream_api: UpstreamApi) -> None:
     base = serve_with_upstream(serve, upstream_api)
     upstream_api.respond = UpstreamApi.bytes_response(b"", 503)
-    without = requests.get(f"{serve()}/daily?date=2026-11-22", timeout=5).json()
-    assert requests.get(f"{base}/daily", timeout=5).json() == without
-    assert requests.get(f"{base}/random", timeout=5).status_code == 200
+    without = requests.get(f"{serve()}/daily?date=2026-11-22", timeout=30).json()
+    assert requests.get(f"{base}/daily", timeout=30).json() == without
+    assert requests.get(f"{base}/random", timeout=30).status_code == 200
 
 
 def test_past_dates_do_not_ask_the_upstream(serve: Serve, upstream_api: UpstreamApi) -> None:
-    requests.get(f"{serve_with_upstream(serve, upstream_api)}/daily?date=2026-11-01", timeout=5)
+    requests.get(f"{serve_with_upstream(serve, upstream_api)}/daily?date=2026-11-01", timeout=30)
     assert upstream_api.requests == []
 
 

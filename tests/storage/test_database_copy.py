@@ -96,7 +96,7 @@ def test_a_copy_has_the_same_rows_and_works_like_the_source(
     assert [(table.table, table.rows) for table in copied] == [(name, len(rows[name])) for name in rows]
     with serve_app(create_app(read_settings(environment(target)), now=clock)) as base:
         for path in ("/daily", "/random", "/quotes?q=many", "/authors", "/health"):
-            assert requests.get(f"{base}{path}", timeout=5).status_code == 200
+            assert requests.get(f"{base}{path}", timeout=30).status_code == 200
     with bound.connection_context():
         assert [row.author for row in list_quotes(Filters(words="कर"), 5)] == [KABIR.author]
         for model in (Subscriber, ConsoleSms):

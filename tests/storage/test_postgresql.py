@@ -152,9 +152,9 @@ def test_the_password_is_in_no_response_log_or_error(
         database.describe_database(settings_for_database(right)),
     ]
     with serve_app(create_app(read_settings({"DATABASE_URL": right, "SECRET_KEY": SECRET_KEY}))) as base:
-        texts += [requests.get(f"{base}{path}", timeout=5).text for path in ("/daily", "/quotes", "/health")]
+        texts += [requests.get(f"{base}{path}", timeout=30).text for path in ("/daily", "/quotes", "/health")]
         proxy.refuse()
-        texts += [requests.get(f"{base}{path}", timeout=5).text for path in ("/random", "/quotes", "/health")]
+        texts += [requests.get(f"{base}{path}", timeout=30).text for path in ("/random", "/quotes", "/health")]
         proxy.come_back()
     assert "Database not available" in texts[-2]
     for url in (wrong, right.replace(f":{proxy.port}", ":1"), right.replace("/test_", "/none_")):
@@ -373,13 +373,13 @@ def _store_for_tomorrow(direct: str) -> None:
 
 
 def _daily(base: str) -> tuple[str, str]:
-    response = requests.get(f"{base}/daily", timeout=10)
+    response = requests.get(f"{base}/daily", timeout=30)
     assert response.status_code == 200, response.text
     return response.json()["quote"], response.headers["Cache-Control"]
 
 
 def _subscribe(base: str) -> requests.Response:
-    return requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=10)
+    return requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=30)
 
 
 def _assert_recovered(base: str, clock: FakeClock) -> None:
@@ -387,7 +387,7 @@ def _assert_recovered(base: str, clock: FakeClock) -> None:
     clock.advance(seconds=RETRY_INTERVAL.total_seconds())
     assert _daily(base)[0] == KABIR.quote, "as it is stored"
     assert int(_daily(base)[1].rpartition("=")[2]) > 40_000
-    assert [requests.get(f"{base}{path}", timeout=10).status_code for path in ("/random", "/quotes", "/health")] == [
+    assert [requests.get(f"{base}{path}", timeout=30).status_code for path in ("/random", "/quotes", "/health")] == [
         200
     ] * 3
     assert _subscribe(base).status_code == 200
@@ -409,11 +409,11 @@ def test_quotes_are_served_while_the_database_is_unavailable_and_everything_reco
             quotation, caching = _daily(base)
             assert quotation in bundled_quotes
             assert caching == "public, max-age=10"
-            assert requests.get(f"{base}/random", timeout=10).json()["quote"] in bundled_quotes
-        for response in (requests.get(f"{base}/quotes", timeout=10), _subscribe(base)):
+            assert requests.get(f"{base}/random", timeout=30).json()["quote"] in bundled_quotes
+        for response in (requests.get(f"{base}/quotes", timeout=30), _subscribe(base)):
             assert_problem(response, 503, "Database not available", "Try again")
             assert response.headers["Retry-After"] == "30"
-        assert requests.get(f"{base}/health", timeout=10).status_code == 503
+        assert requests.get(f"{base}/health", timeout=30).status_code == 503
         proxy.come_back()
         _assert_recovered(base, clock)
 
@@ -428,8 +428,8 @@ def test_a_service_that_starts_while_the_database_is_unavailable_serves_quotes_a
     proxy.refuse()
     with serve_app(create_app(settings, now=clock)) as base:
         assert _daily(base)[1] == "public, max-age=10"
-        assert_problem(requests.get(f"{base}/quotes", timeout=10), 503, "Database not available", "Try again")
-        assert requests.get(f"{base}/health", timeout=10).status_code == 503
+        assert_problem(requests.get(f"{base}/quotes", timeout=30), 503, "Database not available", "Try again")
+        assert requests.get(f"{base}/health", timeout=30).status_code == 503
         proxy.come_back()
         _assert_recovered(base, clock)
     postgresql_server.close_connections()
@@ -510,7 +510,7 @@ def test_a_read_only_server_serves_quotes_of_its_own_catalogue(
         connection.execute(SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
     with serve_app(create_app(settings, now=clock)) as base:
         assert int(_daily(base)[1].rpartition("=")[2]) > 40_000
-        response = requests.get(f"{base}/random", params={"author": KABIR.author}, timeout=10)
+        response = requests.get(f"{base}/random", params={"author": KABIR.author}, timeout=30)
         assert response.json()["quote"] == KABIR.quote
 
 
