@@ -91,7 +91,7 @@ export WITHOUT_INDEX
 
 .PHONY: clean
 clean: ## Remove environments and caches, but not the working database
-	@rm -rf $(SERVICE) $(DEVELOPMENT) $(PIPENV) $(LAMBDA) $(FROM_NPM) build .setup.log .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(SERVICE) $(DEVELOPMENT) $(PIPENV) $(LAMBDA)* $(FROM_NPM) build .setup.log .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # ---- set-up
 

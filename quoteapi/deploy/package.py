@@ -25,11 +25,16 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo, is_zipfile
 
 import click
 
+from quoteapi.deploy.runtimes import running_runtime
 from quoteapi.settings import ROOT
 
-ENVIRONMENT = ROOT / ".venv-lambda"
-PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64")
-"""Wheels for glibc 2.17 and later run on every Lambda runtime; for arm64, some libraries need a later glibc."""
+ENVIRONMENTS = {"x86_64": ROOT / ".venv-lambda", "arm64": ROOT / ".venv-lambda-arm64"}
+"""The environment of each architecture of Lambda."""
+PLATFORMS = {
+    "x86_64": ("manylinux2014_x86_64", "manylinux_2_17_x86_64"),
+    "arm64": ("manylinux2014_aarch64", "manylinux_2_17_aarch64", "manylinux_2_28_aarch64"),
+}
+"""The platforms of wheels that run on Lambda. Runtimes since python3.12 have glibc 2.34, python3.11 has 2.26."""
 EXCLUDED_DISTRIBUTIONS = (
     *("argcomplete", "cfn-flip", "click", "granian", "gunicorn", "hjson", "packaging", "pip", "placebo", "pycparser"),
     *("python-dotenv", "python-slugify", "pyyaml", "setuptools", "text-unidecode", "toml", "tqdm", "troposphere"),
@@ -59,22 +64,23 @@ NOT_DEPLOYED = ("quoteapi/__main__.py", "quoteapi/cli/", "quoteapi/deploy/")
 LAMBDA_TASK_ROOT = "/var/task"
 
 
-def environment_for_lambda() -> Path:
+def environment_for_lambda(architecture: str = "x86_64") -> Path:
     """Return the virtual environment for Lambda, made again if the lock, Python or this module changed."""
+    environment = ENVIRONMENTS[architecture]
     lock = json.loads((ROOT / "Pipfile.lock").read_text())["default"]
     requirements = "".join(f"{line}\n" for line in _requirements(lock))
     state = f"{sys.version_info[:2]}\n{requirements}\n{Path(__file__).read_text()}"
-    ready = ENVIRONMENT / ".ready"
+    ready = environment / ".ready"
     with (ROOT / "Pipfile.lock").open() as lock_file:
         fcntl.flock(lock_file, fcntl.LOCK_EX)  # so that of two concurrent deploys only one fetches
         if ready.is_file() and ready.read_text() == state:
-            return ENVIRONMENT
-        click.echo("Downloading the packages for Lambda into .venv-lambda (once, half a minute) ...", err=True)
-        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-        _install(requirements)
-        _trim_libraries(_site_packages(ENVIRONMENT))
+            return environment
+        click.echo(f"Downloading the packages for Lambda into {environment.name} (once, half a minute) ...", err=True)
+        shutil.rmtree(environment, ignore_errors=True)
+        _install(requirements, environment, PLATFORMS[architecture])
+        _trim_libraries(_site_packages(environment))
         ready.write_text(state)
-    return ENVIRONMENT
+    return environment
 
 
 def _requirements(lock: Mapping[str, Any]) -> Iterator[str]:
@@ -84,15 +90,15 @@ def _requirements(lock: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}{package['version']}{marker} {' '.join(f'--hash={digest}' for digest in package['hashes'])}"
 
 
-def _install(requirements: str) -> None:
-    target = _site_packages(ENVIRONMENT)
+def _install(requirements: str, environment: Path, platforms: Collection[str]) -> None:
+    target = _site_packages(environment)
     target.mkdir(parents=True)
-    requirements_file = ENVIRONMENT / "requirements.txt"
+    requirements_file = environment / "requirements.txt"
     requirements_file.write_text(requirements)
     command = [
         *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
         *("--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", str(target)),
-        *("-r", str(requirements_file), *(f"--platform={platform}" for platform in PLATFORMS)),
+        *("-r", str(requirements_file), *(f"--platform={platform}" for platform in platforms)),
     ]
     pip = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 names are those of the lock
     if pip.returncode:
@@ -103,7 +109,7 @@ def _install(requirements: str) -> None:
 
 
 def _site_packages(environment: Path) -> Path:
-    return environment / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    return environment / "lib" / running_runtime() / "site-packages"
 
 
 def _trim_libraries(libraries: Path) -> None:
@@ -139,9 +145,12 @@ def required_files() -> set[str]:
     return {path for path in paths if PROJECT_FILES.fullmatch(path) and not path.startswith(NOT_DEPLOYED)}
 
 
-def trim_package(package: Path, excluded: Collection[str]) -> None:
-    """Trim and compile Zappa's zip in place, and drop libraries whose top-level module is in `excluded`."""
-    libraries = _site_packages(environment_for_lambda())
+def trim_package(package: Path, environment: Path, excluded: Collection[str]) -> None:
+    """Trim and compile Zappa's zip of an environment in place.
+
+    Drops libraries whose top-level module is in `excluded`.
+    """
+    libraries = _site_packages(environment)
     installed = {str(path.relative_to(libraries)) for path in libraries.rglob("*") if path.is_file()}
     used = {path for path in installed if path.partition("/")[0].partition(".")[0] not in excluded}
     with tempfile.TemporaryDirectory() as folder, ZipFile(package) as zipped:

@@ -1,6 +1,7 @@
 """The remote environment of a stage: a file of settings, secrets among them, which Zappa's handler reads from S3."""
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from quoteapi.deploy.check import CheckFailed
-from quoteapi.deploy.zappa_settings import PLACEHOLDER, Stage, aws_region, stage_environment
+from quoteapi.deploy.zappa_settings import BUCKET_NAME, Stage, aws_region, stage_environment
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -107,9 +108,7 @@ def _parse(content: bytes, place: str) -> dict[str, Any]:
 
 def _location(url: str) -> Any:  # noqa: ANN401 parameters of boto3
     bucket, key = urlsplit(url).netloc, urlsplit(url).path.strip("/")
-    if PLACEHOLDER.search(url):
-        raise CheckFailed("remote env", "advice", "remote_env still has a placeholder", "Fill in remote_env.")
-    if not (bucket and key):
+    if not (re.fullmatch(BUCKET_NAME, bucket) and key):
         to_do = "Write it as s3://BUCKET/quoteapi-prod.json."
         raise _invalid(f"remote_env is {url}, which Zappa ignores without a warning", to_do)
     return {"Bucket": bucket, "Key": key}
@@ -143,7 +142,7 @@ def _translated_errors(url: str) -> Iterator[None]:
 def _s3_error(url: str, code: str) -> CheckFailed:
     if code in {"NoSuchBucket", "404"}:
         bucket = urlsplit(url).netloc
-        return _invalid(f"there is no bucket {bucket}", f"To create it, run `aws s3 mb s3://{bucket}`.")
+        return _invalid(f"there is no bucket {bucket}", "To create it, run `quoteapi setup` for the stage.")
     if code in {"AccessDenied", "403"}:
         to_do = "Check that the file exists, and allow s3:GetObject, s3:PutObject and s3:ListBucket."
         return _invalid(f"S3 does not allow you to read or write {url}", to_do)

@@ -30,7 +30,15 @@ def running_runtime() -> str:
 
 def is_supported(runtime: object) -> bool:
     """Return whether Lambda, Zappa and QuoteAPI support a runtime."""
-    return runtime in _END_DATES
+    return runtime in tuple(_END_DATES)
+
+
+def supports_arm64(runtime: object) -> bool:
+    """Return whether the libraries have wheels for a runtime on arm64.
+
+    Those of psycopg need glibc 2.28. python3.11 has 2.26 (Amazon Linux 2), and later runtimes have 2.34.
+    """
+    return is_supported(runtime) and runtime != "python3.11"
 
 
 def how_to_run_on(runtime: str) -> str:
@@ -40,19 +48,20 @@ def how_to_run_on(runtime: str) -> str:
     return f"Install {python} if it is missing, then run `make clean` and `{setup}`."
 
 
+def how_to_move_to(runtime: str) -> str:
+    """Return sentences that say how to move a stage to a runtime."""
+    return f'{how_to_run_on(runtime)} Set "runtime": "{runtime}", and deploy again.'
+
+
 def check_runtime_end(runtime: str, today: date) -> Check:
     """Return whether AWS still supports a runtime: `wrong` if it does not, advice if it ends within 183 days."""
     if not is_supported(runtime):
-        return Check("runtime", "wrong", f"Lambda or Zappa does not support {runtime}", _how_to_move(DEFAULT_RUNTIME))
+        return Check("runtime", "wrong", f"Lambda or Zappa does not support {runtime}", how_to_move_to(DEFAULT_RUNTIME))
     end = _END_DATES[runtime]
     if today < end - _NOTICE:
         return Check("runtime", "ok", f"AWS supports {runtime} until {end}")
     later = max(_END_DATES, key=_END_DATES.__getitem__)
-    to_do = _how_to_move(later) if _END_DATES[later] > end else "Upgrade QuoteAPI, for a later Python."
+    to_do = how_to_move_to(later) if _END_DATES[later] > end else "Upgrade QuoteAPI, for a later Python."
     if today < end:
         return Check("runtime", "advice", f"AWS ends {runtime} on {end}", to_do)
     return Check("runtime", "wrong", f"AWS ended {runtime} on {end}", to_do)
-
-
-def _how_to_move(runtime: str) -> str:
-    return f'{how_to_run_on(runtime)} Set "runtime": "{runtime}", and deploy again.'

@@ -25,22 +25,6 @@ NO_SETTING = "Remove it, or see the README for the names of settings."
 """What to do about a variable that is no setting and resembles none."""
 _wrong = partial(Check, "name", "wrong")
 _IMPORT_AT_INIT = "INSTANTIATE_LAMBDA_HANDLER_ON_IMPORT"
-_REPLACEMENTS = {
-    "s3_bucket": "Write the name of your bucket. To create one, run `aws s3 mb s3://NAME`.",
-    "remote_env": "Write the name of your bucket. For the file, see the template docs/remote-env.json.",
-    "domain": "Write your domain without https://, for example quotes.example.org.",
-    "certificate_arn": (
-        "Write the ARN of your certificate. To list them, run `aws acm list-certificates --region us-east-1`."
-    ),
-    "dead_letter_arn": (
-        "Write the ARN of your queue. To create one, run `aws sqs create-queue --queue-name quoteapi-failures`."
-    ),
-    **dict.fromkeys(("JWT_SECRET", "SECRET_KEY"), f"Write at least 32 random characters; {SECRET_KEY_HINT}."),
-    "DATABASE_URL": "Write the URL of your database, for example postgresql://user:password@host:5432/quoteapi.",
-    "vpc_config.SubnetIds": "Write your private subnets. To list them, run `aws ec2 describe-subnets`.",
-    "vpc_config.SecurityGroupIds": "Write your security groups. To list them, run `aws ec2 describe-security-groups`.",
-}
-"""How to replace the placeholder of a key or setting."""
 
 
 def check_placeholders(value: object, name: str, path: str = "") -> Iterator[Check]:
@@ -54,14 +38,16 @@ def check_placeholders(value: object, name: str, path: str = "") -> Iterator[Che
     elif isinstance(value, str) and (found := PLACEHOLDER.findall(value)):
         is_secret = path.rpartition(".")[2] in _SECRETS  # part of a real secret may look like a placeholder
         placeholders = "<…>" if is_secret else ", ".join(found)
-        yield Check(name, "wrong", f"{path} still has {placeholders}", how_to_replace(path))
+        yield Check(name, "wrong", f"{path} still has {placeholders}", _how_to_replace(path))
 
 
-def how_to_replace(path: str) -> str:
+def _how_to_replace(path: str) -> str:
     """Return what to put in place of the placeholder at this path of the settings."""
     name = path.rpartition(".")[2]
+    if name in {"JWT_SECRET", "SECRET_KEY"}:
+        return f"Write at least 32 random characters; {SECRET_KEY_HINT}."
     meaning = f": {_SETTINGS[name].metadata['meaning']}" if name in _SETTINGS else ""
-    return _REPLACEMENTS.get(path.partition("[")[0]) or _REPLACEMENTS.get(name) or f"Write your value{meaning}."
+    return f"Write your value{meaning}."
 
 
 def check_variables(place: str, environment: Mapping[str, Any]) -> Iterator[Check]:
@@ -166,7 +152,8 @@ def _check_upstream(settings: Settings) -> Iterator[Check]:
 def _check_public_url(stage: Stage, settings: Settings) -> Iterator[Check]:
     domain, base_path = stage.get("domain"), str(stage.get("base_path") or "")
     url = f"https://{domain}/{base_path.strip('/')}".rstrip("/")
-    if settings.public_url is None and (domain or settings.has_shared_state):
+    is_set_by_deploy = not domain and stage.get("remote_env")
+    if settings.public_url is None and not is_set_by_deploy and (domain or settings.has_shared_state):
         to_do = f"Set PUBLIC_URL to {url if domain else 'the URL that zappa deploy prints, with its stage'}."
         yield Check("address", "advice", "SMS do not link to the unsubscribe page", to_do)
     elif domain and settings.public_url != url:

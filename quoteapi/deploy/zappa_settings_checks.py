@@ -10,9 +10,16 @@ from typing import Any
 from quoteapi.deploy import event_checks, path_checks, service_settings_checks, zappa_keys
 from quoteapi.deploy.check import Check, CheckFailed, State, check_file_mode
 from quoteapi.deploy.remote_environment import read_remote_environment
-from quoteapi.deploy.runtimes import how_to_run_on, is_supported, running_runtime
+from quoteapi.deploy.runtimes import (
+    DEFAULT_RUNTIME,
+    how_to_move_to,
+    how_to_run_on,
+    is_supported,
+    running_runtime,
+    supports_arm64,
+)
 from quoteapi.deploy.zappa_settings import (
-    PLACEHOLDER,
+    BUCKET_NAME,
     Stage,
     get_nested_object,
     list_events,
@@ -37,7 +44,7 @@ _FORMATS = {
     "aws_region": (AWS_REGION, "a region, for example eu-central-1"),
     "certificate_arn": (r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/\S+", _AN_ARN),
     "dead_letter_arn": (r"arn:aws[a-z-]*:(sqs|sns):[a-z0-9-]+:\d{12}:\S+", _AN_ARN),
-    "s3_bucket": (r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "a bucket name of lower-case letters, digits, - and ."),
+    "s3_bucket": (BUCKET_NAME, "a bucket name of lower-case letters, digits, - and ."),
 }
 
 
@@ -116,11 +123,10 @@ def _check_values(stage: Stage) -> Iterator[Check]:
         found = "log_level is too low: whole requests, with phone numbers, get into the log (the default is DEBUG)"
         yield _wrong(found, 'Set "log_level": "WARNING".')
     yield from _check_runtime(stage)
+    yield from _check_architecture(stage)
     yield from _check_types_and_formats(stage)
     if stage.get("apigateway_version", "v1") != "v1":
         yield _wrong("apigateway_version is not v1: Zappa ignores the authorizer, so the API is open to anyone")
-    if stage.get("architecture", "x86_64") != "x86_64":
-        yield _wrong("architecture is not x86_64: Lambda cannot load the PostgreSQL driver")
     network = get_nested_object(stage, "vpc_config")
     if network and not (network.get("SubnetIds") and network.get("SecurityGroupIds")):
         to_do = "Add --subnet and --security-group to `quoteapi setup`, each with an ID."
@@ -161,6 +167,15 @@ def _check_runtime(stage: Stage) -> Iterator[Check]:
         yield _wrong(f"runtime is {runtime}, but zappa runs on {running}", f'{how_to_keep} "runtime": "{running}".')
 
 
+def _check_architecture(stage: Stage) -> Iterator[Check]:
+    architecture, runtime = stage.get("architecture", "x86_64"), stage.get("runtime", running_runtime())
+    if architecture not in ("x86_64", "arm64"):
+        yield _wrong(f"architecture is {architecture}", "Write x86_64 or arm64.")
+    elif architecture == "arm64" and not supports_arm64(runtime):
+        found = f"architecture is arm64, and {runtime} has a glibc that is too old for the PostgreSQL driver there"
+        yield _wrong(found, f'{how_to_move_to(DEFAULT_RUNTIME)} Or set "architecture": "x86_64".')
+
+
 def _check_types_and_formats(stage: Stage) -> Iterator[Check]:
     for key in (*_NUMBER_KEYS, *_BOOLEAN_KEYS):
         json_type, expected = (int, "a number, without quotes") if key in _NUMBER_KEYS else (bool, "true or false")
@@ -168,7 +183,7 @@ def _check_types_and_formats(stage: Stage) -> Iterator[Check]:
             yield _wrong(f"{key} is {json.dumps(stage[key])}", f"Write {expected}.")
     for key, (pattern, expected) in _FORMATS.items():
         value = str(stage.get(key, ""))
-        if value and not PLACEHOLDER.search(value) and not re.fullmatch(pattern, value):
+        if value and not re.fullmatch(pattern, value):
             yield _wrong(f"{key} is {value}", f"Write {expected}.")
 
 
@@ -176,8 +191,9 @@ def _check_domain(stage: Stage) -> Iterator[Check]:
     domain, certificate = stage.get("domain"), str(stage.get("certificate_arn", ""))
     if domain and not any(stage.get(key) for key in ("certificate_arn", "certificate", "lets_encrypt_key")):
         yield Check("domain", "wrong", "domain has no certificate", 'Set "certificate_arn": see docs/deploy.md.')
-    if domain and not PLACEHOLDER.search(domain) and not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", domain):
-        yield Check("domain", "wrong", f"domain is {domain}", service_settings_checks.how_to_replace("domain"))
+    if domain and not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", domain):
+        to_do = "Write your domain without https://, for example quotes.example.org."
+        yield Check("domain", "wrong", f"domain is {domain}", to_do)
     if certificate and ":acm:us-east-1:" not in certificate and not stage.get("endpoint_configuration"):
         to_do = "Request one in us-east-1: API Gateway accepts no other region."
         yield Check("domain", "wrong", "certificate_arn is in another region", to_do)

@@ -98,13 +98,13 @@ class RsgiApp:
             await self._handle(env, protocol)
         except falcon.HTTPError as error:
             env[REJECTION] = _without_frames(error)
-            await self._run_in_thread(env, protocol)
+            await self._respond(env, protocol)
 
     async def _handle(self, env: "WSGIEnvironment", protocol: HttpProtocol) -> None:
         """Read the body, take a slot, and run the app. Raises `falcon.HTTPError` if one of the first two fails."""
         bulkhead = self._app.bulkhead_of(env)
         if bulkhead is None:
-            await self._run_in_thread(env, protocol)
+            await self._respond(env, protocol)
             return
         if is_chunked(env) or (
             env["REQUEST_METHOD"] == "POST" and 0 < int(env.get("CONTENT_LENGTH", 0)) <= MAX_BODY_BYTES
@@ -113,14 +113,20 @@ class RsgiApp:
             env |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
             env.pop("HTTP_TRANSFER_ENCODING", None)
         async with self._bulkheads[bulkhead].slot(self._app.client_ip(env)):
-            await self._run_in_thread(env, protocol)
+            await self._respond(env, protocol)
 
-    async def _run_in_thread(self, env: "WSGIEnvironment", protocol: HttpProtocol) -> None:
+    async def _respond(self, env: "WSGIEnvironment", protocol: HttpProtocol) -> None:
+        """Run the WSGI application in a thread, and send its response.
+
+        The thread does not get the protocol: an error that the application handles is in a reference cycle with the
+        frames of the thread. See `_without_frames`.
+        """
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._threads, copy_context().run, self._respond, env, protocol)
+        response = await loop.run_in_executor(self._threads, copy_context().run, self._run_app, env)
+        protocol.response_bytes(*response)
 
-    def _respond(self, env: "WSGIEnvironment", protocol: HttpProtocol) -> None:
-        """Run the WSGI application and send its response."""
+    def _run_app(self, env: "WSGIEnvironment") -> tuple[int, list[tuple[str, str]], bytes]:
+        """Run the WSGI application. Return the status, the headers and the body of its response."""
         started: list[tuple[str, list[tuple[str, str]]]] = []
         chunks: list[bytes] = []
 
@@ -135,7 +141,7 @@ class RsgiApp:
             if hasattr(response, "close"):
                 response.close()
         status, headers = started[-1]
-        protocol.response_bytes(int(status[:3]), headers, b"".join(chunks))
+        return int(status[:3]), headers, b"".join(chunks)
 
 
 def wsgi_environment(scope: Scope) -> "WSGIEnvironment":
@@ -212,10 +218,10 @@ async def _read_body(protocol: HttpProtocol) -> bytes:
 
 
 def _without_frames(error: falcon.HTTPError) -> falcon.HTTPError:
-    """Return an error without its traceback and context.
+    """Return an error without its traceback and context, whose frames hold the protocol.
 
-    Their frames hold the request. As they also hold the error, granian could not release a request that it has read in
-    part, and not close its connection, until Python collects garbage.
+    Granian releases a body that is read in part, and closes its connection, when Python frees the protocol. Through the
+    environment, the frames hold the error too, so that Python would not free them before it collects garbage.
     """
     error.__context__ = None
     return error.with_traceback(None)

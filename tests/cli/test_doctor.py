@@ -16,13 +16,14 @@ from quoteapi import clock
 from quoteapi.cli import doctor, main
 from quoteapi.container import Container
 from quoteapi.deploy import zappa_settings
+from quoteapi.deploy.zappa_settings import local_settings_file
 from quoteapi.settings import ROOT
 from quoteapi.sms import console
 from quoteapi.sms.topics import TimeZoneTopics
 from quoteapi.storage.models import Delivery, Quote, SubscriberCount
 from quoteapi.time_zones import time_zones_of_country
 from tests.cli.conftest import WHOLE_NUMBER, Command, insert_subscriber, set_spend_limit, subscribe
-from tests.deploy.conftest import REMOTE, STAGES, TEMPLATE, fill_placeholders
+from tests.deploy.conftest import REMOTE, TEMPLATE, write_project_settings
 from tests.helpers.data import KOLKATA, MIRA, NEW_YORK, NOON, NOOR, OMAR, SECRET_KEY, UTC_ZONE
 from tests.helpers.databases import create_file_of_release
 from tests.helpers.sns_emulator import backend
@@ -32,10 +33,18 @@ def run_doctor(*words: str) -> Result:
     return CliRunner().invoke(main, ["doctor", *words])
 
 
-def test_doctor_of_a_stage_reports_its_placeholders() -> None:
+def test_doctor_of_a_stage_that_is_not_set_up_says_how_to_do_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = write_project_settings(tmp_path)
+    local_settings_file(settings).unlink()
+    monkeypatch.setattr(zappa_settings, "ZAPPA_SETTINGS", settings)
     result = run_doctor("--stage", "prod")
     assert result.exit_code == 1
-    assert result.stdout.startswith("✓ stage        prod of zappa_settings.json\n✗ placeholder  s3_bucket still has <")
+    assert result.stdout.startswith(
+        "✓ stage        prod of zappa_settings.json\n"
+        "✗ bucket       prod is not set up: it has no s3_bucket\n               Run `quoteapi setup prod`.\n"
+    )
     as_json = json.loads(run_doctor("--stage", "prod", "--json").stdout)
     assert {check["state"] for check in as_json} == {"ok", "wrong", "advice"}
 
@@ -43,10 +52,9 @@ def test_doctor_of_a_stage_reports_its_placeholders() -> None:
 def test_doctor_of_a_stage_reads_a_remote_environment_from_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    remote, settings = tmp_path / "remote.json", tmp_path / "zappa_settings.json"
+    remote, settings = tmp_path / "remote.json", write_project_settings(tmp_path)
     remote.write_text(json.dumps(REMOTE))
     remote.chmod(0o600)
-    settings.write_text(json.dumps(fill_placeholders(STAGES)))
     monkeypatch.setattr(zappa_settings, "ZAPPA_SETTINGS", settings)
     well = run_doctor("--stage", "dev", "--env-file", str(remote))
     assert well.exit_code == 0, well.stdout
@@ -58,10 +66,9 @@ def test_doctor_of_a_stage_reads_a_remote_environment_from_a_file(
 
 
 def test_a_remote_environment_that_others_can_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    remote, settings = tmp_path / "remote env.json", tmp_path / "zappa_settings.json"
+    remote, settings = tmp_path / "remote env.json", write_project_settings(tmp_path)
     remote.write_text(json.dumps(REMOTE))
     remote.chmod(0o644)
-    settings.write_text(json.dumps(fill_placeholders(STAGES)))
     monkeypatch.setattr(zappa_settings, "ZAPPA_SETTINGS", settings)
     found = run_doctor("--stage", "dev", "--env-file", str(remote))
     assert found.exit_code == 0

@@ -84,6 +84,7 @@ ARGUMENTS = {
     "quotes import": ["-"],
     "db copy": ["sqlite:///a.db", "sqlite:///b.db"],
     "completion": ["bash"],
+    "setup": ["dev"],
 }
 
 
@@ -183,7 +184,7 @@ def test_a_profile_of_the_stage_comes_before_credentials_in_the_environment(
         ("test", {"SMS_ALLOWED_REGIONS": "IN"}, "The stage test serves quotes only, so it has no subscribers."),
         ("test", DYNAMODB | {"SMS_DAILY_CAP": "many"}, "SMS_DAILY_CAP must be a whole number"),
         ("test", DYNAMODB, "there is no DynamoDB table quoteapi-test; `quoteapi --stage test db migrate` creates it"),
-        ("test", None, f"Stage test: there is no bucket {BUCKET}. To create it, run `aws s3 mb s3://{BUCKET}`."),
+        ("test", None, f"Stage test: there is no bucket {BUCKET}. To create it, run `quoteapi setup` for the stage."),
         ("tset", DYNAMODB, "Stage tset: there is no stage tset. Did you mean test?"),
     ],
 )

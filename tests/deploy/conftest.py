@@ -1,7 +1,6 @@
-"""A valid stage of `zappa_settings.json`, and the problems that the checks find once a test changes it."""
+"""Valid stages of `zappa_settings.json`, and the problems that the checks find once a test changes one."""
 
 import json
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import Any
 import pytest
 
 from quoteapi.deploy.check import Check
-from quoteapi.deploy.zappa_settings import ZAPPA_SETTINGS
+from quoteapi.deploy.zappa_settings import ZAPPA_SETTINGS, local_settings_file
 from quoteapi.deploy.zappa_settings_checks import check_stage
 from quoteapi.settings import ROOT
 from tests.helpers.data import SECRET_KEY
 
 STAGES = json.loads(ZAPPA_SETTINGS.read_text())
 STAGES["base"]["runtime"] = f"python{sys.version_info.major}.{sys.version_info.minor}"  # the Python of the tests
+STAGE_NAMES = [name for name in STAGES if name != "base"]
 TEMPLATE = ROOT / "docs/remote-env.json"
 REMOTE = {
     "DATABASE_URL": "postgresql://me:pw@db.example.org:5432/quoteapi",
@@ -27,6 +27,7 @@ REMOTE = {
 TOKENS = {"JWT_SECRET": SECRET_KEY, "JWT_ISSUER": "us", "JWT_AUDIENCE": "you"}
 DAILY_SMS = {"function": "quoteapi.aws.schedulers.publish_quote_of_the_day", "expression": "rate(15 minutes)"}
 GOOD = {
+    "s3_bucket": "our-bucket",
     "debug": False,
     "log_level": "WARNING",
     "app_function": "quoteapi.app.api",
@@ -42,9 +43,28 @@ GOOD = {
 ProblemsOf = Callable[..., list[Check]]
 
 
-def fill_placeholders(value: Any) -> Any:  # noqa: ANN401 a JSON document
-    """Replace every placeholder with the words in its brackets."""
-    return json.loads(re.sub(r"<([^<>\"]+)>", r"\1", json.dumps(value).replace("<account-id>", "123456789012")))
+def local_settings(stage: str) -> dict[str, Any]:
+    """Return the settings that `quoteapi setup` stores for a stage of the project; `prod` has a domain."""
+    settings: dict[str, Any] = {
+        "aws_region": "us-east-1",
+        "s3_bucket": "our-bucket",
+        "remote_env": f"s3://our-bucket/quoteapi-{stage}.json",
+        "dead_letter_arn": f"arn:aws:sqs:us-east-1:123456789012:quoteapi-{stage}-failures",
+    }
+    if stage == "prod":
+        certificate = "arn:aws:acm:us-east-1:123456789012:certificate/1"
+        settings |= {"domain": "quotes.example.org", "certificate_arn": certificate}
+    if stage == "dev_vpc":
+        settings["vpc_config"] = {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
+    return settings
+
+
+def write_project_settings(folder: Path) -> Path:
+    """Write the project's settings and the local ones of each stage, as after `quoteapi setup`. Return the path."""
+    path = folder / "zappa_settings.json"
+    path.write_text(json.dumps(STAGES))
+    local_settings_file(path).write_text(json.dumps({name: local_settings(name) for name in STAGE_NAMES}))
+    return path
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 import fcntl
+import hashlib
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -160,8 +162,62 @@ def test_every_module_has_bytecode_with_an_unchecked_hash(project: Path, names: 
         assert f"{folder}/__pycache__/{module[:-3]}.{tag}.pyc".lstrip("/") in compiled
 
 
+ELF_MACHINES = {"x86_64": 62, "arm64": 183}
+"""`e_machine` in the header of a file of each architecture: EM_X86_64 and EM_AARCH64."""
+
+
+def elf_machine(file: bytes) -> int:
+    """Return the machine that an ELF file is for, or 0 if it is no ELF file."""
+    return int.from_bytes(file[18:20], "little") if file.startswith(b"\x7fELF") else 0
+
+
+def test_every_library_in_machine_code_is_for_the_architecture_of_the_stage(project: Path, names: list[str]) -> None:
+    with ZipFile(project / "build/quoteapi-dev.zip") as built:
+        machines = {name: elf_machine(built.read(name)) for name in names if ".so" in name}
+    assert len(machines) > 10
+    assert set(machines.values()) == {ELF_MACHINES["x86_64"]}
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder that pip uses as its only index, with wheels of one library for both architectures.
+
+    The lock of the project has only this library.
+    """
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    version = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    platforms = {"x86_64": "manylinux_2_17_x86_64.manylinux2014_x86_64", "arm64": "manylinux_2_28_aarch64"}
+    for architecture, platform in platforms.items():
+        tag = f"{version}-{version}-{platform}"
+        with ZipFile(folder / f"native-1.0-{tag}.whl", "w") as wheel:
+            wheel.writestr("native.so", b"\x7fELF" + bytes(14) + ELF_MACHINES[architecture].to_bytes(2, "little"))
+            wheel.writestr("native-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: native\nVersion: 1.0\n")
+            wheel.writestr("native-1.0.dist-info/WHEEL", f"Wheel-Version: 1.0\nTag: {tag}\n")
+            wheel.writestr("native-1.0.dist-info/RECORD", "")
+    hashes = [f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in folder.iterdir()]
+    lock = {"default": {"native": {"version": "==1.0", "hashes": hashes}}}
+    (tmp_path / "Pipfile.lock").write_text(json.dumps(lock))
+    monkeypatch.setattr(package, "ROOT", tmp_path)
+    for architecture in ELF_MACHINES:
+        monkeypatch.setitem(package.ENVIRONMENTS, architecture, tmp_path / architecture)
+    for name, value in {"NO_INDEX": "1", "FIND_LINKS": str(folder), "CONFIG_FILE": os.devnull}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    return folder
+
+
+def test_each_architecture_has_an_environment_with_wheels_for_it_that_is_fetched_once(wheels: Path) -> None:
+    for architecture, machine in ELF_MACHINES.items():
+        environment = environment_for_lambda(architecture)
+        library = environment / "lib" / RUNNING / "site-packages/native.so"
+        assert elf_machine(library.read_bytes()) == machine
+    shutil.rmtree(wheels)
+    for architecture in ELF_MACHINES:
+        environment_for_lambda(architecture)
+
+
 def test_libraries_are_fetched_with_the_hashes_of_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(package, "ENVIRONMENT", tmp_path / ".venv-lambda")
+    monkeypatch.setitem(package.ENVIRONMENTS, "x86_64", tmp_path / ".venv-lambda")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")

@@ -65,7 +65,7 @@ def test_a_remote_environment_that_is_not_json_is_reported(
 def test_a_missing_remote_environment_is_reported(checks_of_stage_on_s3: ChecksOfStage) -> None:
     (check,) = checks_of_stage_on_s3()
     assert describe(check).startswith(
-        "wrong: there is no bucket the-bucket To create it, run `aws s3 mb s3://the-bucket`."
+        "wrong: there is no bucket the-bucket To create it, run `quoteapi setup` for the stage."
     )
     upload(b"{}")
     missing, *others = checks_of_stage_on_s3("s3://the-bucket/other.json")
@@ -73,7 +73,9 @@ def test_a_missing_remote_environment_is_reported(checks_of_stage_on_s3: ChecksO
     assert [check.name for check in others] == ["secret key", "settings", "database"]
 
 
-@pytest.mark.parametrize("url", ["quoteapi-dev.json", "s3://the-bucket", "s3:///quoteapi-dev.json"])
+@pytest.mark.parametrize(
+    "url", ["quoteapi-dev.json", "s3://the-bucket", "s3:///quoteapi-dev.json", "s3://<your-bucket>/quoteapi-dev.json"]
+)
 def test_a_url_that_zappa_ignores_is_reported(checks_of_stage_on_s3: ChecksOfStage, url: str) -> None:
     (check,) = checks_of_stage_on_s3(url)
     assert describe(check).startswith(f"wrong: remote_env is {url}, which Zappa ignores without a warning")

@@ -4,7 +4,14 @@ from datetime import date, timedelta
 import pytest
 import zappa
 
-from quoteapi.deploy.runtimes import DEFAULT_RUNTIME, check_runtime_end, how_to_run_on, is_supported, running_runtime
+from quoteapi.deploy.runtimes import (
+    DEFAULT_RUNTIME,
+    check_runtime_end,
+    how_to_run_on,
+    is_supported,
+    running_runtime,
+    supports_arm64,
+)
 from quoteapi.settings import ROOT
 from tests.deploy.conftest import describe
 from tests.deploy.test_package import RUNNING
@@ -17,9 +24,17 @@ def test_the_python_of_the_tests_is_supported() -> None:
     assert is_supported(RUNNING)
 
 
-@pytest.mark.parametrize("runtime", ["python3.10", "python3.15", "python3.1", "nodejs22.x", "", None, 3.13])
+@pytest.mark.parametrize(
+    "runtime", ["python3.10", "python3.15", "python3.1", "nodejs22.x", "", None, 3.13, ["python3.13"]]
+)
 def test_a_runtime_without_support_is_not_supported(runtime: object) -> None:
     assert not is_supported(runtime)
+
+
+@pytest.mark.parametrize("runtime", ["python3.12", "python3.13", "python3.14"])
+def test_a_runtime_with_a_recent_glibc_supports_arm64(runtime: str) -> None:
+    assert supports_arm64(runtime)
+    assert not supports_arm64("python3.11")
 
 
 def test_zappa_supports_every_runtime_and_the_oldest_is_the_oldest_python_of_the_project() -> None:

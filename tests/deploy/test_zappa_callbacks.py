@@ -11,10 +11,12 @@ import boto3
 import click
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.stub import Stubber
 from moto import mock_aws
 
+from quoteapi.deploy.after_deploy import MIGRATE
 from quoteapi.deploy.package import required_files
-from quoteapi.deploy.zappa_callbacks import MIGRATE, finish, prepare, set_up
+from quoteapi.deploy.zappa_callbacks import finish, prepare, set_up
 from quoteapi.deploy.zappa_settings_checks import find_problems
 from quoteapi.settings import ROOT
 from tests.deploy.conftest import REMOTE
@@ -23,7 +25,7 @@ from tests.deploy.test_package import CANARY, RUNNING, UNWANTED_FILES
 
 def zappa_cli(**settings: object) -> SimpleNamespace:
     """Make the object that Zappa passes to its callbacks."""
-    usual = {"command": "deploy", "api_stage": "dev", "runtime": RUNNING, "memory": 512}
+    usual = {"command": "deploy", "api_stage": "dev", "runtime": RUNNING, "architecture": "x86_64", "memory": 512}
     return SimpleNamespace(**{**usual, "authorizer": {}, "xray_tracing": False, **settings})
 
 
@@ -127,23 +129,33 @@ def test_other_files_in_the_folder_of_a_library_are_not_packaged(zappa_zip: Path
 
 def settings_file(tmp_path: Path, **changed: object) -> Path:
     """Write settings that can be deployed, except for these changes."""
-    settings = json.loads((ROOT / "zappa_settings.json").read_text().replace("<your-bucket>", "our-bucket"))
-    settings["base"] |= {"runtime": RUNNING, **changed}
+    settings = json.loads((ROOT / "zappa_settings.json").read_text())
+    ours = {"s3_bucket": "our-bucket", "remote_env": "s3://our-bucket/quoteapi-dev.json"}
+    settings["base"] |= {"runtime": RUNNING, **ours, **changed}
     path = tmp_path / "zappa_settings.json"
     path.write_text(json.dumps(settings))
     return path
 
 
 @pytest.mark.parametrize("command", ["deploy", "update", "certify", "schedule"])
-def test_a_placeholder_stops_a_command_that_calls_aws(tmp_path: Path, command: str) -> None:
-    path = settings_file(tmp_path, s3_bucket="<your-bucket>")
-    with pytest.raises(click.ClickException, match=r"s3_bucket still has <your-bucket>\n.*aws s3 mb"):
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"s3_bucket": ""}, r"dev is not set up: it has no s3_bucket\n.*Run `quoteapi setup dev`\."),
+        ({"s3_bucket": "<your-bucket>"}, "s3_bucket still has <your-bucket>"),
+    ],
+)
+def test_a_missing_bucket_name_or_a_placeholder_stops_a_command_that_calls_aws(
+    tmp_path: Path, changed: dict[str, str], expected: str, command: str
+) -> None:
+    path = settings_file(tmp_path, **changed)
+    with pytest.raises(click.ClickException, match=expected):
         prepare(zappa_cli(command=command, vargs={"settings_file": str(path)}))
 
 
 @pytest.mark.parametrize("command", ["package", "undeploy", "tail"])
-def test_a_placeholder_does_not_stop_other_commands(tmp_path: Path, command: str) -> None:
-    path = settings_file(tmp_path, s3_bucket="<your-bucket>")
+def test_a_stage_that_is_not_set_up_does_not_stop_other_commands(tmp_path: Path, command: str) -> None:
+    path = settings_file(tmp_path, s3_bucket="", remote_env="")
     prepare(zappa_cli(command=command, vargs={"settings_file": str(path)}))
 
 
@@ -203,6 +215,7 @@ class Deploy:
     def __init__(self, folder: Path) -> None:
         self.s3 = boto3.client("s3", region_name="us-east-1")
         self.s3.create_bucket(Bucket="our-bucket")
+        self.functions = boto3.client("lambda", region_name="us-east-1")
         self.invoked: list[object] = []
         self.response: dict[str, str] = {}
         self._folder = folder
@@ -222,6 +235,7 @@ class Deploy:
         path.write_text(json.dumps(stages | {"dev": stages["dev"] | settings}))
         aws = SimpleNamespace(
             sts_client=boto3.client("sts", region_name="us-east-1"),
+            lambda_client=self.functions,
             wait_until_lambda_function_is_active=lambda _: None,
             wait_until_lambda_function_is_updated=lambda _: None,
             invoke_lambda_function=self._invoke,
@@ -259,6 +273,16 @@ def test_a_stage_without_a_secret_key_gets_one(
     assert (deploy.values(), capsys.readouterr().out) == ({"SECRET_KEY": key}, "")
 
 
+def test_an_update_sends_the_architecture_of_the_stage(deploy: Deploy) -> None:
+    cli = deploy.cli("update")
+    prepare(cli)
+    cli.architecture = "arm64"  # only now: before, its packages would be fetched
+    with Stubber(deploy.functions) as stubber:
+        stubber.add_response("update_function_code", {}, {"FunctionName": "quoteapi-dev", "Architectures": ["arm64"]})
+        deploy.functions.update_function_code(FunctionName="quoteapi-dev")
+        stubber.assert_no_pending_responses()
+
+
 def test_only_deploy_and_update_write_to_the_remote_environment(deploy: Deploy) -> None:
     for command in ("package", "certify", "schedule", "undeploy", "tail"):
         prepare(deploy.cli(command))
@@ -269,7 +293,7 @@ def test_a_missing_bucket_stops_a_deploy_with_a_sentence(deploy: Deploy) -> None
     with pytest.raises(click.ClickException) as stopped:
         prepare(deploy.cli("deploy", remote_env="s3://nobody/quoteapi-dev.json"))
     assert stopped.value.message == (
-        "`zappa deploy dev` stopped: there is no bucket nobody. To create it, run `aws s3 mb s3://nobody`."
+        "`zappa deploy dev` stopped: there is no bucket nobody. To create it, run `quoteapi setup` for the stage."
     )
 
 

@@ -8,10 +8,10 @@ from zappa.cli import ZappaCLI
 from zappa.core import Zappa
 
 from quoteapi.deploy.check import CheckFailed
-from quoteapi.deploy.zappa_settings import aws_region, function_name, read_stage
+from quoteapi.deploy.zappa_settings import PLACEHOLDER, aws_region, function_name, read_stage
 from quoteapi.deploy.zappa_settings_checks import check_stage, find_problems
 from quoteapi.settings import SETTING_NAMES
-from tests.deploy.conftest import STAGES, TEMPLATE, ProblemsOf, describe, fill_placeholders
+from tests.deploy.conftest import STAGES, TEMPLATE, ProblemsOf, describe
 from tests.helpers.data import SECRET_KEY
 
 
@@ -66,7 +66,8 @@ def test_the_template_has_only_settings_and_is_ok_once_its_placeholders_are_repl
     assert {check.found.split()[0] for check in found} == {name for name, value in template.items() if "<" in value}
     assert all(check.to_do.startswith('To leave it out, write "". ') for check in found)
     words = {"SMS_ALLOWED_REGIONS": "IN,US", "SECRET_KEY": SECRET_KEY, "JWT_SECRET": SECRET_KEY}
-    assert problems_of(fill_placeholders(template) | words, authorizer={"arn": "x"}) == []
+    filled = {name: PLACEHOLDER.sub("example.org", value) for name, value in template.items()}
+    assert problems_of(filled | words, authorizer={"arn": "x"}) == []
     assert [describe(check)[:20] for check in problems_of(dict.fromkeys(template, ""))] == ["advice: quotes only:"]
 
 

@@ -7,16 +7,14 @@ import pytest
 from quoteapi.deploy import zappa_settings_checks
 from quoteapi.deploy.runtimes import how_to_run_on
 from quoteapi.deploy.zappa_settings_checks import check_stage, find_problems
-from tests.deploy.conftest import REMOTE, STAGES, TOKENS, ProblemsOf, describe, fill_placeholders
+from tests.deploy.conftest import REMOTE, STAGE_NAMES, STAGES, TOKENS, ProblemsOf, describe, write_project_settings
 from tests.helpers.processes import python
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_each_stage_of_the_project_is_ok_once_its_placeholders_are_replaced(stage: str, tmp_path: Path) -> None:
-    path, remote = tmp_path / "zappa_settings.json", tmp_path / "remote.json"
-    filled = fill_placeholders(STAGES)
-    path.write_text(json.dumps(filled))
-    remote.write_text(json.dumps(REMOTE | (TOKENS if "authorizer" in filled[stage] else {})))
+@pytest.mark.parametrize("stage", STAGE_NAMES)
+def test_each_stage_of_the_project_is_ok_once_it_is_set_up(stage: str, tmp_path: Path) -> None:
+    path, remote = write_project_settings(tmp_path), tmp_path / "remote.json"
+    remote.write_text(json.dumps(REMOTE | (TOKENS if "authorizer" in STAGES[stage] else {})))
     remote.chmod(0o600)
     assert [describe(check) for check in check_stage(path, stage, remote) if check.state != "ok"] == []
 
@@ -72,7 +70,7 @@ def test_an_unsuitable_value_is_reported(problems_of: ProblemsOf, changes: dict[
             {"dead_letter_arn": "arn:aws:sqs:us-east-1:12345:failures"},
             "Write an ARN, with the 12 digits of the account",
         ),
-        ({"architecture": "arm64"}, "architecture is not x86_64"),
+        ({"architecture": "aarch64"}, "architecture is aarch64 Write x86_64 or arm64."),
         ({"cors": True}, "cors allows all origins"),
     ],
 )
@@ -95,11 +93,20 @@ def test_a_runtime_other_than_this_python_is_reported_with_both_ways_out(
     assert check.to_do == f'{how_to_run_on(runtime)} Or set "runtime": "{running}".'
 
 
+def test_arm64_needs_a_runtime_with_a_recent_glibc(problems_of: ProblemsOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zappa_settings_checks, "running_runtime", lambda: "python3.11")
+    (check,) = problems_of(architecture="arm64")
+    assert check.found.startswith("architecture is arm64, and python3.11 has a glibc that is too old")
+    assert check.to_do.endswith('Set "runtime": "python3.13", and deploy again. Or set "architecture": "x86_64".')
+    monkeypatch.setattr(zappa_settings_checks, "running_runtime", lambda: "python3.13")
+    assert problems_of(architecture="arm64") == []
+
+
 def test_an_unsuitable_default_of_zappa_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "zappa_settings.json"
     path.write_text('{"dev": {}}')
     assert [check.found.split()[0] for check in find_problems(path, "dev")] == [
-        *("debug", "log_level", "no", "app_function", "callbacks.settings", "callbacks.zip", "callbacks.post")
+        *("dev", "debug", "log_level", "no", "app_function", "callbacks.settings", "callbacks.zip", "callbacks.post")
     ]
 
 

@@ -233,7 +233,7 @@ def test_the_shortest_programs_show_todays_quote(
 STAGES = SECTIONS["API keys, signed requests and tokens"]
 DEPLOY_COMMANDS = [
     command
-    for block in code_blocks((ROOT / "docs/deploy.md").read_text().partition("\n## Who may ask\n")[2])["console"]
+    for block in code_blocks((ROOT / "docs/stages.md").read_text().partition("\n## Who may ask\n")[2])["console"]
     for command in commands(block)
 ]
 

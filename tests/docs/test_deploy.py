@@ -1,4 +1,4 @@
-"""Run the commands of `docs/deploy.md` and `docs/sms.md`: the `aws` commands against an emulated AWS."""
+"""Run the commands of the pages about deploying and SMS: the `aws` commands against an emulated AWS."""
 
 import json
 import re
@@ -20,9 +20,13 @@ from quoteapi.settings import ROOT, Settings
 from quoteapi.sms.messages import confirmation_text, daily_text, otp_text
 from quoteapi.storage.state import Purpose
 from tests.helpers.data import ALCOTT, SECRET_KEY
-from tests.rehearsal.aws import Aws, emulate_aws
+from tests.rehearsal.aws import REGION, Aws, emulate_aws
 
-PAGES = [ROOT / "docs/deploy.md", ROOT / "docs/sms.md"]
+DEPLOY, STAGES_PAGE, POSTGRESQL, SMS, BY_HAND = PAGES = [
+    ROOT / f"docs/{name}.md" for name in ("deploy", "stages", "deploy-postgresql", "sms", "deploy-by-hand")
+]
+MAX_LINES = 250
+"""The length of the page that everyone reads who deploys."""
 STAGES = json.loads((ROOT / "zappa_settings.json").read_text())
 
 STAGE_WITH_DOMAIN = "prod"
@@ -35,6 +39,7 @@ PLACEHOLDERS = {
     "<api-id>": "a1b2c3d4e5",
     "<+919028000001>": "+919028000001",
 }
+REMOTE_ENVIRONMENTS = ("quoteapi-dev.json", "quoteapi-dev-auth.json")
 ISSUER, AUDIENCE = "https://login.example.org", "quoteapi"
 
 AWS_CLI_LOOP = """
@@ -73,7 +78,7 @@ def console_commands(page: Path) -> list[str]:
 
 
 def commands_starting_with(*prefixes: str) -> list[str]:
-    """Return the commands of both pages with one of the prefixes, also those whose output goes into a variable."""
+    """Return the commands of all pages with one of the prefixes, also those whose output goes into a variable."""
     every = [command for page in PAGES for command in console_commands(page)]
     unwrapped = [assignment[2] if (assignment := ASSIGNMENT.fullmatch(command)) else command for command in every]
     return [command for command in unwrapped if command.startswith(prefixes)]
@@ -114,6 +119,11 @@ def _create_resources_of_a_deploy(aws: Aws) -> None:
     gateway.create_deployment(restApiId=api, stageName="dev_key")
     gateway.create_api_key(name=f"dev_key_{api}", enabled=True)
     aws.client("logs").create_log_group(logGroupName="/aws/lambda/quoteapi-dev")
+    gateway.create_usage_plan(name="quoteapi-dev-key")
+    aws.client("sqs").create_queue(QueueName="quoteapi-dev-dlq-failures")
+    aws.client("s3").create_bucket(Bucket=PLACEHOLDERS["<your-bucket>"])
+    for name in REMOTE_ENVIRONMENTS:
+        aws.client("s3").put_object(Bucket=PLACEHOLDERS["<your-bucket>"], Key=name, Body=b"{}")
     allow = {"Effect": "Allow", "Action": "logs:*", "Resource": "*"}
     role = "quoteapi-dev-ZappaLambdaExecutionRole"
     aws.client("iam").create_role(RoleName=role, AssumeRolePolicyDocument="{}")
@@ -156,9 +166,11 @@ class Terminal:
 
 @pytest.fixture
 def terminal(aws: Aws, tmp_path: Path) -> Iterator[Terminal]:
-    for name in ("quoteapi-dev.json", "quoteapi-prod.json"):
+    for name in REMOTE_ENVIRONMENTS:
         (tmp_path / name).write_text("{}")
+    signed_in = {name: aws.variables()[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
     variables = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "AWS_PAGER": "", "NO_PROXY": "127.0.0.1"}
+    variables |= {"AWS_DEFAULT_REGION": REGION, **signed_in}
     with subprocess.Popen(
         [sys.executable, "-c", AWS_CLI_LOOP],
         cwd=tmp_path,
@@ -186,7 +198,7 @@ def test_every_aws_command_works(terminal: Terminal, aws: Aws) -> None:
     _assert_records_validate_the_certificate(aws, terminal.variables)
     assert aws.client("s3").list_buckets()["Buckets"] == []  # created, filled and removed
     assert [role["RoleName"] for role in aws.client("iam").list_roles()["Roles"]] == []
-    assert len(aws.client("apigateway").get_usage_plans()["items"]) == 0
+    assert len(aws.client("apigateway").get_usage_plans()["items"]) == 1  # that of the deploy
     assert aws.client("dynamodb").list_tables()["TableNames"] == []
 
 
@@ -205,7 +217,7 @@ def test_every_zappa_command_and_its_stage_exist() -> None:
         known = ZAPPA.fullmatch(command)
         assert known, command
         assert command.split()[2] in STAGES, command
-        assert known["domain"] is None or "domain" in STAGES[known["domain"]]
+        assert known["domain"] in {None, STAGE_WITH_DOMAIN}
 
 
 def test_every_invoked_function_exists() -> None:
@@ -217,21 +229,20 @@ def test_every_invoked_function_exists() -> None:
 
 
 def test_every_stage_is_in_the_table_and_is_deployed() -> None:
-    page = PAGES[0].read_text()
     stages = [stage for stage in STAGES if stage != "base"]
-    assert re.findall(r"^\| `(\w+)` \|", page.split("## 4.")[1].split("\n## ")[0], re.MULTILINE) == stages
-    deployed = {command.split()[2] for command in commands_starting_with("zappa deploy")}
-    assert deployed == set(stages)
+    assert re.findall(r"^\| `(\w+)` \|", STAGES_PAGE.read_text(), re.MULTILINE) == stages
+    for command in ("zappa deploy", "quoteapi setup"):
+        assert {words.split()[2] for words in commands_starting_with(command)} == set(stages)
 
 
 def test_every_quoteapi_command_has_existing_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("quoteapi-dev.json", "quoteapi-prod.json"):
+    for name in REMOTE_ENVIRONMENTS:
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     commands = commands_starting_with("quoteapi")
     assert {command.split()[1] for command in commands} >= {"doctor"}
     for command in commands:
-        words = split_command(command, {"API": "a1b2c3d4e5"})[1:]
+        words = split_command(command, {name: name for name in ("ONE", "TWO", "GROUP")})[1:]
         if words[0] == "--stage":
             assert words[1] in STAGES
             words = words[2:]
@@ -249,14 +260,14 @@ def test_every_url_has_a_route() -> None:
     assert len(urls) >= 8
     for host, path in urls:
         _, stage, *inner = path.split("/") if "execute-api" in host else ("", STAGE_WITH_DOMAIN, *path.split("/")[1:])
-        assert ("execute-api" in host) == ("domain" not in STAGES[stage])
+        assert ("execute-api" in host) == (stage != STAGE_WITH_DOMAIN)
         assert app.simulate_options("/" + "/".join(inner)).status_code == 200
 
 
 def test_the_token_that_the_page_makes_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (line,) = commands_starting_with("python -c")
     settings = {"JWT_SECRET": SECRET_KEY, "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
-    (tmp_path / "quoteapi-dev.json").write_text(json.dumps(settings))
+    (tmp_path / "quoteapi-dev-auth.json").write_text(json.dumps(settings))
     arguments = [sys.executable, *split_command(line, {})[1:]]
     token = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
     for name, value in settings.items():
@@ -267,36 +278,28 @@ def test_the_token_that_the_page_makes_is_valid(tmp_path: Path, monkeypatch: pyt
     assert jwt.decode(token, options={"verify_signature": False})["exp"]
 
 
-def test_the_function_may_send_sms_to_numbers() -> None:
-    allowed = [statement for statement in STAGES["base"]["extra_permissions"] if statement["Resource"] == "*"]
-    required = {
-        "sns:Publish",
-        "sns:CheckIfPhoneNumberIsOptedOut",
-        "sns:ListPhoneNumbersOptedOut",
-        "sms-voice:SendTextMessage",
-    }
-    assert required <= {action for statement in allowed for action in statement["Action"]}
-
-
 def test_git_ignores_the_remote_environment() -> None:
     assert "/quoteapi-*.json" in (ROOT / ".gitignore").read_text().splitlines()
 
 
+def test_the_page_that_everyone_reads_is_short() -> None:
+    assert len(DEPLOY.read_text().splitlines()) <= MAX_LINES
+
+
 def test_names_and_numbers_of_the_page_are_those_of_the_settings() -> None:
-    page = PAGES[0].read_text()
-    assert STAGES["dev_dlq"]["dead_letter_arn"].rpartition(":")[2] in page
+    page = DEPLOY.read_text()
     assert STAGES["base"]["memory_size"] == 512
     assert STAGES["base"]["timeout_seconds"] == 60
     assert "512 MB, and 60 seconds" in page
     assert STAGES["base"]["keep_warm_expression"] == "rate(4 minutes)"
     assert "every four minutes" in page
     assert STAGES["dev_auth"]["authorizer"]["result_ttl"] == 300
-    assert "five minutes (`result_ttl`)" in page
-    assert f"with Python {STAGES['base']['runtime'].removeprefix('python')}, which is the `runtime`" in page
+    assert "five minutes (`result_ttl`)" in STAGES_PAGE.read_text()
+    assert f"Python {STAGES['base']['runtime'].removeprefix('python')}, which is Lambda's `runtime`" in page
 
 
 def test_the_templates_for_india_match_the_sms() -> None:
-    blocks = re.findall(r"```text\n(.*?)```", PAGES[1].read_text(), re.DOTALL)
+    blocks = re.findall(r"```text\n(.*?)```", SMS.read_text(), re.DOTALL)
     (templates,) = [re.sub(r"(?m)^ +", "", block).strip() for block in blocks if "{#var#}" in block]
     pattern = re.escape(templates).replace(re.escape("{#var#}"), ".+")
     code, confirmation, *quote = pattern.split("\\\n")
@@ -308,5 +311,5 @@ def test_the_templates_for_india_match_the_sms() -> None:
 
 
 def test_the_daily_sms_of_the_page_is_that_of_the_service() -> None:
-    (example,) = re.findall(r"```text\n(\".*?)\n```", PAGES[1].read_text(), re.DOTALL)
+    (example,) = re.findall(r"```text\n(\".*?)\n```", SMS.read_text(), re.DOTALL)
     assert daily_text(ALCOTT, "https://daily.example.in/u") == (example, 1)

@@ -237,7 +237,7 @@ def test_every_command_of_the_pages_is_known_to_be_tested() -> None:
         r"(next=\$\()?curl -sS --(retry 3|fail-with-body) .+",
         r"http (--check-status )?http://127\.0\.0\.1:8000/.+",
         r"tests/npm/node_modules/\.bin/newman run postman/\S+ -e postman/\S+",
-        r"\. \.venv/bin/activate",
+        r"(make setup && )?\. \.venv/bin/activate",
         r"make (package|rehearse) STAGE=dev",
         # Run by test_deploy.py or the rehearsal.
         r"((export )?[A-Z_]+=\$\()?aws .*",
@@ -245,7 +245,7 @@ def test_every_command_of_the_pages_is_known_to_be_tested() -> None:
         # Run by test_cli.py.
         r"(export SOURCE|read -rs TARGET)_DATABASE_URL.*",
         r"export QUOTEAPI_TOKEN=\$\(python -c \"",
-        r"curl (-X POST |-d \w+=\w+ )*https://<(api-id>\.execute-api\.us-east-1\.amazonaws\.com/\w+|quotes\.example\.org>)/[a-z-]+",
+        r"curl (-X POST |-d \w+=\w+ )*https://(<api-id>\.execute-api\.us-east-1\.amazonaws\.com/\w+|quotes\.example\.org)/[a-z-]+",
         r"curl .*https://.*execute-api\.us-east-1\.amazonaws\.com/\w+/daily\"?",
         r"curl .*--aws-sigv4 .+ \\",
         r"eval \"\$\(aws configure export-credentials --format env\)\"",

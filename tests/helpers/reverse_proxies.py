@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.http import free_port
 from quoteapi.settings import ROOT
 from tests.helpers.browser import IN_CI
+from tests.helpers.servers import reserve_port
+from tests.helpers.waiting import LIMIT_SECONDS
 
 PROXIES = {"nginx": "nginx", "haproxy": "haproxy", "caddy": "caddy", "apache": "apache2"}
 """The program of each block of configuration in docs/operate.md."""
@@ -72,7 +73,8 @@ def documented_configuration(proxy: str) -> str:
 @contextmanager
 def run_reverse_proxy(proxy: str, server: str, folder: Path) -> Iterator[str]:
     """Run a proxy in front of a server, as docs/operate.md shows but for the ports. Yields its base URL."""
-    port = free_port()
+    reserved = reserve_port()
+    port = reserved.getsockname()[1]
     block = documented_configuration(proxy).replace("http://quotes.example.org", f"http://127.0.0.1:{port}")
     for pattern, replacement in (
         (r"127\.0\.0\.1:8000", server.removeprefix("http://")),
@@ -95,11 +97,13 @@ def run_reverse_proxy(proxy: str, server: str, folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(LIMIT_SECONDS)
+        reserved.close()
 
 
 def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
-    for _ in range(200):
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return

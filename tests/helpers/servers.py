@@ -1,6 +1,7 @@
 """Real servers: processes of the commands that the docs name."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -11,12 +12,23 @@ from pathlib import Path
 import pytest
 import requests
 
-from benchmarks.http import free_port
 from quoteapi.settings import ROOT
 from tests.conftest import leaks_personal_data
+from tests.helpers.waiting import LIMIT_SECONDS
 
 GUNICORN = ("gunicorn", "--bind", "127.0.0.1:PORT", "quoteapi.app:api")
 """The command; `PORT` stands for a free port."""
+
+
+def reserve_port() -> socket.socket:
+    """Reserve a port for a server until the socket is closed. A server with `SO_REUSEADDR`, as usual, can take it.
+
+    The system gives it to no other process meanwhile, such as a parallel one of the tests.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    return reserved
 
 
 class Servers:
@@ -25,10 +37,12 @@ class Servers:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.processes: list[subprocess.Popen[bytes]] = []
+        self._reserved_ports: list[socket.socket] = []
 
     def start(self, *words: str, terminal: int | None = None, **settings: str) -> str:
         """Start a server and wait until it serves requests. Returns its base URL."""
-        port = free_port()
+        self._reserved_ports.append(reserve_port())
+        port = self._reserved_ports[-1].getsockname()[1]
         command = [
             str(Path(sys.executable).parent / words[0]),
             *(word.replace("PORT", str(port)) for word in words[1:]),
@@ -45,11 +59,10 @@ class Servers:
             process = subprocess.Popen(command, env=environment, cwd=ROOT, stdin=terminal, stdout=output, stderr=output)
         self.processes.append(process)
         base = f"http://127.0.0.1:{port}"
-        for _ in range(200):
-            if process.poll() is not None:
-                break
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
             with suppress(requests.ConnectionError):
-                requests.get(f"{base}/health", timeout=5)
+                requests.get(f"{base}/health", timeout=LIMIT_SECONDS)
                 return base
             time.sleep(0.05)
         raise AssertionError(self.output())
@@ -62,7 +75,9 @@ class Servers:
         for process in self.processes:
             process.terminate()
         for process in self.processes:
-            process.wait(20)
+            process.wait(LIMIT_SECONDS)
+        for reserved in self._reserved_ports:
+            reserved.close()
 
 
 @pytest.fixture(name="servers")

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import itertools
 import json
 import re
@@ -7,7 +8,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import ExitStack
 from http.client import HTTPResponse
 from types import SimpleNamespace
@@ -18,10 +20,13 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quoteapi.http import bulkhead
+from quoteapi.app import create_app
+from quoteapi.http import bulkhead, rsgi
 from quoteapi.http.middleware import REJECTION, App
 from quoteapi.http.request_fields import body_incomplete
 from quoteapi.http.rsgi import RsgiApp, Scope, wsgi_environment
+from quoteapi.settings import Settings, read_settings
+from tests.helpers.data import environment, sqlite_only
 from tests.helpers.event_loop import run_coroutine
 from tests.helpers.http import assert_problem, get
 from tests.helpers.servers import Servers
@@ -377,6 +382,44 @@ class FakeProtocol:
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.response = status, headers, body
+
+
+class UnfinishedProtocol(FakeProtocol):
+    """Has a body that never comes."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    def __anext__(self) -> Awaitable[bytes]:
+        return asyncio.get_running_loop().create_future()
+
+
+@pytest.fixture
+def _no_garbage_collection() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_no_garbage_collection")
+@sqlite_only
+def test_nothing_holds_a_request_with_a_late_body_after_its_response(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rsgi, "BODY_SECONDS", 0.01)
+    rsgi_app = RsgiApp(create_app(read_settings(environment(settings, READ_LIMIT="1/9d"))))
+
+    async def request(status: int) -> None:
+        protocol = UnfinishedProtocol()
+        await rsgi_app(scope([("content-length", "5")], method="POST", path="/subscribe"), protocol)
+        assert protocol.response is not None
+        assert protocol.response[0] == status
+        reference = weakref.ref(protocol)
+        del protocol
+        assert reference() is None, "until then, granian does not release the body, nor close the connection"
+
+    for status in (408, 429):
+        run_coroutine(request(status))
 
 
 def test_clients_that_use_up_their_slots_leave_others_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
