@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from quoteapi.deploy.check import CheckFailed
@@ -24,6 +24,7 @@ class AwsAccount:
     region: str
     caller_arn: str
     """The user or the assumed role whose credentials are used."""
+    _clients: dict[tuple[str, str, int], Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def partition(self) -> str:
@@ -37,10 +38,13 @@ class AwsAccount:
         """
         from botocore.config import Config  # noqa: PLC0415 slow
 
-        retries: Any = {"total_max_attempts": attempts, "mode": "standard"}
-        limits = Config(connect_timeout=5, read_timeout=20, retries=retries)
-        create: Any = self.session.client
-        return create(service, region_name=region or self.region, config=limits)
+        key = service, region or self.region, attempts
+        if key not in self._clients:  # creating one takes 30 ms
+            retries: Any = {"total_max_attempts": attempts, "mode": "standard"}
+            limits = Config(connect_timeout=5, read_timeout=20, retries=retries)
+            create: Any = self.session.client
+            self._clients[key] = create(service, region_name=region or self.region, config=limits)
+        return self._clients[key]
 
     def arn(self, service: str, resource: str, region: str | None = None) -> str:
         """Return the ARN of a resource of this account, for example `arn:aws:sqs:us-east-1:123456789012:failures`."""

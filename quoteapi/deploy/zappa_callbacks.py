@@ -121,7 +121,7 @@ def _require_issued_certificate(cli: Any) -> None:  # noqa: ANN401 Zappa has no 
         if stage.get("certificate_arn"):
             for check in check_certificate(open_account(stage), stage):
                 if check.state == "wrong":
-                    raise CheckFailed(*check)
+                    raise CheckFailed(*check[:3], check.to_do.replace("STAGE", cli.api_stage))
 
 
 def _require_secret_key(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
