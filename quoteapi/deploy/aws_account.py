@@ -74,6 +74,8 @@ def aws_errors(name: str, to_do: Mapping[str, str] | None = None) -> Iterator[No
         raise CheckFailed(name, "wrong", found, (to_do or {}).get(error_code(error), usual)) from None
     except (exceptions.ConnectionError, exceptions.HTTPClientError):
         raise CheckFailed(name, "wrong", "AWS cannot be reached", "Check the network and aws_region.") from None
+    except exceptions.WaiterError:
+        raise CheckFailed(name, "wrong", "AWS is not done yet", "Run the command again in a few minutes.") from None
     except exceptions.BotoCoreError as error:
         found = f"no usable AWS credentials were found ({type(error).__name__})"
         raise CheckFailed(name, "wrong", found, "Run `aws configure` or `aws sso login`.") from None

@@ -39,8 +39,13 @@ def local_settings_file(path: Path) -> Path:
 
 def read_local_stage(path: Path, stage: str) -> Stage:
     """Return the local settings of a stage; empty if there are none. Raises `CheckFailed`."""
+    return get_nested_object(read_local_stages(path), stage)
+
+
+def read_local_stages(path: Path) -> Stage:
+    """Return the local settings of all stages, by name; empty if there are none. Raises `CheckFailed`."""
     local = local_settings_file(path)
-    return get_nested_object(_read_stages(local), stage) if local.exists() else {}
+    return _read_stages(local) if local.exists() else {}
 
 
 def write_local_stage(path: Path, stage: str, settings: Stage) -> None:
@@ -48,8 +53,7 @@ def write_local_stage(path: Path, stage: str, settings: Stage) -> None:
 
     Raises `CheckFailed`.
     """
-    local = local_settings_file(path)
-    stages = _read_stages(local) if local.exists() else {}
+    local, stages = local_settings_file(path), read_local_stages(path)
     stages.pop(stage, None)
     content = json.dumps(stages | ({stage: settings} if settings else {}), indent=4, ensure_ascii=False)
     temporary = local.with_name(f".{local.name}.new")
