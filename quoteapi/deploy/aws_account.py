@@ -30,11 +30,15 @@ class AwsAccount:
         """`aws`, or that of another set of regions, for example `aws-us-gov`."""
         return self.caller_arn.split(":")[1]
 
-    def client(self, service: str, region: str | None = None) -> Any:  # noqa: ANN401 each service has its own type
-        """Return the boto3 client of a service, in the account's region unless another is named."""
+    def client(self, service: str, region: str | None = None, attempts: int = 3) -> Any:  # noqa: ANN401 of each service
+        """Return the boto3 client of a service, in the account's region unless another is named.
+
+        It makes so many attempts at a call: one, if a second one could send an SMS again.
+        """
         from botocore.config import Config  # noqa: PLC0415 slow
 
-        limits = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})
+        retries: Any = {"total_max_attempts": attempts, "mode": "standard"}
+        limits = Config(connect_timeout=5, read_timeout=20, retries=retries)
         create: Any = self.session.client
         return create(service, region_name=region or self.region, config=limits)
 
@@ -74,8 +78,8 @@ def aws_errors(name: str, to_do: Mapping[str, str] | None = None) -> Iterator[No
         raise CheckFailed(name, "wrong", found, (to_do or {}).get(error_code(error), usual)) from None
     except (exceptions.ConnectionError, exceptions.HTTPClientError):
         raise CheckFailed(name, "wrong", "AWS cannot be reached", "Check the network and aws_region.") from None
-    except exceptions.WaiterError:
-        raise CheckFailed(name, "wrong", "AWS is not done yet", "Run the command again in a few minutes.") from None
+    except exceptions.WaiterError as error:
+        raise CheckFailed(name, "wrong", f"AWS did not finish in time ({error})", "Run the command again.") from None
     except exceptions.BotoCoreError as error:
         found = f"no usable AWS credentials were found ({type(error).__name__})"
         raise CheckFailed(name, "wrong", found, "Run `aws configure` or `aws sso login`.") from None

@@ -39,7 +39,11 @@ def local_settings_file(path: Path) -> Path:
 
 def read_local_stage(path: Path, stage: str) -> Stage:
     """Return the local settings of a stage; empty if there are none. Raises `CheckFailed`."""
-    return get_nested_object(read_local_stages(path), stage)
+    settings = read_local_stages(path).get(stage, {})
+    if not isinstance(settings, dict):
+        found = f"{stage} in {local_settings_file(path).name} is not a JSON object"
+        raise _invalid_stage(found, "Write its keys as one JSON object.")
+    return settings
 
 
 def read_local_stages(path: Path) -> Stage:
