@@ -4,7 +4,6 @@ All stages of an account and a region share the topic.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from quoteapi.deploy.aws_account import AwsAccount, aws_errors
 from quoteapi.deploy.setup_result import SetupResult
@@ -26,7 +25,7 @@ def failure_topic_arn(account: AwsAccount, region: str) -> str:
 def find_mail_address(account: AwsAccount, region: str) -> str | None:
     """Return a mail address on the topic, a confirmed one if possible; None if there is none. Raises `CheckFailed`."""
     with aws_errors("mail"):
-        addresses = _list_addresses(account.client("sns", region), failure_topic_arn(account, region))
+        addresses = list_mail_addresses(account, region)
     return max(addresses, key=lambda address: addresses[address], default=None)
 
 
@@ -37,7 +36,7 @@ def set_up_failure_mail(account: AwsAccount, region: str, address: str | None) -
     """
     with aws_errors("mail", _INVALID_ADDRESS):
         client, topic = account.client("sns", region), failure_topic_arn(account, region)
-        addresses = _list_addresses(client, topic)
+        addresses = list_mail_addresses(account, region)
         if address is not None and address not in addresses:
             client.create_topic(Name=topic.rpartition(":")[2])
             client.subscribe(TopicArn=topic, Protocol="email", Endpoint=address)
@@ -51,9 +50,13 @@ def set_up_failure_mail(account: AwsAccount, region: str, address: str | None) -
         yield SetupResult("mail", "waiting", "; ".join(filter(None, (f"{address} is not confirmed", also))), _CONFIRM)
 
 
-def _list_addresses(client: Any, topic: str) -> dict[str, bool]:  # noqa: ANN401 boto3
-    """Return the mail addresses on a topic, and whether each is confirmed. AWS cannot remove those that are not."""
-    pages = client.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
+def list_mail_addresses(account: AwsAccount, region: str) -> dict[str, bool]:
+    """Return the mail addresses on the topic, and whether each is confirmed. AWS cannot remove those that are not.
+
+    Raises errors of boto3.
+    """
+    client = account.client("sns", region)
+    pages = client.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=failure_topic_arn(account, region))
     try:
         return {
             each["Endpoint"]: each["SubscriptionArn"] != "PendingConfirmation"
