@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NAME = "quoteapi"
 STAGE_ARGUMENT = ("policy", "setup", "teardown")
-"""The commands that take the stage as an argument, not as the option --stage."""
+"""The commands that take a stage as an argument, and no --stage before their name."""
 STANDARD_STREAM = Path("-")
 escape_option = click.option(
     "--escape-formulas", "escape", is_flag=True, help="Make the CSV safe to open in a spreadsheet."
@@ -48,8 +48,8 @@ def command_name() -> str:
 def as_started(text: str) -> str:
     """Return a text in which each command in backticks, such as `quoteapi doctor`, is one that can be run here."""
     option = f" --stage {shlex.quote(stage)}" if (stage := stage_option()) is not None else ""
-    with_option = re.sub(rf"`{NAME} (?!{'|'.join(STAGE_ARGUMENT)})", f"`{NAME}{option} ", text)
-    return with_option.replace(f"`{NAME} ", f"`{command_name()} ")
+    others = re.compile(rf"`{NAME} (?!{'|'.join(STAGE_ARGUMENT)})")
+    return others.sub(f"`{NAME}{option} ", text).replace(f"`{NAME} ", f"`{command_name()} ")
 
 
 def stage_option() -> str | None:

@@ -23,6 +23,7 @@ from quoteapi.subscriptions.phone import all_countries
 NONE = "none"
 POLL_SECONDS = 10
 """How long to wait between two requests to AWS that ask whether something is done."""
+_DOLLARS = re.compile(r"\d{1,7}(\.\d\d?)?")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
@@ -33,6 +34,7 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 @click.option("--hour", metavar="HH:MM", help="The local time of the daily SMS.")
 @click.option("--domain", metavar="HOST", help="Your domain, as in quotes.example.org; none: an address of AWS.")
 @click.option("--hosted-zone", metavar="NAME", help="The zone of Route 53 for the domain; none: its DNS is elsewhere.")
+@click.option("--budget", metavar="USD", help="The dollars a month before which a mail warns you. [default: 5]")
 @click.option("--profile", metavar="NAME", help="Your AWS profile. [default: AWS_PROFILE, else default]")
 @click.option("--region", metavar="REGION", help="The AWS region. [default: that of the profile, else us-east-1]")
 @click.option("--yes", is_flag=True, help="Ask nothing: use the default for what is not given.")
@@ -153,13 +155,25 @@ def _ask(prepared: StageSetup, operator: TerminalOperator, given: Mapping[str, s
         operator.ask("Countries for SMS, as in IN,US", now.countries, _parse_countries, given, "countries"),
         operator.ask("Hour of the daily SMS", now.hour, _parse_hour, given, "hour"),
         operator.ask("Domain, as in quotes.example.org", now.domain or "", parse_host_name, given, "domain") or None,
-        None if (zone := given["hosted_zone"]) is None else _parse_option(zone, parse_host_name, "--hosted-zone"),
+        _parse_given(given, "hosted_zone", parse_host_name),
+        _parse_given(given, "budget", _parse_dollars) or None,
     )
+
+
+def _parse_given(given: Mapping[str, str | None], name: str, parse: Callable[[str], str]) -> str | None:
+    """Return the value of an option, parsed; None if it is not given."""
+    return None if (value := given[name]) is None else _parse_option(value, parse, f"--{name.replace('_', '-')}")
 
 
 def _parse_email(text: str) -> str:
     if not _EMAIL.fullmatch(text):
         raise ValueError("a mail address, for example you@example.org, or none")
+    return text
+
+
+def _parse_dollars(text: str) -> str:
+    if not _DOLLARS.fullmatch(text) or not float(text):
+        raise ValueError("US dollars a month, for example 5 or 7.50")
     return text
 
 

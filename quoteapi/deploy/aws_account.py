@@ -1,6 +1,6 @@
 """The operator's AWS account, as boto3 sees it with their credentials."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -60,14 +60,18 @@ def open_account(stage: Stage) -> AwsAccount:
 
 
 @contextmanager
-def aws_errors(name: str) -> Iterator[None]:
-    """Raise an error of boto3 as `CheckFailed` of the check with this name; it says what to do."""
+def aws_errors(name: str, to_do: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Raise an error of boto3 as `CheckFailed` of the check with this name; it says what to do.
+
+    `to_do` has that for error codes for which it is not the usual.
+    """
     from botocore import exceptions  # noqa: PLC0415 slow
 
     try:
         yield
     except exceptions.ClientError as error:
-        raise CheckFailed(name, "wrong", *_describe(error)) from None
+        found, usual = _describe(error)
+        raise CheckFailed(name, "wrong", found, (to_do or {}).get(error_code(error), usual)) from None
     except (exceptions.ConnectionError, exceptions.HTTPClientError):
         raise CheckFailed(name, "wrong", "AWS cannot be reached", "Check the network and aws_region.") from None
     except exceptions.WaiterError as error:
@@ -81,9 +85,15 @@ _CREDENTIAL_ERRORS = {"ExpiredToken", "ExpiredTokenException", "InvalidClientTok
 _PERMISSION_ERRORS = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"}
 
 
+def error_code(error: Any) -> str:  # noqa: ANN401 botocore has no types
+    """Return the code of an error response of AWS, as in `AccessDenied`."""
+    code: str = error.response.get("Error", {}).get("Code", "without a code")
+    return code
+
+
 def _describe(error: Any) -> tuple[str, str]:  # noqa: ANN401 botocore has no types
     """Return what AWS said, and what to do about it."""
-    code, operation = error.response.get("Error", {}).get("Code", "without a code"), error.operation_name
+    code, operation = error_code(error), error.operation_name
     if code in _CREDENTIAL_ERRORS:
         return f"AWS rejects your credentials ({code})", "Run `aws sso login` or `aws configure`."
     if code in _PERMISSION_ERRORS:

@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+from quoteapi.deploy.alarms import set_up_alarms
 from quoteapi.deploy.aws_account import AwsAccount, open_account
 from quoteapi.deploy.bucket import set_up_bucket
+from quoteapi.deploy.budget import set_up_budget
 from quoteapi.deploy.certificate import Sleep, set_up_certificate
 from quoteapi.deploy.check import CheckFailed
+from quoteapi.deploy.dead_letter_queue import set_up_dead_letter_queue
 from quoteapi.deploy.domain import describe_domain, describe_removed_domain, set_up_validation
+from quoteapi.deploy.failure_mail import find_mail_address, set_up_failure_mail
 from quoteapi.deploy.hosted_zone import HostedZone, set_up_hosted_zone
+from quoteapi.deploy.log_group import set_up_log_group
 from quoteapi.deploy.remote_environment import change_remote_environment, read_remote_environment
 from quoteapi.deploy.setup_result import SetupResult, Step, run_steps
 from quoteapi.deploy.stage_names import StageNames, stage_names
@@ -25,6 +30,7 @@ from quoteapi.deploy.zappa_settings import (
     local_settings_file,
     read_local_stage,
     read_stage,
+    stage_environment,
     write_local_stage,
 )
 
@@ -44,6 +50,8 @@ class Answers(NamedTuple):
     """The host name, as in `quotes.example.org`; None: the address is that of API Gateway."""
     hosted_zone: str | None = None
     """The zone of Route 53 for the domain; empty: its DNS is elsewhere; None: as before, else the domain's parent."""
+    budget: str | None = None
+    """The amount in US dollars a month before which a mail comes; None: as it is, or the default."""
 
 
 class Operator(Protocol):
@@ -75,11 +83,17 @@ class StageSetup:
         """The names of the stage's AWS resources."""
         return stage_names(self.account, self.name, self.stage)
 
+    @property
+    def sns_region(self) -> str:
+        """The region of the stage's topics, `SNS_REGION`. Raises `CheckFailed`."""
+        environment = stage_environment(self.stage, read_remote_environment(self.stage).values)
+        return environment.get("SNS_REGION", "").strip() or self.account.region
+
     def current_answers(self) -> Answers:
         """Return what is set up now: the defaults of the questions. Raises `CheckFailed`."""
-        remote = read_remote_environment(self.stage).values if self.stage.get("remote_env") else {}
+        remote = read_remote_environment(self.stage).values
         return Answers(
-            email=None,
+            email=find_mail_address(self.account, self.sns_region),
             countries=str(remote.get("SMS_ALLOWED_REGIONS") or ""),
             hour=str(remote.get("DAILY_SMS_AT") or "09:00"),
             domain=self.stage.get("domain"),
@@ -91,6 +105,11 @@ class StageSetup:
             lambda: set_up_bucket(self.names),
             lambda: self._save_local_settings(answers),
             lambda: self._save_remote_environment(answers),
+            lambda: set_up_log_group(self.names),
+            lambda: set_up_dead_letter_queue(self.names),
+            lambda: set_up_failure_mail(self.account, self.sns_region, answers.email),
+            lambda: set_up_alarms(self.names, self.stage, self.sns_region, answers.email),
+            lambda: set_up_budget(self.account, answers.email, answers.budget),
             lambda: self._set_up_domain(answers, operator),  # the last, as it may wait for an hour
         ]
         yield from run_steps(steps)

@@ -40,7 +40,10 @@ def local_settings_file(path: Path) -> Path:
 def read_local_stage(path: Path, stage: str) -> Stage:
     """Return the local settings of a stage; empty if there are none. Raises `CheckFailed`."""
     local = local_settings_file(path)
-    return get_nested_object(_read_stages(local), stage) if local.exists() else {}
+    settings = _read_stages(local).get(stage, {}) if local.exists() else {}
+    if not isinstance(settings, dict):
+        raise _invalid_stage(f"{stage} in {local.name} is not a JSON object", "Write its keys as one JSON object.")
+    return settings
 
 
 def write_local_stage(path: Path, stage: str, settings: Stage) -> None:

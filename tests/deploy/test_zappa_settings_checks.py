@@ -106,7 +106,7 @@ def test_an_unsuitable_default_of_zappa_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "zappa_settings.json"
     path.write_text('{"dev": {}}')
     assert [check.found.split()[0] for check in find_problems(path, "dev")] == [
-        *("debug", "log_level", "no", "app_function", "callbacks.settings", "callbacks.zip", "callbacks.post")
+        *("dev", "debug", "log_level", "no", "app_function", "callbacks.settings", "callbacks.zip", "callbacks.post")
     ]
 
 

@@ -24,6 +24,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from moto.sns.models import Topic, sns_backends
 from werkzeug.serving import make_server
 
+from tests.rehearsal import moto_mail
 from tests.rehearsal.aws import ACCOUNT, PACKAGE_PATH, REGION, held_response
 from tests.rehearsal.emulated_domains import extend_moto_with_domains
 
@@ -122,6 +123,7 @@ def main() -> None:
     """Serve on a free port of loopback until stdin is closed."""
     default_user_config["lambda"] = {"use_docker": False}  # the rehearsal runs functions
     _extend_moto()
+    moto_mail.extend_moto()
     app = Recorder(DomainDispatcherApplication(create_backend_app), Path(sys.argv[1]))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Handler)
     sys.stdout.write(f"{server.port}\n")
