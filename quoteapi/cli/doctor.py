@@ -19,6 +19,7 @@ from quoteapi.deploy import zappa_settings
 from quoteapi.deploy.check import Check, CheckFailed, check_file_mode
 from quoteapi.deploy.operated_stage import load_stage_settings
 from quoteapi.deploy.service_settings_checks import NO_SETTING, check_countries
+from quoteapi.deploy.sms_account import NO_SANDBOX_FOUND, SANDBOX_FOUND, how_to_leave_sandbox
 from quoteapi.deploy.stage_checks import check_account, check_aws
 from quoteapi.deploy.zappa_settings_checks import check_stage
 from quoteapi.printable import counted
@@ -287,7 +288,7 @@ def _check_sns(container: Container, topics: list[str]) -> Iterator[Check]:
     counts = f"{counted(len(own), 'topic')}, {counted(sum(subscriptions.values()), 'subscription')}"
     yield Check("gateway", "ok", f"sns in {settings.sns_region}, {settings.sns_topic}: {counts}")
     yield from _check_topics(container, subscriptions)
-    yield _check_sandbox(container.gateway)
+    yield _check_sandbox(container.gateway, settings.sns_region)
     yield from _check_cost(container)
     yield _check_unsubscribing(settings)
 
@@ -311,17 +312,16 @@ def _check_cost(container: Container) -> Iterator[Check]:
     yield sms_limits.check_spending(container, previews)
 
 
-def _check_sandbox(gateway: Gateway) -> Check:
+def _check_sandbox(gateway: Gateway, sns_region: str) -> Check:
     from quoteapi.sms.sns import QuoteSubscription  # noqa: PLC0415 imports boto3
 
     assert isinstance(gateway, QuoteSubscription)
     try:
         if not gateway.is_in_sandbox():
-            return Check("sandbox", "ok", "the account is not in the SMS sandbox")
+            return Check("sandbox", "ok", NO_SANDBOX_FOUND)
     except GatewayError as error:
         return Check("sandbox", "advice", f"unknown: {error}", "Allow sns:GetSMSSandboxAccountStatus.")
-    found = "the account is in the SMS sandbox: only verified numbers get SMS"
-    return Check("sandbox", "wrong", found, "Ask AWS to move it out of the sandbox: SNS console, Text messaging (SMS).")
+    return Check("sandbox", "wrong", SANDBOX_FOUND, how_to_leave_sandbox(sns_region))
 
 
 def _check_unsubscribing(settings: Settings) -> Check:

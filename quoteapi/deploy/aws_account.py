@@ -30,11 +30,15 @@ class AwsAccount:
         """`aws`, or that of another set of regions, for example `aws-us-gov`."""
         return self.caller_arn.split(":")[1]
 
-    def client(self, service: str, region: str | None = None) -> Any:  # noqa: ANN401 each service has its own type
-        """Return the boto3 client of a service, in the account's region unless another is named."""
+    def client(self, service: str, region: str | None = None, attempts: int = 3) -> Any:  # noqa: ANN401 of each service
+        """Return the boto3 client of a service, in the account's region unless another is named.
+
+        It makes so many attempts at a call: one, if a second one could send an SMS again.
+        """
         from botocore.config import Config  # noqa: PLC0415 slow
 
-        limits = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})
+        retries: Any = {"total_max_attempts": attempts, "mode": "standard"}
+        limits = Config(connect_timeout=5, read_timeout=20, retries=retries)
         create: Any = self.session.client
         return create(service, region_name=region or self.region, config=limits)
 

@@ -24,6 +24,7 @@ from quoteapi.deploy.hosted_zone import HostedZone, set_up_hosted_zone
 from quoteapi.deploy.log_group import set_up_log_group
 from quoteapi.deploy.remote_environment import change_remote_environment, read_remote_environment
 from quoteapi.deploy.setup_result import SetupResult, Step, run_steps
+from quoteapi.deploy.sms_account import SandboxOperator, set_up_sandbox, set_up_spending_limit
 from quoteapi.deploy.stage_names import StageNames, stage_names
 from quoteapi.deploy.zappa_settings import (
     Stage,
@@ -33,6 +34,7 @@ from quoteapi.deploy.zappa_settings import (
     stage_environment,
     write_local_stage,
 )
+from quoteapi.settings.parsers import parse_regions
 
 DEFAULT_SNS_REGION = "us-east-1"
 
@@ -52,16 +54,19 @@ class Answers(NamedTuple):
     """The zone of Route 53 for the domain; empty: its DNS is elsewhere; None: as before, else the domain's parent."""
     budget: str | None = None
     """The amount in US dollars a month before which a mail comes; None: as it is, or the default."""
+    own_number: str | None = None
+    """The number to verify in the SMS sandbox, in E.164 form; None: ask for one if none is verified."""
+    sms_spend_limit: int | None = None
+    """The account's monthly SMS spending limit in US dollars; None: what is set stays."""
+
+    @property
+    def regions(self) -> frozenset[str]:
+        """The countries as a set, as in `SMS_ALLOWED_REGIONS`."""
+        return parse_regions(self.countries) if self.countries else frozenset()
 
 
-class Operator(Protocol):
+class Operator(SandboxOperator, Protocol):
     """The person at the terminal, or the options that they gave."""
-
-    def ask_own_number(self) -> str | None:
-        """Return the operator's mobile number in E.164 form, to which AWS sends a code; None to skip that."""
-
-    def ask_sandbox_code(self, mobile: str) -> str | None:
-        """Return the code that AWS sent to a number; None to enter it at the next run."""
 
     def wait(self, label: str, is_done: Callable[[], bool]) -> bool:
         """Show progress until `is_done`. Return False if the operator does not want to wait longer."""
@@ -111,8 +116,16 @@ class StageSetup:
             lambda: set_up_alarms(self.names, self.stage, self.sns_region, answers.email),
             lambda: set_up_budget(self.account, answers.email, answers.budget),
             lambda: self._set_up_domain(answers, operator),  # the last, as it may wait for an hour
+            *(self._sms_steps(answers, operator) if answers.countries else ()),
         ]
         yield from run_steps(steps)
+
+    def _sms_steps(self, answers: Answers, operator: Operator) -> tuple[Step, ...]:
+        region = stage_environment(self.stage, {"SNS_REGION": self.account.region})["SNS_REGION"]
+        return (
+            lambda: set_up_spending_limit(self.names, region, answers.sms_spend_limit),
+            lambda: set_up_sandbox(self.names, region, answers.regions, operator, answers.own_number),
+        )
 
     def save_local(self, changes: Mapping[str, Any]) -> bool:
         """Store keys in the local settings of the stage; None removes a key. Return whether anything changed."""

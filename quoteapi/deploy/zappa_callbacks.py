@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as AwsConnectionError
 
-from quoteapi.deploy.after_deploy import find_deployment, set_up_deployment
+from quoteapi.deploy.after_deploy import Deployment, find_deployment, set_up_deployment
 from quoteapi.deploy.aws_account import aws_errors, open_account
 from quoteapi.deploy.certificate import check_certificate
 from quoteapi.deploy.check import CheckFailed
-from quoteapi.deploy.deployment_summary import describe_deployment
+from quoteapi.deploy.deployment_summary import curl_command, describe_deployment
+from quoteapi.deploy.first_sms import describe_first_sms
 from quoteapi.deploy.package import environment_for_lambda, require_complete, trim_package
 from quoteapi.deploy.remote_environment import add_secret_key, read_remote_environment
 from quoteapi.deploy.setup_result import MARKS
@@ -96,11 +98,21 @@ def set_up(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
         failed += [result.name] if result.state == "failed" else []
     for line in describe_deployment(deployment):
         click.echo(printable(line))
+    if cli.command == "deploy" and "database" not in failed:
+        _send_first_sms(deployment)
     if failed:
         raise click.ClickException(
             f"The code of {cli.api_stage} is on Lambda, but this is not ready: {', '.join(failed)}. Correct what is"
             f" marked above, then run `zappa update {cli.api_stage}` again."
         )
+
+
+def _send_first_sms(deployment: Deployment) -> None:
+    """Send the operator a code, and print how to subscribe with it."""
+    if deployment.api_url is not None:
+        account, curl = deployment.names.account, partial(curl_command, deployment)
+        for line in describe_first_sms(account, deployment.settings(), deployment.api_url, curl):
+            click.echo(printable(line))
 
 
 def _require_issued_certificate(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
