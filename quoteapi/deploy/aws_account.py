@@ -1,7 +1,7 @@
 """The operator's AWS account, as boto3 sees it with their credentials."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,11 +31,15 @@ class AwsAccount:
         """`aws`, or that of another set of regions, for example `aws-us-gov`."""
         return self.caller_arn.split(":")[1]
 
-    def client(self, service: str, region: str | None = None) -> Any:  # noqa: ANN401 each service has its own type
-        """Return the boto3 client of a service, in the account's region unless another is named."""
+    def client(self, service: str, region: str | None = None, attempts: int = 3) -> Any:  # noqa: ANN401 of each service
+        """Return the boto3 client of a service, in the account's region unless another is named.
+
+        It makes so many attempts at a call: one, if a second one could send an SMS again.
+        """
         from botocore.config import Config  # noqa: PLC0415 slow
 
-        limits = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})
+        retries: Any = {"total_max_attempts": attempts, "mode": "standard"}
+        limits = Config(connect_timeout=5, read_timeout=20, retries=retries)
         create: Any = self.session.client
         return create(service, region_name=region or self.region, config=limits)
 
@@ -79,16 +83,22 @@ def _how_to_move(name: str) -> str:
 
 
 @contextmanager
-def aws_errors(name: str) -> Iterator[None]:
-    """Raise an error of boto3 as `CheckFailed` of the check with this name; it says what to do."""
+def aws_errors(name: str, to_do: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Raise an error of boto3 as `CheckFailed` of the check with this name; it says what to do.
+
+    `to_do` has that for error codes for which it is not the usual.
+    """
     from botocore import exceptions  # noqa: PLC0415 slow
 
     try:
         yield
     except exceptions.ClientError as error:
-        raise CheckFailed(name, "wrong", *_describe(error)) from None
+        found, usual = _describe(error)
+        raise CheckFailed(name, "wrong", found, (to_do or {}).get(error_code(error), usual)) from None
     except (exceptions.ConnectionError, exceptions.HTTPClientError):
         raise CheckFailed(name, "wrong", "AWS cannot be reached", "Check the network and aws_region.") from None
+    except exceptions.WaiterError as error:
+        raise CheckFailed(name, "wrong", f"AWS did not finish in time ({error})", "Run the command again.") from None
     except exceptions.BotoCoreError as error:
         found = f"no usable AWS credentials were found ({type(error).__name__})"
         raise CheckFailed(name, "wrong", found, "Run `aws configure` or `aws sso login`.") from None
@@ -98,9 +108,15 @@ _CREDENTIAL_ERRORS = {"ExpiredToken", "ExpiredTokenException", "InvalidClientTok
 _PERMISSION_ERRORS = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"}
 
 
+def error_code(error: Any) -> str:  # noqa: ANN401 botocore has no types
+    """Return the code of an error response of AWS, as in `AccessDenied`."""
+    code: str = error.response.get("Error", {}).get("Code", "without a code")
+    return code
+
+
 def _describe(error: Any) -> tuple[str, str]:  # noqa: ANN401 botocore has no types
     """Return what AWS said, and what to do about it."""
-    code, operation = error.response.get("Error", {}).get("Code", "without a code"), error.operation_name
+    code, operation = error_code(error), error.operation_name
     if code in _CREDENTIAL_ERRORS:
         return f"AWS rejects your credentials ({code})", "Run `aws sso login` or `aws configure`."
     if code in _PERMISSION_ERRORS:

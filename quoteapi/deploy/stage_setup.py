@@ -13,15 +13,21 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from quoteapi import clock
+from quoteapi.deploy.alarms import set_up_alarms
 from quoteapi.deploy.aws_account import AwsAccount, open_account, require_same_account
 from quoteapi.deploy.bucket import set_up_bucket
+from quoteapi.deploy.budget import set_up_budget
 from quoteapi.deploy.certificate import Sleep, set_up_certificate
 from quoteapi.deploy.check import CheckFailed
+from quoteapi.deploy.dead_letter_queue import set_up_dead_letter_queue
 from quoteapi.deploy.domain import describe_domain, describe_removed_domain, set_up_validation
+from quoteapi.deploy.failure_mail import find_mail_address, set_up_failure_mail
 from quoteapi.deploy.hosted_zone import HostedZone, set_up_hosted_zone
+from quoteapi.deploy.log_group import set_up_log_group
 from quoteapi.deploy.remote_environment import change_remote_environment, read_remote_environment
 from quoteapi.deploy.runtimes import check_runtime_end, running_runtime
 from quoteapi.deploy.setup_result import SetupResult, Step, run_steps
+from quoteapi.deploy.sms_account import SandboxOperator, set_up_sandbox, set_up_spending_limit
 from quoteapi.deploy.stage_names import StageNames, stage_names
 from quoteapi.deploy.zappa_settings import (
     Stage,
@@ -30,8 +36,10 @@ from quoteapi.deploy.zappa_settings import (
     read_local_stage,
     read_stage,
     read_tracked_stage,
+    stage_environment,
     write_local_stage,
 )
+from quoteapi.settings.parsers import parse_regions
 
 DEFAULT_SNS_REGION = "us-east-1"
 
@@ -53,16 +61,21 @@ class Answers(NamedTuple):
     """The IDs of the function's subnets; empty: as before."""
     security_groups: tuple[str, ...] = ()
     """The IDs of the function's security groups; empty: as before."""
+    budget: str | None = None
+    """The amount in US dollars a month before which a mail comes; None: as it is, or the default."""
+    own_number: str | None = None
+    """The number to verify in the SMS sandbox, in E.164 form; None: ask for one if none is verified."""
+    sms_spend_limit: int | None = None
+    """The account's monthly SMS spending limit in US dollars; None: what is set stays."""
+
+    @property
+    def regions(self) -> frozenset[str]:
+        """The countries as a set, as in `SMS_ALLOWED_REGIONS`."""
+        return parse_regions(self.countries) if self.countries else frozenset()
 
 
-class Operator(Protocol):
+class Operator(SandboxOperator, Protocol):
     """The person at the terminal, or the options that they gave."""
-
-    def ask_own_number(self) -> str | None:
-        """Return the operator's mobile number in E.164 form, to which AWS sends a code; None to skip that."""
-
-    def ask_sandbox_code(self, mobile: str) -> str | None:
-        """Return the code that AWS sent to a number; None to enter it at the next run."""
 
     def wait(self, label: str, is_done: Callable[[], bool]) -> bool:
         """Show progress until `is_done`. Return False if the operator does not want to wait longer."""
@@ -84,11 +97,17 @@ class StageSetup:
         """The names of the stage's AWS resources."""
         return stage_names(self.account, self.name, self.stage)
 
+    @property
+    def sns_region(self) -> str:
+        """The region of the stage's topics, `SNS_REGION`. Raises `CheckFailed`."""
+        environment = stage_environment(self.stage, read_remote_environment(self.stage).values)
+        return environment.get("SNS_REGION", "").strip() or self.account.region
+
     def current_answers(self) -> Answers:
         """Return what is set up now: the defaults of the questions. Raises `CheckFailed`."""
-        remote = read_remote_environment(self.stage).values if self.stage.get("remote_env") else {}
+        remote = read_remote_environment(self.stage).values
         return Answers(
-            email=None,
+            email=find_mail_address(self.account, self.sns_region),
             countries=str(remote.get("SMS_ALLOWED_REGIONS") or ""),
             hour=str(remote.get("DAILY_SMS_AT") or "09:00"),
             domain=self.stage.get("domain"),
@@ -102,9 +121,21 @@ class StageSetup:
             self._save_runtime,
             lambda: self._save_network(answers),
             lambda: self._save_remote_environment(answers),
+            lambda: set_up_log_group(self.names),
+            lambda: set_up_dead_letter_queue(self.names),
+            lambda: set_up_failure_mail(self.account, self.sns_region, answers.email),
+            lambda: set_up_alarms(self.names, self.stage, self.sns_region, answers.email),
+            lambda: set_up_budget(self.account, answers.email, answers.budget),
+            *(self._sms_steps(answers, operator) if answers.countries else ()),
             lambda: self._set_up_domain(answers, operator),  # the last, as it may wait for an hour
         ]
         yield from run_steps(steps)
+
+    def _sms_steps(self, answers: Answers, operator: Operator) -> tuple[Step, ...]:
+        return (
+            lambda: set_up_spending_limit(self.names, self.sns_region, answers.sms_spend_limit),
+            lambda: set_up_sandbox(self.names, self.sns_region, answers.regions, operator, answers.own_number),
+        )
 
     def save_local(self, changes: Mapping[str, Any]) -> bool:
         """Store keys in the local settings of the stage; None removes a key. Return whether anything changed."""

@@ -14,8 +14,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from botocore.stub import Stubber
 from moto import mock_aws
 
+from quoteapi.deploy.after_deploy import MIGRATE
 from quoteapi.deploy.package import required_files
-from quoteapi.deploy.zappa_callbacks import MIGRATE, finish, prepare, set_up
+from quoteapi.deploy.zappa_callbacks import finish, prepare, set_up
 from quoteapi.deploy.zappa_settings_checks import find_problems
 from quoteapi.settings import ROOT
 from tests.deploy.conftest import REMOTE

@@ -24,7 +24,9 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from moto.sns.models import Topic, sns_backends
 from werkzeug.serving import make_server
 
-from tests.rehearsal.aws import ACCOUNT, PACKAGE_PATH, REGION, held_response
+from tests.helpers.sms_sandbox import add_sms_sandbox, sms_sandbox
+from tests.rehearsal import moto_mail
+from tests.rehearsal.aws import ACCOUNT, PACKAGE_PATH, REGION, SANDBOX_PATH, held_response
 from tests.rehearsal.emulated_domains import extend_moto_with_domains
 
 if TYPE_CHECKING:
@@ -38,8 +40,9 @@ def _extend_moto() -> None:
     """Add behavior of AWS that moto lacks.
 
     Support `ListFunctionUrlConfigs`, which `zappa update` calls; return 201 from `AddPermission`; delete an API with
-    its stack; list an API key's stages as strings; count the subscriptions of a topic.
+    its stack; list an API key's stages as strings; count the subscriptions of a topic; have an SMS sandbox.
     """
+    add_sms_sandbox()
     lambdas, apis, keys, topics = map(_untyped, (LambdaResponse, RestAPI, ApiKey, Topic))
     path = r"{0}/(?P<api_version>[^/]+)/functions/(?P<function_name>[\w_:%-]+)/urls/?$"
     urls.url_paths[path] = LambdaResponse.dispatch
@@ -66,6 +69,13 @@ def _subscription_count(topic: Topic) -> int:
     return sum(subscription.topic is topic for subscription in subscriptions)
 
 
+def _change_sandbox(changes: dict[str, object]) -> bytes:
+    """Change attributes of the SMS sandbox. Return the codes that AWS sent, by number, oldest first, in JSON."""
+    sandbox = sms_sandbox(REGION, ACCOUNT)
+    vars(sandbox).update(changes)
+    return json.dumps({mobile: number.codes for mobile, number in sandbox.numbers.items()}).encode()
+
+
 class Recorder:
     """WSGI middleware that records each request before the client gets the response."""
 
@@ -80,6 +90,9 @@ class Recorder:
             start_response("200 OK", [("Content-Type", "application/zip")])
             return [get_backend(ACCOUNT, REGION).get_function(env["PATH_INFO"].removeprefix(PACKAGE_PATH)).code_bytes]
         body = env["wsgi.input"].read(int(env["CONTENT_LENGTH"])) if env.get("CONTENT_LENGTH") else b""
+        if env["PATH_INFO"] == SANDBOX_PATH:
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [_change_sandbox(json.loads(body or b"{}"))]
         if body:
             env["wsgi.input"] = io.BytesIO(body)
         status = ""
@@ -122,6 +135,7 @@ def main() -> None:
     """Serve on a free port of loopback until stdin is closed."""
     default_user_config["lambda"] = {"use_docker": False}  # the rehearsal runs functions
     _extend_moto()
+    moto_mail.extend_moto()
     app = Recorder(DomainDispatcherApplication(create_backend_app), Path(sys.argv[1]))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Handler)
     sys.stdout.write(f"{server.port}\n")
