@@ -88,6 +88,24 @@ def _open_session(stage: Stage) -> tuple["boto3.Session", str]:
     return session, session.region_name or DEFAULT_REGION
 
 
+def require_same_account(name: str, stage: Stage, account_id: str, region: str) -> None:
+    """Raise `CheckFailed` if the settings of a stage name the bucket of another account, or another region."""
+    bucket = re.fullmatch(r"quoteapi-(\d{12})-.+", str(stage.get("s3_bucket")))
+    if bucket is not None and bucket[1] != account_id:
+        found = f"{name} is set up in the AWS account {bucket[1]}, but your credentials belong to {account_id}"
+        to_do = f"Use a profile of {bucket[1]}: set AWS_PROFILE. {_how_to_move(name)}"
+        raise CheckFailed("account", "wrong", found, to_do)
+    if stage.get("aws_region", region) != region:
+        found = f"{name} is set up in the region {stage['aws_region']}, but the region is now {region}"
+        raise CheckFailed(
+            "account", "wrong", found, f"Unset AWS_DEFAULT_REGION, and leave out --region. {_how_to_move(name)}"
+        )
+
+
+def _how_to_move(name: str) -> str:
+    return f"To set {name} up here too, remove it from zappa_settings.local.json, and run `quoteapi setup {name}`."
+
+
 @contextmanager
 def aws_errors(name: str, to_do: Mapping[str, str] | None = None) -> Iterator[None]:
     """Raise an error of boto3 as `CheckFailed` of the check with this name; it says what to do.
