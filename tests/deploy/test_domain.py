@@ -304,14 +304,11 @@ def test_a_second_run_changes_nothing(account: Account) -> None:
     for _ in range(2):
         waiting = account.set_up_all()
     assert account.writes() == []
-    assert {name: result.state for name, result in waiting.items() if result.state != "ok"} == {
-        "name servers": "waiting",
-        "domain": "waiting",
-    }
+    assert {name for name, result in waiting.items() if result.state == "waiting"} == {"name servers", "domain"}
     account.issue_at_once()
     issued = account.set_up_all()
     assert account.writes() == []
-    assert {result.state for result in issued.values()} == {"ok"}
+    assert {result.state for result in issued.values()} == {"ok", "skipped"}
 
 
 @pytest.mark.parametrize("names", [(DOMAIN,), ("*.example.org",), ("example.org", "*.example.org"), ("a.org", DOMAIN)])
@@ -610,7 +607,7 @@ def test_a_certificate_of_another_domain_is_wrong(account: Account) -> None:
 
 
 def test_certify_is_refused_until_the_certificate_is_issued(account: Account) -> None:
-    account.put_stage(**GOOD, aws_region=REGION, runtime=RUNNING, s3_bucket="our-bucket")
+    account.put_stage(**GOOD | {"runtime": RUNNING})
     account.set_up_all()
     zappa = SimpleNamespace(sts_client=boto3.client("sts", "us-east-1"))
     cli = SimpleNamespace(
