@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from quoteapi.deploy.check import CheckFailed
@@ -24,6 +24,7 @@ class AwsAccount:
     region: str
     caller_arn: str
     """The user or the assumed role whose credentials are used."""
+    _clients: dict[tuple[str, str, int], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def partition(self) -> str:
@@ -31,16 +32,22 @@ class AwsAccount:
         return self.caller_arn.split(":")[1]
 
     def client(self, service: str, region: str | None = None, attempts: int = 3) -> Any:  # noqa: ANN401 of each service
-        """Return the boto3 client of a service, in the account's region unless another is named.
+        """Return the boto3 client of a service, in the account's region unless another is named. It is made once.
 
         It makes so many attempts at a call: one, if a second one could send an SMS again.
         """
+        key = service, region or self.region, attempts
+        if key not in self._clients:
+            self._clients[key] = self._make_client(*key)
+        return self._clients[key]
+
+    def _make_client(self, service: str, region: str, attempts: int) -> Any:  # noqa: ANN401
         from botocore.config import Config  # noqa: PLC0415 slow
 
         retries: Any = {"total_max_attempts": attempts, "mode": "standard"}
         limits = Config(connect_timeout=5, read_timeout=20, retries=retries)
         create: Any = self.session.client
-        return create(service, region_name=region or self.region, config=limits)
+        return create(service, region_name=region, config=limits)
 
     def arn(self, service: str, resource: str, region: str | None = None) -> str:
         """Return the ARN of a resource of this account, for example `arn:aws:sqs:us-east-1:123456789012:failures`."""

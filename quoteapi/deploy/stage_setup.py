@@ -36,8 +36,6 @@ from quoteapi.deploy.zappa_settings import (
 )
 from quoteapi.settings.parsers import parse_regions
 
-DEFAULT_SNS_REGION = "us-east-1"
-
 
 class Answers(NamedTuple):
     """What the operator wants for a stage."""
@@ -90,9 +88,8 @@ class StageSetup:
 
     @property
     def sns_region(self) -> str:
-        """The region of the stage's topics, `SNS_REGION`. Raises `CheckFailed`."""
-        environment = stage_environment(self.stage, read_remote_environment(self.stage).values)
-        return environment.get("SNS_REGION", "").strip() or self.account.region
+        """The region of the stage's topics: that of the account, unless the settings of the stage name another."""
+        return stage_environment(self.stage, {"SNS_REGION": self.account.region})["SNS_REGION"]
 
     def current_answers(self) -> Answers:
         """Return what is set up now: the defaults of the questions. Raises `CheckFailed`."""
@@ -121,7 +118,7 @@ class StageSetup:
         yield from run_steps(steps)
 
     def _sms_steps(self, answers: Answers, operator: Operator) -> tuple[Step, ...]:
-        region = stage_environment(self.stage, {"SNS_REGION": self.account.region})["SNS_REGION"]
+        region = self.sns_region
         return (
             lambda: set_up_spending_limit(self.names, region, answers.sms_spend_limit),
             lambda: set_up_sandbox(self.names, region, answers.regions, operator, answers.own_number),
