@@ -8,7 +8,7 @@ from quoteapi.deploy.after_deploy import Deployment
 from quoteapi.deploy.aws_account import aws_errors
 from quoteapi.deploy.certificate import check_certificate
 from quoteapi.deploy.check import CheckFailed
-from quoteapi.deploy.error_mail import how_to_confirm, list_error_mail
+from quoteapi.deploy.failure_mail import how_to_confirm, list_mail_addresses
 from quoteapi.deploy.usage_plan import find_api_key
 from quoteapi.deploy.zappa_settings import get_nested_object
 from quoteapi.settings import ANY_REGION, Settings, SettingsError
@@ -95,9 +95,8 @@ def _list_to_do(deployment: Deployment) -> Iterator[str]:
     except (CheckFailed, SettingsError):  # as the step of the database reported
         return
     with suppress(CheckFailed):
-        mails = list_error_mail(deployment.names, settings)
-        if waiting := [address for address, is_confirmed in mails.items() if not is_confirmed]:
-            yield how_to_confirm(waiting)
+        addresses = list_mail_addresses(deployment.names.account, settings.sns_region)
+        yield from filter(None, [how_to_confirm(addresses)])
     if settings.has_shared_state and settings.gateway == "sns":
         yield from _list_to_do_for_sms(deployment, settings)
 

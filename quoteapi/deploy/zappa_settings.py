@@ -29,7 +29,12 @@ _invalid_stage = partial(CheckFailed, "stage", "wrong")
 
 def read_stage(path: Path, stage: str) -> Stage:
     """Return the settings of a stage: inherited by `extends`, its own, local ones. Raises `CheckFailed`."""
-    return _merge(_resolve_extends(_read_stages(path), stage, ()), read_local_stage(path, stage))
+    return _merge(read_tracked_stage(path, stage), read_local_stage(path, stage))
+
+
+def read_tracked_stage(path: Path, stage: str) -> Stage:
+    """Return the settings of a stage without the local ones. Raises `CheckFailed`."""
+    return _resolve_extends(_read_stages(path), stage, ())
 
 
 def local_settings_file(path: Path) -> Path:
