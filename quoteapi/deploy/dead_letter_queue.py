@@ -20,9 +20,9 @@ def set_up_dead_letter_queue(names: StageNames) -> Iterator[SetupResult]:
     If the settings of the stage name another queue, that one stays as it is.
     """
     if names.dead_letter_arn is not None:
-        yield SetupResult("failed work", "ok", f"goes to {names.dead_letter_arn}, as your settings say")
+        yield SetupResult("dead letters", "ok", f"go to {names.dead_letter_arn}, as your settings say")
         return
-    with aws_errors("failed work", _TO_DO):
+    with aws_errors("dead letters", _TO_DO):
         client = names.account.client("sqs")
         url = find_queue(names)
         changes = {**_RETENTION, **_ENCRYPTION} if url is None else _differences(client, url)
@@ -30,7 +30,7 @@ def set_up_dead_letter_queue(names: StageNames) -> Iterator[SetupResult]:
             client.create_queue(QueueName=names.queue, Attributes=changes)
         elif changes:
             client.set_queue_attributes(QueueUrl=url, Attributes=changes)
-    yield SetupResult("failed work", "done" if changes else "ok", f"is kept for 14 days in the queue {names.queue}")
+    yield SetupResult("dead letters", "done" if changes else "ok", f"kept for 14 days in the queue {names.queue}")
 
 
 def find_queue(names: StageNames) -> str | None:

@@ -47,8 +47,6 @@ from quoteapi.deploy.zappa_settings import (
 )
 from quoteapi.settings.parsers import parse_regions
 
-DEFAULT_SNS_REGION = "us-east-1"
-
 
 class Answers(NamedTuple):
     """What the operator wants for a stage."""
@@ -105,9 +103,8 @@ class StageSetup:
 
     @property
     def sns_region(self) -> str:
-        """The region of the stage's topics, `SNS_REGION`. Raises `CheckFailed`."""
-        environment = stage_environment(self.stage, read_remote_environment(self.stage).values)
-        return environment.get("SNS_REGION", "").strip() or self.account.region
+        """The region of the stage's topics: that of the account, unless the settings of the stage name another."""
+        return stage_environment(self.stage, {"SNS_REGION": self.account.region})["SNS_REGION"]
 
     def current_answers(self) -> Answers:
         """Return what is set up now: the defaults of the questions. Raises `CheckFailed`."""

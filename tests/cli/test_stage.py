@@ -85,6 +85,7 @@ ARGUMENTS = {
     "db copy": ["sqlite:///a.db", "sqlite:///b.db"],
     "completion": ["bash"],
     "setup": ["dev"],
+    "teardown": ["dev"],
 }
 
 

@@ -1,6 +1,5 @@
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -362,18 +361,19 @@ def test_wrong_settings_are_named_after_a_deploy(deploy: Deploy) -> None:
         set_up(deploy.cli("deploy"))
 
 
-def test_undeploying_says_how_to_delete_the_table(deploy: Deploy, capsys: pytest.CaptureFixture[str]) -> None:
+def test_undeploying_says_how_to_delete_the_rest(deploy: Deploy, capsys: pytest.CaptureFixture[str]) -> None:
     deploy.put(**REMOTE | {"DATABASE_URL": ""})
-    set_up(deploy.cli("deploy"))
-    capsys.readouterr()
     prepare(deploy.cli("undeploy"))
-    protection, deletion = re.findall("`aws dynamodb (.+?)`", capsys.readouterr().out)
-    assert protection == "update-table --table-name quoteapi-dev --region eu-west-1 --no-deletion-protection-enabled"
-    assert deletion == "delete-table --table-name quoteapi-dev --region eu-west-1"
+    assert capsys.readouterr().out == (
+        "Parts of dev stay in your AWS account, among them the DynamoDB table quoteapi-dev with the subscribers."
+        " After this, `quoteapi teardown dev` lists them, and deletes them if you confirm.\n"
+    )
 
 
 def test_undeploying_works_without_readable_settings(deploy: Deploy, capsys: pytest.CaptureFixture[str]) -> None:
     prepare(deploy.cli("undeploy", remote_env="s3://nobody/quoteapi-dev.json"))
     deploy.put(**REMOTE)
     prepare(deploy.cli("undeploy"))
-    assert capsys.readouterr().out == ""
+    assert (
+        capsys.readouterr().out.count("Parts of dev stay in your AWS account. After this, `quoteapi teardown dev`") == 2
+    )
