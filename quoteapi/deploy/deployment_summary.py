@@ -102,16 +102,17 @@ def _list_to_do(deployment: Deployment) -> Iterator[str]:
 
 
 def _list_to_do_for_domain(deployment: Deployment) -> Iterator[str]:
+    name = deployment.names.stage
     if not deployment.stage.get("domain"):
         return
     problems: list[Check] = []
     with suppress(CheckFailed):
         certificate = check_certificate(deployment.names.account, deployment.stage)
         problems = [check for check in certificate if check.state != "ok"]
-    yield from (f"{check.found}. {check.to_do}" for check in problems)
+    yield from (f"{check.found}. {check.to_do}".replace(" STAGE", f" {name}") for check in problems)
     if not _is_certified(deployment):
         when = "When the certificate is issued, run" if problems else "Run"
-        yield f"{when} `zappa certify {deployment.names.stage}`. About 40 minutes later, the domain works."
+        yield f"{when} `zappa certify {name}`. About 40 minutes later, the domain works."
 
 
 def _list_to_do_for_sms(deployment: Deployment, settings: Settings) -> Iterator[str]:

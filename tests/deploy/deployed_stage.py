@@ -26,7 +26,7 @@ from tests.rehearsal.emulated_deployment import extend_moto_with_deployments
 ACCOUNT, REGION, BUCKET, FUNCTION = "123456789012", "eu-west-1", "our-bucket", "quoteapi-dev"
 QUEUE_ARN = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{FUNCTION}-failures"
 MAIL = "operator@example.org"
-RUNTIME = f"python3.{max(sys.version_info.minor, 13)}"
+RUNTIME = f"python3.{sys.version_info.minor}"
 _LOCAL = {
     "aws_region": REGION,
     "s3_bucket": BUCKET,

@@ -1,6 +1,8 @@
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -38,7 +40,7 @@ def test_a_stage_without_an_api_has_no_summary(deployed: DeployedStage) -> None:
     assert summary(deployed) == []
 
 
-def run_in_shell(command: str, folder: Path, **variables: str) -> list[str]:
+def run_in_shell(command: str, folder: Path, variables: Mapping[str, str] = MappingProxyType({})) -> list[str]:
     """Run a command in a shell in which `aws` and `curl` are replaced. Return the arguments of curl."""
     scripts = {
         "curl": "printf '%s\\n' \"$@\"",
@@ -69,7 +71,7 @@ def test_the_command_for_a_stage_with_iam_authorization_signs_the_request(
     command = curl_command(deployed.deployment(), "https://quotes.example.org/daily")
     signed = ["--aws-sigv4", f"aws:amz:{REGION}:execute-api", "--user", "id:secret"]
     assert run_in_shell(command, tmp_path) == [*signed, "https://quotes.example.org/daily"]
-    assert run_in_shell(command, tmp_path, AWS_SESSION_TOKEN="token") == [
+    assert run_in_shell(command, tmp_path, {"AWS_SESSION_TOKEN": "token"}) == [
         *signed,
         "-Hx-amz-security-token:token",
         "https://quotes.example.org/daily",
@@ -80,7 +82,7 @@ def test_the_command_for_a_stage_with_an_authorizer_sends_a_token(deployed: Depl
     deployed.change(authorizer=AUTHORIZER)
     lines = summary(deployed)
     assert lines[3] == "QUOTEAPI_TOKEN must be a token that you signed: see docs/deploy.md."
-    assert run_in_shell(lines[2], tmp_path, QUOTEAPI_TOKEN="a.b.c") == [
+    assert run_in_shell(lines[2], tmp_path, {"QUOTEAPI_TOKEN": "a.b.c"}) == [
         "-H",
         "Authorization: Bearer a.b.c",
         f"{url(deployed)}/daily",
@@ -148,7 +150,7 @@ def test_a_domain_needs_its_certificate_and_zappa_certify(deployed: DeployedStag
     deployed.change(domain=DOMAIN, certificate_arn=arn, base_path=base_path)
     assert summary(deployed)[0] == f"The address of dev is {url(deployed)}"
     certificate, certify = to_do(deployed)
-    assert "Run `quoteapi setup" in certificate
+    assert "Run `quoteapi setup dev`" in certificate
     assert certify == (
         "When the certificate is issued, run `zappa certify dev`. About 40 minutes later, the domain works."
     )
