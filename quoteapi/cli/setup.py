@@ -36,6 +36,14 @@ _DOLLARS = re.compile(r"\d{1,7}(\.\d\d?)?")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
+def _check_ids(_context: click.Context, option: click.Parameter, ids: tuple[str, ...]) -> tuple[str, ...]:
+    prefix = "sg" if option.name == "security_group" else "subnet"
+    for each in ids:
+        if not re.fullmatch(rf"{prefix}-[0-9a-f]+", each):
+            raise click.BadParameter(f"Write an ID, for example {prefix}-0123456789abcdef0.")
+    return ids
+
+
 @main.command("setup")
 @click.argument("stage")
 @click.option("--email", metavar="ADDRESS", help="Where mail about failures goes; none: nowhere.")
@@ -47,6 +55,8 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 @click.option("--own-number", metavar="NUMBER", help="Your mobile number, to verify it in the SMS sandbox of AWS.")
 @click.option("--code", metavar="CODE", help="The code that AWS sent to it; new: have AWS send another.")
 @click.option("--sms-spend-limit", type=click.IntRange(1), metavar="USD", help="What SMS may cost a month.")
+@click.option("--subnet", multiple=True, callback=_check_ids, metavar="ID", help="A private subnet for the function.")
+@click.option("--security-group", multiple=True, callback=_check_ids, metavar="ID", help="Its security group.")
 @click.option("--profile", metavar="NAME", help="Your AWS profile. [default: AWS_PROFILE, else default]")
 @click.option("--region", metavar="REGION", help="The AWS region. [default: that of the profile, else us-east-1]")
 @click.option("--yes", is_flag=True, help="Ask nothing: use the default for what is not given.")
@@ -195,8 +205,10 @@ def _ask(prepared: StageSetup, operator: TerminalOperator, given: Mapping[str, A
         operator.ask("Hour of the daily SMS", now.hour, _parse_hour, given, "hour"),
         operator.ask("Domain, as in quotes.example.org", now.domain or "", parse_host_name, given, "domain") or None,
         _parse_given("hosted_zone", parse_host_name, given),
-        _parse_given("budget", _parse_dollars, given) or None,
+        budget=_parse_given("budget", _parse_dollars, given) or None,
         sms_spend_limit=given["sms_spend_limit"],
+        subnets=given["subnet"],
+        security_groups=given["security_group"],
     )
     own_number = _parse_given("own_number", partial(_parse_own_number, countries=answers.regions), given)
     return answers._replace(own_number=own_number or None)

@@ -118,7 +118,7 @@ def _list_to_do_for_domain(deployment: Deployment) -> Iterator[str]:
 def _list_to_do_for_sms(deployment: Deployment, settings: Settings) -> Iterator[str]:
     with suppress(CheckFailed), aws_errors("sandbox"):
         if is_in_sandbox(deployment.names.account.client("sns", settings.sns_region)):
-            yield f"{SANDBOX_FOUND}. {how_to_leave_sandbox(settings.sns_region)}"
+            yield f"{SANDBOX_FOUND[:1].upper()}{SANDBOX_FOUND[1:]}. {how_to_leave_sandbox(settings.sns_region)}"
     if settings.sms_allowed_regions & {*_UNITED_STATES, ANY_REGION}:
         yield f"SMS to the United States must come from a number that you registered: {COUNTRIES}"
     if settings.sms_sender_id is not None:

@@ -4,7 +4,6 @@ All stages of an account and a region share the topic.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from quoteapi.deploy.aws_account import AwsAccount, aws_errors
 from quoteapi.deploy.check import Check
@@ -31,9 +30,22 @@ def find_mail_address(account: AwsAccount, region: str) -> str | None:
 
 
 def list_mail_addresses(account: AwsAccount, region: str) -> dict[str, bool]:
-    """Return the mail addresses on the topic, and whether each is confirmed. Raises `CheckFailed`."""
+    """Return the mail addresses on the topic, and whether each is confirmed. AWS cannot remove those that are not.
+
+    Raises `CheckFailed`.
+    """
+    client = account.client("sns", region)
+    pages = client.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=failure_topic_arn(account, region))
     with aws_errors("mail"):
-        return _list_addresses(account.client("sns", region), failure_topic_arn(account, region))
+        try:
+            return {
+                each["Endpoint"]: each["SubscriptionArn"] != "PendingConfirmation"
+                for page in pages
+                for each in page["Subscriptions"]
+                if each["Protocol"] == "email" and each["SubscriptionArn"] != "Deleted"
+            }
+        except client.exceptions.NotFoundException:
+            return {}
 
 
 def check_failure_mail(stage: str, addresses: dict[str, bool]) -> Check:
@@ -57,9 +69,9 @@ def set_up_failure_mail(account: AwsAccount, region: str, address: str | None) -
 
     Raises `CheckFailed`.
     """
+    addresses = list_mail_addresses(account, region)
     with aws_errors("mail", _INVALID_ADDRESS):
         client, topic = account.client("sns", region), failure_topic_arn(account, region)
-        addresses = _list_addresses(client, topic)
         if address is not None and address not in addresses:
             client.create_topic(Name=topic.rpartition(":")[2])
             client.subscribe(TopicArn=topic, Protocol="email", Endpoint=address)
@@ -71,17 +83,3 @@ def set_up_failure_mail(account: AwsAccount, region: str, address: str | None) -
         yield SetupResult("mail", "ok", "; ".join(filter(None, (address, also))), _HOW_TO_END if others else "")
     else:
         yield SetupResult("mail", "waiting", "; ".join(filter(None, (f"{address} is not confirmed", also))), _CONFIRM)
-
-
-def _list_addresses(client: Any, topic: str) -> dict[str, bool]:  # noqa: ANN401 boto3
-    """Return the mail addresses on a topic, and whether each is confirmed. AWS cannot remove those that are not."""
-    pages = client.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
-    try:
-        return {
-            each["Endpoint"]: each["SubscriptionArn"] != "PendingConfirmation"
-            for page in pages
-            for each in page["Subscriptions"]
-            if each["Protocol"] == "email" and each["SubscriptionArn"] != "Deleted"
-        }
-    except client.exceptions.NotFoundException:
-        return {}

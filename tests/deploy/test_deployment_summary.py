@@ -114,7 +114,7 @@ def test_a_mail_address_must_be_confirmed(deployed: DeployedStage) -> None:
 def test_the_sms_sandbox_must_be_left(deployed: DeployedStage) -> None:
     sms_sandbox(REGION).is_in_sandbox = True
     (line,) = to_do(deployed)
-    assert line.startswith("the account is in the SMS sandbox: only verified numbers get SMS. To ask AWS ")
+    assert line.startswith("The account is in the SMS sandbox: only verified numbers get SMS. To ask AWS ")
     assert f"https://console.aws.amazon.com/sns/v3/home?region={REGION}#/mobile/text-messaging" in line
 
 

@@ -13,6 +13,7 @@ from tests.rehearsal.check_failures import failures
 from tests.rehearsal.check_night import night
 from tests.rehearsal.check_requests import requests
 from tests.rehearsal.check_resources import package, resources
+from tests.rehearsal.permissions import check_no_request_was_denied, enforce_policies
 from tests.rehearsal.rehearsal import Rehearsal
 from tests.rehearsal.stages import Stage
 from tests.rehearsal.zappa_steps import certify, deploy, schedule, status, undeploy, update
@@ -49,6 +50,7 @@ def rehearse(stage: Stage) -> Iterator[Step]:
         )
         rehearsal = Rehearsal(stage, aws, folder, upstream, database)
         exit_stack.callback(rehearsal.close)
+        enforce_policies(rehearsal)
         for step in STEPS:
             name = step.__name__
             if (step is certify and not stage.has_domain) or (step is night and not stage.lives_through_a_night):
@@ -56,6 +58,7 @@ def rehearse(stage: Stage) -> Iterator[Step]:
                 continue
             try:
                 step(rehearsal)
+                check_no_request_was_denied(aws)
             except Exception as error:  # noqa: BLE001 other steps may still pass
                 yield Step(name, is_done=True, error=f"{type(error).__name__}: {error}")
                 if step is deploy:
