@@ -109,8 +109,9 @@ def _set_public_url(deployment: Deployment) -> Iterator[SetupResult]:
 
     def set_url(values: dict[str, Any]) -> dict[str, Any]:
         current = str(values.get("PUBLIC_URL") or "")
-        is_ours = not current or _is_of_deleted_api(account, deployment.names.stage, current)
-        return values | {"PUBLIC_URL": url} if is_ours else values
+        if current == url or (current and not _is_of_deleted_api(account, deployment.names.stage, current)):
+            return values
+        return values | {"PUBLIC_URL": url}
 
     with aws_errors("address"):
         if change_remote_environment(stage, set_url):

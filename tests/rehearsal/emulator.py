@@ -26,6 +26,7 @@ from werkzeug.serving import make_server
 from tests.helpers.sms_sandbox import add_sms_sandbox, sms_sandbox
 from tests.rehearsal.access_control import Decision, decide, error_response
 from tests.rehearsal.aws import ACCOUNT, PACKAGE_PATH, REGION, SANDBOX_PATH, held_response, limits_file
+from tests.rehearsal.emulated_deployment import extend_moto_with_deployments
 from tests.rehearsal.emulated_domains import extend_moto_with_domains
 from tests.rehearsal.moto_extensions import extend_moto
 
@@ -54,6 +55,7 @@ def _extend_moto() -> None:
     keys.to_json = lambda self: {**key_as_json(self), "stageKeys": [_stage_key(stage) for stage in self.stage_keys]}
     extend_moto()
     extend_moto_with_domains()
+    extend_moto_with_deployments()
 
 
 def _untyped(kind: type) -> Any:  # noqa: ANN401 allows assignments to its attributes
