@@ -1,4 +1,4 @@
-"""`quoteapi doctor`: checks a service, or a stage before its deploy, and says how to fix problems."""
+"""`quoteapi doctor`: checks a service, or a stage before and after its deploy, and says how to fix problems."""
 
 import os
 import shlex
@@ -10,13 +10,17 @@ from pathlib import Path
 
 import click
 
+from quoteapi import clock
 from quoteapi.cli import sms_limits
 from quoteapi.cli.output import NAME, as_started, print_json, print_lines, stage_option
 from quoteapi.cli.root import EXIT_FAILED, connect_database, json_option, main
 from quoteapi.container import Container
 from quoteapi.deploy import zappa_settings
 from quoteapi.deploy.check import Check, CheckFailed, check_file_mode
+from quoteapi.deploy.operated_stage import load_stage_settings
 from quoteapi.deploy.service_settings_checks import NO_SETTING, check_countries
+from quoteapi.deploy.sms_account import NO_SANDBOX_FOUND, SANDBOX_FOUND, how_to_leave_sandbox
+from quoteapi.deploy.stage_checks import check_account, check_aws
 from quoteapi.deploy.zappa_settings_checks import check_stage
 from quoteapi.printable import counted
 from quoteapi.quotes.errors import QuoteNotFound
@@ -39,8 +43,10 @@ MAX_NAMED = 5
 
 
 @main.command("doctor")
-@click.option("--stage", help="Check this stage of zappa_settings.json instead, before you deploy it.")
-@click.option("--env-file", type=_FILE, help="With --stage: read the remote environment from FILE, not from S3.")
+@click.option("--stage", help="Check this stage of zappa_settings.json instead, before and after you deploy it.")
+@click.option(
+    "--env-file", type=_FILE, help="With --stage: check only the stage's settings, with the remote environment in FILE."
+)
 @json_option
 def doctor_(stage: str | None, env_file: Path | None, *, as_json: bool) -> None:
     """Check the service, and say how to fix problems."""
@@ -49,8 +55,9 @@ def doctor_(stage: str | None, env_file: Path | None, *, as_json: bool) -> None:
     stage = stage or stage_option()
     if env_file is not None and stage is None:
         raise click.UsageError("--env-file works only with --stage.")
+    click.get_current_context().find_root().params["stage"] = stage  # for commands in the texts
     checks = []
-    for check in check_stage(zappa_settings.ZAPPA_SETTINGS, stage, env_file) if stage else check_service():
+    for check in _checks(stage, env_file):
         check = check._replace(found=as_started(check.found), to_do=as_started(check.to_do))  # noqa: PLW2901
         checks.append(check)
         if not as_json:  # each at once, as some take seconds
@@ -63,14 +70,69 @@ def doctor_(stage: str | None, env_file: Path | None, *, as_json: bool) -> None:
         sys.exit(EXIT_FAILED)
 
 
+def _checks(stage: str | None, env_file: Path | None) -> Iterator[Check]:
+    if stage is None:
+        return check_service()
+    if env_file is not None:
+        return check_stage(zappa_settings.ZAPPA_SETTINGS, stage, env_file)
+    return check_deployed_stage(stage)
+
+
+def check_deployed_stage(name: str) -> Iterator[Check]:
+    """Yield the checks of a stage: of its file and settings, of its AWS account, and of its database and SMS."""
+    path = zappa_settings.ZAPPA_SETTINGS
+    for check in check_stage(path, name):
+        is_unread = check.name == "remote env" and check.state != "ok"
+        if is_unread and (account := check_account(path, name)).state == "wrong":
+            yield account._replace(to_do=f"{account.to_do} To check a local file without AWS, add --env-file FILE.")
+            return
+        yield check
+        if (check.name, check.state) == ("stage", "wrong"):
+            return
+    is_deployed = False
+    for check in check_aws(path, name, clock.now().date()):
+        is_deployed |= (check.name, check.state) == ("function", "ok")
+        yield check
+    if is_deployed:
+        yield from _check_service_of_stage(path, name)
+
+
+def _check_service_of_stage(path: Path, name: str) -> Iterator[Check]:
+    """Yield the checks of a stage's database and SMS; none if its settings are wrong or it serves quotes only."""
+    try:
+        settings = load_stage_settings(name)
+    except (CheckFailed, SettingsError):
+        return
+    is_private = bool(zappa_settings.read_stage(path, name).get("vpc_config"))
+    for check in _check_container(settings):
+        if is_private and (check.name, check.state) == ("database", "wrong"):
+            to_do = f"If only the private network of {name} leads to it, ignore this. Else: {check.to_do}"
+            yield check._replace(state="advice", to_do=to_do)
+        else:
+            yield check
+
+
 def check_service() -> Iterator[Check]:
     """Yield the checks of a service; one that depends on a failed one is left out."""
-    settings = container = None
     try:
         settings = load_settings(os.environ)
-        yield from (Check("settings", "advice", found, to_do or NO_SETTING) for found, to_do in find_unknown_names())
-        yield from _check_file_modes(settings)
-        yield from _check_proxy(settings)
+    except SettingsError as error:
+        yield _settings_check("settings", error)
+        return
+    yield from (Check("settings", "advice", found, to_do or NO_SETTING) for found, to_do in find_unknown_names())
+    yield from _check_file_modes(settings)
+    yield from _check_proxy(settings)
+    yield from _check_container(settings)
+
+
+def _settings_check(name: str, error: SettingsError) -> Check:
+    return Check(name, "wrong", str(error).rstrip("."), "Correct it, then run `quoteapi doctor` again.")
+
+
+def _check_container(settings: Settings) -> Iterator[Check]:
+    """Yield the checks of the database and of SMS."""
+    container = None
+    try:
         _require_migrations(settings)
         connection = connect_database(settings, may_create=False)
         container = Container(settings)
@@ -84,10 +146,8 @@ def check_service() -> Iterator[Check]:
             "database", "wrong", " ".join(str(error).split()), "Check that the server is running, and DATABASE_URL."
         )
     except SettingsError as error:
-        name = "settings" if settings is None else "database"
-        if container is not None:  # it reads only one setting itself, and creates it if it can
-            name = "secret key"
-        yield Check(name, "wrong", str(error).rstrip("."), "Correct it, then run `quoteapi doctor` again.")
+        # The container reads only one setting itself, and creates it if it can.
+        yield _settings_check("database" if container is None else "secret key", error)
 
 
 def _require_migrations(settings: Settings) -> None:
@@ -97,7 +157,9 @@ def _require_migrations(settings: Settings) -> None:
         return  # the default file, which is created with all of them
     if missing := database.missing_migrations(settings):
         found = f"{database.describe_database(settings)} has missing migrations: {', '.join(missing)}"
-        to_do = "Run `quoteapi db migrate`. Or start the service, which applies them, except on Lambda."
+        to_do = "Run `quoteapi db migrate`."
+        if not settings.on_lambda:
+            to_do += " Or start the service, which applies them."
         raise CheckFailed("database", "wrong", found, to_do)
 
 
@@ -202,6 +264,8 @@ def _check_schedule(container: Container, topics: list[str]) -> Iterator[Check]:
     last, overdue = container.state.last_due_run(), container.clock() - MAX_RUN_DELAY
     cron_line = f"*/15 * * * * {shlex.quote(str(Path(sys.executable).with_name(NAME)))} publish --due"
     to_do = f"Run `quoteapi serve`, which has a schedule, or add this line to the crontab: {cron_line}"
+    if container.settings.on_lambda:
+        to_do = f"Run `zappa schedule {stage_option()}`. For errors, run `zappa tail {stage_option()} --since 1h`."
     if last is None and topics:
         yield Check("schedule", "advice", "has not run yet: nobody gets the daily SMS", to_do)
     elif last is not None:
@@ -224,7 +288,7 @@ def _check_sns(container: Container, topics: list[str]) -> Iterator[Check]:
     counts = f"{counted(len(own), 'topic')}, {counted(sum(subscriptions.values()), 'subscription')}"
     yield Check("gateway", "ok", f"sns in {settings.sns_region}, {settings.sns_topic}: {counts}")
     yield from _check_topics(container, subscriptions)
-    yield _check_sandbox(container.gateway)
+    yield _check_sandbox(container.gateway, settings.sns_region)
     yield from _check_cost(container)
     yield _check_unsubscribing(settings)
 
@@ -248,17 +312,16 @@ def _check_cost(container: Container) -> Iterator[Check]:
     yield sms_limits.check_spending(container, previews)
 
 
-def _check_sandbox(gateway: Gateway) -> Check:
+def _check_sandbox(gateway: Gateway, sns_region: str) -> Check:
     from quoteapi.sms.sns import QuoteSubscription  # noqa: PLC0415 imports boto3
 
     assert isinstance(gateway, QuoteSubscription)
     try:
         if not gateway.is_in_sandbox():
-            return Check("sandbox", "ok", "the account is not in the SMS sandbox")
+            return Check("sandbox", "ok", NO_SANDBOX_FOUND)
     except GatewayError as error:
         return Check("sandbox", "advice", f"unknown: {error}", "Allow sns:GetSMSSandboxAccountStatus.")
-    found = "the account is in the SMS sandbox: only verified numbers get SMS"
-    return Check("sandbox", "wrong", found, "Ask AWS to move it out of the sandbox: SNS console, Text messaging (SMS).")
+    return Check("sandbox", "wrong", SANDBOX_FOUND, how_to_leave_sandbox(sns_region))
 
 
 def _check_unsubscribing(settings: Settings) -> Check:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import click
 
@@ -14,23 +15,34 @@ from quoteapi.cli.output import print_json, print_lines
 from quoteapi.cli.root import EXIT_FAILED, json_option, main
 from quoteapi.deploy import zappa_settings
 from quoteapi.deploy.host_names import parse_host_name
-from quoteapi.deploy.setup_result import SetupResult
+from quoteapi.deploy.setup_result import MARKS, SetupResult
+from quoteapi.deploy.sms_account import NEW_CODE
 from quoteapi.deploy.stage_setup import Answers, StageSetup, open_stage
+from quoteapi.observability.redaction import mask_phone_number
 from quoteapi.settings import ANY_REGION
 from quoteapi.settings.parsers import parse_regions, parse_wall_time
-from quoteapi.subscriptions.phone import all_countries
+from quoteapi.subscriptions.phone import (
+    InvalidMobile,
+    all_countries,
+    country_of,
+    is_in_regions,
+    parse_mobile,
+    suggest_mobiles,
+)
 
-MARKS = {
-    "ok": click.style("✓", "green"),
-    "done": click.style("+", "green", bold=True),
-    "waiting": click.style("…", "yellow"),
-    "skipped": click.style("-", dim=True),
-    "failed": click.style("✗", "red"),
-}
 NONE = "none"
 POLL_SECONDS = 10
 """How long to wait between two requests to AWS that ask whether something is done."""
+_DOLLARS = re.compile(r"\d{1,7}(\.\d\d?)?")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+
+
+def _check_ids(_context: click.Context, option: click.Parameter, ids: tuple[str, ...]) -> tuple[str, ...]:
+    prefix = "sg" if option.name == "security_group" else "subnet"
+    for each in ids:
+        if not re.fullmatch(rf"{prefix}-[0-9a-f]+", each):
+            raise click.BadParameter(f"Write an ID, for example {prefix}-0123456789abcdef0.")
+    return ids
 
 
 @main.command("setup")
@@ -40,12 +52,18 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 @click.option("--hour", metavar="HH:MM", help="The local time of the daily SMS.")
 @click.option("--domain", metavar="HOST", help="Your domain, as in quotes.example.org; none: an address of AWS.")
 @click.option("--hosted-zone", metavar="NAME", help="The zone of Route 53 for the domain; none: its DNS is elsewhere.")
+@click.option("--budget", metavar="USD", help="The dollars a month before which a mail warns you. [default: 5]")
+@click.option("--own-number", metavar="NUMBER", help="Your mobile number, to verify it in the SMS sandbox of AWS.")
+@click.option("--code", metavar="CODE", help="The code that AWS sent to it; new: have AWS send another.")
+@click.option("--sms-spend-limit", type=click.IntRange(1), metavar="USD", help="What SMS may cost a month.")
+@click.option("--subnet", multiple=True, callback=_check_ids, metavar="ID", help="A private subnet for the function.")
+@click.option("--security-group", multiple=True, callback=_check_ids, metavar="ID", help="Its security group.")
 @click.option("--profile", metavar="NAME", help="Your AWS profile. [default: AWS_PROFILE, else default]")
 @click.option("--region", metavar="REGION", help="The AWS region. [default: that of the profile, else us-east-1]")
 @click.option("--yes", is_flag=True, help="Ask nothing: use the default for what is not given.")
 @click.option("--wait", is_flag=True, help="Wait for the certificate of the domain, also with --yes.")
 @json_option
-def setup_(stage: str, *, yes: bool, wait: bool, as_json: bool, **given: str | None) -> None:
+def setup_(stage: str, *, yes: bool, wait: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401 options
     """Prepare STAGE in your AWS account, so that `zappa deploy STAGE` works.
 
     Each question is also an option. Run the command again at any time: it shows what is there, does what is missing,
@@ -57,8 +75,14 @@ def setup_(stage: str, *, yes: bool, wait: bool, as_json: bool, **given: str | N
         f"Stage {stage} in the AWS account {account.account_id}, {account.region}, as {account.caller_arn}.",
         err=as_json,
     )
-    operator = TerminalOperator(asks=not yes, waits=wait or (sys.stderr.isatty() and not yes))
+    operator = TerminalOperator(
+        asks=not yes,
+        waits=wait or (sys.stderr.isatty() and not yes),
+        code=_parse_given("code", _parse_code, given),
+    )
     answers = _ask(prepared, operator, given)
+    if not answers.countries:
+        _require_no_sms(given)
     results = []
     for result in prepared.run(answers, operator):
         results.append(result)
@@ -86,28 +110,40 @@ class TerminalOperator:
     waits: bool = False
     sleep: Callable[[float], object] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
+    code: str | None = None
+    """What the option --code has, for the first time that a code is asked for."""
 
-    def ask(
-        self, question: str, default: str, parse: Callable[[str], str], given: Mapping[str, str | None], name: str
-    ) -> str:
+    def ask(self, question: str, default: str, parse: Callable[[str], str], given: Mapping[str, Any], name: str) -> str:
         """Return an answer, parsed: the option if given, else what is typed, or the default; asks again if invalid."""
-        option = f"--{name.replace('_', '-')}"
-        if (value := given[name]) is not None:
-            return _parse_option(value, parse, option)
+        if (value := _parse_given(name, parse, given)) is not None:
+            return value
         if not self.asks:
             return default
         if not sys.stdin.isatty():
+            option = _option(name)
             raise click.UsageError(f"There is no terminal to ask for {option}. Add it, or --yes for the defaults.")
         answer: str = click.prompt(question, default or NONE, value_proc=partial(_parse_typed, parse=parse), err=True)
         return answer
 
-    def ask_own_number(self) -> str | None:
-        """Return the operator's mobile number, if AWS is to send a code to it."""
-        return None
+    def ask_own_number(self, countries: frozenset[str]) -> str | None:
+        """Return the operator's mobile number, of one of the countries; None if they type none, or nobody is there."""
+        question = "The account is in the SMS sandbox. Your mobile number, to get SMS there"
+        return self._ask_in_sandbox(question, partial(_parse_typed_number, countries=countries), NONE)
 
-    def ask_sandbox_code(self, mobile: str) -> str | None:
-        """Return the code that AWS sent."""
-        return None
+    def ask_sandbox_code(self, mobile: str, problem: str) -> str | None:
+        """Return the code that AWS sent, or `new`; None if nothing is typed, or nobody is there."""
+        if problem:
+            print_lines(problem, err=True)
+        given, self.code = self.code, None
+        question = f"Code that AWS sent to {mask_phone_number(mobile)} ({NEW_CODE}: send another; Enter: later)"
+        return given or self._ask_in_sandbox(question, partial(_parse_typed, parse=_parse_code), "")
+
+    def _ask_in_sandbox(self, question: str, parse: Callable[[str], str], default: str) -> str | None:
+        """Return what is typed, parsed; None for the default, and where there is no terminal."""
+        if not (self.asks and sys.stdin.isatty()):
+            return None
+        typed: str = click.prompt(question, default, value_proc=parse, show_default=bool(default), err=True)
+        return typed or None
 
     def wait(self, label: str, is_done: Callable[[], bool]) -> bool:
         """Return whether something is done, at once or after waiting for it. Ctrl-C ends the waiting.
@@ -139,11 +175,20 @@ def _rewrite_line(text: str) -> None:
         click.echo(f"\r\033[K{fitting}", err=True, nl=False)
 
 
-def _parse_option(given: str, parse: Callable[[str], str], option: str) -> str:
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _parse_given(name: str, parse: Callable[[str], str], given: Mapping[str, Any]) -> str | None:
+    """Return the value of an option, empty for `none`; None if it is not given. Raises `click.BadParameter`."""
+    if (value := given[name]) is None:
+        return None
     try:
-        return "" if given.strip().lower() == NONE else parse(given.strip())
+        return "" if value.strip().lower() == NONE else parse(value.strip())
     except ValueError as error:
-        raise click.BadParameter(f"Write {error}.", param_hint=option) from None
+        raise click.BadParameter(f"Write {error}.", param_hint=_option(name)) from None
+    except InvalidMobile as error:
+        raise click.BadParameter(f"{error} {error.page_hint}", param_hint=_option(name)) from None
 
 
 def _parse_typed(typed: str, parse: Callable[[str], str]) -> str:
@@ -153,20 +198,68 @@ def _parse_typed(typed: str, parse: Callable[[str], str]) -> str:
         raise click.BadParameter(f"Write {error}.") from None
 
 
-def _ask(prepared: StageSetup, operator: TerminalOperator, given: Mapping[str, str | None]) -> Answers:
+def _ask(prepared: StageSetup, operator: TerminalOperator, given: Mapping[str, Any]) -> Answers:
     now = prepared.current_answers()
-    return Answers(
+    answers = Answers(
         operator.ask("Mail address for alarms", now.email or "", _parse_email, given, "email") or None,
         operator.ask("Countries for SMS, as in IN,US", now.countries, _parse_countries, given, "countries"),
         operator.ask("Hour of the daily SMS", now.hour, _parse_hour, given, "hour"),
         operator.ask("Domain, as in quotes.example.org", now.domain or "", parse_host_name, given, "domain") or None,
-        None if (zone := given["hosted_zone"]) is None else _parse_option(zone, parse_host_name, "--hosted-zone"),
+        _parse_given("hosted_zone", parse_host_name, given),
+        budget=_parse_given("budget", _parse_dollars, given) or None,
+        sms_spend_limit=given["sms_spend_limit"],
+        subnets=given["subnet"],
+        security_groups=given["security_group"],
     )
+    own_number = _parse_given("own_number", partial(_parse_own_number, countries=answers.regions), given)
+    if answers.countries or given["countries"] is not None:
+        return answers._replace(own_number=own_number or None)
+    if own_number is None and operator.asks and prepared.lacks_sandbox_number():
+        own_number = operator.ask_own_number(answers.regions)
+    return answers._replace(own_number=own_number, countries=country_of(own_number)) if own_number else answers
+
+
+def _require_no_sms(given: Mapping[str, object]) -> None:
+    """Raise `click.UsageError` if an option is given that works only with countries."""
+    for name in ("own_number", "code", "sms_spend_limit"):
+        if given[name] is not None:
+            raise click.UsageError(f"{_option(name)} is for SMS, so add --countries.")
+
+
+def _parse_typed_number(typed: str, countries: frozenset[str]) -> str:
+    """Return the E.164 form of what is typed, empty for `none`. The error has a number that may be meant."""
+    try:
+        return "" if typed.strip().lower() in {NONE, ""} else _parse_own_number(typed, countries)
+    except InvalidMobile as error:
+        meant = suggest_mobiles(typed, sorted(countries - {ANY_REGION}))
+        raise click.BadParameter(f"{error} {f'Is it {meant[0]}?' if meant else error.page_hint}") from None
+
+
+def _parse_own_number(text: str, countries: frozenset[str]) -> str:
+    """Return the E.164 form of a mobile number. Raises `InvalidMobile`, also if SMS do not go to its country."""
+    mobile = parse_mobile(text)
+    if not is_in_regions(mobile, countries):
+        served = f"SMS go only to {', '.join(sorted(countries))}."
+        raise InvalidMobile(served, page_hint="Write a number from there, or add its country to --countries.")
+    return mobile
+
+
+def _parse_code(text: str) -> str:
+    code = re.sub(r"[\s-]", "", text).lower()
+    if not re.fullmatch(rf"[0-9]{{5,8}}|{NEW_CODE}", code):
+        raise ValueError(f"the digits of the code that AWS sent, or {NEW_CODE} to get another")
+    return code
 
 
 def _parse_email(text: str) -> str:
     if not _EMAIL.fullmatch(text):
         raise ValueError("a mail address, for example you@example.org, or none")
+    return text
+
+
+def _parse_dollars(text: str) -> str:
+    if not _DOLLARS.fullmatch(text) or not float(text):
+        raise ValueError("US dollars a month, for example 5 or 7.50")
     return text
 
 

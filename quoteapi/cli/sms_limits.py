@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from quoteapi.container import Container
 from quoteapi.deploy.check import Check
+from quoteapi.deploy.sms_account import DEFAULT_SPEND_LIMIT, HOW_TO_SPEND_MORE
 from quoteapi.printable import counted
 from quoteapi.sms.gateway import GatewayError
 from quoteapi.storage.state import ACTIVE
@@ -12,8 +13,6 @@ from quoteapi.subscriptions.daily_delivery import DeliveryPreview
 NEAR_LIMIT = 0.8
 """The share of a limit from which on the operator is advised to raise it."""
 DAYS_PER_MONTH = 30
-AWS_SPEND_LIMIT = "1"
-"""The monthly SMS spending limit of an AWS account that set none, in US dollars."""
 
 
 def describe_cost(previews: Sequence[DeliveryPreview]) -> str:
@@ -70,11 +69,11 @@ def check_spending(container: Container, previews: Sequence[DeliveryPreview]) ->
     except GatewayError as error:
         to_do = "Allow sns:GetSMSAttributes and cloudwatch:GetMetricStatistics."
         return Check("spending", "advice", f"unknown: {error}", to_do)
-    to_do = "Ask AWS for a higher SMS spending quota, then raise the limit: SNS console, Text messaging (SMS)."
-    limit, month = float(limit_set or AWS_SPEND_LIMIT), DAYS_PER_MONTH * (_max_cost(previews) or 0)
+    to_do = f"{HOW_TO_SPEND_MORE} Then raise the limit: SNS console, Text messaging (SMS)."
+    limit, month = float(limit_set or DEFAULT_SPEND_LIMIT), DAYS_PER_MONTH * (_max_cost(previews) or 0)
     found = f"${spent:,.2f} of ${limit:,.2f} this month"
     if limit_set is None:
-        found = f"${spent:,.2f} this month; no limit is set, so the default of AWS applies: $1"
+        found = f"${spent:,.2f} this month; no limit is set, so the default of AWS applies: ${DEFAULT_SPEND_LIMIT}"
     if spent >= limit:
         return Check("spending", "wrong", f"{found}: AWS sends no more SMS this month", to_do)
     if month:

@@ -1,9 +1,9 @@
 """The operator's AWS account, as boto3 sees it with their credentials."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from quoteapi.deploy.check import CheckFailed
@@ -25,19 +25,27 @@ class AwsAccount:
     region: str
     caller_arn: str
     """The user or the assumed role whose credentials are used."""
+    _clients: dict[tuple[str, str, int], Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def partition(self) -> str:
         """`aws`, or that of another set of regions, for example `aws-us-gov`."""
         return self.caller_arn.split(":")[1]
 
-    def client(self, service: str, region: str | None = None) -> Any:  # noqa: ANN401 each service has its own type
-        """Return the boto3 client of a service, in the account's region unless another is named."""
+    def client(self, service: str, region: str | None = None, attempts: int = 3) -> Any:  # noqa: ANN401 of each service
+        """Return the boto3 client of a service, in the account's region unless another is named. It is made once.
+
+        It makes so many attempts at a call: one, if a second one could send an SMS again.
+        """
         from botocore.config import Config  # noqa: PLC0415 slow
 
-        limits = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})
-        create: Any = self.session.client
-        return create(service, region_name=region or self.region, config=limits)
+        key = service, region or self.region, attempts
+        if key not in self._clients:  # creating one takes 30 ms
+            retries: Any = {"total_max_attempts": attempts, "mode": "standard"}
+            limits = Config(connect_timeout=5, read_timeout=20, retries=retries)
+            create: Any = self.session.client
+            self._clients[key] = create(service, region_name=region or self.region, config=limits)
+        return self._clients[key]
 
     def arn(self, service: str, resource: str, region: str | None = None) -> str:
         """Return the ARN of a resource of this account, for example `arn:aws:sqs:us-east-1:123456789012:failures`."""
@@ -80,17 +88,41 @@ def _open_session(stage: Stage) -> tuple["boto3.Session", str]:
     return session, session.region_name or DEFAULT_REGION
 
 
+def require_same_account(name: str, stage: Stage, account_id: str, region: str) -> None:
+    """Raise `CheckFailed` if the settings of a stage name the bucket of another account, or another region."""
+    bucket = re.fullmatch(r"quoteapi-(\d{12})-.+", str(stage.get("s3_bucket")))
+    if bucket is not None and bucket[1] != account_id:
+        found = f"{name} is set up in the AWS account {bucket[1]}, but your credentials belong to {account_id}"
+        to_do = f"Use a profile of {bucket[1]}: set AWS_PROFILE. {_how_to_move(name)}"
+        raise CheckFailed("account", "wrong", found, to_do)
+    if stage.get("aws_region", region) != region:
+        found = f"{name} is set up in the region {stage['aws_region']}, but the region is now {region}"
+        raise CheckFailed(
+            "account", "wrong", found, f"Unset AWS_DEFAULT_REGION, and leave out --region. {_how_to_move(name)}"
+        )
+
+
+def _how_to_move(name: str) -> str:
+    return f"To set {name} up here too, remove it from zappa_settings.local.json, and run `quoteapi setup {name}`."
+
+
 @contextmanager
-def aws_errors(name: str) -> Iterator[None]:
-    """Raise an error of boto3 as `CheckFailed` of the check with this name; it says what to do."""
+def aws_errors(name: str, to_do: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Raise an error of boto3 as `CheckFailed` of the check with this name; it says what to do.
+
+    `to_do` has that for error codes for which it is not the usual.
+    """
     from botocore import exceptions  # noqa: PLC0415 slow
 
     try:
         yield
     except exceptions.ClientError as error:
-        raise CheckFailed(name, "wrong", *_describe(error)) from None
+        found, usual = _describe(error)
+        raise CheckFailed(name, "wrong", found, (to_do or {}).get(error_code(error), usual)) from None
     except (exceptions.ConnectionError, exceptions.HTTPClientError):
         raise CheckFailed(name, "wrong", "AWS cannot be reached", "Check the network and aws_region.") from None
+    except exceptions.WaiterError as error:
+        raise CheckFailed(name, "wrong", f"AWS did not finish in time ({error})", "Run the command again.") from None
     except exceptions.BotoCoreError as error:
         found = f"no usable AWS credentials were found ({type(error).__name__})"
         raise CheckFailed(name, "wrong", found, "Run `aws configure` or `aws sso login`.") from None
@@ -100,9 +132,15 @@ _CREDENTIAL_ERRORS = {"ExpiredToken", "ExpiredTokenException", "InvalidClientTok
 _PERMISSION_ERRORS = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"}
 
 
+def error_code(error: Any) -> str:  # noqa: ANN401 botocore has no types
+    """Return the code of an error response of AWS, as in `AccessDenied`."""
+    code: str = error.response.get("Error", {}).get("Code", "without a code")
+    return code
+
+
 def _describe(error: Any) -> tuple[str, str]:  # noqa: ANN401 botocore has no types
     """Return what AWS said, and what to do about it."""
-    code, operation = error.response.get("Error", {}).get("Code", "without a code"), error.operation_name
+    code, operation = error_code(error), error.operation_name
     if code in _CREDENTIAL_ERRORS:
         return f"AWS rejects your credentials ({code})", "Run `aws sso login` or `aws configure`."
     if code in _PERMISSION_ERRORS:

@@ -152,7 +152,8 @@ def _check_upstream(settings: Settings) -> Iterator[Check]:
 def _check_public_url(stage: Stage, settings: Settings) -> Iterator[Check]:
     domain, base_path = stage.get("domain"), str(stage.get("base_path") or "")
     url = f"https://{domain}/{base_path.strip('/')}".rstrip("/")
-    if settings.public_url is None and (domain or settings.has_shared_state):
+    is_set_by_deploy = not domain and stage.get("remote_env")
+    if settings.public_url is None and not is_set_by_deploy and (domain or settings.has_shared_state):
         to_do = f"Set PUBLIC_URL to {url if domain else 'the URL that zappa deploy prints, with its stage'}."
         yield Check("address", "advice", "SMS do not link to the unsubscribe page", to_do)
     elif domain and settings.public_url != url:

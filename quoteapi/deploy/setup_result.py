@@ -3,9 +3,19 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
+import click
+
 from quoteapi.deploy.check import CheckFailed
 
 State = Literal["ok", "done", "waiting", "skipped", "failed"]
+MARKS: dict[State, str] = {
+    "ok": click.style("✓", "green"),
+    "done": click.style("+", "green", bold=True),
+    "waiting": click.style("…", "yellow"),
+    "skipped": click.style("-", dim=True),
+    "failed": click.style("✗", "red"),
+}
+"""The mark of each state in front of a line on a terminal."""
 
 
 class SetupResult(NamedTuple):

@@ -1,6 +1,6 @@
 """The names of a stage's AWS resources, as Zappa and `quoteapi setup` choose them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quoteapi.deploy.aws_account import AwsAccount
 from quoteapi.deploy.zappa_settings import Stage, function_name
@@ -17,6 +17,8 @@ class StageNames:
     bucket: str
     remote_env: str
     """The URL of the remote environment, `s3://BUCKET/KEY`."""
+    dead_letter_arn: str | None = None
+    """The ARN of another dead-letter queue that the settings name."""
 
     @property
     def function_arn(self) -> str:
@@ -35,13 +37,13 @@ class StageNames:
 
     @property
     def queue(self) -> str:
-        """The dead-letter queue, which keeps asynchronous work that failed three times."""
+        """The dead-letter queue that `quoteapi setup` creates. It keeps asynchronous work that failed three times."""
         return f"{self.function}-failures"
 
     @property
     def queue_arn(self) -> str:
-        """The ARN of the dead-letter queue."""
-        return self.account.arn("sqs", self.queue)
+        """The ARN of the dead-letter queue, which is `queue` unless the settings name another."""
+        return self.dead_letter_arn or self.account.arn("sqs", self.queue)
 
     @property
     def error_alarm(self) -> str:
@@ -63,4 +65,8 @@ def stage_names(account: AwsAccount, name: str, stage: Stage) -> StageNames:
     """Return the names of a stage's resources: those that its settings name, else the usual ones."""
     function = function_name(name, stage)
     bucket = stage.get("s3_bucket") or f"quoteapi-{account.account_id}-{account.region}"
-    return StageNames(account, name, function, bucket, stage.get("remote_env") or f"s3://{bucket}/{function}.json")
+    remote_env = stage.get("remote_env") or f"s3://{bucket}/{function}.json"
+    names = StageNames(account, name, function, bucket, remote_env)
+    other_queue = stage.get("dead_letter_arn") or ""
+    is_own = other_queue.rpartition(":")[2] == names.queue  # maybe of the region that the stage was in before
+    return names if is_own else replace(names, dead_letter_arn=other_queue or None)

@@ -4,31 +4,48 @@ Each step finds out what is there, creates or changes what is missing, and leave
 be run again at any time.
 """
 
+import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from quoteapi.deploy.aws_account import AwsAccount, open_account
+from quoteapi import clock
+from quoteapi.deploy.alarms import set_up_alarms
+from quoteapi.deploy.aws_account import AwsAccount, open_account, require_same_account
 from quoteapi.deploy.bucket import set_up_bucket
+from quoteapi.deploy.budget import set_up_budget
 from quoteapi.deploy.certificate import Sleep, set_up_certificate
 from quoteapi.deploy.check import CheckFailed
+from quoteapi.deploy.dead_letter_queue import set_up_dead_letter_queue
 from quoteapi.deploy.domain import describe_domain, describe_removed_domain, set_up_validation
+from quoteapi.deploy.failure_mail import find_mail_address, set_up_failure_mail
 from quoteapi.deploy.hosted_zone import HostedZone, set_up_hosted_zone
+from quoteapi.deploy.log_group import set_up_log_group
 from quoteapi.deploy.remote_environment import change_remote_environment, read_remote_environment
+from quoteapi.deploy.runtimes import check_runtime_end, running_runtime
 from quoteapi.deploy.setup_result import SetupResult, Step, run_steps
+from quoteapi.deploy.sms_account import (
+    SandboxOperator,
+    lacks_sandbox_number,
+    set_up_sandbox,
+    set_up_spending_limit,
+)
 from quoteapi.deploy.stage_names import StageNames, stage_names
 from quoteapi.deploy.zappa_settings import (
     Stage,
+    get_nested_object,
     local_settings_file,
     read_local_stage,
     read_stage,
+    read_tracked_stage,
+    stage_environment,
     write_local_stage,
 )
-
-DEFAULT_SNS_REGION = "us-east-1"
+from quoteapi.settings.parsers import parse_regions
 
 
 class Answers(NamedTuple):
@@ -44,16 +61,25 @@ class Answers(NamedTuple):
     """The host name, as in `quotes.example.org`; None: the address is that of API Gateway."""
     hosted_zone: str | None = None
     """The zone of Route 53 for the domain; empty: its DNS is elsewhere; None: as before, else the domain's parent."""
+    subnets: tuple[str, ...] = ()
+    """The IDs of the function's subnets; empty: as before."""
+    security_groups: tuple[str, ...] = ()
+    """The IDs of the function's security groups; empty: as before."""
+    budget: str | None = None
+    """The amount in US dollars a month before which a mail comes; None: as it is, or the default."""
+    own_number: str | None = None
+    """The number to verify in the SMS sandbox, in E.164 form; None: ask for one if none is verified."""
+    sms_spend_limit: int | None = None
+    """The account's monthly SMS spending limit in US dollars; None: what is set stays."""
+
+    @property
+    def regions(self) -> frozenset[str]:
+        """The countries as a set, as in `SMS_ALLOWED_REGIONS`."""
+        return parse_regions(self.countries) if self.countries else frozenset()
 
 
-class Operator(Protocol):
+class Operator(SandboxOperator, Protocol):
     """The person at the terminal, or the options that they gave."""
-
-    def ask_own_number(self) -> str | None:
-        """Return the operator's mobile number in E.164 form, to which AWS sends a code; None to skip that."""
-
-    def ask_sandbox_code(self, mobile: str) -> str | None:
-        """Return the code that AWS sent to a number; None to enter it at the next run."""
 
     def wait(self, label: str, is_done: Callable[[], bool]) -> bool:
         """Show progress until `is_done`. Return False if the operator does not want to wait longer."""
@@ -75,25 +101,50 @@ class StageSetup:
         """The names of the stage's AWS resources."""
         return stage_names(self.account, self.name, self.stage)
 
+    @property
+    def sns_region(self) -> str:
+        """The region of the stage's topics: that of the account, unless the settings of the stage name another."""
+        return stage_environment(self.stage, {"SNS_REGION": self.account.region})["SNS_REGION"]
+
     def current_answers(self) -> Answers:
         """Return what is set up now: the defaults of the questions. Raises `CheckFailed`."""
-        remote = read_remote_environment(self.stage).values if self.stage.get("remote_env") else {}
+        remote = read_remote_environment(self.stage).values
         return Answers(
-            email=None,
+            email=find_mail_address(self.account, self.sns_region),
             countries=str(remote.get("SMS_ALLOWED_REGIONS") or ""),
             hour=str(remote.get("DAILY_SMS_AT") or "09:00"),
             domain=self.stage.get("domain"),
         )
 
+    def lacks_sandbox_number(self) -> bool:
+        """Return whether the account is in the SMS sandbox and has no number there; False if that is not known."""
+        with suppress(CheckFailed):
+            return lacks_sandbox_number(self.account, self.sns_region)
+        return False
+
     def run(self, answers: Answers, operator: Operator) -> Iterator[SetupResult]:
         """Run all steps, and yield what each found or did."""
         steps: list[Step] = [
             lambda: set_up_bucket(self.names),
-            lambda: self._save_local_settings(answers),
+            self._save_local_settings,
+            self._save_runtime,
+            lambda: self._save_network(answers),
             lambda: self._save_remote_environment(answers),
+            lambda: set_up_log_group(self.names),
+            lambda: set_up_dead_letter_queue(self.names),
+            lambda: set_up_failure_mail(self.account, self.sns_region, answers.email),
+            lambda: set_up_alarms(self.names, self.stage, self.sns_region, answers.email),
+            lambda: set_up_budget(self.account, answers.email, answers.budget),
+            *(self._sms_steps(answers, operator) if answers.countries else ()),
             lambda: self._set_up_domain(answers, operator),  # the last, as it may wait for an hour
         ]
         yield from run_steps(steps)
+
+    def _sms_steps(self, answers: Answers, operator: Operator) -> tuple[Step, ...]:
+        return (
+            lambda: set_up_spending_limit(self.names, self.sns_region, answers.sms_spend_limit),
+            lambda: set_up_sandbox(self.names, self.sns_region, answers.regions, operator, answers.own_number),
+        )
 
     def save_local(self, changes: Mapping[str, Any]) -> bool:
         """Store keys in the local settings of the stage; None removes a key. Return whether anything changed."""
@@ -104,17 +155,41 @@ class StageSetup:
         self.stage = {**read_stage(self.path, self.name)}
         return after != before
 
-    def _save_local_settings(self, _answers: Answers) -> Iterator[SetupResult]:
+    def _save_local_settings(self) -> Iterator[SetupResult]:
         names, file = self.names, local_settings_file(self.path).name
         changed = self.save_local(
             {
                 "aws_region": self.account.region,
+                "profile_name": self.stage.get("profile_name"),
                 "s3_bucket": names.bucket,
                 "remote_env": names.remote_env,
                 "dead_letter_arn": names.queue_arn,
             }
         )
         yield SetupResult("settings", "done" if changed else "ok", f"{file}, which git ignores")
+
+    def _save_runtime(self) -> Iterator[SetupResult]:
+        """Deploy for the Python that runs Zappa, as it compiles the package."""
+        check = check_runtime_end(runtime := running_runtime(), clock.now().date())
+        if check.state == "wrong":
+            raise CheckFailed(*check)
+        is_tracked = read_tracked_stage(self.path, self.name).get("runtime") == runtime
+        changed = self.save_local({"runtime": None if is_tracked else runtime})
+        yield SetupResult("runtime", "done" if changed else "ok", check.found, check.to_do)
+
+    def _save_network(self, answers: Answers) -> Iterator[SetupResult]:
+        """Store the subnets and security groups of a function in a private network."""
+        given = {"SubnetIds": [*answers.subnets], "SecurityGroupIds": [*answers.security_groups]}
+        network = get_nested_object(self.stage, "vpc_config") | {key: ids for key, ids in given.items() if ids}
+        if not network:
+            return
+        if not (network.get("SubnetIds") and network.get("SecurityGroupIds")):
+            to_do = "Add --subnet and --security-group, each with an ID. For several, repeat them."
+            raise CheckFailed("network", "wrong", "vpc_config has no subnet or no security group", to_do)
+        is_tracked = read_tracked_stage(self.path, self.name).get("vpc_config") == network
+        changed = self.save_local({"vpc_config": None if is_tracked else network})
+        found = ", ".join((*network["SubnetIds"], *network["SecurityGroupIds"]))
+        yield SetupResult("network", "done" if changed else "ok", found)
 
     def _save_remote_environment(self, answers: Answers) -> Iterator[SetupResult]:
         wanted = {
@@ -164,16 +239,28 @@ class StageSetup:
 def open_stage(path: Path, name: str, profile: str | None = None, region: str | None = None) -> StageSetup:
     """Return a stage in the account of a profile and a region, by default those of its settings or of boto3.
 
-    Raises `CheckFailed`.
+    Raises `CheckFailed`, also if the stage is set up in another account or region.
     """
-    stage = read_stage(path, name)
-    chosen = {"profile_name": profile, "aws_region": region or _usual_region(path, name, profile)}
+    stage, local = read_stage(path, name), read_local_stage(path, name)
+    profile = profile or local.get("profile_name") or _profile_of_environment()
+    chosen = {"profile_name": profile, "aws_region": region or local.get("aws_region") or _region_of_profile(profile)}
     stage |= {key: value for key, value in chosen.items() if value}
-    return StageSetup(path, name, stage, open_account(stage))
+    account = open_account(stage)
+    require_same_account(name, local, account.account_id, account.region)
+    return StageSetup(path, name, stage, account)
 
 
-def _usual_region(path: Path, name: str, profile: str | None) -> str | None:
-    """Return the region that was chosen before, else that of the profile; None: that of `zappa_settings.json`."""
+def _profile_of_environment() -> str | None:
+    """Return the profile that boto3 uses; None if the environment has credentials, which come first."""
+    return None if os.environ.get("AWS_ACCESS_KEY_ID") else os.environ.get("AWS_PROFILE")
+
+
+def _region_of_profile(profile: str | None) -> str | None:
+    """Return the region of the profile, or of the environment; None: that of `zappa_settings.json`."""
     import boto3  # noqa: PLC0415 slow
+    from botocore.exceptions import ProfileNotFound  # noqa: PLC0415
 
-    return read_local_stage(path, name).get("aws_region") or boto3.Session(profile_name=profile).region_name
+    try:
+        return boto3.Session(profile_name=profile).region_name
+    except ProfileNotFound:
+        return None  # `open_account` says so

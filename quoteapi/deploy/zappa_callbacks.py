@@ -1,13 +1,15 @@
 """Zappa's callbacks, named in `zappa_settings.json`.
 
-`settings` checks a stage and gives it a `SECRET_KEY`, `zip` trims the zip, `post` sets up the database.
+`settings` checks a stage and gives it a `SECRET_KEY`, `zip` trims the zip, `post` sets up what needs the function.
 """
 
 import json
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +17,31 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as AwsConnectionError
 
-from quoteapi.deploy.aws_account import open_account
+from quoteapi.deploy.after_deploy import Deployment, find_deployment, set_up_deployment
+from quoteapi.deploy.aws_account import aws_errors, open_account
 from quoteapi.deploy.certificate import check_certificate
 from quoteapi.deploy.check import CheckFailed
+from quoteapi.deploy.deployment_summary import curl_command, describe_deployment
+from quoteapi.deploy.first_sms import describe_first_sms
 from quoteapi.deploy.package import environment_for_lambda, require_complete, trim_package
 from quoteapi.deploy.policies import function_policy
 from quoteapi.deploy.remote_environment import add_secret_key, read_remote_environment
+from quoteapi.deploy.setup_result import MARKS
 from quoteapi.deploy.stage_names import stage_names
+from quoteapi.deploy.usage_plan import find_usage_plans, remove_from_usage_plans
 from quoteapi.deploy.zappa_settings import (
     Stage,
-    aws_region,
     read_local_stage,
     read_stage,
     stage_environment,
     stage_settings,
-    use_aws_account,
 )
 from quoteapi.deploy.zappa_settings_checks import find_problems
 from quoteapi.printable import printable
 from quoteapi.settings import Settings, SettingsError
-from quoteapi.storage.database import migrate_database
-from quoteapi.storage.state import StateUnavailable
-from quoteapi.subscriptions.errors import HOW_TO_SHARE_STATE
 
 AUTHORIZER_LIBRARIES = ("_cffi_backend", "cffi", "cryptography", "jwt")
 TRACING_LIBRARIES = ("aws_xray_sdk", "wrapt")
-MIGRATE = "quoteapi.aws.schedulers.migrate_database"
 _KEYS_OF_OWN_POLICY = "attach_policy", "role_arn", "role_name"
 
 
@@ -63,7 +64,8 @@ def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     if cli.command == "update":
         _update_architecture(cli)
     if cli.command == "undeploy":
-        _say_how_to_delete_table(cli)
+        _say_how_to_delete_the_rest(cli)
+        _remove_from_usage_plans(cli)
     if packages:
         os.environ["VIRTUAL_ENV"] = str(environment_for_lambda(cli.architecture))
         warnings.filterwarnings("ignore", module="_distutils_hack")  # Zappa imports pip before setuptools
@@ -88,29 +90,32 @@ def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
 
 
 def set_up(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
-    """Create the stage's DynamoDB table or what it lacks, or apply migrations, and say so (callback `post`)."""
-    with _errors_as_messages(f"The code of {cli.api_stage} is on Lambda, but its database is not ready"):
-        stage = _read_stage(cli)
-        settings = _read_settings(cli)
-        if settings.dynamodb_table is not None:
-            use_aws_account(stage)
-            created = migrate_database(settings)
-            done = f"now has: {', '.join(created)}" if created else "is up to date"
-            click.echo(f"The DynamoDB table {settings.dynamodb_table.name} {done}.")
-        elif settings.has_shared_state:
-            _migrate_on_lambda(cli)
-        else:
-            click.echo(f"{cli.api_stage} serves quotes only. For the daily SMS, {HOW_TO_SHARE_STATE}.")
+    """Set up what needs the function or its API, and say what the operator can do now (callback `post`)."""
+    with _errors_as_messages(f"The code of {cli.api_stage} is on Lambda, but it is not set up"):
+        deployment = find_deployment(cli.zappa, cli.api_stage, _read_stage(cli))
+    failed = []
+    for result in set_up_deployment(deployment):
+        click.echo(f"{MARKS[result.state]} {printable(f'{result.name:<16} {result.found}')}")
+        if result.to_do:
+            click.echo(printable(f"  {'':<16} {result.to_do}"))
+        failed += [result.name] if result.state == "failed" else []
+    for line in describe_deployment(deployment):
+        click.echo(printable(line))
+    if cli.command == "deploy" and "database" not in failed:
+        _send_first_sms(deployment)
+    if failed:
+        raise click.ClickException(
+            f"The code of {cli.api_stage} is on Lambda, but this is not ready: {', '.join(failed)}. Correct what is"
+            f" marked above, then run `zappa update {cli.api_stage}` again."
+        )
 
 
-def _migrate_on_lambda(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
-    """Apply the migrations of PostgreSQL in the function, which can reach it also in a private network."""
-    cli.zappa.wait_until_lambda_function_is_active(cli.lambda_name)
-    cli.zappa.wait_until_lambda_function_is_updated(cli.lambda_name)
-    response = cli.zappa.invoke_lambda_function(cli.lambda_name, json.dumps({"command": MIGRATE}), "RequestResponse")
-    if "FunctionError" in response:
-        raise SettingsError(f"its migration failed. For the reason, run `zappa tail {cli.api_stage} --since 10m`")
-    click.echo("The migrations of the PostgreSQL database were applied, in the function.")
+def _send_first_sms(deployment: Deployment) -> None:
+    """Send the operator a code, and print how to subscribe with it."""
+    if deployment.api_url is not None:
+        account, curl = deployment.names.account, partial(curl_command, deployment)
+        for line in describe_first_sms(account, deployment.settings(), deployment.api_url, curl):
+            click.echo(printable(line))
 
 
 def _require_issued_certificate(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
@@ -119,7 +124,7 @@ def _require_issued_certificate(cli: Any) -> None:  # noqa: ANN401 Zappa has no 
         if stage.get("certificate_arn"):
             for check in check_certificate(open_account(stage), stage):
                 if check.state == "wrong":
-                    raise CheckFailed(*check)
+                    raise CheckFailed(*check[:3], check.to_do.replace("STAGE", cli.api_stage))
 
 
 def _require_secret_key(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
@@ -158,16 +163,35 @@ def _update_architecture(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     events.register("provide-client-params.lambda.UpdateFunctionCode", add_architecture)
 
 
-def _say_how_to_delete_table(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+def _say_how_to_delete_the_rest(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    table = None
     with suppress(CheckFailed, SettingsError):  # undeploying must be possible, whatever the settings are
-        if (table := _read_settings(cli).dynamodb_table) is not None:
-            region = table.region or aws_region(_read_stage(cli))
-            which = f"--table-name {table.name}" + (f" --region {region}" if region else "")
-            click.echo(
-                f"The DynamoDB table {table.name}, with the subscribers, stays. To delete it, run"
-                f" `aws dynamodb update-table {which} --no-deletion-protection-enabled` and then"
-                f" `aws dynamodb delete-table {which}`."
-            )
+        table = _read_settings(cli).dynamodb_table
+    subscribers = f", among them the DynamoDB table {table.name} with the subscribers" if table is not None else ""
+    click.echo(
+        f"Parts of {cli.api_stage} stay in your AWS account{subscribers}. After this, `quoteapi teardown"
+        f" {cli.api_stage}` lists them, and deletes them if you confirm."
+    )
+
+
+def _remove_from_usage_plans(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    """Take a stage that requires API keys out of its usage plan, with which AWS may refuse to delete the API.
+
+    Zappa asks whether to undeploy only after this callback, so this asks, and Zappa does not ask again.
+    """
+    with _errors_as_messages(f"`zappa undeploy {cli.api_stage}` stopped"), aws_errors("usage plan"):
+        stage = _read_stage(cli)
+        api = cli.zappa.get_api_id(cli.lambda_name) if stage.get("api_key_required") else None
+        if api is None:
+            return
+        names = stage_names(open_account(stage), cli.api_stage, stage)
+        if not find_usage_plans(names, api):
+            return
+        if not cli.vargs.get("yes") and click.prompt("Are you sure you want to undeploy? [y/n]") != "y":
+            sys.exit(0)
+        cli.vargs["yes"] = True
+        remove_from_usage_plans(names, api)
+    click.echo(f"Took {cli.api_stage} out of its usage plan.")
 
 
 def _read_stage(cli: Any) -> Stage:  # noqa: ANN401 Zappa has no types
@@ -191,9 +215,6 @@ def _errors_as_messages(what: str) -> Iterator[None]:
     except CheckFailed as error:
         _, _, found, *to_do = error.args
         raise click.ClickException(printable(". ".join((f"{what}: {found}", *to_do)))) from error
-    except (SettingsError, StateUnavailable) as error:
-        message = f"{error}".rstrip(".")
-        raise click.ClickException(printable(f"{what}: {message}. Then run `zappa update` again.")) from error
 
 
 def _check_settings(cli: Any) -> None:  # noqa: ANN401 Zappa has no types

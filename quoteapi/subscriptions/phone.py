@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from itertools import starmap
 from typing import TYPE_CHECKING
 
+from quoteapi.settings import ANY_REGION
 from quoteapi.time_zones import normalize_time_zone, time_zones_of_country
 
 if TYPE_CHECKING:
@@ -215,6 +216,11 @@ def country_of(mobile: str) -> str:
     import phonenumbers  # noqa: PLC0415
 
     return phonenumbers.region_code_for_number(phonenumbers.parse(mobile)) or "ZZ"
+
+
+def is_in_regions(mobile: str, regions: frozenset[str]) -> bool:
+    """Return whether an E.164 number belongs to one of the regions of `SMS_ALLOWED_REGIONS`; to any if it is empty."""
+    return regions in ({ANY_REGION}, frozenset()) or country_of(mobile) in regions
 
 
 def time_zone_of(mobile: str) -> str | None:

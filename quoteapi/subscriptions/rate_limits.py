@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from quoteapi.clock import Clock, seconds_until_midnight
-from quoteapi.settings import ANY_REGION, Settings
+from quoteapi.settings import Settings
 from quoteapi.storage.state import Purpose, State
 from quoteapi.subscriptions.errors import CountryNotServed, RateLimited, SmsDisabled
 from quoteapi.subscriptions.hmac_digest import HmacDigest
-from quoteapi.subscriptions.phone import country_of
+from quoteapi.subscriptions.phone import is_in_regions
 from quoteapi.subscriptions.sliding_window import CountedEvent, WindowFull, Windows, count_event
 
 OTPS_PER_NUMBER: dict[Purpose, str] = {
@@ -61,7 +61,7 @@ class RateLimits:
     def check_country(self, mobile: str) -> None:
         """Raise `CountryNotServed` if `SMS_ALLOWED_REGIONS` excludes the country of a number."""
         countries = self.settings.sms_allowed_regions
-        if countries and countries != {ANY_REGION} and country_of(mobile) not in countries:
+        if not is_in_regions(mobile, countries):
             raise CountryNotServed(
                 f"SMS go only to these countries: {', '.join(sorted(countries))}. Use a number from one of them."
             )

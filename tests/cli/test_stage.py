@@ -86,6 +86,7 @@ ARGUMENTS = {
     "completion": ["bash"],
     "policy": ["dev"],
     "setup": ["dev"],
+    "teardown": ["dev"],
 }
 
 

@@ -280,6 +280,7 @@ def test_a_second_code_requested_too_soon_shows_how_long_to_wait(
     first, button = latest_otp(MIRA), page.get_by_role("button", name="Send another code")
     if options.javascript:
         page.clock.install()
+        page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
     button.click()
     expect(page.get_by_role("alert")).to_have_text("Too many codes for this number. Try again in 60 seconds.")
     expect(button).to_have_accessible_description(re.compile("Try again in 60 seconds"))
@@ -289,7 +290,7 @@ def test_a_second_code_requested_too_soon_shows_how_long_to_wait(
     if options.javascript:
         expect(button).to_have_attribute("aria-disabled", "true")
         page.clock.fast_forward(20_000)
-        expect(page.get_by_role("alert")).to_contain_text(re.compile("Try again in (40|39|38) seconds"))
+        expect(page.get_by_role("alert")).to_contain_text("Try again in 40 seconds")
         expect(page.get_by_role("timer")).to_have_attribute("aria-live", "off")
         page.clock.fast_forward(40_000)
         expect(page.get_by_role("alert")).to_have_text("You can try again now.")
@@ -367,7 +368,7 @@ def test_a_visitor_who_has_a_code_types_it_with_the_number(
     open_browser: OpenBrowser, options: BrowserOptions, path: str
 ) -> None:
     visitor = open_browser(options)
-    requested = requests.post(f"{visitor.base_url}/subscribe", {"mobile": MIRA}, timeout=5)
+    requested = requests.post(f"{visitor.base_url}/subscribe", {"mobile": MIRA}, timeout=30)
     assert requested.status_code == 200
     page = visitor.open(path)
     page.get_by_role("link", name="I have a code").click()

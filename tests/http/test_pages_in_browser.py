@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -49,7 +50,7 @@ DESCRIBE_FOCUS = """() => {
 
 def api_quote(visitor: Visitor, path: str) -> dict[str, str]:
     """Return quote and author as the API has them."""
-    document = requests.get(f"{visitor.base_url}{path}", timeout=5).json()
+    document = requests.get(f"{visitor.base_url}{path}", timeout=30).json()
     return {name: document[name] for name in ("quote", "author")}
 
 
@@ -174,9 +175,13 @@ def test_a_button_copies_the_link_and_confirms_it(open_browser: OpenBrowser) -> 
     visitor = open_browser()
     visitor.grant_permissions("clipboard-read", "clipboard-write")
     page = visitor.open("/quotes/2")
+    page.clock.install()
+    page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
     page.get_by_role("button", name="Copy link").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == f"{visitor.base_url}/quotes/2"
+    page.clock.fast_forward(2_000)
+    expect(page.get_by_role("button", name="Copy link")).to_be_visible()
 
 
 @with_and_without_javascript
@@ -199,7 +204,7 @@ def test_no_page_has_a_dead_link(open_browser: OpenBrowser, options: BrowserOpti
     assert {link for link in links if not f"{link}/".startswith(f"{visitor.base_url}/")} == set()
     urls = {link.partition("#")[0] for link in links}
     browser_headers = {"Accept": "text/html,*/*;q=0.8"}
-    statuses = {link: requests.get(link, headers=browser_headers, timeout=5).status_code for link in urls}
+    statuses = {link: requests.get(link, headers=browser_headers, timeout=30).status_code for link in urls}
     assert {link: status for link, status in statuses.items() if status != 200} == {}
 
 

@@ -33,6 +33,8 @@ UNREACHABLE_PROXY = "http://127.0.0.1:9"
 """A proxy that refuses connections, so that requests to other hosts fail, such as Zappa's check for updates."""
 PACKAGE_PATH = "/rehearsal/code/"
 """The path at which the emulator serves a function's package; AWS has a presigned URL for each."""
+SANDBOX_PATH = "/rehearsal/sms-sandbox"
+"""The path at which the emulator serves and changes the SMS sandbox."""
 TIMEOUT_SECONDS = 20
 
 
@@ -120,6 +122,18 @@ class Aws:
     def package_of(self, function: str) -> bytes:
         """Return the uploaded package of a function."""
         return requests.get(f"{self.address}{PACKAGE_PATH}{function}", timeout=TIMEOUT_SECONDS).content
+
+    def enter_sms_sandbox(self) -> None:
+        """Put the account into the SMS sandbox, where a new account is."""
+        self._sandbox({"is_in_sandbox": True})
+
+    def sandbox_code(self, mobile: str) -> str:
+        """Return the newest code that AWS sent to verify a number of the SMS sandbox."""
+        return self._sandbox({})[mobile][-1]
+
+    def _sandbox(self, changes: Mapping[str, object]) -> dict[str, list[str]]:
+        response = requests.post(f"{self.address}{SANDBOX_PATH}", json=changes, timeout=TIMEOUT_SECONDS)
+        return cast("dict[str, list[str]]", response.json())
 
     def put_remote_environment(self, name: str, values: Mapping[str, str]) -> None:
         """Upload the JSON file that a function reads its settings from."""

@@ -175,7 +175,7 @@ def _check_forms(rehearsal: Rehearsal) -> None:
             check_contains(f"GET {path}: form action", form.text, f'action="{parts.path}{path}"')
             check_contains(f"POST {path}: entered number", invalid.text, 'value="+91 12"')
         else:
-            check_contains(f"GET {path}", form.text, "Nobody can subscribe here yet")
+            check_contains(f"GET {path}", form.text, "Subscribing is not possible yet")
         _post_form(rehearsal, path, 403, **cross_site)
 
 

@@ -21,12 +21,14 @@ from moto.awslambda.responses import LambdaResponse
 from moto.awslambda.utils import get_backend
 from moto.core.config import default_user_config
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from moto.sns.models import Topic, sns_backends
 from werkzeug.serving import make_server
 
+from tests.helpers.sms_sandbox import add_sms_sandbox, sms_sandbox
 from tests.rehearsal.access_control import Decision, decide, error_response
-from tests.rehearsal.aws import ACCOUNT, PACKAGE_PATH, REGION, held_response, limits_file
+from tests.rehearsal.aws import ACCOUNT, PACKAGE_PATH, REGION, SANDBOX_PATH, held_response, limits_file
+from tests.rehearsal.emulated_deployment import extend_moto_with_deployments
 from tests.rehearsal.emulated_domains import extend_moto_with_domains
+from tests.rehearsal.moto_extensions import extend_moto
 from tests.rehearsal.required_permissions import HttpRequest
 
 if TYPE_CHECKING:
@@ -40,9 +42,10 @@ def _extend_moto() -> None:
     """Add behavior of AWS that moto lacks.
 
     Support `ListFunctionUrlConfigs`, which `zappa update` calls; return 201 from `AddPermission`; delete an API with
-    its stack; list an API key's stages as strings; count the subscriptions of a topic.
+    its stack; list an API key's stages as strings; have an SMS sandbox.
     """
-    lambdas, apis, keys, topics = map(_untyped, (LambdaResponse, RestAPI, ApiKey, Topic))
+    add_sms_sandbox()
+    lambdas, apis, keys = map(_untyped, (LambdaResponse, RestAPI, ApiKey))
     path = r"{0}/(?P<api_version>[^/]+)/functions/(?P<function_name>[\w_:%-]+)/urls/?$"
     urls.url_paths[path] = LambdaResponse.dispatch
     lambdas.list_function_url_configs = lambda _: json.dumps({"FunctionUrlConfigs": []})
@@ -51,8 +54,9 @@ def _extend_moto() -> None:
     apis.delete = lambda self, account, region: apigateway_backends[account][region].delete_rest_api(self.id)
     key_as_json = ApiKey.to_json
     keys.to_json = lambda self: {**key_as_json(self), "stageKeys": [_stage_key(stage) for stage in self.stage_keys]}
-    topics.subscriptions_confimed = property(_subscription_count, lambda *_: None)
+    extend_moto()
     extend_moto_with_domains()
+    extend_moto_with_deployments()
 
 
 def _untyped(kind: type) -> Any:  # noqa: ANN401 allows assignments to its attributes
@@ -63,9 +67,11 @@ def _stage_key(stage: dict[str, str]) -> str:
     return f"{stage['restApiId']}/{stage['stageName']}"
 
 
-def _subscription_count(topic: Topic) -> int:
-    subscriptions = sns_backends[topic.account_id][REGION].subscriptions.values()
-    return sum(subscription.topic is topic for subscription in subscriptions)
+def _change_sandbox(changes: dict[str, object]) -> bytes:
+    """Change attributes of the SMS sandbox. Return the codes that AWS sent, by number, oldest first, in JSON."""
+    sandbox = sms_sandbox(REGION, ACCOUNT)
+    vars(sandbox).update(changes)
+    return json.dumps({mobile: number.codes for mobile, number in sandbox.numbers.items()}).encode()
 
 
 class Recorder:
@@ -82,6 +88,9 @@ class Recorder:
             start_response("200 OK", [("Content-Type", "application/zip")])
             return [get_backend(ACCOUNT, REGION).get_function(env["PATH_INFO"].removeprefix(PACKAGE_PATH)).code_bytes]
         body = env["wsgi.input"].read(int(env["CONTENT_LENGTH"])) if env.get("CONTENT_LENGTH") else b""
+        if env["PATH_INFO"] == SANDBOX_PATH:
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [_change_sandbox(json.loads(body or b"{}"))]
         if body:
             env["wsgi.input"] = io.BytesIO(body)
         decision = self._decide(env, body)

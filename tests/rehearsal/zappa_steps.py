@@ -74,7 +74,8 @@ def undeploy(rehearsal: Rehearsal) -> None:
     tables = aws.client("dynamodb").list_tables()["TableNames"]
     check_equal("tables", tables, [stage.function] if stage.database == "DynamoDB" else [])
     for table in tables:
-        check_contains("zappa undeploy printed", output, f"aws dynamodb delete-table --table-name {table}")
+        check_contains("zappa undeploy printed", output, f"the DynamoDB table {table} with the subscribers")
+    check_contains("zappa undeploy printed", output, f"quoteapi teardown {stage.name}")
     left = {
         "functions": [each["FunctionName"] for each in aws.client("lambda").list_functions()["Functions"]],
         "APIs": [each["name"] for each in aws.client("apigateway").get_rest_apis()["items"]],
