@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.rehearsal.aws import ACCOUNT, DOMAIN
+from tests.rehearsal.aws import ACCOUNT, DOMAIN, REGION
 from tests.rehearsal.checks import CheckFailed, check_contains, check_count, check_equal, check_excludes
 from tests.rehearsal.project import CANARY, UNWANTED_FILES
 from tests.rehearsal.rehearsal import Rehearsal
@@ -46,9 +46,7 @@ def _check_function(rehearsal: Rehearsal) -> None:
             f"network: {name}", sorted((found.get("VpcConfig") or {}).get(name, [])), sorted(expected.get(name, []))
         )
     check_equal("is in a network", bool(expected), stage.is_in_vpc)
-    check_equal(
-        "dead letters go to", dead_letter_target(rehearsal), _queue_arn() if stage.has_dead_letter_queue else None
-    )
+    check_equal("dead letters go to", dead_letter_target(rehearsal), f"arn:aws:sqs:{REGION}:{ACCOUNT}:{stage.queue}")
 
 
 def dead_letter_target(rehearsal: Rehearsal) -> str | None:
@@ -65,10 +63,6 @@ def dead_letter_target(rehearsal: Rehearsal) -> str | None:
     return target
 
 
-def _queue_arn() -> str:
-    return f"arn:aws:sqs:us-east-1:{ACCOUNT}:quoteapi-failures"
-
-
 def _check_role(rehearsal: Rehearsal) -> None:
     iam, name = rehearsal.aws.client("iam"), f"{rehearsal.stage.function}-ZappaLambdaExecutionRole"
     role = iam.get_role(RoleName=name)["Role"]
@@ -83,8 +77,7 @@ def _check_role(rehearsal: Rehearsal) -> None:
         "sns:CheckIfPhoneNumberIsOptedOut",
     )
     allowed = json.dumps(policy)
-    expected = ["lambda:InvokeFunction", "sns:*", "s3:*", "dynamodb:*"]
-    expected += ["sqs:*"] if rehearsal.stage.has_dead_letter_queue else []
+    expected = ["lambda:InvokeFunction", "sns:*", "s3:*", "dynamodb:*", "sqs:*"]
     expected += ["xray:PutTraceSegments"] if rehearsal.stage.is_traced else []
     expected += ["ec2:CreateNetworkInterface"] if rehearsal.stage.is_in_vpc else []
     check_contains("what the role allows", allowed, *expected)
