@@ -55,4 +55,4 @@ def test_the_time_zone_database_is_not_read_for_daily_without_a_time_zone(settin
 
 def test_a_trailing_slash_is_ignored(serve: Serve) -> None:
     base = serve()
-    assert requests.get(f"{base}/daily/", timeout=5).content == requests.get(f"{base}/daily", timeout=5).content
+    assert requests.get(f"{base}/daily/", timeout=30).content == requests.get(f"{base}/daily", timeout=5).content

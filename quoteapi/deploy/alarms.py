@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from quoteapi.deploy.aws_account import aws_errors
+from quoteapi.deploy.check import Check
 from quoteapi.deploy.failure_mail import failure_topic_arn
 from quoteapi.deploy.setup_result import SetupResult
 from quoteapi.deploy.stage_names import StageNames
@@ -43,6 +44,28 @@ def set_up_alarms(names: StageNames, stage: Stage, sns_region: str, address: str
         else:
             with aws_errors(alarm.label):
                 yield from _set_up(alarm, names, failure_topic_arn(names.account, sns_region))
+
+
+def check_alarms(names: StageNames, stage: Stage, sns_region: str, address: str | None) -> Iterator[Check]:
+    """Yield whether the alarms that `quoteapi setup` creates exist, and which are in alarm. Raises `CheckFailed`."""
+    alarms = [
+        alarm.name
+        for alarm in (_error_alarm(names), _queue_alarm(names))
+        if not _reason_for_none(alarm, names, stage, sns_region, address)
+    ]
+    if not alarms:
+        return
+    with aws_errors("alarms"):
+        found = names.account.client("cloudwatch").describe_alarms(AlarmNames=alarms)["MetricAlarms"]
+    states = {alarm["AlarmName"]: alarm["StateValue"] for alarm in found}
+    for name in alarms:
+        if name not in states:
+            yield Check("alarms", "advice", f"there is no alarm {name}", f"Run `quoteapi setup {names.stage}`.")
+        elif states[name] == "ALARM":
+            to_do = f"For the reason, run `zappa tail {names.stage} --since 1h`."
+            yield Check("alarms", "wrong", f"{name} is in alarm", to_do)
+        else:
+            yield Check("alarms", "ok", f"{name} is not in alarm")
 
 
 def _error_alarm(names: StageNames) -> _Alarm:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from quoteapi.deploy.check import CheckFailed
@@ -25,6 +25,7 @@ class AwsAccount:
     region: str
     caller_arn: str
     """The user or the assumed role whose credentials are used."""
+    _clients: dict[tuple[str, str, int], Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def partition(self) -> str:
@@ -38,10 +39,13 @@ class AwsAccount:
         """
         from botocore.config import Config  # noqa: PLC0415 slow
 
-        retries: Any = {"total_max_attempts": attempts, "mode": "standard"}
-        limits = Config(connect_timeout=5, read_timeout=20, retries=retries)
-        create: Any = self.session.client
-        return create(service, region_name=region or self.region, config=limits)
+        key = service, region or self.region, attempts
+        if key not in self._clients:  # creating one takes 30 ms
+            retries: Any = {"total_max_attempts": attempts, "mode": "standard"}
+            limits = Config(connect_timeout=5, read_timeout=20, retries=retries)
+            create: Any = self.session.client
+            self._clients[key] = create(service, region_name=region or self.region, config=limits)
+        return self._clients[key]
 
     def arn(self, service: str, resource: str, region: str | None = None) -> str:
         """Return the ARN of a resource of this account, for example `arn:aws:sqs:us-east-1:123456789012:failures`."""
@@ -50,18 +54,38 @@ class AwsAccount:
 
 def open_account(stage: Stage) -> AwsAccount:
     """Return the account that the credentials of a stage belong to. Raises `CheckFailed`."""
+    with aws_errors("account"):
+        session, region = _open_session(stage)
+        caller = AwsAccount(session, "", region, "").client("sts").get_caller_identity()
+    return AwsAccount(session, caller["Account"], region, caller["Arn"])
+
+
+def find_account(stage: Stage) -> AwsAccount:
+    """Return the account that an ARN in the settings of a stage names, without a request, else that of the credentials.
+
+    Raises `CheckFailed`.
+    """
+    arns = (str(stage.get(key)) for key in ("dead_letter_arn", "certificate_arn", "role_arn"))
+    if (found := next(filter(None, map(_ACCOUNT_IN_ARN.match, arns)), None)) is None:
+        return open_account(stage)
+    session, region = _open_session(stage)
+    return AwsAccount(session, found["account"], region, f"arn:{found['partition']}:iam::{found['account']}:root")
+
+
+_ACCOUNT_IN_ARN = re.compile(r"arn:(?P<partition>[a-z-]+):[a-z]+:[a-z0-9-]*:(?P<account>\d{12}):")
+
+
+def _open_session(stage: Stage) -> tuple["boto3.Session", str]:
+    """Return the session of a stage, and its region. Raises `CheckFailed`."""
     import boto3  # noqa: PLC0415 slow
     from botocore.exceptions import ProfileNotFound  # noqa: PLC0415
 
-    with aws_errors("account"):
-        try:
-            session = boto3.Session(profile_name=stage.get("profile_name"), region_name=aws_region(stage))
-        except ProfileNotFound as error:
-            to_do = "To list your profiles, run `aws configure list-profiles`."
-            raise CheckFailed("account", "wrong", str(error), to_do) from None
-        region = session.region_name or DEFAULT_REGION
-        caller = AwsAccount(session, "", region, "").client("sts").get_caller_identity()
-    return AwsAccount(session, caller["Account"], region, caller["Arn"])
+    try:
+        session = boto3.Session(profile_name=stage.get("profile_name"), region_name=aws_region(stage))
+    except ProfileNotFound as error:
+        to_do = "To list your profiles, run `aws configure list-profiles`."
+        raise CheckFailed("account", "wrong", str(error), to_do) from None
+    return session, session.region_name or DEFAULT_REGION
 
 
 def require_same_account(name: str, stage: Stage, account_id: str, region: str) -> None:

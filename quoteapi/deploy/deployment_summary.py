@@ -8,12 +8,12 @@ from quoteapi.deploy.after_deploy import Deployment
 from quoteapi.deploy.aws_account import aws_errors
 from quoteapi.deploy.certificate import check_certificate
 from quoteapi.deploy.check import CheckFailed
-from quoteapi.deploy.error_mail import how_to_confirm, list_error_mail
+from quoteapi.deploy.failure_mail import how_to_confirm, list_mail_addresses
+from quoteapi.deploy.sms_account import SANDBOX_FOUND, how_to_leave_sandbox, is_in_sandbox
 from quoteapi.deploy.usage_plan import find_api_key
 from quoteapi.deploy.zappa_settings import get_nested_object
 from quoteapi.settings import ANY_REGION, Settings, SettingsError
 
-SANDBOX = "https://docs.aws.amazon.com/sns/latest/dg/sns-sms-sandbox.html"
 COUNTRIES = "https://docs.aws.amazon.com/sns/latest/dg/sns-supported-regions-countries.html"
 _UNITED_STATES = {"US", "AS", "GU", "MP", "PR", "VI"}
 """The United States and its territories, where SMS must come from a registered number (docs/sms.md)."""
@@ -95,9 +95,8 @@ def _list_to_do(deployment: Deployment) -> Iterator[str]:
     except (CheckFailed, SettingsError):  # as the step of the database reported
         return
     with suppress(CheckFailed):
-        mails = list_error_mail(deployment.names, settings)
-        if waiting := [address for address, is_confirmed in mails.items() if not is_confirmed]:
-            yield how_to_confirm(waiting)
+        addresses = list_mail_addresses(deployment.names.account, settings.sns_region)
+        yield from filter(None, [how_to_confirm(addresses)])
     if settings.has_shared_state and settings.gateway == "sns":
         yield from _list_to_do_for_sms(deployment, settings)
 
@@ -114,8 +113,7 @@ def _list_to_do_for_domain(deployment: Deployment) -> Iterator[str]:
 
 def _list_to_do_for_sms(deployment: Deployment, settings: Settings) -> Iterator[str]:
     if _is_in_sandbox(deployment, settings):
-        where = f"The account is in the SMS sandbox in {settings.sns_region}"
-        yield f"{where}: only verified numbers get SMS. Ask AWS to move it out: {SANDBOX}"
+        yield f"{SANDBOX_FOUND[:1].upper()}{SANDBOX_FOUND[1:]}. {how_to_leave_sandbox(settings.sns_region)}"
     countries = settings.sms_allowed_regions
     if countries & {*_UNITED_STATES, ANY_REGION}:
         yield f"SMS to the United States must come from a number that you registered: {COUNTRIES}"
@@ -125,6 +123,5 @@ def _list_to_do_for_sms(deployment: Deployment, settings: Settings) -> Iterator[
 
 def _is_in_sandbox(deployment: Deployment, settings: Settings) -> bool:
     with suppress(CheckFailed), aws_errors("sandbox"):
-        client = deployment.names.account.client("sns", settings.sns_region)
-        return bool(client.get_sms_sandbox_account_status()["IsInSandbox"])
+        return is_in_sandbox(deployment.names.account.client("sns", settings.sns_region))
     return False

@@ -261,7 +261,8 @@ _ACTIONS_WITHOUT_RESOURCE = [
     "events:ListRuleNamesByTarget",
     "logs:DescribeLogGroups",
     *_actions("route53", "CreateHostedZone ListHostedZones ListHostedZonesByName"),
-    *_actions("sns", "CreateSMSSandboxPhoneNumber GetSMSAttributes GetSMSSandboxAccountStatus"),
+    *_actions("sns", "CheckIfPhoneNumberIsOptedOut CreateSMSSandboxPhoneNumber GetSMSAttributes"),
+    "sns:GetSMSSandboxAccountStatus",
     *_actions("sns", "ListPhoneNumbersOptedOut ListSMSSandboxPhoneNumbers OptInPhoneNumber SetSMSAttributes"),
     *_actions("sns", "Unsubscribe VerifySMSSandboxPhoneNumber"),
 ]

@@ -23,9 +23,10 @@ MAX_SANDBOX_NUMBERS = 10
 """https://docs.aws.amazon.com/sns/latest/dg/sns-sms-sandbox.html"""
 NEW_CODE = "new"
 """What an operator enters instead of a code, to have AWS send another one."""
-_NEW_CODES = f"If it does not come within 15 minutes, enter {NEW_CODE} instead: AWS sends five codes a day to a number."
+_NEW_CODES = f'If it does not come within 15 minutes, enter "{NEW_CODE}": AWS sends five codes a day to a number.'
 """https://docs.aws.amazon.com/sns/latest/dg/sns-sms-sandbox-verifying-phone-numbers.html"""
 SANDBOX_FOUND = "the account is in the SMS sandbox: only verified numbers get SMS"
+_VERIFIED = "verified in the SMS sandbox, where no other numbers get SMS"
 NO_SANDBOX_FOUND = "the account is not in the SMS sandbox"
 _CASE = "https://console.aws.amazon.com/support/home#/case/create?issueType=service-limit-increase&limitType=service-code-sns"
 HOW_TO_SPEND_MORE = f"To ask AWS for a higher spending quota, open {_CASE}"
@@ -121,7 +122,7 @@ def set_up_sandbox(
         numbers = list_sandbox_numbers(client)
         verified = [mobile for mobile in numbers.verified if is_in_regions(mobile, countries)]
         if verified and own_number in (None, *numbers.verified):
-            yield SetupResult("sandbox", "ok", f"{SANDBOX_FOUND}: {', '.join(map(mask_phone_number, verified))}")
+            yield SetupResult("sandbox", "ok", f"{_VERIFIED}: {', '.join(map(mask_phone_number, verified))}")
             return
         mobile = own_number or _find_pending(numbers, countries) or operator.ask_own_number(countries)
         if mobile is None:
@@ -156,9 +157,9 @@ def _verify(client: Any, stage: str, mobile: str, operator: SandboxOperator) -> 
             client.create_sms_sandbox_phone_number(PhoneNumber=mobile)
             problem = ""
         elif _is_right(client, mobile, code):
-            return SetupResult("sandbox", "done", f"{SANDBOX_FOUND}: {masked} is verified")
+            return SetupResult("sandbox", "done", f"{_VERIFIED}: {masked}")
         else:
-            problem = f"Wrong code, or no longer valid. Enter the newest one, or `{NEW_CODE}` to get another."
+            problem = f'Wrong code, or no longer valid. Enter the newest one, or "{NEW_CODE}" to get another.'
     if problem:
         return SetupResult("sandbox", "failed", f"that is not the code that AWS sent to {masked}", to_do)
     return SetupResult("sandbox", "waiting", f"AWS sent a code to {masked}", to_do)

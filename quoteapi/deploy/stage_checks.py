@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from quoteapi.deploy.aws_account import AwsAccount, aws_errors, open_account
+from quoteapi.deploy.alarms import check_alarms
+from quoteapi.deploy.aws_account import DEFAULT_REGION, AwsAccount, aws_errors, open_account
 from quoteapi.deploy.certificate import check_certificate
 from quoteapi.deploy.check import Check, CheckFailed
 from quoteapi.deploy.dead_letters import NAME as DEAD_LETTERS
 from quoteapi.deploy.dead_letters import check_dead_letters
-from quoteapi.deploy.error_mail import check_error_mail
+from quoteapi.deploy.failure_mail import check_failure_mail, list_mail_addresses
+from quoteapi.deploy.log_group import find_log_group
 from quoteapi.deploy.remote_environment import read_remote_environment
 from quoteapi.deploy.runtimes import check_runtime_end
 from quoteapi.deploy.stage_names import StageNames, stage_names
-from quoteapi.deploy.zappa_settings import Stage, read_stage, stage_settings
-from quoteapi.settings import SettingsError
+from quoteapi.deploy.zappa_settings import Stage, read_stage, stage_environment
 
 _NOT_FOUND, _FORBIDDEN = 404, 403
 
@@ -87,8 +88,7 @@ class _StageChecks:
             lambda: self._check_secrets(configuration["Role"]),
             lambda: self._check_dead_letters(configuration),
             self._check_logs,
-            self._check_alarms,
-            self._check_mail,
+            self._check_mail_and_alarms,
         )
 
     def _check_bucket(self) -> Iterator[Check]:
@@ -161,37 +161,23 @@ class _StageChecks:
             yield from check_dead_letters(self.names, self.stage, configuration)
 
     def _check_logs(self) -> Iterator[Check]:
-        name, to_do = self.names.log_group, f"Run `zappa update {self.names.stage}`, which sets it."
+        name = self.names.log_group
         with _unknown("logs"):
-            groups = self.names.account.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
-        days = next((group.get("retentionInDays") for group in groups if group["logGroupName"] == name), None)
-        if days is None:
-            yield Check("logs", "advice", f"{name} has no retention: logs stay, and cost, for ever", to_do)
-        else:
+            group = find_log_group(self.names)
+        if days := (group or {}).get("retentionInDays"):
             yield Check("logs", "ok", f"{name}, kept for {days} days")
+        else:
+            found = f"{name} has no retention: logs stay, and cost, for ever"
+            yield Check("logs", "advice", found, f"Run `zappa update {self.names.stage}`, which sets it.")
 
-    def _check_alarms(self) -> Iterator[Check]:
-        expected = [self.names.error_alarm, self.names.queue_alarm]
-        with _unknown("alarms"):
-            client = self.names.account.client("cloudwatch")
-            alarms = client.describe_alarms(AlarmNames=expected, AlarmTypes=["MetricAlarm"])["MetricAlarms"]
-        states = {alarm["AlarmName"]: alarm["StateValue"] for alarm in alarms}
-        for name in (name for name, state in states.items() if state == "ALARM"):
-            to_do = f"For the reason, run `zappa tail {self.names.stage} --since 1h`."
-            yield Check("alarms", "wrong", f"{name} is in alarm", to_do)
-        if missing := [name for name in expected if name not in states]:
-            found = f"there is no alarm {' and no alarm '.join(missing)}"
-            yield Check("alarms", "advice", found, f"Run `quoteapi setup {self.names.stage}`.")
-        elif "ALARM" not in states.values():
-            yield Check("alarms", "ok", f"{', '.join(expected)}")
-
-    def _check_mail(self) -> Iterator[Check]:
-        try:
-            settings = stage_settings(self.names.stage, self.stage, read_remote_environment(self.stage).values)
-        except SettingsError:  # as the checks of the settings report
-            return
+    def _check_mail_and_alarms(self) -> Iterator[Check]:
         with _unknown("mail"):
-            yield from check_error_mail(self.names, settings)
+            remote = read_remote_environment(self.stage).values
+            region = stage_environment(self.stage, remote).get("SNS_REGION") or DEFAULT_REGION
+            addresses = list_mail_addresses(self.names.account, region)
+        yield check_failure_mail(self.names.stage, addresses)
+        with _unknown("alarms"):
+            yield from check_alarms(self.names, self.stage, region, next(iter(addresses), None))
 
 
 def _run(*checks: Callable[[], Iterable[Check]]) -> Iterator[Check]:

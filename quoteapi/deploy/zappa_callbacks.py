@@ -3,6 +3,7 @@
 `settings` checks a stage and gives it a `SECRET_KEY`, `zip` trims the zip, `post` sets up what needs the function.
 """
 
+import json
 import os
 import sys
 import warnings
@@ -23,6 +24,7 @@ from quoteapi.deploy.check import CheckFailed
 from quoteapi.deploy.deployment_summary import curl_command, describe_deployment
 from quoteapi.deploy.first_sms import describe_first_sms
 from quoteapi.deploy.package import environment_for_lambda, require_complete, trim_package
+from quoteapi.deploy.policies import function_policy
 from quoteapi.deploy.remote_environment import add_secret_key, read_remote_environment
 from quoteapi.deploy.setup_result import MARKS
 from quoteapi.deploy.stage_names import stage_names
@@ -41,6 +43,7 @@ from quoteapi.settings import Settings, SettingsError
 
 AUTHORIZER_LIBRARIES = ("_cffi_backend", "cffi", "cryptography", "jwt")
 TRACING_LIBRARIES = ("aws_xray_sdk", "wrapt")
+_KEYS_OF_OWN_POLICY = "attach_policy", "role_arn", "role_name"
 
 
 def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
@@ -58,6 +61,7 @@ def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
         _require_issued_certificate(cli)
     if cli.command in {"deploy", "update"}:
         _require_secret_key(cli)
+        _set_function_policy(cli)
     if cli.command == "update":
         _update_architecture(cli)
     if cli.command == "undeploy":
@@ -121,7 +125,7 @@ def _require_issued_certificate(cli: Any) -> None:  # noqa: ANN401 Zappa has no 
         if stage.get("certificate_arn"):
             for check in check_certificate(open_account(stage), stage):
                 if check.state == "wrong":
-                    raise CheckFailed(*check)
+                    raise CheckFailed(*check[:3], check.to_do.replace("STAGE", cli.api_stage))
 
 
 def _require_secret_key(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
@@ -136,6 +140,18 @@ def _require_secret_key(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     if environment.get("SMS_ALLOWED_REGIONS") and not environment.get("SECRET_KEY"):
         url = f"s3://{stage.get('s3_bucket', 'BUCKET')}/quoteapi-{cli.api_stage}.json"
         click.echo(f'{cli.api_stage} has no SECRET_KEY, and no place for one. Set "remote_env": "{url}".')
+
+
+def _set_function_policy(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    """Make Zappa give the function's role the generated policy, unless the stage has a policy or a role of its own.
+
+    Zappa adds the stage's `extra_permissions`, and replaces the policy of a role that has another one.
+    """
+    with _errors_as_messages(f"`zappa {cli.command} {cli.api_stage}` stopped"):
+        stage = _read_stage(cli)
+        if stage.get("manage_roles", True) and not any(map(stage.get, _KEYS_OF_OWN_POLICY)):
+            names = stage_names(open_account(stage), cli.api_stage, stage)
+            cli.zappa.attach_policy = json.dumps(function_policy(names, stage, _read_settings(cli)))
 
 
 def _update_architecture(cli: Any) -> None:  # noqa: ANN401 Zappa has no types

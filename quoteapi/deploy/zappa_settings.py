@@ -44,11 +44,17 @@ def local_settings_file(path: Path) -> Path:
 
 def read_local_stage(path: Path, stage: str) -> Stage:
     """Return the local settings of a stage; empty if there are none. Raises `CheckFailed`."""
-    local = local_settings_file(path)
-    settings = _read_stages(local).get(stage, {}) if local.exists() else {}
+    settings = read_local_stages(path).get(stage, {})
     if not isinstance(settings, dict):
-        raise _invalid_stage(f"{stage} in {local.name} is not a JSON object", "Write its keys as one JSON object.")
+        found = f"{stage} in {local_settings_file(path).name} is not a JSON object"
+        raise _invalid_stage(found, "Write its keys as one JSON object.")
     return settings
+
+
+def read_local_stages(path: Path) -> Stage:
+    """Return the local settings of all stages, by name; empty if there are none. Raises `CheckFailed`."""
+    local = local_settings_file(path)
+    return _read_stages(local) if local.exists() else {}
 
 
 def write_local_stage(path: Path, stage: str, settings: Stage) -> None:
@@ -56,8 +62,7 @@ def write_local_stage(path: Path, stage: str, settings: Stage) -> None:
 
     Raises `CheckFailed`.
     """
-    local = local_settings_file(path)
-    stages = _read_stages(local) if local.exists() else {}
+    local, stages = local_settings_file(path), read_local_stages(path)
     stages.pop(stage, None)
     content = json.dumps(stages | ({stage: settings} if settings else {}), indent=4, ensure_ascii=False)
     temporary = local.with_name(f".{local.name}.new")

@@ -31,7 +31,7 @@ def run_task(payload: dict[str, Any]) -> object:
 def test_on_lambda_tasks_run_in_other_invocations_whose_payloads_contain_no_number_and_no_otp(
     lambda_url: str, payloads: list[dict[str, Any]]
 ) -> None:
-    response = requests.get(f"{lambda_url}/subscribe", params={"mobile": MIRA}, timeout=10)
+    response = requests.get(f"{lambda_url}/subscribe", params={"mobile": MIRA}, timeout=30)
     assert response.status_code == 200
     assert sent_to(MIRA) == [], "the request itself sends nothing"
     (payload,) = payloads
@@ -40,14 +40,14 @@ def test_on_lambda_tasks_run_in_other_invocations_whose_payloads_contain_no_numb
     assert OneTimePassword.get().digest is None, "the task generates the OTP"
     run_task(payload)
     (message,) = sent_to(MIRA)
-    confirmed = requests.get(f"{lambda_url}/subscribe", params={"mobile": MIRA, "otp": message[:6]}, timeout=10)
+    confirmed = requests.get(f"{lambda_url}/subscribe", params={"mobile": MIRA, "otp": message[:6]}, timeout=30)
     assert confirmed.status_code == 200
     assert Subscriber.get().state == "active"
     assert subscribed_numbers() == []
     assert payloads[1]["args"] == [str(Subscriber.get().id)]
     run_task(payloads[1])
     assert subscribed_numbers() == [MIRA]
-    assert requests.get(f"{lambda_url}/unsubscribe", params={"mobile": MIRA}, timeout=10).status_code == 200
+    assert requests.get(f"{lambda_url}/unsubscribe", params={"mobile": MIRA}, timeout=30).status_code == 200
     run_task(payloads[2])
     assert subscribed_numbers() == []
     assert "9028000001" not in json.dumps(payloads)
@@ -66,18 +66,18 @@ def test_a_task_that_lambda_does_not_start_raises_an_error_of_the_gateway(
 def test_if_lambda_takes_no_task_an_otp_is_503_and_subscribing_and_unsubscribing_stand(
     lambda_url: str, payloads: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    requests.get(f"{lambda_url}/subscribe", params={"mobile": MIRA}, timeout=10)
+    requests.get(f"{lambda_url}/subscribe", params={"mobile": MIRA}, timeout=30)
     run_task(payloads[0])
     monkeypatch.setattr(sys.modules["zappa.asynchronous"], "LAMBDA_CLIENT", None)
     otp = sent_to(MIRA)[0][:6]
-    confirmed = requests.get(f"{lambda_url}/subscribe", params={"mobile": MIRA, "otp": otp}, timeout=10)
+    confirmed = requests.get(f"{lambda_url}/subscribe", params={"mobile": MIRA, "otp": otp}, timeout=30)
     assert confirmed.status_code == 200
     assert Subscriber.get().sync_due_at is not None, "so that the reconciler syncs it"
     bound.close()  # a container has one connection, and one thread
-    assert requests.get(f"{lambda_url}/unsubscribe", params={"mobile": MIRA}, timeout=10).status_code == 200
+    assert requests.get(f"{lambda_url}/unsubscribe", params={"mobile": MIRA}, timeout=30).status_code == 200
     assert (Subscriber.get().state, Subscriber.get().sync_due_at is not None) == ("unsubscribed", True)
     bound.close()  # a container has one connection, and one thread
-    failed = requests.get(f"{lambda_url}/subscribe", params={"mobile": "+919028000002"}, timeout=10)
+    failed = requests.get(f"{lambda_url}/subscribe", params={"mobile": "+919028000002"}, timeout=30)
     assert_problem(failed, 503, "SMS not available", "The SMS was not sent, or it is late.")
 
 
@@ -100,13 +100,13 @@ def failing_url(
 def test_async_failure_starts_a_task_that_fails(
     method: str, failing_url: str, serve: Serve, payloads: list[dict[str, Any]]
 ) -> None:
-    started = requests.request(method, failing_url, timeout=10)
+    started = requests.request(method, failing_url, timeout=30)
     assert (started.status_code, started.headers["Cache-Control"]) == (202, "no-store")
     assert "Lambda retries it twice" in started.json()["message"]
     (payload,) = payloads
     with pytest.raises(RedactedError, match="DeliberateFailure: a client called /async-failure"):
         run_task(payload)
-    assert_problem(requests.request(method, f"{serve()}/async-failure", timeout=10), 404, "Not found", "Nothing exists")
+    assert_problem(requests.request(method, f"{serve()}/async-failure", timeout=30), 404, "Not found", "Nothing exists")
 
 
 @sqlite_only
@@ -114,23 +114,23 @@ def test_async_failure_is_limited_to_five_an_hour(
     failing_url: str, payloads: list[dict[str, Any]], clock: FakeClock
 ) -> None:
     for method in ("GET", "POST", "GET", "POST", "GET"):
-        assert requests.request(method, failing_url, timeout=10).status_code == 202
+        assert requests.request(method, failing_url, timeout=30).status_code == 202
     for method in ("GET", "POST"):
-        refused = requests.request(method, failing_url, timeout=10)
+        refused = requests.request(method, failing_url, timeout=30)
         assert_problem(refused, 429, "Too many requests", "Only five test failures an hour are allowed.")
         assert refused.headers["Retry-After"] == "3600"
     assert len(payloads) == 5
     clock.advance(hours=1)
-    assert requests.get(failing_url, timeout=10).status_code == 202
+    assert requests.get(failing_url, timeout=30).status_code == 202
 
 
 @sqlite_only
 def test_async_failure_is_started_neither_by_head_nor_by_pages_of_other_sites(
     failing_url: str, payloads: list[dict[str, Any]]
 ) -> None:
-    assert requests.head(failing_url, timeout=10).status_code == 405
+    assert requests.head(failing_url, timeout=30).status_code == 405
     for method in ("GET", "POST"):
-        refused = requests.request(method, failing_url, headers={"Sec-Fetch-Site": "cross-site"}, timeout=10)
+        refused = requests.request(method, failing_url, headers={"Sec-Fetch-Site": "cross-site"}, timeout=30)
         assert_problem(refused, 403, "Cross-site request")
     assert payloads == []
 

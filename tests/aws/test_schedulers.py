@@ -90,7 +90,7 @@ def test_each_time_zone_gets_the_quote_of_its_local_date_once(
     clock.advance(hours=8)  # 09:00 of the next date in Auckland
     assert schedulers.publish_quote_of_the_day({}, CONTEXT) == {"sent": 1, "time_zones": [AUCKLAND]}
     authors = {
-        day: requests.get(f"{serve()}/daily?date={day}", timeout=5).json()["author"] for day in (TODAY, TOMORROW)
+        day: requests.get(f"{serve()}/daily?date={day}", timeout=30).json()["author"] for day in (TODAY, TOMORROW)
     }
     for time_zone, day in (UTC_ZONE, TODAY), (KOLKATA, TODAY), (AUCKLAND, TOMORROW):
         (message,) = published(sns_environment.gateway.topics.name(time_zone))

@@ -115,7 +115,7 @@ def aws_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    requests.post(f"http://{host}:{port}/moto-api/reset", timeout=10).raise_for_status()
+    requests.post(f"http://{host}:{port}/moto-api/reset", timeout=30).raise_for_status()
     yield sns_settings(f"http://{host}:{port}")
     server.stop()
 

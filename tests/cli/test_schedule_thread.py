@@ -20,6 +20,7 @@ from tests.helpers.data import KOLKATA, MIRA, NOON, NOOR, add_subscribers
 from tests.helpers.servers import Servers
 from tests.helpers.sql import record_sql
 from tests.helpers.subscribing import run_in_thread
+from tests.helpers.waiting import LIMIT_SECONDS, wait_until
 
 LONG_AGO = clock.now() - timedelta(days=9)
 
@@ -113,13 +114,6 @@ main(["serve", "--workers", "{workers}"])
     servers.start("python", "-c", script, DAILY_SMS_AT="00:00", QUIET_HOURS="off")
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_the_workers_of_a_server_send_the_daily_sms_once(servers: Servers, working_database: Container) -> None:
     insert_subscriber(MIRA, joined_at=LONG_AGO)
     serve_with_schedule(servers, 2)
@@ -130,7 +124,7 @@ def test_the_workers_of_a_server_send_the_daily_sms_once(servers: Servers, worki
     wait_until(lambda: ConsoleSms.select().where(ConsoleSms.to == NOOR).exists())  # the confirmation
     (process,) = servers.processes
     process.terminate()
-    assert process.wait(5) == 0
+    assert process.wait(LIMIT_SECONDS) == 0
     assert "Traceback" not in servers.output()
 
 
@@ -154,7 +148,7 @@ def test_a_stopped_server_finishes_the_sms_under_way_and_begins_no_other(
     wait_until(lambda: "slow publish begins" in servers.output())
     (process,) = servers.processes
     process.send_signal(stop)
-    assert process.wait(8) == 0
+    assert process.wait(LIMIT_SECONDS) == 0
     assert servers.output().count("slow publish begins") == 1
     sent = Delivery.select().where(Delivery.sent_at.is_null(is_null=False))
     in_doubt = Delivery.select().where(Delivery.sent_at.is_null() & Delivery.sending_at.is_null(is_null=False))

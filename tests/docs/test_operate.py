@@ -33,7 +33,7 @@ class Response(NamedTuple):
 def send(base: str, method: str, path: str, headers: dict[str, str], body: str = "") -> Response:
     """Send a request whose header names are not changed, from the address `CLIENT`."""
     parts = urlsplit(base)
-    connection = http.client.HTTPConnection(str(parts.netloc), timeout=10, source_address=(CLIENT, 0))
+    connection = http.client.HTTPConnection(str(parts.netloc), timeout=30, source_address=(CLIENT, 0))
     connection.putrequest(method, path)
     for name, value in (headers | ({"Content-Length": str(len(body))} if body else {})).items():
         connection.putheader(name, value)

@@ -105,7 +105,7 @@ def test_the_command_of_the_unit_serves_with_the_settings_of_the_page(servers: S
     command, *arguments = shlex.split(value_in_unit("ExecStart"))
     assert command == f"{value_in_unit('WorkingDirectory')}/.venv/bin/quoteapi"
     base = servers.start("quoteapi", *arguments, terminal=None, WORKERS="1", **settings)
-    assert requests.get(f"{base}/health", timeout=5).status_code == 200
+    assert requests.get(f"{base}/health", timeout=30).status_code == 200
     assert sorted(path.name for path in folder.glob("*.db*"))[:2] == ["quoteapi.db", "quoteapi.db.key"]
 
 

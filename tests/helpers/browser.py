@@ -17,6 +17,7 @@ from playwright.sync_api import (
     Request,
     Response,
     WebError,
+    expect,
     sync_playwright,
 )
 
@@ -26,6 +27,7 @@ from quoteapi.storage.models import database as bound
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import environment
 from tests.helpers.http import serve_app
+from tests.helpers.waiting import LIMIT_SECONDS
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -47,7 +49,7 @@ CHROMIUM_ARGUMENTS = [
 ]
 AXE = ROOT / "tests/npm/node_modules/axe-core/axe.min.js"
 IN_CI = os.environ.get("CI") == "true"
-TIMEOUT_MILLISECONDS = 5_000
+expect.set_options(timeout=LIMIT_SECONDS * 1_000)
 FIND_OVERFLOWING_ELEMENTS = """() => {
   const width = document.documentElement.clientWidth;
   const scrolls = (element) => element !== null
@@ -136,7 +138,7 @@ class ContextPool:
             has_touch=options.phone,
             is_mobile=options.phone,
         )
-        context.set_default_timeout(TIMEOUT_MILLISECONDS)
+        context.set_default_timeout(LIMIT_SECONDS * 1_000)
         context.new_page().goto(f"{base_url}/health")
         return context
 

@@ -15,7 +15,7 @@ from quoteapi.http.middleware import App
 
 def get(url: str, **headers: str) -> requests.Response:
     """Send a GET request with headers, whose names have underscores here."""
-    return requests.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()}, timeout=5)
+    return requests.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()}, timeout=30)
 
 
 def assert_problem(response: requests.Response, status: int, title: str, detail_with: str = "") -> None:

@@ -2,18 +2,21 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tests.helpers.data import ALCOTT
+from tests.helpers.waiting import LIMIT_SECONDS
 
 
 class UpstreamApi:
     """A quote API on loopback that sends what a test sets, and records the headers of each request."""
 
     def __init__(self) -> None:
+        self.hanging = 0
+        """How many requests `hang` handles."""
+        self._is_stopping = threading.Event()
         self.requests: list[dict[str, str]] = []
         self.respond: Callable[[BaseHTTPRequestHandler], None] = self.json_response([ALCOTT._asdict()])
         api = self
@@ -41,6 +44,7 @@ class UpstreamApi:
 
     def stop(self) -> None:
         """Stop the server. A second call does nothing."""
+        self._is_stopping.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -63,10 +67,9 @@ class UpstreamApi:
 
         return respond
 
-    @staticmethod
-    def delayed_response(seconds: float) -> Callable[[BaseHTTPRequestHandler], None]:
-        def respond(request: BaseHTTPRequestHandler) -> None:
-            time.sleep(seconds)
-            request.close_connection = True
-
-        return respond
+    def hang(self, request: BaseHTTPRequestHandler) -> None:
+        """Send no response until the API stops."""
+        self.hanging += 1
+        self._is_stopping.wait(LIMIT_SECONDS)
+        self.hanging -= 1
+        request.close_connection = True

@@ -18,11 +18,11 @@ PUBLIC = {"PUBLIC_URL": f"{OURS}/daily-quotes", "CORS_ORIGINS": "*"}
 
 
 def post(base: str, headers: dict[str, str]) -> requests.Response:
-    return requests.post(f"{base}/subscribe", data={"mobile": MIRA}, headers=headers, timeout=5)
+    return requests.post(f"{base}/subscribe", data={"mobile": MIRA}, headers=headers, timeout=30)
 
 
 def get(base: str, headers: dict[str, str]) -> requests.Response:
-    return requests.get(f"{base}/subscribe", params={"mobile": MIRA}, headers=headers, timeout=5)
+    return requests.get(f"{base}/subscribe", params={"mobile": MIRA}, headers=headers, timeout=30)
 
 
 FORGED_HEADERS = (
@@ -78,10 +78,10 @@ def test_a_preflight_response_allows_no_header_of_proxies(serve: Serve, origins:
     base = serve(CORS_ORIGINS=origins)
     headers = {"Origin": EVIL, "Access-Control-Request-Method": "POST"}
     headers |= {"Access-Control-Request-Headers": names} if names else {}
-    response = requests.options(f"{base}/subscribe", headers=headers, timeout=5)
+    response = requests.options(f"{base}/subscribe", headers=headers, timeout=30)
     assert response.headers["Access-Control-Allow-Headers"] == ""
     headers["Access-Control-Request-Headers"] = f"content-type,{names}, X-Request-ID"
-    response = requests.options(f"{base}/subscribe", headers=headers, timeout=5)
+    response = requests.options(f"{base}/subscribe", headers=headers, timeout=30)
     allowed = {name for name in response.headers["Access-Control-Allow-Headers"].split(", ") if name}
     assert allowed == {"content-type", "X-Request-ID"}
 

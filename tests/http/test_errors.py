@@ -19,7 +19,7 @@ from tests.helpers.http import assert_problem, serve_app
     "path", ["/nothing", "/daily/2026", "/favicon.ico", "/%00", "/%FF%FE", "/daily%0Ax", "/a" * 2_000]
 )
 def test_an_unknown_path_is_a_404_problem_that_names_the_known_ones(serve: Serve, path: str) -> None:
-    assert_problem(requests.get(f"{serve()}{path}", timeout=5), 404, "Not found", "GET /daily")
+    assert_problem(requests.get(f"{serve()}{path}", timeout=30), 404, "Not found", "GET /daily")
 
 
 @sqlite_only
@@ -28,7 +28,7 @@ def test_an_unknown_path_is_a_404_problem_that_names_the_known_ones(serve: Serve
 def test_a_method_that_is_not_allowed_is_a_405_problem_that_names_those_that_are(
     serve: Serve, method: str, path: str
 ) -> None:
-    response = requests.request(method, f"{serve()}{path}", data={"a": "b"}, timeout=5)
+    response = requests.request(method, f"{serve()}{path}", data={"a": "b"}, timeout=30)
     assert_problem(
         response, 405, "Method not allowed", f"{method} is not allowed here. Use one of: GET, HEAD, OPTIONS."
     )
@@ -44,7 +44,7 @@ def test_an_unexpected_error_is_a_500_without_details_and_a_log_line_with_all(
         raise RuntimeError("the secret is 42")
 
     monkeypatch.setattr(QuoteService, "random_quote", fail)
-    response = requests.get(f"{base}/random?author=Jane", timeout=5)
+    response = requests.get(f"{base}/random?author=Jane", timeout=30)
     assert_problem(response, 500, "Internal server error", "Something went wrong on our side")
     assert "42" not in response.text
     assert "the secret is 42" in caplog.text
@@ -62,7 +62,7 @@ def test_an_unavailable_database_is_a_503_with_retry_after(
         raise OperationalError("database is locked: /secret/path")
 
     monkeypatch.setattr(QuoteService, "random_quote", fail)
-    response = requests.get(f"{base}/random", timeout=5)
+    response = requests.get(f"{base}/random", timeout=30)
     assert_problem(response, 503, "Database not available", "Try again")
     assert response.headers["Retry-After"] == "30"
     assert "/secret/path" not in response.text
@@ -72,34 +72,34 @@ def test_an_unavailable_database_is_a_503_with_retry_after(
 @sqlite_only
 def test_quotes_are_served_after_the_database_file_was_deleted(serve: Serve, settings: Settings) -> None:
     base = serve()
-    assert requests.get(f"{base}/health", timeout=5).json() == {
+    assert requests.get(f"{base}/health", timeout=30).json() == {
         "status": "ok",
         "database": "ok",
         "catalogue": {"quotes": 3},
     }
     for file in database_file(settings).parent.glob("working.db*"):
         file.unlink()
-    response = requests.get(f"{base}/health", timeout=5)
+    response = requests.get(f"{base}/health", timeout=30)
     assert response.status_code == 503
     assert response.json() == {"status": "failing", "database": "not available", "catalogue": {"quotes": 0}}
-    assert requests.get(f"{base}/random", timeout=5).json()["quote"]
-    assert_problem(requests.get(f"{base}/quotes", timeout=5), 503, "Database not available")
+    assert requests.get(f"{base}/random", timeout=30).json()["quote"]
+    assert_problem(requests.get(f"{base}/quotes", timeout=30), 503, "Database not available")
 
 
 @sqlite_only
 def test_quotes_are_served_while_the_database_file_is_corrupt(serve: Serve, settings: Settings) -> None:
     base = serve()
     database_file(settings).write_bytes(b"broken" * 10_000)
-    assert requests.get(f"{base}/random", timeout=5).json()["quote"]
-    assert_problem(requests.get(f"{base}/quotes", timeout=5), 503, "Database not available")
-    assert requests.get(f"{base}/health", timeout=5).status_code == 503
+    assert requests.get(f"{base}/random", timeout=30).json()["quote"]
+    assert_problem(requests.get(f"{base}/quotes", timeout=30), 503, "Database not available")
+    assert requests.get(f"{base}/health", timeout=30).status_code == 503
 
 
 def test_an_error_is_json_even_if_the_client_prefers_xml(settings: Settings) -> None:
     app = create_app(settings)
     assert isinstance(app, falcon.App)
     with serve_app(app) as base:
-        assert_problem(requests.get(f"{base}/no", headers={"Accept": "text/xml"}, timeout=5), 404, "Not found")
+        assert_problem(requests.get(f"{base}/no", headers={"Accept": "text/xml"}, timeout=30), 404, "Not found")
     logging.getLogger("quoteapi").handlers.clear()
 
 

@@ -367,7 +367,7 @@ def test_a_visitor_who_has_a_code_types_it_with_the_number(
     open_browser: OpenBrowser, options: BrowserOptions, path: str
 ) -> None:
     visitor = open_browser(options)
-    requested = requests.post(f"{visitor.base_url}/subscribe", {"mobile": MIRA}, timeout=5)
+    requested = requests.post(f"{visitor.base_url}/subscribe", {"mobile": MIRA}, timeout=30)
     assert requested.status_code == 200
     page = visitor.open(path)
     page.get_by_role("link", name="I have a code").click()

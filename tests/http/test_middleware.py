@@ -27,14 +27,14 @@ ORIGIN = "https://example.org"
 def test_a_response_has_the_id_of_its_request(serve: Serve) -> None:
     base = serve()
     for path in ("/daily", "/daily", "/random", "/nothing", "/health"):
-        response = requests.get(f"{base}{path}", headers={"X-Request-ID": "check-17"}, timeout=5)
+        response = requests.get(f"{base}{path}", headers={"X-Request-ID": "check-17"}, timeout=30)
         assert response.headers["X-Request-ID"] == "check-17"
 
 
 def test_a_request_without_an_id_gets_a_unique_one(serve: Serve) -> None:
     base = serve()
     request_ids = [
-        requests.get(f"{base}{path}", timeout=5).headers["X-Request-ID"] for path in ("/daily", "/daily", "/no")
+        requests.get(f"{base}{path}", timeout=30).headers["X-Request-ID"] for path in ("/daily", "/daily", "/no")
     ]
     assert all(re.fullmatch("[0-9a-f]{32}", request_id) for request_id in request_ids)
     assert len(set(request_ids)) == 3
@@ -43,7 +43,7 @@ def test_a_request_without_an_id_gets_a_unique_one(serve: Serve) -> None:
 @sqlite_only
 @pytest.mark.parametrize("bad", ["", "a b", "x" * 129, "é", "<script>", 'a"b'])
 def test_an_invalid_request_id_is_replaced(serve: Serve, bad: str) -> None:
-    response = requests.get(f"{serve()}/daily", headers={"X-Request-ID": bad.encode()}, timeout=5)
+    response = requests.get(f"{serve()}/daily", headers={"X-Request-ID": bad.encode()}, timeout=30)
     assert re.fullmatch("[0-9a-f]{32}", response.headers["X-Request-ID"])
 
 
@@ -80,7 +80,7 @@ def test_every_spelling_that_is_routed_to_a_slow_resource_has_its_bulkhead(
 
 
 def test_without_cors_origins_there_are_no_cors_headers(serve: Serve) -> None:
-    response = requests.get(f"{serve()}/daily", headers={"Origin": ORIGIN}, timeout=5)
+    response = requests.get(f"{serve()}/daily", headers={"Origin": ORIGIN}, timeout=30)
     assert not [name for name in response.headers if name.lower().startswith("access-control")]
     assert "Vary" not in response.headers
 
@@ -89,12 +89,12 @@ def test_without_cors_origins_there_are_no_cors_headers(serve: Serve) -> None:
 @pytest.mark.parametrize("path", ["/daily", "/random", "/nothing"])
 def test_pages_of_the_configured_origins_may_read_responses(serve: Serve, path: str) -> None:
     base = serve(CORS_ORIGINS=f"{ORIGIN}, http://localhost:3000")
-    allowed = requests.get(f"{base}{path}", headers={"Origin": ORIGIN}, timeout=5)
+    allowed = requests.get(f"{base}{path}", headers={"Origin": ORIGIN}, timeout=30)
     assert allowed.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert "X-Request-ID" in allowed.headers["Access-Control-Expose-Headers"]
-    other = requests.get(f"{base}{path}", headers={"Origin": "https://example.com"}, timeout=5)
+    other = requests.get(f"{base}{path}", headers={"Origin": "https://example.com"}, timeout=30)
     assert "Access-Control-Allow-Origin" not in other.headers
-    plain = requests.get(f"{base}{path}", timeout=5)
+    plain = requests.get(f"{base}{path}", timeout=30)
     for response in (allowed, other, plain):
         assert "Origin" in response.headers["Vary"].split(", "), "or a cache mixes them up"
 
@@ -105,7 +105,7 @@ def test_pages_of_all_origins_may_read_responses_if_so_configured(serve: Serve, 
     base = serve(CORS_ORIGINS="*")
     for _ in range(2):
         for headers in ({"Origin": ORIGIN}, {}):  # a cache may keep the response to one for the other
-            response = requests.get(f"{base}{path}", headers=headers, timeout=5)
+            response = requests.get(f"{base}{path}", headers=headers, timeout=30)
             assert response.headers["Access-Control-Allow-Origin"] == "*"
             assert "X-Request-ID" in response.headers["Access-Control-Expose-Headers"]
 
@@ -114,7 +114,7 @@ def test_a_preflight_request_names_the_allowed_methods(serve: Serve) -> None:
     response = requests.options(
         f"{serve(CORS_ORIGINS=ORIGIN)}/random",
         headers={"Origin": ORIGIN, "Access-Control-Request-Method": "GET"},
-        timeout=5,
+        timeout=30,
     )
     assert (response.status_code, response.headers["Access-Control-Allow-Origin"]) == (200, ORIGIN)
     assert "GET" in response.headers["Access-Control-Allow-Methods"]
@@ -136,7 +136,7 @@ def test_pages_of_configured_origins_may_read_the_rate_limit_also_of_a_429(serve
 def test_every_response_has_nosniff(serve: Serve, more: dict[str, str]) -> None:
     base = serve(**more)
     responses = [get(f"{base}{path}") for path in ("/daily", "/daily", "/daily?x=1", "/random", "/nothing", "/health")]
-    responses += [requests.options(f"{base}/daily", timeout=5), requests.post(f"{base}/daily", timeout=5)]
+    responses += [requests.options(f"{base}/daily", timeout=30), requests.post(f"{base}/daily", timeout=5)]
     assert [response.headers["X-Content-Type-Options"] for response in responses] == ["nosniff"] * 8
 
 

@@ -179,7 +179,7 @@ def send_example(base: str, path: str, method: str, headers: dict[str, str]) -> 
     json_body = next(iter(body.values()))["value"] if body else None
     address, query = f"{base}{path}", documented.get("x-example-query", {})
     return requests.request(
-        method, address, params=query, json=json_body, headers=headers, timeout=5, allow_redirects=False
+        method, address, params=query, json=json_body, headers=headers, timeout=30, allow_redirects=False
     )
 
 
@@ -256,10 +256,10 @@ GET_ERRORS = [
 
 @pytest.mark.parametrize(("path", "address", "component", "name"), GET_ERRORS)
 def test_errors_are_those_of_the_examples(base: str, path: str, address: str, component: str, name: str) -> None:
-    response = requests.get(base + address, timeout=5)
+    response = requests.get(base + address, timeout=30)
     assert response.json() == example_of(component, name)
     assert_documented(response, path, "get")
-    assert_documented(requests.get(base + address, headers={"Accept": "text/html"}, timeout=5), path, "get")
+    assert_documented(requests.get(base + address, headers={"Accept": "text/html"}, timeout=30), path, "get")
 
 
 GET_ERRORS_WITHOUT_EXAMPLE = [
@@ -314,14 +314,14 @@ GET_ERRORS_WITHOUT_EXAMPLE = [
 
 @pytest.mark.parametrize(("path", "address", "title", "detail"), GET_ERRORS_WITHOUT_EXAMPLE)
 def test_other_errors_are_documented_too(base: str, path: str, address: str, title: str, detail: str) -> None:
-    response = requests.get(base + address, timeout=5)
+    response = requests.get(base + address, timeout=30)
     assert response.json() == {"title": title, "status": 400, "detail": detail}
     assert_documented(response, path, "get")
-    assert_documented(requests.get(base + address, headers={"Accept": "text/html"}, timeout=5), path, "get")
+    assert_documented(requests.get(base + address, headers={"Accept": "text/html"}, timeout=30), path, "get")
 
 
 def test_the_error_for_an_author_without_quotes_is_documented(base: str) -> None:
-    response = requests.get(f"{base}/random?author=nobody", timeout=5)
+    response = requests.get(f"{base}/random?author=nobody", timeout=30)
     assert response.json() == {
         "title": "No quote found",
         "status": 404,
@@ -332,7 +332,7 @@ def test_the_error_for_an_author_without_quotes_is_documented(base: str) -> None
 
 @pytest.mark.parametrize("path", ["/feed.xml", "/feed.json", "/docs"])
 def test_the_error_of_an_invalid_host_is_that_of_the_example(base: str, path: str) -> None:
-    response = requests.get(f"{base}{path}", headers={"Host": "a b"}, timeout=5)
+    response = requests.get(f"{base}{path}", headers={"Host": "a b"}, timeout=30)
     assert response.json() == example_of("InvalidRequest", "invalid host")
     assert_documented(response, path, "get")
 
@@ -341,16 +341,16 @@ Post = Callable[[str], requests.Response]
 
 
 def post(headers: dict[str, str], body: str) -> Post:
-    return lambda base: requests.post(f"{base}/subscribe", data=body, headers=headers, timeout=5)
+    return lambda base: requests.post(f"{base}/subscribe", data=body, headers=headers, timeout=30)
 
 
 def without_length(base: str) -> requests.Response:
-    return requests.post(f"{base}/subscribe", data=iter([b"mobile=919028000001"]), headers=FORM, timeout=5)
+    return requests.post(f"{base}/subscribe", data=iter([b"mobile=919028000001"]), headers=FORM, timeout=30)
 
 
 def with_wrong_otp(base: str) -> requests.Response:
-    requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
-    return requests.post(f"{base}/subscribe", data={"mobile": MIRA, "otp": wrong_otp(latest_otp(MIRA))}, timeout=5)
+    requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=30)
+    return requests.post(f"{base}/subscribe", data={"mobile": MIRA, "otp": wrong_otp(latest_otp(MIRA))}, timeout=30)
 
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -372,8 +372,8 @@ def test_errors_of_posts_are_those_of_the_examples(base: str, send: Post, compon
 
 
 def test_the_error_for_two_otps_in_a_row_is_documented(base: str) -> None:
-    requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
-    again = requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
+    requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=30)
+    again = requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=30)
     detail = "Too many codes for this number. Try again in 60 seconds."
     assert again.json() == {"title": "Too many requests", "status": 429, "detail": detail}
     assert_documented(again, "/subscribe", "post")
@@ -382,9 +382,9 @@ def test_the_error_for_two_otps_in_a_row_is_documented(base: str) -> None:
 @sqlite_only
 def test_the_error_of_the_read_rate_limit_is_that_of_the_example(serve: Serve, clock: FakeClock) -> None:
     base = serve(READ_LIMIT="1/1m")
-    requests.get(f"{base}/daily", timeout=5)
+    requests.get(f"{base}/daily", timeout=30)
     clock.advance(seconds=18)
-    response = requests.get(f"{base}/daily", timeout=5)
+    response = requests.get(f"{base}/daily", timeout=30)
     assert response.json() == example_of("TooManyRequests", "client IP")
     assert_documented(response, "/daily", "get")
 
@@ -499,13 +499,13 @@ class Page(HTMLParser):
 
 
 def page_of(address: str) -> Page:
-    response = requests.get(f"{address}/docs", timeout=5)
+    response = requests.get(f"{address}/docs", timeout=30)
     assert (response.status_code, response.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     return Page(response.text)
 
 
 def test_the_document_is_served_unchanged(base: str) -> None:
-    response = requests.get(f"{base}/openapi.json", timeout=5)
+    response = requests.get(f"{base}/openapi.json", timeout=30)
     assert response.json() == DOCUMENT
     assert response.headers["Cache-Control"] == "public, max-age=3600"
 
@@ -557,7 +557,7 @@ def test_every_get_form_works_without_javascript(base: str) -> None:
         (attrs["method"], attrs["action"]) for tag, attrs in page_of(base).elements if tag == "form"
     ]:
         if method == "get":
-            response = requests.get(f"{base}{address}", headers=BROWSER, timeout=5)
+            response = requests.get(f"{base}{address}", headers=BROWSER, timeout=30)
             is_off = address == "/async-failure"  # it needs Lambda and ASYNC_FAILURE
             assert response.status_code == (404 if is_off else 200), address
 

@@ -49,7 +49,7 @@ DESCRIBE_FOCUS = """() => {
 
 def api_quote(visitor: Visitor, path: str) -> dict[str, str]:
     """Return quote and author as the API has them."""
-    document = requests.get(f"{visitor.base_url}{path}", timeout=5).json()
+    document = requests.get(f"{visitor.base_url}{path}", timeout=30).json()
     return {name: document[name] for name in ("quote", "author")}
 
 
@@ -199,7 +199,7 @@ def test_no_page_has_a_dead_link(open_browser: OpenBrowser, options: BrowserOpti
     assert {link for link in links if not f"{link}/".startswith(f"{visitor.base_url}/")} == set()
     urls = {link.partition("#")[0] for link in links}
     browser_headers = {"Accept": "text/html,*/*;q=0.8"}
-    statuses = {link: requests.get(link, headers=browser_headers, timeout=5).status_code for link in urls}
+    statuses = {link: requests.get(link, headers=browser_headers, timeout=30).status_code for link in urls}
     assert {link: status for link, status in statuses.items() if status != 200} == {}
 
 

@@ -102,8 +102,8 @@ def test_other_addresses_and_methods_ignore_every_name(serve: Serve) -> None:
     for path in WITHOUT_PARAMETERS:
         assert get(f"{base}{path}?categry=wit&Date=1").status_code == 200, path
     preflight = {"Origin": "https://example.org", "Access-Control-Request-Method": "GET"}
-    assert requests.options(f"{base}/quotes?categry=wit", headers=preflight, timeout=5).status_code == 200
-    assert requests.head(f"{base}/quotes?categry=wit", timeout=5).status_code == 400
+    assert requests.options(f"{base}/quotes?categry=wit", headers=preflight, timeout=30).status_code == 200
+    assert requests.head(f"{base}/quotes?categry=wit", timeout=30).status_code == 400
     assert_problem(get(f"{base}/nothing?categry=wit"), 404, "Not found")
 
 
@@ -148,18 +148,18 @@ def test_a_near_miss_in_a_body_is_rejected_and_sends_no_sms(
     serve: Serve, path: str, fields: dict[str, str], meant: str, *, as_json: bool
 ) -> None:
     url = f"{serve(UNSUBSCRIBE_REQUIRES_OTP='true')}{path}"
-    response = requests.post(url, **{"json" if as_json else "data": fields}, timeout=5)  # type: ignore[arg-type]
+    response = requests.post(url, **{"json" if as_json else "data": fields}, timeout=30)  # type: ignore[arg-type]
     assert_problem(response, 400, "Unknown parameter", f"Did you mean {meant}?")
-    assert_problem(requests.get(url, fields, timeout=5), 400, "Unknown parameter", f"Did you mean {meant}?")
+    assert_problem(requests.get(url, fields, timeout=30), 400, "Unknown parameter", f"Did you mean {meant}?")
 
 
 @sqlite_only
 def test_a_name_in_a_body_may_be_any_text(serve: Serve) -> None:
     url = f"{serve()}/subscribe"
     json_body = {"Content-Type": "application/json"}
-    response = requests.post(url, b'{"mobile\\ud800\\u202e": 1}', headers=json_body, timeout=5)
+    response = requests.post(url, b'{"mobile\\ud800\\u202e": 1}', headers=json_body, timeout=30)
     assert_problem(response, 400, "Unknown parameter", r"parameter mobile\ud800\u202e here. Did you mean mobile?")
-    response = requests.post(url, {"mobile": "+919028000001", "form_id": "7", "submit": "Send"}, timeout=5)
+    response = requests.post(url, {"mobile": "+919028000001", "form_id": "7", "submit": "Send"}, timeout=30)
     assert response.status_code == 200, "other fields of a form are ignored"
 
 

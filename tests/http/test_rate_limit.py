@@ -18,6 +18,7 @@ from tests.helpers.clock import FakeClock
 from tests.helpers.data import MIRA, NOON, NOOR, environment, latest_otp, sqlite_only, wrong_otp
 from tests.helpers.http import assert_problem, get
 from tests.helpers.sql import record_sql
+from tests.helpers.waiting import LIMIT_SECONDS
 
 BEHIND_PROXY = {"TRUSTED_PROXIES": "127.0.0.1"}
 """With which a test can send requests from any client IP."""
@@ -55,7 +56,7 @@ def test_every_response_has_the_read_rate_limit_and_what_is_left(serve: Serve, c
     responses = [get(f"{base}/daily"), get(f"{base}/daily?x=1"), get(f"{base}/daily", If_None_Match=etag)]
     clock.advance(seconds=18)
     responses += [get(f"{base}/daily"), get(f"{base}/random"), get(f"{base}/quotes"), get(f"{base}/nothing")]
-    responses += [requests.post(f"{base}/random", timeout=5), requests.head(f"{base}/daily", timeout=5)]
+    responses += [requests.post(f"{base}/random", timeout=30), requests.head(f"{base}/daily", timeout=5)]
     assert [response.status_code for response in responses] == [200, 200, 304, 200, 200, 200, 404, 405, 200]
     assert [left(response) for response in responses[:3]] == [(598, 60), (597, 60), (596, 60)]
     assert [left(response) for response in responses[3:]] == [(595 - n, 42) for n in range(6)]
@@ -92,7 +93,7 @@ def test_the_fast_path_and_all_else_count_together(serve: Serve) -> None:
 def test_health_and_options_are_not_counted(serve: Serve) -> None:
     base = serve(READ_LIMIT="1/1m")
     get(f"{base}/random")
-    for response in (get(f"{base}/health"), get(f"{base}/health/"), requests.options(f"{base}/random", timeout=5)):
+    for response in (get(f"{base}/health"), get(f"{base}/health/"), requests.options(f"{base}/random", timeout=30)):
         assert response.status_code == 200
         assert "RateLimit" not in response.headers
         assert "RateLimit-Policy" not in response.headers
@@ -210,7 +211,7 @@ def test_concurrent_requests_are_each_counted_once() -> None:
                 together, moment = Barrier(threads), NOON + timedelta(seconds=second)
 
                 def send(_: int, together: Barrier = together, moment: datetime = moment) -> list[int]:
-                    together.wait()
+                    together.wait(LIMIT_SECONDS)
                     return [limit.count("a", moment)[0] for _ in range(50)]
 
                 lefts = [left for some in pool.map(send, range(threads)) for left in some]
@@ -223,7 +224,7 @@ def test_concurrent_requests_are_each_counted_once() -> None:
 
 
 def ask(base: str, path: str = "/subscribe", **fields: str) -> requests.Response:
-    return requests.post(f"{base}{path}", data=fields, timeout=5)
+    return requests.post(f"{base}{path}", data=fields, timeout=30)
 
 
 def test_requesting_an_otp_returns_how_many_the_client_ip_has_left(serve: Serve, clock: FakeClock) -> None:
@@ -316,7 +317,7 @@ def test_two_threads_that_add_the_same_client_ip_share_its_count(monkeypatch: py
     together = Barrier(2)
 
     def slowly(start: int) -> "itertools.count[int]":
-        together.wait(5)
+        together.wait(LIMIT_SECONDS)
         return itertools.count(start)
 
     monkeypatch.setattr(rate_limit, "count", slowly)

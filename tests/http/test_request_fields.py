@@ -32,7 +32,7 @@ def number_in(response: requests.Response) -> str:
 def post(base: str, body: Any, content_type: str | None = FORM, query: str = "") -> requests.Response:  # noqa: ANN401
     """Send a body, in chunks if it is an iterator."""
     headers = {"Content-Type": content_type} if content_type is not None else {}
-    return requests.post(f"{base}/subscribe{query}", data=body, headers=headers, timeout=5)
+    return requests.post(f"{base}/subscribe{query}", data=body, headers=headers, timeout=30)
 
 
 # ---- bodies in chunks
@@ -56,7 +56,7 @@ def send(
 ) -> tuple[int, str]:
     """Send a request. Return the status and the body of the response."""
     method = request.split(maxsplit=1)[0]
-    with socket.create_connection(("127.0.0.1", int(base.rpartition(":")[2])), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", int(base.rpartition(":")[2])), timeout=30) as connection:
         head = f"{request} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\n{headers}\r\n"
         connection.sendall(f"{head}{body}".encode())
         if then_close:
@@ -180,9 +180,9 @@ def test_forms_and_json_are_read_however_their_type_is_written(serve: Serve, con
 def test_a_multipart_form_subscribes(serve: Serve) -> None:
     base = serve()
     files = {"mobile": (None, MIRA)}
-    assert number_in(requests.post(f"{base}/subscribe", files=files, timeout=5)) == MIRA
+    assert number_in(requests.post(f"{base}/subscribe", files=files, timeout=30)) == MIRA
     files["otp"] = (None, latest_otp(MIRA))
-    assert "subscribed" in requests.post(f"{base}/subscribe", files=files, timeout=5).json()["message"]
+    assert "subscribed" in requests.post(f"{base}/subscribe", files=files, timeout=30).json()["message"]
 
 
 @sqlite_only
@@ -221,7 +221,7 @@ def test_an_unreadable_body_is_refused_with_a_sentence_that_says_what_to_send(
 @sqlite_only
 def test_a_compressed_body_is_refused(serve: Serve) -> None:
     headers = {"Content-Encoding": "gzip", "Content-Type": FORM}
-    refused = requests.post(f"{serve()}/subscribe", data=b"\x1f\x8b", headers=headers, timeout=5)
+    refused = requests.post(f"{serve()}/subscribe", data=b"\x1f\x8b", headers=headers, timeout=30)
     assert_problem(refused, 415, "Unsupported media type", "Content-Encoding")
     assert refused.headers["Accept-Encoding"] == "identity"
 
@@ -272,7 +272,7 @@ def test_a_field_with_one_value_may_be_repeated(serve: Serve, query: str, conten
 @sqlite_only
 @pytest.mark.parametrize("path", ["/subscribe", "/unsubscribe", "/pause"])
 def test_a_page_asked_for_with_two_numbers_shows_neither(serve: Serve, path: str) -> None:
-    page = requests.get(f"{serve()}{path}?mobile={A}&mobile={B}", headers={"Accept": "text/html"}, timeout=5)
+    page = requests.get(f"{serve()}{path}?mobile={A}&mobile={B}", headers={"Accept": "text/html"}, timeout=30)
     assert (page.status_code, A in page.text, B in page.text) == (400, False, False)
     assert "The request has different values of mobile." in page.text
 

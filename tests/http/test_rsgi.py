@@ -30,6 +30,7 @@ from tests.helpers.data import environment, sqlite_only
 from tests.helpers.event_loop import run_coroutine
 from tests.helpers.http import assert_problem, get
 from tests.helpers.servers import Servers
+from tests.helpers.waiting import LIMIT_SECONDS
 
 SERVER = """
 import gc
@@ -41,8 +42,6 @@ rsgi.BODY_SECONDS = serve.HEADER_SECONDS = {seconds}
 main(["serve", "--workers", "1"])
 """
 """Serves with a deadline for headers, bodies and idle connections."""
-LIMIT = 30
-"""How many seconds a test waits for what should happen."""
 FORM = "Content-Type: application/x-www-form-urlencoded\r\n"
 BODY = "mobile=%2B919028000001"
 CHUNKED = "Transfer-Encoding: chunked\r\n"
@@ -53,7 +52,7 @@ HTTP_2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000
 @pytest.fixture
 def base(servers: Servers) -> str:
     """Return the base URL of a server whose deadlines no test reaches."""
-    return servers.start("python", "-c", SERVER.format(seconds=10 * LIMIT), TRUSTED_PROXIES="127.0.0.1")
+    return servers.start("python", "-c", SERVER.format(seconds=10 * LIMIT_SECONDS), TRUSTED_PROXIES="127.0.0.1")
 
 
 @pytest.fixture
@@ -64,7 +63,7 @@ def impatient_base(servers: Servers) -> str:
 
 def connect(base: str, sent: str | bytes = "") -> socket.socket:
     address = ("127.0.0.1", int(base.rpartition(":")[2]))
-    connection = socket.create_connection(address, timeout=LIMIT)
+    connection = socket.create_connection(address, timeout=30)
     connection.sendall(sent.encode("latin-1") if isinstance(sent, str) else sent)
     return connection
 
@@ -108,8 +107,8 @@ def connect_slow_clients(stack: ExitStack, base: str) -> list[socket.socket]:
 def test_slow_bodies_occupy_nothing(base: str) -> None:
     with ExitStack() as stack:
         slow = connect_slow_clients(stack, base)
-        assert requests.get(f"{base}/quotes?q=hope", timeout=LIMIT).status_code == 200
-        assert requests.post(f"{base}/subscribe", data={"mobile": "+919028000001"}, timeout=LIMIT).status_code == 200
+        assert requests.get(f"{base}/quotes?q=hope", timeout=30).status_code == 200
+        assert requests.post(f"{base}/subscribe", data={"mobile": "+919028000001"}, timeout=30).status_code == 200
         assert select.select(slow, [], [], 0)[0] == [], "the slow clients still have no response"
 
 
@@ -150,7 +149,7 @@ def test_a_request_rejected_before_it_is_routed_is_logged_with_its_path(impatien
     with connect(impatient_base, post(LENGTH, "mobile=")) as connection:
         assert received(connection)[0] == 408
     servers.processes[-1].terminate()
-    servers.processes[-1].wait(LIMIT)
+    servers.processes[-1].wait(LIMIT_SECONDS)
     assert "POST /subscribe 408 " in servers.output()
 
 
@@ -179,7 +178,7 @@ def test_a_request_that_has_begun_is_finished_when_the_server_stops(servers: Ser
         time.sleep(0.2)
         connection.sendall(BODY.encode())
         assert received(connection)[0] == 200
-    assert servers.processes[0].wait(LIMIT) == 0
+    assert servers.processes[0].wait(LIMIT_SECONDS) == 0
 
 
 # ---- the length of a body
@@ -251,7 +250,7 @@ def test_a_header_that_is_not_ascii_is_not_as_if_it_were_missing(base: str) -> N
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"])
 def test_a_client_cannot_hide_what_a_proxy_appends_to_its_header(base: str, name: str) -> None:
     for path in ("/daily", "/health", "/subscribe"):
-        rejected = requests.get(f"{base}{path}", headers={name: "\xff, 192.0.2.1".encode("latin-1")}, timeout=LIMIT)
+        rejected = requests.get(f"{base}{path}", headers={name: "\xff, 192.0.2.1".encode("latin-1")}, timeout=30)
         assert_problem(rejected, 400, "Invalid header", f"Send the header {name.lower()} in ASCII.")
 
 
@@ -267,7 +266,7 @@ def test_a_client_cannot_hide_what_a_proxy_appends_to_its_header(base: str, name
 )
 def test_headers_that_are_too_long_are_rejected_unread(base: str, headers: dict[str, str | bytes]) -> None:
     for path in ("/daily", "/subscribe", "/nothing"):
-        rejected = requests.get(f"{base}{path}", headers=headers, timeout=LIMIT)
+        rejected = requests.get(f"{base}{path}", headers=headers, timeout=30)
         assert_problem(rejected, 431, "Headers too long", "at most 16384 characters")
 
 
@@ -328,7 +327,7 @@ def test_the_environment_is_that_of_pep_3333() -> None:
 
 def test_responses_without_a_body_have_none(base: str) -> None:
     daily = get(f"{base}/daily")
-    head = requests.head(f"{base}/daily", timeout=LIMIT)
+    head = requests.head(f"{base}/daily", timeout=30)
     not_modified = get(f"{base}/daily", If_None_Match=daily.headers["ETag"])
     assert (head.status_code, head.content, head.headers["Content-Length"]) == (200, b"", str(len(daily.content)))
     assert (not_modified.status_code, not_modified.content) == (304, b"")
@@ -360,7 +359,7 @@ class SlowApp:
             start_response(error.status, [])
         else:
             if env["REMOTE_ADDR"] != "192.0.2.99":
-                self.may_go_on.wait(LIMIT)
+                self.may_go_on.wait(LIMIT_SECONDS)
             start_response("200 OK", [("a", "b")])(b"written, ")
         return self
 
@@ -435,7 +434,7 @@ def test_clients_that_use_up_their_slots_leave_others_theirs(monkeypatch: pytest
     async def run() -> None:
         blocked = [asyncio.ensure_future(request(path, "192.0.2.1")) for path in ("/searching", "/subscribing") * 20]
         await asyncio.sleep(0)  # until all of them wait
-        monkeypatch.setattr(bulkhead, "WAIT_SECONDS", LIMIT)
+        monkeypatch.setattr(bulkhead, "WAIT_SECONDS", LIMIT_SECONDS)
         quick = [request(path, "192.0.2.99") for path in ("/searching", "/subscribing", "/other") * 10]
         assert await asyncio.gather(*quick) == [200] * 30
         for rejected in itertools.islice(asyncio.as_completed(blocked), 36):

@@ -66,9 +66,9 @@ def test_dates_addresses_and_versions_are_not_hidden() -> None:
     "piece", ["://", "?a=", "eyJ", "eyJa.", "password=", "1 ", "+1-", "12345 ", "9", "Bearer ", "@"]
 )
 def test_no_text_takes_long_to_redact(piece: str) -> None:
-    began = time.perf_counter()
+    begun = time.thread_time()
     redact(Settings(), piece * (300_000 // len(piece)))
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - begun < 5
 
 
 def test_a_long_text_keeps_its_start_and_end() -> None:

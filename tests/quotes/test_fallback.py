@@ -14,6 +14,7 @@ from quoteapi.settings import Settings
 from quoteapi.storage.models import database as bound
 from tests.helpers.clock import FakeClock
 from tests.helpers.data import KABIR, database_file, sqlite_only
+from tests.helpers.waiting import LIMIT_SECONDS
 
 
 @sqlite_only
@@ -37,7 +38,7 @@ def test_while_a_query_is_slow_other_threads_use_the_bundled_catalogue(
 
     def slow_quote_of_date(day: date) -> Quotation:
         started.set()
-        released.wait(5)
+        released.wait(LIMIT_SECONDS)
         return KABIR
 
     monkeypatch.setattr(fallback, "SLOW_QUERY_SECONDS", 0.01)
@@ -45,7 +46,7 @@ def test_while_a_query_is_slow_other_threads_use_the_bundled_catalogue(
     today, with_fallback = clock().date(), QuotesWithFallback(quotes, clock, random.Random(1))
     with ThreadPoolExecutor(1) as thread:
         slow = thread.submit(with_fallback.quote_of_date, today)
-        started.wait(5)
+        assert started.wait(LIMIT_SECONDS)
         time.sleep(0.02)
         during = with_fallback.quote_of_date(today)
         released.set()

@@ -23,6 +23,7 @@ from tests.helpers.data import ALCOTT, AUSTEN, KABIR, environment
 from tests.helpers.dynamodb_requests import record_requests
 from tests.helpers.dynamodb_server import on_every_engine
 from tests.helpers.upstream_api import UpstreamApi
+from tests.helpers.waiting import LIMIT_SECONDS
 
 DAY = timedelta(days=1)
 SMS = {"SMS_GATEWAY": "sns", "SMS_ALLOWED_REGIONS": "*"}
@@ -73,7 +74,7 @@ def test_two_processes_that_ask_an_upstream_for_tomorrow_at_once_serve_the_same_
     def respond(request: BaseHTTPRequestHandler) -> None:
         number = next(numbers)
         if number < 2:
-            both_asked.wait(timeout=5)
+            both_asked.wait(timeout=LIMIT_SECONDS)
         UpstreamApi.json_response([KABIR._asdict() | {"quote": f"Quote {number}"}])(request)
 
     upstream_api.respond = respond
@@ -82,15 +83,15 @@ def test_two_processes_that_ask_an_upstream_for_tomorrow_at_once_serve_the_same_
     clock.advance(hours=-1, minutes=-59)  # 10:01
     with ThreadPoolExecutor(2) as threads:
         urls = [f"{bases[0]}/daily?tz=Pacific/Kiritimati", f"{bases[1]}/daily?date={tomorrow}"]
-        served = list(threads.map(lambda url: requests.get(url, timeout=10).json(), urls))
+        served = list(threads.map(lambda url: requests.get(url, timeout=30).json(), urls))
     assert served[0] == served[1]
     assert served[0]["quote"] in {"Quote 0", "Quote 1"}
-    assert requests.get(f"{bases[0]}/daily", timeout=5).json()["quote"] == "Quote 2"
+    assert requests.get(f"{bases[0]}/daily", timeout=30).json()["quote"] == "Quote 2"
     clock.advance(days=1)
     bases.append(serve(Mashape_API_Endpoint=upstream_api.address, **SMS))
     for base in bases:
         for path in ("/daily", f"/daily?date={tomorrow}", "/daily?tz=Etc/UTC"):
-            assert requests.get(f"{base}{path}", timeout=5).json() == served[0]
+            assert requests.get(f"{base}{path}", timeout=30).json() == served[0]
     assert len(upstream_api.requests) == 3
 
 
@@ -135,14 +136,14 @@ def test_the_pages_and_the_feed_show_a_quote_that_is_not_in_the_catalogue(
 ) -> None:
     upstream_api.respond = UpstreamApi.json_response([KABIR._asdict()])
     base = serve(Mashape_API_Endpoint=upstream_api.address, **SMS)
-    assert requests.get(f"{base}/daily", timeout=5).json()["quote"] == KABIR.quote
-    assert requests.get(f"{base}/random", timeout=5).json()["quote"] == KABIR.quote
+    assert requests.get(f"{base}/daily", timeout=30).json()["quote"] == KABIR.quote
+    assert requests.get(f"{base}/random", timeout=30).json()["quote"] == KABIR.quote
     clock.advance(days=1)
     for path in (f"/days/{clock().date() - DAY}", "/feed.xml", f"/daily?date={clock().date() - DAY}"):
-        response = requests.get(f"{base}{path}", headers={"Accept": "text/html"}, timeout=5)
+        response = requests.get(f"{base}{path}", headers={"Accept": "text/html"}, timeout=30)
         assert response.status_code == 200
         assert KABIR.author in response.text
-    page = requests.get(f"{base}/days/{clock().date() - DAY}", headers={"Accept": "text/html"}, timeout=5).text
+    page = requests.get(f"{base}/days/{clock().date() - DAY}", headers={"Accept": "text/html"}, timeout=30).text
     assert 'href="/quotes/' not in page, "it has no page of its own"
 
 
@@ -153,7 +154,7 @@ def test_quotes_need_no_request_to_dynamodb_without_an_upstream(
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")
     base = serve(**SMS)
     for path in ("/daily", "/random", "/quotes", "/quote?type=daily", "/feed.json", f"/days/{clock().date()}"):
-        response = requests.get(f"{base}{path}", headers={"Accept": "*/*"}, timeout=5)
+        response = requests.get(f"{base}{path}", headers={"Accept": "*/*"}, timeout=30)
         assert response.status_code == 200
         assert "max-age=10" not in response.headers.get("Cache-Control", ""), path
 
@@ -177,14 +178,14 @@ def test_the_quote_of_the_day_costs_a_query_and_four_requests_more_to_choose_it(
 def test_while_dynamodb_is_unreachable_the_quote_is_that_of_the_schedule_and_kept_for_seconds(
     serve: Serve, upstream_api: UpstreamApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scheduled = requests.get(f"{serve(**SMS)}/daily", timeout=5).json()
+    scheduled = requests.get(f"{serve(**SMS)}/daily", timeout=30).json()
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{port}")
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     upstream_api.respond = UpstreamApi.json_response([KABIR._asdict()])
     base = serve(Mashape_API_Endpoint=upstream_api.address, **SMS)
-    response = requests.get(f"{base}/daily", timeout=5)
+    response = requests.get(f"{base}/daily", timeout=30)
     assert response.json() == scheduled
     assert response.headers["Cache-Control"] == "public, max-age=10"
 

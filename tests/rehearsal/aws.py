@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
+OPERATOR_KEY, FUNCTION_KEY = "AKIA1OPERATOR1LAPTOP", "ASIA1FUNCTION1LAMBDA"
+"""The access keys of the operator's laptop and of the function. The rehearsal itself has another, which may do all."""
 BUCKET = f"quoteapi-{ACCOUNT}-{REGION}"
 """The bucket that `quoteapi setup` creates."""
 DOMAIN = "quotes.example.org"
@@ -47,6 +49,12 @@ class AwsRequest(NamedTuple):
     """The form fields, for services with the query protocol."""
     body: str
     status: int
+    caller: str = ""
+    """Who made the request; empty for one who may do everything, such as the rehearsal itself."""
+    permissions: list[tuple[str, str]] = []  # noqa: RUF012 never changed
+    """The actions, and their resources, that the request requires."""
+    denied: str = ""
+    """A sentence that says which permission the caller lacks; empty if none."""
 
     @property
     def is_sms(self) -> bool:
@@ -69,12 +77,18 @@ class Aws:
             self._clients[service] = self._session.client(cast("Any", service), endpoint_url=self.address)
         return self._clients[service]
 
-    def variables(self) -> dict[str, str]:
-        """Return the environment of a process that uses this account and reaches no other host."""
+    def limit(self, key: str, name: str, **rights: object) -> None:
+        """Hold the requests with an access key against a `policy`, or against the policies of a `role`."""
+        file = limits_file(self._record)
+        limits = json.loads(file.read_text()) if file.exists() else {}
+        file.write_text(json.dumps({**limits, key: {"name": name, **rights}}))
+
+    def variables(self, key: str = OPERATOR_KEY) -> dict[str, str]:
+        """Return the environment of a process that has an access key of this account, and reaches no other host."""
         return {
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",
-            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_ACCESS_KEY_ID": key,
             "AWS_SECRET_ACCESS_KEY": "testing",
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
@@ -166,6 +180,11 @@ class Aws:
 def held_response(record: Path, action: str) -> Path:
     """Return the file during whose existence the emulated AWS sends no response to requests for an action."""
     return record.with_name(f"held {action}")
+
+
+def limits_file(record: Path) -> Path:
+    """Return the file that says which access keys are limited by a policy."""
+    return record.with_name("limits")
 
 
 @contextmanager

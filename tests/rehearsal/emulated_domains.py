@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 from moto.acm.models import CertBundle
-from moto.core.exceptions import ServiceException
+from moto.route53.exceptions import Route53ClientError
 from moto.route53.models import FakeZone, Route53Backend, route53_backends
 
 _create_hosted_zone = Route53Backend.create_hosted_zone
@@ -29,7 +29,7 @@ def _create_hosted_zone_once(self: Any, *args: Any, **fields: Any) -> FakeZone: 
     used = self.__dict__.setdefault("caller_references", set())
     if fields["caller_reference"] in used:
         message = "A hosted zone has already been created with the specified caller reference."
-        raise ServiceException("HostedZoneAlreadyExists", message)
+        raise Route53ClientError("HostedZoneAlreadyExists", message)
     used.add(fields["caller_reference"])
     return _create_hosted_zone(self, *args, **fields)
 

@@ -26,7 +26,8 @@ from werkzeug.serving import make_server
 
 from tests.helpers.sms_sandbox import add_sms_sandbox, sms_sandbox
 from tests.rehearsal import moto_mail
-from tests.rehearsal.aws import ACCOUNT, PACKAGE_PATH, REGION, SANDBOX_PATH, held_response
+from tests.rehearsal.access_control import Decision, decide, error_response
+from tests.rehearsal.aws import ACCOUNT, PACKAGE_PATH, REGION, SANDBOX_PATH, held_response, limits_file
 from tests.rehearsal.emulated_domains import extend_moto_with_domains
 
 if TYPE_CHECKING:
@@ -95,6 +96,12 @@ class Recorder:
             return [_change_sandbox(json.loads(body or b"{}"))]
         if body:
             env["wsgi.input"] = io.BytesIO(body)
+        decision = self._decide(env, body)
+        if decision.denied:
+            denied_status, headers, error = error_response(decision)
+            self._write(env, body, int(denied_status[:3]), decision)
+            start_response(denied_status, [*headers.items(), ("Content-Length", str(len(error)))])
+            return [] if env["REQUEST_METHOD"] == "HEAD" else [error]
         status = ""
 
         def start(given: str, *more: Any) -> Callable[[bytes], object]:  # noqa: ANN401
@@ -103,14 +110,23 @@ class Recorder:
             return start_response(given, *more)
 
         response = self._app(env, start)
-        action = self._write(env, body if len(body) < MAX_RECORDED_BYTES else b"", int(status[:3]))
+        action = self._write(env, body, int(status[:3]), decision)
         while held_response(self._file, action).exists():
             sleep(0.01)
         return response
 
-    def _write(self, env: "WSGIEnvironment", body: bytes, status: int) -> str:
+    def _decide(self, env: "WSGIEnvironment", body: bytes) -> Decision:
+        """Return whether the policy of the caller allows a request."""
+        headers = {
+            "Authorization": env.get("HTTP_AUTHORIZATION", ""),
+            "X-Amz-Target": env.get("HTTP_X_AMZ_TARGET", ""),
+        }
+        method, path, query = env["REQUEST_METHOD"], env["PATH_INFO"], env.get("QUERY_STRING", "")
+        return decide(limits_file(self._file), method, path, query, headers, body)
+
+    def _write(self, env: "WSGIEnvironment", body: bytes, status: int, decision: Decision) -> str:
         """Record a request. Return its action."""
-        text = body.decode(errors="replace")
+        text = body.decode(errors="replace") if len(body) < MAX_RECORDED_BYTES else ""
         form = parse_qs(text) if text.startswith("Action=") or "&Action=" in text else {}
         fields = {name: values[-1] for name, values in form.items()}
         request = {
@@ -121,6 +137,9 @@ class Recorder:
             "fields": fields,
             "body": text,
             "status": status,
+            "caller": decision.caller,
+            "permissions": [(each.action, each.resource) for each in decision.permissions],
+            "denied": decision.denied,
         }
         with self._lock, self._file.open("a") as opened:
             opened.write(f"{json.dumps(request)}\n")

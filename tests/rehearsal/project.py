@@ -60,7 +60,7 @@ class Project:
     def __init__(self, folder: Path, aws: Aws) -> None:
         """Copy the project."""
         self.commands: list[str] = []
-        """What the operator typed, for example `zappa deploy dev`."""
+        """What the operator typed in a terminal, for example `zappa deploy dev`."""
         self.folder = folder
         self._aws = aws
         shutil.copytree(ROOT / "quoteapi", folder / "quoteapi", ignore=shutil.ignore_patterns("__pycache__"))
@@ -84,7 +84,8 @@ class Project:
 
     def zappa(self, command: str, stage: str, *options: str) -> str:
         """Run a Zappa command as an operator would. Return its stdout. Raises `CheckFailed` if it fails or warns."""
-        completed = self._run("zappa", ZAPPA, command, stage, *options)
+        self.commands.append(shlex.join(["zappa", command, stage, *options]))
+        completed = self._run(ZAPPA, command, stage, *options)
         if completed.returncode:
             # Zappa could not look for a newer release of itself.
             stdout = "\n".join(line for line in completed.stdout.splitlines() if "Max retries" not in line)
@@ -95,7 +96,7 @@ class Project:
 
     def quoteapi(self, *words: str) -> str:
         """Run the command `quoteapi`. Return its stdout. Raises `CheckFailed` if it fails."""
-        completed = self._run("quoteapi", QUOTEAPI, *words)
+        completed = self._run(QUOTEAPI, *words)
         if completed.returncode:
             raise CheckFailed(f"quoteapi {' '.join(words)} exited with {completed.returncode}: {completed.stderr}")
         return completed.stdout
@@ -110,9 +111,8 @@ class Project:
             raise CheckFailed(f"{self.commands[-1]} exited with {transcript.returncode}:\n{transcript.text}")
         return transcript
 
-    def _run(self, program: str, code: str, *words: str) -> subprocess.CompletedProcess[str]:
+    def _run(self, code: str, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project's folder, with the operator's credentials."""
-        self.commands.append(shlex.join([program, *words]))
         return subprocess.run(
             [sys.executable, "-c", code, *words],
             cwd=self.folder,

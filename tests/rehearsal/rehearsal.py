@@ -12,7 +12,7 @@ from zipfile import ZipFile
 
 from tests.helpers.upstream_api import UpstreamApi
 from tests.rehearsal import lambda_events
-from tests.rehearsal.aws import DOMAIN, REGION, WEB_PAGE, Aws, AwsRequest
+from tests.rehearsal.aws import DOMAIN, FUNCTION_KEY, REGION, WEB_PAGE, Aws, AwsRequest
 from tests.rehearsal.checks import CheckFailed
 from tests.rehearsal.project import Project
 from tests.rehearsal.runtime import LambdaFunction, Outcome
@@ -146,7 +146,7 @@ class Rehearsal:
     @contextmanager
     def start_container(self, name: str, clock: Path | None = None) -> Iterator[LambdaFunction]:
         """Run another container of the function until the block ends; its time is in the file `clock`, if given."""
-        environment = self.aws.variables() | {"AWS_XRAY_DAEMON_ADDRESS": self.daemon.address}
+        environment = self.aws.variables(FUNCTION_KEY) | {"AWS_XRAY_DAEMON_ADDRESS": self.daemon.address}
         function = LambdaFunction(self.package, self.configuration, self.folder / name, environment, clock)
         try:
             yield function

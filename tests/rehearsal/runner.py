@@ -13,6 +13,7 @@ from tests.rehearsal.check_failures import failures
 from tests.rehearsal.check_night import night
 from tests.rehearsal.check_requests import requests
 from tests.rehearsal.check_resources import package, resources
+from tests.rehearsal.permissions import check_no_request_was_denied, enforce_policies
 from tests.rehearsal.rehearsal import Rehearsal
 from tests.rehearsal.setup_step import setup
 from tests.rehearsal.stages import Stage
@@ -50,6 +51,7 @@ def rehearse(stage: Stage) -> Iterator[Step]:
         )
         rehearsal = Rehearsal(stage, aws, folder, upstream, database)
         exit_stack.callback(rehearsal.close)
+        enforce_policies(rehearsal)
         for step in STEPS:
             name = step.__name__
             if (step is certify and not stage.has_domain) or (step is night and not stage.lives_through_a_night):
@@ -57,6 +59,7 @@ def rehearse(stage: Stage) -> Iterator[Step]:
                 continue
             try:
                 step(rehearsal)
+                check_no_request_was_denied(aws)
             except Exception as error:  # noqa: BLE001 other steps may still pass
                 yield Step(name, is_done=True, error=f"{type(error).__name__}: {error}")
                 if step in {setup, deploy}:

@@ -114,8 +114,6 @@ def _add_settings(rehearsal: Rehearsal) -> None:
     rehearsal.remote_environment |= {
         **SECRETS,
         "Mashape_API_Endpoint": rehearsal.upstream.address,
-        "aws_access_key_id": "testing",
-        "aws_secret_access_key": "testing",
         "JWT_ISSUER": ISSUER,
         "JWT_AUDIENCE": AUDIENCE,
         "CODES_PER_NUMBER": "1/1m",

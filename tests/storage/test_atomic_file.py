@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from quoteapi.storage.atomic_file import create_atomically
+from tests.helpers.waiting import LIMIT_SECONDS
 
 
 @pytest.fixture(params=["hard links", "no hard links"], autouse=True)
@@ -54,7 +55,7 @@ def test_of_simultaneous_writers_one_creates_the_file(tmp_path: Path) -> None:
         try:
             with create_atomically(path, exclusive=True) as new:
                 new.write_text(str(number))
-                start.wait(10)
+                start.wait(LIMIT_SECONDS)
         except FileExistsError:
             return None
         return number

@@ -28,6 +28,7 @@ from tests.helpers.data import ALCOTT, AUSTEN, KABIR, NOON, ZOLA, database_file,
 from tests.helpers.databases import ROWS, fill_all_tables, open_migrated, rows_by_table
 from tests.helpers.http import serve_app
 from tests.helpers.sql import record_sql
+from tests.helpers.waiting import LIMIT_SECONDS
 
 
 def look_at(settings: Settings) -> object:
@@ -95,7 +96,7 @@ def test_a_copy_has_the_same_rows_and_works_like_the_source(
     assert [(table.table, table.rows) for table in copied] == [(name, len(rows[name])) for name in rows]
     with serve_app(create_app(read_settings(environment(target)), now=clock)) as base:
         for path in ("/daily", "/random", "/quotes?q=many", "/authors", "/health"):
-            assert requests.get(f"{base}{path}", timeout=5).status_code == 200
+            assert requests.get(f"{base}{path}", timeout=30).status_code == 200
     with bound.connection_context():
         assert [row.author for row in list_quotes(Filters(words="कर"), 5)] == [KABIR.author]
         for model in (Subscriber, ConsoleSms):
@@ -164,7 +165,7 @@ def test_a_copy_that_is_killed_leaves_the_target_as_it_was(
     is_half_way = processes.Event()
     copier = processes.Process(target=copy_half_and_wait, args=(source.database_url, target.database_url, is_half_way))
     copier.start()
-    assert is_half_way.wait(20)
+    assert is_half_way.wait(LIMIT_SECONDS)
     copier.kill()
     copier.join()
     assert look_at(target) == before

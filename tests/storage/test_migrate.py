@@ -98,8 +98,8 @@ def test_on_lambda_a_server_that_lacks_migrations_says_what_to_run(
     bundled_catalogue([ALCOTT, AUSTEN, ZOLA])
     on_lambda = environment(settings_for_database(empty), AWS_LAMBDA_FUNCTION_NAME="quotes", SMS_ALLOWED_REGIONS="IN")
     with serve_app(create_app(read_settings(on_lambda), now=clock)) as base:
-        assert requests.get(f"{base}/daily", timeout=5).headers["Cache-Control"] == "public, max-age=10"
-        response = requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
+        assert requests.get(f"{base}/daily", timeout=30).headers["Cache-Control"] == "public, max-age=10"
+        response = requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=30)
         assert_problem(response, 503, "Database not available", "Try again")
         assert f"has missing migrations: {', '.join(NAMES)}. Run `quoteapi db migrate`" in caplog.text
         assert "`zappa invoke STAGE quoteapi.aws.schedulers.migrate_database`" in caplog.text
@@ -108,8 +108,8 @@ def test_on_lambda_a_server_that_lacks_migrations_says_what_to_run(
         assert schedulers.migrate_database({}, None) == {"applied": NAMES}
         assert schedulers.migrate_database({}, None) == {"applied": []}
         clock.advance(seconds=RETRY_INTERVAL.total_seconds())
-        assert int(requests.get(f"{base}/daily", timeout=5).headers["Cache-Control"].rpartition("=")[2]) > 40_000
-        assert requests.get(f"{base}/health", timeout=5).json()["catalogue"] == {"quotes": 3}
+        assert int(requests.get(f"{base}/daily", timeout=30).headers["Cache-Control"].rpartition("=")[2]) > 40_000
+        assert requests.get(f"{base}/health", timeout=30).json()["catalogue"] == {"quotes": 3}
 
 
 def test_migrations_of_a_later_version_are_no_error(settings: Settings, open_database: None) -> None:
@@ -160,13 +160,13 @@ def test_a_server_that_does_not_let_its_user_migrate_says_what_to_run(
                 r" as a user who can create tables \(permission denied for schema public"
             )
             assert re.search(rf"The database cannot be used: {what_to_do}", caplog.text)
-            assert requests.get(f"{base}/daily", timeout=5).headers["Cache-Control"] == "public, max-age=10"
+            assert requests.get(f"{base}/daily", timeout=30).headers["Cache-Control"] == "public, max-age=10"
             caplog.clear()
-            response = requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
+            response = requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=30)
             assert_problem(response, 503, "Database not available", "For the cause, see the log of the service.")
             assert "lacks" not in response.text
             assert re.search(rf"Database not available: {what_to_do}", caplog.text)
             caplog.clear()
-            assert requests.get(f"{base}/health", timeout=5).status_code == 503
+            assert requests.get(f"{base}/health", timeout=30).status_code == 503
             assert re.search(rf"Database not available: {what_to_do}", caplog.text)
         postgresql_server.close_connections()

@@ -1,4 +1,5 @@
 import os
+import re
 import string
 import threading
 import time
@@ -32,6 +33,8 @@ from tests.helpers.data import ALCOTT, AUSTEN, KABIR, MIRA, NOON, SECRET_KEY, ZO
 from tests.helpers.http import assert_problem, serve_app
 from tests.helpers.processes import python, quoteapi
 from tests.helpers.proxies import Proxy, run_proxy
+from tests.helpers.sql import record_sql
+from tests.helpers.waiting import LIMIT_SECONDS, wait_until
 
 PASSWORD = "p@ss/wörd?%41#&'"  # noqa: S105
 ENCODED = quote(PASSWORD, safe="")
@@ -60,11 +63,10 @@ def settings(proxy: Proxy) -> Settings:
 
 @pytest.fixture
 def _short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten all timeouts."""
+    """Shorten timeouts, but not so much that a slow machine reaches them where it should not."""
     monkeypatch.setitem(postgresql._CONNECTION_DEFAULTS, "connect_timeout", "2")  # the shortest that libpq supports
     monkeypatch.setattr(postgresql, "PING_TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr(postgresql, "CANCEL_TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr(postgresql, "STATEMENT_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(postgresql, "STATEMENT_TIMEOUT_SECONDS", 1.5)
 
 
 def _fetch_value(sql: str) -> Any:  # noqa: ANN401
@@ -76,15 +78,11 @@ def _fetch_all(address: str, sql: LiteralString) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
-def _still_sleeps(address: str) -> bool:
-    """Return whether the server still runs `pg_sleep` after a second."""
+def _is_sleeping(address: str) -> bool:
+    """Return whether the server runs `pg_sleep`."""
     here = "datname = current_database() AND pid <> pg_backend_pid()"
     sql: LiteralString = f"SELECT 1 FROM pg_stat_activity WHERE {here} AND query LIKE '%pg_sleep%' AND state = 'active'"  # noqa: S608
-    for _ in range(20):
-        if not _fetch_all(address, sql):
-            return False
-        time.sleep(0.05)
-    return True
+    return bool(_fetch_all(address, sql))
 
 
 # ---- URLs
@@ -152,9 +150,9 @@ def test_the_password_is_in_no_response_log_or_error(
         database.describe_database(settings_for_database(right)),
     ]
     with serve_app(create_app(read_settings({"DATABASE_URL": right, "SECRET_KEY": SECRET_KEY}))) as base:
-        texts += [requests.get(f"{base}{path}", timeout=5).text for path in ("/daily", "/quotes", "/health")]
+        texts += [requests.get(f"{base}{path}", timeout=30).text for path in ("/daily", "/quotes", "/health")]
         proxy.refuse()
-        texts += [requests.get(f"{base}{path}", timeout=5).text for path in ("/random", "/quotes", "/health")]
+        texts += [requests.get(f"{base}{path}", timeout=30).text for path in ("/random", "/quotes", "/health")]
         proxy.come_back()
     assert "Database not available" in texts[-2]
     for url in (wrong, right.replace(f":{proxy.port}", ":1"), right.replace("/test_", "/none_")):
@@ -180,17 +178,18 @@ def test_the_password_is_in_no_response_log_or_error(
 
 @pytest.mark.usefixtures("_short_timeouts")
 def test_connecting_to_a_frozen_server_times_out_and_is_not_tried_again_at_once(
-    proxy: Proxy, settings: Settings
+    proxy: Proxy, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy.freeze()
     begun = time.monotonic()
     with pytest.raises(OperationalError, match="timeout"):
         database.connect(settings)
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < LIMIT_SECONDS
     proxy.come_back()
     database.connect(settings)
     bound.close()
     proxy.refuse()
+    monkeypatch.setattr(postgresql, "RETRY_DELAY_SECONDS", LIMIT_SECONDS)
     for message in ("Connection refused", "unavailable a moment ago"):
         with pytest.raises(OperationalError, match=message):
             Quote.select().count()
@@ -204,14 +203,21 @@ def test_a_statement_that_exceeds_its_timeout_is_cancelled_and_its_connection_cl
     connection = database.connect(settings)
     with connection.connection_context():
         before = _fetch_value("SELECT pg_backend_pid()")
-    freezer = threading.Timer(0.1, proxy.freeze if freezes else int)
+
+    def freeze() -> None:
+        wait_until(lambda: _is_sleeping(direct))
+        if freezes:
+            proxy.freeze()
+
+    freezer = threading.Thread(target=freeze)
     freezer.start()
     begun = time.monotonic()
-    with pytest.raises(OperationalError, match=r"did not respond within 0\.5 seconds"), connection.connection_context():
-        bound.execute_sql("SELECT pg_sleep(4)")
-    assert time.monotonic() - begun < 3
+    with pytest.raises(OperationalError, match=r"did not respond within 1\.5 seconds"), connection.connection_context():
+        bound.execute_sql("SELECT pg_sleep(60)")
+    assert time.monotonic() - begun < LIMIT_SECONDS
     freezer.join()
-    assert freezes or not _still_sleeps(direct), "it is cancelled on the server"
+    if not freezes:
+        wait_until(lambda: not _is_sleeping(direct))  # it is cancelled on the server
     proxy.come_back()
     with connection.connection_context():
         assert _fetch_value("SELECT pg_backend_pid()") != before, "and the connection was not used again"
@@ -222,7 +228,7 @@ def test_a_transaction_that_times_out_does_not_affect_the_next_one(settings: Set
     def never_ends() -> None:
         with bound.connection_context(), bound.atomic():
             store_quotation(KABIR, NOON)
-            bound.execute_sql("SELECT pg_sleep(30)")
+            bound.execute_sql("SELECT pg_sleep(60)")
 
     database.connect(settings)
     with pytest.raises(OperationalError):
@@ -252,7 +258,7 @@ def _in_threads(count: int, function: Callable[[], object]) -> list[str]:
 def test_connections_that_died_while_idle_cause_no_errors(proxy: Proxy, settings: Settings) -> None:
     all_here = threading.Barrier(4)
     database.connect(settings)
-    assert _in_threads(4, lambda: all_here.wait(5) * 0) == ["0"] * 4
+    assert _in_threads(4, lambda: all_here.wait(LIMIT_SECONDS) * 0) == ["0"] * 4
     proxy.cut()
     assert _in_threads(4, lambda: Quote.select().count()) == ["3"] * 4
 
@@ -271,11 +277,11 @@ def test_threads_share_a_limited_number_of_connections(
     def take() -> str:
         try:
             with bound.connection_context():
-                all_threads.wait(20)  # until the others timed out
+                all_threads.wait(LIMIT_SECONDS)  # until the others timed out
                 opened.append(_fetch_all(direct, count)[0][0])
                 return "held"
         except OperationalError as error:
-            all_threads.wait(20)
+            all_threads.wait(LIMIT_SECONDS)
             return str(error)
 
     with ThreadPoolExecutor(8) as threads:
@@ -283,6 +289,7 @@ def test_threads_share_a_limited_number_of_connections(
     assert outcomes.count("held") == 3
     assert outcomes.count("all 3 connections were in use for 0.5 seconds") == 5
     assert max(opened) == 3
+    vars(bound.obj)["_wait_timeout"] = LIMIT_SECONDS
     assert _in_threads(8, lambda: Quote.select().count()) == ["3"] * 8, "a thread that waits a little gets one"
 
 
@@ -317,7 +324,7 @@ def test_lambda_keeps_one_connection_between_invocations_and_pings_it_first(
 FORKED = """
 import gc, os, signal, sys, threading, time
 
-os.register_at_fork(after_in_child=lambda: signal.alarm(5))  # in case it hangs
+os.register_at_fork(after_in_child=lambda: signal.alarm(30))  # in case it hangs
 
 from quoteapi.storage import database
 from quoteapi.settings import settings_for_database
@@ -373,13 +380,13 @@ def _store_for_tomorrow(direct: str) -> None:
 
 
 def _daily(base: str) -> tuple[str, str]:
-    response = requests.get(f"{base}/daily", timeout=10)
+    response = requests.get(f"{base}/daily", timeout=30)
     assert response.status_code == 200, response.text
     return response.json()["quote"], response.headers["Cache-Control"]
 
 
 def _subscribe(base: str) -> requests.Response:
-    return requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=10)
+    return requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=30)
 
 
 def _assert_recovered(base: str, clock: FakeClock) -> None:
@@ -387,7 +394,7 @@ def _assert_recovered(base: str, clock: FakeClock) -> None:
     clock.advance(seconds=RETRY_INTERVAL.total_seconds())
     assert _daily(base)[0] == KABIR.quote, "as it is stored"
     assert int(_daily(base)[1].rpartition("=")[2]) > 40_000
-    assert [requests.get(f"{base}{path}", timeout=10).status_code for path in ("/random", "/quotes", "/health")] == [
+    assert [requests.get(f"{base}{path}", timeout=30).status_code for path in ("/random", "/quotes", "/health")] == [
         200
     ] * 3
     assert _subscribe(base).status_code == 200
@@ -409,11 +416,11 @@ def test_quotes_are_served_while_the_database_is_unavailable_and_everything_reco
             quotation, caching = _daily(base)
             assert quotation in bundled_quotes
             assert caching == "public, max-age=10"
-            assert requests.get(f"{base}/random", timeout=10).json()["quote"] in bundled_quotes
-        for response in (requests.get(f"{base}/quotes", timeout=10), _subscribe(base)):
+            assert requests.get(f"{base}/random", timeout=30).json()["quote"] in bundled_quotes
+        for response in (requests.get(f"{base}/quotes", timeout=30), _subscribe(base)):
             assert_problem(response, 503, "Database not available", "Try again")
             assert response.headers["Retry-After"] == "30"
-        assert requests.get(f"{base}/health", timeout=10).status_code == 503
+        assert requests.get(f"{base}/health", timeout=30).status_code == 503
         proxy.come_back()
         _assert_recovered(base, clock)
 
@@ -428,8 +435,8 @@ def test_a_service_that_starts_while_the_database_is_unavailable_serves_quotes_a
     proxy.refuse()
     with serve_app(create_app(settings, now=clock)) as base:
         assert _daily(base)[1] == "public, max-age=10"
-        assert_problem(requests.get(f"{base}/quotes", timeout=10), 503, "Database not available", "Try again")
-        assert requests.get(f"{base}/health", timeout=10).status_code == 503
+        assert_problem(requests.get(f"{base}/quotes", timeout=30), 503, "Database not available", "Try again")
+        assert requests.get(f"{base}/health", timeout=30).status_code == 503
         proxy.come_back()
         _assert_recovered(base, clock)
     postgresql_server.close_connections()
@@ -444,30 +451,37 @@ def test_a_command_without_its_database_fails_with_a_sentence(proxy: Proxy) -> N
     assert ran.stderr.count("\n") == 1
 
 
+IN_USE = "all 10 connections were in use for 3 seconds"
+
+
 @pytest.mark.usefixtures("_short_timeouts")
 def test_a_database_that_hangs_delays_few_requests_and_not_for_long(
-    settings: Settings, direct: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    settings: Settings,
+    direct: str,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(fallback, "SLOW_QUERY_SECONDS", 0.1)
-    took: list[float] = []
 
     def get(path: str) -> None:
-        begun = time.monotonic()
-        assert requests.get(f"{base}{path}", timeout=20).status_code == 200
-        took.append(time.monotonic() - begun)
+        assert requests.get(f"{base}{path}", timeout=30).status_code == 200
 
     with serve_app(create_app(settings, now=clock)) as base, psycopg.connect(direct) as locking:
         get("/random")
         locking.execute("LOCK TABLE quote IN ACCESS EXCLUSIVE MODE")
         clock.advance(minutes=2)
-        with ThreadPoolExecutor(12) as threads:
+        clients = 12
+        with ThreadPoolExecutor(clients) as threads:
             list(threads.map(get, ["/random", "/daily", "/random?category=hope"] * 8))
-        begun = time.monotonic()
-        get("/random")
-        assert time.monotonic() - begun < 0.3, "later requests do not try the database"
+        tries = re.findall("The database is unavailable; .*: (.+)", caplog.text)
+        assert set(tries) <= {"the database did not respond within 2 seconds", IN_USE}
+        assert 1 <= len(tries) <= clients, "no second request of a client tries it"
+        with record_sql() as statements:
+            get("/random")
+        assert statements == [], "later requests do not try the database"
         locking.rollback()
         _assert_used_again(base, clock)
-    assert max(took) < 6, "for a connection, and for a statement"
 
 
 def _assert_used_again(base: str, clock: FakeClock) -> None:
@@ -510,7 +524,7 @@ def test_a_read_only_server_serves_quotes_of_its_own_catalogue(
         connection.execute(SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
     with serve_app(create_app(settings, now=clock)) as base:
         assert int(_daily(base)[1].rpartition("=")[2]) > 40_000
-        response = requests.get(f"{base}/random", params={"author": KABIR.author}, timeout=10)
+        response = requests.get(f"{base}/random", params={"author": KABIR.author}, timeout=30)
         assert response.json()["quote"] == KABIR.quote
 
 
@@ -525,7 +539,7 @@ def test_a_server_that_was_unavailable_at_the_start_is_migrated_when_it_is_avail
         with serve_app(create_app(settings, now=clock)) as base:
             assert _daily(base)[0] == ALCOTT.quote
             proxy.come_back()
-            assert requests.get(f"{base}/quotes", timeout=20).json()["total"] == 1
+            assert requests.get(f"{base}/quotes", timeout=30).json()["total"] == 1
         postgresql_server.close_connections()
 
 

@@ -1,7 +1,8 @@
+import itertools
 import sqlite3
-import time
 from contextlib import closing
 from threading import Timer
+from types import SimpleNamespace
 
 import pytest
 from peewee import OperationalError
@@ -67,19 +68,27 @@ def test_a_statement_that_exceeds_its_timeout_is_interrupted(open_database: None
 
 
 @sqlite_only
-def test_a_statement_timeout_is_per_statement_and_ends_with_its_block(open_database: None) -> None:
-    takes_a_while = f"{SLOW_STATEMENT} WHERE n >= 200000 LIMIT 1"
-    started_at = time.monotonic()
-    bound.execute_sql(takes_a_while)
-    seconds = time.monotonic() - started_at
-    with bound.statement_timeout(10 * seconds):
-        for _ in range(11):
+def test_a_statement_timeout_is_per_statement_and_ends_with_its_block(
+    open_database: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = itertools.count()
+    monkeypatch.setattr(
+        sqlite, "time", SimpleNamespace(monotonic=lambda: next(seconds))
+    )  # it is read every 1,000 instructions
+    takes_a_while = f"{SLOW_STATEMENT} WHERE n >= 20000 LIMIT 1"
+    begun = next(seconds)
+    with bound.statement_timeout(1_000_000):
+        bound.execute_sql(takes_a_while)
+    took = next(seconds) - begun
+    assert took > 100
+    with bound.statement_timeout(2 * took):
+        for _ in range(3):
             bound.execute_sql(takes_a_while)
-    with bound.statement_timeout(60), pytest.raises(OperationalError), bound.statement_timeout(seconds / 100):
+    with bound.statement_timeout(2 * took), pytest.raises(OperationalError), bound.statement_timeout(took / 2):
         bound.execute_sql(takes_a_while)
-    with pytest.raises(OperationalError), bound.statement_timeout(seconds / 100), bound.statement_timeout(60):
+    with pytest.raises(OperationalError), bound.statement_timeout(took / 2), bound.statement_timeout(2 * took):
         bound.execute_sql(takes_a_while)
-    assert bound.execute_sql(takes_a_while).fetchone() == (200_000,)
+    assert bound.execute_sql(takes_a_while).fetchone() == (20_000,)
 
 
 @sqlite_only

@@ -8,6 +8,7 @@ from quoteapi.subscriptions.dispatcher import ThreadPoolDispatcher
 from tests.helpers.data import MIRA
 from tests.helpers.sns_emulator import SnsCalls, sent_to
 from tests.helpers.subscribing import CLIENT_IP
+from tests.helpers.waiting import LIMIT_SECONDS
 
 
 def test_a_thread_pool_lets_no_request_wait_for_sns(sns_container: Container) -> None:
@@ -16,13 +17,13 @@ def test_a_thread_pool_lets_no_request_wait_for_sns(sns_container: Container) ->
 
     def send_slowly(mobile: str, message: str, kind: Literal["code", "confirmation", "quote"]) -> str:
         has_started.set()
-        assert may_finish.wait(10)
+        assert may_finish.wait(LIMIT_SECONDS)
         return send_sms(mobile, message, kind)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sns_container.gateway, "send_sms", send_slowly)
         sns_container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, dispatcher)
-        assert has_started.wait(10)
+        assert has_started.wait(LIMIT_SECONDS)
         assert sent_to(MIRA) == []
         may_finish.set()
         dispatcher._executor.shutdown()

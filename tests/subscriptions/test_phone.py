@@ -255,10 +255,10 @@ def test_a_number_of_no_mobile_phone_is_rejected_with_the_reason_but_without_the
     "character", ["9", " ", "\N{NO-BREAK SPACE}", "\u202a", "\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}"]
 )
 def test_a_hundred_thousand_characters_are_rejected_quickly(character: str) -> None:
-    begun = time.perf_counter()
+    begun = time.thread_time()
     with pytest.raises(InvalidMobile):
         parse_mobile(character * 100_000)
-    assert time.perf_counter() - begun < 0.1
+    assert time.thread_time() - begun < 0.1
 
 
 @hypothesis.settings(max_examples=400)

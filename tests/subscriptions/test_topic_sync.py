@@ -27,6 +27,7 @@ from tests.helpers.data import KOLKATA, MIRA, NOOR, OMAR, environment, latest_ot
 from tests.helpers.dispatcher import RecordingDispatcher
 from tests.helpers.sns_emulator import Fault, SnsCalls, backend, sent_to, subscribed_numbers
 from tests.helpers.subscribing import CLIENT_IP, run_in_thread, subscribe, subscribe_without_sync
+from tests.helpers.waiting import LIMIT_SECONDS
 
 
 class RetryingDispatcher:
@@ -371,7 +372,7 @@ def test_a_process_with_the_lease_syncs_again_after_a_call_of_the_one_that_lost_
     def unsubscribe_and_wait(arn: str) -> None:
         unsubscribe_(arn)
         has_unsubscribed.set()
-        assert may_finish.wait(10)
+        assert may_finish.wait(LIMIT_SECONDS)
 
     def unsubscribe() -> None:
         with database.connection_context():
@@ -384,7 +385,7 @@ def test_a_process_with_the_lease_syncs_again_after_a_call_of_the_one_that_lost_
         clock.advance(minutes=6)
         waiting.setattr(sns_container.gateway, "unsubscribe", unsubscribe_and_wait)
         unsubscribing.start()
-        assert has_unsubscribed.wait(10)
+        assert has_unsubscribed.wait(LIMIT_SECONDS)
         arn = subscribe_(mobile, topic)
         clock.advance(seconds=1)
         return arn

@@ -18,7 +18,7 @@ PATHS = ["/daily.svg", "/quotes/2.svg"]
 
 
 def get(url: str, **headers: str) -> requests.Response:
-    return requests.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()}, timeout=5)
+    return requests.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()}, timeout=30)
 
 
 def parse_quotation(response: requests.Response) -> Quotation:
@@ -77,7 +77,7 @@ def test_a_card_with_a_known_etag_is_not_modified(serve: Serve, path: str) -> No
 @pytest.mark.parametrize("path", PATHS)
 def test_head_has_the_headers_of_a_card_and_no_body(serve: Serve, path: str) -> None:
     base = serve()
-    get_response, head_response = get(f"{base}{path}"), requests.head(f"{base}{path}", timeout=5)
+    get_response, head_response = get(f"{base}{path}"), requests.head(f"{base}{path}", timeout=30)
     assert (head_response.status_code, head_response.content) == (200, b"")
     for name in ("Content-Type", "Content-Length", "ETag", "Cache-Control", "Content-Security-Policy"):
         assert head_response.headers[name] == get_response.headers[name]

@@ -22,7 +22,7 @@ LISTED = [
 
 
 def get(url: str, **headers: str) -> requests.Response:
-    return requests.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()}, timeout=5)
+    return requests.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()}, timeout=30)
 
 
 def ids(response: requests.Response) -> list[int]:
@@ -134,7 +134,7 @@ def test_links_repeat_the_known_parameters_only(serve: Serve) -> None:
 
 def test_an_unescaped_utf_8_query_finds_quotes(serve: Serve) -> None:
     host, port = serve().removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
         connection.sendall("GET /quotes?q=vérité*&author=Émile%20zola HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
         response = b"".join(iter(lambda: connection.recv(65_536), b""))
     assert json.loads(response.partition(b"\r\n\r\n")[2])["quotes"] == LISTED[:1]
@@ -245,15 +245,15 @@ def test_responses_have_cache_and_cors_headers_and_support_head_and_options(serv
     assert response.headers["Access-Control-Allow-Origin"] == "*"
     assert "Link" in response.headers["Access-Control-Expose-Headers"].split(", ")
 
-    head = requests.head(f"{base}{path}", timeout=5)
+    head = requests.head(f"{base}{path}", timeout=30)
     assert (head.status_code, head.content) == (200, b"")
     for name in ("Content-Length", "Cache-Control", "Content-Type"):
         assert head.headers[name] == response.headers[name]
     assert head.headers.get("Link") == response.headers.get("Link")
 
-    options = requests.options(f"{base}{path}", timeout=5)
+    options = requests.options(f"{base}{path}", timeout=30)
     assert (options.status_code, options.headers["Allow"]) == (200, "GET, HEAD")
-    assert_problem(requests.post(f"{base}{path}", timeout=5), 405, "Method not allowed")
+    assert_problem(requests.post(f"{base}{path}", timeout=30), 405, "Method not allowed")
 
 
 @pytest.mark.parametrize("public", ["", "https://quotes.example/production"])

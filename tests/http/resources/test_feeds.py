@@ -40,7 +40,7 @@ UNUSUAL_QUOTATIONS = [LESSING, CDATA, RUMI, EMOJI, KABIR, ZOLA, AUSTEN]
 
 
 def get(url: str, **headers: str) -> requests.Response:
-    return requests.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()}, timeout=5)
+    return requests.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()}, timeout=30)
 
 
 def parse_atom(response: requests.Response) -> ET.Element:
@@ -242,7 +242,7 @@ def test_a_feed_is_cacheable_until_midnight_and_not_modified_for_a_known_etag(
 @pytest.mark.parametrize("path", PATHS)
 def test_head_has_the_headers_of_a_feed_and_no_body(serve: Serve, path: str) -> None:
     base = serve()
-    response, head = get(f"{base}{path}"), requests.head(f"{base}{path}", timeout=5)
+    response, head = get(f"{base}{path}"), requests.head(f"{base}{path}", timeout=30)
     assert (head.status_code, head.content) == (200, b"")
     for name in ("Content-Type", "Content-Length", "ETag", "Cache-Control"):
         assert head.headers[name] == response.headers[name]

@@ -46,7 +46,7 @@ PAGES = ["/", f"/days/{TODAY}", "/days/2026-11-01", "/quotes/1", "/subscribe", "
 def visit(url: str, **headers: str) -> requests.Response:
     """Send a request as a browser does for a link."""
     extra_headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    return requests.get(url, headers={"Accept": BROWSER, **extra_headers}, timeout=5)
+    return requests.get(url, headers={"Accept": BROWSER, **extra_headers}, timeout=30)
 
 
 def submit(url: str, fields: dict[str, str], **headers: str) -> requests.Response:
@@ -54,7 +54,7 @@ def submit(url: str, fields: dict[str, str], **headers: str) -> requests.Respons
     base = "/".join(url.split("/")[:3])
     form_headers = {"Accept": BROWSER, "Origin": base, "Sec-Fetch-Site": "same-origin"}
     extra_headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    return requests.post(url, data=fields, headers={**form_headers, **extra_headers}, timeout=5)
+    return requests.post(url, data=fields, headers={**form_headers, **extra_headers}, timeout=30)
 
 
 def page_text(page: requests.Response) -> str:
@@ -86,7 +86,7 @@ def page_links(page: str) -> list[str]:
 def test_a_browser_gets_a_page_of_todays_quote(serve: Serve, accept: str) -> None:
     base = serve()
     page = visit(f"{base}/", Accept=accept)
-    daily = requests.get(f"{base}/daily", timeout=5).json()
+    daily = requests.get(f"{base}/daily", timeout=30).json()
     assert (page.status_code, page.headers["Content-Type"], page.headers["Vary"]) == (200, HTML, "Accept")
     assert f"Quote for Sunday, 22 November 2026 {daily['quote']} {daily['author']}" in page_text(page)
 
@@ -115,7 +115,7 @@ def test_a_browser_gets_an_error_as_a_page_and_other_clients_as_a_problem_docume
     assert (page.status_code, page.headers["Content-Type"], page.headers["Vary"]) == (404, HTML, "Accept")
     assert "No quote found No quote has this ID." in page_text(page)
     assert page.headers["Cache-Control"] == "no-store"
-    assert_problem(requests.get(f"{base}/quotes/99", timeout=5), 404, "No quote found")
+    assert_problem(requests.get(f"{base}/quotes/99", timeout=30), 404, "No quote found")
 
 
 @sqlite_only
@@ -168,7 +168,7 @@ def test_a_day_page_links_to_the_days_before_and_after(serve: Serve) -> None:
 def test_a_day_page_has_the_quote_of_its_date(serve: Serve) -> None:
     base = serve()
     for day in ("2026-11-22", "2026-11-21", "2025-01-31", "0001-01-01"):
-        daily = requests.get(f"{base}/daily?date={day}", timeout=5).json()
+        daily = requests.get(f"{base}/daily?date={day}", timeout=30).json()
         assert daily["quote"] in page_text(visit(f"{base}/days/{day}")), day
 
 
@@ -185,7 +185,7 @@ def test_a_day_that_has_begun_somewhere_has_a_page_without_a_later_day(serve: Se
     base = serve()
     page = visit(f"{base}/days/2026-11-23")  # it is noon of the day before in UTC
     assert page.status_code == 200
-    assert requests.get(f"{base}/daily?date=2026-11-23", timeout=5).json()["quote"] in page_text(page)
+    assert requests.get(f"{base}/daily?date=2026-11-23", timeout=30).json()["quote"] in page_text(page)
     assert "/days/2026-11-24" not in page.text
 
 
@@ -206,7 +206,7 @@ def test_the_first_possible_day_has_no_link_to_an_earlier_day(serve: Serve) -> N
 @sqlite_only
 def test_another_redirects_to_a_random_quote(serve: Serve) -> None:
     base = serve()
-    redirect = requests.get(f"{base}/another", headers={"Accept": BROWSER}, timeout=5, allow_redirects=False)
+    redirect = requests.get(f"{base}/another", headers={"Accept": BROWSER}, timeout=30, allow_redirects=False)
     assert (redirect.status_code, redirect.headers["Cache-Control"]) == (303, "no-store")
     seen = {visit(f"{base}/another").url for _ in range(12)}
     assert seen == {f"{base}/quotes/{number}" for number in (1, 2, 3)}
@@ -217,7 +217,7 @@ def test_another_redirects_to_a_random_quote(serve: Serve) -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_the_link_in_sms_redirects_to_the_form_to_unsubscribe(serve: Serve, method: str, accept: str) -> None:
     base = serve()
-    redirect = requests.request(method, f"{base}/u", headers={"Accept": accept}, timeout=5, allow_redirects=False)
+    redirect = requests.request(method, f"{base}/u", headers={"Accept": accept}, timeout=30, allow_redirects=False)
     assert (redirect.status_code, redirect.headers["Location"], redirect.content) == (302, "/unsubscribe", b"")
     assert redirect.headers["Cache-Control"] == "no-store"
     form = visit(f"{base}/u")
@@ -319,7 +319,7 @@ def test_a_quote_page_takes_one_statement_and_so_does_the_redirect_to_another(se
     visit(f"{base}/another")
     with record_sql() as statements:
         visit(f"{base}/quotes/2")
-        requests.get(f"{base}/another", timeout=5, allow_redirects=False)
+        requests.get(f"{base}/another", timeout=30, allow_redirects=False)
     assert len(statements) == 2
 
 
@@ -345,7 +345,7 @@ def test_assets_are_linked_by_a_digest_of_their_content_and_cacheable_for_a_year
     assets = [link for link in page_links(visit(f"{base}/").text) if link.startswith("/assets/")]
     assert len(assets) == 3
     for link in assets:
-        asset = requests.get(urljoin(base, link), timeout=5)
+        asset = requests.get(urljoin(base, link), timeout=30)
         assert asset.status_code == 200, link
         assert asset.content == (ASSETS / Path(link.partition("?")[0]).name).read_bytes()
         assert asset.headers["Content-Type"] == ASSET_TYPES[Path(link.partition("?")[0]).suffix]
@@ -357,7 +357,7 @@ def test_assets_are_linked_by_a_digest_of_their_content_and_cacheable_for_a_year
 @sqlite_only
 @pytest.mark.parametrize("name", ["nothing.css", "..%2F__init__.py", "__init__.py", ".", "style.css%00"])
 def test_no_other_file_is_served_as_an_asset(serve: Serve, name: str) -> None:
-    assert requests.get(f"{serve()}/assets/{name}", timeout=5).status_code == 404
+    assert requests.get(f"{serve()}/assets/{name}", timeout=30).status_code == 404
 
 
 # ---- subscription forms
@@ -606,8 +606,8 @@ def test_a_cross_site_request_is_rejected(serve: Serve, path: str, headers: dict
     base = serve(CORS_ORIGINS="*")  # it is for reading only
     add_subscribers(MIRA)
     extra_headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    post_response = requests.post(f"{base}{path}", data={"mobile": MIRA}, headers=extra_headers, timeout=5)
-    get_response = requests.get(f"{base}{path}", params={"mobile": MIRA}, headers=extra_headers, timeout=5)
+    post_response = requests.post(f"{base}{path}", data={"mobile": MIRA}, headers=extra_headers, timeout=30)
+    get_response = requests.get(f"{base}{path}", params={"mobile": MIRA}, headers=extra_headers, timeout=30)
     for response in (post_response, get_response):
         assert_problem(response, 403, "Cross-site request")
     assert (ConsoleSms.select().count(), Subscriber.get().state) == (0, "active")
@@ -631,7 +631,7 @@ def test_requests_of_own_pages_allowed_origins_and_other_clients_are_accepted(
     serve: Serve, headers: dict[str, str], public_url: str
 ) -> None:
     base = serve(CORS_ORIGINS="https://example.org", PUBLIC_URL=public_url)
-    assert requests.post(f"{base}/subscribe", data={"mobile": MIRA}, headers=headers, timeout=5).status_code == 200
+    assert requests.post(f"{base}/subscribe", data={"mobile": MIRA}, headers=headers, timeout=30).status_code == 200
 
 
 @sqlite_only
@@ -639,7 +639,7 @@ def test_a_page_behind_an_https_proxy_is_not_cross_site(serve: Serve) -> None:
     base = serve(TRUSTED_PROXIES="127.0.0.1")
     forwarded = {"X-Forwarded-Host": "quotes.example.org", "X-Forwarded-Proto": "https"}
     headers = {**forwarded, "Origin": "https://quotes.example.org"}
-    assert requests.post(f"{base}/subscribe", data={"mobile": MIRA}, headers=headers, timeout=5).status_code == 200
+    assert requests.post(f"{base}/subscribe", data={"mobile": MIRA}, headers=headers, timeout=30).status_code == 200
 
 
 @sqlite_only
@@ -648,7 +648,7 @@ def test_without_tls_an_image_of_another_site_is_rejected_too(serve: Serve, path
     base = serve()
     add_subscribers(MIRA)
     image_headers = {"Accept": "image/avif,image/webp,*/*;q=0.8", "User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"}
-    loaded = requests.get(f"{base}{path}", params={"mobile": MIRA}, headers=image_headers, timeout=5)
+    loaded = requests.get(f"{base}{path}", params={"mobile": MIRA}, headers=image_headers, timeout=30)
     assert_problem(loaded, 403, "Cross-site request", "or send POST from a program.")
     assert (ConsoleSms.select().count(), Subscriber.get().state) == (0, "active")
 
@@ -664,7 +664,7 @@ def test_a_link_puts_its_text_only_into_the_field(serve: Serve) -> None:
 @pytest.mark.parametrize("body", ['{"mobile": "\\ud800"}', '{"mobile": "+919028000001", "otp": "\\ud800"}'])
 def test_a_lone_surrogate_is_a_bad_request(serve: Serve, body: str) -> None:
     headers = {"Accept": BROWSER, "Content-Type": "application/json"}
-    assert requests.post(f"{serve()}/subscribe", data=body, headers=headers, timeout=5).status_code == 400
+    assert requests.post(f"{serve()}/subscribe", data=body, headers=headers, timeout=30).status_code == 400
 
 
 @sqlite_only
@@ -678,7 +678,7 @@ def test_an_accept_header_that_is_too_long_is_ignored(serve: Serve) -> None:
 @sqlite_only
 @pytest.mark.parametrize("query", ["", "?v=ffffffffffff"])
 def test_an_asset_of_another_version_is_cacheable_for_minutes_only(serve: Serve, query: str) -> None:
-    asset = requests.get(f"{serve()}/assets/script.js{query}", timeout=5)
+    asset = requests.get(f"{serve()}/assets/script.js{query}", timeout=30)
     assert (asset.status_code, asset.headers["Cache-Control"]) == (200, "public, max-age=300")
 
 
@@ -759,7 +759,7 @@ def test_the_page_of_today_recovers_with_the_database(settings: Settings, clock:
 def test_forms_vary_by_accept_and_are_not_cached(serve: Serve) -> None:
     base = serve()
     form = visit(f"{base}/subscribe")
-    otp_response = requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=5)
+    otp_response = requests.post(f"{base}/subscribe", data={"mobile": MIRA}, timeout=30)
     for response in (form, otp_response):
         assert (response.headers["Vary"], response.headers["Cache-Control"]) == ("Accept", "no-store")
 
@@ -797,7 +797,7 @@ def test_the_form_asks_for_a_plus_and_suggests_numbers(serve: Serve, languages: 
     assert "Start with + and the country code, for example +919028000001." in page_text(page)
     assert f"Did you mean {' or '.join(suggested)} ?" in page_text(page)
     assert ConsoleSms.select().count() == 0
-    assert requests.post(f"{base}/subscribe", {"mobile": MIRA[1:]}, timeout=5).status_code == 200, "programs need none"
+    assert requests.post(f"{base}/subscribe", {"mobile": MIRA[1:]}, timeout=30).status_code == 200, "programs need none"
 
 
 @sqlite_only

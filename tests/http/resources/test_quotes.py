@@ -391,7 +391,7 @@ def test_the_root_returns_a_random_quote_to_programs(serve: Serve) -> None:
 )
 def test_head_returns_headers_without_a_body(serve: Serve, path: str) -> None:
     base = serve()
-    response = requests.head(f"{base}{path}", timeout=5)
+    response = requests.head(f"{base}{path}", timeout=30)
     assert response.status_code == 200
     assert int(response.headers["Content-Length"]) > 40
     assert response.content == b""
@@ -400,7 +400,7 @@ def test_head_returns_headers_without_a_body(serve: Serve, path: str) -> None:
 @sqlite_only
 @pytest.mark.parametrize("path", ["/daily", "/random", "/quote", "/", "/health"])
 def test_options_returns_the_allowed_methods(serve: Serve, path: str) -> None:
-    response = requests.options(f"{serve()}{path}", timeout=5)
+    response = requests.options(f"{serve()}{path}", timeout=30)
     assert (response.status_code, response.headers["Allow"]) == (200, "GET, HEAD")
 
 
@@ -409,7 +409,7 @@ def test_text_in_any_language_is_returned_as_utf_8(
 ) -> None:
     base = serve()
     store_quotation(KABIR, clock())
-    response = requests.get(f"{base}/random", params={"author": "कबीर", "category": "समय"}, timeout=5)
+    response = requests.get(f"{base}/random", params={"author": "कबीर", "category": "समय"}, timeout=30)
     assert response.json() == {"quote": KABIR.quote, "author": KABIR.author, "category": KABIR.category}
     assert KABIR.quote.encode() in response.content, "as UTF-8, not as escapes"
 
@@ -438,7 +438,7 @@ def test_random_quotes_of_a_large_catalogue_do_not_repeat_soon(
     bundled_catalogue(numbered_quotations(250))
     base = serve()
     with requests.Session() as client:
-        seen = [client.get(f"{base}/random", timeout=5).json()["quote"] for _ in range(250)]
+        seen = [client.get(f"{base}/random", timeout=30).json()["quote"] for _ in range(250)]
     assert len(set(seen)) == 250
 
 

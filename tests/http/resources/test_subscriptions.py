@@ -34,7 +34,7 @@ PATHS = ("/subscribe", "/unsubscribe", "/pause")
 
 
 def get(base: str, path: str, **params: str) -> requests.Response:
-    return requests.get(f"{base}{path}", params=params, timeout=5)
+    return requests.get(f"{base}{path}", params=params, timeout=30)
 
 
 def subscribe(base: str, mobile: str = MIRA) -> None:
@@ -51,7 +51,7 @@ def states() -> dict[str, str]:
 
 def test_a_number_is_subscribed_with_the_otp_that_it_was_sent(serve: Serve) -> None:
     base = serve()
-    requested = requests.get(f"{base}/subscribe?mobile=919028000001", timeout=5)
+    requested = requests.get(f"{base}/subscribe?mobile=919028000001", timeout=30)
     assert requested.json() == {
         "message": "An OTP verification has been sent on mobile +919028000001. To complete the subscription, "
         f"Use OTP with this URL pattern {base}/subscribe?mobile=%2B919028000001&otp=xxxxxx."
@@ -59,7 +59,7 @@ def test_a_number_is_subscribed_with_the_otp_that_it_was_sent(serve: Serve) -> N
     assert requested.headers["Content-Type"] == "application/json"
     assert requested.headers["Cache-Control"] == "no-store"
     assert states() == {}, "a request alone subscribes no number"
-    confirmed = requests.get(f"{base}/subscribe?mobile=919028000001&otp={latest_otp(MIRA)}", timeout=5)
+    confirmed = requests.get(f"{base}/subscribe?mobile=919028000001&otp={latest_otp(MIRA)}", timeout=30)
     assert (confirmed.status_code, confirmed.json()) == (200, SUBSCRIBED)
     row = Subscriber.get()
     assert (row.mobile, row.state, row.requested_at, row.confirmed_at) == (MIRA, "active", NOON, NOON)
@@ -115,7 +115,7 @@ def test_post_accepts_json_and_forms(serve: Serve, as_json: bool) -> None:
 
     def post(path: str, fields: dict[str, Any]) -> requests.Response:
         sent = (None, fields) if as_json else (fields, None)
-        return requests.post(f"{base}{path}", *sent, timeout=5)
+        return requests.post(f"{base}{path}", *sent, timeout=30)
 
     assert post("/subscribe", {"mobile": MIRA}).status_code == 200
     assert post("/subscribe", {"mobile": MIRA, "otp": latest_otp(MIRA)}).json() == SUBSCRIBED
@@ -124,9 +124,9 @@ def test_post_accepts_json_and_forms(serve: Serve, as_json: bool) -> None:
 
 def test_json_may_have_numbers_and_post_may_have_a_query(serve: Serve) -> None:
     base = serve()
-    assert requests.post(f"{base}/subscribe?mobile={MIRA[1:]}", timeout=5).status_code == 200
+    assert requests.post(f"{base}/subscribe?mobile={MIRA[1:]}", timeout=30).status_code == 200
     numbers = {"mobile": int(MIRA[1:]), "otp": int(latest_otp(MIRA))}
-    assert requests.post(f"{base}/subscribe", json=numbers, timeout=5).json() == SUBSCRIBED
+    assert requests.post(f"{base}/subscribe", json=numbers, timeout=30).json() == SUBSCRIBED
 
 
 def test_an_otp_may_have_spaces_and_digits_of_any_script(serve: Serve) -> None:
@@ -149,12 +149,14 @@ def test_head_answers_as_get_of_the_page_does_and_never_acts(serve: Serve, accep
     sms = ConsoleSms.select().count()
     for path in PATHS:
         for query in ({}, {"mobile": MIRA}, {"mobile": NOOR}, {"mobile": MIRA, "otp": "123456"}, {"mobile": "x"}):
-            page = requests.get(f"{base}{path}", params=query, headers={"Accept": "text/html"}, timeout=5)
-            head = requests.head(f"{base}{path}", params=query, headers={"Accept": accept}, timeout=5)
+            page = requests.get(f"{base}{path}", params=query, headers={"Accept": "text/html"}, timeout=30)
+            head = requests.head(f"{base}{path}", params=query, headers={"Accept": accept}, timeout=30)
             assert (head.status_code, head.content) == (page.status_code, b"") == (200, b"")
             assert stable_headers(head) == stable_headers(page)
     assert (ConsoleSms.select().count(), states()) == (sms, {MIRA: "active"})
-    assert {"HEAD", "GET", "POST"} <= set(requests.options(f"{base}/subscribe", timeout=5).headers["Allow"].split(", "))
+    assert {"HEAD", "GET", "POST"} <= set(
+        requests.options(f"{base}/subscribe", timeout=30).headers["Allow"].split(", ")
+    )
 
 
 # ---- invalid requests and limits
@@ -175,7 +177,7 @@ def test_head_answers_as_get_of_the_page_does_and_never_acts(serve: Serve, accep
 )
 @pytest.mark.parametrize("path", PATHS)
 def test_an_invalid_number_is_refused_with_an_example(serve: Serve, path: str, query: str) -> None:
-    refused = requests.get(f"{serve()}{path}{query}", timeout=5)
+    refused = requests.get(f"{serve()}{path}{query}", timeout=30)
     assert_problem(refused, 400, "Invalid mobile", "")
     assert re.search(r"(for example|looks like) \+[\d ]+\.$", refused.json()["detail"])
     assert ConsoleSms.select().count() == 0
@@ -184,9 +186,9 @@ def test_an_invalid_number_is_refused_with_an_example(serve: Serve, path: str, q
 @pytest.mark.parametrize("mobile", ["+22990123456", "+5215512345678", "+442071838750"])
 def test_a_subscriber_can_leave_whose_number_is_no_longer_valid(serve: Serve, mobile: str) -> None:
     base = serve()
-    refused = requests.post(f"{base}/unsubscribe", {"mobile": mobile}, timeout=5)
+    refused = requests.post(f"{base}/unsubscribe", {"mobile": mobile}, timeout=30)
     add_subscribers(mobile)
-    left = requests.post(f"{base}/unsubscribe", {"mobile": mobile}, timeout=5)
+    left = requests.post(f"{base}/unsubscribe", {"mobile": mobile}, timeout=30)
     assert (refused.status_code, left.status_code) == (200 if mobile == "+5215512345678" else 400, 200)
     assert Subscriber.get(Subscriber.mobile == mobile).state == "unsubscribed"
 
@@ -194,12 +196,12 @@ def test_a_subscriber_can_leave_whose_number_is_no_longer_valid(serve: Serve, mo
 def test_a_subscriber_can_leave_by_the_old_form_of_a_number_that_is_stored_in_todays(serve: Serve) -> None:
     base = serve()
     add_subscribers("+525512345678")
-    assert requests.post(f"{base}/unsubscribe", {"mobile": "+52 1 55 1234 5678"}, timeout=5).status_code == 200
+    assert requests.post(f"{base}/unsubscribe", {"mobile": "+52 1 55 1234 5678"}, timeout=30).status_code == 200
     assert Subscriber.get().state == "unsubscribed"
 
 
 def test_a_plus_sign_need_not_be_percent_encoded(serve: Serve) -> None:
-    response = requests.get(f"{serve()}/subscribe?mobile=+91%20(90280)-00001", timeout=5)
+    response = requests.get(f"{serve()}/subscribe?mobile=+91%20(90280)-00001", timeout=30)
     assert "on mobile +919028000001." in response.json()["message"]
 
 
@@ -223,20 +225,20 @@ def test_a_plus_sign_need_not_be_percent_encoded(serve: Serve) -> None:
     ],
 )
 def test_an_unreadable_body_is_refused(serve: Serve, body: bytes, kind: str, title: str) -> None:
-    response = requests.post(f"{serve()}/subscribe", data=body, headers={"Content-Type": kind}, timeout=5)
+    response = requests.post(f"{serve()}/subscribe", data=body, headers={"Content-Type": kind}, timeout=30)
     assert_problem(response, 400, title)
 
 
 @sqlite_only
 def test_a_body_that_is_too_large_is_not_read(serve: Serve) -> None:
     body = b'{"mobile": "' + b"9" * 5_000 + b'"}'
-    sent = requests.post(f"{serve()}/subscribe", data=body, headers={"Content-Type": "application/json"}, timeout=5)
+    sent = requests.post(f"{serve()}/subscribe", data=body, headers={"Content-Type": "application/json"}, timeout=30)
     assert_problem(sent, 413, "Content too large", "Send at most 4096 bytes")
 
 
 @sqlite_only
 def test_a_body_of_another_media_type_is_refused(serve: Serve) -> None:
-    sent = requests.post(f"{serve()}/subscribe", data="<a/>", headers={"Content-Type": "text/xml"}, timeout=5)
+    sent = requests.post(f"{serve()}/subscribe", data="<a/>", headers={"Content-Type": "text/xml"}, timeout=30)
     assert_problem(sent, 415, "Unsupported media type")
 
 
@@ -625,7 +627,7 @@ def test_an_unknown_time_zone_is_refused_without_an_sms_or_a_try(serve: Serve, t
     base = serve()
     get(base, "/subscribe", mobile=MIRA)
     fields = {"mobile": MIRA, "time_zone": time_zone} | ({"otp": "000000"} if step == 2 else {})
-    refused = requests.post(f"{base}/subscribe", json=fields, timeout=5)
+    refused = requests.post(f"{base}/subscribe", json=fields, timeout=30)
     assert_problem(refused, 400, "Invalid time_zone", "Send time_zone as an IANA time zone, for example Asia/Kolkata.")
     assert count_sms() == 1
     assert (OneTimePassword.get().tries_left, OneTimePassword.get().time_zone) == (5, None)
@@ -640,7 +642,7 @@ def test_an_unknown_time_zone_is_refused_without_an_sms_or_a_try(serve: Serve, t
     ],
 )
 def test_different_values_of_one_field_are_refused(serve: Serve, path: str, query: str, name: str) -> None:
-    refused = requests.get(f"{serve()}{path}?mobile={MIRA[1:]}{query}", timeout=5)
+    refused = requests.get(f"{serve()}{path}?mobile={MIRA[1:]}{query}", timeout=30)
     assert_problem(refused, 400, f"Invalid {name}", f"The request has different values of {name}. Send one value.")
 
 
@@ -659,11 +661,11 @@ def test_subscribing_again_with_another_time_zone_moves_the_subscriber(serve: Se
     clock.advance(minutes=1)
     get(base, "/subscribe", mobile=MIRA)
     fields = {"mobile": MIRA, "otp": latest_otp(MIRA), "time_zone": "Europe/Paris"}
-    moved = requests.post(f"{base}/subscribe", json=fields, timeout=5)
+    moved = requests.post(f"{base}/subscribe", json=fields, timeout=30)
     assert (moved.json()["time_zone"], moved.json()["next_sms_at"]) == ("Europe/Paris", "2026-11-23T09:00:00+01:00")
     assert "tomorrow at 09:00, Paris time" in moved.json()["message"]
     assert Subscriber.get().time_zone == "Europe/Paris"
-    assert requests.post(f"{base}/subscribe", json=fields, timeout=5).json() == moved.json(), "the same code again"
+    assert requests.post(f"{base}/subscribe", json=fields, timeout=30).json() == moved.json(), "the same code again"
     clock.advance(minutes=1)
     get(base, "/subscribe", mobile=MIRA)
     stayed = get(base, "/subscribe", mobile=MIRA, otp=latest_otp(MIRA))
@@ -706,7 +708,7 @@ def test_a_pause_lasts_seven_mornings_unless_the_request_says_otherwise(
 def test_days_may_be_a_number_in_json(serve: Serve, days: object) -> None:
     base = serve()
     add_subscribers(MIRA)
-    assert requests.post(f"{base}/pause", json={"mobile": MIRA, "days": days}, timeout=5).status_code == 200
+    assert requests.post(f"{base}/pause", json={"mobile": MIRA, "days": days}, timeout=30).status_code == 200
     assert Subscriber.get().paused_until is not None
 
 
@@ -722,7 +724,7 @@ def test_days_may_be_a_number_in_json(serve: Serve, days: object) -> None:
 def test_invalid_days_are_refused_and_pause_nothing(serve: Serve, days: object) -> None:
     base = serve()
     add_subscribers(MIRA)
-    refused = requests.post(f"{base}/pause", json={"mobile": MIRA, "days": days}, timeout=5)
+    refused = requests.post(f"{base}/pause", json={"mobile": MIRA, "days": days}, timeout=30)
     assert_problem(refused, 400, "Invalid days", "Send days as a whole number from 1 to 90, for example 7.")
     assert Subscriber.get().paused_until is None
 
@@ -739,7 +741,7 @@ def test_pausing_with_an_otp(serve: Serve) -> None:
     assert_problem(get(base, "/pause", mobile=MIRA, otp=wrong_otp(code)), 400, "Wrong OTP", "4 tries left")
     assert Subscriber.get().paused_until is None
     link = re.sub(".*URL pattern (.*)[.]", r"\1", requested.json()["message"]).replace("xxxxxx", code)
-    assert "for 30 days," in requests.get(link, timeout=5).json()["message"]
+    assert "for 30 days," in requests.get(link, timeout=30).json()["message"]
     assert Subscriber.get().paused_until == datetime(2026, 12, 23, tzinfo=UTC)
 
 
@@ -786,7 +788,7 @@ def test_a_client_cannot_forge_its_ip(serve: Serve) -> None:
     base = serve(CODES_PER_ADDRESS="1/1h")
     forged = [{"X-Forwarded-For": f"192.0.2.{n}", "Forwarded": f"for=192.0.2.{n}"} for n in range(2)]
     responses = [
-        requests.get(f"{base}/subscribe", params={"mobile": mobile}, headers=headers, timeout=5).status_code
+        requests.get(f"{base}/subscribe", params={"mobile": mobile}, headers=headers, timeout=30).status_code
         for mobile, headers in zip((MIRA, NOOR), forged, strict=True)
     ]
     assert responses == [200, 429]
@@ -801,7 +803,7 @@ def test_a_trusted_proxy_forwards_the_client_ip(serve: Serve) -> None:
         OneTimePassword.delete().execute()
         number = next(numbers)
         headers = {"X-Forwarded-For": forwarded, "X-Forwarded-Proto": "https", "X-Forwarded-Host": "quotes.example"}
-        response = requests.get(f"{base}/subscribe", params={"mobile": number}, headers=headers, timeout=5)
+        response = requests.get(f"{base}/subscribe", params={"mobile": number}, headers=headers, timeout=30)
         assert "URL pattern https://quotes.example/subscribe?" in response.json()["message"]
         return str(OneTimePassword.get().requested_from)
 
@@ -820,7 +822,7 @@ def test_the_response_has_the_base_url_that_the_client_used(serve: Serve) -> Non
         f"{serve()}/subscribe",
         params={"mobile": MIRA},
         headers={"Host": "localhost:8000", "X-Forwarded-Host": "evil.example"},
-        timeout=5,
+        timeout=30,
     )
     assert "URL pattern http://localhost:8000/subscribe?" in response.json()["message"]
 
@@ -836,7 +838,7 @@ def test_a_problem_document_never_has_the_number(serve: Serve) -> None:
 def test_an_invalid_otp_in_json_is_refused_without_a_new_sms(serve: Serve, otp: object) -> None:
     base = serve()
     get(base, "/subscribe", mobile=MIRA)
-    sent = requests.post(f"{base}/subscribe", json={"mobile": MIRA, "otp": otp}, timeout=5)
+    sent = requests.post(f"{base}/subscribe", json={"mobile": MIRA, "otp": otp}, timeout=30)
     assert_problem(sent, 400, "Invalid otp")
     assert ConsoleSms.select().count() == 1
     assert OneTimePassword.get().tries_left == 5
