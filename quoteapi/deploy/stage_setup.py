@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -24,7 +25,7 @@ from quoteapi.deploy.domain import describe_domain, describe_removed_domain, set
 from quoteapi.deploy.failure_mail import find_mail_address, set_up_failure_mail
 from quoteapi.deploy.hosted_zone import HostedZone, set_up_hosted_zone
 from quoteapi.deploy.log_group import set_up_log_group
-from quoteapi.deploy.remote_environment import change_remote_environment, read_remote_environment
+from quoteapi.deploy.remote_environment import MissingBucket, change_remote_environment, read_remote_environment
 from quoteapi.deploy.runtimes import check_runtime_end, running_runtime
 from quoteapi.deploy.setup_result import SetupResult, Step, run_steps
 from quoteapi.deploy.sms_account import SandboxOperator, set_up_sandbox, set_up_spending_limit
@@ -97,21 +98,28 @@ class StageSetup:
         """The names of the stage's AWS resources."""
         return stage_names(self.account, self.name, self.stage)
 
-    @property
+    @cached_property
     def sns_region(self) -> str:
         """The region of the stage's topics, `SNS_REGION`. Raises `CheckFailed`."""
-        environment = stage_environment(self.stage, read_remote_environment(self.stage).values)
+        environment = stage_environment(self.stage, self._remote_environment())
         return environment.get("SNS_REGION", "").strip() or self.account.region
 
     def current_answers(self) -> Answers:
         """Return what is set up now: the defaults of the questions. Raises `CheckFailed`."""
-        remote = read_remote_environment(self.stage).values
+        remote = self._remote_environment()
         return Answers(
             email=find_mail_address(self.account, self.sns_region),
             countries=str(remote.get("SMS_ALLOWED_REGIONS") or ""),
             hour=str(remote.get("DAILY_SMS_AT") or "09:00"),
             domain=self.stage.get("domain"),
         )
+
+    def _remote_environment(self) -> dict[str, Any]:
+        """Return the remote environment; empty if the bucket was deleted, as a step creates it again."""
+        try:
+            return read_remote_environment(self.stage).values
+        except MissingBucket:
+            return {}
 
     def run(self, answers: Answers, operator: Operator) -> Iterator[SetupResult]:
         """Run all steps, and yield what each found or did."""
@@ -183,17 +191,17 @@ class StageSetup:
         yield SetupResult("network", "done" if changed else "ok", found)
 
     def _save_remote_environment(self, answers: Answers) -> Iterator[SetupResult]:
+        defaults = {"READ_LIMIT": "off", "SNS_REGION": self.account.region}  # API Gateway limits requests
         wanted = {
             "SMS_ALLOWED_REGIONS": answers.countries,
             "DAILY_SMS_AT": answers.hour,
-            "READ_LIMIT": "off",  # API Gateway limits requests
-            "SNS_REGION": self.account.region,
             **({"PUBLIC_URL": f"https://{answers.domain}"} if answers.domain else {}),
         }
         former = None if answers.domain else f"https://{self.stage.get('domain')}"
 
         def change(values: dict[str, Any]) -> dict[str, Any]:
-            return {name: value for name, value in values.items() if (name, value) != ("PUBLIC_URL", former)} | wanted
+            kept = {name: value for name, value in values.items() if (name, value) != ("PUBLIC_URL", former)}
+            return kept | {name: kept.get(name) or value for name, value in defaults.items()} | wanted
 
         changed = change_remote_environment(self.stage, change)
         key = urlsplit(self.names.remote_env).path.strip("/")

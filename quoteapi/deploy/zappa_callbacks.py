@@ -79,7 +79,9 @@ def _apply_local_settings(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     for key in local:
         cli.override_stage_config_setting(key, stage[key])
     if local:
-        cli.load_settings(cli.vargs.get("settings_file"))
+        is_same = (cli.profile_name, cli.zappa.aws_region) == (stage.get("profile_name"), aws_region(stage))
+        session = cli.zappa.boto_session if is_same else None  # has parsed the models of services, which takes 0.5 s
+        cli.load_settings(cli.vargs.get("settings_file"), session)
 
 
 def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
