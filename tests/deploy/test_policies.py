@@ -1,6 +1,7 @@
 """The policies of each kind of stage, what each statement is for, and how wide it is."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import boto3
@@ -107,7 +108,7 @@ def allows(policy: Policy, action: str, resource: str = ANY, **context: str) -> 
     ],
 )
 def test_a_function_may_do_only_what_its_stage_needs(
-    remote: dict[str, str], keys: dict[str, Any], expected: set[str]
+    remote: Mapping[str, Any], keys: dict[str, Any], expected: set[str]
 ) -> None:
     assert statements(policy_of(remote, **keys)).keys() == expected
 

@@ -108,13 +108,13 @@ def permissions(rehearsal: "Rehearsal") -> list[str]:
     Return those that it has not used, with why.
     """
     requests = [each for each in rehearsal.aws.requests() if each.caller == FUNCTION]
-    used = {tuple(permission) for request in requests for permission in request.permissions}
+    used = {permission for request in requests for permission in request.permissions}
     unused = dict(_unused_permissions(read_role_policy(rehearsal), used))
     check_equal("permissions that no call shows", [each for each, why in unused.items() if not why], [])
     return [f"{permission}: {why}" for permission, why in unused.items()]
 
 
-def _unused_permissions(policy: dict[str, Any], used: set[tuple[str, ...]]) -> Iterator[tuple[str, str]]:
+def _unused_permissions(policy: dict[str, Any], used: set[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Yield each action on a resource that a policy allows and that was not used, and why it is there, if known."""
     for statement in policy["Statement"]:
         element = "Resource" if "Resource" in statement else "NotResource"

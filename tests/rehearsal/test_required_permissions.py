@@ -223,5 +223,5 @@ def test_aws_allows_what_a_policy_says_and_everything_to_others(aws: Aws) -> Non
     client_of(aws, "sns").create_topic(Name="news")
     aws.client("sns").publish(TopicArn=TOPIC, Message="by somebody who may do all")
     ours, others = aws.requests()[-2:]
-    assert (ours.caller, ours.permissions, ours.denied) == ("the operator", [["sns:CreateTopic", TOPIC]], "")
+    assert (ours.caller, ours.permissions, ours.denied) == ("the operator", [("sns:CreateTopic", TOPIC)], "")
     assert (others.caller, others.permissions, others.denied) == ("", [], "")
