@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from quoteapi.deploy.budget import BUDGET
+from quoteapi.deploy.certificate import REGION as CERTIFICATE_REGION
+from quoteapi.deploy.failure_mail import failure_topic_arn
 from quoteapi.deploy.stage_names import StageNames
 from quoteapi.deploy.zappa_settings import Stage
 from quoteapi.settings import Settings
@@ -18,8 +21,6 @@ Policy = dict[str, Any]
 Statement = dict[str, Any]
 ANY = "*"
 """The resource of actions that AWS cannot limit to a resource."""
-CERTIFICATE_REGION = "us-east-1"
-"""The region of the certificates of domains that API Gateway serves worldwide."""
 _CALLED_BY_SNS: Statement = {"Condition": {"StringEquals": {"aws:CalledViaLast": "sns.amazonaws.com"}}}
 """SNS hands SMS on to AWS End User Messaging in the name of its caller.
 
@@ -71,7 +72,9 @@ def _run_statements(names: StageNames, stage: Stage) -> Iterator[Statement]:
 
 def _sns_statements(names: StageNames, settings: Settings) -> Iterator[Statement]:
     """Yield what a function needs of SNS."""
-    yield _allow("ErrorReports", _actions("sns", "CreateTopic Publish"), _report_topic(names, settings.sns_region))
+    yield _allow(
+        "ErrorReports", _actions("sns", "CreateTopic Publish"), failure_topic_arn(names.account, settings.sns_region)
+    )
     if settings.has_shared_state:
         # Each time zone has a topic, which the function creates for the first subscriber there.
         topic = names.account.arn("sns", settings.sns_topic, settings.sns_region)
@@ -82,13 +85,6 @@ def _sns_statements(names: StageNames, settings: Settings) -> Iterator[Statement
             "OptOuts", _actions("sns", "CheckIfPhoneNumberIsOptedOut ListPhoneNumbersOptedOut Unsubscribe"), ANY
         )
         yield _allow("SmsBySns", _actions("sms-voice", "DescribeOptedOutNumbers SendTextMessage"), ANY) | _CALLED_BY_SNS
-
-
-def _report_topic(names: StageNames, region: str) -> str:
-    """Return the ARN of the topic of error reports and alarms."""
-    from quoteapi.aws.error_reports import TOPIC  # noqa: PLC0415 imports boto3, which is slow
-
-    return names.account.arn("sns", TOPIC, region)
 
 
 def _sms_to_numbers(names: StageNames) -> Statement:
@@ -184,8 +180,9 @@ def _role_statements(names: StageNames, stage: Stage) -> Iterator[Statement]:
 
 
 _ROLE_ACTIONS = [
-    *_actions("iam", "CreateRole DeleteRole DeleteRolePolicy GetRole GetRolePolicy PutRolePolicy"),
-    *_actions("iam", "SimulatePrincipalPolicy UpdateAssumeRolePolicy"),
+    *_actions("iam", "CreateRole DeleteRole DeleteRolePolicy DetachRolePolicy GetRole GetRolePolicy"),
+    *_actions("iam", "ListAttachedRolePolicies ListRolePolicies PutRolePolicy SimulatePrincipalPolicy"),
+    "iam:UpdateAssumeRolePolicy",
 ]
 
 
@@ -199,9 +196,9 @@ def _api_statement(names: StageNames) -> Statement:
 
 
 _API_ACTIONS = [
-    "acm:DescribeCertificate",
+    *_actions("acm", "DeleteCertificate DescribeCertificate"),
     *_actions("apigateway", "DELETE GET PATCH POST PUT"),
-    *_actions("route53", "ChangeResourceRecordSets GetHostedZone ListResourceRecordSets"),
+    *_actions("route53", "ChangeResourceRecordSets DeleteHostedZone GetHostedZone ListResourceRecordSets"),
 ]
 
 
@@ -225,10 +222,10 @@ _STORAGE_ACTIONS = [
 
 def _message_statement(names: StageNames) -> Statement:
     """Return what the topics of SMS and of mail, the dead-letter queue, the alarms, the log and the budget need."""
-    topics = _report_topic(names, ANY), names.account.arn("sns", f"{DEFAULT_TOPIC}*", ANY)
+    topics = failure_topic_arn(names.account, ANY), names.account.arn("sns", f"{DEFAULT_TOPIC}*", ANY)
     log = names.account.arn("logs", f"log-group:{names.log_group}")
     alarms = names.account.arn("cloudwatch", f"alarm:{names.function}-*")
-    budget = f"arn:{names.account.partition}:budgets::{names.account.account_id}:budget/quoteapi"
+    budget = f"arn:{names.account.partition}:budgets::{names.account.account_id}:budget/{BUDGET}"
     return _allow("Messages", _MESSAGE_ACTIONS, *topics, names.queue_arn, alarms, log, f"{log}:*", budget)
 
 
@@ -252,11 +249,11 @@ _ACTIONS_WITHOUT_RESOURCE = [
     *_actions("cloudwatch", "DescribeAlarms GetMetricStatistics"),
     "events:ListRuleNamesByTarget",
     "logs:DescribeLogGroups",
-    *_actions("route53", "CreateHostedZone ListHostedZones ListHostedZonesByName"),
+    *_actions("route53", "CreateHostedZone ListHostedZones"),
     *_actions("sns", "CheckIfPhoneNumberIsOptedOut CreateSMSSandboxPhoneNumber GetSMSAttributes"),
     "sns:GetSMSSandboxAccountStatus",
-    *_actions("sns", "ListPhoneNumbersOptedOut ListSMSSandboxPhoneNumbers OptInPhoneNumber SetSMSAttributes"),
-    *_actions("sns", "Unsubscribe VerifySMSSandboxPhoneNumber"),
+    *_actions("sns", "ListPhoneNumbersOptedOut ListSMSSandboxPhoneNumbers ListTopics OptInPhoneNumber"),
+    *_actions("sns", "SetSMSAttributes Unsubscribe VerifySMSSandboxPhoneNumber"),
 ]
 
 
