@@ -26,6 +26,7 @@ def enforce_policies(rehearsal: "Rehearsal") -> None:
     The operator's policy is printed by somebody who may do all.
     """
     policy = json.loads(rehearsal.project.quoteapi("policy", rehearsal.stage.name, "--deployer"))
+    rehearsal.project.commands.clear()
     rehearsal.aws.limit(OPERATOR_KEY, OPERATOR, policy=policy)
     function = f"arn:aws:lambda:us-east-1:123456789012:function:{rehearsal.stage.function}"
     context = {"lambda:SourceFunctionArn": function}
