@@ -33,7 +33,7 @@ class AwsAccount:
         return self.caller_arn.split(":")[1]
 
     def client(self, service: str, region: str | None = None, attempts: int = 3) -> Any:  # noqa: ANN401 of each service
-        """Return the boto3 client of a service, in the account's region unless another is named.
+        """Return the boto3 client of a service, in the account's region unless another is named. It is made once.
 
         It makes so many attempts at a call: one, if a second one could send an SMS again.
         """

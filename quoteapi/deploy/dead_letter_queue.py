@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from quoteapi.deploy.aws_account import aws_errors, error_code
+from quoteapi.deploy.aws_account import AwsAccount, aws_errors, error_code
 from quoteapi.deploy.setup_result import SetupResult
 from quoteapi.deploy.stage_names import StageNames
 
@@ -20,9 +20,9 @@ def set_up_dead_letter_queue(names: StageNames) -> Iterator[SetupResult]:
     If the settings of the stage name another queue, that one stays as it is.
     """
     if names.dead_letter_arn is not None:
-        yield SetupResult("failed work", "ok", f"goes to {names.dead_letter_arn}, as your settings say")
+        yield SetupResult("dead letters", "ok", f"go to {names.dead_letter_arn}, as your settings say")
         return
-    with aws_errors("failed work", _TO_DO):
+    with aws_errors("dead letters", _TO_DO):
         client = names.account.client("sqs")
         url = find_queue(names)
         changes = {**_RETENTION, **_ENCRYPTION} if url is None else _differences(client, url)
@@ -30,15 +30,21 @@ def set_up_dead_letter_queue(names: StageNames) -> Iterator[SetupResult]:
             client.create_queue(QueueName=names.queue, Attributes=changes)
         elif changes:
             client.set_queue_attributes(QueueUrl=url, Attributes=changes)
-    yield SetupResult("failed work", "done" if changes else "ok", f"is kept for 14 days in the queue {names.queue}")
+    yield SetupResult("dead letters", "done" if changes else "ok", f"kept for 14 days in the queue {names.queue}")
 
 
 def find_queue(names: StageNames) -> str | None:
     """Return the URL of the queue that `quoteapi setup` creates; None if there is none. Raises errors of boto3."""
+    return find_queue_by_arn(names.account, names.account.arn("sqs", names.queue))
+
+
+def find_queue_by_arn(account: AwsAccount, arn: str) -> str | None:
+    """Return the URL of a queue; None if there is none. Raises errors of boto3."""
     from botocore.exceptions import ClientError  # noqa: PLC0415 slow
 
+    _, _, _, region, owner, name = arn.split(":")
     try:
-        url: str = names.account.client("sqs").get_queue_url(QueueName=names.queue)["QueueUrl"]
+        url: str = account.client("sqs", region).get_queue_url(QueueName=name, QueueOwnerAWSAccountId=owner)["QueueUrl"]
     except ClientError as error:
         if error_code(error) in {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"}:
             return None

@@ -1,8 +1,9 @@
 """The operator's other stages, which may share parts of a stage."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from quoteapi.deploy.check import CheckFailed
 from quoteapi.deploy.remote_environment import read_remote_environment
@@ -10,10 +11,12 @@ from quoteapi.deploy.zappa_settings import Stage, read_local_stages, read_stage,
 from quoteapi.settings import Settings, SettingsError
 
 
-class OtherStages(NamedTuple):
-    """The stages that have local settings, by name, without the one in question."""
+@dataclass
+class OtherStages:
+    """The stages that have local settings, without the one in question."""
 
     stages: dict[str, Stage]
+    """By name."""
 
     def with_setting(self, name: str, value: object) -> list[str]:
         """Return the names of the stages with a setting of Zappa."""
@@ -21,7 +24,11 @@ class OtherStages(NamedTuple):
 
     def with_settings(self, is_meant: Callable[[Settings], bool]) -> list[str]:
         """Return the names of the stages whose service has such settings, or settings that cannot be read."""
-        return [name for name, stage in self.stages.items() if _may_be(name, stage, is_meant)]
+        return [name for name, settings in self._settings.items() if settings is None or is_meant(settings)]
+
+    @cached_property
+    def _settings(self) -> dict[str, Settings | None]:
+        return {name: _read_settings(name, stage) for name, stage in self.stages.items()}
 
 
 def read_other_stages(path: Path, name: str) -> OtherStages:
@@ -34,8 +41,8 @@ def say_used(stages: list[str]) -> str:
     return f"{', '.join(stages)} {'uses' if len(stages) == 1 else 'use'} it" if stages else ""
 
 
-def _may_be(name: str, stage: Stage, is_meant: Callable[[Settings], bool]) -> bool:
+def _read_settings(name: str, stage: Stage) -> Settings | None:
     try:
-        return is_meant(stage_settings(name, stage, read_remote_environment(stage).values))
+        return stage_settings(name, stage, read_remote_environment(stage).values)
     except (CheckFailed, SettingsError):
-        return True
+        return None

@@ -90,4 +90,5 @@ def find_local_settings(path: Path, stage: str) -> Iterator[Leftover]:
     if settings := read_local_stage(path, stage):
         delete = partial(write_local_stage, path, stage, {})
         contents = counted(len(settings), "setting")
-        yield Leftover("settings", local_settings_file(path).name, contents, FREE, delete, group="settings")
+        name = f"{stage} in {local_settings_file(path).name}"
+        yield Leftover("settings", name, contents, FREE, delete, group="settings")

@@ -19,7 +19,7 @@ def find_alarms(names: StageNames) -> Iterator[Leftover]:
     for alarm in client.describe_alarms(AlarmNames=[names.error_alarm, names.queue_alarm])["MetricAlarms"]:
         name = alarm["AlarmName"]
         cost = f"up to ${ALARM_PRICE:.2f}"
-        yield Leftover("alarm", name, alarm["MetricName"], cost, partial(client.delete_alarms, AlarmNames=[name]))
+        yield Leftover("alarm", name, "sends mail", cost, partial(client.delete_alarms, AlarmNames=[name]))
 
 
 def find_usage_plan(names: StageNames) -> Iterator[Leftover]:
@@ -50,7 +50,7 @@ def find_logs(names: StageNames) -> Iterator[Leftover]:
     if (group := find_log_group(names)) is not None:
         size, name = group.get("storedBytes", 0), names.log_group
         delete = partial(names.account.client("logs").delete_log_group, logGroupName=name)
-        yield Leftover("logs", name, describe_size(size), storage_cost(size, LOGS_PRICE), delete)
+        yield Leftover("log group", name, describe_size(size), storage_cost(size, LOGS_PRICE), delete)
 
 
 def find_dead_letters(names: StageNames, others: OtherStages) -> Iterator[Leftover]:
@@ -61,7 +61,7 @@ def find_dead_letters(names: StageNames, others: OtherStages) -> Iterator[Leftov
         contents = counted(int(found[attribute]), "message")
         arn = names.account.arn("sqs", names.queue)
         kept = say_used(others.with_setting("dead_letter_arn", arn))
-        yield Leftover("failed work", names.queue, contents, FREE, partial(client.delete_queue, QueueUrl=url), kept)
+        yield Leftover("dead letters", names.queue, contents, FREE, partial(client.delete_queue, QueueUrl=url), kept)
 
 
 def find_role(names: StageNames, stage: Stage) -> Iterator[Leftover]:

@@ -7,6 +7,7 @@ be run again at any time.
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +29,12 @@ from quoteapi.deploy.log_group import set_up_log_group
 from quoteapi.deploy.remote_environment import MissingBucket, change_remote_environment, read_remote_environment
 from quoteapi.deploy.runtimes import check_runtime_end, running_runtime
 from quoteapi.deploy.setup_result import SetupResult, Step, run_steps
-from quoteapi.deploy.sms_account import SandboxOperator, set_up_sandbox, set_up_spending_limit
+from quoteapi.deploy.sms_account import (
+    SandboxOperator,
+    lacks_sandbox_number,
+    set_up_sandbox,
+    set_up_spending_limit,
+)
 from quoteapi.deploy.stage_names import StageNames, stage_names
 from quoteapi.deploy.zappa_settings import (
     Stage,
@@ -41,8 +47,6 @@ from quoteapi.deploy.zappa_settings import (
     write_local_stage,
 )
 from quoteapi.settings.parsers import parse_regions
-
-DEFAULT_SNS_REGION = "us-east-1"
 
 
 class Answers(NamedTuple):
@@ -100,13 +104,21 @@ class StageSetup:
 
     @cached_property
     def sns_region(self) -> str:
-        """The region of the stage's topics, `SNS_REGION`. Raises `CheckFailed`."""
-        environment = stage_environment(self.stage, self._remote_environment())
+        """The region of the stage's topics: `SNS_REGION`, if set, else that of the account. Raises `CheckFailed`."""
+        environment = stage_environment(self.stage, self._former_remote_environment)
         return environment.get("SNS_REGION", "").strip() or self.account.region
+
+    @cached_property
+    def _former_remote_environment(self) -> dict[str, Any]:
+        """The remote environment before any step; empty if the bucket was deleted, as a step creates it again."""
+        try:
+            return read_remote_environment(self.stage).values
+        except MissingBucket:
+            return {}
 
     def current_answers(self) -> Answers:
         """Return what is set up now: the defaults of the questions. Raises `CheckFailed`."""
-        remote = self._remote_environment()
+        remote = self._former_remote_environment
         return Answers(
             email=find_mail_address(self.account, self.sns_region),
             countries=str(remote.get("SMS_ALLOWED_REGIONS") or ""),
@@ -114,12 +126,11 @@ class StageSetup:
             domain=self.stage.get("domain"),
         )
 
-    def _remote_environment(self) -> dict[str, Any]:
-        """Return the remote environment; empty if the bucket was deleted, as a step creates it again."""
-        try:
-            return read_remote_environment(self.stage).values
-        except MissingBucket:
-            return {}
+    def lacks_sandbox_number(self) -> bool:
+        """Return whether the account is in the SMS sandbox and has no number there; False if that is not known."""
+        with suppress(CheckFailed):
+            return lacks_sandbox_number(self.account, self.sns_region)
+        return False
 
     def run(self, answers: Answers, operator: Operator) -> Iterator[SetupResult]:
         """Run all steps, and yield what each found or did."""

@@ -68,8 +68,8 @@ class Teardown:
             "alarm": lambda: find_alarms(names),
             "usage plan": lambda: find_usage_plan(names),
             "domain": lambda: find_domain(names, setup.stage, others),
-            "logs": lambda: find_logs(names),
-            "failed work": lambda: find_dead_letters(names, others),
+            "log group": lambda: find_logs(names),
+            "dead letters": lambda: find_dead_letters(names, others),
             "role": lambda: find_role(names, setup.stage),
             "mail": lambda: find_failure_topic(setup.account, settings.sns_region, others),
             "budget": lambda: find_account_budget(setup.account, others),
@@ -93,7 +93,8 @@ class Teardown:
         stage = self.setup.stage
         with aws_errors("secrets"):
             has_remote = has_remote_environment(self.setup.names)  # else it was deleted in an earlier run
-        return stage_settings(self.setup.name, stage, read_remote_environment(stage).values if has_remote else {})
+        remote = read_remote_environment(stage).values if has_remote else {"SNS_REGION": self.setup.account.region}
+        return stage_settings(self.setup.name, stage, remote)
 
     @property
     def table(self) -> Leftover | None:

@@ -65,7 +65,7 @@ def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     if cli.command == "update":
         _update_architecture(cli)
     if cli.command == "undeploy":
-        _say_how_to_delete_table(cli)
+        _say_how_to_delete_the_rest(cli)
         _remove_from_usage_plans(cli)
     if packages:
         os.environ["VIRTUAL_ENV"] = str(environment_for_lambda(cli.architecture))
@@ -166,16 +166,15 @@ def _update_architecture(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     events.register("provide-client-params.lambda.UpdateFunctionCode", add_architecture)
 
 
-def _say_how_to_delete_table(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+def _say_how_to_delete_the_rest(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
+    table = None
     with suppress(CheckFailed, SettingsError):  # undeploying must be possible, whatever the settings are
-        if (table := _read_settings(cli).dynamodb_table) is not None:
-            region = table.region or aws_region(_read_stage(cli))
-            which = f"--table-name {table.name}" + (f" --region {region}" if region else "")
-            click.echo(
-                f"The DynamoDB table {table.name}, with the subscribers, stays. To delete it, run"
-                f" `aws dynamodb update-table {which} --no-deletion-protection-enabled` and then"
-                f" `aws dynamodb delete-table {which}`."
-            )
+        table = _read_settings(cli).dynamodb_table
+    subscribers = f", among them the DynamoDB table {table.name} with the subscribers" if table is not None else ""
+    click.echo(
+        f"Parts of {cli.api_stage} stay in your AWS account{subscribers}. After this, `quoteapi teardown"
+        f" {cli.api_stage}` lists them, and deletes them if you confirm."
+    )
 
 
 def _remove_from_usage_plans(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
@@ -191,7 +190,7 @@ def _remove_from_usage_plans(cli: Any) -> None:  # noqa: ANN401 Zappa has no typ
         names = stage_names(open_account(stage), cli.api_stage, stage)
         if not find_usage_plans(names, api):
             return
-        if not cli.vargs.get("yes") and click.prompt("Are you sure you want to undeploy? [y/n]") != "y":
+        if not cli.vargs.get("yes") and input("Are you sure you want to undeploy? [y/n] ") != "y":
             sys.exit(0)
         cli.vargs["yes"] = True
         remove_from_usage_plans(names, api)

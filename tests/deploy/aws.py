@@ -1,19 +1,19 @@
 """An emulated AWS account in this process, and stages in it."""
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
 import boto3
+import pytest
 from moto import mock_aws
 
 from quoteapi.deploy.aws_account import AwsAccount
 from quoteapi.deploy.setup_result import SetupResult
 from quoteapi.deploy.stage_names import StageNames, stage_names
-from tests.rehearsal.moto_mail import extend_moto
+from tests.rehearsal.moto_extensions import extend_moto
 
 ACCOUNT_ID, REGION = "123456789012", "eu-west-1"
 ADDRESS = "mira@example.org"
@@ -22,9 +22,10 @@ ADDRESS = "mira@example.org"
 @contextmanager
 def emulate_account(region: str = REGION) -> Iterator[AwsAccount]:
     """Emulate an empty account until the block ends."""
-    extend_moto()
-    credentials = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
-    with patch.dict(os.environ, credentials), mock_aws():
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        extend_moto(partial(patch.setattr, raising=False))
         yield AwsAccount(boto3.Session(region_name=region), ACCOUNT_ID, region, f"arn:aws:iam::{ACCOUNT_ID}:user/mira")
 
 
@@ -43,3 +44,4 @@ def fail_calls(account: AwsAccount, call: str, code: str, message: str = "") -> 
     response = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 400}}
     events: Any = account.session.events
     events.register(f"before-call.{call}", lambda **_: (SimpleNamespace(status_code=400), response))
+    account._clients.clear()  # they have the former events

@@ -38,7 +38,7 @@ def test_errors_and_dead_letters_send_mail(account: AwsAccount) -> None:
         assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["Threshold"]) == (300, 1, 0)
         assert (alarm["ComparisonOperator"], alarm["TreatMissingData"]) == ("GreaterThanThreshold", "notBreaching")
         assert alarm["AlarmActions"] == [failure_topic_arn(account, REGION)]
-    calls = record_calls(account.session)
+    calls = record_calls(account)
     assert set_up(account) == [f"ok {ERRORS} sends mail", f"ok {FAILURES} sends mail"]
     assert writing_calls(calls) == []
 

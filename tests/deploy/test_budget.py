@@ -50,7 +50,7 @@ def test_a_mail_comes_at_80_percent_of_five_dollars(account: AwsAccount) -> None
     assert limit_of(account) == 5
     ((notification, addresses),) = notifications(account)
     assert (notification["NotificationType"], notification["Threshold"], addresses) == ("ACTUAL", 80, [ADDRESS])
-    calls = record_calls(account.session)
+    calls = record_calls(account)
     assert set_up(account) == f"ok {ADDRESS} gets a mail before $5 a month is spent"
     assert writing_calls(calls) == []
 
@@ -95,7 +95,7 @@ def test_a_budget_without_mail_gets_one(account: AwsAccount) -> None:
 
 
 def test_without_an_address_there_is_no_budget(account: AwsAccount) -> None:
-    calls = record_calls(account.session)
+    calls = record_calls(account)
     assert set_up(account, "5", None) == "skipped it would tell nobody: there is no mail address"
     assert calls == []
 

@@ -9,7 +9,7 @@ from quoteapi.deploy.stage_names import StageNames
 from tests.deploy.aws import described, emulate_account, fail_calls, names_of
 from tests.helpers.aws_calls import record_calls, writing_calls
 
-DONE = "done is kept for 14 days in the queue quoteapi-dev-failures"
+DONE = "done kept for 14 days in the queue quoteapi-dev-failures"
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_the_queue_is_encrypted_and_keeps_messages_for_14_days(account: AwsAccou
     found = attributes(names)
     assert (found["MessageRetentionPeriod"], found["SqsManagedSseEnabled"].lower()) == ("1209600", "true")
     assert found["QueueArn"] == names.queue_arn == "arn:aws:sqs:eu-west-1:123456789012:quoteapi-dev-failures"
-    calls = record_calls(account.session)
+    calls = record_calls(account)
     assert described(set_up_dead_letter_queue(names)) == [DONE.replace("done", "ok")]
     assert writing_calls(calls) == []
 
@@ -58,8 +58,8 @@ def test_another_queue_of_the_settings_stays_as_it_is(account: AwsAccount) -> No
     other = "arn:aws:sqs:eu-west-1:123456789012:mine"
     names = names_of(account, dead_letter_arn=other)
     assert names.queue_arn == other
-    calls = record_calls(account.session)
-    assert described(set_up_dead_letter_queue(names)) == [f"ok goes to {other}, as your settings say"]
+    calls = record_calls(account)
+    assert described(set_up_dead_letter_queue(names)) == [f"ok go to {other}, as your settings say"]
     assert calls == []
 
 

@@ -8,7 +8,7 @@ from quoteapi.deploy.check import CheckFailed
 from quoteapi.deploy.failure_mail import failure_topic_arn, find_mail_address, set_up_failure_mail
 from tests.deploy.aws import ADDRESS, REGION, described, emulate_account, fail_calls
 from tests.helpers.aws_calls import record_calls, writing_calls
-from tests.rehearsal.moto_mail import confirm_mail_addresses
+from tests.rehearsal.moto_extensions import confirm_mail_addresses
 
 OTHER = "zola@example.org"
 
@@ -31,7 +31,7 @@ def test_an_address_waits_until_its_owner_clicks_the_link(account: AwsAccount) -
     )
     topics = [topic["TopicArn"] for topic in account.client("sns").list_topics()["Topics"]]
     assert topics == [failure_topic_arn(account, REGION)] == [f"arn:aws:sns:{REGION}:123456789012:{TOPIC}"]
-    calls = record_calls(account.session)
+    calls = record_calls(account)
     assert set_up(account, ADDRESS).startswith("waiting")
     confirm_mail_addresses(REGION)
     assert set_up(account, ADDRESS) == f"ok {ADDRESS}"
@@ -58,7 +58,7 @@ def test_another_address_leaves_the_one_before_which_may_be_of_another_stage(acc
 
 
 def test_without_an_address_there_is_no_topic(account: AwsAccount) -> None:
-    calls = record_calls(account.session)
+    calls = record_calls(account)
     assert set_up(account, None) == "skipped no mail address"
     assert writing_calls(calls) == []
 

@@ -25,7 +25,7 @@ def test_a_new_log_group_keeps_logs_for_a_month(account: AwsAccount) -> None:
     account.client("logs").create_log_group(logGroupName=f"{GROUP}-key")
     assert described(set_up_log_group(names_of(account))) == [f"done {GROUP}, kept for 30 days"]
     assert retention(account) == {GROUP: 30, f"{GROUP}-key": None}
-    calls = record_calls(account.session)
+    calls = record_calls(account)
     assert described(set_up_log_group(names_of(account))) == [f"ok {GROUP}, kept for 30 days"]
     assert writing_calls(calls) == []
 

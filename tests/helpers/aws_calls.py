@@ -1,21 +1,22 @@
-"""A record of the calls that an AWS session makes."""
+"""A record of the calls to an AWS account."""
 
 from typing import Any
 
-import boto3
+from quoteapi.deploy.aws_account import AwsAccount
 
 READING = ("Describe", "Get", "Head", "List")
 
 
-def record_calls(session: boto3.Session) -> list[str]:
-    """Return a list to which each call of a session is added from now on, as in `sns.Subscribe`."""
+def record_calls(account: AwsAccount) -> list[str]:
+    """Return a list to which each call by an account's clients is added from now on, as in `sns.Subscribe`."""
     calls: list[str] = []
 
     def record(model: Any, **_: object) -> None:  # noqa: ANN401 botocore has no types
         calls.append(f"{model.service_model.service_name}.{model.name}")
 
-    events: Any = session.events
+    events: Any = account.session.events
     events.register("before-call", record)
+    account._clients.clear()  # they have the former events
     return calls
 
 

@@ -62,6 +62,11 @@ class AwsRequest(NamedTuple):
         return self.action == "Publish" and "PhoneNumber" in self.fields
 
 
+def _parse_request(line: bytes) -> AwsRequest:
+    request = AwsRequest(**json.loads(line))
+    return request._replace(permissions=[(action, resource) for action, resource in request.permissions])
+
+
 class Aws:
     """An emulated AWS account, kept in memory."""
 
@@ -103,7 +108,7 @@ class Aws:
         """Return the requests so far, oldest first; without those in the first `after` bytes of the record."""
         with self._record.open("rb") as lines:
             lines.seek(after)
-            return [AwsRequest(**json.loads(line)) for line in lines if line.endswith(b"\n")]
+            return [_parse_request(line) for line in lines if line.endswith(b"\n")]
 
     def recorded_bytes(self) -> int:
         """Return the size of the record of requests."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.rehearsal.aws import ACCOUNT, DOMAIN, REGION
 from tests.rehearsal.checks import CheckFailed, check_contains, check_count, check_equal, check_excludes
+from tests.rehearsal.permissions import check_role_policy, role_name
 from tests.rehearsal.project import CANARY, UNWANTED_FILES
 from tests.rehearsal.rehearsal import Rehearsal
 from tests.rehearsal.stages import SCHEDULES
@@ -64,23 +65,10 @@ def dead_letter_target(rehearsal: Rehearsal) -> str | None:
 
 
 def _check_role(rehearsal: Rehearsal) -> None:
-    iam, name = rehearsal.aws.client("iam"), f"{rehearsal.stage.function}-ZappaLambdaExecutionRole"
-    role = iam.get_role(RoleName=name)["Role"]
+    role = rehearsal.aws.client("iam").get_role(RoleName=role_name(rehearsal))["Role"]
     check_equal("the function's role", rehearsal.configuration["Role"], role["Arn"])
     check_contains("trust policy of the role", json.dumps(role["AssumeRolePolicyDocument"]), "lambda.amazonaws.com")
-    policy = iam.get_role_policy(RoleName=name, PolicyName="zappa-permissions")["PolicyDocument"]
-    actions_on_all = [each["Action"] for each in policy["Statement"] if each["Resource"] == "*"]
-    check_contains(
-        "what the role allows for SMS to numbers",
-        str(actions_on_all),
-        "'sns:Publish'",
-        "sns:CheckIfPhoneNumberIsOptedOut",
-    )
-    allowed = json.dumps(policy)
-    expected = ["lambda:InvokeFunction", "sns:*", "s3:*", "dynamodb:*", "sqs:*"]
-    expected += ["xray:PutTraceSegments"] if rehearsal.stage.is_traced else []
-    expected += ["ec2:CreateNetworkInterface"] if rehearsal.stage.is_in_vpc else []
-    check_contains("what the role allows", allowed, *expected)
+    check_role_policy(rehearsal)
 
 
 def _check_rules(rehearsal: Rehearsal) -> None:

@@ -21,14 +21,15 @@ from moto.awslambda.responses import LambdaResponse
 from moto.awslambda.utils import get_backend
 from moto.core.config import default_user_config
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from moto.sns.models import Topic, sns_backends
 from werkzeug.serving import make_server
 
 from tests.helpers.sms_sandbox import add_sms_sandbox, sms_sandbox
-from tests.rehearsal import moto_mail
 from tests.rehearsal.access_control import Decision, decide, error_response
 from tests.rehearsal.aws import ACCOUNT, PACKAGE_PATH, REGION, SANDBOX_PATH, held_response, limits_file
+from tests.rehearsal.emulated_deployment import extend_moto_with_deployments
 from tests.rehearsal.emulated_domains import extend_moto_with_domains
+from tests.rehearsal.moto_extensions import extend_moto
+from tests.rehearsal.required_permissions import HttpRequest
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -41,10 +42,10 @@ def _extend_moto() -> None:
     """Add behavior of AWS that moto lacks.
 
     Support `ListFunctionUrlConfigs`, which `zappa update` calls; return 201 from `AddPermission`; delete an API with
-    its stack; list an API key's stages as strings; count the subscriptions of a topic; have an SMS sandbox.
+    its stack; list an API key's stages as strings; have an SMS sandbox.
     """
     add_sms_sandbox()
-    lambdas, apis, keys, topics = map(_untyped, (LambdaResponse, RestAPI, ApiKey, Topic))
+    lambdas, apis, keys = map(_untyped, (LambdaResponse, RestAPI, ApiKey))
     path = r"{0}/(?P<api_version>[^/]+)/functions/(?P<function_name>[\w_:%-]+)/urls/?$"
     urls.url_paths[path] = LambdaResponse.dispatch
     lambdas.list_function_url_configs = lambda _: json.dumps({"FunctionUrlConfigs": []})
@@ -53,8 +54,9 @@ def _extend_moto() -> None:
     apis.delete = lambda self, account, region: apigateway_backends[account][region].delete_rest_api(self.id)
     key_as_json = ApiKey.to_json
     keys.to_json = lambda self: {**key_as_json(self), "stageKeys": [_stage_key(stage) for stage in self.stage_keys]}
-    topics.subscriptions_confimed = property(_subscription_count, lambda *_: None)
+    extend_moto()
     extend_moto_with_domains()
+    extend_moto_with_deployments()
 
 
 def _untyped(kind: type) -> Any:  # noqa: ANN401 allows assignments to its attributes
@@ -63,11 +65,6 @@ def _untyped(kind: type) -> Any:  # noqa: ANN401 allows assignments to its attri
 
 def _stage_key(stage: dict[str, str]) -> str:
     return f"{stage['restApiId']}/{stage['stageName']}"
-
-
-def _subscription_count(topic: Topic) -> int:
-    subscriptions = sns_backends[topic.account_id][REGION].subscriptions.values()
-    return sum(subscription.topic is topic for subscription in subscriptions)
 
 
 def _change_sandbox(changes: dict[str, object]) -> bytes:
@@ -118,11 +115,12 @@ class Recorder:
     def _decide(self, env: "WSGIEnvironment", body: bytes) -> Decision:
         """Return whether the policy of the caller allows a request."""
         headers = {
-            "Authorization": env.get("HTTP_AUTHORIZATION", ""),
-            "X-Amz-Target": env.get("HTTP_X_AMZ_TARGET", ""),
+            name.removeprefix("HTTP_").replace("_", "-").lower(): value
+            for name, value in env.items()
+            if name.startswith("HTTP_")
         }
-        method, path, query = env["REQUEST_METHOD"], env["PATH_INFO"], env.get("QUERY_STRING", "")
-        return decide(limits_file(self._file), method, path, query, headers, body)
+        path, query = env["PATH_INFO"], env.get("QUERY_STRING", "")
+        return decide(limits_file(self._file), HttpRequest(env["REQUEST_METHOD"], path, query, headers, body))
 
     def _write(self, env: "WSGIEnvironment", body: bytes, status: int, decision: Decision) -> str:
         """Record a request. Return its action."""
@@ -154,7 +152,6 @@ def main() -> None:
     """Serve on a free port of loopback until stdin is closed."""
     default_user_config["lambda"] = {"use_docker": False}  # the rehearsal runs functions
     _extend_moto()
-    moto_mail.extend_moto()
     app = Recorder(DomainDispatcherApplication(create_backend_app), Path(sys.argv[1]))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Handler)
     sys.stdout.write(f"{server.port}\n")

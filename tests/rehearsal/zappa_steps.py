@@ -52,6 +52,9 @@ def _check_first_sms(rehearsal: Rehearsal, output: str) -> None:
 
 def update(rehearsal: Rehearsal) -> None:
     """Update the stage: a package of the same files is identical."""
+    if rehearsal.stage.lives_through_a_night:
+        rehearsal.remote_environment["SMS_ALLOWED_REGIONS"] = "IN,NZ,US"
+        rehearsal.put_remote_environment(rehearsal.remote_environment)
     before = rehearsal.aws.function(rehearsal.stage.function)["CodeSha256"]
     output = rehearsal.project.zappa("update", rehearsal.stage.name)
     check_equal("hash of the package", rehearsal.aws.function(rehearsal.stage.function)["CodeSha256"], before)
@@ -93,7 +96,8 @@ def undeploy(rehearsal: Rehearsal) -> None:
     tables = aws.client("dynamodb").list_tables()["TableNames"]
     check_equal("tables", tables, [stage.function] if stage.database == "DynamoDB" else [])
     for table in tables:
-        check_contains("zappa undeploy printed", output, f"aws dynamodb delete-table --table-name {table}")
+        check_contains("zappa undeploy printed", output, f"the DynamoDB table {table} with the subscribers")
+    check_contains("zappa undeploy printed", output, f"quoteapi teardown {stage.name}")
     left = {
         "functions": [each["FunctionName"] for each in aws.client("lambda").list_functions()["Functions"]],
         "APIs": [each["name"] for each in aws.client("apigateway").get_rest_apis()["items"]],

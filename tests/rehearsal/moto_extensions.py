@@ -1,26 +1,29 @@
-"""Behavior of AWS that moto lacks: mail addresses that are not confirmed yet, and changes of budgets.
+"""Behavior of AWS that moto lacks.
 
-`extend_moto` can be called again.
+It shows mail addresses that are not confirmed, counts the subscriptions of a topic, changes budgets, and has domain
+names without APIs.
 """
 
 import copy
 import json
+from collections.abc import Callable
 from typing import Any
 
+from moto.apigateway.models import APIGatewayBackend
 from moto.budgets.exceptions import NotFoundException
 from moto.budgets.models import BudgetsBackend, Notification
 from moto.budgets.responses import BudgetsResponse
-from moto.sns.models import SNSBackend, Subscription, sns_backends
+from moto.sns.models import SNSBackend, Subscription, Topic, sns_backends
 
 
-def extend_moto() -> None:
-    """List subscriptions of mail addresses as AWS does; support `UpdateBudget` and a budget's subscribers."""
-    backend: Any = SNSBackend
-    backend.list_subscriptions_by_topic = _list_subscriptions_by_topic
-    responses: Any = BudgetsResponse
-    responses.update_budget = _update_budget
-    responses.describe_subscribers_for_notification = _describe_subscribers
-    responses.create_subscriber = _create_subscriber
+def extend_moto(patch: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Add the behavior to the classes of moto, by `patch`."""
+    patch(SNSBackend, "list_subscriptions_by_topic", _list_subscriptions_by_topic)
+    patch(Topic, "subscriptions_confimed", property(_subscription_count, lambda *_: None))
+    patch(BudgetsResponse, "update_budget", _update_budget)
+    patch(BudgetsResponse, "describe_subscribers_for_notification", _describe_subscribers)
+    patch(BudgetsResponse, "create_subscriber", _create_subscriber)
+    patch(APIGatewayBackend, "get_base_path_mappings", _get_base_path_mappings)
 
 
 def confirm_mail_addresses(region: str, account: str = "123456789012") -> None:
@@ -43,6 +46,14 @@ def _as_listed(subscription: Subscription) -> Subscription:
     listed = copy.copy(subscription)
     listed.arn = "PendingConfirmation"
     return listed
+
+
+def _subscription_count(topic: Topic) -> int:
+    return sum(subscription.topic is topic for subscription in topic.sns_backend.subscriptions.values())
+
+
+def _get_base_path_mappings(self: APIGatewayBackend, domain_name: str) -> Any:  # noqa: ANN401
+    return list(self.base_path_mappings.get(domain_name, {}).values())
 
 
 def _update_budget(self: BudgetsResponse) -> str:
