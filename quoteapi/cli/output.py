@@ -47,7 +47,10 @@ def command_name() -> str:
 
 def as_started(text: str) -> str:
     """Return a text in which each command in backticks, such as `quoteapi doctor`, is one that can be run here."""
-    option = f" --stage {shlex.quote(stage)}" if (stage := stage_option()) is not None else ""
+    option = ""
+    if (stage := stage_option()) is not None:
+        option = f" --stage {shlex.quote(stage)}"
+        text = re.sub(rf"`{NAME} ({'|'.join(STAGE_ARGUMENT)}) STAGE", rf"`{NAME} \1 {shlex.quote(stage)}", text)
     others = re.compile(rf"`{NAME} (?!{'|'.join(STAGE_ARGUMENT)})")
     return others.sub(f"`{NAME}{option} ", text).replace(f"`{NAME} ", f"`{command_name()} ")
 

@@ -8,8 +8,10 @@ from quoteapi.cli.root import main
 from quoteapi.deploy import zappa_settings
 from quoteapi.deploy.aws_account import find_account
 from quoteapi.deploy.policies import deployer_policy, function_policy
-from quoteapi.deploy.remote_environment import read_remote_environment
+from quoteapi.deploy.remote_environment import read_remote_environment, with_secret_key
 from quoteapi.deploy.stage_names import stage_names
+from quoteapi.deploy.zappa_settings import Stage, stage_settings
+from quoteapi.settings import Settings
 
 
 @main.command("policy")
@@ -18,13 +20,16 @@ from quoteapi.deploy.stage_names import stage_names
 def policy_(*, stage: str, deployer: bool) -> None:
     """Print the IAM policy of the function of STAGE, as JSON.
 
-    `zappa deploy` and `zappa update` give it to the function's role.
+    `zappa deploy` and `zappa update` give it to the role of the function. It follows from the settings of the stage:
+    after you change SMS_ALLOWED_REGIONS, SNS_TOPIC, SNS_REGION or DATABASE_URL, run `zappa update`.
     """
-    settings = zappa_settings.read_stage(zappa_settings.ZAPPA_SETTINGS, stage)
-    names = stage_names(find_account(settings), stage, settings)
-    if deployer:
-        policy = deployer_policy(names, settings)
-    else:
-        remote = read_remote_environment(settings).values
-        policy = function_policy(names, settings, zappa_settings.stage_settings(stage, settings, remote))
+    keys = zappa_settings.read_stage(zappa_settings.ZAPPA_SETTINGS, stage)
+    names = stage_names(find_account(keys), stage, keys)
+    policy = deployer_policy(names, keys) if deployer else function_policy(names, keys, _function_settings(stage, keys))
     click.echo(json.dumps(policy, indent=4))
+
+
+def _function_settings(name: str, stage: Stage) -> Settings:
+    """Return the settings as the function has them, after the first deploy has generated a `SECRET_KEY`."""
+    remote = read_remote_environment(stage).values
+    return stage_settings(name, stage, with_secret_key(stage, remote) if stage.get("remote_env") else remote)

@@ -24,6 +24,7 @@ from quoteapi.settings.parsers import parse_regions, parse_wall_time
 from quoteapi.subscriptions.phone import (
     InvalidMobile,
     all_countries,
+    country_of,
     is_in_regions,
     parse_mobile,
     suggest_mobiles,
@@ -211,7 +212,11 @@ def _ask(prepared: StageSetup, operator: TerminalOperator, given: Mapping[str, A
         security_groups=given["security_group"],
     )
     own_number = _parse_given("own_number", partial(_parse_own_number, countries=answers.regions), given)
-    return answers._replace(own_number=own_number or None)
+    if answers.countries or given["countries"] is not None:
+        return answers._replace(own_number=own_number or None)
+    if own_number is None and operator.asks and prepared.lacks_sandbox_number():
+        own_number = operator.ask_own_number(answers.regions)
+    return answers._replace(own_number=own_number, countries=country_of(own_number)) if own_number else answers
 
 
 def _require_no_sms(given: Mapping[str, object]) -> None:

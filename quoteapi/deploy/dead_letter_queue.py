@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from quoteapi.deploy.aws_account import aws_errors, error_code
+from quoteapi.deploy.aws_account import AwsAccount, aws_errors, error_code
 from quoteapi.deploy.setup_result import SetupResult
 from quoteapi.deploy.stage_names import StageNames
 
@@ -35,10 +35,16 @@ def set_up_dead_letter_queue(names: StageNames) -> Iterator[SetupResult]:
 
 def find_queue(names: StageNames) -> str | None:
     """Return the URL of the queue that `quoteapi setup` creates; None if there is none. Raises errors of boto3."""
+    return find_queue_by_arn(names.account, names.account.arn("sqs", names.queue))
+
+
+def find_queue_by_arn(account: AwsAccount, arn: str) -> str | None:
+    """Return the URL of a queue; None if there is none. Raises errors of boto3."""
     from botocore.exceptions import ClientError  # noqa: PLC0415 slow
 
+    _, _, _, region, owner, name = arn.split(":")
     try:
-        url: str = names.account.client("sqs").get_queue_url(QueueName=names.queue)["QueueUrl"]
+        url: str = account.client("sqs", region).get_queue_url(QueueName=name, QueueOwnerAWSAccountId=owner)["QueueUrl"]
     except ClientError as error:
         if error_code(error) in {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"}:
             return None

@@ -7,8 +7,9 @@ if the stage names no target: the operator may have set one by hand.
 from collections.abc import Iterator
 from typing import Any
 
-from quoteapi.deploy.aws_account import AwsAccount, aws_errors
+from quoteapi.deploy.aws_account import aws_errors
 from quoteapi.deploy.check import Check, CheckFailed
+from quoteapi.deploy.dead_letter_queue import find_queue_by_arn
 from quoteapi.deploy.lambda_function import update_function
 from quoteapi.deploy.setup_result import SetupResult
 from quoteapi.deploy.stage_names import StageNames
@@ -23,7 +24,7 @@ def set_dead_letter_target(names: StageNames, stage: Stage) -> Iterator[SetupRes
     if not (target := str(stage.get("dead_letter_arn") or "")):
         return
     with aws_errors(NAME):
-        if _is_queue(target) and find_queue(names.account, target) is None:
+        if _is_queue(target) and find_queue_by_arn(names.account, target) is None:
             raise CheckFailed(NAME, "wrong", *_missing(names, target))
         configuration = names.account.client("lambda").get_function_configuration(FunctionName=names.function)
         is_set = dead_letter_target(configuration) == target
@@ -54,7 +55,7 @@ def check_dead_letters(names: StageNames, stage: Stage, configuration: dict[str,
 
 
 def _check_queue(names: StageNames, target: str) -> Check:
-    if (url := find_queue(names.account, target)) is None:
+    if (url := find_queue_by_arn(names.account, target)) is None:
         return Check(NAME, "wrong", *_missing(names, target))
     client, attribute = names.account.client("sqs", _region(target)), "ApproximateNumberOfMessages"
     count = int(client.get_queue_attributes(QueueUrl=url, AttributeNames=[attribute])["Attributes"][attribute])
@@ -70,17 +71,6 @@ def _check_queue(names: StageNames, target: str) -> Check:
 def dead_letter_target(configuration: dict[str, Any]) -> str | None:
     """Return the ARN of the target in the configuration of a function; None if it has none."""
     return (configuration.get("DeadLetterConfig") or {}).get("TargetArn")
-
-
-def find_queue(account: AwsAccount, arn: str) -> str | None:
-    """Return the URL of a queue; None if it does not exist. Raises an error of boto3."""
-    client = account.client("sqs", _region(arn))
-    *_, owner, name = arn.split(":")
-    try:
-        url: str = client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=owner)["QueueUrl"]
-    except client.exceptions.QueueDoesNotExist:
-        return None
-    return url
 
 
 def _missing(names: StageNames, target: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from quoteapi.deploy.after_deploy import Deployment
 from quoteapi.deploy.aws_account import aws_errors
 from quoteapi.deploy.certificate import check_certificate
-from quoteapi.deploy.check import CheckFailed
+from quoteapi.deploy.check import Check, CheckFailed
 from quoteapi.deploy.failure_mail import how_to_confirm, list_mail_addresses
 from quoteapi.deploy.sms_account import SANDBOX_FOUND, how_to_leave_sandbox, is_in_sandbox
 from quoteapi.deploy.usage_plan import find_api_key
@@ -53,8 +53,8 @@ def _is_certified(deployment: Deployment) -> bool:
     return False
 
 
-def curl_command(deployment: Deployment, url: str) -> str:
-    """Return a command for a shell that sends a request with what the stage demands of clients.
+def curl_command(deployment: Deployment, arguments: str) -> str:
+    """Return a command for a shell that sends a request, given by arguments of curl, with what the stage demands.
 
     It reads an API key and the AWS credentials when it runs, so that they are in no output.
     """
@@ -63,11 +63,11 @@ def curl_command(deployment: Deployment, url: str) -> str:
         credentials = f"aws configure export-credentials --format env{_profile_option(deployment)}"
         signature = f'--aws-sigv4 aws:amz:{region}:execute-api --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY"'
         token = "${AWS_SESSION_TOKEN:+-Hx-amz-security-token:$AWS_SESSION_TOKEN}"  # noqa: S105 a variable of the shell
-        return f'(eval "$({credentials})"; curl {signature} {token}{_key_option(deployment)} {url})'
+        return f'(eval "$({credentials})"; curl {signature} {token}{_key_option(deployment)} {arguments})'
     authorizer = get_nested_object(stage, "authorizer")
     header = authorizer.get("token_header", "Authorization")
     token = f' -H "{header}: Bearer $QUOTEAPI_TOKEN"' if authorizer else ""
-    return f"curl{token}{_key_option(deployment)} {url}"
+    return f"curl{token}{_key_option(deployment)} {arguments}"
 
 
 def _key_option(deployment: Deployment) -> str:
@@ -102,26 +102,24 @@ def _list_to_do(deployment: Deployment) -> Iterator[str]:
 
 
 def _list_to_do_for_domain(deployment: Deployment) -> Iterator[str]:
-    if not (domain := deployment.stage.get("domain")):
+    name = deployment.names.stage
+    if not deployment.stage.get("domain"):
         return
+    problems: list[Check] = []
     with suppress(CheckFailed):
-        checks = list(check_certificate(deployment.names.account, deployment.stage))
-        yield from (f"{check.found}. {check.to_do}" for check in checks if check.state != "ok")
+        certificate = check_certificate(deployment.names.account, deployment.stage)
+        problems = [check for check in certificate if check.state != "ok"]
+    yield from (f"{check.found}. {check.to_do}".replace(" STAGE", f" {name}") for check in problems)
     if not _is_certified(deployment):
-        yield f"When the certificate is issued, run `zappa certify {deployment.names.stage}`. {domain} works then."
+        when = "When the certificate is issued, run" if problems else "Run"
+        yield f"{when} `zappa certify {name}`. About 40 minutes later, the domain works."
 
 
 def _list_to_do_for_sms(deployment: Deployment, settings: Settings) -> Iterator[str]:
-    if _is_in_sandbox(deployment, settings):
-        yield f"{SANDBOX_FOUND[:1].upper()}{SANDBOX_FOUND[1:]}. {how_to_leave_sandbox(settings.sns_region)}"
-    countries = settings.sms_allowed_regions
-    if countries & {*_UNITED_STATES, ANY_REGION}:
+    with suppress(CheckFailed), aws_errors("sandbox"):
+        if is_in_sandbox(deployment.names.account.client("sns", settings.sns_region)):
+            yield f"{SANDBOX_FOUND[:1].upper()}{SANDBOX_FOUND[1:]}. {how_to_leave_sandbox(settings.sns_region)}"
+    if settings.sms_allowed_regions & {*_UNITED_STATES, ANY_REGION}:
         yield f"SMS to the United States must come from a number that you registered: {COUNTRIES}"
     if settings.sms_sender_id is not None:
         yield f"Some countries require that you register the sender {settings.sms_sender_id}: {COUNTRIES}"
-
-
-def _is_in_sandbox(deployment: Deployment, settings: Settings) -> bool:
-    with suppress(CheckFailed), aws_errors("sandbox"):
-        return is_in_sandbox(deployment.names.account.client("sns", settings.sns_region))
-    return False

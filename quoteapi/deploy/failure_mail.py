@@ -51,7 +51,7 @@ def list_mail_addresses(account: AwsAccount, region: str) -> dict[str, bool]:
 def check_failure_mail(stage: str, addresses: dict[str, bool]) -> Check:
     """Return whether an address gets mail, and which are not confirmed."""
     if waiting := how_to_confirm(addresses):
-        return Check("mail", "advice", "somebody does not get mail about failures yet", waiting)
+        return Check("mail", "advice", "not all addresses for mail about failures are confirmed", waiting)
     if addresses:
         return Check("mail", "ok", f"mail about failures goes to {', '.join(sorted(addresses))}")
     to_do = f"Run `quoteapi setup {stage} --email ADDRESS`."

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from quoteapi.deploy.budget import BUDGET
+from quoteapi.deploy.certificate import REGION as CERTIFICATE_REGION
+from quoteapi.deploy.failure_mail import failure_topic_arn
 from quoteapi.deploy.stage_names import StageNames
 from quoteapi.deploy.zappa_settings import Stage
 from quoteapi.settings import Settings
@@ -18,8 +21,6 @@ Policy = dict[str, Any]
 Statement = dict[str, Any]
 ANY = "*"
 """The resource of actions that AWS cannot limit to a resource."""
-CERTIFICATE_REGION = "us-east-1"
-"""The region of the certificates of domains that API Gateway serves worldwide."""
 _CALLED_BY_SNS: Statement = {"Condition": {"StringEquals": {"aws:CalledViaLast": "sns.amazonaws.com"}}}
 """SNS hands SMS on to AWS End User Messaging in the name of its caller.
 
@@ -71,8 +72,10 @@ def _run_statements(names: StageNames, stage: Stage) -> Iterator[Statement]:
 
 def _sns_statements(names: StageNames, settings: Settings) -> Iterator[Statement]:
     """Yield what a function needs of SNS."""
-    yield _allow("ErrorReports", _actions("sns", "CreateTopic Publish"), _report_topic(names, settings.sns_region))
-    if settings.has_shared_state and settings.gateway == "sns":
+    yield _allow(
+        "ErrorReports", _actions("sns", "CreateTopic Publish"), failure_topic_arn(names.account, settings.sns_region)
+    )
+    if settings.has_shared_state:
         # Each time zone has a topic, which the function creates for the first subscriber there.
         topic = names.account.arn("sns", settings.sns_topic, settings.sns_region)
         actions = _actions("sns", "CreateTopic GetTopicAttributes Publish Subscribe")
@@ -82,13 +85,6 @@ def _sns_statements(names: StageNames, settings: Settings) -> Iterator[Statement
             "OptOuts", _actions("sns", "CheckIfPhoneNumberIsOptedOut ListPhoneNumbersOptedOut Unsubscribe"), ANY
         )
         yield _allow("SmsBySns", _actions("sms-voice", "DescribeOptedOutNumbers SendTextMessage"), ANY) | _CALLED_BY_SNS
-
-
-def _report_topic(names: StageNames, region: str) -> str:
-    """Return the ARN of the topic of error reports and alarms."""
-    from quoteapi.aws.error_reports import TOPIC  # noqa: PLC0415 imports boto3, which is slow
-
-    return names.account.arn("sns", TOPIC, region)
 
 
 def _sms_to_numbers(names: StageNames) -> Statement:
@@ -140,10 +136,8 @@ def deployer_policy(names: StageNames, stage: Stage) -> Policy:
         _function_statement(names),
         *_role_statements(names, stage),
         _api_statement(names),
-        _domain_statement(names),
         _storage_statement(names),
-        _failure_statement(names),
-        _topic_statement(names),
+        _message_statement(names),
         _sms_to_numbers(names),
         _allow("SmsBySns", _SMS_ACTIONS, ANY) | _CALLED_BY_SNS,
         *_key_statements(stage),
@@ -170,7 +164,7 @@ _FUNCTION_ACTIONS = [
     *_actions("cloudformation", "ListStackResources UpdateStack"),
     *_actions("events", "DeleteRule DescribeRule ListTargetsByRule PutRule PutTargets RemoveTargets"),
     *_actions("lambda", "AddPermission CreateFunction DeleteFunction DeleteFunctionConcurrency GetFunction"),
-    *_actions("lambda", "GetFunctionConfiguration GetPolicy InvokeFunction ListFunctionUrlConfigs"),
+    *_actions("lambda", "GetAlias GetFunctionConfiguration GetPolicy InvokeFunction ListFunctionUrlConfigs"),
     *_actions("lambda", "ListVersionsByFunction PutFunctionConcurrency RemovePermission UpdateFunctionCode"),
     *_actions("lambda", "UpdateFunctionConfiguration"),
 ]
@@ -186,24 +180,26 @@ def _role_statements(names: StageNames, stage: Stage) -> Iterator[Statement]:
 
 
 _ROLE_ACTIONS = [
-    *_actions("iam", "CreateRole DeleteRole DeleteRolePolicy GetRole GetRolePolicy PutRolePolicy"),
-    *_actions("iam", "SimulatePrincipalPolicy UpdateAssumeRolePolicy"),
+    *_actions("iam", "CreateRole DeleteRole DeleteRolePolicy DetachRolePolicy GetRole GetRolePolicy"),
+    *_actions("iam", "ListAttachedRolePolicies ListRolePolicies PutRolePolicy SimulatePrincipalPolicy"),
+    "iam:UpdateAssumeRolePolicy",
 ]
 
 
 def _api_statement(names: StageNames) -> Statement:
-    """Return what API Gateway needs. APIs, keys and plans have IDs that are unknown before they exist."""
-    arn = f"arn:{names.account.partition}:apigateway:{names.account.region}::"
-    paths = [f"{arn}/{kind}*" for kind in ("apikeys", "domainnames", "restapis", "tags", "usageplans")]
-    return _allow("Api", _actions("apigateway", "DELETE GET PATCH POST PUT"), *paths)
-
-
-def _domain_statement(names: StageNames) -> Statement:
-    """Return what the zone and the certificate of a domain need, whose IDs are unknown before they exist."""
-    zones = f"arn:{names.account.partition}:route53:::hostedzone/*"
+    """Return what the API and its domain need, in which APIs, keys, zones and certificates get their IDs from AWS."""
+    aws = f"arn:{names.account.partition}"
+    kinds = "apikeys", "domainnames", "restapis", "tags", "usageplans"
+    paths = [f"{aws}:apigateway:{names.account.region}::/{kind}*" for kind in kinds]
     certificates = names.account.arn("acm", "certificate/*", CERTIFICATE_REGION)
-    actions = _actions("route53", "ChangeResourceRecordSets GetHostedZone ListResourceRecordSets")
-    return _allow("Domain", ["acm:DescribeCertificate", *actions], certificates, zones)
+    return _allow("Api", _API_ACTIONS, *paths, certificates, f"{aws}:route53:::hostedzone/*")
+
+
+_API_ACTIONS = [
+    *_actions("acm", "DeleteCertificate DescribeCertificate"),
+    *_actions("apigateway", "DELETE GET PATCH POST PUT"),
+    *_actions("route53", "ChangeResourceRecordSets DeleteHostedZone GetHostedZone ListResourceRecordSets"),
+]
 
 
 def _storage_statement(names: StageNames) -> Statement:
@@ -224,29 +220,22 @@ _STORAGE_ACTIONS = [
 ]
 
 
-def _failure_statement(names: StageNames) -> Statement:
-    """Return what the log, the alarms, the dead-letter queue and the budget need."""
+def _message_statement(names: StageNames) -> Statement:
+    """Return what the topics of SMS and of mail, the dead-letter queue, the alarms, the log and the budget need."""
+    topics = failure_topic_arn(names.account, ANY), names.account.arn("sns", f"{DEFAULT_TOPIC}*", ANY)
     log = names.account.arn("logs", f"log-group:{names.log_group}")
     alarms = names.account.arn("cloudwatch", f"alarm:{names.function}-*")
-    budget = f"arn:{names.account.partition}:budgets::{names.account.account_id}:budget/quoteapi"
-    return _allow("Failures", _FAILURE_ACTIONS, log, f"{log}:*", alarms, names.queue_arn, budget)
+    budget = f"arn:{names.account.partition}:budgets::{names.account.account_id}:budget/{BUDGET}"
+    return _allow("Messages", _MESSAGE_ACTIONS, *topics, names.queue_arn, alarms, log, f"{log}:*", budget)
 
 
-_FAILURE_ACTIONS = [
+_MESSAGE_ACTIONS = [
     *_actions("budgets", "ModifyBudget ViewBudget"),
     *_actions("cloudwatch", "DeleteAlarms PutMetricAlarm"),
     *_actions("logs", "CreateLogGroup DeleteLogGroup DescribeLogStreams FilterLogEvents PutRetentionPolicy"),
+    *_actions("sns", "CreateTopic DeleteTopic GetTopicAttributes ListSubscriptionsByTopic Publish Subscribe"),
     *_actions("sqs", "CreateQueue DeleteQueue GetQueueAttributes GetQueueUrl SetQueueAttributes"),
 ]
-
-
-def _topic_statement(names: StageNames) -> Statement:
-    """Return what the topics of the daily SMS, and that of error reports and alarms, need."""
-    topics = _report_topic(names, ANY), names.account.arn("sns", f"{DEFAULT_TOPIC}*", ANY)
-    actions = _actions("sns", "CreateTopic DeleteTopic GetTopicAttributes ListSubscriptionsByTopic Publish Subscribe")
-    return _allow("Topics", actions, *topics)
-
-
 _SMS_ACTIONS = [
     *_actions("sms-voice", "CreateVerifiedDestinationNumber DeleteOptedOutNumber DescribeAccountAttributes"),
     *_actions("sms-voice", "DescribeOptedOutNumbers DescribeSpendLimits DescribeVerifiedDestinationNumbers"),
@@ -260,11 +249,11 @@ _ACTIONS_WITHOUT_RESOURCE = [
     *_actions("cloudwatch", "DescribeAlarms GetMetricStatistics"),
     "events:ListRuleNamesByTarget",
     "logs:DescribeLogGroups",
-    *_actions("route53", "CreateHostedZone ListHostedZones ListHostedZonesByName"),
+    *_actions("route53", "CreateHostedZone ListHostedZones"),
     *_actions("sns", "CheckIfPhoneNumberIsOptedOut CreateSMSSandboxPhoneNumber GetSMSAttributes"),
     "sns:GetSMSSandboxAccountStatus",
-    *_actions("sns", "ListPhoneNumbersOptedOut ListSMSSandboxPhoneNumbers OptInPhoneNumber SetSMSAttributes"),
-    *_actions("sns", "Unsubscribe VerifySMSSandboxPhoneNumber"),
+    *_actions("sns", "ListPhoneNumbersOptedOut ListSMSSandboxPhoneNumbers ListTopics OptInPhoneNumber"),
+    *_actions("sns", "SetSMSAttributes Unsubscribe VerifySMSSandboxPhoneNumber"),
 ]
 
 

@@ -70,13 +70,15 @@ def add_secret_key(stage: Stage) -> str | None:
 
     Return the URL of the file if it was written. All other values stay. Raises `CheckFailed`.
     """
+    changed = change_remote_environment(stage, partial(with_secret_key, stage))
+    return str(stage["remote_env"]) if changed else None
 
-    def add(values: dict[str, Any]) -> dict[str, Any]:
-        places = values, stage_environment(stage, values)  # the stage may override it by an empty one
-        has_key = any(str(place.get("SECRET_KEY") or "").strip() for place in places)
-        return values if has_key else values | {"SECRET_KEY": secrets.token_urlsafe(48)}
 
-    return str(stage["remote_env"]) if change_remote_environment(stage, add) else None
+def with_secret_key(stage: Stage, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a stage's remote environment, with a random `SECRET_KEY` if the stage has none."""
+    places = values, stage_environment(stage, values)  # the stage may override it by an empty one
+    has_key = any(str(place.get("SECRET_KEY") or "").strip() for place in places)
+    return values if has_key else values | {"SECRET_KEY": secrets.token_urlsafe(48)}
 
 
 def _write(stage: Stage, remote: RemoteEnvironment) -> bool:

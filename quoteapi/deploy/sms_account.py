@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
-from quoteapi.deploy.aws_account import aws_errors
+from quoteapi.deploy.aws_account import AwsAccount, aws_errors
 from quoteapi.deploy.check import CheckFailed
 from quoteapi.deploy.setup_result import SetupResult
 from quoteapi.deploy.stage_names import StageNames
@@ -70,6 +70,13 @@ def list_sandbox_numbers(client: Any) -> SandboxNumbers:  # noqa: ANN401 boto3
     statuses = {each["PhoneNumber"]: each["Status"] for page in pages for each in page["PhoneNumbers"]}
     verified = [mobile for mobile, status in statuses.items() if status == "Verified"]
     return SandboxNumbers(verified, [mobile for mobile in statuses if mobile not in verified])
+
+
+def lacks_sandbox_number(account: AwsAccount, sns_region: str) -> bool:
+    """Return whether the account is in the SMS sandbox of a region, and has no number there. Raises `CheckFailed`."""
+    with aws_errors("sandbox"):
+        client = account.client("sns", sns_region)
+        return is_in_sandbox(client) and not any(list_sandbox_numbers(client))
 
 
 def set_up_spending_limit(names: StageNames, sns_region: str, limit: int | None) -> Iterator[SetupResult]:

@@ -20,7 +20,7 @@ from quoteapi.deploy.dead_letters import check_dead_letters
 from quoteapi.deploy.failure_mail import check_failure_mail, list_mail_addresses
 from quoteapi.deploy.log_group import find_log_group
 from quoteapi.deploy.remote_environment import read_remote_environment
-from quoteapi.deploy.runtimes import check_runtime_end
+from quoteapi.deploy.runtimes import check_runtime_end, running_runtime
 from quoteapi.deploy.stage_names import StageNames, stage_names
 from quoteapi.deploy.zappa_settings import Stage, read_stage, stage_environment
 
@@ -80,7 +80,7 @@ class _StageChecks:
         if configuration is None:
             to_do = f"Run `zappa deploy {self.names.stage}`."
             yield Check("function", "advice", f"{self.names.function} is not deployed yet", to_do)
-            yield check_runtime_end(str(self.stage.get("runtime")), self.today)
+            yield check_runtime_end(self.stage.get("runtime") or running_runtime(), self.today)
             return
         yield self._check_function(configuration)
         yield check_runtime_end(configuration["Runtime"], self.today)

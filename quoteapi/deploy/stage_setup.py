@@ -7,6 +7,7 @@ be run again at any time.
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -27,7 +28,12 @@ from quoteapi.deploy.log_group import set_up_log_group
 from quoteapi.deploy.remote_environment import change_remote_environment, read_remote_environment
 from quoteapi.deploy.runtimes import check_runtime_end, running_runtime
 from quoteapi.deploy.setup_result import SetupResult, Step, run_steps
-from quoteapi.deploy.sms_account import SandboxOperator, set_up_sandbox, set_up_spending_limit
+from quoteapi.deploy.sms_account import (
+    SandboxOperator,
+    lacks_sandbox_number,
+    set_up_sandbox,
+    set_up_spending_limit,
+)
 from quoteapi.deploy.stage_names import StageNames, stage_names
 from quoteapi.deploy.zappa_settings import (
     Stage,
@@ -109,6 +115,12 @@ class StageSetup:
             hour=str(remote.get("DAILY_SMS_AT") or "09:00"),
             domain=self.stage.get("domain"),
         )
+
+    def lacks_sandbox_number(self) -> bool:
+        """Return whether the account is in the SMS sandbox and has no number there; False if that is not known."""
+        with suppress(CheckFailed):
+            return lacks_sandbox_number(self.account, self.sns_region)
+        return False
 
     def run(self, answers: Answers, operator: Operator) -> Iterator[SetupResult]:
         """Run all steps, and yield what each found or did."""

@@ -187,7 +187,7 @@ def _remove_from_usage_plans(cli: Any) -> None:  # noqa: ANN401 Zappa has no typ
         names = stage_names(open_account(stage), cli.api_stage, stage)
         if not find_usage_plans(names, api):
             return
-        if not cli.vargs.get("yes") and click.prompt("Are you sure you want to undeploy? [y/n]") != "y":
+        if not cli.vargs.get("yes") and input("Are you sure you want to undeploy? [y/n] ") != "y":
             sys.exit(0)
         cli.vargs["yes"] = True
         remove_from_usage_plans(names, api)

@@ -47,7 +47,8 @@ class ThreadPoolDispatcher:
 def _run(work: Callable[..., object], *arguments: object) -> None:
     """Run work in a thread of the pool, with its own database connection, and log exceptions."""
     try:
-        with database.connection_context():
+        # Not of the proxy, which would close another database if the models are bound to another meanwhile.
+        with database.obj.connection_context():
             work(*arguments)
     except Exception:  # noqa: BLE001 no caller would see it
         _log.exception("Background work failed")

@@ -54,10 +54,26 @@ def test_in_the_sandbox_two_more_questions_are_asked(setup: Setup, sandbox: SmsS
     assert not re.search(r"^\+", again.stdout, re.MULTILINE), "nothing is done twice"
 
 
-def test_a_stage_without_sms_asks_nothing_about_them(setup: Setup, sandbox: SmsSandbox) -> None:
-    ran = setup(typed="\n\n\n\n")
+def test_four_times_enter_and_an_own_number_give_a_stage_with_sms(setup: Setup, sandbox: SmsSandbox) -> None:
+    ran = setup(typed=f"\n\n\n\n{MIRA}\n{FIRST_CODE}\n")
     assert ran.exit_code == 0, ran.output
-    assert "sandbox" not in ran.output
+    assert sandbox.numbers[MIRA].status == "Verified"
+    again = setup(typed="\n\n\n\n")
+    assert "Countries for SMS, as in IN,US [IN]: " in again.stderr
+
+
+def test_the_country_of_an_own_number_gets_sms(setup: Setup) -> None:
+    setup("--yes", "--own-number", MIRA)
+    assert "Countries for SMS, as in IN,US [IN]: " in setup(typed="\n\n\n\n\n").stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "typed"), [((), "\n\n\n\n\n"), (("--countries", "none"), "\n\n\n"), (("--yes",), "")]
+)
+def test_a_stage_can_do_without_sms(options: tuple[str, ...], typed: str, setup: Setup, sandbox: SmsSandbox) -> None:
+    ran = setup(*options, typed=typed)
+    assert ran.exit_code == 0, ran.output
+    assert "sandbox" not in ran.stdout
     assert (sandbox.numbers, backend().sms_attributes) == ({}, {})
 
 
@@ -129,7 +145,7 @@ def test_invalid_options_stop_the_command_before_anything_is_done(
     assert "+91" not in ran.stderr.replace("+919028000001.", ""), "it names no number but the example"
 
 
-@pytest.mark.parametrize("option", [("--own-number", MIRA), ("--code", "12345"), ("--sms-spend-limit", "1")])
+@pytest.mark.parametrize("option", [("--code", "12345"), ("--sms-spend-limit", "1")])
 def test_options_for_sms_need_countries(setup: Setup, option: tuple[str, str]) -> None:
     ran = setup("--yes", *option)
     assert (ran.exit_code, ran.stdout.count("bucket")) == (2, 0)

@@ -84,6 +84,7 @@ ARGUMENTS = {
     "quotes import": ["-"],
     "db copy": ["sqlite:///a.db", "sqlite:///b.db"],
     "completion": ["bash"],
+    "policy": ["dev"],
     "setup": ["dev"],
     "teardown": ["dev"],
 }

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,15 +16,17 @@ import pytest
 from moto import mock_aws
 
 from quoteapi.deploy.after_deploy import Deployment, find_deployment
-from quoteapi.deploy.zappa_settings import local_settings_file, read_stage, write_local_stage
+from quoteapi.deploy.zappa_settings import read_stage, write_local_stage
 from tests.deploy.conftest import GOOD
 from tests.helpers.data import SECRET_KEY
+from tests.helpers.sms_sandbox import add_sms_sandbox
+from tests.rehearsal import moto_extensions
 from tests.rehearsal.emulated_deployment import extend_moto_with_deployments
 
 ACCOUNT, REGION, BUCKET, FUNCTION = "123456789012", "eu-west-1", "our-bucket", "quoteapi-dev"
 QUEUE_ARN = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{FUNCTION}-failures"
 MAIL = "operator@example.org"
-RUNTIME = f"python3.{max(sys.version_info.minor, 13)}"
+RUNTIME = f"python3.{sys.version_info.minor}"
 _LOCAL = {
     "aws_region": REGION,
     "s3_bucket": BUCKET,
@@ -32,6 +35,13 @@ _LOCAL = {
 }
 _TRUST = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}}]}
 _READ_SECRETS = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{BUCKET}/{FUNCTION}.json"}
+
+
+@cache
+def client(service: str, region: str = REGION) -> Any:  # noqa: ANN401 each service has its own type
+    """Return a client of the emulated account. All tests share it, as making one takes long."""
+    create: Any = boto3.client
+    return create(service, region, aws_access_key_id="testing", aws_secret_access_key="testing")  # noqa: S106
 
 
 class DeployedStage:
@@ -46,21 +56,20 @@ class DeployedStage:
         self._set_up()
         self.api = self._deploy()
 
-    def client(self, service: str, region: str = REGION) -> Any:  # noqa: ANN401 each service has its own type
-        create: Any = boto3.client
-        return create(service, region_name=region)
-
     def _set_up(self) -> None:
         """Create what `quoteapi setup` does."""
         location = {"LocationConstraint": REGION}
-        self.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=location)
+        client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=location)
         self.put_remote(SECRET_KEY=SECRET_KEY, SMS_ALLOWED_REGIONS="IN", SNS_REGION=REGION)
-        self.client("sqs").create_queue(QueueName=f"{FUNCTION}-failures")
-        sns = self.client("sns")
+        client("logs").create_log_group(logGroupName=f"/aws/lambda/{FUNCTION}")
+        client("logs").put_retention_policy(logGroupName=f"/aws/lambda/{FUNCTION}", retentionInDays=30)
+        client("sqs").create_queue(QueueName=f"{FUNCTION}-failures")
+        sns = client("sns")
         topic = sns.create_topic(Name="UnhandledException")["TopicArn"]
         sns.subscribe(TopicArn=topic, Protocol="email", Endpoint=MAIL)
+        moto_extensions.confirm_mail_addresses(REGION)
         for name in ("errors", "failures"):
-            self.client("cloudwatch").put_metric_alarm(
+            client("cloudwatch").put_metric_alarm(
                 AlarmName=f"{FUNCTION}-{name}",
                 MetricName="Errors",
                 Namespace="AWS/Lambda",
@@ -73,12 +82,12 @@ class DeployedStage:
 
     def _deploy(self) -> str:
         """Create what `zappa deploy` does. Return the ID of the API."""
-        iam, name = self.client("iam"), f"{FUNCTION}-ZappaLambdaExecutionRole"
+        iam, name = client("iam"), f"{FUNCTION}-ZappaLambdaExecutionRole"
         role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(_TRUST))["Role"]["Arn"]
         self.allow(_READ_SECRETS)
         package = io.BytesIO()
         ZipFile(package, "w").close()
-        self.client("lambda").create_function(
+        client("lambda").create_function(
             FunctionName=FUNCTION,
             Role=role,
             Handler="handler.lambda_handler",
@@ -91,14 +100,14 @@ class DeployedStage:
 
     def create_api(self) -> str:
         """Create an API. Return its ID."""
-        api: str = self.client("apigateway").create_rest_api(name=FUNCTION)["id"]
+        api: str = client("apigateway").create_rest_api(name=FUNCTION)["id"]
         return api
 
     def allow(self, *statements: dict[str, str]) -> None:
         """Replace the policy of the function's role."""
         policy = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
         role = f"{FUNCTION}-ZappaLambdaExecutionRole"
-        self.client("iam").put_role_policy(RoleName=role, PolicyName="zappa-permissions", PolicyDocument=policy)
+        client("iam").put_role_policy(RoleName=role, PolicyName="zappa-permissions", PolicyDocument=policy)
 
     def change(self, **settings: object) -> None:
         """Change the operator's settings of the stage."""
@@ -108,16 +117,16 @@ class DeployedStage:
         return read_stage(self.path, "dev")
 
     def put_remote(self, **values: str) -> None:
-        self.client("s3").put_object(Bucket=BUCKET, Key=f"{FUNCTION}.json", Body=json.dumps(values).encode())
+        client("s3").put_object(Bucket=BUCKET, Key=f"{FUNCTION}.json", Body=json.dumps(values).encode())
 
     def remote(self) -> dict[str, str]:
-        found = self.client("s3").get_object(Bucket=BUCKET, Key=f"{FUNCTION}.json")
+        found = client("s3").get_object(Bucket=BUCKET, Key=f"{FUNCTION}.json")
         values: dict[str, str] = json.load(found["Body"])
         return values
 
     def function(self) -> dict[str, Any]:
         """Return the configuration of the function."""
-        found: dict[str, Any] = self.client("lambda").get_function_configuration(FunctionName=FUNCTION)
+        found: dict[str, Any] = client("lambda").get_function_configuration(FunctionName=FUNCTION)
         return found
 
     def cli(self, command: str = "update", **options: object) -> SimpleNamespace:
@@ -145,20 +154,18 @@ class DeployedStage:
         self.invoked.append(arguments)
         return self.response
 
-    @property
-    def local_file(self) -> Path:
-        return local_settings_file(self.path)
 
-
-@contextmanager
-def deployed_stage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeployedStage]:
+@pytest.fixture(name="deployed")
+def deployed_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeployedStage]:
     """Yield a deployed stage in a new account."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     extend_moto_with_deployments()
+    moto_extensions.extend_moto()
+    add_sms_sandbox(partial(monkeypatch.setattr, raising=False))
     with mock_aws(config={"lambda": {"use_docker": False}}):
-        yield DeployedStage(folder)
+        yield DeployedStage(tmp_path)
 
 
 @contextmanager

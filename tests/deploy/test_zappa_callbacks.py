@@ -13,9 +13,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from quoteapi.deploy.after_deploy import MIGRATE
 from quoteapi.deploy.package import required_files
-from quoteapi.deploy.zappa_callbacks import finish, prepare, set_up
+from quoteapi.deploy.zappa_callbacks import finish, prepare
 from quoteapi.deploy.zappa_settings_checks import find_problems
 from quoteapi.settings import ROOT
 from tests.deploy.conftest import REMOTE
@@ -205,7 +204,7 @@ def test_zappa_packages_the_environment_for_lambda_not_the_active_one(
     assert os.environ["VIRTUAL_ENV"] == str(ROOT / ".venv-lambda")
 
 
-# ---- the secret key and the database
+# ---- the secret key
 
 
 class Deploy:
@@ -215,8 +214,6 @@ class Deploy:
         self.s3 = boto3.client("s3", region_name="us-east-1")
         self.s3.create_bucket(Bucket="our-bucket")
         self.functions = boto3.client("lambda", region_name="us-east-1")
-        self.invoked: list[object] = []
-        self.response: dict[str, str] = {}
         self._folder = folder
 
     def put(self, **values: str) -> None:
@@ -235,15 +232,8 @@ class Deploy:
         aws = SimpleNamespace(
             sts_client=boto3.client("sts", region_name="us-east-1"),
             lambda_client=self.functions,
-            wait_until_lambda_function_is_active=lambda _: None,
-            wait_until_lambda_function_is_updated=lambda _: None,
-            invoke_lambda_function=self._invoke,
         )
         return zappa_cli(command=command, zappa=aws, lambda_name="quoteapi-dev", vargs={"settings_file": str(path)})
-
-    def _invoke(self, *arguments: str) -> dict[str, str]:
-        self.invoked.append(arguments)
-        return self.response
 
 
 @pytest.fixture
@@ -253,11 +243,6 @@ def deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deploy]:
     monkeypatch.setenv("VIRTUAL_ENV", "")
     with mock_aws():
         yield Deploy(tmp_path)
-
-
-def tables(region: str = "eu-west-1") -> list[str]:
-    names: list[str] = boto3.client("dynamodb", region_name=region).list_tables()["TableNames"]
-    return names
 
 
 @pytest.mark.parametrize("command", ["deploy", "update"])
@@ -310,55 +295,6 @@ def test_a_stage_without_a_remote_environment_is_told_what_to_set_if_people_coul
     printed = capsys.readouterr().out
     assert printed.endswith(expected)
     assert bool(printed) == bool(expected)
-
-
-def test_a_stage_with_a_key_and_countries_gets_a_table_in_its_region(
-    deploy: Deploy, capsys: pytest.CaptureFixture[str]
-) -> None:
-    deploy.put(SMS_ALLOWED_REGIONS="IN")
-    prepare(deploy.cli("deploy"))
-    assert tables() == []
-    capsys.readouterr()
-    set_up(deploy.cli("deploy"))
-    assert (tables(), tables("us-east-1")) == (["quoteapi-dev"], [])
-    assert capsys.readouterr().out.startswith("The DynamoDB table quoteapi-dev now has: table, ")
-    set_up(deploy.cli("update"))
-    assert capsys.readouterr().out == "The DynamoDB table quoteapi-dev is up to date.\n"
-
-
-def test_the_table_is_the_one_that_database_url_names(deploy: Deploy) -> None:
-    deploy.put(**REMOTE | {"DATABASE_URL": "dynamodb://another?region=ap-south-1"})
-    set_up(deploy.cli("deploy"))
-    assert (tables(), tables("ap-south-1")) == ([], ["another"])
-
-
-def test_the_migrations_of_postgresql_run_in_the_function(deploy: Deploy, capsys: pytest.CaptureFixture[str]) -> None:
-    deploy.put(**REMOTE)
-    set_up(deploy.cli("update"))
-    assert deploy.invoked == [("quoteapi-dev", json.dumps({"command": MIGRATE}), "RequestResponse")]
-    assert "The migrations of the PostgreSQL database were applied" in capsys.readouterr().out
-    deploy.response = {"FunctionError": "Unhandled"}
-    with pytest.raises(click.ClickException, match=r"its database is not ready: its migration failed.*zappa tail dev"):
-        set_up(deploy.cli("update"))
-    assert tables() == []
-
-
-@pytest.mark.parametrize("values", [{}, {"SMS_ALLOWED_REGIONS": "IN"}, {"SECRET_KEY": REMOTE["SECRET_KEY"]}])
-def test_a_stage_that_serves_quotes_only_is_told_what_to_set(
-    deploy: Deploy, values: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    deploy.put(**values)
-    set_up(deploy.cli("update"))
-    assert capsys.readouterr().out.startswith("dev serves quotes only. For the daily SMS, set SMS_ALLOWED_REGIONS")
-    assert (tables(), deploy.invoked) == ([], [])
-
-
-def test_wrong_settings_are_named_after_a_deploy(deploy: Deploy) -> None:
-    deploy.put(**REMOTE | {"SMS_ALLOWED_REGIONS": ""})
-    with pytest.raises(
-        click.ClickException, match=r"dev is on Lambda, but .* not ready: SMS_ALLOWED_REGIONS must be set"
-    ):
-        set_up(deploy.cli("deploy"))
 
 
 def test_undeploying_says_how_to_delete_the_rest(deploy: Deploy, capsys: pytest.CaptureFixture[str]) -> None:

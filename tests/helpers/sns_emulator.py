@@ -25,8 +25,8 @@ SETTINGS = {
 }
 
 
-def backend() -> SNSBackend:
-    return sns_backends["123456789012"]["us-east-1"]
+def backend(region: str = "us-east-1") -> SNSBackend:
+    return sns_backends["123456789012"][region]
 
 
 def subscribed_numbers() -> list[str]:
@@ -114,6 +114,7 @@ def count_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have moto count the subscriptions of a topic; it always reports 0."""
 
     def count(topic: Topic) -> int:
-        return sum(subscription.topic is topic for subscription in backend().subscriptions.values())
+        region = topic.arn.split(":")[3]
+        return sum(subscription.topic is topic for subscription in backend(region).subscriptions.values())
 
     monkeypatch.setattr(Topic, "subscriptions_confimed", property(count, lambda *_: None), raising=False)

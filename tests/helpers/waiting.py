@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-LIMIT_SECONDS = 30
+LIMIT_SECONDS = 60
 
 
 def wait_until(condition: Callable[[], object]) -> None:

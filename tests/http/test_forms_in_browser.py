@@ -280,6 +280,7 @@ def test_a_second_code_requested_too_soon_shows_how_long_to_wait(
     first, button = latest_otp(MIRA), page.get_by_role("button", name="Send another code")
     if options.javascript:
         page.clock.install()
+        page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
     button.click()
     expect(page.get_by_role("alert")).to_have_text("Too many codes for this number. Try again in 60 seconds.")
     expect(button).to_have_accessible_description(re.compile("Try again in 60 seconds"))
@@ -289,7 +290,7 @@ def test_a_second_code_requested_too_soon_shows_how_long_to_wait(
     if options.javascript:
         expect(button).to_have_attribute("aria-disabled", "true")
         page.clock.fast_forward(20_000)
-        expect(page.get_by_role("alert")).to_contain_text(re.compile("Try again in (40|39|38) seconds"))
+        expect(page.get_by_role("alert")).to_contain_text("Try again in 40 seconds")
         expect(page.get_by_role("timer")).to_have_attribute("aria-live", "off")
         page.clock.fast_forward(40_000)
         expect(page.get_by_role("alert")).to_have_text("You can try again now.")

@@ -4,8 +4,10 @@ import os
 import shutil
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from threading import Lock
 
 from tests.helpers import postgresql_server
@@ -52,6 +54,14 @@ class Table:
             f"{name}, {step.name}: {step.error}" for name, steps in self._rows.items() for step in steps if step.error
         ]
 
+    def notes(self) -> list[str]:
+        """Return what the steps found as lines of text, each with the stages where it was found."""
+        stages = defaultdict[str, list[str]](list)
+        for name, steps in self._rows.items():
+            for note in chain.from_iterable(step.notes for step in steps):
+                stages[note].append(name)
+        return [f"{note} ({', '.join(names)})" for note, names in stages.items()]
+
     def _show(self, name: str) -> None:
         if self._is_live:
             up = len(self._rows) - list(self._rows).index(name)
@@ -95,6 +105,8 @@ def main() -> None:
         table = Table(stages)
         for future in [threads.submit(_rehearse, stage, table) for stage in stages]:
             future.result()
+    if notes := table.notes():
+        sys.stdout.write("\n".join(("\nPermissions that no call of the function shows:", *notes, "")))
     if errors := table.errors():
         sys.exit("\n" + "\n\n".join(errors))
 

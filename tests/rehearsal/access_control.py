@@ -14,6 +14,7 @@ from tests.rehearsal.policy_evaluation import is_allowed
 from tests.rehearsal.required_permissions import (
     ACCOUNT,
     Call,
+    HttpRequest,
     Permission,
     UnknownCall,
     parse_call,
@@ -36,17 +37,17 @@ class Decision(NamedTuple):
     protocol: str = ""
 
 
-def decide(limits: Path, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Decision:
+def decide(limits: Path, request: HttpRequest) -> Decision:
     """Return whether the caller of a request may make it.
 
     The file `limits` has a JSON object a caller, by access key: a `name`, and the `policy`, or the `role` that has it.
     """
-    key = re.search(r"Credential=([^/]+)/", headers.get("Authorization", ""))
+    key = re.search(r"Credential=([^/]+)/", request.headers.get("authorization", ""))
     limit = json.loads(limits.read_text()).get(key[1]) if key and limits.exists() else None
     if limit is None:
         return Decision()
     try:
-        call = parse_call(method, path, query, headers, body)
+        call = parse_call(request)
     except UnknownCall as unknown:
         return Decision(limit["name"], [], f"{limit['name']} called AWS, and {unknown}")
     permissions = [each._replace(context=each.context | limit.get("context", {})) for each in _permissions(call)]
@@ -73,10 +74,16 @@ def _permissions(call: Call) -> list[Permission]:
     permissions = required_permissions(call)
     if url := call.parameters.get("TemplateURL"):
         bucket, key = unquote(url).split("/", 4)[3:]
-        template = json.loads(s3_backends[ACCOUNT][PARTITION].get_object(bucket, key).value)
+        template = json.loads(_read_object(bucket, key))
         is_tagged = any(name.startswith("Tags.") for name in call.parameters)
         permissions += stack_permissions(template, call.region, is_tagged=is_tagged)
     return permissions
+
+
+def _read_object(bucket: str, key: str) -> bytes:
+    found = s3_backends[ACCOUNT][PARTITION].get_object(bucket, key)
+    assert found is not None
+    return found.value
 
 
 def error_response(decision: Decision) -> tuple[str, dict[str, str], bytes]:

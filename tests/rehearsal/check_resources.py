@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.rehearsal.aws import ACCOUNT, DOMAIN
+from tests.rehearsal.aws import ACCOUNT, DOMAIN, REGION
 from tests.rehearsal.checks import CheckFailed, check_contains, check_count, check_equal, check_excludes
+from tests.rehearsal.permissions import check_role_policy, role_name
 from tests.rehearsal.project import CANARY, UNWANTED_FILES
 from tests.rehearsal.rehearsal import Rehearsal
 from tests.rehearsal.stages import SCHEDULES
@@ -46,9 +47,7 @@ def _check_function(rehearsal: Rehearsal) -> None:
             f"network: {name}", sorted((found.get("VpcConfig") or {}).get(name, [])), sorted(expected.get(name, []))
         )
     check_equal("is in a network", bool(expected), stage.is_in_vpc)
-    check_equal(
-        "dead letters go to", dead_letter_target(rehearsal), _queue_arn() if stage.has_dead_letter_queue else None
-    )
+    check_equal("dead letters go to", dead_letter_target(rehearsal), f"arn:aws:sqs:{REGION}:{ACCOUNT}:{stage.queue}")
 
 
 def dead_letter_target(rehearsal: Rehearsal) -> str | None:
@@ -65,29 +64,11 @@ def dead_letter_target(rehearsal: Rehearsal) -> str | None:
     return target
 
 
-def _queue_arn() -> str:
-    return f"arn:aws:sqs:us-east-1:{ACCOUNT}:quoteapi-failures"
-
-
 def _check_role(rehearsal: Rehearsal) -> None:
-    iam, name = rehearsal.aws.client("iam"), f"{rehearsal.stage.function}-ZappaLambdaExecutionRole"
-    role = iam.get_role(RoleName=name)["Role"]
+    role = rehearsal.aws.client("iam").get_role(RoleName=role_name(rehearsal))["Role"]
     check_equal("the function's role", rehearsal.configuration["Role"], role["Arn"])
     check_contains("trust policy of the role", json.dumps(role["AssumeRolePolicyDocument"]), "lambda.amazonaws.com")
-    policy = iam.get_role_policy(RoleName=name, PolicyName="zappa-permissions")["PolicyDocument"]
-    actions_on_all = [each["Action"] for each in policy["Statement"] if each["Resource"] == "*"]
-    check_contains(
-        "what the role allows for SMS to numbers",
-        str(actions_on_all),
-        "'sns:Publish'",
-        "sns:CheckIfPhoneNumberIsOptedOut",
-    )
-    allowed = json.dumps(policy)
-    expected = ["lambda:InvokeFunction", "sns:*", "s3:*", "dynamodb:*"]
-    expected += ["sqs:*"] if rehearsal.stage.has_dead_letter_queue else []
-    expected += ["xray:PutTraceSegments"] if rehearsal.stage.is_traced else []
-    expected += ["ec2:CreateNetworkInterface"] if rehearsal.stage.is_in_vpc else []
-    check_contains("what the role allows", allowed, *expected)
+    check_role_policy(rehearsal)
 
 
 def _check_rules(rehearsal: Rehearsal) -> None:

@@ -1,4 +1,4 @@
-"""What moto lacks of a deployed stage: dead-letter targets, usage plans that hold their APIs, and a policy simulator."""
+"""What moto lacks of a deployed stage: dead-letter targets, usage plans that hold their APIs, simulated policies."""
 
 import json
 from functools import cache
@@ -37,7 +37,7 @@ def _init_with_target(self: Any, *, spec: dict[str, Any], **fields: Any) -> None
     self.dead_letter_config = spec.get("DeadLetterConfig", {})
 
 
-def _get_with_target(self: Any, on_create: bool = False) -> dict[str, Any]:  # noqa: ANN401, FBT001, FBT002 as in moto
+def _get_with_target(self: Any, on_create: bool = False) -> dict[str, Any]:  # noqa: ANN401, FBT002 as in moto
     return _get_configuration(self, on_create) | {"DeadLetterConfig": self.dead_letter_config}
 
 

@@ -26,8 +26,10 @@ from werkzeug.serving import make_server
 from tests.helpers.sms_sandbox import add_sms_sandbox, sms_sandbox
 from tests.rehearsal.access_control import Decision, decide, error_response
 from tests.rehearsal.aws import ACCOUNT, PACKAGE_PATH, REGION, SANDBOX_PATH, held_response, limits_file
+from tests.rehearsal.emulated_deployment import extend_moto_with_deployments
 from tests.rehearsal.emulated_domains import extend_moto_with_domains
 from tests.rehearsal.moto_extensions import extend_moto
+from tests.rehearsal.required_permissions import HttpRequest
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -54,6 +56,7 @@ def _extend_moto() -> None:
     keys.to_json = lambda self: {**key_as_json(self), "stageKeys": [_stage_key(stage) for stage in self.stage_keys]}
     extend_moto()
     extend_moto_with_domains()
+    extend_moto_with_deployments()
 
 
 def _untyped(kind: type) -> Any:  # noqa: ANN401 allows assignments to its attributes
@@ -112,11 +115,12 @@ class Recorder:
     def _decide(self, env: "WSGIEnvironment", body: bytes) -> Decision:
         """Return whether the policy of the caller allows a request."""
         headers = {
-            "Authorization": env.get("HTTP_AUTHORIZATION", ""),
-            "X-Amz-Target": env.get("HTTP_X_AMZ_TARGET", ""),
+            name.removeprefix("HTTP_").replace("_", "-").lower(): value
+            for name, value in env.items()
+            if name.startswith("HTTP_")
         }
-        method, path, query = env["REQUEST_METHOD"], env["PATH_INFO"], env.get("QUERY_STRING", "")
-        return decide(limits_file(self._file), method, path, query, headers, body)
+        path, query = env["PATH_INFO"], env.get("QUERY_STRING", "")
+        return decide(limits_file(self._file), HttpRequest(env["REQUEST_METHOD"], path, query, headers, body))
 
     def _write(self, env: "WSGIEnvironment", body: bytes, status: int, decision: Decision) -> str:
         """Record a request. Return its action."""

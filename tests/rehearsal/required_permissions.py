@@ -27,8 +27,18 @@ class Permission(NamedTuple):
     context: dict[str, str] = {}  # noqa: RUF012 never changed
 
 
+class HttpRequest(NamedTuple):
+    """A request as it is sent; the names of headers are in lower case."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class Call(NamedTuple):
-    """A parsed request."""
+    """A request as an operation with parameters."""
 
     service: str
     """The name that signs requests, as in `monitoring`."""
@@ -110,24 +120,26 @@ SMS_ACTIONS = {
 """The actions of AWS End User Messaging that SNS calls in the caller's name, by operation of SNS."""
 
 
-def parse_call(method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Call:
-    """Return a signed request as an operation with parameters. Raises `UnknownCall`."""
-    scope = re.search(r"Credential=[^/]+/\d+/([a-z0-9-]+)/([a-z0-9-]+)/", headers.get("Authorization", ""))
+def parse_call(request: HttpRequest) -> Call:
+    """Return the operation of a signed request, and its parameters. Raises `UnknownCall`."""
+    scope = re.search(r"Credential=[^/]+/\d+/([a-z0-9-]+)/([a-z0-9-]+)/", request.headers.get("authorization", ""))
     if scope is None:
-        raise UnknownCall(f"{method} {path} is not signed")
+        raise UnknownCall(f"{request.method} {request.path} is not signed")
     region, service = scope.groups()
-    model = _service_model(service)
+    return Call(service, region, *_parse_operation(_service_model(service), request), request.method, request.path)
+
+
+def _parse_operation(model: ServiceModel, request: HttpRequest) -> tuple[str, str, dict[str, Any]]:
+    """Return the protocol, the operation and the parameters of a request."""
     protocol = model.metadata["protocol"]
-    if target := headers.get("X-Amz-Target"):
-        protocol, operation, parameters = "json", target.rpartition(".")[2], json.loads(body or b"{}")
-    elif protocol in {"ec2", "query"}:
-        form = dict(parse_qsl(body.decode()))
-        operation, parameters = form["Action"], form
-    else:
-        operation, parameters = _match_operation(model, method, path, dict(parse_qsl(query, keep_blank_values=True)))
-        if protocol == "rest-json" and body.startswith(b"{"):
-            parameters = json.loads(body) | parameters
-    return Call(service, region, protocol, operation, parameters, method, path)
+    if target := request.headers.get("x-amz-target"):
+        return "json", target.rpartition(".")[2], json.loads(request.body or b"{}")
+    if protocol in {"ec2", "query"}:
+        form = dict(parse_qsl(request.body.decode()))
+        return protocol, form["Action"], form
+    operation, parameters = _match_operation(model, request)
+    has_json = protocol == "rest-json" and request.body.startswith(b"{")
+    return protocol, operation, (json.loads(request.body) if has_json else {}) | parameters
 
 
 @cache
@@ -136,35 +148,42 @@ def _service_model(service: str) -> ServiceModel:
     return botocore.session.get_session().get_service_model(name)
 
 
-def _match_operation(model: ServiceModel, method: str, path: str, query: dict[str, str]) -> tuple[str, dict[str, Any]]:
-    """Return the operation with this method, path and query, and the parameters in the path."""
+def _match_operation(model: ServiceModel, request: HttpRequest) -> tuple[str, dict[str, str]]:
+    """Return the operation with a request's method, path, query and headers; and the parameters in path and query."""
+    given = {**request.headers, **dict(parse_qsl(request.query, keep_blank_values=True))}
     found = [
-        (required, operation.name, {name: unquote(value) for name, value in match.groupdict().items()})
-        for operation, pattern, required in _operations(model)
-        if operation.http["method"] == method
-        and (match := pattern.fullmatch(path.rstrip("/")))
-        and required.items() <= {name: query[name] if required.get(name) else "" for name in query}.items()
+        (len(required), name, {label: unquote(value) for label, value in match.groupdict().items()})
+        for name, expected_method, pattern, required in _operations(model)
+        if expected_method == request.method
+        and (match := pattern.fullmatch(request.path.rstrip("/")))
+        and all(key in given and value in {"", given[key]} for key, value in required.items())
     ]
     if not found:
-        raise UnknownCall(f"{method} {path} is no operation of {model.service_name}")
-    _, name, parameters = max(found, key=lambda each: len(each[0]))
-    return name, {**parameters, **query}
+        raise UnknownCall(f"{request.method} {request.path} is no operation of {model.service_name}")
+    _, name, parameters = max(found, key=lambda each: each[0])
+    return name, {**dict(parse_qsl(request.query)), **parameters}
 
 
 @cache
-def _operations(model: ServiceModel) -> list[tuple[OperationModel, re.Pattern[str], dict[str, str]]]:
+def _operations(model: ServiceModel) -> list[tuple[str, str, re.Pattern[str], dict[str, str]]]:
+    """Return the name and the method of each operation, the pattern of its path, and what it requires besides.
+
+    That is query parameters and headers by name, of which some have a fixed value.
+    """
     return [_describe_operation(model.operation_model(name)) for name in model.operation_names]
 
 
-def _describe_operation(operation: OperationModel) -> tuple[OperationModel, re.Pattern[str], dict[str, str]]:
-    """Return an operation, the pattern of its path, and what its query must have; empty values match any."""
+def _describe_operation(operation: OperationModel) -> tuple[str, str, re.Pattern[str], dict[str, str]]:
     path, _, query = operation.http["requestUri"].partition("?")
+    path = operation.http.get("authPath", path)  # with the bucket, which boto3's clients remove from the model
     pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path.rstrip("/")))
     pattern = re.sub(r"\\{(\w+)\\\+\\}", r"(?P<\1>.+)", pattern)
     shape = operation.input_shape
-    members = {name: shape.members[name].serialization for name in shape.required_members} if shape else {}
-    in_query = {each["name"]: "" for each in members.values() if each.get("location") == "querystring"}
-    return operation, re.compile(pattern), {**in_query, **dict(parse_qsl(query, keep_blank_values=True))}
+    members = [shape.members[name].serialization for name in shape.required_members] if shape else []
+    required = {each["name"]: "" for each in members if each.get("location") == "querystring"}
+    required |= {each["name"].lower(): "" for each in members if each.get("location") == "header"}
+    fixed = dict(parse_qsl(query, keep_blank_values=True))
+    return operation.name, operation.http["method"], re.compile(pattern), {**required, **fixed}
 
 
 def required_permissions(call: Call) -> list[Permission]:

@@ -13,30 +13,32 @@ from tests.rehearsal.check_failures import failures
 from tests.rehearsal.check_night import night
 from tests.rehearsal.check_requests import requests
 from tests.rehearsal.check_resources import package, resources
-from tests.rehearsal.permissions import check_no_request_was_denied, enforce_policies
+from tests.rehearsal.permissions import check_permissions, enforce_policies, permissions
 from tests.rehearsal.rehearsal import Rehearsal
+from tests.rehearsal.setup_step import setup
 from tests.rehearsal.stages import Stage
 from tests.rehearsal.zappa_steps import certify, deploy, schedule, status, undeploy, update
 
-STEPS: tuple[Callable[[Rehearsal], None], ...] = (
-    *(deploy, update, certify, schedule, status),
+STEPS: tuple[Callable[[Rehearsal], list[str] | None], ...] = (
+    *(setup, deploy, update, certify, schedule, status),
     *(resources, package, requests, events, night, failures),
-    undeploy,
+    *(permissions, undeploy),
 )
 
 
 class Step(NamedTuple):
-    """The result of a step: done or left out, and the error if it failed."""
+    """The result of a step: done or left out, the error if it failed, and lines about what it found."""
 
     name: str
     is_done: bool
     error: str | None = None
+    notes: list[str] = []  # noqa: RUF012 never changed
 
 
 def rehearse(stage: Stage) -> Iterator[Step]:
     """Run all steps of a stage in an AWS account of its own. Yield each result at once.
 
-    A failed step does not stop the others, except a failed `deploy`.
+    A failed step does not stop the others, except a failed `setup` or `deploy`.
     """
     with ExitStack() as exit_stack:
         folder = exit_stack.enter_context(temporary_folder(f"quoteapi-{stage.name}-"))
@@ -57,11 +59,11 @@ def rehearse(stage: Stage) -> Iterator[Step]:
                 yield Step(name, is_done=False)
                 continue
             try:
-                step(rehearsal)
-                check_no_request_was_denied(aws)
+                with check_permissions(aws):
+                    notes = step(rehearsal)
             except Exception as error:  # noqa: BLE001 other steps may still pass
                 yield Step(name, is_done=True, error=f"{type(error).__name__}: {error}")
-                if step is deploy:
+                if step in {setup, deploy}:
                     return
             else:
-                yield Step(name, is_done=True)
+                yield Step(name, is_done=True, notes=notes or [])

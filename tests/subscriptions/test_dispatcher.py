@@ -2,9 +2,13 @@ from threading import Event
 from typing import Literal
 
 import pytest
+from peewee import SqliteDatabase
 
 from quoteapi.container import Container
-from quoteapi.subscriptions.dispatcher import ThreadPoolDispatcher
+from quoteapi.settings import Settings
+from quoteapi.storage import database
+from quoteapi.storage.models import database as bound
+from quoteapi.subscriptions.dispatcher import ThreadPoolDispatcher, _run
 from tests.helpers.data import MIRA
 from tests.helpers.sns_emulator import SnsCalls, sent_to
 from tests.helpers.subscribing import CLIENT_IP
@@ -38,3 +42,17 @@ def test_a_failure_in_a_thread_is_logged(
     sns_container.subscriptions.request_otp(MIRA, "subscribe", CLIENT_IP, dispatcher)
     dispatcher._executor.shutdown()
     assert "Background work failed" in caplog.text
+
+
+def test_work_closes_the_connection_that_it_opened_also_if_another_database_is_bound_meanwhile(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = database.connect(settings)
+    was_closed = []
+
+    def bind_another() -> None:
+        was_closed.append(opened.is_closed())
+        monkeypatch.setattr(bound, "obj", SqliteDatabase(":memory:"))
+
+    _run(bind_another)
+    assert (was_closed, opened.is_closed()) == ([False], True)

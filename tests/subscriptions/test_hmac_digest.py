@@ -8,6 +8,7 @@ import pytest
 from quoteapi.settings import Settings, SettingsError, read_settings
 from quoteapi.subscriptions.hmac_digest import HmacDigest, load_hmac_digest
 from tests.helpers.data import MIRA, database_file
+from tests.helpers.waiting import LIMIT_SECONDS
 
 SECRET = "a secret of the tests, which is long enough"  # noqa: S105
 PROCESSES = 6
@@ -110,7 +111,7 @@ def share_barrier(barrier: Barrier) -> None:
 
 def digest_with_key_beside(url: str) -> str:
     settings = read_settings({"DATABASE_URL": url})
-    start.wait(timeout=30)
+    start.wait(LIMIT_SECONDS)
     return load_hmac_digest(settings)("code", "123456")
 
 
