@@ -81,6 +81,7 @@ def _confirm(found: Teardown, *, yes: bool, delete_subscribers: bool) -> None:
         click.confirm(f"Delete {'this' if count == 1 else f'these {count}'}?", abort=True, err=True)
     if found.table is not None and not (delete_subscribers if yes else _is_named(found.table)):
         found.keep_subscribers()
+        print_lines("The subscribers stay, and so do the settings with which a new deploy continues.", err=True)
 
 
 def _is_named(table: Leftover) -> bool:

@@ -22,7 +22,6 @@ from quoteapi.deploy.zappa_settings import Stage, stage_environment, stage_setti
 from quoteapi.settings import Settings, SettingsError
 from quoteapi.storage.database import migrate_database
 from quoteapi.storage.state import StateUnavailable
-from quoteapi.subscriptions.errors import HOW_TO_SHARE_STATE
 
 MIGRATE = "quoteapi.aws.schedulers.migrate_database"
 _API_URL = re.compile(r"https://(?P<api>[a-z0-9]+)\.execute-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/(?P<stage>\w+)")
@@ -81,8 +80,9 @@ def _set_up_database(deployment: Deployment) -> Iterator[SetupResult]:
         elif settings.has_shared_state:
             yield from _migrate_on_lambda(deployment)
         else:
-            to_do = f"For the daily SMS, {HOW_TO_SHARE_STATE}."
-            yield SetupResult("database", "skipped", f"{deployment.names.stage} serves quotes only", to_do)
+            name = deployment.names.stage
+            to_do = f"For the daily SMS, run `quoteapi setup {name} --countries CODES`, then `zappa update {name}`."
+            yield SetupResult("database", "skipped", f"{name} serves quotes only", to_do)
     except (SettingsError, StateUnavailable) as error:
         raise CheckFailed("database", "wrong", f"{error}".rstrip(".")) from error
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from quoteapi.deploy.check import CheckFailed
-from quoteapi.deploy.zappa_settings import Stage, aws_region
+from quoteapi.deploy.zappa_settings import Stage, open_session
 
 if TYPE_CHECKING:
     import boto3
@@ -77,11 +77,10 @@ _ACCOUNT_IN_ARN = re.compile(r"arn:(?P<partition>[a-z-]+):[a-z]+:[a-z0-9-]*:(?P<
 
 def _open_session(stage: Stage) -> tuple["boto3.Session", str]:
     """Return the session of a stage, and its region. Raises `CheckFailed`."""
-    import boto3  # noqa: PLC0415 slow
-    from botocore.exceptions import ProfileNotFound  # noqa: PLC0415
+    from botocore.exceptions import ProfileNotFound  # noqa: PLC0415 slow
 
     try:
-        session = boto3.Session(profile_name=stage.get("profile_name"), region_name=aws_region(stage))
+        session = open_session(stage)
     except ProfileNotFound as error:
         to_do = "To list your profiles, run `aws configure list-profiles`."
         raise CheckFailed("account", "wrong", str(error), to_do) from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from quoteapi.deploy.check import CheckFailed
-from quoteapi.deploy.zappa_settings import BUCKET_NAME, Stage, aws_region, stage_environment
+from quoteapi.deploy.zappa_settings import BUCKET_NAME, Stage, open_session, stage_environment
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS = 5
 """How often a file is read and written again because another operator wrote it in between."""
 _invalid = partial(CheckFailed, "remote env", "wrong")
+
+
+class MissingBucket(CheckFailed):
+    """The bucket of a remote environment does not exist."""
 
 
 class RemoteEnvironment(NamedTuple):
@@ -117,12 +121,10 @@ def _location(url: str) -> Any:  # noqa: ANN401 parameters of boto3
 
 
 def _client(stage: Stage) -> "S3Client":
-    import boto3  # noqa: PLC0415 the other checks do not need it
-    from botocore.config import Config  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415 slow
 
-    session = boto3.Session(profile_name=stage.get("profile_name"), region_name=aws_region(stage))
     limits = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
-    return session.client("s3", config=limits)
+    return open_session(stage).client("s3", config=limits)
 
 
 @contextmanager
@@ -144,7 +146,9 @@ def _translated_errors(url: str) -> Iterator[None]:
 def _s3_error(url: str, code: str) -> CheckFailed:
     if code in {"NoSuchBucket", "404"}:
         bucket = urlsplit(url).netloc
-        return _invalid(f"there is no bucket {bucket}", "To create it, run `quoteapi setup` for the stage.")
+        return MissingBucket(
+            "remote env", "wrong", f"there is no bucket {bucket}", "To create it, run `quoteapi setup` for the stage."
+        )
     if code in {"AccessDenied", "403"}:
         to_do = "Check that the file exists, and allow s3:GetObject, s3:PutObject and s3:ListBucket."
         return _invalid(f"S3 does not allow you to read or write {url}", to_do)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -25,7 +26,7 @@ from quoteapi.deploy.domain import describe_domain, describe_removed_domain, set
 from quoteapi.deploy.failure_mail import find_mail_address, set_up_failure_mail
 from quoteapi.deploy.hosted_zone import HostedZone, set_up_hosted_zone
 from quoteapi.deploy.log_group import set_up_log_group
-from quoteapi.deploy.remote_environment import change_remote_environment, read_remote_environment
+from quoteapi.deploy.remote_environment import MissingBucket, change_remote_environment, read_remote_environment
 from quoteapi.deploy.runtimes import check_runtime_end, running_runtime
 from quoteapi.deploy.setup_result import SetupResult, Step, run_steps
 from quoteapi.deploy.sms_account import (
@@ -101,14 +102,23 @@ class StageSetup:
         """The names of the stage's AWS resources."""
         return stage_names(self.account, self.name, self.stage)
 
-    @property
+    @cached_property
     def sns_region(self) -> str:
-        """The region of the stage's topics: that of the account, unless the settings of the stage name another."""
-        return stage_environment(self.stage, {"SNS_REGION": self.account.region})["SNS_REGION"]
+        """The region of the stage's topics: `SNS_REGION`, if set, else that of the account. Raises `CheckFailed`."""
+        environment = stage_environment(self.stage, self._former_remote_environment)
+        return environment.get("SNS_REGION", "").strip() or self.account.region
+
+    @cached_property
+    def _former_remote_environment(self) -> dict[str, Any]:
+        """The remote environment before any step; empty if the bucket was deleted, as a step creates it again."""
+        try:
+            return read_remote_environment(self.stage).values
+        except MissingBucket:
+            return {}
 
     def current_answers(self) -> Answers:
         """Return what is set up now: the defaults of the questions. Raises `CheckFailed`."""
-        remote = read_remote_environment(self.stage).values
+        remote = self._former_remote_environment
         return Answers(
             email=find_mail_address(self.account, self.sns_region),
             countries=str(remote.get("SMS_ALLOWED_REGIONS") or ""),
@@ -192,17 +202,17 @@ class StageSetup:
         yield SetupResult("network", "done" if changed else "ok", found)
 
     def _save_remote_environment(self, answers: Answers) -> Iterator[SetupResult]:
+        defaults = {"READ_LIMIT": "off", "SNS_REGION": self.account.region}  # API Gateway limits requests
         wanted = {
             "SMS_ALLOWED_REGIONS": answers.countries,
             "DAILY_SMS_AT": answers.hour,
-            "READ_LIMIT": "off",  # API Gateway limits requests
-            "SNS_REGION": self.account.region,
             **({"PUBLIC_URL": f"https://{answers.domain}"} if answers.domain else {}),
         }
         former = None if answers.domain else f"https://{self.stage.get('domain')}"
 
         def change(values: dict[str, Any]) -> dict[str, Any]:
-            return {name: value for name, value in values.items() if (name, value) != ("PUBLIC_URL", former)} | wanted
+            kept = {name: value for name, value in values.items() if (name, value) != ("PUBLIC_URL", former)}
+            return kept | {name: kept.get(name) or value for name, value in defaults.items()} | wanted
 
         changed = change_remote_environment(self.stage, change)
         key = urlsplit(self.names.remote_env).path.strip("/")

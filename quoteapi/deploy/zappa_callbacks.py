@@ -31,6 +31,7 @@ from quoteapi.deploy.stage_names import stage_names
 from quoteapi.deploy.usage_plan import find_usage_plans, remove_from_usage_plans
 from quoteapi.deploy.zappa_settings import (
     Stage,
+    aws_region,
     read_local_stage,
     read_stage,
     stage_environment,
@@ -78,7 +79,9 @@ def _apply_local_settings(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     for key in local:
         cli.override_stage_config_setting(key, stage[key])
     if local:
-        cli.load_settings(cli.vargs.get("settings_file"))
+        is_same = (cli.profile_name, cli.zappa.aws_region) == (stage.get("profile_name"), aws_region(stage))
+        session = cli.zappa.boto_session if is_same else None  # has parsed the models of services, which takes 0.5 s
+        cli.load_settings(cli.vargs.get("settings_file"), session)
 
 
 def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
@@ -187,7 +190,7 @@ def _remove_from_usage_plans(cli: Any) -> None:  # noqa: ANN401 Zappa has no typ
         names = stage_names(open_account(stage), cli.api_stage, stage)
         if not find_usage_plans(names, api):
             return
-        if not cli.vargs.get("yes") and click.prompt("Are you sure you want to undeploy? [y/n]") != "y":
+        if not cli.vargs.get("yes") and input("Are you sure you want to undeploy? [y/n] ") != "y":
             sys.exit(0)
         cli.vargs["yes"] = True
         remove_from_usage_plans(names, api)

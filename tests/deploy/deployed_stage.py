@@ -20,7 +20,7 @@ from quoteapi.deploy.zappa_settings import read_stage, write_local_stage
 from tests.deploy.conftest import GOOD
 from tests.helpers.data import SECRET_KEY
 from tests.helpers.sms_sandbox import add_sms_sandbox
-from tests.rehearsal import moto_mail
+from tests.rehearsal import moto_extensions
 from tests.rehearsal.emulated_deployment import extend_moto_with_deployments
 
 ACCOUNT, REGION, BUCKET, FUNCTION = "123456789012", "eu-west-1", "our-bucket", "quoteapi-dev"
@@ -67,7 +67,7 @@ class DeployedStage:
         sns = client("sns")
         topic = sns.create_topic(Name="UnhandledException")["TopicArn"]
         sns.subscribe(TopicArn=topic, Protocol="email", Endpoint=MAIL)
-        moto_mail.confirm_mail_addresses(REGION)
+        moto_extensions.confirm_mail_addresses(REGION)
         for name in ("errors", "failures"):
             client("cloudwatch").put_metric_alarm(
                 AlarmName=f"{FUNCTION}-{name}",
@@ -162,7 +162,7 @@ def deployed_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     extend_moto_with_deployments()
-    moto_mail.extend_moto()
+    moto_extensions.extend_moto()
     add_sms_sandbox(partial(monkeypatch.setattr, raising=False))
     with mock_aws(config={"lambda": {"use_docker": False}}):
         yield DeployedStage(tmp_path)

@@ -6,8 +6,7 @@ import pytest
 from quoteapi.deploy.alarms import set_up_alarms
 from quoteapi.deploy.aws_account import AwsAccount
 from quoteapi.deploy.failure_mail import failure_topic_arn
-from tests.deploy.aws import ADDRESS, REGION, described, emulate_account, names_of
-from tests.helpers.aws_calls import record_calls, writing_calls
+from tests.deploy.aws import ADDRESS, REGION, described, emulate_account, names_of, record_calls, writing_calls
 
 ERRORS, FAILURES = "quoteapi-dev-errors", "quoteapi-dev-failures"
 
@@ -38,7 +37,7 @@ def test_errors_and_dead_letters_send_mail(account: AwsAccount) -> None:
         assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["Threshold"]) == (300, 1, 0)
         assert (alarm["ComparisonOperator"], alarm["TreatMissingData"]) == ("GreaterThanThreshold", "notBreaching")
         assert alarm["AlarmActions"] == [failure_topic_arn(account, REGION)]
-    calls = record_calls(account)
+    calls = record_calls()
     assert set_up(account) == [f"ok {ERRORS} sends mail", f"ok {FAILURES} sends mail"]
     assert writing_calls(calls) == []
 

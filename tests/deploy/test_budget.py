@@ -7,8 +7,7 @@ import pytest
 from quoteapi.deploy.aws_account import AwsAccount
 from quoteapi.deploy.budget import BUDGET, set_up_budget
 from quoteapi.deploy.check import CheckFailed
-from tests.deploy.aws import ACCOUNT_ID, ADDRESS, described, emulate_account, fail_calls
-from tests.helpers.aws_calls import record_calls, writing_calls
+from tests.deploy.aws import ACCOUNT_ID, ADDRESS, described, emulate_account, failing_calls, record_calls, writing_calls
 
 KEY = {"AccountId": ACCOUNT_ID, "BudgetName": BUDGET}
 
@@ -50,7 +49,7 @@ def test_a_mail_comes_at_80_percent_of_five_dollars(account: AwsAccount) -> None
     assert limit_of(account) == 5
     ((notification, addresses),) = notifications(account)
     assert (notification["NotificationType"], notification["Threshold"], addresses) == ("ACTUAL", 80, [ADDRESS])
-    calls = record_calls(account)
+    calls = record_calls()
     assert set_up(account) == f"ok {ADDRESS} gets a mail before $5 a month is spent"
     assert writing_calls(calls) == []
 
@@ -95,21 +94,21 @@ def test_a_budget_without_mail_gets_one(account: AwsAccount) -> None:
 
 
 def test_without_an_address_there_is_no_budget(account: AwsAccount) -> None:
-    calls = record_calls(account)
+    calls = record_calls()
     assert set_up(account, "5", None) == "skipped it would tell nobody: there is no mail address"
     assert calls == []
 
 
 def test_a_missing_permission_does_not_fail_the_set_up(account: AwsAccount) -> None:
-    fail_calls(account, "budgets.DescribeBudget", "AccessDeniedException")
-    result = set_up(account)
+    with failing_calls("budgets.DescribeBudget", "AccessDeniedException"):
+        result = set_up(account)
     assert result.startswith("waiting you have no permission for budgets As root user, allow it in the console")
     assert result.endswith("ask the management account. Then run the command again. The rest works without a budget.")
 
 
 def test_an_eleventh_address_is_an_error_with_advice(account: AwsAccount) -> None:
     set_up(account)
-    fail_calls(account, "budgets.CreateSubscriber", "CreationLimitExceededException", "Too many subscribers")
-    with pytest.raises(CheckFailed) as failed:
+    rejection = failing_calls("budgets.CreateSubscriber", "CreationLimitExceededException", "Too many subscribers")
+    with rejection, pytest.raises(CheckFailed) as failed:
         set_up(account, address="zola@example.org")
     assert failed.value.args[3].startswith("A budget sends mail to at most 10 addresses: remove one")

@@ -6,8 +6,7 @@ from quoteapi.deploy.aws_account import AwsAccount
 from quoteapi.deploy.check import CheckFailed
 from quoteapi.deploy.dead_letter_queue import set_up_dead_letter_queue
 from quoteapi.deploy.stage_names import StageNames
-from tests.deploy.aws import described, emulate_account, fail_calls, names_of
-from tests.helpers.aws_calls import record_calls, writing_calls
+from tests.deploy.aws import described, emulate_account, failing_calls, names_of, record_calls, writing_calls
 
 DONE = "done kept for 14 days in the queue quoteapi-dev-failures"
 
@@ -31,7 +30,7 @@ def test_the_queue_is_encrypted_and_keeps_messages_for_14_days(account: AwsAccou
     found = attributes(names)
     assert (found["MessageRetentionPeriod"], found["SqsManagedSseEnabled"].lower()) == ("1209600", "true")
     assert found["QueueArn"] == names.queue_arn == "arn:aws:sqs:eu-west-1:123456789012:quoteapi-dev-failures"
-    calls = record_calls(account)
+    calls = record_calls()
     assert described(set_up_dead_letter_queue(names)) == [DONE.replace("done", "ok")]
     assert writing_calls(calls) == []
 
@@ -58,7 +57,7 @@ def test_another_queue_of_the_settings_stays_as_it_is(account: AwsAccount) -> No
     other = "arn:aws:sqs:eu-west-1:123456789012:mine"
     names = names_of(account, dead_letter_arn=other)
     assert names.queue_arn == other
-    calls = record_calls(account)
+    calls = record_calls()
     assert described(set_up_dead_letter_queue(names)) == [f"ok go to {other}, as your settings say"]
     assert calls == []
 
@@ -70,7 +69,7 @@ def test_a_stage_that_moves_to_another_region_gets_a_queue_there(account: AwsAcc
 
 
 def test_a_queue_that_was_just_deleted_asks_for_a_minute_of_patience(account: AwsAccount) -> None:
-    fail_calls(account, "sqs.CreateQueue", "AWS.SimpleQueueService.QueueDeletedRecently", "You must wait 60 seconds.")
-    with pytest.raises(CheckFailed) as failed:
+    recently = failing_calls("sqs.CreateQueue", "AWS.SimpleQueueService.QueueDeletedRecently", "You must wait.")
+    with recently, pytest.raises(CheckFailed) as failed:
         list(set_up_dead_letter_queue(names_of(account)))
     assert failed.value.args[3] == "SQS reserves the name of a deleted queue for a minute. Then run the command again."

@@ -10,7 +10,7 @@ from quoteapi.deploy.deployment_summary import curl_command, describe_deployment
 from tests.deploy.deployed_stage import MAIL, REGION, DeployedStage, client, deployed_fixture
 from tests.helpers.data import SECRET_KEY
 from tests.helpers.sms_sandbox import sms_sandbox
-from tests.rehearsal import moto_mail
+from tests.rehearsal import moto_extensions
 
 __all__ = ["deployed_fixture"]
 
@@ -106,7 +106,7 @@ def test_a_mail_address_must_be_confirmed(deployed: DeployedStage) -> None:
     topic = f"arn:aws:sns:{REGION}:123456789012:UnhandledException"
     client("sns").subscribe(TopicArn=topic, Protocol="email", Endpoint="other@example.org")
     assert to_do(deployed) == ["Click the link in the mail that AWS sent to other@example.org within 48 hours."]
-    moto_mail.confirm_mail_addresses(REGION)
+    moto_extensions.confirm_mail_addresses(REGION)
     assert to_do(deployed) == []
     assert MAIL not in "".join(summary(deployed))
 

@@ -6,8 +6,7 @@ from quoteapi.aws.error_reports import TOPIC
 from quoteapi.deploy.aws_account import AwsAccount
 from quoteapi.deploy.check import CheckFailed
 from quoteapi.deploy.failure_mail import failure_topic_arn, find_mail_address, set_up_failure_mail
-from tests.deploy.aws import ADDRESS, REGION, described, emulate_account, fail_calls
-from tests.helpers.aws_calls import record_calls, writing_calls
+from tests.deploy.aws import ADDRESS, REGION, described, emulate_account, failing_calls, record_calls, writing_calls
 from tests.rehearsal.moto_extensions import confirm_mail_addresses
 
 OTHER = "zola@example.org"
@@ -31,7 +30,7 @@ def test_an_address_waits_until_its_owner_clicks_the_link(account: AwsAccount) -
     )
     topics = [topic["TopicArn"] for topic in account.client("sns").list_topics()["Topics"]]
     assert topics == [failure_topic_arn(account, REGION)] == [f"arn:aws:sns:{REGION}:123456789012:{TOPIC}"]
-    calls = record_calls(account)
+    calls = record_calls()
     assert set_up(account, ADDRESS).startswith("waiting")
     confirm_mail_addresses(REGION)
     assert set_up(account, ADDRESS) == f"ok {ADDRESS}"
@@ -58,7 +57,7 @@ def test_another_address_leaves_the_one_before_which_may_be_of_another_stage(acc
 
 
 def test_without_an_address_there_is_no_topic(account: AwsAccount) -> None:
-    calls = record_calls(account)
+    calls = record_calls()
     assert set_up(account, None) == "skipped no mail address"
     assert writing_calls(calls) == []
 
@@ -77,8 +76,8 @@ def test_other_subscriptions_are_no_mail_addresses(account: AwsAccount) -> None:
 
 
 def test_an_address_that_sns_rejects_is_an_error_with_advice(account: AwsAccount) -> None:
-    fail_calls(account, "sns.Subscribe", "InvalidParameter", "Invalid parameter: Email address")
-    with pytest.raises(CheckFailed) as failed:
+    rejection = failing_calls("sns.Subscribe", "InvalidParameter", "Invalid parameter: Email address")
+    with rejection, pytest.raises(CheckFailed) as failed:
         set_up(account, "mira@localhost")
     assert failed.value.args[2:] == (
         "Subscribe failed: InvalidParameter Invalid parameter: Email address",

@@ -4,8 +4,7 @@ import pytest
 
 from quoteapi.deploy.aws_account import AwsAccount
 from quoteapi.deploy.log_group import set_up_log_group
-from tests.deploy.aws import described, emulate_account, names_of
-from tests.helpers.aws_calls import record_calls, writing_calls
+from tests.deploy.aws import described, emulate_account, names_of, record_calls, writing_calls
 
 GROUP = "/aws/lambda/quoteapi-dev"
 
@@ -25,7 +24,7 @@ def test_a_new_log_group_keeps_logs_for_a_month(account: AwsAccount) -> None:
     account.client("logs").create_log_group(logGroupName=f"{GROUP}-key")
     assert described(set_up_log_group(names_of(account))) == [f"done {GROUP}, kept for 30 days"]
     assert retention(account) == {GROUP: 30, f"{GROUP}-key": None}
-    calls = record_calls(account)
+    calls = record_calls()
     assert described(set_up_log_group(names_of(account))) == [f"ok {GROUP}, kept for 30 days"]
     assert writing_calls(calls) == []
 

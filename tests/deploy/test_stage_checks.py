@@ -20,7 +20,7 @@ from tests.deploy.deployed_stage import (
     deployed_fixture,
     recorded_calls,
 )
-from tests.rehearsal import moto_mail
+from tests.rehearsal import moto_extensions
 
 __all__ = ["deployed_fixture"]
 
@@ -217,7 +217,7 @@ def test_mail_that_is_not_confirmed_is_reported(deployed: DeployedStage) -> None
     (check,) = problems(deployed)
     assert (check.name, check.state) == ("mail", "advice")
     assert check.to_do == "Click the link in the mail that AWS sent to other@example.org within 48 hours."
-    moto_mail.confirm_mail_addresses(REGION)
+    moto_extensions.confirm_mail_addresses(REGION)
     assert problems(deployed) == []
 
 

@@ -2,17 +2,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
-from quoteapi.deploy.aws_account import AwsAccount
 from quoteapi.deploy.leftover import Leftover
 from quoteapi.deploy.setup_result import SetupResult
 from quoteapi.deploy.teardown import SUBSCRIBERS_STAY, is_deployed
 from quoteapi.deploy.zappa_settings import read_local_stages
-from tests.deploy.aws import ACCOUNT_ID, ADDRESS, REGION, emulate_account, fail_calls
+from tests.deploy.aws import ADDRESS, emulate_account, failing_calls, record_calls, writing_calls
 from tests.deploy.operator_project import ANSWERS, BUCKET, DOMAIN, ROLE, TOPIC, Nobody, Project
-from tests.helpers.aws_calls import record_calls, writing_calls
 from tests.helpers.data import SECRET_KEY
 
 
@@ -33,7 +30,7 @@ def states(results: list[SetupResult]) -> dict[str, str]:
 
 def test_setting_up_again_changes_nothing(project: Project) -> None:
     project.set_up()
-    calls = record_calls(project.account)
+    calls = record_calls()
     results = project.set_up()
     waiting = [result.name for result in results if result.state == "waiting"]
     assert ({result.state for result in results}, waiting) == ({"ok", "waiting"}, ["mail"])
@@ -98,7 +95,7 @@ def test_everything_of_a_stage_is_deleted(project: Project) -> None:
 def test_looking_up_changes_nothing(project: Project) -> None:
     project.serve_subscribers()
     project.serve_domain()
-    calls = record_calls(project.account)
+    calls = record_calls()
     project.find()
     assert writing_calls(calls) == []
 
@@ -269,26 +266,23 @@ def test_a_domain_of_two_stages_stays(project: Project) -> None:
 def test_a_failing_deletion_does_not_stop_the_others_and_keeps_the_settings_for_the_next_run(project: Project) -> None:
     project.set_up()
     project.serve_domain()
-    fail_calls(project.account, "acm.DeleteCertificate", "ResourceInUseException", "It is in use.")
-    results = list(project.find().delete())
+    with failing_calls("acm.DeleteCertificate", "ResourceInUseException", "It is in use."):
+        results = list(project.find().delete())
     (failed,) = [result for result in results if result.state == "failed"]
     assert failed.name == "certificate"
     assert failed.found == f"{DOMAIN}: DeleteCertificate failed: ResourceInUseException It is in use."
     assert failed.to_do.startswith("API Gateway releases it within an hour")
     assert {name for name, state in states(results).items() if state == "skipped"} == {"secrets", "bucket", "settings"}
     assert (project.zones(), project.queues(), project.certificates()) == ([], [], [DOMAIN])
-    again = Project.__new__(Project)
-    again.path = project.path
-    again.account = AwsAccount(boto3.Session(region_name=REGION), ACCOUNT_ID, REGION, project.account.caller_arn)
-    assert set(kinds(again.find().leftovers)) == {"certificate", "secrets", "bucket", "settings"}
-    assert {result.state for result in again.find().delete()} == {"done"}
-    assert (again.certificates(), again.buckets(), read_local_stages(again.path)) == ([], [], {})
+    assert set(kinds(project.find().leftovers)) == {"certificate", "secrets", "bucket", "settings"}
+    assert {result.state for result in project.find().delete()} == {"done"}
+    assert (project.certificates(), project.buckets(), read_local_stages(project.path)) == ([], [], {})
 
 
 def test_what_cannot_be_looked_up_is_reported_and_keeps_the_settings(project: Project) -> None:
     project.set_up()
-    fail_calls(project.account, "sqs.GetQueueUrl", "AccessDenied")
-    found = project.find()
+    with failing_calls("sqs.GetQueueUrl", "AccessDenied"):
+        found = project.find()
     assert [(each.name, each.state, each.found) for each in found.failures] == [
         ("dead letters", "failed", "you have no permission for GetQueueUrl")
     ]
@@ -299,8 +293,8 @@ def test_what_cannot_be_looked_up_is_reported_and_keeps_the_settings(project: Pr
 
 def test_budgets_that_the_operator_may_not_see_are_none_of_the_stage(project: Project) -> None:
     project.set_up()
-    fail_calls(project.account, "budgets.DescribeBudget", "AccessDeniedException")
-    found = project.find()
+    with failing_calls("budgets.DescribeBudget", "AccessDeniedException"):
+        found = project.find()
     assert (found.failures, "budget" in kinds(found.leftovers)) == ([], False)
 
 

@@ -111,7 +111,7 @@ def test_undeploying_deletes_the_usage_plan_and_zappa_does_not_ask_again(
     with_key: DeployedStage, monkeypatch: pytest.MonkeyPatch, option: bool, answer: str
 ) -> None:
     set_up(with_key)
-    monkeypatch.setattr("click.prompt", lambda _: answer)
+    monkeypatch.setattr("builtins.input", lambda _: answer)
     cli = with_key.cli("undeploy", yes=option)
     prepare(cli)
     assert (plans(), cli.vargs["yes"]) == ([], True)
@@ -122,7 +122,7 @@ def test_undeploying_that_is_not_confirmed_changes_nothing(
     with_key: DeployedStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_up(with_key)
-    monkeypatch.setattr("click.prompt", lambda _: "n")
+    monkeypatch.setattr("builtins.input", lambda _: "n")
     with pytest.raises(SystemExit) as stopped:
         prepare(with_key.cli("undeploy", yes=False))
     assert (stopped.value.code, len(plans())) == (0, 1)

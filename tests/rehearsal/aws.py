@@ -1,4 +1,4 @@
-"""The emulated AWS account, with the resources that must exist before the first deploy."""
+"""The emulated AWS account, which is empty at first."""
 
 import json
 import os
@@ -7,7 +7,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
 ACCOUNT, REGION = "123456789012", "us-east-1"
 OPERATOR_KEY, FUNCTION_KEY = "AKIA1OPERATOR1LAPTOP", "ASIA1FUNCTION1LAMBDA"
 """The access keys of the operator's laptop and of the function. The rehearsal itself has another, which may do all."""
-BUCKET = "quoteapi-rehearsal"
+BUCKET = f"quoteapi-{ACCOUNT}-{REGION}"
+"""The bucket that `quoteapi setup` creates."""
 DOMAIN = "quotes.example.org"
 WEB_PAGE = "www.example.org"
 UNREACHABLE_PROXY = "http://127.0.0.1:9"
@@ -55,6 +55,11 @@ class AwsRequest(NamedTuple):
     """The actions, and their resources, that the request requires."""
     denied: str = ""
     """A sentence that says which permission the caller lacks; empty if none."""
+
+    @property
+    def is_sms(self) -> bool:
+        """Whether it sends an SMS to a single number."""
+        return self.action == "Publish" and "PhoneNumber" in self.fields
 
 
 def _parse_request(line: bytes) -> AwsRequest:
@@ -140,35 +145,26 @@ class Aws:
         s3: S3Client = self.client("s3")
         s3.put_object(Bucket=BUCKET, Key=name, Body=json.dumps(values).encode())
 
-    @cached_property
-    def placeholders(self) -> dict[str, str]:
-        """Create what an operator has before the first deploy. Return the value of each placeholder."""
-        self.client("s3").create_bucket(Bucket=BUCKET)
-        self.client("route53").create_hosted_zone(Name="example.org", CallerReference="rehearsal")
-        certificate = self.client("acm").request_certificate(DomainName=DOMAIN, ValidationMethod="DNS")
-        self.client("sqs").create_queue(QueueName="quoteapi-failures")
-        return {
-            "<your-bucket>": BUCKET,
-            "<account-id>": ACCOUNT,
-            "<quotes.example.org>": DOMAIN,
-            "<www.example.org>": WEB_PAGE,
-            "<certificate-id>": certificate["CertificateArn"].rpartition("/")[2],
-            **self._network(),
-        }
+    def read_remote_environment(self, name: str) -> dict[str, str]:
+        """Return the JSON file that a function reads its settings from."""
+        s3: S3Client = self.client("s3")
+        values: dict[str, str] = json.load(s3.get_object(Bucket=BUCKET, Key=name)["Body"])
+        return values
 
-    def _network(self) -> dict[str, str]:
+    def create_network(self) -> tuple[list[str], str]:
+        """Create a private network. Return the IDs of its subnets and of a security group."""
         ec2: EC2Client = self.client("ec2")
         vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         subnets = [
             ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24")["Subnet"]["SubnetId"] for number in (1, 2)
         ]
         group = ec2.create_security_group(VpcId=vpc, GroupName="quoteapi", Description="quoteapi")["GroupId"]
-        return {"<subnet-id>": subnets[0], "<another-subnet-id>": subnets[1], "<security-group-id>": group}
+        return subnets, group
 
-    def dead_letters(self) -> list[str]:
-        """Return the bodies of the messages in the dead-letter queue."""
+    def dead_letters(self, name: str) -> list[str]:
+        """Return the bodies of the messages in a dead-letter queue."""
         sqs: SQSClient = self.client("sqs")
-        queue = sqs.get_queue_url(QueueName="quoteapi-failures")["QueueUrl"]
+        queue = sqs.get_queue_url(QueueName=name)["QueueUrl"]
         return [
             message["Body"]
             for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])

@@ -64,8 +64,7 @@ def check_success(outcomes: list[Outcome], what: str) -> Any:  # noqa: ANN401 wh
 
 def sms_to_numbers(aws_requests: list[AwsRequest]) -> list[str]:
     """Return the SMS to single numbers among the recorded requests."""
-    sent = (each.fields for each in aws_requests if each.action == "Publish")
-    return [fields["Message"] for fields in sent if "PhoneNumber" in fields]
+    return [each.fields["Message"] for each in aws_requests if each.is_sms]
 
 
 def _post_number(rehearsal: Rehearsal, path: str, otp: str = "") -> tuple[int, str, list[AwsRequest]]:
@@ -97,24 +96,16 @@ def _subscribe(rehearsal: Rehearsal) -> None:
         check_success(deliver_task(rehearsal, aws_requests), "the task that subscribes")
     check_equal("on the topic", _numbers_on_topic(rehearsal), [MIRA])
     check_count("SMS that confirm the subscription", sms_to_numbers(sent), 1)
-    check_contains("the SMS that confirms the subscription", sms_to_numbers(sent)[0], _how_to_leave(rehearsal))
+    check_contains("the SMS that confirms the subscription", sms_to_numbers(sent)[0], f"{rehearsal.base}/u")
     if rehearsal.stage.database == "DynamoDB":
         check_equal("subscribers in the table", [row["mobile"] for row in rehearsal.subscribers()], [{"S": MIRA}])
         listed = rehearsal.project.quoteapi("--stage", rehearsal.stage.name, "subscribers", "list", "--unmasked")
         check_contains("quoteapi --stage dev subscribers list", listed, MIRA, "active")
 
 
-def _has_public_url(rehearsal: Rehearsal) -> bool:
-    return rehearsal.stage.has_domain or "PUBLIC_URL" in rehearsal.remote_environment
-
-
-def _how_to_leave(rehearsal: Rehearsal) -> str:
-    return f"{rehearsal.base}/u" if _has_public_url(rehearsal) else "STOP"
-
-
 def _unsubscribe(rehearsal: Rehearsal) -> None:
     otp = ""
-    if _has_public_url(rehearsal):  # UNSUBSCRIBE_REQUIRES_OTP is set too
+    if rehearsal.stage.database == "PostgreSQL":  # UNSUBSCRIBE_REQUIRES_OTP is set too
         _request_otp(rehearsal, "unsubscribe")
         check_equal("the second OTP to unsubscribe in a minute", _post_number(rehearsal, "unsubscribe")[0], 429)
         otp = rehearsal.otps[-1]
@@ -126,7 +117,8 @@ def _unsubscribe(rehearsal: Rehearsal) -> None:
 
 
 def _numbers_on_topic(rehearsal: Rehearsal) -> list[str]:
-    return [each["Endpoint"] for each in rehearsal.aws.client("sns").list_subscriptions()["Subscriptions"]]
+    subscriptions = rehearsal.aws.client("sns").list_subscriptions()["Subscriptions"]
+    return [each["Endpoint"] for each in subscriptions if each["Protocol"] == "sms"]
 
 
 def _check_schedule(rehearsal: Rehearsal, rule: dict[str, Any]) -> None:

@@ -46,9 +46,9 @@ def _fail_task(rehearsal: Rehearsal) -> None:
     for outcome in outcomes:
         check_contains("a failing task", str(outcome.error), "DeliberateFailure")
     _check_report(rehearsal, reported, "a failing task", "DeliberateFailure", "async_fail")
-    dead_letters = rehearsal.aws.dead_letters()
-    check_count("dead letters", dead_letters, 1 if rehearsal.stage.has_dead_letter_queue else 0)
-    if dead_letters:
+    if rehearsal.stage.has_async_failure:
+        dead_letters = rehearsal.aws.dead_letters(rehearsal.stage.queue)
+        check_count("dead letters", dead_letters, 1)
         check_contains("the dead letter", dead_letters[0], "quoteapi.aws.tasks.async_fail")
 
 

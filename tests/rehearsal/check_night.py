@@ -55,6 +55,7 @@ class Night:
 
     def __init__(self, rehearsal: Rehearsal, starts_at: datetime, containers: ExitStack) -> None:
         self._rehearsal = rehearsal
+        self.unsubscribe_url = f"{rehearsal.base}/u"
         self._file = rehearsal.folder / "clock"
         self._containers = containers
         self._event = _event_of_schedule(rehearsal)
@@ -213,7 +214,7 @@ def _check_sms(simulated: Night, reader: Reader, sent_at: datetime) -> None:
     if not reader.hour <= local_hour < QUIET_FROM:
         raise CheckFailed(f"{reader.time_zone} got its SMS at {local_hour}")
     check_equal("numbers on the topic", simulated.numbers_on(published.fields["TopicArn"]), [reader.mobile])
-    expected = daily_text(simulated.quote_of(reader), None).message
+    expected = daily_text(simulated.quote_of(reader), simulated.unsubscribe_url).message
     check_equal(f"the SMS to {reader.time_zone}", published.fields["Message"], expected)
 
 

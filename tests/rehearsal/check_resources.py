@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.rehearsal.aws import ACCOUNT, DOMAIN
+from tests.rehearsal.aws import ACCOUNT, DOMAIN, REGION
 from tests.rehearsal.checks import CheckFailed, check_contains, check_count, check_equal, check_excludes
 from tests.rehearsal.permissions import check_role_policy, role_name
 from tests.rehearsal.project import CANARY, UNWANTED_FILES
@@ -47,9 +47,7 @@ def _check_function(rehearsal: Rehearsal) -> None:
             f"network: {name}", sorted((found.get("VpcConfig") or {}).get(name, [])), sorted(expected.get(name, []))
         )
     check_equal("is in a network", bool(expected), stage.is_in_vpc)
-    check_equal(
-        "dead letters go to", dead_letter_target(rehearsal), _queue_arn() if stage.has_dead_letter_queue else None
-    )
+    check_equal("dead letters go to", dead_letter_target(rehearsal), f"arn:aws:sqs:{REGION}:{ACCOUNT}:{stage.queue}")
 
 
 def dead_letter_target(rehearsal: Rehearsal) -> str | None:
@@ -64,10 +62,6 @@ def dead_letter_target(rehearsal: Rehearsal) -> str | None:
     check_count("requests that create the function", ours, 1)
     target: str | None = ours[0].get("DeadLetterConfig", {}).get("TargetArn")
     return target
-
-
-def _queue_arn() -> str:
-    return f"arn:aws:sqs:us-east-1:{ACCOUNT}:quoteapi-failures"
 
 
 def _check_role(rehearsal: Rehearsal) -> None:

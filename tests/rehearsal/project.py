@@ -1,17 +1,17 @@
 """A copy of the project for Zappa to work in, with files beside it that must never get into a package."""
 
-import json
-import re
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from quoteapi.deploy.package import environment_for_lambda
+from quoteapi.deploy.zappa_settings import read_stage
 from quoteapi.settings import ROOT
-from tests.rehearsal.aws import REGION, Aws
+from tests.helpers.terminal import Script, Transcript, run_in_terminal
+from tests.rehearsal.aws import Aws
 from tests.rehearsal.checks import CheckFailed, check_excludes
 
 CANARY = "canary-3f9d1c-that-must-not-leave"
@@ -32,23 +32,35 @@ UNWANTED_FILES = (
 COMMITTED_FILES = ("quote_database.db", "Pipfile", "Pipfile.lock", "README.md", "zappa_settings.json")
 TIMEOUT_SECONDS = 120
 
-ZAPPA = """
-import time, types, zipfile
-from zappa import cli, core
+_SHORT_SLEEP = """
+import time
 wait = time.sleep
 time.sleep = lambda seconds: wait(min(seconds, 0.05))
-core.zipfile = types.SimpleNamespace(**{**vars(zipfile), "ZIP_DEFLATED": zipfile.ZIP_STORED})
+"""
+ZAPPA = f"""{_SHORT_SLEEP}
+import types, zipfile
+from zappa import cli, core
+core.zipfile = types.SimpleNamespace(**{{**vars(zipfile), "ZIP_DEFLATED": zipfile.ZIP_STORED}})
+cli.ZappaCLI.touch_endpoint = lambda *_: None
 cli.handle()
 """
 """Runs the `zappa` command, without what only takes time here: waiting for an emulated AWS that is done at once, and
-compressing a zip that the callback `zip` replaces."""
+compressing a zip that the callback `zip` replaces. It does not request a page of the API either, as `touch` has it do
+after a deploy, because the emulated API Gateway cannot respond."""
+QUOTEAPI = f"""{_SHORT_SLEEP}
+from quoteapi.cli import main
+main(prog_name="quoteapi")
+"""
+"""Runs the `quoteapi` command, without waiting for an emulated AWS that is done at once."""
 
 
 class Project:
     """The project's folder on the operator's laptop."""
 
     def __init__(self, folder: Path, aws: Aws) -> None:
-        """Copy the project and fill in the placeholders of its settings."""
+        """Copy the project."""
+        self.commands: list[str] = []
+        """What the operator typed in a terminal, for example `zappa deploy dev`."""
         self.folder = folder
         self._aws = aws
         shutil.copytree(ROOT / "quoteapi", folder / "quoteapi", ignore=shutil.ignore_patterns("__pycache__"))
@@ -60,17 +72,20 @@ class Project:
             path.write_text(f"SOMETHING={CANARY}\n")
         environment = environment_for_lambda()
         (folder / environment.name).symlink_to(environment)
-        self.settings = _fill_in((folder / "zappa_settings.json").read_text(), aws.placeholders)
-        (folder / "zappa_settings.json").write_text(json.dumps(self.settings))
 
     def stage_setting(self, stage: str, name: str) -> Any:  # noqa: ANN401 any JSON value
-        """Return a setting of a stage, or else that of the stage it extends."""
-        own = self.settings[stage]
-        return own[name] if name in own else self.settings[own["extends"]].get(name)
+        """Return a setting of a stage: a local one, its own, or that of the stage it extends."""
+        return read_stage(self.folder / "zappa_settings.json", stage).get(name)
+
+    def files(self) -> dict[str, bytes]:
+        """Return the contents of all files but the environment of the package, by their path."""
+        files = (path for path in self.folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
 
     def zappa(self, command: str, stage: str, *options: str) -> str:
         """Run a Zappa command as an operator would. Return its stdout. Raises `CheckFailed` if it fails or warns."""
-        completed = self._run("-c", ZAPPA, command, stage, *options)
+        self.commands.append(shlex.join(["zappa", command, stage, *options]))
+        completed = self._run(ZAPPA, command, stage, *options)
         if completed.returncode:
             # Zappa could not look for a newer release of itself.
             stdout = "\n".join(line for line in completed.stdout.splitlines() if "Max retries" not in line)
@@ -81,53 +96,33 @@ class Project:
 
     def quoteapi(self, *words: str) -> str:
         """Run the command `quoteapi`. Return its stdout. Raises `CheckFailed` if it fails."""
-        completed = self._run("-m", "quoteapi", *words)
+        completed = self._run(QUOTEAPI, *words)
         if completed.returncode:
             raise CheckFailed(f"quoteapi {' '.join(words)} exited with {completed.returncode}: {completed.stderr}")
         return completed.stdout
 
-    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run Python in the project's folder, with the operator's credentials."""
-        home = str(self.folder.parent)
-        variables = self._aws.variables() | {"HOME": home, "TMPDIR": home, "PYTHONPATH": str(self.folder)}
+    def type_quoteapi(self, script: Script, *words: str) -> Transcript:
+        """Run the command `quoteapi` in a terminal, and type the answers. Raises `CheckFailed` if it fails."""
+        self.commands.append(shlex.join(["quoteapi", *words]))
+        transcript = run_in_terminal(
+            ["-c", QUOTEAPI, *words], script, folder=self.folder, environment=self._variables(), timeout=TIMEOUT_SECONDS
+        )
+        if transcript.returncode:
+            raise CheckFailed(f"{self.commands[-1]} exited with {transcript.returncode}:\n{transcript.text}")
+        return transcript
+
+    def _run(self, code: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project's folder, with the operator's credentials."""
         return subprocess.run(
-            [sys.executable, *arguments],
+            [sys.executable, "-c", code, *words],
             cwd=self.folder,
-            env=variables,
+            env=self._variables(),
             capture_output=True,
             text=True,
             check=False,
             timeout=TIMEOUT_SECONDS,
         )
 
-
-def _fill_in(settings: str, values: Mapping[str, str]) -> dict[str, Any]:
-    parsed: dict[str, Any] = json.loads(settings)
-    for stage in parsed.values():
-        _use_emulated_account(stage, values)
-    if left := sorted(set(re.findall(r"<[^>\"]+>", json.dumps(parsed)))):
-        raise CheckFailed(f"the rehearsal has no value for {left} in zappa_settings.json")
-    parsed["base"] |= {"touch": False, "runtime": f"python{sys.version_info.major}.{sys.version_info.minor}"}
-    return parsed
-
-
-def _use_emulated_account(stage: dict[str, Any], values: Mapping[str, str]) -> None:
-    """Replace every value that an operator fills in, so that nothing refers to a real account."""
-    bucket, domain, account = values["<your-bucket>"], values["<quotes.example.org>"], values["<account-id>"]
-    emulated = {
-        "aws_region": REGION,
-        "s3_bucket": bucket,
-        "domain": domain,
-        "certificate_arn": f"arn:aws:acm:us-east-1:{account}:certificate/{values['<certificate-id>']}",
-        "dead_letter_arn": f"arn:aws:sqs:us-east-1:{account}:quoteapi-failures",
-        "vpc_config": {
-            "SubnetIds": [values["<subnet-id>"], values["<another-subnet-id>"]],
-            "SecurityGroupIds": [values["<security-group-id>"]],
-        },
-    }
-    stage |= {name: value for name, value in emulated.items() if name in stage}
-    if "remote_env" in stage:
-        stage["remote_env"] = re.sub(r"^s3://[^/]+", f"s3://{bucket}", stage["remote_env"])
-    variables = stage.get("environment_variables", {})
-    urls = {"PUBLIC_URL": f"https://{domain}", "CORS_ORIGINS": f"https://{values['<www.example.org>']}"}
-    variables |= {name: value for name, value in urls.items() if name in variables}
+    def _variables(self) -> dict[str, str]:
+        home = str(self.folder.parent)
+        return self._aws.variables() | {"HOME": home, "TMPDIR": home, "PYTHONPATH": str(self.folder)}

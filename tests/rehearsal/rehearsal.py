@@ -12,8 +12,8 @@ from zipfile import ZipFile
 
 from tests.helpers.upstream_api import UpstreamApi
 from tests.rehearsal import lambda_events
-from tests.rehearsal.aws import BUCKET, DOMAIN, FUNCTION_KEY, REGION, WEB_PAGE, Aws, AwsRequest
-from tests.rehearsal.checks import CheckFailed, check_equal
+from tests.rehearsal.aws import DOMAIN, FUNCTION_KEY, REGION, WEB_PAGE, Aws, AwsRequest
+from tests.rehearsal.checks import CheckFailed
 from tests.rehearsal.project import Project
 from tests.rehearsal.runtime import LambdaFunction, Outcome
 from tests.rehearsal.stages import Stage
@@ -49,8 +49,9 @@ class Rehearsal:
     """One stage in an AWS account of its own."""
 
     def __init__(self, stage: Stage, aws: Aws, folder: Path, upstream: UpstreamApi, database: str | None) -> None:
-        """Prepare the project and the remote environment; `database` is the URL of an empty database, if any."""
+        """Copy the project; `database` is the URL of an empty database, if any."""
         self.stage = stage
+        self.database = database
         self.aws = aws
         self.folder = folder
         self.upstream = upstream
@@ -60,8 +61,7 @@ class Rehearsal:
         """One-time passwords that were sent, which must be in no log."""
         self._exit_stack = ExitStack()
         self._exit_stack.callback(self.daemon.stop)
-        self.remote_environment = _remote_environment(stage, upstream, database)
-        self.put_remote_environment(self.remote_environment)
+        self.remote_environment: dict[str, str] = {}
 
     def close(self) -> None:
         """Stop the container and the X-Ray daemon."""
@@ -74,20 +74,16 @@ class Rehearsal:
         return [known[name] for name in (*SECRETS, "DATABASE_URL") if name in known]
 
     def put_remote_environment(self, values: Mapping[str, str]) -> None:
-        """Upload the remote environment to the object that the stage's settings name."""
+        """Upload the remote environment."""
         self.aws.put_remote_environment(self._remote_environment_name, values)
 
     def read_remote_environment(self) -> dict[str, str]:
         """Return the remote environment, also what a deploy added to it."""
-        found = self.aws.client("s3").get_object(Bucket=BUCKET, Key=self._remote_environment_name)
-        values: dict[str, str] = json.load(found["Body"])
-        return values
+        return self.aws.read_remote_environment(self._remote_environment_name)
 
     @property
     def _remote_environment_name(self) -> str:
-        bucket, _, name = self.project.stage_setting(self.stage.name, "remote_env").removeprefix("s3://").partition("/")
-        check_equal("the bucket of the remote environment", bucket, BUCKET)
-        return str(name)
+        return f"{self.stage.function}.json"
 
     def subscribers(self) -> list[dict[str, Any]]:
         """Return the subscribers in the stage's DynamoDB table."""
@@ -145,11 +141,6 @@ class Rehearsal:
     @cached_property
     def function(self) -> LambdaFunction:
         """The function, in a container that all steps use."""
-        if (
-            self.stage.database == "PostgreSQL" and not self.stage.has_domain
-        ):  # its base URL is known only after the deploy
-            self.remote_environment |= {"PUBLIC_URL": self.base, "UNSUBSCRIBE_REQUIRES_OTP": "true"}
-            self.put_remote_environment(self.remote_environment)
         return self._exit_stack.enter_context(self.start_container("first"))
 
     @contextmanager
@@ -196,19 +187,6 @@ class Rehearsal:
 
 def _files_with_times(folder: Path) -> set[tuple[Path, int]]:
     return {(path, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
-
-
-def _remote_environment(stage: Stage, upstream: UpstreamApi, database: str | None) -> dict[str, str]:
-    if stage.database == "DynamoDB":
-        return {"SMS_ALLOWED_REGIONS": "IN,NZ,US"}
-    values = {
-        **SECRETS,
-        "Mashape_API_Endpoint": upstream.address,
-        "JWT_ISSUER": ISSUER,
-        "JWT_AUDIENCE": AUDIENCE,
-        "CODES_PER_NUMBER": "1/1m",
-    }
-    return values if database is None else {**values, "SMS_ALLOWED_REGIONS": "IN", "DATABASE_URL": database}
 
 
 def _parse_response(outcome: Outcome) -> Response:

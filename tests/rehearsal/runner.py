@@ -15,11 +15,12 @@ from tests.rehearsal.check_requests import requests
 from tests.rehearsal.check_resources import package, resources
 from tests.rehearsal.permissions import check_permissions, enforce_policies, permissions
 from tests.rehearsal.rehearsal import Rehearsal
+from tests.rehearsal.setup_step import setup
 from tests.rehearsal.stages import Stage
 from tests.rehearsal.zappa_steps import certify, deploy, schedule, status, undeploy, update
 
 STEPS: tuple[Callable[[Rehearsal], list[str] | None], ...] = (
-    *(deploy, update, certify, schedule, status),
+    *(setup, deploy, update, certify, schedule, status),
     *(resources, package, requests, events, night, failures),
     *(permissions, undeploy),
 )
@@ -37,7 +38,7 @@ class Step(NamedTuple):
 def rehearse(stage: Stage) -> Iterator[Step]:
     """Run all steps of a stage in an AWS account of its own. Yield each result at once.
 
-    A failed step does not stop the others, except a failed `deploy`.
+    A failed step does not stop the others, except a failed `setup` or `deploy`.
     """
     with ExitStack() as exit_stack:
         folder = exit_stack.enter_context(temporary_folder(f"quoteapi-{stage.name}-"))
@@ -62,7 +63,7 @@ def rehearse(stage: Stage) -> Iterator[Step]:
                     notes = step(rehearsal)
             except Exception as error:  # noqa: BLE001 other steps may still pass
                 yield Step(name, is_done=True, error=f"{type(error).__name__}: {error}")
-                if step is deploy:
+                if step in {setup, deploy}:
                     return
             else:
                 yield Step(name, is_done=True, notes=notes or [])

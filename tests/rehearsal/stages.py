@@ -17,7 +17,6 @@ class Stage(NamedTuple):
     authorization: str = "NONE"
     """The authorization type of API Gateway's methods."""
     needs_key: bool = False
-    has_dead_letter_queue: bool = False
     is_traced: bool = False
     is_in_vpc: bool = False
     extra_bytes: tuple[int, int] = (0, 0)
@@ -33,6 +32,11 @@ class Stage(NamedTuple):
         """The name of its function, API and CloudFormation stack."""
         return f"quoteapi-{self.name}".replace("_", "-")
 
+    @property
+    def queue(self) -> str:
+        """The name of its dead-letter queue."""
+        return f"{self.function}-failures"
+
 
 STAGES = {
     stage.name: stage
@@ -43,7 +47,7 @@ STAGES = {
         Stage("dev_iam", authorization="AWS_IAM"),
         # cryptography, which verifies RS256 tokens, is large.
         Stage("dev_auth", authorization="CUSTOM", extra_bytes=(5_000_000, 15_500_000)),
-        Stage("dev_dlq", has_async_failure=True, has_dead_letter_queue=True),
+        Stage("dev_dlq", has_async_failure=True),
         Stage("dev_xray", is_traced=True),
         Stage("dev_vpc", is_in_vpc=True, database="PostgreSQL"),
     )

@@ -2,22 +2,24 @@
 
 import json
 
+from quoteapi.observability.redaction import mask_phone_number
 from tests.rehearsal.checks import CheckFailed, check_contains, check_count, check_equal, check_excludes
 from tests.rehearsal.rehearsal import Rehearsal
+from tests.rehearsal.setup_step import OPERATOR, check_second_setup
 from tests.rehearsal.stages import SCHEDULES
 
 DATABASE_READY = {
-    "DynamoDB": "The DynamoDB table quoteapi-dev now has: table, ",
-    "PostgreSQL": "The migrations of the PostgreSQL database were applied",
-    None: "serves quotes only. For the daily SMS, set SMS_ALLOWED_REGIONS",
+    "DynamoDB": "the DynamoDB table quoteapi-dev now has: table, ",
+    "PostgreSQL": "the migrations of the PostgreSQL database were applied",
+    None: "quotes only",
 }
 """What a deploy says about the database of a stage."""
 
 
 def deploy(rehearsal: Rehearsal) -> None:
     """Deploy the stage for the first time."""
-    given = rehearsal.read_remote_environment()
-    output = rehearsal.project.zappa("deploy", rehearsal.stage.name, "--disable_progress")
+    given = rehearsal.remote_environment
+    output = rehearsal.project.zappa("deploy", rehearsal.stage.name)
     check_contains(
         "zappa deploy printed",
         output,
@@ -26,19 +28,39 @@ def deploy(rehearsal: Rehearsal) -> None:
         DATABASE_READY[rehearsal.stage.database],
     )
     rehearsal.remote_environment = rehearsal.read_remote_environment()
-    generated = {name: value for name, value in rehearsal.remote_environment.items() if name not in given}
-    check_equal("settings that the deploy added", list(generated), [] if "SECRET_KEY" in given else ["SECRET_KEY"])
-    check_equal("zappa deploy says that it generated a key", "Generated a SECRET_KEY" in output, bool(generated))
-    check_excludes("zappa deploy printed", output, *generated.values())
+    added = {name: value for name, value in rehearsal.remote_environment.items() if name not in given}
+    key = added.pop("SECRET_KEY", None)
+    check_equal("the deploy generated a key", key is not None, "SECRET_KEY" not in given)
+    check_equal(
+        "settings that the deploy added", added, {} if rehearsal.stage.has_domain else {"PUBLIC_URL": rehearsal.base}
+    )
+    check_equal("zappa deploy says that it generated a key", "Generated a SECRET_KEY" in output, key is not None)
+    check_excludes("zappa deploy printed", output, *rehearsal.secrets)
+    if rehearsal.stage.database == "DynamoDB":
+        _check_first_sms(rehearsal, output)
+
+
+def _check_first_sms(rehearsal: Rehearsal, output: str) -> None:
+    """Check that the operator got an SMS on their own phone, after three commands: the first is `make setup`."""
+    stage, sent = rehearsal.stage.name, [each for each in rehearsal.aws.requests() if each.is_sms]
+    check_equal(
+        "commands until the first SMS", rehearsal.project.commands, [f"quoteapi setup {stage}", f"zappa deploy {stage}"]
+    )
+    check_equal("numbers that got an SMS", [each.fields["PhoneNumber"] for each in sent], [OPERATOR])
+    check_contains("zappa deploy printed", output, f"An SMS with a code is on its way to {mask_phone_number(OPERATOR)}")
 
 
 def update(rehearsal: Rehearsal) -> None:
     """Update the stage: a package of the same files is identical."""
+    if rehearsal.stage.lives_through_a_night:
+        rehearsal.remote_environment["SMS_ALLOWED_REGIONS"] = "IN,NZ,US"
+        rehearsal.put_remote_environment(rehearsal.remote_environment)
     before = rehearsal.aws.function(rehearsal.stage.function)["CodeSha256"]
-    output = rehearsal.project.zappa("update", rehearsal.stage.name, "--disable_progress")
+    output = rehearsal.project.zappa("update", rehearsal.stage.name)
     check_equal("hash of the package", rehearsal.aws.function(rehearsal.stage.function)["CodeSha256"], before)
     check_contains("zappa update printed", output, "Your updated Zappa deployment is live", rehearsal.base)
     check_equal("the remote environment", rehearsal.read_remote_environment(), rehearsal.remote_environment)
+    check_second_setup(rehearsal)
 
 
 def certify(rehearsal: Rehearsal) -> None:
