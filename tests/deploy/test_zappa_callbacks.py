@@ -13,9 +13,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from botocore.stub import Stubber
 from moto import mock_aws
 
+from quoteapi.deploy.checks.zappa_settings_checks import find_problems
 from quoteapi.deploy.package import required_files
 from quoteapi.deploy.zappa_callbacks import finish, prepare
-from quoteapi.deploy.zappa_settings_checks import find_problems
 from quoteapi.settings import ROOT
 from tests.deploy.conftest import REMOTE
 from tests.deploy.test_package import CANARY, RUNNING, UNWANTED_FILES
