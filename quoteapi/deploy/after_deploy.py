@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quoteapi.deploy.aws_account import AwsAccount, aws_errors, open_account
-from quoteapi.deploy.aws_resources.dead_letters import set_dead_letter_target
+from quoteapi.deploy.aws_resources.dead_letter_target import set_dead_letter_target
 from quoteapi.deploy.aws_resources.lambda_function import start_new_containers
 from quoteapi.deploy.aws_resources.log_group import set_up_log_group
 from quoteapi.deploy.aws_resources.usage_plan import set_up_usage_plan

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from quoteapi.deploy.aws_account import DEFAULT_REGION, AwsAccount, aws_errors, open_account
 from quoteapi.deploy.aws_resources.alarms import check_alarms
 from quoteapi.deploy.aws_resources.certificate import check_certificate
-from quoteapi.deploy.aws_resources.dead_letters import NAME as DEAD_LETTERS
-from quoteapi.deploy.aws_resources.dead_letters import check_dead_letters
+from quoteapi.deploy.aws_resources.dead_letter_target import NAME as DEAD_LETTERS
+from quoteapi.deploy.aws_resources.dead_letter_target import check_dead_letters
 from quoteapi.deploy.aws_resources.failure_mail import check_failure_mail, list_mail_addresses
 from quoteapi.deploy.aws_resources.log_group import find_log_group
 from quoteapi.deploy.checks.check import Check, CheckFailed

@@ -1,6 +1,6 @@
 import pytest
 
-from quoteapi.deploy.aws_resources.dead_letters import set_dead_letter_target
+from quoteapi.deploy.aws_resources.dead_letter_target import set_dead_letter_target
 from quoteapi.deploy.setup_result import SetupResult, run_steps
 from tests.deploy.deployed_stage import FUNCTION, QUEUE_ARN, DeployedStage, client, deployed_fixture
 
