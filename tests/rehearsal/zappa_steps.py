@@ -35,7 +35,12 @@ def deploy(rehearsal: Rehearsal) -> None:
 def update(rehearsal: Rehearsal) -> None:
     """Update the stage: a package of the same files is identical."""
     before = rehearsal.aws.function(rehearsal.stage.function)["CodeSha256"]
-    output = rehearsal.project.zappa("update", rehearsal.stage.name, "--disable_progress")
+    with rehearsal.record_aws_requests() as aws_requests:
+        output = rehearsal.project.zappa("update", rehearsal.stage.name, "--disable_progress")
+    updates = [
+        json.loads(each.body) for each in aws_requests if each.path.endswith(f"/{rehearsal.stage.function}/code")
+    ]
+    check_equal("architecture of the updated code", [each["Architectures"] for each in updates], [["x86_64"]])
     check_equal("hash of the package", rehearsal.aws.function(rehearsal.stage.function)["CodeSha256"], before)
     check_contains("zappa update printed", output, "Your updated Zappa deployment is live", rehearsal.base)
     check_equal("the remote environment", rehearsal.read_remote_environment(), rehearsal.remote_environment)
