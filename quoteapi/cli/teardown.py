@@ -8,9 +8,9 @@ from quoteapi.cli.output import print_json, print_lines, print_table
 from quoteapi.cli.root import EXIT_FAILED, json_option, main
 from quoteapi.cli.setup import print_result
 from quoteapi.deploy import zappa_settings
-from quoteapi.deploy.leftover import Leftover
 from quoteapi.deploy.stage_setup import open_stage
-from quoteapi.deploy.teardown import Teardown, is_deployed
+from quoteapi.deploy.teardown.leftover import Leftover
+from quoteapi.deploy.teardown.stage_teardown import Teardown, is_deployed
 from quoteapi.printable import counted
 
 

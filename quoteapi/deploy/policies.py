@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from quoteapi.deploy.budget import BUDGET
-from quoteapi.deploy.certificate import REGION as CERTIFICATE_REGION
-from quoteapi.deploy.failure_mail import failure_topic_arn
+from quoteapi.deploy.aws_resources.budget import BUDGET
+from quoteapi.deploy.aws_resources.certificate import REGION as CERTIFICATE_REGION
+from quoteapi.deploy.aws_resources.failure_mail import failure_topic_arn
 from quoteapi.deploy.stage_names import StageNames
 from quoteapi.deploy.zappa_settings import Stage
 from quoteapi.settings import Settings

@@ -15,9 +15,9 @@ from botocore.stub import Stubber
 from moto import mock_aws
 from zappa.core import Zappa
 
+from quoteapi.deploy.checks.zappa_settings_checks import find_problems
 from quoteapi.deploy.package import required_files
 from quoteapi.deploy.zappa_callbacks import finish, prepare
-from quoteapi.deploy.zappa_settings_checks import find_problems
 from quoteapi.settings import ROOT
 from tests.deploy.conftest import REMOTE
 from tests.deploy.test_package import CANARY, RUNNING, UNWANTED_FILES
