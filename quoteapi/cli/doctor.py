@@ -16,12 +16,12 @@ from quoteapi.cli.output import NAME, as_started, print_json, print_lines, stage
 from quoteapi.cli.root import EXIT_FAILED, connect_database, json_option, main
 from quoteapi.container import Container
 from quoteapi.deploy import zappa_settings
-from quoteapi.deploy.check import Check, CheckFailed, check_file_mode
+from quoteapi.deploy.aws_resources.sms_account import NO_SANDBOX_FOUND, SANDBOX_FOUND, how_to_leave_sandbox
+from quoteapi.deploy.checks.check import Check, CheckFailed, check_file_mode
+from quoteapi.deploy.checks.service_settings_checks import NO_SETTING, check_countries
+from quoteapi.deploy.checks.stage_checks import check_account, check_aws
+from quoteapi.deploy.checks.zappa_settings_checks import check_stage
 from quoteapi.deploy.operated_stage import load_stage_settings
-from quoteapi.deploy.service_settings_checks import NO_SETTING, check_countries
-from quoteapi.deploy.sms_account import NO_SANDBOX_FOUND, SANDBOX_FOUND, how_to_leave_sandbox
-from quoteapi.deploy.stage_checks import check_account, check_aws
-from quoteapi.deploy.zappa_settings_checks import check_stage
 from quoteapi.printable import counted
 from quoteapi.quotes.errors import QuoteNotFound
 from quoteapi.settings import DOTENV, ROOT, Settings, SettingsError, find_unknown_names, load_settings

@@ -16,7 +16,7 @@ from click.shell_completion import get_completion_class
 from quoteapi import __version__
 from quoteapi.cli.output import NAME, as_started, command_name, print_lines, stage_option
 from quoteapi.container import Container
-from quoteapi.deploy.check import CheckFailed
+from quoteapi.deploy.checks.check import CheckFailed
 from quoteapi.deploy.operated_stage import load_stage_settings
 from quoteapi.observability import redaction
 from quoteapi.observability.logging_setup import configure_logging

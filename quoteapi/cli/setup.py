@@ -14,9 +14,9 @@ import click
 from quoteapi.cli.output import print_json, print_lines
 from quoteapi.cli.root import EXIT_FAILED, json_option, main
 from quoteapi.deploy import zappa_settings
-from quoteapi.deploy.host_names import parse_host_name
+from quoteapi.deploy.aws_resources.host_names import parse_host_name
+from quoteapi.deploy.aws_resources.sms_account import NEW_CODE
 from quoteapi.deploy.setup_result import MARKS, SetupResult
-from quoteapi.deploy.sms_account import NEW_CODE
 from quoteapi.deploy.stage_setup import Answers, StageSetup, open_stage
 from quoteapi.observability.redaction import mask_phone_number
 from quoteapi.settings import ANY_REGION

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from quoteapi.container import Container
-from quoteapi.deploy.check import Check
-from quoteapi.deploy.sms_account import DEFAULT_SPEND_LIMIT, HOW_TO_SPEND_MORE
+from quoteapi.deploy.aws_resources.sms_account import DEFAULT_SPEND_LIMIT, HOW_TO_SPEND_MORE
+from quoteapi.deploy.checks.check import Check
 from quoteapi.printable import counted
 from quoteapi.sms.gateway import GatewayError
 from quoteapi.storage.state import ACTIVE

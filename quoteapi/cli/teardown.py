@@ -8,9 +8,9 @@ from quoteapi.cli.output import print_json, print_lines, print_table
 from quoteapi.cli.root import EXIT_FAILED, json_option, main
 from quoteapi.cli.setup import print_result
 from quoteapi.deploy import zappa_settings
-from quoteapi.deploy.leftover import Leftover
 from quoteapi.deploy.stage_setup import open_stage
-from quoteapi.deploy.teardown import Teardown, is_deployed
+from quoteapi.deploy.teardown.leftover import Leftover
+from quoteapi.deploy.teardown.stage_teardown import Teardown, is_deployed
 from quoteapi.printable import counted
 
 
@@ -81,6 +81,7 @@ def _confirm(found: Teardown, *, yes: bool, delete_subscribers: bool) -> None:
         click.confirm(f"Delete {'this' if count == 1 else f'these {count}'}?", abort=True, err=True)
     if found.table is not None and not (delete_subscribers if yes else _is_named(found.table)):
         found.keep_subscribers()
+        print_lines("The subscribers stay, and so do the settings with which a new deploy continues.", err=True)
 
 
 def _is_named(table: Leftover) -> bool:

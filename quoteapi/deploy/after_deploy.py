@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from quoteapi.deploy.aws_account import AwsAccount, aws_errors, open_account
-from quoteapi.deploy.check import CheckFailed
-from quoteapi.deploy.dead_letters import set_dead_letter_target
-from quoteapi.deploy.lambda_function import start_new_containers
-from quoteapi.deploy.log_group import set_up_log_group
+from quoteapi.deploy.aws_resources.dead_letter_target import set_dead_letter_target
+from quoteapi.deploy.aws_resources.lambda_function import start_new_containers
+from quoteapi.deploy.aws_resources.log_group import set_up_log_group
+from quoteapi.deploy.aws_resources.usage_plan import set_up_usage_plan
+from quoteapi.deploy.checks.check import CheckFailed
 from quoteapi.deploy.remote_environment import change_remote_environment, read_remote_environment
 from quoteapi.deploy.setup_result import SetupResult, Step, run_steps
 from quoteapi.deploy.stage_names import StageNames, stage_names
-from quoteapi.deploy.usage_plan import set_up_usage_plan
 from quoteapi.deploy.zappa_settings import Stage, stage_environment, stage_settings, use_aws_account
 from quoteapi.settings import Settings, SettingsError
 from quoteapi.storage.database import migrate_database

@@ -6,11 +6,11 @@ from contextlib import suppress
 
 from quoteapi.deploy.after_deploy import Deployment
 from quoteapi.deploy.aws_account import aws_errors
-from quoteapi.deploy.certificate import check_certificate
-from quoteapi.deploy.check import Check, CheckFailed
-from quoteapi.deploy.failure_mail import how_to_confirm, list_mail_addresses
-from quoteapi.deploy.sms_account import SANDBOX_FOUND, how_to_leave_sandbox, is_in_sandbox
-from quoteapi.deploy.usage_plan import find_api_key
+from quoteapi.deploy.aws_resources.certificate import check_certificate
+from quoteapi.deploy.aws_resources.failure_mail import how_to_confirm, list_mail_addresses
+from quoteapi.deploy.aws_resources.sms_account import SANDBOX_FOUND, how_to_leave_sandbox, is_in_sandbox
+from quoteapi.deploy.aws_resources.usage_plan import find_api_key
+from quoteapi.deploy.checks.check import Check, CheckFailed
 from quoteapi.deploy.zappa_settings import get_nested_object
 from quoteapi.settings import ANY_REGION, Settings, SettingsError
 

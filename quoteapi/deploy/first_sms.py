@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 from quoteapi.container import Container
 from quoteapi.deploy.aws_account import AwsAccount, aws_errors
-from quoteapi.deploy.check import CheckFailed
-from quoteapi.deploy.sms_account import is_in_sandbox, list_sandbox_numbers
+from quoteapi.deploy.aws_resources.sms_account import is_in_sandbox, list_sandbox_numbers
+from quoteapi.deploy.checks.check import CheckFailed
 from quoteapi.observability.redaction import mask_phone_number, mask_phone_numbers
 from quoteapi.settings import Settings
 from quoteapi.sms.gateway import GatewayError

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from quoteapi.deploy.check import CheckFailed
+from quoteapi.deploy.checks.check import CheckFailed
 from quoteapi.deploy.zappa_settings import BUCKET_NAME, Stage, open_session, stage_environment
 
 if TYPE_CHECKING:

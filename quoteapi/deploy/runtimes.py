@@ -3,7 +3,7 @@
 import sys
 from datetime import date, timedelta
 
-from quoteapi.deploy.check import Check
+from quoteapi.deploy.checks.check import Check
 
 # From https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html ("Deprecation date"), as of October 2026. Until
 # early 2026, that page had 2026-06-30 for python3.11; AWS's page about Bedrock AgentCore, another service, still has

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import click
 
-from quoteapi.deploy.check import CheckFailed
+from quoteapi.deploy.checks.check import CheckFailed
 
 State = Literal["ok", "done", "waiting", "skipped", "failed"]
 MARKS: dict[State, str] = {

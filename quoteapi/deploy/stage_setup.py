@@ -15,26 +15,26 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from quoteapi import clock
-from quoteapi.deploy.alarms import set_up_alarms
 from quoteapi.deploy.aws_account import AwsAccount, open_account, require_same_account
-from quoteapi.deploy.bucket import set_up_bucket
-from quoteapi.deploy.budget import set_up_budget
-from quoteapi.deploy.certificate import Sleep, set_up_certificate
-from quoteapi.deploy.check import CheckFailed
-from quoteapi.deploy.dead_letter_queue import set_up_dead_letter_queue
-from quoteapi.deploy.domain import describe_domain, describe_removed_domain, set_up_validation
-from quoteapi.deploy.failure_mail import find_mail_address, set_up_failure_mail
-from quoteapi.deploy.hosted_zone import HostedZone, set_up_hosted_zone
-from quoteapi.deploy.log_group import set_up_log_group
-from quoteapi.deploy.remote_environment import MissingBucket, change_remote_environment, read_remote_environment
-from quoteapi.deploy.runtimes import check_runtime_end, running_runtime
-from quoteapi.deploy.setup_result import SetupResult, Step, run_steps
-from quoteapi.deploy.sms_account import (
+from quoteapi.deploy.aws_resources.alarms import set_up_alarms
+from quoteapi.deploy.aws_resources.bucket import set_up_bucket
+from quoteapi.deploy.aws_resources.budget import set_up_budget
+from quoteapi.deploy.aws_resources.certificate import Sleep, set_up_certificate
+from quoteapi.deploy.aws_resources.dead_letter_queue import set_up_dead_letter_queue
+from quoteapi.deploy.aws_resources.domain import describe_domain, describe_removed_domain, set_up_validation
+from quoteapi.deploy.aws_resources.failure_mail import find_mail_address, set_up_failure_mail
+from quoteapi.deploy.aws_resources.hosted_zone import HostedZone, set_up_hosted_zone
+from quoteapi.deploy.aws_resources.log_group import set_up_log_group
+from quoteapi.deploy.aws_resources.sms_account import (
     SandboxOperator,
     lacks_sandbox_number,
     set_up_sandbox,
     set_up_spending_limit,
 )
+from quoteapi.deploy.checks.check import CheckFailed
+from quoteapi.deploy.remote_environment import MissingBucket, change_remote_environment, read_remote_environment
+from quoteapi.deploy.runtimes import check_runtime_end, running_runtime
+from quoteapi.deploy.setup_result import SetupResult, Step, run_steps
 from quoteapi.deploy.stage_names import StageNames, stage_names
 from quoteapi.deploy.zappa_settings import (
     Stage,

@@ -19,8 +19,10 @@ from botocore.exceptions import ConnectionError as AwsConnectionError
 
 from quoteapi.deploy.after_deploy import Deployment, find_deployment, set_up_deployment
 from quoteapi.deploy.aws_account import aws_errors, open_account, require_same_account
-from quoteapi.deploy.certificate import check_certificate
-from quoteapi.deploy.check import CheckFailed
+from quoteapi.deploy.aws_resources.certificate import check_certificate
+from quoteapi.deploy.aws_resources.usage_plan import find_usage_plans, remove_from_usage_plans
+from quoteapi.deploy.checks.check import CheckFailed
+from quoteapi.deploy.checks.zappa_settings_checks import find_problems
 from quoteapi.deploy.deployment_summary import curl_command, describe_deployment
 from quoteapi.deploy.first_sms import describe_first_sms
 from quoteapi.deploy.package import environment_for_lambda, require_complete, trim_package
@@ -28,7 +30,6 @@ from quoteapi.deploy.policies import function_policy
 from quoteapi.deploy.remote_environment import add_secret_key, read_remote_environment
 from quoteapi.deploy.setup_result import MARKS
 from quoteapi.deploy.stage_names import stage_names
-from quoteapi.deploy.usage_plan import find_usage_plans, remove_from_usage_plans
 from quoteapi.deploy.zappa_settings import (
     Stage,
     aws_region,
@@ -37,7 +38,6 @@ from quoteapi.deploy.zappa_settings import (
     stage_environment,
     stage_settings,
 )
-from quoteapi.deploy.zappa_settings_checks import find_problems
 from quoteapi.printable import printable
 from quoteapi.settings import Settings, SettingsError
 

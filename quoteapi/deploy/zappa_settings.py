@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from slugify import slugify  # a dependency of Zappa
 
-from quoteapi.deploy.check import CheckFailed
+from quoteapi.deploy.checks.check import CheckFailed
 from quoteapi.settings import ROOT, Settings, read_settings
 from quoteapi.spelling import did_you_mean
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from quoteapi.deploy.check import Check
+from quoteapi.deploy.checks.check import Check
+from quoteapi.deploy.checks.zappa_settings_checks import check_stage
 from quoteapi.deploy.zappa_settings import ZAPPA_SETTINGS, local_settings_file
-from quoteapi.deploy.zappa_settings_checks import check_stage
 from quoteapi.settings import ROOT
 from tests.helpers.data import SECRET_KEY
 

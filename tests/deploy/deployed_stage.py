@@ -136,6 +136,7 @@ class DeployedStage:
             wait_until_lambda_function_is_active=lambda _: None,
             wait_until_lambda_function_is_updated=lambda _: None,
             invoke_lambda_function=self._invoke,
+            aws_region=None,
         )
         return SimpleNamespace(
             command=command,
@@ -143,7 +144,8 @@ class DeployedStage:
             lambda_name=FUNCTION,
             zappa=zappa,
             override_stage_config_setting=lambda *_: None,
-            load_settings=lambda _: None,
+            load_settings=lambda *_: None,
+            profile_name=None,
             vargs={"settings_file": str(self.path), **options},
         )
 

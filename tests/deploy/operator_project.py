@@ -9,7 +9,7 @@ from quoteapi.deploy.aws_account import AwsAccount
 from quoteapi.deploy.remote_environment import change_remote_environment
 from quoteapi.deploy.setup_result import SetupResult
 from quoteapi.deploy.stage_setup import Answers, StageSetup
-from quoteapi.deploy.teardown import Teardown
+from quoteapi.deploy.teardown.stage_teardown import Teardown
 from quoteapi.deploy.zappa_settings import read_stage
 from quoteapi.storage.dynamodb import Table
 from quoteapi.storage.dynamodb_state import COUNT_KEY

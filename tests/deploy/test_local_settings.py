@@ -10,7 +10,8 @@ import click
 import pytest
 from zappa.cli import ZappaCLI
 
-from quoteapi.deploy.check import CheckFailed
+from quoteapi.deploy.checks.check import CheckFailed
+from quoteapi.deploy.checks.zappa_settings_checks import find_problems
 from quoteapi.deploy.zappa_callbacks import prepare
 from quoteapi.deploy.zappa_settings import (
     local_settings_file,
@@ -18,7 +19,6 @@ from quoteapi.deploy.zappa_settings import (
     read_stage,
     write_local_stage,
 )
-from quoteapi.deploy.zappa_settings_checks import find_problems
 from quoteapi.settings import ROOT
 from tests.deploy.conftest import local_settings, write_project_settings
 

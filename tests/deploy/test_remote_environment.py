@@ -7,9 +7,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from quoteapi.deploy.check import Check, CheckFailed
+from quoteapi.deploy.checks.check import Check, CheckFailed
+from quoteapi.deploy.checks.zappa_settings_checks import check_stage
 from quoteapi.deploy.remote_environment import MAX_ATTEMPTS, add_secret_key
-from quoteapi.deploy.zappa_settings_checks import check_stage
 from tests.deploy.conftest import GOOD, REMOTE, describe
 from tests.helpers.data import SECRET_KEY
 from tests.helpers.upstream_api import UpstreamApi

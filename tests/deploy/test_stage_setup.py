@@ -13,7 +13,7 @@ from moto import mock_aws
 
 from quoteapi.cli.setup import TerminalOperator
 from quoteapi.deploy import runtimes, stage_setup
-from quoteapi.deploy.check import CheckFailed
+from quoteapi.deploy.checks.check import CheckFailed
 from quoteapi.deploy.setup_result import SetupResult
 from quoteapi.deploy.stage_setup import Answers, open_stage
 from quoteapi.deploy.zappa_callbacks import prepare

@@ -7,9 +7,9 @@ from slugify import slugify
 from zappa.cli import ZappaCLI
 from zappa.core import Zappa
 
-from quoteapi.deploy.check import CheckFailed
+from quoteapi.deploy.checks.check import CheckFailed
+from quoteapi.deploy.checks.zappa_settings_checks import check_stage, find_problems
 from quoteapi.deploy.zappa_settings import PLACEHOLDER, aws_region, function_name, read_stage
-from quoteapi.deploy.zappa_settings_checks import check_stage, find_problems
 from quoteapi.settings import SETTING_NAMES
 from tests.deploy.conftest import STAGES, TEMPLATE, ProblemsOf, describe
 from tests.helpers.data import SECRET_KEY

@@ -242,7 +242,7 @@ def test_every_quoteapi_command_has_existing_options(tmp_path: Path, monkeypatch
     commands = commands_starting_with("quoteapi")
     assert {command.split()[1] for command in commands} >= {"doctor"}
     for command in commands:
-        words = split_command(command, {name: name for name in ("ONE", "TWO", "GROUP")})[1:]
+        words = split_command(command, {"ONE": "subnet-01", "TWO": "subnet-02", "GROUP": "sg-01"})[1:]
         if words[0] == "--stage":
             assert words[1] in STAGES
             words = words[2:]

@@ -5,6 +5,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import pytest
@@ -168,6 +169,7 @@ class Visitor:
         self._console_messages: list[tuple[str, str]] = []
         self._external_requests: list[str] = []
         self._failed_requests: list[tuple[str, str]] = []
+        self._is_clock_stopped = False
         self._context = contexts.acquire(options, base_url)
         self._context.on("console", self._on_console)
         self._context.on("weberror", self._on_page_error)
@@ -223,7 +225,10 @@ class Visitor:
         self._context.remove_listener("request", self._on_request)
         self._context.remove_listener("requestfailed", self._on_request_failed)
         self._context.remove_listener("response", self._on_response)
-        self._contexts.release(self._options, self._context)
+        if self._is_clock_stopped:
+            self._context.close()
+        else:
+            self._contexts.release(self._options, self._context)
         assert not self._external_requests, f"no request leaves the service, nor its prefix: {self._external_requests}"
         assert not self._failed_requests, self._failed_requests
         assert not self._console_messages, f"the console stays empty: {self._console_messages}"
@@ -238,6 +243,12 @@ class Visitor:
     def set_offline(self, *, is_offline: bool) -> None:
         """Cut the network connection, or restore it."""
         self._context.set_offline(is_offline)
+
+    def stop_clock(self, *, minutes: int = 1) -> None:
+        """Stop the clock of all pages some minutes from now. No other visitor gets the context, which keeps it."""
+        self._is_clock_stopped = True
+        self._context.clock.install()
+        self._context.clock.pause_at(datetime.now(UTC) + timedelta(minutes=minutes))
 
     def grant_permissions(self, *permissions: str) -> None:
         """Grant pages permissions for which a browser asks the user."""

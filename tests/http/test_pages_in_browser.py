@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -175,8 +174,7 @@ def test_a_button_copies_the_link_and_confirms_it(open_browser: OpenBrowser) -> 
     visitor = open_browser()
     visitor.grant_permissions("clipboard-read", "clipboard-write")
     page = visitor.open("/quotes/2")
-    page.clock.install()
-    page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
+    visitor.stop_clock()
     page.get_by_role("button", name="Copy link").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == f"{visitor.base_url}/quotes/2"

@@ -56,7 +56,12 @@ def update(rehearsal: Rehearsal) -> None:
         rehearsal.remote_environment["SMS_ALLOWED_REGIONS"] = "IN,NZ,US"
         rehearsal.put_remote_environment(rehearsal.remote_environment)
     before = rehearsal.aws.function(rehearsal.stage.function)["CodeSha256"]
-    output = rehearsal.project.zappa("update", rehearsal.stage.name)
+    with rehearsal.record_aws_requests() as aws_requests:
+        output = rehearsal.project.zappa("update", rehearsal.stage.name)
+    updates = [
+        json.loads(each.body) for each in aws_requests if each.path.endswith(f"/{rehearsal.stage.function}/code")
+    ]
+    check_equal("architecture of the updated code", [each["Architectures"] for each in updates], [["x86_64"]])
     check_equal("hash of the package", rehearsal.aws.function(rehearsal.stage.function)["CodeSha256"], before)
     check_contains("zappa update printed", output, "Your updated Zappa deployment is live", rehearsal.base)
     check_equal("the remote environment", rehearsal.read_remote_environment(), rehearsal.remote_environment)
@@ -109,7 +114,7 @@ def undeploy(rehearsal: Rehearsal) -> None:
             for each in aws.client("s3").list_objects_v2(
                 Bucket=rehearsal.project.stage_setting(stage.name, "s3_bucket")
             )["Contents"]
-            if not each["Key"].endswith(("-dev.json", "-prod.json"))
+            if each["Key"] != f"{stage.function}.json"
         ],
     }
     if found := {kind: names for kind, names in left.items() if names}:

@@ -1,0 +1,1 @@
+"""The checks of `quoteapi doctor`, of deploys, and of a deployed stage."""
