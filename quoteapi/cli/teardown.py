@@ -79,7 +79,11 @@ def _confirm(found: Teardown, *, yes: bool, delete_subscribers: bool) -> None:
     count = len([each for each in found.leftovers if not each.kept and each.kind != "table"])
     if count and not yes:
         click.confirm(f"Delete {'this' if count == 1 else f'these {count}'}?", abort=True, err=True)
-    if found.table is not None and not (delete_subscribers if yes else _is_named(found.table)):
+    if yes:
+        stay = not delete_subscribers and (found.has_postgresql or found.table is not None)
+    else:
+        stay = found.has_postgresql or (found.table is not None and not _is_named(found.table))
+    if stay:
         found.keep_subscribers()
         print_lines("The subscribers stay, and so do the settings with which a new deploy continues.", err=True)
 
