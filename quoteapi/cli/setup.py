@@ -75,6 +75,7 @@ def setup_(stage: str, *, yes: bool, wait: bool, as_json: bool, **given: Any) ->
         f"Stage {stage} in the AWS account {account.account_id}, {account.region}, as {account.caller_arn}.",
         err=as_json,
     )
+    prepared.require_known_settings()
     operator = TerminalOperator(
         asks=not yes,
         waits=wait or (sys.stderr.isatty() and not yes),

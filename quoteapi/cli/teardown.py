@@ -8,9 +8,10 @@ from quoteapi.cli.output import print_json, print_lines, print_table
 from quoteapi.cli.root import EXIT_FAILED, json_option, main
 from quoteapi.cli.setup import print_result
 from quoteapi.deploy import zappa_settings
+from quoteapi.deploy.aws_resources.lambda_function import is_deployed
 from quoteapi.deploy.stage_setup import open_stage
 from quoteapi.deploy.teardown.leftover import Leftover
-from quoteapi.deploy.teardown.stage_teardown import Teardown, is_deployed
+from quoteapi.deploy.teardown.stage_teardown import Teardown
 from quoteapi.printable import counted
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from quoteapi.deploy.checks.check import CheckFailed
-from quoteapi.deploy.zappa_settings import Stage, open_session
+from quoteapi.deploy.zappa_settings import USUAL_BUCKET, Stage, open_session
 
 if TYPE_CHECKING:
     import boto3
@@ -65,11 +65,16 @@ def find_account(stage: Stage) -> AwsAccount:
 
     Raises `CheckFailed`.
     """
-    arns = (str(stage.get(key)) for key in ("dead_letter_arn", "certificate_arn", "role_arn"))
-    if (found := next(filter(None, map(_ACCOUNT_IN_ARN.match, arns)), None)) is None:
+    if (found := _find_arn(stage)) is None:
         return open_account(stage)
     session, region = _open_session(stage)
     return AwsAccount(session, found["account"], region, f"arn:{found['partition']}:iam::{found['account']}:root")
+
+
+def _find_arn(stage: Stage) -> re.Match[str] | None:
+    """Return the beginning of an ARN in the settings of a stage; None if there is none."""
+    arns = (str(stage.get(key)) for key in ("dead_letter_arn", "certificate_arn", "role_arn"))
+    return next(filter(None, map(_ACCOUNT_IN_ARN.match, arns)), None)
 
 
 _ACCOUNT_IN_ARN = re.compile(r"arn:(?P<partition>[a-z-]+):[a-z]+:[a-z0-9-]*:(?P<account>\d{12}):")
@@ -88,11 +93,11 @@ def _open_session(stage: Stage) -> tuple["boto3.Session", str]:
 
 
 def require_same_account(name: str, stage: Stage, account_id: str, region: str) -> None:
-    """Raise `CheckFailed` if the settings of a stage name the bucket of another account, or another region."""
-    bucket = re.fullmatch(r"quoteapi-(\d{12})-.+", str(stage.get("s3_bucket")))
-    if bucket is not None and bucket[1] != account_id:
-        found = f"{name} is set up in the AWS account {bucket[1]}, but your credentials belong to {account_id}"
-        to_do = f"Use a profile of {bucket[1]}: set AWS_PROFILE. {_how_to_move(name)}"
+    """Raise `CheckFailed` if the settings of a stage name resources of another account, or another region."""
+    known = re.fullmatch(USUAL_BUCKET, str(stage.get("s3_bucket"))) or _find_arn(stage)
+    if known is not None and (other := known["account"]) != account_id:
+        found = f"{name} is set up in the AWS account {other}, but your credentials belong to {account_id}"
+        to_do = f"Use a profile of {other}: set AWS_PROFILE. {_how_to_move(name)}"
         raise CheckFailed("account", "wrong", found, to_do)
     if stage.get("aws_region", region) != region:
         found = f"{name} is set up in the region {stage['aws_region']}, but the region is now {region}"

@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as AwsConnectionError
 
 from quoteapi.deploy.after_deploy import Deployment, find_deployment, set_up_deployment
-from quoteapi.deploy.aws_account import aws_errors, open_account
+from quoteapi.deploy.aws_account import aws_errors, open_account, require_same_account
 from quoteapi.deploy.aws_resources.certificate import check_certificate
 from quoteapi.deploy.aws_resources.usage_plan import find_usage_plans, remove_from_usage_plans
 from quoteapi.deploy.checks.check import CheckFailed
@@ -218,6 +218,8 @@ def _errors_as_messages(what: str) -> Iterator[None]:
     except CheckFailed as error:
         _, _, found, *to_do = error.args
         raise click.ClickException(printable(". ".join((f"{what}: {found}", *to_do)))) from error
+    except SettingsError as error:
+        raise click.ClickException(printable(f"{what}: {error}")) from error
 
 
 def _check_settings(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
@@ -232,7 +234,7 @@ def _check_settings(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
 
 def _check_credentials(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     try:
-        cli.zappa.sts_client.get_caller_identity()
+        account = cli.zappa.sts_client.get_caller_identity()["Account"]
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "without a code")
         message = f"AWS rejects your credentials ({code}). Run `aws sso login` or `aws configure`."
@@ -242,5 +244,8 @@ def _check_credentials(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
         kind = type(error).__name__
         message = f"No usable AWS credentials were found ({kind}). Run `aws configure` or `aws sso login`."
     else:
+        with _errors_as_messages(f"`zappa {cli.command} {cli.api_stage}` stopped"):
+            if local := read_local_stage(_settings_file(cli), cli.api_stage):
+                require_same_account(cli.api_stage, local, account, cli.zappa.aws_region)
         return
     raise click.ClickException(message)

@@ -25,7 +25,8 @@ def find_domain(names: StageNames, stage: Stage, others: OtherStages) -> Iterato
     if not (domain := stage.get("domain")):
         return
     custom = find_custom_domain(names.account, domain) or {}
-    addresses = _Addresses(domain, {custom.get("distributionDomainName"), custom.get("regionalDomainName")} - {None})
+    targets = (custom.get(name) for name in ("distributionDomainName", "regionalDomainName"))
+    addresses = _Addresses(domain, set(filter(None, targets)))
     kept = say_used(others.with_setting("domain", domain)) or _say_mapped(names, custom)
     zones = find_zones(names.account.client("route53"), domain)
     for zone in zones[:1]:

@@ -8,7 +8,6 @@ from quoteapi.deploy.aws_account import aws_errors
 from quoteapi.deploy.checks.check import CheckFailed
 from quoteapi.deploy.remote_environment import read_remote_environment
 from quoteapi.deploy.setup_result import SetupResult
-from quoteapi.deploy.stage_names import StageNames
 from quoteapi.deploy.stage_setup import StageSetup
 from quoteapi.deploy.teardown.domain_leftovers import find_domain
 from quoteapi.deploy.teardown.leftover import Leftover
@@ -46,17 +45,6 @@ _TO_DO = {
     },
 }
 """For a kind of leftover, what to do about an error of AWS."""
-
-
-def is_deployed(names: StageNames) -> bool:
-    """Return whether the function of a stage exists. Raises `CheckFailed`."""
-    with aws_errors("function"):
-        client = names.account.client("lambda")
-        try:
-            client.get_function_configuration(FunctionName=names.function)
-        except client.exceptions.ResourceNotFoundException:
-            return False
-    return True
 
 
 @dataclass

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from quoteapi.deploy.aws_resources.lambda_function import is_deployed
 from quoteapi.deploy.setup_result import SetupResult
 from quoteapi.deploy.teardown.leftover import Leftover
-from quoteapi.deploy.teardown.stage_teardown import SUBSCRIBERS_STAY, is_deployed
+from quoteapi.deploy.teardown.stage_teardown import SUBSCRIBERS_STAY
 from quoteapi.deploy.zappa_settings import read_local_stages
 from tests.deploy.aws import ADDRESS, emulate_account, failing_calls, record_calls, writing_calls
 from tests.deploy.operator_project import ANSWERS, BUCKET, DOMAIN, LOCATION, ROLE, TOPIC, Nobody, Project
