@@ -176,7 +176,7 @@ class StageSetup:
                 "dead_letter_arn": names.queue_arn,
             }
         )
-        yield SetupResult("settings", "done" if changed else "ok", f"{file}, which git ignores")
+        yield SetupResult("local settings", "done" if changed else "ok", f"{file}, which Git ignores")
 
     def _save_runtime(self) -> Iterator[SetupResult]:
         """Deploy for the Python that runs Zappa, as it compiles the package."""
@@ -216,7 +216,7 @@ class StageSetup:
 
         changed = change_remote_environment(self.stage, change)
         key = urlsplit(self.names.remote_env).path.strip("/")
-        yield SetupResult("secrets", "done" if changed else "ok", f"{key} in the bucket")
+        yield SetupResult("remote env", "done" if changed else "ok", f"{key} in the bucket: settings and secrets")
 
     def _set_up_domain(self, answers: Answers, operator: Operator) -> Iterator[SetupResult]:
         if answers.domain is None:
