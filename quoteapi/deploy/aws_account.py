@@ -81,10 +81,11 @@ def _open_session(stage: Stage) -> tuple["boto3.Session", str]:
 
     try:
         session = open_session(stage)
-        return session, session.region_name or DEFAULT_REGION
+        region = session.region_name
     except ProfileNotFound as error:
         to_do = "To list your profiles, run `aws configure list-profiles`."
         raise CheckFailed("account", "wrong", str(error), to_do) from None
+    return session, region or DEFAULT_REGION
 
 
 def require_same_account(name: str, stage: Stage, account_id: str, region: str) -> None:
