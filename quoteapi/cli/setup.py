@@ -86,17 +86,22 @@ def setup_(stage: str, *, yes: bool, wait: bool, as_json: bool, **given: Any) ->
     Each question is also an option. Run the command again at any time: it shows what is there, does what is missing,
     and changes nothing that is right.
     """
+    try:
+        _set_up(stage, given, asks=not yes, waits=wait or (sys.stderr.isatty() and not yes), as_json=as_json)
+    except (click.Abort, KeyboardInterrupt):
+        print_lines("", err=True)
+        message = f"Stopped. What was done stays. To go on, run `quoteapi setup {stage}` again."
+        raise click.ClickException(message) from None
+
+
+def _set_up(stage: str, given: Mapping[str, Any], *, asks: bool, waits: bool, as_json: bool) -> None:
     prepared = open_stage(zappa_settings.ZAPPA_SETTINGS, stage, given["profile"], given["region"])
     account = prepared.account
     print_lines(
         f"Stage {stage} in the AWS account {account.account_id}, {account.region}, as {account.caller_arn}.",
         err=as_json,
     )
-    operator = TerminalOperator(
-        asks=not yes,
-        waits=wait or (sys.stderr.isatty() and not yes),
-        code=_parse_given("code", _parse_code, given),
-    )
+    operator = TerminalOperator(asks, waits, code=_parse_given("code", _parse_code, given))
     answers = _ask(prepared, operator, given)
     if not answers.countries:
         _require_no_sms(given)
@@ -291,4 +296,6 @@ def _parse_countries(text: str) -> str:
 
 
 def _parse_hour(text: str) -> str:
-    return f"{parse_wall_time(text):%H:%M}"
+    hour, _, minute = text.partition(":")  # 9 is 09:00
+    minute = minute or "00"
+    return f"{parse_wall_time(f'{hour.zfill(2)}:{minute}'):%H:%M}"

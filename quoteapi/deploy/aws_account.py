@@ -68,7 +68,8 @@ def find_account(stage: Stage) -> AwsAccount:
     arns = (str(stage.get(key)) for key in ("dead_letter_arn", "certificate_arn", "role_arn"))
     if (found := next(filter(None, map(_ACCOUNT_IN_ARN.match, arns)), None)) is None:
         return open_account(stage)
-    session, region = _open_session(stage)
+    with aws_errors("account"):
+        session, region = _open_session(stage)
     return AwsAccount(session, found["account"], region, f"arn:{found['partition']}:iam::{found['account']}:root")
 
 
@@ -76,34 +77,30 @@ _ACCOUNT_IN_ARN = re.compile(r"arn:(?P<partition>[a-z-]+):[a-z]+:[a-z0-9-]*:(?P<
 
 
 def _open_session(stage: Stage) -> tuple["boto3.Session", str]:
-    """Return the session of a stage, and its region. Raises `CheckFailed`."""
-    from botocore.exceptions import ProfileNotFound  # noqa: PLC0415 slow
-
-    try:
-        session = open_session(stage)
-        region = session.region_name
-    except ProfileNotFound as error:
-        to_do = "To list your profiles, run `aws configure list-profiles`."
-        raise CheckFailed("account", "wrong", str(error), to_do) from None
-    return session, region or DEFAULT_REGION
+    """Return the session of a stage, and its region."""
+    session = open_session(stage)
+    return session, session.region_name or DEFAULT_REGION
 
 
 def require_same_account(name: str, stage: Stage, account_id: str, region: str) -> None:
-    """Raise `CheckFailed` if the settings of a stage name the bucket of another account, or another region."""
-    bucket = re.fullmatch(r"quoteapi-(\d{12})-.+", str(stage.get("s3_bucket")))
-    if bucket is not None and bucket[1] != account_id:
-        found = f"{name} is set up in the AWS account {bucket[1]}, but your credentials belong to {account_id}"
-        to_do = f"Use a profile of {bucket[1]}: set AWS_PROFILE. {_how_to_move(name)}"
-        raise CheckFailed("account", "wrong", found, to_do)
+    """Raise `CheckFailed` if the local settings of a stage name resources of another account, or another region."""
+    resources = (str(stage.get(key)) for key in ("s3_bucket", "dead_letter_arn"))
+    for known in filter(None, map(_ACCOUNT_OF_RESOURCE.match, resources)):
+        if known[1] != account_id:
+            found = f"{name} is set up in the AWS account {known[1]}, but your credentials belong to {account_id}"
+            to_do = f"Use a profile of {known[1]}, with --profile or AWS_PROFILE. {_how_to_move(name)}"
+            raise CheckFailed("account", "wrong", found, to_do)
     if stage.get("aws_region", region) != region:
         found = f"{name} is set up in the region {stage['aws_region']}, but the region is now {region}"
-        raise CheckFailed(
-            "account", "wrong", found, f"Unset AWS_DEFAULT_REGION, and leave out --region. {_how_to_move(name)}"
-        )
+        to_do = f"Unset AWS_DEFAULT_REGION, and leave out --region. {_how_to_move(name)}"
+        raise CheckFailed("account", "wrong", found, to_do)
+
+
+_ACCOUNT_OF_RESOURCE = re.compile(r"(?:quoteapi-|arn:[a-z-]+:[a-z]+:[a-z0-9-]*:)(\d{12})[:-]")
 
 
 def _how_to_move(name: str) -> str:
-    return f"To set {name} up here too, remove it from zappa_settings.local.json, and run `quoteapi setup {name}`."
+    return f"To set {name} up anew, remove it from zappa_settings.local.json, and run `quoteapi setup {name}` again."
 
 
 @contextmanager
@@ -123,6 +120,10 @@ def aws_errors(name: str, to_do: Mapping[str, str] | None = None) -> Iterator[No
         raise CheckFailed(name, "wrong", "AWS cannot be reached", "Check the network and aws_region.") from None
     except exceptions.WaiterError as error:
         raise CheckFailed(name, "wrong", f"AWS did not finish in time ({error})", "Run the command again.") from None
+    except exceptions.ProfileNotFound as error:
+        raise CheckFailed(
+            name, "wrong", str(error), "To list your profiles, run `aws configure list-profiles`."
+        ) from None
     except exceptions.BotoCoreError as error:
         found = f"no usable AWS credentials were found ({type(error).__name__})"
         raise CheckFailed(name, "wrong", found, "Run `aws configure` or `aws sso login`.") from None

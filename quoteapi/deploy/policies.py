@@ -224,9 +224,10 @@ def _message_statement(names: StageNames) -> Statement:
     """Return what the topics of SMS and of mail, the dead-letter queue, the alarms, the log and the budget need."""
     topics = failure_topic_arn(names.account, ANY), names.account.arn("sns", f"{DEFAULT_TOPIC}*", ANY)
     log = names.account.arn("logs", f"log-group:{names.log_group}")
+    api_log = names.account.arn("logs", "log-group:API-Gateway-Execution-Logs_*")  # `zappa undeploy --remove-logs`
     alarms = names.account.arn("cloudwatch", f"alarm:{names.function}-*")
     budget = f"arn:{names.account.partition}:budgets::{names.account.account_id}:budget/{BUDGET}"
-    return _allow("Messages", _MESSAGE_ACTIONS, *topics, names.queue_arn, alarms, log, f"{log}:*", budget)
+    return _allow("Messages", _MESSAGE_ACTIONS, *topics, names.queue_arn, alarms, log, f"{log}:*", api_log, budget)
 
 
 _MESSAGE_ACTIONS = [

@@ -251,6 +251,8 @@ def open_stage(path: Path, name: str, profile: str | None = None, region: str | 
 
     Raises `CheckFailed`, also if the stage is set up in another account or region.
     """
+    if name == "base":
+        raise CheckFailed("stage", "wrong", "base is no stage: the stages extend it", "Name a stage, for example dev.")
     stage, local = read_stage(path, name), read_local_stage(path, name)
     profile = profile or local.get("profile_name") or _profile_of_environment()
     chosen = {"profile_name": profile, "aws_region": region or local.get("aws_region") or _region_of_profile(profile)}

@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as AwsConnectionError
 
 from quoteapi.deploy.after_deploy import Deployment, find_deployment, set_up_deployment
-from quoteapi.deploy.aws_account import aws_errors, open_account
+from quoteapi.deploy.aws_account import aws_errors, open_account, require_same_account
 from quoteapi.deploy.aws_resources.certificate import check_certificate
 from quoteapi.deploy.aws_resources.usage_plan import find_usage_plans, remove_from_usage_plans
 from quoteapi.deploy.checks.check import CheckFailed
@@ -79,9 +79,9 @@ def _apply_local_settings(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     for key in local:
         cli.override_stage_config_setting(key, stage[key])
     if local:
-        is_same = (cli.profile_name, cli.zappa.aws_region) == (stage.get("profile_name"), aws_region(stage))
-        session = cli.zappa.boto_session if is_same else None  # has parsed the models of services, which takes 0.5 s
-        cli.load_settings(cli.vargs.get("settings_file"), session)
+        session = cli.zappa.boto_session  # has parsed the models of services, which takes 0.3 s
+        is_same = (cli.profile_name, session.region_name) == (stage.get("profile_name"), aws_region(stage))
+        cli.load_settings(cli.vargs.get("settings_file"), session if is_same else None)
 
 
 def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
@@ -240,7 +240,7 @@ def _check_settings(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
 
 def _check_credentials(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     try:
-        cli.zappa.sts_client.get_caller_identity()
+        account = cli.zappa.sts_client.get_caller_identity()["Account"]
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "without a code")
         message = f"AWS rejects your credentials ({code}). Run `aws sso login` or `aws configure`."
@@ -250,5 +250,8 @@ def _check_credentials(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
         kind = type(error).__name__
         message = f"No usable AWS credentials were found ({kind}). Run `aws configure` or `aws sso login`."
     else:
+        with _errors_as_messages(f"`zappa {cli.command} {cli.api_stage}` stopped"):
+            local = read_local_stage(_settings_file(cli), cli.api_stage)
+            require_same_account(cli.api_stage, local, account, cli.zappa.sts_client.meta.region_name)
         return
     raise click.ClickException(message)

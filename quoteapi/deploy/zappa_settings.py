@@ -135,9 +135,10 @@ def aws_region(stage: Stage) -> str | None:
 
 
 def open_session(stage: Stage) -> "boto3.Session":
-    """Return a boto3 session with the profile and the region of a stage. Raises `ProfileNotFound` of botocore.
+    """Return a boto3 session with the profile and the region of a stage.
 
-    All these sessions share the models of services, as parsing that of one service takes up to 0.1 s.
+    If there is no such profile, botocore raises `ProfileNotFound`, here or when the session is used. All these
+    sessions share the models of services, as parsing that of one service takes up to 0.1 s.
     """
     import boto3  # noqa: PLC0415 slow
     from botocore.session import get_session  # noqa: PLC0415

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from zipfile import ZipFile
 
 import boto3
@@ -12,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from botocore.stub import Stubber
 from moto import mock_aws
+from zappa.core import Zappa
 
 from quoteapi.deploy.checks.zappa_settings_checks import find_problems
 from quoteapi.deploy.package import required_files
@@ -214,7 +216,7 @@ class Deploy:
         self.s3 = boto3.client("s3", region_name="us-east-1")
         self.s3.create_bucket(Bucket="our-bucket")
         self.functions = boto3.client("lambda", region_name="us-east-1")
-        self._folder = folder
+        self.folder = folder
 
     def put(self, **values: str) -> None:
         self.s3.put_object(Bucket="our-bucket", Key="quoteapi-dev.json", Body=json.dumps(values).encode())
@@ -226,7 +228,7 @@ class Deploy:
 
     def cli(self, command: str, **settings: object) -> SimpleNamespace:
         """Return what Zappa passes to its callbacks."""
-        path = settings_file(self._folder, aws_region="eu-west-1")
+        path = settings_file(self.folder, aws_region="eu-west-1")
         stages = json.loads(path.read_text())
         path.write_text(json.dumps(stages | {"dev": stages["dev"] | settings}))
         aws = SimpleNamespace(
@@ -313,3 +315,91 @@ def test_undeploying_works_without_readable_settings(deploy: Deploy, capsys: pyt
     assert (
         capsys.readouterr().out.count("Parts of dev stay in your AWS account. After this, `quoteapi teardown dev`") == 2
     )
+
+
+# ---- the policy of the function's role
+
+ROLE = "quoteapi-dev-ZappaLambdaExecutionRole"
+
+
+class Roles:
+    """The real Zappa, which creates or updates the role of a function, in an emulated account."""
+
+    def __init__(self, deploy: Deploy) -> None:
+        self._deploy = deploy
+        self.iam = boto3.client("iam", region_name="us-east-1")
+
+    def run(self, command: str = "deploy", **settings: Any) -> bool:  # noqa: ANN401
+        """Run the callback and Zappa's `create_iam_roles`. Return whether Zappa wrote to IAM."""
+        zappa = Zappa(boto_session=boto3.Session(region_name="eu-west-1"), desired_role_name=ROLE)
+        if "attach_policy" in settings:
+            zappa.attach_policy = Path(settings["attach_policy"]).read_text()
+        zappa.extra_permissions = settings.get("extra_permissions")
+        cli = self._deploy.cli(command, **settings)
+        cli.zappa = zappa
+        prepare(cli)
+        written: bool = zappa.create_iam_roles()[1]
+        return written
+
+    def allowed(self) -> set[str]:
+        """Return the actions that the role may do."""
+        policy = self.iam.get_role_policy(RoleName=ROLE, PolicyName="zappa-permissions")["PolicyDocument"]
+        return {action for statement in policy["Statement"] for action in statement["Action"]}
+
+
+@pytest.fixture
+def roles(deploy: Deploy) -> Roles:
+    return Roles(deploy)
+
+
+def test_the_role_gets_the_policy_of_its_stage(deploy: Deploy, roles: Roles) -> None:
+    deploy.put(SMS_ALLOWED_REGIONS="IN")
+    roles.run()
+    assert {"s3:GetObject", "dynamodb:Query", "sns:Publish"} <= roles.allowed(), "the SECRET_KEY was generated before"
+    assert not [action for action in roles.allowed() if action.endswith("*")]
+
+
+def test_an_update_replaces_the_policy_of_a_role_once(deploy: Deploy, roles: Roles) -> None:
+    deploy.put(SMS_ALLOWED_REGIONS="IN")
+    roles.run(attach_policy=write_policy(deploy.folder, "s3:*"))
+    assert roles.allowed() == {"s3:*"}
+    assert roles.run("update")
+    assert "s3:*" not in roles.allowed()
+    assert not roles.run("update"), "a second update finds it as it is"
+
+
+def test_an_update_after_a_change_of_the_settings_changes_the_role(deploy: Deploy, roles: Roles) -> None:
+    deploy.put()
+    roles.run()
+    assert "dynamodb:Query" not in roles.allowed()
+    deploy.put(**deploy.values(), SMS_ALLOWED_REGIONS="IN")
+    assert roles.run("update")
+    assert "dynamodb:Query" in roles.allowed()
+
+
+def test_the_permissions_of_the_operator_are_added(deploy: Deploy, roles: Roles) -> None:
+    own = {"Effect": "Allow", "Action": ["ses:SendEmail"], "Resource": "*"}
+    roles.run(extra_permissions=[own])
+    assert {"ses:SendEmail", "lambda:InvokeFunction"} <= roles.allowed()
+
+
+@pytest.mark.parametrize(
+    "own",
+    [{"role_name": "ours"}, {"role_arn": "arn:aws:iam::123456789012:role/ours"}, {"manage_roles": False}],
+    ids=lambda own: next(iter(own)),
+)
+def test_a_role_of_the_operator_keeps_its_policy(deploy: Deploy, own: dict[str, Any]) -> None:
+    cli = deploy.cli("deploy", **own)
+    prepare(cli)
+    assert not hasattr(cli.zappa, "attach_policy")
+
+
+def test_a_policy_of_the_operator_stays(deploy: Deploy, roles: Roles) -> None:
+    roles.run(attach_policy=write_policy(deploy.folder, "s3:*"))
+    assert roles.allowed() == {"s3:*"}
+
+
+def write_policy(folder: Path, action: str) -> str:
+    statement = {"Effect": "Allow", "Action": [action], "Resource": "*"}
+    (folder / "policy.json").write_text(json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    return str(folder / "policy.json")

@@ -68,7 +68,7 @@ def run_in_terminal(
     ) as process:
         os.close(end)
         try:
-            text, answers = _converse(terminal, script, time.monotonic() + timeout)
+            text, answers = _converse(terminal, process.pid, script, time.monotonic() + timeout)
         except BaseException:
             process.kill()
             raise
@@ -77,7 +77,7 @@ def run_in_terminal(
     return Transcript(text, answers, process.returncode)
 
 
-def _converse(terminal: int, script: Script, deadline: float) -> tuple[str, list[tuple[str, str]]]:
+def _converse(terminal: int, pid: int, script: Script, deadline: float) -> tuple[str, list[tuple[str, str]]]:
     """Type answers until the command closes the terminal. Return what was shown, and the answers."""
     left = {pattern: list(answers) for pattern, answers in script.items()}
     shown, answered, answers = b"", 0, list[tuple[str, str]]()
@@ -87,8 +87,16 @@ def _converse(terminal: int, script: Script, deadline: float) -> tuple[str, list
         if _QUESTION.fullmatch(last_line):
             answer, answered = _answer(last_line.strip(), left, _plain(shown)), len(shown)
             answers.append((last_line.strip(), answer.removesuffix(ENTER)))
+            _wait_until_it_sleeps(pid, deadline)
             os.write(terminal, answer.encode())
     return _plain(shown), answers
+
+
+def _wait_until_it_sleeps(pid: int, deadline: float) -> None:
+    """Wait until a process that asked a question waits for input: a Ctrl-C just before that would be lost."""
+    state = Path(f"/proc/{pid}/stat")  # only on Linux
+    while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "S" and time.monotonic() < deadline:
+        time.sleep(0.001)
 
 
 def _read(terminal: int, deadline: float, shown: bytes) -> bytes:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from tests.rehearsal.aws import FUNCTION_KEY, OPERATOR_KEY, Aws
+from tests.rehearsal.aws import ACCOUNT, FUNCTION_KEY, OPERATOR_KEY, REGION, Aws
 from tests.rehearsal.checks import CheckFailed, check_equal
 from tests.rehearsal.policy_evaluation import applies, is_allowed, matches
 from tests.rehearsal.required_permissions import ANY, Permission
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 FUNCTION, OPERATOR = "the function", "the operator"
 POLICY = "zappa-permissions"
 SOURCE = "lambda:SourceFunctionArn"
+"""The condition key with the ARN of the function whose code makes a request."""
 NETWORK_ACTIONS = (
-    *("AssignPrivateIpAddresses", "CreateNetworkInterface", "DeleteNetworkInterface", "DescribeNetworkInterfaces"),
-    *("DescribeSubnets", "UnassignPrivateIpAddresses"),
+    "ec2:AssignPrivateIpAddresses ec2:CreateNetworkInterface ec2:DeleteNetworkInterface ec2:DescribeNetworkInterfaces"
+    " ec2:DescribeSubnets ec2:UnassignPrivateIpAddresses"
 )
 
 
@@ -30,9 +31,8 @@ def enforce_policies(rehearsal: "Rehearsal") -> None:
     """
     policy = json.loads(rehearsal.project.quoteapi("policy", rehearsal.stage.name, "--deployer"))
     rehearsal.aws.limit(OPERATOR_KEY, OPERATOR, policy=policy)
-    function = f"arn:aws:lambda:us-east-1:123456789012:function:{rehearsal.stage.function}"
-    context = {"lambda:SourceFunctionArn": function}
-    rehearsal.aws.limit(FUNCTION_KEY, FUNCTION, role=role_name(rehearsal), context=context)
+    arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{rehearsal.stage.function}"
+    rehearsal.aws.limit(FUNCTION_KEY, FUNCTION, role=role_name(rehearsal), context={SOURCE: arn})
 
 
 def role_name(rehearsal: "Rehearsal") -> str:
@@ -76,10 +76,8 @@ def read_role_policy(rehearsal: "Rehearsal") -> dict[str, Any]:
 
 def _permissions_by_lambda(rehearsal: "Rehearsal", function: str) -> Iterator[Permission]:
     """Yield what Lambda and API Gateway do by the function's role."""
-    stage, log = (
-        rehearsal.stage,
-        function.replace(":lambda:", ":logs:").replace(":function:", ":log-group:/aws/lambda/"),
-    )
+    stage = rehearsal.stage
+    log = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/{stage.function}"
     yield Permission("logs:CreateLogGroup", log)
     yield Permission("logs:CreateLogStream", f"{log}:log-stream:2026/12/01/[$LATEST]1")
     yield Permission("logs:PutLogEvents", f"{log}:log-stream:2026/12/01/[$LATEST]1")
@@ -90,7 +88,7 @@ def _permissions_by_lambda(rehearsal: "Rehearsal", function: str) -> Iterator[Pe
         yield Permission("xray:PutTraceSegments", ANY)
         yield Permission("xray:PutTelemetryRecords", ANY)
     if stage.is_in_vpc:
-        yield from (Permission(f"ec2:{action}", ANY) for action in NETWORK_ACTIONS)
+        yield from (Permission(action, ANY) for action in NETWORK_ACTIONS.split())
 
 
 WHY_UNUSED = (
@@ -98,7 +96,7 @@ WHY_UNUSED = (
     ("lambda:InvokeFunction", "*", "API Gateway invokes the function by its role"),
     ("sqs:SendMessage", "*", "Lambda sends dead letters"),
     ("xray:PutTelemetryRecords xray:PutTraceSegments", "*", "Lambda sends traces"),
-    (f"ec2:{' ec2:'.join(NETWORK_ACTIONS)}", "*", "Lambda connects the function with the network"),
+    (NETWORK_ACTIONS, "*", "Lambda connects the function with the network"),
     (
         "sns:CreateTopic sns:GetTopicAttributes sns:Publish sns:Subscribe",
         "*:DailyQuoteSubscription*",
@@ -116,12 +114,12 @@ def permissions(rehearsal: "Rehearsal") -> list[str]:
     """
     requests = [each for each in rehearsal.aws.requests() if each.caller == FUNCTION]
     used = {permission for request in requests for permission in request.permissions}
-    unused = dict(_unused_permissions(read_role_policy(rehearsal), used))
+    unused = dict(unused_permissions(read_role_policy(rehearsal), used))
     check_equal("permissions that no call shows", [each for each, why in unused.items() if not why], [])
     return sorted({f"{permission.partition(' ')[0]}: {why}" for permission, why in unused.items()})
 
 
-def _unused_permissions(policy: dict[str, Any], used: set[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+def unused_permissions(policy: dict[str, Any], used: set[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Yield each action on a resource that a policy allows and that was not used, and why it is there, if known."""
     for statement in policy["Statement"]:
         element = "Resource" if "Resource" in statement else "NotResource"

@@ -225,7 +225,7 @@ def _names(call: Call) -> dict[str, Any]:
     nested = [value for value in call.parameters.values() if isinstance(value, dict)]
     names = {name: value for each in (*nested, call.parameters) for name, value in each.items()}
     if "FunctionName" in names:
-        names["FunctionName"] = names["FunctionName"].rpartition(":function:")[2]
+        names["FunctionName"] = names["FunctionName"].rpartition("function:")[2]
     if "QueueUrl" in names:
         names["QueueName"] = names["QueueUrl"].rpartition("/")[2]
     return {**names, "region": call.region}

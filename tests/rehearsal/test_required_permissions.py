@@ -102,6 +102,12 @@ def _text(value: str | bytes) -> str:
             {"FunctionName": ARN.format("lambda", "function:f"), "Qualifier": "1"},
             [("lambda:DeleteFunction", ARN.format("lambda", "function:f:1"))],
         ),
+        (
+            "lambda",
+            "get_function",
+            {"FunctionName": "function:f:1"},
+            [("lambda:GetFunction", ARN.format("lambda", "function:f:1"))],
+        ),
         ("dynamodb", "scan", {"TableName": "t"}, [("dynamodb:Scan", ARN.format("dynamodb", "table/t"))]),
         (
             "dynamodb",

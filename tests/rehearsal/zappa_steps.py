@@ -114,7 +114,7 @@ def undeploy(rehearsal: Rehearsal) -> None:
             for each in aws.client("s3").list_objects_v2(
                 Bucket=rehearsal.project.stage_setting(stage.name, "s3_bucket")
             )["Contents"]
-            if not each["Key"].endswith(("-dev.json", "-prod.json"))
+            if each["Key"] != f"{stage.function}.json"
         ],
     }
     if found := {kind: names for kind, names in left.items() if names}:

@@ -616,15 +616,16 @@ def test_a_certificate_of_another_domain_is_wrong(account: Account) -> None:
 def test_certify_is_refused_until_the_certificate_is_issued(account: Account) -> None:
     account.put_stage(**GOOD | {"runtime": RUNNING})
     account.set_up_all()
-    zappa = SimpleNamespace(sts_client=boto3.client("sts", "us-east-1"), aws_region=None)
+    session = boto3.Session(region_name=aws_account().region)
+    zappa = SimpleNamespace(sts_client=session.client("sts"), boto_session=session)
     cli = SimpleNamespace(
         command="certify",
         api_stage="prod",
         vargs={"settings_file": str(account.path)},
         zappa=zappa,
+        profile_name=None,
         override_stage_config_setting=lambda *_: None,
         load_settings=lambda *_: None,
-        profile_name=None,
     )
     with pytest.raises(click.ClickException) as refused:
         prepare(cli)
