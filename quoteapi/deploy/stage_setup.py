@@ -189,7 +189,7 @@ class StageSetup:
                 "dead_letter_arn": names.queue_arn,
             }
         )
-        yield SetupResult("settings", "done" if changed else "ok", f"{file}, which git ignores")
+        yield SetupResult("local settings", "done" if changed else "ok", f"{file}, which Git ignores")
 
     def _save_runtime(self) -> Iterator[SetupResult]:
         """Deploy for the Python that runs Zappa, as it compiles the package."""
@@ -225,11 +225,11 @@ class StageSetup:
             return kept | {name: kept.get(name) or value for name, value in defaults.items()} | new
 
         changed = change_remote_environment(self.stage, change)
-        found = f"{urlsplit(self.names.remote_env).path.strip('/')} in the bucket"
+        found = f"{urlsplit(self.names.remote_env).path.strip('/')} in the bucket: settings and secrets"
         url = self._former_remote_environment.get("PUBLIC_URL")
         if address and _is_by_hand(url) and url not in {address, former}:
             found += f", PUBLIC_URL is {url}"
-        yield SetupResult("secrets", "done" if changed else "ok", found)
+        yield SetupResult("remote env", "done" if changed else "ok", found)
 
     def _set_up_domain(self, answers: Answers, operator: Operator) -> Iterator[SetupResult]:
         if answers.domain is None:

@@ -51,8 +51,8 @@ def test_the_list_has_what_each_part_costs(project: Project, teardown: Run) -> N
     lines = [" ".join(line.split()) for line in listed.stdout.splitlines()]
     assert lines[:3] == [
         "Stage dev in the AWS account 123456789012, eu-west-1.",
-        "left name contents a month",
-        "alarm quoteapi-dev-errors sends mail up to $0.10",
+        "left a month name contents",
+        "error alarm up to $0.10 quoteapi-dev-errors sends mail",
     ]
     assert f"Stays: mail UnhandledException ({ADDRESS}; nothing a month): prod uses it." in lines
     assert len(project.alarms()) == 4
@@ -110,7 +110,7 @@ def test_programs_get_json(project: Project, teardown: Run) -> None:
     project.set_up()
     listed = teardown("--dry-run", "--json")
     assert json.loads(listed.stdout)[0] == {
-        "kind": "alarm",
+        "kind": "error alarm",
         "name": "quoteapi-dev-errors",
         "contents": "sends mail",
         "cost": "up to $0.10",

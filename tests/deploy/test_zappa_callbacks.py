@@ -195,7 +195,7 @@ def test_a_misspelled_key_stops_a_deploy(tmp_path: Path) -> None:
 
 def test_a_runtime_other_than_this_python_stops_a_build(tmp_path: Path) -> None:
     path = settings_file(tmp_path, runtime="python3.9")
-    with pytest.raises(click.ClickException, match=rf'Set "runtime": "{RUNNING}"'):
+    with pytest.raises(click.ClickException, match=f"To deploy for {RUNNING}, run `quoteapi setup dev`"):
         prepare(zappa_cli(command="package", vargs={"settings_file": str(path)}))
 
 

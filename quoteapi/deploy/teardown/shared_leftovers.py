@@ -53,7 +53,7 @@ def find_files(names: StageNames, others: OtherStages) -> Iterator[Leftover]:
         delete = partial(client.delete_object, Bucket=bucket, Key=key)
         used = say_used(others.with_setting("remote_env", names.remote_env))
         cost = storage_cost(sizes[key], FILES_PRICE)
-        yield Leftover("secrets", names.remote_env, describe_size(sizes[key]), cost, delete, used, "settings")
+        yield Leftover("remote env", names.remote_env, describe_size(sizes[key]), cost, delete, used, "settings")
     sizes = sizes if bucket == names.bucket else _file_sizes(client, names.bucket)
     if sizes is not None:
         other_files = set(sizes) - ({key} if bucket == names.bucket else set())
@@ -106,4 +106,4 @@ def find_local_settings(path: Path, stage: str) -> Iterator[Leftover]:
         delete = partial(write_local_stage, path, stage, {})
         contents = counted(len(settings), "setting")
         name = f"{stage} in {local_settings_file(path).name}"
-        yield Leftover("settings", name, contents, FREE, delete, group="settings")
+        yield Leftover("local settings", name, contents, FREE, delete, group="settings")

@@ -23,10 +23,11 @@ from quoteapi.printable import counted
 def find_alarms(names: StageNames) -> Iterator[Leftover]:
     """Yield the alarms. Raises errors of boto3."""
     client = names.account.client("cloudwatch")
-    for alarm in client.describe_alarms(AlarmNames=[names.error_alarm, names.queue_alarm])["MetricAlarms"]:
+    kinds = {names.error_alarm: "error alarm", names.queue_alarm: "queue alarm"}
+    for alarm in client.describe_alarms(AlarmNames=[*kinds])["MetricAlarms"]:
         name = alarm["AlarmName"]
         cost = f"up to ${ALARM_PRICE:.2f}"
-        yield Leftover("alarm", name, "sends mail", cost, partial(client.delete_alarms, AlarmNames=[name]))
+        yield Leftover(kinds[name], name, "sends mail", cost, partial(client.delete_alarms, AlarmNames=[name]))
 
 
 def find_usage_plan(names: StageNames) -> Iterator[Leftover]:

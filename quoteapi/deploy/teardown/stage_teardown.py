@@ -60,7 +60,7 @@ class Teardown:
         """Look up the leftovers, in the order in which they can be deleted. Raises `CheckFailed`, `SettingsError`."""
         setup, names, others, settings = self.setup, self.setup.names, self._others, self._settings
         finders: dict[str, Callable[[], Iterable[Leftover]]] = {
-            "alarm": lambda: find_alarms(names),
+            "alarms": lambda: find_alarms(names),
             "usage plan": lambda: find_usage_plan(names),
             "domain": lambda: find_domain(names, setup.stage, others),
             "log group": lambda: find_logs(names),
@@ -69,8 +69,8 @@ class Teardown:
             "mail": lambda: find_failure_topic(setup.account, settings.sns_region, others, self._foreign),
             "budget": lambda: find_account_budget(setup.account, others, self._foreign),
             "subscribers": lambda: find_subscribers(names, settings, others),
-            "files": lambda: find_files(names, others),
-            "settings": lambda: find_local_settings(setup.path, setup.name),
+            "bucket": lambda: find_files(names, others),
+            "local settings": lambda: find_local_settings(setup.path, setup.name),
         }
         for kind, finder in finders.items():
             try:
@@ -90,7 +90,7 @@ class Teardown:
     @cached_property
     def _settings(self) -> Settings:
         stage = self.setup.stage
-        with aws_errors("secrets"):
+        with aws_errors("remote env"):
             has_remote = has_remote_environment(self.setup.names)  # else it was deleted in an earlier run
         remote = read_remote_environment(stage).values if has_remote else {"SNS_REGION": self.setup.account.region}
         return stage_settings(self.setup.name, stage, remote)

@@ -60,8 +60,8 @@ def test_everything_of_a_stage_is_deleted(project: Project) -> None:
     assert [each.kept for each in found.leftovers] == [""] * len(found.leftovers)
     listed = [(each.kind, each.contents, each.cost) for each in found.leftovers]
     assert listed == [
-        ("alarm", "sends mail", "up to $0.10"),
-        ("alarm", "sends mail", "up to $0.10"),
+        ("error alarm", "sends mail", "up to $0.10"),
+        ("queue alarm", "sends mail", "up to $0.10"),
         ("usage plan", "2 API keys", "nothing"),
         ("DNS record", "in example.org", "nothing"),
         ("domain name", "in API Gateway", "nothing"),
@@ -74,9 +74,9 @@ def test_everything_of_a_stage_is_deleted(project: Project) -> None:
         ("budget", "$5 a month", "nothing"),
         ("topics", "2 topics with 2 subscriptions", "nothing"),
         ("table", "12 subscribers", "nothing"),
-        ("secrets", listed[14][1], "under $0.01"),
+        ("remote env", listed[14][1], "under $0.01"),
         ("bucket", "no other files", "nothing"),
-        ("settings", listed[16][1], "nothing"),
+        ("local settings", listed[16][1], "nothing"),
     ]
     results = list(found.delete())
     assert {result.state for result in results} == {"done"}
@@ -115,7 +115,7 @@ def test_subscribers_stay_with_all_that_a_new_deploy_needs_to_continue(project: 
     assert found.table is not None
     found.keep_subscribers()
     stay = {kind for kind, kept in kinds(found.leftovers).items() if kept == SUBSCRIBERS_STAY}
-    assert stay == {"topics", "table", "secrets", "bucket", "settings"}
+    assert stay == {"topics", "table", "remote env", "bucket", "local settings"}
     assert {result.state for result in found.delete()} == {"done"}
     assert (project.tables(), project.buckets(), project.alarms()) == (["quoteapi-dev"], [BUCKET], [])
     assert project.topics() == [TOPIC, f"{TOPIC}-Asia-Kolkata"]
@@ -337,9 +337,13 @@ def test_a_failing_deletion_does_not_stop_the_others_and_keeps_the_settings_for_
     assert failed.name == "certificate"
     assert failed.found == f"{DOMAIN}: DeleteCertificate failed: ResourceInUseException It is in use."
     assert failed.to_do.startswith("API Gateway releases it within an hour")
-    assert {name for name, state in states(results).items() if state == "skipped"} == {"secrets", "bucket", "settings"}
+    assert {name for name, state in states(results).items() if state == "skipped"} == {
+        "remote env",
+        "bucket",
+        "local settings",
+    }
     assert (project.zones(), project.queues(), project.certificates()) == ([], [], [DOMAIN])
-    assert set(kinds(project.find().leftovers)) == {"certificate", "secrets", "bucket", "settings"}
+    assert set(kinds(project.find().leftovers)) == {"certificate", "remote env", "bucket", "local settings"}
     assert {result.state for result in project.find().delete()} == {"done"}
     assert (project.certificates(), project.buckets(), read_local_stages(project.path)) == ([], [], {})
 
@@ -352,7 +356,11 @@ def test_what_cannot_be_looked_up_is_reported_and_keeps_the_settings(project: Pr
         ("dead letters", "failed", "you have no permission for GetQueueUrl")
     ]
     results = list(found.delete())
-    assert {name for name, state in states(results).items() if state == "skipped"} == {"secrets", "bucket", "settings"}
+    assert {name for name, state in states(results).items() if state == "skipped"} == {
+        "remote env",
+        "bucket",
+        "local settings",
+    }
     assert project.alarms() == []
 
 
