@@ -12,6 +12,7 @@ from quoteapi.deploy.zappa_settings import USUAL_BUCKET, Stage, open_session
 if TYPE_CHECKING:
     import boto3
 
+_PROFILES = "To list your profiles, run `aws configure list-profiles`. A region is for example eu-central-1."
 DEFAULT_REGION = "us-east-1"
 
 
@@ -82,13 +83,8 @@ _ACCOUNT_IN_ARN = re.compile(r"arn:(?P<partition>[a-z-]+):[a-z]+:[a-z0-9-]*:(?P<
 
 def _open_session(stage: Stage) -> tuple["boto3.Session", str]:
     """Return the session of a stage, and its region. Raises `CheckFailed`."""
-    from botocore.exceptions import ProfileNotFound  # noqa: PLC0415 slow
-
-    try:
+    with aws_errors("account"):
         session = open_session(stage)
-    except ProfileNotFound as error:
-        to_do = "To list your profiles, run `aws configure list-profiles`."
-        raise CheckFailed("account", "wrong", str(error), to_do) from None
     return session, session.region_name or DEFAULT_REGION
 
 
@@ -127,6 +123,8 @@ def aws_errors(name: str, to_do: Mapping[str, str] | None = None) -> Iterator[No
         raise CheckFailed(name, "wrong", "AWS cannot be reached", "Check the network and aws_region.") from None
     except exceptions.WaiterError as error:
         raise CheckFailed(name, "wrong", f"AWS did not finish in time ({error})", "Run the command again.") from None
+    except (exceptions.ProfileNotFound, exceptions.InvalidRegionError) as error:
+        raise CheckFailed(name, "wrong", str(error), _PROFILES) from None
     except exceptions.BotoCoreError as error:
         found = f"no usable AWS credentials were found ({type(error).__name__})"
         raise CheckFailed(name, "wrong", found, "Run `aws configure` or `aws sso login`.") from None

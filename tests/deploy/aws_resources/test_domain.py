@@ -616,7 +616,7 @@ def test_a_certificate_of_another_domain_is_wrong(account: Account) -> None:
 def test_certify_is_refused_until_the_certificate_is_issued(account: Account) -> None:
     account.put_stage(**GOOD | {"runtime": RUNNING})
     account.set_up_all()
-    zappa = SimpleNamespace(sts_client=boto3.client("sts", "us-east-1"), aws_region=None)
+    zappa = SimpleNamespace(sts_client=boto3.client("sts", "us-east-1"), aws_region=REGION, boto_session=None)
     cli = SimpleNamespace(
         command="certify",
         api_stage="prod",
