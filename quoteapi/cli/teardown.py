@@ -38,6 +38,8 @@ def teardown(  # noqa: PLR0913
     The command lists each part, with what it costs a month, and asks before it deletes them. For the table with the
     subscribers, it asks again. What other stages use stays. If something fails, run the command again.
     """
+    if as_json and not (dry_run or yes):
+        raise click.UsageError("Add --dry-run or --yes to --json.")
     setup = open_stage(zappa_settings.ZAPPA_SETTINGS, stage, profile, region)
     account = setup.account
     print_lines(f"Stage {stage} in the AWS account {account.account_id}, {account.region}.", err=as_json)

@@ -12,6 +12,7 @@ from quoteapi.deploy.zappa_settings import Stage, open_session
 if TYPE_CHECKING:
     import boto3
 
+_PROFILES = "To list your profiles, run `aws configure list-profiles`. A region is for example eu-central-1."
 DEFAULT_REGION = "us-east-1"
 
 
@@ -125,10 +126,8 @@ def aws_errors(name: str, to_do: Mapping[str, str] | None = None) -> Iterator[No
         raise CheckFailed(name, "wrong", "AWS cannot be reached", "Check the network and aws_region.") from None
     except exceptions.WaiterError as error:
         raise CheckFailed(name, "wrong", f"AWS did not finish in time ({error})", "Run the command again.") from None
-    except exceptions.ProfileNotFound as error:
-        raise CheckFailed(
-            name, "wrong", str(error), "To list your profiles, run `aws configure list-profiles`."
-        ) from None
+    except (exceptions.ProfileNotFound, exceptions.InvalidRegionError) as error:
+        raise CheckFailed(name, "wrong", str(error), _PROFILES) from None
     except exceptions.BotoCoreError as error:
         found = f"no usable AWS credentials were found ({type(error).__name__})"
         raise CheckFailed(name, "wrong", found, "Run `aws configure` or `aws sso login`.") from None

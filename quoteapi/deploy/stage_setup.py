@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from quoteapi import clock
-from quoteapi.deploy.aws_account import AwsAccount, open_account, require_same_account
+from quoteapi.deploy.aws_account import DEFAULT_REGION, AwsAccount, open_account, require_same_account
 from quoteapi.deploy.aws_resources.alarms import set_up_alarms
 from quoteapi.deploy.aws_resources.bucket import set_up_bucket
 from quoteapi.deploy.aws_resources.budget import set_up_budget
@@ -105,9 +105,15 @@ class StageSetup:
 
     @cached_property
     def sns_region(self) -> str:
-        """The region of the stage's topics: `SNS_REGION`, if set, else that of the account. Raises `CheckFailed`."""
-        environment = stage_environment(self.stage, self._former_remote_environment)
-        return environment.get("SNS_REGION", "").strip() or self.account.region
+        """The region of the stage's topics: `SNS_REGION`, for a new stage that of the account. Raises `CheckFailed`."""
+        values = self._former_remote_environment
+        chosen = stage_environment(self.stage, values).get("SNS_REGION", "").strip()
+        return chosen or self._defaults(values).get("SNS_REGION", DEFAULT_REGION)
+
+    def _defaults(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """Return what a new stage gets. One with a `SECRET_KEY` is in use: its subscribers are on topics somewhere."""
+        is_in_use = bool(stage_environment(self.stage, values).get("SECRET_KEY"))
+        return {} if is_in_use else {"READ_LIMIT": "off", "SNS_REGION": self.account.region}  # API Gateway has limits
 
     @cached_property
     def _former_remote_environment(self) -> dict[str, Any]:
@@ -215,14 +221,13 @@ class StageSetup:
         yield SetupResult("network", "done" if changed else "ok", found)
 
     def _save_remote_environment(self, answers: Answers) -> Iterator[SetupResult]:
-        defaults = {"READ_LIMIT": "off", "SNS_REGION": self.account.region}  # API Gateway limits requests
         wanted = {"SMS_ALLOWED_REGIONS": answers.countries, "DAILY_SMS_AT": answers.hour}
         former, address = f"https://{self.stage.get('domain')}", answers.domain and f"https://{answers.domain}"
 
         def change(values: dict[str, Any]) -> dict[str, Any]:
             kept = {name: value for name, value in values.items() if (name, value) != ("PUBLIC_URL", former)}
             new = wanted | ({"PUBLIC_URL": address} if address and not _is_by_hand(kept.get("PUBLIC_URL")) else {})
-            return kept | {name: kept.get(name) or value for name, value in defaults.items()} | new
+            return kept | {name: kept.get(name) or value for name, value in self._defaults(values).items()} | new
 
         changed = change_remote_environment(self.stage, change)
         found = f"{urlsplit(self.names.remote_env).path.strip('/')} in the bucket: settings and secrets"
@@ -276,6 +281,9 @@ def open_stage(path: Path, name: str, profile: str | None = None, region: str | 
     chosen = {"profile_name": profile, "aws_region": region or local.get("aws_region") or _region_of_profile(profile)}
     stage |= {key: value for key, value in chosen.items() if value}
     account = open_account(stage)
+    if region not in {None, account.region}:
+        found = f"the region is {account.region}, by AWS_DEFAULT_REGION, not {region}"
+        raise CheckFailed("account", "wrong", found, "Unset AWS_DEFAULT_REGION: Zappa prefers it too.")
     require_same_account(name, local, account.account_id, account.region)
     return StageSetup(path, name, stage, account)
 

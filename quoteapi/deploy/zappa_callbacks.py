@@ -35,6 +35,7 @@ from quoteapi.deploy.zappa_settings import (
     aws_region,
     read_local_stage,
     read_stage,
+    restored_environment,
     stage_environment,
     stage_settings,
 )
@@ -92,6 +93,7 @@ def finish(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     trim_package(Path(cli.zip_path), environment_for_lambda(cli.architecture), excluded)
 
 
+@restored_environment()
 def set_up(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     """Set up what needs the function or its API, and say what the operator can do now (callback `post`)."""
     with _errors_as_messages(f"The code of {cli.api_stage} is on Lambda, but it is not set up"):

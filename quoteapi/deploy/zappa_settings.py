@@ -8,7 +8,8 @@ such as `environment_variables`, are merged key by key.
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,6 +162,17 @@ def _model_loader() -> object:
     from botocore.loaders import create_loader  # noqa: PLC0415 slow
 
     return create_loader()
+
+
+@contextmanager
+def restored_environment() -> Iterator[None]:
+    """Undo at the end what the block changes in the environment: `zappa deploy --all` goes on with another stage."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def use_aws_account(stage: Stage) -> None:

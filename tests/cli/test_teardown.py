@@ -121,6 +121,13 @@ def test_programs_get_json(project: Project, teardown: Run) -> None:
     assert json.loads(teardown("--yes", "--json").stdout) == []
 
 
+def test_programs_are_not_asked_about_a_list_that_they_cannot_see(project: Project, teardown: Run) -> None:
+    project.set_up()
+    refused = teardown("--json", typed="y\n")
+    assert (refused.exit_code, project.buckets()) == (2, [BUCKET])
+    assert "Add --dry-run or --yes to --json." in refused.stderr
+
+
 def test_what_fails_is_named_and_a_second_run_finishes(project: Project, teardown: Run) -> None:
     project.set_up()
     project.create_role()

@@ -1,4 +1,5 @@
 import json
+import os
 from typing import Any
 
 import click
@@ -72,6 +73,15 @@ def test_the_migrations_of_postgresql_run_in_the_function(deployed: DeployedStag
     assert results(deployed)["database"] == SetupResult(
         "database", "failed", "its migration failed", "For the reason, run `zappa tail dev --since 10m`."
     )
+
+
+def test_the_account_of_a_stage_is_not_that_of_the_next_one(
+    deployed: DeployedStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    before = dict(os.environ)
+    set_up(deployed.cli("update"))
+    assert dict(os.environ) == before
 
 
 @pytest.mark.parametrize("values", [{}, {"SMS_ALLOWED_REGIONS": "IN"}, {"SECRET_KEY": SECRET_KEY}])

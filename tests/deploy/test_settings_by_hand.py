@@ -11,6 +11,7 @@ from quoteapi.deploy.aws_account import require_same_account
 from quoteapi.deploy.checks.check import CheckFailed
 from quoteapi.deploy.remote_environment import read_remote_environment
 from quoteapi.deploy.setup_result import SetupResult
+from quoteapi.deploy.stage_setup import open_stage
 from quoteapi.deploy.zappa_settings import local_settings_file, read_local_stage
 from tests.deploy.aws import REGION, emulate_account
 from tests.deploy.operator_project import ANSWERS, BUCKET, LOCATION, Nobody, Project
@@ -41,6 +42,21 @@ def test_values_that_an_operator_set_by_hand_stay(project: Project) -> None:
     stage = project.stage()
     (result,) = stage._save_remote_environment(stage.current_answers())
     assert (result.state, remote(project)) == ("ok", before)
+
+
+@pytest.mark.parametrize("place", ["remote", "environment_variables"])
+def test_the_topics_of_a_stage_that_was_deployed_before_stay_in_their_region(project: Project, place: str) -> None:
+    by_hand = {"SECRET_KEY": SECRET_KEY, "SMS_ALLOWED_REGIONS": "IN", "DAILY_SMS_AT": "09:00"}
+    project.stage().save_local({"s3_bucket": BUCKET, "remote_env": f"s3://{BUCKET}/shared.json"})
+    s3 = project.account.client("s3")
+    s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration=LOCATION)
+    s3.put_object(Bucket=BUCKET, Key="shared.json", Body=json.dumps(by_hand if place == "remote" else {}))
+    if place == "environment_variables":
+        project.stage().save_local({place: by_hand})
+    stage = project.stage()
+    list(stage._save_remote_environment(stage.current_answers()))
+    assert stage.sns_region == "us-east-1", "the default of SNS_REGION"
+    assert not {"SNS_REGION", "READ_LIMIT"} & set(remote(project))
 
 
 @pytest.mark.parametrize("url", ["https://www.example.org", "https://quotes.example.org/v1"])
@@ -124,6 +140,29 @@ def test_a_deployed_stage_whose_settings_are_known_is_set_up(project: Project, l
 def test_the_account_of_other_settings_is_refused(local: dict[str, str]) -> None:
     with pytest.raises(CheckFailed, match=r"dev is set up in the AWS account 999999999999"):
         require_same_account("dev", local, "123456789012", REGION)
+
+
+@pytest.mark.usefixtures("project")
+def test_another_region_than_that_of_the_option_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with pytest.raises(CheckFailed, match="the region is us-east-1, by AWS_DEFAULT_REGION, not eu-west-3"):
+        open_stage(tmp_path / "zappa_settings.json", "dev", region="eu-west-3")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"profile": "nobody"}, r"The config profile \(nobody\) could not be found"),
+        ({"region": "eu west 3"}, "Provided region_name 'eu west 3' doesn't match a supported format"),
+    ],
+)
+@pytest.mark.usefixtures("project")
+def test_a_profile_or_region_that_does_not_exist_is_named(
+    tmp_path: Path, options: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    with pytest.raises(CheckFailed, match=expected):
+        open_stage(tmp_path / "zappa_settings.json", "dev", **options)
 
 
 # ---- the local settings

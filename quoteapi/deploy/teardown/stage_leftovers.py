@@ -79,15 +79,20 @@ def find_dead_letters(names: StageNames, others: OtherStages) -> Iterator[Leftov
 
 
 def find_role(names: StageNames, stage: Stage) -> Iterator[Leftover]:
-    """Yield the role that Zappa created for the function. Raises errors of boto3."""
+    """Yield the role that Zappa created for the function. Raises errors of boto3.
+
+    Roles are of no region, so a stage of the same name in another region has it too.
+    """
     if stage.get("role_arn") or stage.get("role_name"):
         return  # it is the operator's
     client = names.account.client("iam")
     try:
-        client.get_role(RoleName=names.role)
+        role = client.get_role(RoleName=names.role)["Role"]
     except client.exceptions.NoSuchEntityException:
         return
-    yield Leftover("role", names.role, "with its policies", FREE, partial(_delete_role, client, names.role))
+    region = role.get("RoleLastUsed", {}).get("Region") or names.account.region
+    kept = "" if region == names.account.region else f"it was last used in {region}"
+    yield Leftover("role", names.role, "with its policies", FREE, partial(_delete_role, client, names.role), kept)
 
 
 def _delete_role(client: Any, role: str) -> None:  # noqa: ANN401 boto3

@@ -1,14 +1,16 @@
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from moto.iam.models import Role
 
 from quoteapi.deploy.aws_resources.lambda_function import is_deployed
 from quoteapi.deploy.setup_result import SetupResult
 from quoteapi.deploy.teardown.leftover import Leftover
 from quoteapi.deploy.teardown.stage_teardown import SUBSCRIBERS_STAY
 from quoteapi.deploy.zappa_settings import read_local_stages
-from tests.deploy.aws import ADDRESS, emulate_account, failing_calls, record_calls, writing_calls
+from tests.deploy.aws import ADDRESS, REGION, emulate_account, failing_calls, record_calls, writing_calls
 from tests.deploy.operator_project import ANSWERS, BUCKET, DOMAIN, LOCATION, ROLE, TOPIC, Nobody, Project
 from tests.helpers.data import SECRET_KEY
 
@@ -242,6 +244,17 @@ def test_a_role_of_the_operator_is_not_listed(project: Project) -> None:
     project.create_role()
     project.stage().save_local({"role_name": ROLE})
     assert "role" not in kinds(project.find().leftovers)
+
+
+@pytest.mark.parametrize(("region", "kept"), [(REGION, ""), ("us-east-1", "it was last used in us-east-1")])
+def test_the_role_of_a_stage_in_another_region_stays(
+    project: Project, region: str, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.set_up()
+    project.create_role()
+    last = {"Region": region, "LastUsedDate": datetime(2026, 12, 1, tzinfo=UTC)}
+    monkeypatch.setattr(Role, "role_last_used", last)
+    assert kinds(project.find().leftovers)["role"] == kept
 
 
 # ---- the domain
