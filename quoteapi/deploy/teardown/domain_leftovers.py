@@ -12,7 +12,7 @@ from quoteapi.deploy.aws_resources.domain import find_custom_domain
 from quoteapi.deploy.aws_resources.hosted_zone import HostedZone, find_zones
 from quoteapi.deploy.stage_names import StageNames
 from quoteapi.deploy.teardown.leftover import FREE, ZONE_PRICE, Leftover, describe_cost
-from quoteapi.deploy.teardown.other_stages import OtherStages, say_used
+from quoteapi.deploy.teardown.other_stages import OtherStages, describe_use
 from quoteapi.deploy.zappa_settings import Stage
 from quoteapi.printable import counted
 
@@ -25,12 +25,12 @@ def find_domain(names: StageNames, stage: Stage, others: OtherStages) -> Iterato
     """Yield what is left of the stage's domain, in the order in which AWS can delete it. Raises errors of boto3."""
     if not (domain := stage.get("domain")):
         return
-    used = say_used(others.with_setting("domain", domain))
+    used = describe_use(others.with_setting("domain", domain))
     zones = find_zones(names.account.client("route53"), domain)
     for zone in zones[:1]:
         yield from _find_address_records(names, domain, zone, used)
     yield from _find_domain_name(names, domain, used)
-    yield from _find_certificate(names, stage, used or say_used(_stages_with_certificate(others, stage)))
+    yield from _find_certificate(names, stage, used or describe_use(_stages_with_certificate(others, stage)))
     for zone in zones[:1]:
         yield _find_zone(names, domain, zone, used)
 

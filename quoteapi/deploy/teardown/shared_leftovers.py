@@ -11,7 +11,7 @@ from quoteapi.deploy.aws_resources.budget import BUDGET, find_budget
 from quoteapi.deploy.aws_resources.failure_mail import failure_topic_arn, list_mail_addresses
 from quoteapi.deploy.stage_names import StageNames
 from quoteapi.deploy.teardown.leftover import FILES_PRICE, FREE, Leftover, describe_size, storage_cost
-from quoteapi.deploy.teardown.other_stages import OtherStages, say_used
+from quoteapi.deploy.teardown.other_stages import OtherStages, describe_use
 from quoteapi.deploy.zappa_settings import local_settings_file, read_local_stage, write_local_stage
 from quoteapi.printable import counted
 
@@ -24,7 +24,7 @@ def find_failure_topic(account: AwsAccount, region: str, others: OtherStages) ->
     except client.exceptions.NotFoundException:
         return
     contents = ", ".join(list_mail_addresses(account, region)) or "no mail address"
-    used = say_used(others.with_settings(lambda settings: settings.sns_region == region))
+    used = describe_use(others.with_settings(lambda settings: settings.sns_region == region))
     yield Leftover("mail", arn.rpartition(":")[2], contents, FREE, partial(client.delete_topic, TopicArn=arn), used)
 
 
@@ -38,7 +38,7 @@ def find_account_budget(account: AwsAccount, others: OtherStages) -> Iterator[Le
     if budget is not None:
         delete = partial(client.delete_budget, AccountId=account.account_id, BudgetName=BUDGET)
         contents = f"${budget.get('BudgetLimit', {}).get('Amount', '?')} a month"
-        yield Leftover("budget", BUDGET, contents, FREE, delete, say_used(list(others.stages)))
+        yield Leftover("budget", BUDGET, contents, FREE, delete, describe_use(list(others.stages)))
 
 
 def find_files(names: StageNames, others: OtherStages) -> Iterator[Leftover]:
@@ -47,14 +47,14 @@ def find_files(names: StageNames, others: OtherStages) -> Iterator[Leftover]:
     sizes = _file_sizes(client, bucket)
     if sizes is not None and key in sizes:
         delete = partial(client.delete_object, Bucket=bucket, Key=key)
-        used = say_used(others.with_setting("remote_env", names.remote_env))
+        used = describe_use(others.with_setting("remote_env", names.remote_env))
         cost = storage_cost(sizes[key], FILES_PRICE)
         yield Leftover("remote env", names.remote_env, describe_size(sizes[key]), cost, delete, used, "settings")
     sizes = sizes if bucket == names.bucket else _file_sizes(client, names.bucket)
     if sizes is not None:
         other_files = set(sizes) - ({key} if bucket == names.bucket else set())
         kept = f"it has {counted(len(other_files), 'other file')}" if other_files else ""
-        kept = say_used(others.with_setting("s3_bucket", names.bucket)) or kept
+        kept = describe_use(others.with_setting("s3_bucket", names.bucket)) or kept
         delete = partial(client.delete_bucket, Bucket=names.bucket)
         yield Leftover("bucket", names.bucket, "no other files", FREE, delete, kept, "settings")
 

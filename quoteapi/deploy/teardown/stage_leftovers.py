@@ -15,7 +15,7 @@ from quoteapi.deploy.teardown.leftover import (
     describe_size,
     storage_cost,
 )
-from quoteapi.deploy.teardown.other_stages import OtherStages, say_used
+from quoteapi.deploy.teardown.other_stages import OtherStages, describe_use
 from quoteapi.deploy.zappa_settings import Stage
 from quoteapi.printable import counted
 
@@ -68,7 +68,7 @@ def find_dead_letters(names: StageNames, others: OtherStages) -> Iterator[Leftov
         found = client.get_queue_attributes(QueueUrl=url, AttributeNames=[attribute])["Attributes"]
         contents = counted(int(found[attribute]), "message")
         arn = names.account.arn("sqs", names.queue)
-        kept = say_used(others.with_setting("dead_letter_arn", arn))
+        kept = describe_use(others.with_setting("dead_letter_arn", arn))
         yield Leftover("dead letters", names.queue, contents, FREE, partial(client.delete_queue, QueueUrl=url), kept)
 
 
