@@ -101,6 +101,7 @@ def _set_up(stage: str, given: Mapping[str, Any], *, asks: bool, waits: bool, as
         f"Stage {stage} in the AWS account {account.account_id}, {account.region}, as {account.caller_arn}.",
         err=as_json,
     )
+    prepared.require_known_settings()
     operator = TerminalOperator(asks, waits, code=_parse_given("code", _parse_code, given))
     answers = _ask(prepared, operator, given)
     if not answers.countries:

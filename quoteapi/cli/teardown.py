@@ -8,9 +8,10 @@ from quoteapi.cli.output import print_json, print_lines, print_table
 from quoteapi.cli.root import EXIT_FAILED, json_option, main
 from quoteapi.cli.setup import print_result
 from quoteapi.deploy import zappa_settings
+from quoteapi.deploy.aws_resources.lambda_function import is_deployed
 from quoteapi.deploy.stage_setup import open_stage
 from quoteapi.deploy.teardown.leftover import Leftover
-from quoteapi.deploy.teardown.stage_teardown import Teardown, is_deployed
+from quoteapi.deploy.teardown.stage_teardown import Teardown
 from quoteapi.printable import counted
 
 
@@ -80,7 +81,11 @@ def _confirm(found: Teardown, *, yes: bool, delete_subscribers: bool) -> None:
     if count and not yes:
         but = "" if found.table is None else " (all but the table)"
         click.confirm(f"Delete {'this' if count == 1 else f'these {count}'}{but}?", abort=True, err=True)
-    if found.table is not None and not (delete_subscribers if yes else _is_named(found.table)):
+    if yes:
+        stay = not delete_subscribers and (found.has_postgresql or found.table is not None)
+    else:
+        stay = found.has_postgresql or (found.table is not None and not _is_named(found.table))
+    if stay:
         found.keep_subscribers()
         print_lines("The subscribers stay, and so do the settings with which a new deploy continues.", err=True)
 

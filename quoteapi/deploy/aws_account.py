@@ -65,12 +65,17 @@ def find_account(stage: Stage) -> AwsAccount:
 
     Raises `CheckFailed`.
     """
-    arns = (str(stage.get(key)) for key in ("dead_letter_arn", "certificate_arn", "role_arn"))
-    if (found := next(filter(None, map(_ACCOUNT_IN_ARN.match, arns)), None)) is None:
+    if (found := _find_arn(stage)) is None:
         return open_account(stage)
     with aws_errors("account"):
         session, region = _open_session(stage)
     return AwsAccount(session, found["account"], region, f"arn:{found['partition']}:iam::{found['account']}:root")
+
+
+def _find_arn(stage: Stage) -> re.Match[str] | None:
+    """Return the beginning of an ARN in the settings of a stage; None if there is none."""
+    arns = (str(stage.get(key)) for key in ("dead_letter_arn", "certificate_arn", "role_arn"))
+    return next(filter(None, map(_ACCOUNT_IN_ARN.match, arns)), None)
 
 
 _ACCOUNT_IN_ARN = re.compile(r"arn:(?P<partition>[a-z-]+):[a-z]+:[a-z0-9-]*:(?P<account>\d{12}):")
@@ -100,7 +105,7 @@ _ACCOUNT_OF_RESOURCE = re.compile(r"(?:quoteapi-|arn:[a-z-]+:[a-z]+:[a-z0-9-]*:)
 
 
 def _how_to_move(name: str) -> str:
-    return f"To set {name} up from the start, remove it from zappa_settings.local.json, and run `quoteapi setup {name}` again."
+    return f"To start again, remove {name} from zappa_settings.local.json, and run `quoteapi setup {name}`."
 
 
 @contextmanager

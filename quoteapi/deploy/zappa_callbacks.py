@@ -224,6 +224,8 @@ def _errors_as_messages(what: str) -> Iterator[None]:
     except CheckFailed as error:
         _, _, found, *to_do = error.args
         raise click.ClickException(printable(". ".join((f"{what}: {found}", *to_do)))) from error
+    except SettingsError as error:
+        raise click.ClickException(printable(f"{what}: {error}")) from error
 
 
 def _check_settings(cli: Any) -> None:  # noqa: ANN401 Zappa has no types

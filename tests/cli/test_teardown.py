@@ -9,6 +9,7 @@ from quoteapi.cli import main
 from quoteapi.deploy import zappa_settings
 from tests.deploy.aws import ADDRESS, emulate_account
 from tests.deploy.operator_project import BUCKET, Project
+from tests.helpers.data import SECRET_KEY
 
 Run = Callable[..., Result]
 
@@ -88,6 +89,16 @@ def test_yes_alone_keeps_the_subscribers(project: Project, teardown: Run) -> Non
     project.serve_subscribers()
     assert (teardown("--yes").exit_code, project.tables()) == (0, ["quoteapi-dev"])
     assert (teardown("--yes", "--delete-subscribers").exit_code, project.tables()) == (0, [])
+
+
+def test_the_settings_stay_with_the_subscribers_in_postgresql(project: Project, teardown: Run) -> None:
+    url = "postgresql://me:secret@db.example.org/quoteapi"
+    project.set_up(SECRET_KEY=SECRET_KEY, SMS_ALLOWED_REGIONS="IN", DATABASE_URL=url)
+    kept = teardown(typed="y\n")
+    assert "The subscribers stay, and so do the settings" in kept.stderr
+    assert (kept.exit_code, project.buckets(), project.alarms()) == (0, [BUCKET], [])
+    assert (teardown("--yes").exit_code, project.buckets()) == (0, [BUCKET])
+    assert (teardown("--yes", "--delete-subscribers").exit_code, project.buckets()) == (0, [])
 
 
 def test_the_option_for_subscribers_does_not_replace_the_questions(project: Project, teardown: Run) -> None:

@@ -17,12 +17,13 @@ from tests.rehearsal.permissions import check_permissions, enforce_policies, per
 from tests.rehearsal.rehearsal import Rehearsal
 from tests.rehearsal.setup_step import setup
 from tests.rehearsal.stages import Stage
+from tests.rehearsal.teardown_step import teardown
 from tests.rehearsal.zappa_steps import certify, deploy, schedule, status, undeploy, update
 
 STEPS: tuple[Callable[[Rehearsal], list[str] | None], ...] = (
     *(setup, deploy, update, certify, schedule, status),
     *(resources, package, requests, events, night, failures),
-    *(permissions, undeploy),
+    *(permissions, undeploy, teardown),
 )
 
 

@@ -36,7 +36,7 @@ def read_other_stages(path: Path, name: str) -> OtherStages:
     return OtherStages({other: read_stage(path, other) for other in read_local_stages(path) if other != name})
 
 
-def describe_use(stages: list[str]) -> str:
+def say_used(stages: list[str]) -> str:
     """Return that these stages use something, as the reason to keep it; empty if there are none."""
     return f"{', '.join(stages)} {'uses' if len(stages) == 1 else 'use'} it" if stages else ""
 

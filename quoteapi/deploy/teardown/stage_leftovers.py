@@ -15,7 +15,7 @@ from quoteapi.deploy.teardown.leftover import (
     describe_size,
     storage_cost,
 )
-from quoteapi.deploy.teardown.other_stages import OtherStages, describe_use
+from quoteapi.deploy.teardown.other_stages import OtherStages, say_used
 from quoteapi.deploy.zappa_settings import Stage
 from quoteapi.printable import counted
 
@@ -39,7 +39,13 @@ def find_usage_plan(names: StageNames) -> Iterator[Leftover]:
                 pages = client.get_paginator("get_usage_plan_keys").paginate(usagePlanId=plan["id"])
                 keys = [key["id"] for page in pages for key in page["items"]]
                 delete = partial(_delete_usage_plan, client, plan, keys)
-                yield Leftover("usage plan", names.usage_plan, counted(len(keys), "API key"), FREE, delete)
+                count = len({each["apiId"] for each in plan.get("apiStages", [])} & _list_apis(client))
+                kept = f"it is also for {counted(count, 'API')}" if count else ""
+                yield Leftover("usage plan", names.usage_plan, counted(len(keys), "API key"), FREE, delete, kept)
+
+
+def _list_apis(client: Any) -> set[str]:  # noqa: ANN401 boto3
+    return {api["id"] for page in client.get_paginator("get_rest_apis").paginate() for api in page.get("items", [])}
 
 
 def _delete_usage_plan(client: Any, plan: dict[str, Any], keys: list[str]) -> None:  # noqa: ANN401 boto3
@@ -68,7 +74,7 @@ def find_dead_letters(names: StageNames, others: OtherStages) -> Iterator[Leftov
         found = client.get_queue_attributes(QueueUrl=url, AttributeNames=[attribute])["Attributes"]
         contents = counted(int(found[attribute]), "message")
         arn = names.account.arn("sqs", names.queue)
-        kept = describe_use(others.with_setting("dead_letter_arn", arn))
+        kept = say_used(others.with_setting("dead_letter_arn", arn))
         yield Leftover("dead letters", names.queue, contents, FREE, partial(client.delete_queue, QueueUrl=url), kept)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from quoteapi.deploy.stage_names import StageNames
 from quoteapi.deploy.teardown.leftover import FREE, TABLE_PRICE, Group, Leftover, storage_cost
-from quoteapi.deploy.teardown.other_stages import OtherStages, describe_use
+from quoteapi.deploy.teardown.other_stages import OtherStages, say_used
 from quoteapi.printable import counted
 from quoteapi.settings import Settings
 from quoteapi.settings.parsers import DynamoDbTable
@@ -28,7 +28,7 @@ def find_subscribers(names: StageNames, settings: Settings, others: OtherStages)
         yield Leftover("database", describe_database(settings), "PostgreSQL", "as your provider says", _nothing, kept)
         return
     tables = list(_find_table(names, settings.dynamodb_table, others))
-    used = describe_use(others.with_settings(lambda other: _topics(other) == _topics(settings)))
+    used = say_used(others.with_settings(lambda other: _topics(other) == _topics(settings)))
     kept = used or next((table.kept for table in tables if table.kept), "")
     yield from _find_topics(names, settings, kept, "subscribers" if tables else "parts")
     yield from tables
@@ -74,7 +74,7 @@ def _find_table(names: StageNames, table: DynamoDbTable, others: OtherStages) ->
     size, delete = found["TableSizeBytes"], partial(_delete_table, client, found)
     contents = counted(_count_subscribers(client, table.name), "subscriber")
     cost = storage_cost(size, TABLE_PRICE)
-    yield Leftover("table", table.name, contents, cost, delete, describe_use(used), "subscribers")
+    yield Leftover("table", table.name, contents, cost, delete, say_used(used), "subscribers")
 
 
 def _count_subscribers(client: Any, table: str) -> int:  # noqa: ANN401 boto3
