@@ -162,7 +162,10 @@ class TerminalOperator:
             print_lines(problem, err=True)
         given, self.code = self.code, None
         question = f"Code that AWS sent to {mask_phone_number(mobile)} ({NEW_CODE}: send another; Enter: later)"
-        return given or self._ask_in_sandbox(question, partial(_parse_typed, parse=_parse_code), "")
+        code = given or self._ask_in_sandbox(question, partial(_parse_typed, parse=_parse_code), "")
+        if code == NEW_CODE:
+            print_lines("AWS sends another code.", err=True)
+        return code
 
     def _ask_in_sandbox(self, question: str, parse: Callable[[str], str], default: str) -> str | None:
         """Return what is typed, parsed; None for the default, and where there is no terminal."""

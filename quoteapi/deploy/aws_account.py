@@ -36,7 +36,7 @@ class AwsAccount:
     def client(self, service: str, region: str | None = None, attempts: int = 3) -> Any:  # noqa: ANN401 of each service
         """Return the boto3 client of a service, in the account's region unless another is named. It is made once.
 
-        It makes so many attempts at a call: one, if a second one could send an SMS again.
+        `attempts` is how often it tries a call at most: use 1 if a second attempt could send an SMS again.
         """
         from botocore.config import Config  # noqa: PLC0415 slow
 
@@ -106,7 +106,7 @@ _ACCOUNT_OF_RESOURCE = re.compile(r"(?:quoteapi-|arn:[a-z-]+:[a-z]+:[a-z0-9-]*:)
 
 
 def _how_to_move(name: str) -> str:
-    return f"To set {name} up anew, remove it from zappa_settings.local.json, and run `quoteapi setup {name}` again."
+    return f"To start again, remove {name} from zappa_settings.local.json, and run `quoteapi setup {name}`."
 
 
 @contextmanager

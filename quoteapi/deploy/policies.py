@@ -127,7 +127,7 @@ _NETWORK_ACTIONS = _actions(
 
 
 def deployer_policy(names: StageNames, stage: Stage) -> Policy:
-    """Return the policy of who runs `quoteapi setup`, `zappa`, `quoteapi --stage` and `quoteapi teardown` for a stage.
+    """Return the deployer's policy: for `quoteapi setup`, `zappa`, `quoteapi --stage` and `quoteapi teardown`.
 
     It prevents mistakes, not malice: who deploys writes the code and the policy of the function. The table and the
     topics are those with the usual names. Keys of Zappa that no stage of QuoteAPI has may need more.

@@ -136,7 +136,7 @@ class DeployedStage:
             wait_until_lambda_function_is_active=lambda _: None,
             wait_until_lambda_function_is_updated=lambda _: None,
             invoke_lambda_function=self._invoke,
-            aws_region=None,
+            boto_session=SimpleNamespace(region_name=None),
         )
         return SimpleNamespace(
             command=command,

@@ -228,7 +228,7 @@ def test_what_the_operator_set_stays(path: Path) -> None:
     }
     own = {"READ_LIMIT": "100/1m", "SNS_REGION": "eu-central-1", "X_Mashape_Key": "abc", "SECRET_KEY": "s" * 40}
     put_remote(own)
-    assert set_up(path, NO_ANSWERS._replace(hour="08:00"))["secrets"].state == "done"
+    assert set_up(path, NO_ANSWERS._replace(hour="08:00"))["remote env"].state == "done"
     assert remote(path) == own | {"SMS_ALLOWED_REGIONS": "", "DAILY_SMS_AT": "08:00"}
     assert open_stage(path, "dev").sns_region == "eu-central-1"
     assert open_stage(path, "dev").current_answers().hour == "08:00"
@@ -241,7 +241,7 @@ def test_a_bucket_that_was_deleted_is_created_again(path: Path) -> None:
     s3.delete_bucket(Bucket=BUCKET)
     assert open_stage(path, "dev").current_answers().countries == ""
     found = set_up(path)
-    assert (found["bucket"].state, found["secrets"].state) == ("done", "done")
+    assert (found["bucket"].state, found["remote env"].state) == ("done", "done")
 
 
 def test_the_stage_that_others_extend_is_no_stage(path: Path) -> None:

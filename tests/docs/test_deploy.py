@@ -68,7 +68,7 @@ for line in requests:
 
 ASSIGNMENT = re.compile(r"(?:export )?([A-Z_]+)=\$\((.*)\)", re.DOTALL)
 ZAPPA = re.compile(
-    r"zappa ((deploy|update|schedule|status) (?P<stage>\w+)|certify (?P<domain>\w+) --yes|undeploy \w+( --remove-logs)?"
+    r"zappa ((deploy|update|schedule|status) (?P<stage>\w+)|certify (?P<domain>\w+) --yes|undeploy \w+"
     r"|invoke \w+ (?P<function>quoteapi\.aws\.schedulers\.\w+))"
 )
 SERVICE_URL = re.compile(r"https://([^/]+)(/[a-z/_-]+)")

@@ -34,7 +34,7 @@ class _Alarm(NamedTuple):
 
 
 def set_up_alarms(names: StageNames, stage: Stage, sns_region: str, address: str | None) -> Iterator[SetupResult]:
-    """Create the alarms, if there is a mail address for them, or make existing ones watch and tell the right thing.
+    """Create the alarms, if there is a mail address for them, or correct metric and actions of existing ones.
 
     Raises `CheckFailed`.
     """

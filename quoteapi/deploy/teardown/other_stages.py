@@ -37,7 +37,7 @@ def read_other_stages(path: Path, name: str) -> OtherStages:
 
 
 def say_used(stages: list[str]) -> str:
-    """Return that these stages use something; empty if there are none."""
+    """Return that these stages use something, as the reason to keep it; empty if there are none."""
     return f"{', '.join(stages)} {'uses' if len(stages) == 1 else 'use'} it" if stages else ""
 
 
