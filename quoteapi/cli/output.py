@@ -61,12 +61,19 @@ def stage_option() -> str | None:
     return context.find_root().params.get("stage") if context is not None else None
 
 
-def print_json(value: object, *, ensure_ascii: bool = False) -> None:
-    """Print a value as JSON, a list indented, anything else on one line; dates and times in ISO 8601."""
-    indent = 2 if isinstance(value, list) else None
+def print_json(value: object, *, ensure_ascii: bool = False, indent: int | None = None) -> None:
+    """Print a value as JSON, a list indented, anything else on one line unless `indent`; times in ISO 8601."""
+    indent = 2 if isinstance(value, list) else indent
     click.echo(
         printable_json(json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, default=methodcaller("isoformat")))
     )
+
+
+def rewrite_line(text: str) -> None:
+    """Replace the last line on stderr, if it is a terminal. A longer text is cut, as it would wrap and stay."""
+    if sys.stderr.isatty():
+        fitting = printable(text)[: shutil.get_terminal_size().columns - 1]
+        click.echo(f"\r\033[K{fitting}", err=True, nl=False)
 
 
 def print_lines(*lines: str, mark: str = "", err: bool = False, bold: bool | None = None) -> None:

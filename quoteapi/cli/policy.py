@@ -1,9 +1,8 @@
 """`quoteapi policy`: prints the IAM policy of a stage's function, or of the person who deploys it."""
 
-import json
-
 import click
 
+from quoteapi.cli.output import print_json
 from quoteapi.cli.root import main
 from quoteapi.deploy import zappa_settings
 from quoteapi.deploy.aws_account import find_account
@@ -28,7 +27,7 @@ def policy_(*, stage: str, deployer: bool) -> None:
     keys = zappa_settings.read_stage(zappa_settings.ZAPPA_SETTINGS, stage)
     names = stage_names(find_account(keys), stage, keys)
     policy = deployer_policy(names, keys) if deployer else function_policy(names, keys, _function_settings(stage, keys))
-    click.echo(json.dumps(policy, indent=4))
+    print_json(policy, indent=4)
 
 
 def _function_settings(name: str, stage: Stage) -> Settings:

@@ -1,7 +1,6 @@
 """`quoteapi setup`: prepares a stage in the operator's AWS account, in a few questions."""
 
 import re
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 
 import click
 
-from quoteapi.cli.output import print_json, print_lines
+from quoteapi.cli.output import print_json, print_lines, rewrite_line
 from quoteapi.cli.root import EXIT_FAILED, json_option, main
 from quoteapi.deploy import zappa_settings
 from quoteapi.deploy.aws_resources.host_names import parse_host_name
@@ -188,20 +187,13 @@ class TerminalOperator:
         except KeyboardInterrupt:
             return False
         finally:
-            _rewrite_line("")
+            rewrite_line("")
         return done
 
 
 def _show_progress(label: str, seconds: float) -> None:
     minutes, rest = divmod(int(seconds), 60)
-    _rewrite_line(f"{label}: {minutes}:{rest:02} (Ctrl-C stops waiting)")
-
-
-def _rewrite_line(text: str) -> None:
-    """Replace the last line of a terminal; a longer text would wrap, and stay."""
-    if sys.stderr.isatty():
-        fitting = text[: shutil.get_terminal_size().columns - 1]
-        click.echo(f"\r\033[K{fitting}", err=True, nl=False)
+    rewrite_line(f"{label}: {minutes}:{rest:02} (Ctrl-C stops waiting)")
 
 
 def _option(name: str) -> str:

@@ -398,7 +398,7 @@ def test_publish_dry_run_warns_near_the_monthly_limit_of_the_account(
     month = 30 * 0.05 * working_database.daily_delivery.previews()[0].text.segments
     set_spend_limit(aws_account, int(month / 0.8))
     near = quoteapi("publish", "--dry-run", **priced)
-    assert f"this month; 30 days like today cost at most ${month:.2f}. Ask AWS" in near.stderr
+    assert f"this month; 30 days like today cost at most ${month:.2f}. To ask AWS" in near.stderr
     assert near.returncode == 0
     set_spend_limit(aws_account, int(month / 0.8) + 1)
     assert quoteapi("publish", "--dry-run", **priced).stderr == ""
