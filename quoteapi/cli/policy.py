@@ -1,4 +1,4 @@
-"""`quoteapi policy`: prints the IAM policy of a stage's function, or of who deploys it."""
+"""`quoteapi policy`: prints the IAM policy of a stage's function, or of the person who deploys it."""
 
 import json
 
@@ -16,12 +16,14 @@ from quoteapi.settings import Settings
 
 @main.command("policy")
 @click.argument("stage")
-@click.option("--deployer", is_flag=True, help="Print what you need yourself, to set up, deploy and operate STAGE.")
+@click.option(
+    "--deployer", is_flag=True, help="Print the policy of the person who sets up, deploys and operates STAGE."
+)
 def policy_(*, stage: str, deployer: bool) -> None:
     """Print the IAM policy of the function of STAGE, as JSON.
 
-    `zappa deploy` and `zappa update` give it to the role of the function. It follows from the settings of the stage:
-    after you change SMS_ALLOWED_REGIONS, SNS_TOPIC, SNS_REGION or DATABASE_URL, run `zappa update`.
+    `zappa deploy` and `zappa update` attach it to the function's role. It depends on the settings of the stage: after
+    you change SMS_ALLOWED_REGIONS, SNS_TOPIC, SNS_REGION or DATABASE_URL, run `zappa update STAGE`.
     """
     keys = zappa_settings.read_stage(zappa_settings.ZAPPA_SETTINGS, stage)
     names = stage_names(find_account(keys), stage, keys)

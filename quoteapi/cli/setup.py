@@ -47,20 +47,37 @@ def _check_ids(_context: click.Context, option: click.Parameter, ids: tuple[str,
 
 @main.command("setup")
 @click.argument("stage")
-@click.option("--email", metavar="ADDRESS", help="Where mail about failures goes; none: nowhere.")
-@click.option("--countries", metavar="CODES", help="The countries that get SMS, as in IN,US; none: quotes only.")
-@click.option("--hour", metavar="HH:MM", help="The local time of the daily SMS.")
-@click.option("--domain", metavar="HOST", help="Your domain, as in quotes.example.org; none: an address of AWS.")
-@click.option("--hosted-zone", metavar="NAME", help="The zone of Route 53 for the domain; none: its DNS is elsewhere.")
-@click.option("--budget", metavar="USD", help="The dollars a month before which a mail warns you. [default: 5]")
+@click.option("--email", metavar="ADDRESS", help="Where mail about failures and costs goes; none: no mail.")
+@click.option("--countries", metavar="CODES", help="Where SMS go, as in IN,US; none: the stage serves quotes only.")
+@click.option("--hour", metavar="HH:MM", help="When the daily SMS comes, in each subscriber's time zone.")
+@click.option("--domain", metavar="HOST", help="Your domain, as in quotes.example.org; none: that of API Gateway.")
+@click.option("--hosted-zone", metavar="NAME", help="The domain's zone in Route 53; none: its DNS stays elsewhere.")
+@click.option("--budget", metavar="USD", help="Dollars a month; a mail comes at 80 %. [default: 5]")
 @click.option("--own-number", metavar="NUMBER", help="Your mobile number, to verify it in the SMS sandbox of AWS.")
-@click.option("--code", metavar="CODE", help="The code that AWS sent to it; new: have AWS send another.")
-@click.option("--sms-spend-limit", type=click.IntRange(1), metavar="USD", help="What SMS may cost a month.")
-@click.option("--subnet", multiple=True, callback=_check_ids, metavar="ID", help="A private subnet for the function.")
-@click.option("--security-group", multiple=True, callback=_check_ids, metavar="ID", help="Its security group.")
+@click.option("--code", metavar="CODE", help="The code that AWS sent to this number; new: send another.")
+@click.option(
+    "--sms-spend-limit",
+    type=click.IntRange(1),
+    metavar="USD",
+    help="The most that all SMS of the account may cost a month.",
+)
+@click.option(
+    "--subnet",
+    multiple=True,
+    callback=_check_ids,
+    metavar="ID",
+    help="Private subnet of the function. Repeat it for several.",
+)
+@click.option(
+    "--security-group",
+    multiple=True,
+    callback=_check_ids,
+    metavar="ID",
+    help="Security group of the function, with --subnet.",
+)
 @click.option("--profile", metavar="NAME", help="Your AWS profile. [default: AWS_PROFILE, else default]")
 @click.option("--region", metavar="REGION", help="The AWS region. [default: that of the profile, else us-east-1]")
-@click.option("--yes", is_flag=True, help="Ask nothing: use the default for what is not given.")
+@click.option("--yes", is_flag=True, help="Ask nothing: take the default for each option that is not given.")
 @click.option("--wait", is_flag=True, help="Wait for the certificate of the domain, also with --yes.")
 @json_option
 def setup_(stage: str, *, yes: bool, wait: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401 options
@@ -84,6 +101,7 @@ def _set_up(stage: str, given: Mapping[str, Any], *, asks: bool, waits: bool, as
         f"Stage {stage} in the AWS account {account.account_id}, {account.region}, as {account.caller_arn}.",
         err=as_json,
     )
+    prepared.require_known_settings()
     operator = TerminalOperator(asks, waits, code=_parse_given("code", _parse_code, given))
     answers = _ask(prepared, operator, given)
     if not answers.countries:
@@ -96,6 +114,7 @@ def _set_up(stage: str, given: Mapping[str, Any], *, asks: bool, waits: bool, as
     if as_json:
         print_json([result._asdict() for result in results])
     if any(result.state == "failed" for result in results):
+        print_lines("Correct each line marked ✗, then run the command again.", err=True)
         sys.exit(EXIT_FAILED)
     print_lines(f"Next: `zappa deploy {stage}`, or `zappa update {stage}` if it is deployed.", err=as_json)
 
@@ -132,7 +151,9 @@ class TerminalOperator:
 
     def ask_own_number(self, countries: frozenset[str]) -> str | None:
         """Return the operator's mobile number, of one of the countries; None if they type none, or nobody is there."""
-        question = "The account is in the SMS sandbox. Your mobile number, to get SMS there"
+        if self.asks and sys.stdin.isatty():
+            print_lines("The account is in the SMS sandbox: AWS sends SMS only to numbers that you verify.", err=True)
+        question = "Your mobile number, as in +919028000001"
         return self._ask_in_sandbox(question, partial(_parse_typed_number, countries=countries), NONE)
 
     def ask_sandbox_code(self, mobile: str, problem: str) -> str | None:

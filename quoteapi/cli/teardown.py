@@ -8,9 +8,10 @@ from quoteapi.cli.output import print_json, print_lines, print_table
 from quoteapi.cli.root import EXIT_FAILED, json_option, main
 from quoteapi.cli.setup import print_result
 from quoteapi.deploy import zappa_settings
+from quoteapi.deploy.aws_resources.lambda_function import is_deployed
 from quoteapi.deploy.stage_setup import open_stage
 from quoteapi.deploy.teardown.leftover import Leftover
-from quoteapi.deploy.teardown.stage_teardown import Teardown, is_deployed
+from quoteapi.deploy.teardown.stage_teardown import Teardown
 from quoteapi.printable import counted
 
 
@@ -34,8 +35,8 @@ def teardown(  # noqa: PLR0913
 ) -> None:
     """Delete what is left of STAGE in your AWS account after `zappa undeploy STAGE`.
 
-    First list it, with what each part costs a month, and ask. The table with the subscribers is deleted only after a
-    second question. What other stages use stays. If something fails, run the command again.
+    The command lists each part, with what it costs a month, and asks before it deletes them. For the table with the
+    subscribers, it asks again. What other stages use stays. If something fails, run the command again.
     """
     setup = open_stage(zappa_settings.ZAPPA_SETTINGS, stage, profile, region)
     account = setup.account
@@ -55,8 +56,8 @@ def teardown(  # noqa: PLR0913
 
 def _print_leftovers(leftovers: list[Leftover]) -> None:
     if deleted := [each for each in leftovers if not each.kept]:
-        rows = [(each.kind, each.name, each.contents, each.cost) for each in deleted]
-        print_table(("left", "name", "contents", "a month"), rows)
+        rows = [(each.kind, each.cost, each.name, each.contents) for each in deleted]
+        print_table(("left", "a month", "name", "contents"), rows)  # the last column is cut in a narrow terminal
     for each in leftovers:
         if each.kept:
             print_lines(f"Stays: {each.kind} {each.name} ({each.contents}; {each.cost} a month): {each.kept}.")
@@ -78,8 +79,13 @@ def _confirm(found: Teardown, *, yes: bool, delete_subscribers: bool) -> None:
     """Ask what may be deleted, unless `yes`. Raises `click.Abort`."""
     count = len([each for each in found.leftovers if not each.kept and each.kind != "table"])
     if count and not yes:
-        click.confirm(f"Delete {'this' if count == 1 else f'these {count}'}?", abort=True, err=True)
-    if found.table is not None and not (delete_subscribers if yes else _is_named(found.table)):
+        but = "" if found.table is None else " (all but the table)"
+        click.confirm(f"Delete {'this' if count == 1 else f'these {count}'}{but}?", abort=True, err=True)
+    if yes:
+        stay = not delete_subscribers and (found.has_postgresql or found.table is not None)
+    else:
+        stay = found.has_postgresql or (found.table is not None and not _is_named(found.table))
+    if stay:
         found.keep_subscribers()
         print_lines("The subscribers stay, and so do the settings with which a new deploy continues.", err=True)
 

@@ -75,7 +75,7 @@ def _set_up_database(deployment: Deployment) -> Iterator[SetupResult]:
         if settings.dynamodb_table is not None:
             use_aws_account(deployment.stage)
             created, name = migrate_database(settings), f"the DynamoDB table {settings.dynamodb_table.name}"
-            found = f"{name} now has: {', '.join(created)}" if created else f"{name} is up to date"
+            found = f"{name}, created: {', '.join(created)}" if created else f"{name} is up to date"
             yield SetupResult("database", "done" if created else "ok", found)
         elif settings.has_shared_state:
             yield from _migrate_on_lambda(deployment)

@@ -65,12 +65,17 @@ def find_account(stage: Stage) -> AwsAccount:
 
     Raises `CheckFailed`.
     """
-    arns = (str(stage.get(key)) for key in ("dead_letter_arn", "certificate_arn", "role_arn"))
-    if (found := next(filter(None, map(_ACCOUNT_IN_ARN.match, arns)), None)) is None:
+    if (found := _find_arn(stage)) is None:
         return open_account(stage)
     with aws_errors("account"):
         session, region = _open_session(stage)
     return AwsAccount(session, found["account"], region, f"arn:{found['partition']}:iam::{found['account']}:root")
+
+
+def _find_arn(stage: Stage) -> re.Match[str] | None:
+    """Return the beginning of an ARN in the settings of a stage; None if there is none."""
+    arns = (str(stage.get(key)) for key in ("dead_letter_arn", "certificate_arn", "role_arn"))
+    return next(filter(None, map(_ACCOUNT_IN_ARN.match, arns)), None)
 
 
 _ACCOUNT_IN_ARN = re.compile(r"arn:(?P<partition>[a-z-]+):[a-z]+:[a-z0-9-]*:(?P<account>\d{12}):")

@@ -28,7 +28,7 @@ def describe_deployment(deployment: Deployment) -> Iterator[str]:
     yield "To try it, run:"
     yield f"  {curl_command(deployment, f'{address}/daily')}"
     if get_nested_object(deployment.stage, "authorizer"):
-        yield "QUOTEAPI_TOKEN must be a token that you signed: see docs/deploy.md."
+        yield "QUOTEAPI_TOKEN must be a token that you signed: see docs/stages.md."
     if to_do := list(_list_to_do(deployment)):
         yield "What you still have to do:"
         yield from (f"- {line}" for line in to_do)
@@ -112,7 +112,7 @@ def _list_to_do_for_domain(deployment: Deployment) -> Iterator[str]:
     yield from (f"{check.found}. {check.to_do}".replace(" STAGE", f" {name}") for check in problems)
     if not _is_certified(deployment):
         when = "When the certificate is issued, run" if problems else "Run"
-        yield f"{when} `zappa certify {name}`. About 40 minutes later, the domain works."
+        yield f"{when} `zappa certify {name}`. Up to 40 minutes later, the domain works."
 
 
 def _list_to_do_for_sms(deployment: Deployment, settings: Settings) -> Iterator[str]:

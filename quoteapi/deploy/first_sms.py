@@ -38,9 +38,9 @@ def describe_first_sms(
     if mobile is not None:
         yield f"An SMS with a code is on its way to {mask_phone_number(mobile)}."
     else:
-        yield "To get your first SMS, a code, send your mobile number, as in +919028000001:"
+        yield "To get your first SMS, a code, put your mobile number for NUMBER, as in +919028000001:"
         yield f"  {curl(f'{data} {url}')}"
-    yield "To subscribe to the daily SMS, send the code back within ten minutes:"
+    yield "To subscribe to the daily SMS, put the code for CODE, within ten minutes:"
     yield f"  {curl(f'{data} -d otp=CODE {url}')}"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from quoteapi.deploy.checks.check import CheckFailed
-from quoteapi.deploy.zappa_settings import BUCKET_NAME, Stage, open_session, stage_environment
+from quoteapi.deploy.zappa_settings import BUCKET_NAME, USUAL_BUCKET, Stage, open_session, stage_environment
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -117,7 +117,8 @@ def _location(url: str) -> Any:  # noqa: ANN401 parameters of boto3
     if not (re.fullmatch(BUCKET_NAME, bucket) and key):
         to_do = "Write it as s3://BUCKET/quoteapi-prod.json."
         raise _invalid(f"remote_env is {url}, which Zappa ignores without a warning", to_do)
-    return {"Bucket": bucket, "Key": key}
+    usual = re.fullmatch(USUAL_BUCKET, bucket)  # anyone can guess it, and create it first
+    return {"Bucket": bucket, "Key": key} | ({"ExpectedBucketOwner": usual["account"]} if usual else {})
 
 
 def _client(stage: Stage) -> "S3Client":

@@ -15,10 +15,16 @@ class StageNames:
     function: str
     """The name of the function, its API, its CloudFormation stack and its DynamoDB table."""
     bucket: str
+    """That of `usual_bucket`, or one of the operator that the settings name."""
     remote_env: str
     """The URL of the remote environment, `s3://BUCKET/KEY`."""
     dead_letter_arn: str | None = None
     """The ARN of another dead-letter queue that the settings name."""
+
+    @property
+    def is_own_bucket(self) -> bool:
+        """Whether the bucket has the name that `quoteapi setup` chooses, so that nothing else is in it."""
+        return self.bucket == usual_bucket(self.account)
 
     @property
     def function_arn(self) -> str:
@@ -61,10 +67,15 @@ class StageNames:
         return self.function
 
 
+def usual_bucket(account: AwsAccount) -> str:
+    """Return the name of the bucket that `quoteapi setup` creates."""
+    return f"quoteapi-{account.account_id}-{account.region}"
+
+
 def stage_names(account: AwsAccount, name: str, stage: Stage) -> StageNames:
     """Return the names of a stage's resources: those that its settings name, else the usual ones."""
     function = function_name(name, stage)
-    bucket = stage.get("s3_bucket") or f"quoteapi-{account.account_id}-{account.region}"
+    bucket = stage.get("s3_bucket") or usual_bucket(account)
     remote_env = stage.get("remote_env") or f"s3://{bucket}/{function}.json"
     names = StageNames(account, name, function, bucket, remote_env)
     other_queue = stage.get("dead_letter_arn") or ""

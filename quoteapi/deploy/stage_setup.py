@@ -24,6 +24,7 @@ from quoteapi.deploy.aws_resources.dead_letter_queue import set_up_dead_letter_q
 from quoteapi.deploy.aws_resources.domain import describe_domain, describe_removed_domain, set_up_validation
 from quoteapi.deploy.aws_resources.failure_mail import find_mail_address, set_up_failure_mail
 from quoteapi.deploy.aws_resources.hosted_zone import HostedZone, set_up_hosted_zone
+from quoteapi.deploy.aws_resources.lambda_function import is_deployed
 from quoteapi.deploy.aws_resources.log_group import set_up_log_group
 from quoteapi.deploy.aws_resources.sms_account import (
     SandboxOperator,
@@ -116,13 +117,25 @@ class StageSetup:
         except MissingBucket:
             return {}
 
+    def require_known_settings(self) -> None:
+        """Raise `CheckFailed` if the stage is deployed with secrets that are not where they would be created now."""
+        if any(map(self.stage.get, ("s3_bucket", "remote_env"))) or not is_deployed(self.names):
+            return
+        with suppress(MissingBucket):
+            if read_remote_environment({**self.stage, "remote_env": self.names.remote_env}).etag is not None:
+                return
+        file = local_settings_file(self.path).name
+        found = f"{self.names.function} is deployed, but {file} does not have its s3_bucket and remote_env"
+        to_do = "Copy them there from the zappa_settings.json that it was deployed with, else it loses its secrets."
+        raise CheckFailed("settings", "wrong", found, to_do)
+
     def current_answers(self) -> Answers:
         """Return what is set up now: the defaults of the questions. Raises `CheckFailed`."""
-        remote = self._former_remote_environment
+        environment = stage_environment(self.stage, self._former_remote_environment)
         return Answers(
             email=find_mail_address(self.account, self.sns_region),
-            countries=str(remote.get("SMS_ALLOWED_REGIONS") or ""),
-            hour=str(remote.get("DAILY_SMS_AT") or "09:00"),
+            countries=environment.get("SMS_ALLOWED_REGIONS", ""),
+            hour=environment.get("DAILY_SMS_AT") or "09:00",
             domain=self.stage.get("domain"),
         )
 
@@ -176,7 +189,7 @@ class StageSetup:
                 "dead_letter_arn": names.queue_arn,
             }
         )
-        yield SetupResult("settings", "done" if changed else "ok", f"{file}, which git ignores")
+        yield SetupResult("local settings", "done" if changed else "ok", f"{file}, which Git ignores")
 
     def _save_runtime(self) -> Iterator[SetupResult]:
         """Deploy for the Python that runs Zappa, as it compiles the package."""
@@ -203,20 +216,20 @@ class StageSetup:
 
     def _save_remote_environment(self, answers: Answers) -> Iterator[SetupResult]:
         defaults = {"READ_LIMIT": "off", "SNS_REGION": self.account.region}  # API Gateway limits requests
-        wanted = {
-            "SMS_ALLOWED_REGIONS": answers.countries,
-            "DAILY_SMS_AT": answers.hour,
-            **({"PUBLIC_URL": f"https://{answers.domain}"} if answers.domain else {}),
-        }
-        former = None if answers.domain else f"https://{self.stage.get('domain')}"
+        wanted = {"SMS_ALLOWED_REGIONS": answers.countries, "DAILY_SMS_AT": answers.hour}
+        former, address = f"https://{self.stage.get('domain')}", answers.domain and f"https://{answers.domain}"
 
         def change(values: dict[str, Any]) -> dict[str, Any]:
             kept = {name: value for name, value in values.items() if (name, value) != ("PUBLIC_URL", former)}
-            return kept | {name: kept.get(name) or value for name, value in defaults.items()} | wanted
+            new = wanted | ({"PUBLIC_URL": address} if address and not _is_by_hand(kept.get("PUBLIC_URL")) else {})
+            return kept | {name: kept.get(name) or value for name, value in defaults.items()} | new
 
         changed = change_remote_environment(self.stage, change)
-        key = urlsplit(self.names.remote_env).path.strip("/")
-        yield SetupResult("secrets", "done" if changed else "ok", f"{key} in the bucket")
+        found = f"{urlsplit(self.names.remote_env).path.strip('/')} in the bucket: settings and secrets"
+        url = self._former_remote_environment.get("PUBLIC_URL")
+        if address and _is_by_hand(url) and url not in {address, former}:
+            found += f", PUBLIC_URL is {url}"
+        yield SetupResult("remote env", "done" if changed else "ok", found)
 
     def _set_up_domain(self, answers: Answers, operator: Operator) -> Iterator[SetupResult]:
         if answers.domain is None:
@@ -244,6 +257,11 @@ class StageSetup:
             if self.stage.get("domain"):
                 raise CheckFailed("domain", "wrong", f"{self.path.name} sets the domain {domain}", "Remove it there.")
             yield from describe_removed_domain(self.account, domain)
+
+
+def _is_by_hand(url: object) -> bool:
+    """Return whether the operator chose a `PUBLIC_URL`, which `zappa deploy` sets to the address of API Gateway."""
+    return bool(url) and ".execute-api." not in str(url)
 
 
 def open_stage(path: Path, name: str, profile: str | None = None, region: str | None = None) -> StageSetup:

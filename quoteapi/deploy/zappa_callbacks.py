@@ -102,14 +102,15 @@ def set_up(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
         if result.to_do:
             click.echo(printable(f"  {'':<16} {result.to_do}"))
         failed += [result.name] if result.state == "failed" else []
+    click.echo()
     for line in describe_deployment(deployment):
         click.echo(printable(line))
     if cli.command == "deploy" and "database" not in failed:
         _send_first_sms(deployment)
     if failed:
         raise click.ClickException(
-            f"The code of {cli.api_stage} is on Lambda, but this is not ready: {', '.join(failed)}. Correct what is"
-            f" marked above, then run `zappa update {cli.api_stage}` again."
+            f"The code of {cli.api_stage} is on Lambda, but this is not ready: {', '.join(failed)}. Correct each line"
+            f" marked ✗, then run `zappa update {cli.api_stage}` again."
         )
 
 
@@ -117,6 +118,7 @@ def _send_first_sms(deployment: Deployment) -> None:
     """Send the operator a code, and print how to subscribe with it."""
     if deployment.api_url is not None:
         account, curl = deployment.names.account, partial(curl_command, deployment)
+        click.echo()
         for line in describe_first_sms(account, deployment.settings(), deployment.api_url, curl):
             click.echo(printable(line))
 
@@ -127,7 +129,11 @@ def _require_issued_certificate(cli: Any) -> None:  # noqa: ANN401 Zappa has no 
         if stage.get("certificate_arn"):
             for check in check_certificate(open_account(stage), stage):
                 if check.state == "wrong":
-                    raise CheckFailed(*check[:3], check.to_do.replace("STAGE", cli.api_stage))
+                    raise CheckFailed(*check[:3], _with_stage(cli, check.to_do))
+
+
+def _with_stage(cli: Any, to_do: str) -> str:  # noqa: ANN401 Zappa has no types
+    return to_do.replace(" STAGE", f" {cli.api_stage}")
 
 
 def _require_secret_key(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
@@ -218,6 +224,8 @@ def _errors_as_messages(what: str) -> Iterator[None]:
     except CheckFailed as error:
         _, _, found, *to_do = error.args
         raise click.ClickException(printable(". ".join((f"{what}: {found}", *to_do)))) from error
+    except SettingsError as error:
+        raise click.ClickException(printable(f"{what}: {error}")) from error
 
 
 def _check_settings(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
@@ -226,7 +234,9 @@ def _check_settings(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     if cli.command == "package":  # uploads nothing, so it needs no bucket
         problems = [check for check in problems if check.name not in {"bucket", "placeholder"}]
     if problems:
-        listed = "".join(f"\n  {printable(check.found)}\n    {printable(check.to_do)}" for check in problems)
+        listed = "".join(
+            f"\n  {printable(check.found)}\n    {printable(_with_stage(cli, check.to_do))}" for check in problems
+        )
         raise click.ClickException(f"`zappa {cli.command} {cli.api_stage}` stopped. Correct its settings:{listed}")
 
 

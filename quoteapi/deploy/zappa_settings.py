@@ -18,6 +18,7 @@ from slugify import slugify  # a dependency of Zappa
 from quoteapi.deploy.checks.check import CheckFailed
 from quoteapi.settings import ROOT, Settings, read_settings
 from quoteapi.spelling import did_you_mean
+from quoteapi.storage.atomic_file import locked_folder
 
 if TYPE_CHECKING:
     import boto3
@@ -26,6 +27,8 @@ ZAPPA_SETTINGS = ROOT / "zappa_settings.json"
 PLACEHOLDER = re.compile(r"(?<!\?)(?<!\?P)<[^<>]+>")
 """Text in angle brackets that the operator must replace; not a named group of a regular expression."""
 BUCKET_NAME = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+USUAL_BUCKET = r"quoteapi-(?P<account>\d{12})-[a-z0-9-]+"
+"""The name of a bucket that `quoteapi setup` creates, with the account that it belongs to."""
 Stage = dict[str, Any]
 _invalid_stage = partial(CheckFailed, "stage", "wrong")
 
@@ -63,14 +66,18 @@ def read_local_stages(path: Path) -> Stage:
 def write_local_stage(path: Path, stage: str, settings: Stage) -> None:
     """Replace the local settings of a stage, or remove them if `settings` is empty. Other stages stay.
 
-    Raises `CheckFailed`.
+    Only the operator can read the file. Raises `CheckFailed`.
     """
-    local, stages = local_settings_file(path), read_local_stages(path)
-    stages.pop(stage, None)
-    content = json.dumps(stages | ({stage: settings} if settings else {}), indent=4, ensure_ascii=False)
+    local = local_settings_file(path)
     temporary = local.with_name(f".{local.name}.new")
-    temporary.write_text(f"{content}\n")
-    temporary.replace(local)
+    with locked_folder(local.parent):  # another stage may be set up meanwhile
+        stages = read_local_stages(path)
+        stages.pop(stage, None)
+        content = json.dumps(stages | ({stage: settings} if settings else {}), indent=4, ensure_ascii=False)
+        temporary.unlink(missing_ok=True)
+        temporary.touch(mode=0o600)
+        temporary.write_text(f"{content}\n")
+        temporary.replace(local)
 
 
 def _merge(stage: Stage, local: Stage) -> Stage:

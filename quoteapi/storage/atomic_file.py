@@ -41,11 +41,18 @@ def _move(new: Path, path: Path) -> None:
 
 def _rename(new: Path, path: Path) -> None:
     """Do what `_move` does by renaming, under a lock on the folder: to rename alone would replace `path`."""
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    with locked_folder(path.parent):
         if os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         new.replace(path)
+
+
+@contextmanager
+def locked_folder(path: Path) -> Iterator[None]:
+    """Wait until no other process has this lock on a folder, and have it until the block ends."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(folder)

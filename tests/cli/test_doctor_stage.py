@@ -72,7 +72,8 @@ def test_every_check_of_a_healthy_stage_is_ok(healthy: DeployedStage, quoteapi: 
     assert [line for line in found.stdout.splitlines() if not line.startswith("✓ ")] == []
     assert [check["name"] for check in run(quoteapi)] == [
         *("stage", "file", "remote env", "settings", "database"),
-        *("account", "bucket", "function", "runtime", "secrets", "dead letters", "logs", "mail", "alarms", "alarms"),
+        *("account", "bucket", "function", "runtime", "remote env", "dead letters", "log group"),
+        *("mail", "error alarm", "queue alarm"),
         *("database", "catalogue", "secret key", "subscribers", "switch", "daily cap", "daily SMS"),
         *("gateway", "sandbox", "cost", "spending", "unsubscribe"),
     ]
@@ -166,7 +167,7 @@ def test_a_stage_whose_remote_environment_is_missing_is_checked_further(
 ) -> None:
     healthy.change(remote_env=f"s3://nobody/{FUNCTION}.json")
     names = [check["name"] for check in run(quoteapi) if check["state"] == "wrong"]
-    assert names[:2] == ["remote env", "secrets"]
+    assert names[:2] == ["remote env", "remote env"]
 
 
 def test_a_missing_table_is_reported(healthy: DeployedStage, quoteapi: Command) -> None:
@@ -193,7 +194,7 @@ def test_a_stage_that_serves_quotes_only_has_no_checks_of_its_database(
 ) -> None:
     healthy.put_remote(SNS_REGION=REGION)
     assert [problem[:2] for problem in problems(quoteapi)] == [("advice", "quotes only: nobody can subscribe")]
-    assert run(quoteapi)[-1]["name"] == "alarms"
+    assert run(quoteapi)[-1]["name"] == "queue alarm"
 
 
 def test_the_sms_sandbox_of_the_stage_is_reported(healthy: DeployedStage, quoteapi: Command) -> None:

@@ -59,7 +59,7 @@ def test_bash_completes_commands(tmp_path: Path) -> None:
 # ---- a database that does not exist
 
 MAY_CREATE = {"serve", "db migrate", "db copy", "quotes add", "quotes import"}
-WITHOUT_DATABASE = {"completion", "policy", "setup"}
+WITHOUT_DATABASE = {"completion", "policy", "setup", "teardown"}
 ARGUMENTS = {
     "subscribers remove": [MIRA, "--yes"],
     "subscribers opt-in": [MIRA],

@@ -45,7 +45,7 @@ def test_in_the_sandbox_two_more_questions_are_asked(setup: Setup, sandbox: SmsS
         "Countries for SMS, as in IN,US",
         "Hour of the daily SMS",
         "Domain, as in quotes.example.org",
-        "The account is in the SMS sandbox. Your mobile number, to get SMS there",
+        "Your mobile number, as in +919028000001",
         "Code that AWS sent to +91••••••0001 (new: send another; Enter: later)",
     ]
     assert "+ spending         AWS stops SMS at $1 a month\n" in ran.stdout

@@ -9,6 +9,7 @@ from quoteapi.cli import main
 from quoteapi.deploy import zappa_settings
 from tests.deploy.aws import ADDRESS, emulate_account
 from tests.deploy.operator_project import BUCKET, Project
+from tests.helpers.data import SECRET_KEY
 
 Run = Callable[..., Result]
 
@@ -50,8 +51,8 @@ def test_the_list_has_what_each_part_costs(project: Project, teardown: Run) -> N
     lines = [" ".join(line.split()) for line in listed.stdout.splitlines()]
     assert lines[:3] == [
         "Stage dev in the AWS account 123456789012, eu-west-1.",
-        "left name contents a month",
-        "alarm quoteapi-dev-errors sends mail up to $0.10",
+        "left a month name contents",
+        "error alarm up to $0.10 quoteapi-dev-errors sends mail",
     ]
     assert f"Stays: mail UnhandledException ({ADDRESS}; nothing a month): prod uses it." in lines
     assert len(project.alarms()) == 4
@@ -90,6 +91,16 @@ def test_yes_alone_keeps_the_subscribers(project: Project, teardown: Run) -> Non
     assert (teardown("--yes", "--delete-subscribers").exit_code, project.tables()) == (0, [])
 
 
+def test_the_settings_stay_with_the_subscribers_in_postgresql(project: Project, teardown: Run) -> None:
+    url = "postgresql://me:secret@db.example.org/quoteapi"
+    project.set_up(SECRET_KEY=SECRET_KEY, SMS_ALLOWED_REGIONS="IN", DATABASE_URL=url)
+    kept = teardown(typed="y\n")
+    assert "The subscribers stay, and so do the settings" in kept.stderr
+    assert (kept.exit_code, project.buckets(), project.alarms()) == (0, [BUCKET], [])
+    assert (teardown("--yes").exit_code, project.buckets()) == (0, [BUCKET])
+    assert (teardown("--yes", "--delete-subscribers").exit_code, project.buckets()) == (0, [])
+
+
 def test_the_option_for_subscribers_does_not_replace_the_questions(project: Project, teardown: Run) -> None:
     project.serve_subscribers()
     assert (teardown("--delete-subscribers", typed="y\n\n").exit_code, project.tables()) == (0, ["quoteapi-dev"])
@@ -99,7 +110,7 @@ def test_programs_get_json(project: Project, teardown: Run) -> None:
     project.set_up()
     listed = teardown("--dry-run", "--json")
     assert json.loads(listed.stdout)[0] == {
-        "kind": "alarm",
+        "kind": "error alarm",
         "name": "quoteapi-dev-errors",
         "contents": "sends mail",
         "cost": "up to $0.10",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from quoteapi.deploy.aws_account import AwsAccount
+from quoteapi.deploy.aws_resources.hosted_zone import COMMENT
 from quoteapi.deploy.remote_environment import change_remote_environment
 from quoteapi.deploy.setup_result import SetupResult
 from quoteapi.deploy.stage_setup import Answers, StageSetup
@@ -18,6 +19,7 @@ from tests.deploy.aws import ACCOUNT_ID, ADDRESS, REGION
 from tests.helpers.data import SECRET_KEY
 
 BUCKET = f"quoteapi-{ACCOUNT_ID}-{REGION}"
+LOCATION: Any = {"LocationConstraint": REGION}
 DOMAIN = "quotes.example.org"
 TOPIC = "DailyQuoteSubscription-quoteapi-dev"
 ROLE = "quoteapi-dev-ZappaLambdaExecutionRole"
@@ -76,16 +78,22 @@ class Project:
         """Give `dev` a domain, as `zappa certify` does. Return the ID of its zone."""
         acm, route53 = self.account.client("acm", "us-east-1"), self.account.client("route53")
         certificate = acm.request_certificate(DomainName=DOMAIN, ValidationMethod="DNS")["CertificateArn"]
-        zone: str = route53.create_hosted_zone(Name="example.org", CallerReference="test")["HostedZone"]["Id"]
+        own = {"Comment": COMMENT, "PrivateZone": False}
+        created = route53.create_hosted_zone(Name="example.org", CallerReference="test", HostedZoneConfig=own)
+        zone: str = created["HostedZone"]["Id"]
         self.add_record(zone, f"_a1b2.{DOMAIN}", "_c3d4.acm-validations.aws.")
-        self.add_record(zone, DOMAIN, "d111111abcdef8.cloudfront.net")
-        self.account.client("apigateway").create_domain_name(domainName=DOMAIN, certificateArn=certificate)
+        client = self.account.client("apigateway")
+        target = client.create_domain_name(domainName=DOMAIN, certificateArn=certificate)["distributionDomainName"]
+        self.add_record(zone, DOMAIN, target)
         self.stage().save_local({"domain": DOMAIN, "certificate_arn": certificate})
         return zone
 
     def add_record(self, zone: str, name: str, value: str) -> None:
+        self.change_record("CREATE", zone, name, value)
+
+    def change_record(self, action: str, zone: str, name: str, value: str) -> None:
         record = {"Name": name, "Type": "CNAME", "TTL": 60, "ResourceRecords": [{"Value": value}]}
-        changes: Any = {"Changes": [{"Action": "CREATE", "ResourceRecordSet": record}]}
+        changes: Any = {"Changes": [{"Action": action, "ResourceRecordSet": record}]}
         self.account.client("route53").change_resource_record_sets(HostedZoneId=zone, ChangeBatch=changes)
 
     def serve_keys(self) -> None:

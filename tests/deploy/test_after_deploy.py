@@ -51,7 +51,7 @@ def test_a_second_update_finds_everything_right_and_writes_nothing(
 
 
 def test_the_table_is_created_in_the_region_of_the_stage(deployed: DeployedStage) -> None:
-    assert results(deployed)["database"].found.startswith(f"the DynamoDB table {FUNCTION} now has: table, ")
+    assert results(deployed)["database"].found.startswith(f"the DynamoDB table {FUNCTION}, created: table, ")
     assert results(deployed)["database"].found == f"the DynamoDB table {FUNCTION} is up to date"
     tables = [client("dynamodb", region).list_tables()["TableNames"] for region in (REGION, "us-east-1")]
     assert tables == [[FUNCTION], []]
@@ -95,7 +95,7 @@ def test_a_step_that_fails_stops_no_other_but_fails_the_command(
     with pytest.raises(click.ClickException) as failed:
         set_up(deployed.cli("deploy"))
     assert failed.value.message == (
-        "The code of dev is on Lambda, but this is not ready: database, dead letters. Correct what is marked above,"
+        "The code of dev is on Lambda, but this is not ready: database, dead letters. Correct each line marked ✗,"
         " then run `zappa update dev` again."
     )
     printed = capsys.readouterr().out

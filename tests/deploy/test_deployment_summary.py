@@ -81,7 +81,7 @@ def test_the_command_for_a_stage_with_iam_authorization_signs_the_request(
 def test_the_command_for_a_stage_with_an_authorizer_sends_a_token(deployed: DeployedStage, tmp_path: Path) -> None:
     deployed.change(authorizer=AUTHORIZER)
     lines = summary(deployed)
-    assert lines[3] == "QUOTEAPI_TOKEN must be a token that you signed: see docs/deploy.md."
+    assert lines[3] == "QUOTEAPI_TOKEN must be a token that you signed: see docs/stages.md."
     assert run_in_shell(lines[2], tmp_path, {"QUOTEAPI_TOKEN": "a.b.c"}) == [
         "-H",
         "Authorization: Bearer a.b.c",
@@ -152,7 +152,7 @@ def test_a_domain_needs_its_certificate_and_zappa_certify(deployed: DeployedStag
     certificate, certify = to_do(deployed)
     assert "Run `quoteapi setup dev`" in certificate
     assert certify == (
-        "When the certificate is issued, run `zappa certify dev`. About 40 minutes later, the domain works."
+        "When the certificate is issued, run `zappa certify dev`. Up to 40 minutes later, the domain works."
     )
     gateway = client("apigateway")
     gateway.create_domain_name(domainName=DOMAIN, certificateArn=arn)

@@ -16,9 +16,9 @@ __all__ = ["sandbox_fixture"]
 ADDRESS = "https://abc.execute-api.us-east-1.amazonaws.com/dev"
 VARIABLES = {"AWS_LAMBDA_FUNCTION_NAME": "quoteapi-dev", "SECRET_KEY": SECRET_KEY, "SMS_ALLOWED_REGIONS": "IN"}
 HOW_TO_REQUEST = [
-    "To get your first SMS, a code, send your mobile number, as in +919028000001:",
+    "To get your first SMS, a code, put your mobile number for NUMBER, as in +919028000001:",
     f"  curl --data-urlencode mobile=NUMBER {ADDRESS}/subscribe",
-    "To subscribe to the daily SMS, send the code back within ten minutes:",
+    "To subscribe to the daily SMS, put the code for CODE, within ten minutes:",
     f"  curl --data-urlencode mobile=NUMBER -d otp=CODE {ADDRESS}/subscribe",
 ]
 
@@ -60,7 +60,7 @@ def test_the_verified_number_gets_a_code_that_subscribes_it(
     (sms,) = sent_to(MIRA)
     assert lines == [
         "An SMS with a code is on its way to +91••••••0001.",
-        "To subscribe to the daily SMS, send the code back within ten minutes:",
+        "To subscribe to the daily SMS, put the code for CODE, within ten minutes:",
         f"  curl --data-urlencode mobile={MIRA} -d otp=CODE {ADDRESS}/subscribe",
     ]
     container = Container(settings)

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import stat
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from quoteapi.deploy.zappa_callbacks import prepare
 from quoteapi.deploy.zappa_settings import (
     local_settings_file,
     read_local_stage,
+    read_local_stages,
     read_stage,
     write_local_stage,
 )
@@ -97,6 +100,14 @@ def test_settings_of_other_stages_stay_when_one_is_written(path: Path) -> None:
     write_local_stage(path, "dev", {})
     assert json.loads(local_settings_file(path).read_text()) == {}
     assert {file.name for file in path.parent.iterdir()} == {path.name, local_settings_file(path).name}, "no other file"
+
+
+def test_no_stage_is_lost_when_several_are_written_at_once(path: Path) -> None:
+    names = [f"stage{number}" for number in range(8)]
+    with ThreadPoolExecutor(len(names)) as threads:
+        list(threads.map(lambda name: write_local_stage(path, name, {"s3_bucket": name}), names))
+    assert read_local_stages(path) == {name: {"s3_bucket": name} for name in names}
+    assert stat.S_IMODE(local_settings_file(path).stat().st_mode) == 0o600
 
 
 # ---- the real Zappa

@@ -7,6 +7,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from quoteapi.deploy import remote_environment
 from quoteapi.deploy.checks.check import Check, CheckFailed
 from quoteapi.deploy.checks.zappa_settings_checks import check_stage
 from quoteapi.deploy.remote_environment import MAX_ATTEMPTS, add_secret_key
@@ -159,6 +160,32 @@ def test_all_other_values_and_their_order_stay(bucket: Any) -> None:  # noqa: AN
     assert list(values) == list(json.loads(before))
     assert values | {"SECRET_KEY": ""} == json.loads(before)
     assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", "our-key")
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"), [("quoteapi-123456789012-us-east-1", b"123456789012"), ("the-bucket", None)]
+)
+def test_secrets_go_only_to_a_bucket_of_the_account_that_its_name_has(
+    bucket: Any,  # noqa: ANN401
+    name: str,
+    owner: bytes | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def record(params: dict[str, Any], **_: object) -> None:
+        owners.append(params["headers"].get("x-amz-expected-bucket-owner"))
+
+    def create_client(stage: dict[str, Any]) -> Any:  # noqa: ANN401
+        created = original(stage)
+        created.meta.events.register("before-call", record)
+        return created
+
+    owners: list[bytes | None] = []
+    original = remote_environment._client
+    monkeypatch.setattr(remote_environment, "_client", create_client)
+    if owner is not None:
+        bucket.create_bucket(Bucket=name)
+    add_secret_key({"aws_region": "us-east-1", "remote_env": f"s3://{name}/quoteapi-dev.json"})
+    assert owners == [owner and owner.decode()] * 2, "reading and writing"
 
 
 @pytest.mark.parametrize("place", ["remote", "environment_variables", "aws_environment_variables"])

@@ -21,6 +21,7 @@ from quoteapi.deploy.zappa_callbacks import finish, prepare
 from quoteapi.settings import ROOT
 from tests.deploy.conftest import REMOTE
 from tests.deploy.test_package import CANARY, RUNNING, UNWANTED_FILES
+from tests.helpers.data import SECRET_KEY
 
 
 def zappa_cli(**settings: object) -> SimpleNamespace:
@@ -194,7 +195,7 @@ def test_a_misspelled_key_stops_a_deploy(tmp_path: Path) -> None:
 
 def test_a_runtime_other_than_this_python_stops_a_build(tmp_path: Path) -> None:
     path = settings_file(tmp_path, runtime="python3.9")
-    with pytest.raises(click.ClickException, match=rf'Set "runtime": "{RUNNING}"'):
+    with pytest.raises(click.ClickException, match=f"To deploy for {RUNNING}, run `quoteapi setup dev`"):
         prepare(zappa_cli(command="package", vargs={"settings_file": str(path)}))
 
 
@@ -297,6 +298,25 @@ def test_a_stage_without_a_remote_environment_is_told_what_to_set_if_people_coul
     printed = capsys.readouterr().out
     assert printed.endswith(expected)
     assert bool(printed) == bool(expected)
+
+
+def test_an_invalid_setting_stops_a_deploy_with_a_sentence(deploy: Deploy) -> None:
+    deploy.put(SECRET_KEY=SECRET_KEY, DAILY_SMS_AT="nine")
+    with pytest.raises(click.ClickException, match="`zappa deploy dev` stopped: DAILY_SMS_AT"):
+        prepare(deploy.cli("deploy"))
+
+
+@pytest.mark.parametrize("command", ["deploy", "update", "certify"])
+def test_credentials_of_another_account_than_that_of_setup_stop_a_command(
+    deploy: Deploy, tmp_path: Path, command: str
+) -> None:
+    cli = deploy.cli(command)
+    local = {"dev": {"s3_bucket": "quoteapi-999999999999-eu-west-1"}}
+    (tmp_path / "zappa_settings.local.json").write_text(json.dumps(local))
+    cli.override_stage_config_setting = cli.load_settings = lambda *_: None
+    cli.profile_name, cli.zappa.aws_region, cli.zappa.boto_session = None, "eu-west-1", None
+    with pytest.raises(click.ClickException, match="dev is set up in the AWS account 999999999999, but your cred"):
+        prepare(cli)
 
 
 def test_undeploying_says_how_to_delete_the_rest(deploy: Deploy, capsys: pytest.CaptureFixture[str]) -> None:

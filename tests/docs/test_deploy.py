@@ -16,11 +16,17 @@ from falcon.testing import TestClient
 from quoteapi.app import create_app
 from quoteapi.aws.authorizer import authorize
 from quoteapi.cli.root import main
+from quoteapi.deploy.stage_setup import Answers, open_stage
 from quoteapi.settings import ROOT, Settings
 from quoteapi.sms.messages import confirmation_text, daily_text, otp_text
 from quoteapi.storage.state import Purpose
+from tests.deploy.operator_project import Nobody
 from tests.helpers.data import ALCOTT, SECRET_KEY
+from tests.helpers.sms_sandbox import SmsSandbox, sandbox_fixture
 from tests.rehearsal.aws import REGION, Aws, emulate_aws
+from tests.rehearsal.emulated_domains import extend_moto_with_domains
+
+__all__ = ["sandbox_fixture"]
 
 DEPLOY, STAGES_PAGE, POSTGRESQL, SMS, BY_HAND = PAGES = [
     ROOT / f"docs/{name}.md" for name in ("deploy", "stages", "deploy-postgresql", "sms", "deploy-by-hand")
@@ -286,6 +292,17 @@ def test_the_page_that_everyone_reads_is_short() -> None:
     assert len(DEPLOY.read_text().splitlines()) <= MAX_LINES
 
 
+def test_the_page_lists_each_result_of_setup_in_its_order(sandbox: SmsSandbox, tmp_path: Path) -> None:
+    extend_moto_with_domains()
+    path = tmp_path / "zappa_settings.json"
+    path.write_text('{"dev": {"project_name": "quoteapi"}}')
+    answers = Answers("you@example.org", "IN", "09:00", "quotes.example.org", None, ("subnet-0",), ("sg-0",))
+    results = open_stage(path, "dev").run(answers, Nobody())
+    table = DEPLOY.read_text().partition("| result | what it is |")[2].partition("\n\n")[0]
+    listed = [name for names in re.findall(r"^\| ([a-z ,]+) \|", table, re.MULTILINE) for name in names.split(", ")]
+    assert listed == list(dict.fromkeys(result.name for result in results))
+
+
 def test_names_and_numbers_of_the_page_are_those_of_the_settings() -> None:
     page = DEPLOY.read_text()
     assert STAGES["base"]["memory_size"] == 512
@@ -295,7 +312,7 @@ def test_names_and_numbers_of_the_page_are_those_of_the_settings() -> None:
     assert "every four minutes" in page
     assert STAGES["dev_auth"]["authorizer"]["result_ttl"] == 300
     assert "five minutes (`result_ttl`)" in STAGES_PAGE.read_text()
-    assert f"Python {STAGES['base']['runtime'].removeprefix('python')}, which is Lambda's `runtime`" in page
+    assert f"takes Python {STAGES['base']['runtime'].removeprefix('python')} if you have it" in page
 
 
 def test_the_templates_for_india_match_the_sms() -> None:

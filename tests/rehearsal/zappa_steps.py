@@ -9,7 +9,7 @@ from tests.rehearsal.setup_step import OPERATOR, check_second_setup
 from tests.rehearsal.stages import SCHEDULES
 
 DATABASE_READY = {
-    "DynamoDB": "the DynamoDB table quoteapi-dev now has: table, ",
+    "DynamoDB": "the DynamoDB table quoteapi-dev, created: table, ",
     "PostgreSQL": "the migrations of the PostgreSQL database were applied",
     None: "quotes only",
 }

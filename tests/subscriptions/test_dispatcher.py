@@ -45,14 +45,15 @@ def test_a_failure_in_a_thread_is_logged(
 
 
 def test_work_closes_the_connection_that_it_opened_also_if_another_database_is_bound_meanwhile(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings,
 ) -> None:
     opened = database.connect(settings)
     was_closed = []
+    with pytest.MonkeyPatch.context() as patch:  # so that the fixture can close the connections of `opened`
 
-    def bind_another() -> None:
-        was_closed.append(opened.is_closed())
-        monkeypatch.setattr(bound, "obj", SqliteDatabase(":memory:"))
+        def bind_another() -> None:
+            was_closed.append(opened.is_closed())
+            patch.setattr(bound, "obj", SqliteDatabase(":memory:"))
 
-    _run(bind_another)
+        _run(bind_another)
     assert (was_closed, opened.is_closed()) == ([False], True)

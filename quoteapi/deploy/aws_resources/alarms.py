@@ -49,23 +49,25 @@ def set_up_alarms(names: StageNames, stage: Stage, sns_region: str, address: str
 def check_alarms(names: StageNames, stage: Stage, sns_region: str, address: str | None) -> Iterator[Check]:
     """Yield whether the alarms that `quoteapi setup` creates exist, and which are in alarm. Raises `CheckFailed`."""
     alarms = [
-        alarm.name
+        (alarm.label, alarm.name)
         for alarm in (_error_alarm(names), _queue_alarm(names))
         if not _reason_for_none(alarm, names, stage, sns_region, address)
     ]
     if not alarms:
         return
     with aws_errors("alarms"):
-        found = names.account.client("cloudwatch").describe_alarms(AlarmNames=alarms)["MetricAlarms"]
+        found = names.account.client("cloudwatch").describe_alarms(AlarmNames=[name for _, name in alarms])[
+            "MetricAlarms"
+        ]
     states = {alarm["AlarmName"]: alarm["StateValue"] for alarm in found}
-    for name in alarms:
+    for label, name in alarms:
         if name not in states:
-            yield Check("alarms", "advice", f"there is no alarm {name}", f"Run `quoteapi setup {names.stage}`.")
+            yield Check(label, "advice", f"there is no alarm {name}", f"Run `quoteapi setup {names.stage}`.")
         elif states[name] == "ALARM":
             to_do = f"For the reason, run `zappa tail {names.stage} --since 1h`."
-            yield Check("alarms", "wrong", f"{name} is in alarm", to_do)
+            yield Check(label, "wrong", f"{name} is in alarm", to_do)
         else:
-            yield Check("alarms", "ok", f"{name} is not in alarm")
+            yield Check(label, "ok", f"{name} is not in alarm")
 
 
 def _error_alarm(names: StageNames) -> _Alarm:
@@ -88,7 +90,7 @@ def _reason_for_none(
     """Return why an alarm is not wanted, and what to do; empty if it is."""
     is_of_queue = alarm.name == names.queue_alarm
     if address is None:
-        return ("it would tell nobody: there is no mail address",)
+        return ("there is no mail address for it",)
     if sns_region != names.account.region:
         found = f"its topic is in {sns_region}, and AWS allows only a topic in the alarm's region"
         return found, f"For alarms, set SNS_REGION to {names.account.region}."

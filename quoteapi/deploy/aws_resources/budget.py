@@ -40,7 +40,7 @@ def set_up_budget(account: AwsAccount, address: str | None, limit: str | None) -
     An existing one gets a limit that is given (US dollars a month), and the address.
     """
     if address is None:
-        yield SetupResult("budget", "skipped", "it would tell nobody: there is no mail address")
+        yield SetupResult("budget", "skipped", "there is no mail address for it")
         return
     client = account.client("budgets")
     with aws_errors("budget", _TO_DO):
@@ -68,7 +68,7 @@ def _set_up(client: Any, account: AwsAccount, address: str, limit: str | None) -
     else:
         done = any([_change_limit(client, account, budget, limit), _add_address(client, account, address)])
         amount = limit or budget.get("BudgetLimit", {}).get("Amount", "?")
-    found = f"{address} gets a mail before ${amount} a month is spent"
+    found = f"{address} gets a mail at 80 % of ${amount} a month"
     return SetupResult("budget", "done" if done else "ok", found)
 
 

@@ -63,7 +63,7 @@ def _check_queue(names: StageNames, target: str) -> Check:
         return Check(NAME, "ok", f"none in {_short_name(target)}")
     to_do = (
         f"To read them, run `aws sqs receive-message --queue-url {url} --region {_region(target)}"
-        " --message-attribute-names All --max-number-of-messages 10`. For what to do then, see docs/deploy.md."
+        " --message-attribute-names All --max-number-of-messages 10`. For what to do then, see docs/stages.md."
     )
     return Check(NAME, "wrong", f"{counted(count, 'message')} in {_short_name(target)}: work that failed", to_do)
 

@@ -15,7 +15,7 @@ from quoteapi.deploy.stage_names import StageNames
 
 Wait = Callable[[str, Callable[[], bool]], bool]
 """Shows a label until something is done. Returns False if the operator does not want to wait longer."""
-_SPEED = "Some 40 minutes later, the address works."
+_SPEED = "Up to 40 minutes later, the address works."
 """See https://docs.aws.amazon.com/apigateway/latest/developerguide/how-to-edge-optimized-custom-domain-name.html."""
 
 

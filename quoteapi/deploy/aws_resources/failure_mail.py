@@ -13,6 +13,7 @@ _INVALID_ADDRESS = {"InvalidParameter": "Run the command again, with a mail addr
 _CONFIRM = (
     "Click the link in the mail from AWS, also in the spam folder. After 48 hours, run this command for a new link."
 )
+_HOW_TO_START = "To get it, run the command again with --email ADDRESS."
 _HOW_TO_END = "To end that, click the link at the end of such a mail."
 
 
@@ -78,7 +79,7 @@ def set_up_failure_mail(account: AwsAccount, region: str, address: str | None) -
     others = ", ".join(sorted(set(addresses) - {address}))
     also = f"{others} gets mail {'too' if address else 'from before'}" if others else ""
     if address is None:
-        yield SetupResult("mail", "skipped", also or "no mail address", _HOW_TO_END if others else "")
+        yield SetupResult("mail", "skipped", also or "no mail about failures", _HOW_TO_END if others else _HOW_TO_START)
     elif addresses.get(address):
         yield SetupResult("mail", "ok", "; ".join(filter(None, (address, also))), _HOW_TO_END if others else "")
     else:

@@ -13,6 +13,10 @@ PRICE = "about $0.50 a month"
 """Of a hosted zone in December 2026 (https://aws.amazon.com/route53/pricing/)."""
 
 
+COMMENT = "Created by quoteapi setup"
+"""The comment on a zone, by which `quoteapi teardown` knows it."""
+
+
 class HostedZone(NamedTuple):
     """A public hosted zone."""
 
@@ -21,6 +25,8 @@ class HostedZone(NamedTuple):
     name: str
     """Without a final dot."""
     is_new: bool = False
+    is_own: bool = False
+    """Whether `quoteapi setup` created it, so that `quoteapi teardown` may delete it."""
 
 
 class CnameRecord(NamedTuple):
@@ -70,7 +76,7 @@ def find_zones(client: Any, domain: str) -> list[HostedZone]:  # noqa: ANN401 bo
     """
     pages = client.get_paginator("list_hosted_zones").paginate()
     listed = [
-        HostedZone(zone["Id"], zone["Name"].rstrip("."))
+        HostedZone(zone["Id"], zone["Name"].rstrip("."), is_own=zone.get("Config", {}).get("Comment") == COMMENT)
         for page in pages
         for zone in page["HostedZones"]
         if not zone.get("Config", {}).get("PrivateZone")
@@ -82,12 +88,13 @@ def find_zones(client: Any, domain: str) -> list[HostedZone]:  # noqa: ANN401 bo
 def _create(client: Any, name: str) -> HostedZone:  # noqa: ANN401 boto3
     """Create a zone. Route 53 never accepts a caller reference again, even if its zone was deleted."""
     try:
-        created = client.create_hosted_zone(Name=name, CallerReference=str(uuid4()))
+        comment = {"Comment": COMMENT, "PrivateZone": False}
+        created = client.create_hosted_zone(Name=name, CallerReference=str(uuid4()), HostedZoneConfig=comment)
     except client.exceptions.HostedZoneAlreadyExists:  # boto3 tried again, as the first response was lost
         if not (zones := find_zones(client, name)):
             raise
         return zones[0]._replace(is_new=True)
-    return HostedZone(created["HostedZone"]["Id"], name, is_new=True)
+    return HostedZone(created["HostedZone"]["Id"], name, is_new=True, is_own=True)
 
 
 def name_servers(account: AwsAccount, zone: HostedZone) -> list[str]:

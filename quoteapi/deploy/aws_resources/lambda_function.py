@@ -1,10 +1,22 @@
-"""Changes of a deployed function that Zappa does not make."""
+"""The function of a stage: whether it is deployed, and changes that Zappa does not make."""
 
 from typing import Any
 
+from quoteapi.deploy.aws_account import aws_errors
 from quoteapi.deploy.stage_names import StageNames
 
 MAX_DESCRIPTION = 256
+
+
+def is_deployed(names: StageNames) -> bool:
+    """Return whether the function of a stage exists. Raises `CheckFailed`."""
+    with aws_errors("function"):
+        client = names.account.client("lambda")
+        try:
+            client.get_function_configuration(FunctionName=names.function)
+        except client.exceptions.ResourceNotFoundException:
+            return False
+    return True
 
 
 def update_function(names: StageNames, **configuration: Any) -> None:  # noqa: ANN401 parameters of boto3

@@ -26,7 +26,6 @@ NEW_CODE = "new"
 _NEW_CODES = f'If it does not come within 15 minutes, enter "{NEW_CODE}": AWS sends five codes a day to a number.'
 """https://docs.aws.amazon.com/sns/latest/dg/sns-sms-sandbox-verifying-phone-numbers.html"""
 SANDBOX_FOUND = "the account is in the SMS sandbox: only verified numbers get SMS"
-_VERIFIED = "verified in the SMS sandbox, where no other numbers get SMS"
 NO_SANDBOX_FOUND = "the account is not in the SMS sandbox"
 _CASE = "https://console.aws.amazon.com/support/home#/case/create?issueType=service-limit-increase&limitType=service-code-sns"
 HOW_TO_SPEND_MORE = f"To ask AWS for a higher spending quota, open {_CASE}"
@@ -129,7 +128,7 @@ def set_up_sandbox(
         numbers = list_sandbox_numbers(client)
         verified = [mobile for mobile in numbers.verified if is_in_regions(mobile, countries)]
         if verified and own_number in (None, *numbers.verified):
-            yield SetupResult("sandbox", "ok", f"{_VERIFIED}: {', '.join(map(mask_phone_number, verified))}")
+            yield SetupResult("sandbox", "ok", _describe_verified(*map(mask_phone_number, verified)))
             return
         mobile = own_number or _find_pending(numbers, countries) or operator.ask_own_number(countries)
         if mobile is None:
@@ -140,6 +139,10 @@ def set_up_sandbox(
             _require_place(numbers, sns_region)
             client.create_sms_sandbox_phone_number(PhoneNumber=mobile)
         yield _verify(client, names.stage, mobile, operator)
+
+
+def _describe_verified(*masked: str) -> str:
+    return f"verified: {', '.join(masked)}. In the SMS sandbox, no other number gets SMS"
 
 
 def _find_pending(numbers: SandboxNumbers, countries: frozenset[str]) -> str | None:
@@ -164,7 +167,7 @@ def _verify(client: Any, stage: str, mobile: str, operator: SandboxOperator) -> 
             client.create_sms_sandbox_phone_number(PhoneNumber=mobile)
             problem = ""
         elif _is_right(client, mobile, code):
-            return SetupResult("sandbox", "done", f"{_VERIFIED}: {masked}")
+            return SetupResult("sandbox", "done", _describe_verified(masked))
         else:
             problem = f'Wrong code, or no longer valid. Enter the newest one, or "{NEW_CODE}" to get another.'
     if problem:

@@ -85,9 +85,9 @@ class _StageChecks:
         yield self._check_function(configuration)
         yield check_runtime_end(configuration["Runtime"], self.today)
         yield from _run(
-            lambda: self._check_secrets(configuration["Role"]),
+            lambda: self._check_remote_environment(configuration["Role"]),
             lambda: self._check_dead_letters(configuration),
-            self._check_logs,
+            self._check_log_group,
             self._check_mail_and_alarms,
         )
 
@@ -140,35 +140,37 @@ class _StageChecks:
         found = f"{self.names.function}, changed {configuration['LastModified'][:16].replace('T', ' ')} UTC"
         return Check("function", "ok", found)
 
-    def _check_secrets(self, role: str) -> Iterator[Check]:
+    def _check_remote_environment(self, role: str) -> Iterator[Check]:
         """Check that the function may read its remote environment, which it does when it starts."""
         url = urlsplit(str(self.stage.get("remote_env") or ""))
         if not url.netloc:
             return
         arn = f"arn:{self.names.account.partition}:s3:::{url.netloc}{url.path}"
-        with _unknown("secrets"):
+        with _unknown("remote env"):
             simulated = self.names.account.client("iam").simulate_principal_policy(
                 PolicySourceArn=role, ActionNames=["s3:GetObject"], ResourceArns=[arn]
             )
         if all(each["EvalDecision"] == "allowed" for each in simulated["EvaluationResults"]):
-            yield Check("secrets", "ok", f"the function may read {url.geturl()}")
+            yield Check("remote env", "ok", f"the function may read {url.geturl()}")
         else:
             found = f"the function may not read {url.geturl()}, so it has no settings"
-            yield Check("secrets", "wrong", found, f"Run `zappa update {self.names.stage}`, which corrects its role.")
+            yield Check(
+                "remote env", "wrong", found, f"Run `zappa update {self.names.stage}`, which corrects its role."
+            )
 
     def _check_dead_letters(self, configuration: dict[str, Any]) -> Iterator[Check]:
         with _unknown(DEAD_LETTERS):
             yield from check_dead_letters(self.names, self.stage, configuration)
 
-    def _check_logs(self) -> Iterator[Check]:
+    def _check_log_group(self) -> Iterator[Check]:
         name = self.names.log_group
-        with _unknown("logs"):
+        with _unknown("log group"):
             group = find_log_group(self.names)
         if days := (group or {}).get("retentionInDays"):
-            yield Check("logs", "ok", f"{name}, kept for {days} days")
+            yield Check("log group", "ok", f"{name}, kept for {days} days")
         else:
             found = f"{name} has no retention: logs stay, and cost, for ever"
-            yield Check("logs", "advice", found, f"Run `zappa update {self.names.stage}`, which sets it.")
+            yield Check("log group", "advice", found, f"Run `zappa update {self.names.stage}`, which sets it.")
 
     def _check_mail_and_alarms(self) -> Iterator[Check]:
         with _unknown("mail"):

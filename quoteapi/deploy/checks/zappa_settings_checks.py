@@ -163,8 +163,10 @@ def _check_runtime(stage: Stage) -> Iterator[Check]:
     """Yield a problem if Lambda would run another Python than this one, whose bytecode the package has."""
     running = running_runtime()
     if (runtime := stage.get("runtime", running)) != running:
-        how_to_keep = f"{how_to_run_on(runtime)} Or set" if is_supported(runtime) else "Set"
-        yield _wrong(f"runtime is {runtime}, but zappa runs on {running}", f'{how_to_keep} "runtime": "{running}".')
+        to_do = f"To deploy for {running}, run `quoteapi setup STAGE`."
+        if is_supported(runtime):
+            to_do += f" To deploy for {runtime}: {how_to_run_on(runtime)}"
+        yield Check("runtime", "wrong", f"runtime is {runtime}, but zappa runs on {running}", to_do)
 
 
 def _check_architecture(stage: Stage) -> Iterator[Check]:
@@ -190,7 +192,7 @@ def _check_types_and_formats(stage: Stage) -> Iterator[Check]:
 def _check_domain(stage: Stage) -> Iterator[Check]:
     domain, certificate = stage.get("domain"), str(stage.get("certificate_arn", ""))
     if domain and not any(stage.get(key) for key in ("certificate_arn", "certificate", "lets_encrypt_key")):
-        yield Check("domain", "wrong", "domain has no certificate", 'Set "certificate_arn": see docs/deploy.md.')
+        yield Check("domain", "wrong", "domain has no certificate", "Run `quoteapi setup STAGE`, which requests one.")
     if domain and not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", domain):
         to_do = "Write your domain without https://, for example quotes.example.org."
         yield Check("domain", "wrong", f"domain is {domain}", to_do)

@@ -5,7 +5,7 @@ A certificate or a zone that is also for something else is kept.
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from quoteapi.deploy.aws_resources.certificate import REGION, read_certificate
 from quoteapi.deploy.aws_resources.domain import find_custom_domain
@@ -17,22 +17,49 @@ from quoteapi.deploy.zappa_settings import Stage
 from quoteapi.printable import counted
 
 _ADDRESS_TYPES = {"A", "AAAA", "CNAME"}
-_API_GATEWAY = (".cloudfront.net", ".amazonaws.com")
-"""Where the record leads that `zappa certify` creates."""
+_VALIDATION = ".acm-validations.aws."
 
 
 def find_domain(names: StageNames, stage: Stage, others: OtherStages) -> Iterator[Leftover]:
     """Yield what is left of the stage's domain, in the order in which AWS can delete it. Raises errors of boto3."""
     if not (domain := stage.get("domain")):
         return
-    used = say_used(others.with_setting("domain", domain))
+    custom = find_custom_domain(names.account, domain) or {}
+    targets = (custom.get(name) for name in ("distributionDomainName", "regionalDomainName"))
+    addresses = _Addresses(domain, set(filter(None, targets)))
+    kept = say_used(others.with_setting("domain", domain)) or _say_mapped(names, custom)
     zones = find_zones(names.account.client("route53"), domain)
     for zone in zones[:1]:
-        yield from _find_address_records(names, domain, zone, used)
-    yield from _find_domain_name(names, domain, used)
-    yield from _find_certificate(names, stage, used or say_used(_stages_with_certificate(others, stage)))
+        yield from _find_address_records(names, addresses, zone, kept)
+    if custom:
+        delete = partial(names.account.client("apigateway").delete_domain_name, domainName=domain)
+        yield Leftover("domain name", domain, "in API Gateway", FREE, delete, kept)
+    yield from _find_certificate(names, stage, kept or say_used(_stages_with_certificate(others, stage)))
     for zone in zones[:1]:
-        yield _find_zone(names, domain, zone, used)
+        yield _find_zone(names, addresses, zone, kept)
+
+
+class _Addresses(NamedTuple):
+    """What `zappa certify` makes a domain lead to."""
+
+    domain: str
+    targets: set[str]
+    """Host names of API Gateway; none after its domain name is deleted."""
+
+    def has(self, record: dict[str, Any]) -> bool:
+        """Return whether a record leads from the domain to API Gateway, and not to another service of AWS."""
+        alias = record.get("AliasTarget", {}).get("DNSName")
+        found = {alias} if alias else {each["Value"] for each in record.get("ResourceRecords", [])}
+        is_address = record["Name"] == f"{self.domain}." and record["Type"] in _ADDRESS_TYPES
+        return is_address and {target.rstrip(".").lower() for target in found} <= self.targets
+
+
+def _say_mapped(names: StageNames, custom: dict[str, Any]) -> str:
+    """Return that APIs answer at a custom domain name of API Gateway; empty if there are none."""
+    client = names.account.client("apigateway")
+    pages = client.get_paginator("get_base_path_mappings").paginate(domainName=custom["domainName"]) if custom else ()
+    count = sum(len(page.get("items", [])) for page in pages)
+    return f"{counted(count, 'API')} still {'answers' if count == 1 else 'answer'} there" if count else ""
 
 
 def _stages_with_certificate(others: OtherStages, stage: Stage) -> list[str]:
@@ -40,22 +67,12 @@ def _stages_with_certificate(others: OtherStages, stage: Stage) -> list[str]:
     return others.with_setting("certificate_arn", arn) if arn else []
 
 
-def _find_address_records(names: StageNames, domain: str, zone: HostedZone, kept: str) -> Iterator[Leftover]:
+def _find_address_records(names: StageNames, addresses: _Addresses, zone: HostedZone, kept: str) -> Iterator[Leftover]:
     client = names.account.client("route53")
     for record in _list_records(client, zone):
-        if _is_address(record, domain):
+        if addresses.has(record):
             delete = partial(_delete_record, client, zone, record)
-            yield Leftover("DNS record", f"{domain} {record['Type']}", f"in {zone.name}", FREE, delete, kept)
-
-
-def _find_domain_name(names: StageNames, domain: str, kept: str) -> Iterator[Leftover]:
-    if find_custom_domain(names.account, domain) is None:
-        return
-    client = names.account.client("apigateway")
-    mappings = client.get_base_path_mappings(domainName=domain).get("items", [])
-    kept = kept or (f"{counted(len(mappings), 'API')} still answer there" if mappings else "")
-    delete = partial(client.delete_domain_name, domainName=domain)
-    yield Leftover("domain name", domain, "in API Gateway", FREE, delete, kept)
+            yield Leftover("DNS record", f"{addresses.domain} {record['Type']}", f"in {zone.name}", FREE, delete, kept)
 
 
 def _find_certificate(names: StageNames, stage: Stage, kept: str) -> Iterator[Leftover]:
@@ -71,11 +88,12 @@ def _find_certificate(names: StageNames, stage: Stage, kept: str) -> Iterator[Le
         yield Leftover("certificate", domain, status, FREE, delete, kept)
 
 
-def _find_zone(names: StageNames, domain: str, zone: HostedZone, kept: str) -> Leftover:
+def _find_zone(names: StageNames, addresses: _Addresses, zone: HostedZone, kept: str) -> Leftover:
     client = names.account.client("route53")
-    others = [record for record in _list_records(client, zone) if not _is_own(record, domain, zone)]
+    others = [record for record in _list_records(client, zone) if not _is_own(record, addresses, zone)]
     kept = kept or (f"it has {counted(len(others), 'other record')}" if others else "")
-    delete = partial(_delete_zone, client, domain, zone)
+    kept = kept or ("" if zone.is_own else "`quoteapi setup` did not create it")
+    delete = partial(_delete_zone, client, addresses.domain, zone)
     return Leftover("hosted zone", zone.name, "no other records", describe_cost(ZONE_PRICE), delete, kept)
 
 
@@ -84,25 +102,18 @@ def _list_records(client: Any, zone: HostedZone) -> list[dict[str, Any]]:  # noq
     return [record for page in pages for record in page["ResourceRecordSets"]]
 
 
-def _is_address(record: dict[str, Any], domain: str) -> bool:
-    """Return whether a record leads from a domain to API Gateway."""
-    alias = record.get("AliasTarget", {}).get("DNSName")
-    targets = [alias] if alias else [each["Value"] for each in record.get("ResourceRecords", [])]
-    if record["Name"] != f"{domain}." or record["Type"] not in _ADDRESS_TYPES:
-        return False
-    return all(target.rstrip(".").endswith(_API_GATEWAY) for target in targets)
-
-
 def _is_validation(record: dict[str, Any], domain: str) -> bool:
     """Return whether ACM validates a certificate of a domain by a record."""
     host, _, parent = str(record["Name"]).partition(".")
-    return record["Type"] == "CNAME" and host.startswith("_") and parent == f"{domain}."
+    values = [each["Value"] for each in record.get("ResourceRecords", [])]
+    leads_to_acm = all(f"{value.rstrip('.')}.".endswith(_VALIDATION) for value in values)
+    return record["Type"] == "CNAME" and host.startswith("_") and parent == f"{domain}." and leads_to_acm
 
 
-def _is_own(record: dict[str, Any], domain: str, zone: HostedZone) -> bool:
+def _is_own(record: dict[str, Any], addresses: _Addresses, zone: HostedZone) -> bool:
     """Return whether a record is of the zone itself or of a domain in it, with the names below that."""
     is_of_zone = record["Name"] == f"{zone.name}." and record["Type"] in {"NS", "SOA"}
-    return is_of_zone or _is_address(record, domain) or _is_validation(record, domain)
+    return is_of_zone or addresses.has(record) or _is_validation(record, addresses.domain)
 
 
 def _delete_zone(client: Any, domain: str, zone: HostedZone) -> None:  # noqa: ANN401 boto3

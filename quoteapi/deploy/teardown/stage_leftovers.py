@@ -23,10 +23,11 @@ from quoteapi.printable import counted
 def find_alarms(names: StageNames) -> Iterator[Leftover]:
     """Yield the alarms. Raises errors of boto3."""
     client = names.account.client("cloudwatch")
-    for alarm in client.describe_alarms(AlarmNames=[names.error_alarm, names.queue_alarm])["MetricAlarms"]:
+    kinds = {names.error_alarm: "error alarm", names.queue_alarm: "queue alarm"}
+    for alarm in client.describe_alarms(AlarmNames=[*kinds])["MetricAlarms"]:
         name = alarm["AlarmName"]
         cost = f"up to ${ALARM_PRICE:.2f}"
-        yield Leftover("alarm", name, "sends mail", cost, partial(client.delete_alarms, AlarmNames=[name]))
+        yield Leftover(kinds[name], name, "sends mail", cost, partial(client.delete_alarms, AlarmNames=[name]))
 
 
 def find_usage_plan(names: StageNames) -> Iterator[Leftover]:
@@ -38,7 +39,13 @@ def find_usage_plan(names: StageNames) -> Iterator[Leftover]:
                 pages = client.get_paginator("get_usage_plan_keys").paginate(usagePlanId=plan["id"])
                 keys = [key["id"] for page in pages for key in page["items"]]
                 delete = partial(_delete_usage_plan, client, plan, keys)
-                yield Leftover("usage plan", names.usage_plan, counted(len(keys), "API key"), FREE, delete)
+                count = len({each["apiId"] for each in plan.get("apiStages", [])} & _list_apis(client))
+                kept = f"it is also for {counted(count, 'API')}" if count else ""
+                yield Leftover("usage plan", names.usage_plan, counted(len(keys), "API key"), FREE, delete, kept)
+
+
+def _list_apis(client: Any) -> set[str]:  # noqa: ANN401 boto3
+    return {api["id"] for page in client.get_paginator("get_rest_apis").paginate() for api in page.get("items", [])}
 
 
 def _delete_usage_plan(client: Any, plan: dict[str, Any], keys: list[str]) -> None:  # noqa: ANN401 boto3

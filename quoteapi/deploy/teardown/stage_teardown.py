@@ -8,7 +8,6 @@ from quoteapi.deploy.aws_account import aws_errors
 from quoteapi.deploy.checks.check import CheckFailed
 from quoteapi.deploy.remote_environment import read_remote_environment
 from quoteapi.deploy.setup_result import SetupResult
-from quoteapi.deploy.stage_names import StageNames
 from quoteapi.deploy.stage_setup import StageSetup
 from quoteapi.deploy.teardown.domain_leftovers import find_domain
 from quoteapi.deploy.teardown.leftover import Leftover
@@ -19,6 +18,7 @@ from quoteapi.deploy.teardown.shared_leftovers import (
     find_files,
     find_local_settings,
     has_remote_environment,
+    list_foreign_environments,
 )
 from quoteapi.deploy.teardown.stage_leftovers import (
     find_alarms,
@@ -47,17 +47,6 @@ _TO_DO = {
 """For a kind of leftover, what to do about an error of AWS."""
 
 
-def is_deployed(names: StageNames) -> bool:
-    """Return whether the function of a stage exists. Raises `CheckFailed`."""
-    with aws_errors("function"):
-        client = names.account.client("lambda")
-        try:
-            client.get_function_configuration(FunctionName=names.function)
-        except client.exceptions.ResourceNotFoundException:
-            return False
-    return True
-
-
 @dataclass
 class Teardown:
     """The leftovers of a stage."""
@@ -71,17 +60,17 @@ class Teardown:
         """Look up the leftovers, in the order in which they can be deleted. Raises `CheckFailed`, `SettingsError`."""
         setup, names, others, settings = self.setup, self.setup.names, self._others, self._settings
         finders: dict[str, Callable[[], Iterable[Leftover]]] = {
-            "alarm": lambda: find_alarms(names),
+            "alarms": lambda: find_alarms(names),
             "usage plan": lambda: find_usage_plan(names),
             "domain": lambda: find_domain(names, setup.stage, others),
             "log group": lambda: find_logs(names),
             "dead letters": lambda: find_dead_letters(names, others),
             "role": lambda: find_role(names, setup.stage),
-            "mail": lambda: find_failure_topic(setup.account, settings.sns_region, others),
-            "budget": lambda: find_account_budget(setup.account, others),
+            "mail": lambda: find_failure_topic(setup.account, settings.sns_region, others, self._foreign),
+            "budget": lambda: find_account_budget(setup.account, others, self._foreign),
             "subscribers": lambda: find_subscribers(names, settings, others),
-            "files": lambda: find_files(names, others),
-            "settings": lambda: find_local_settings(setup.path, setup.name),
+            "bucket": lambda: find_files(names, others),
+            "local settings": lambda: find_local_settings(setup.path, setup.name),
         }
         for kind, finder in finders.items():
             try:
@@ -95,9 +84,13 @@ class Teardown:
         return read_other_stages(self.setup.path, self.setup.name)
 
     @cached_property
+    def _foreign(self) -> list[str]:
+        return list_foreign_environments(self.setup.names, self._others)
+
+    @cached_property
     def _settings(self) -> Settings:
         stage = self.setup.stage
-        with aws_errors("secrets"):
+        with aws_errors("remote env"):
             has_remote = has_remote_environment(self.setup.names)  # else it was deleted in an earlier run
         remote = read_remote_environment(stage).values if has_remote else {"SNS_REGION": self.setup.account.region}
         return stage_settings(self.setup.name, stage, remote)
@@ -106,6 +99,11 @@ class Teardown:
     def table(self) -> Leftover | None:
         """The table with the subscribers, if it can be deleted."""
         return next((each for each in self.leftovers if each.kind == "table" and not each.kept), None)
+
+    @property
+    def has_postgresql(self) -> bool:
+        """Whether the subscribers are in a PostgreSQL database, which is never touched."""
+        return any(each.kind == "database" for each in self.leftovers)
 
     def keep_subscribers(self) -> None:
         """Keep the subscribers, and the settings with which a new deploy continues with them."""

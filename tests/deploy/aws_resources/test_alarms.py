@@ -74,7 +74,7 @@ def test_a_disabled_alarm_is_enabled(account: AwsAccount) -> None:
 
 
 def test_without_an_address_there_are_no_alarms(account: AwsAccount) -> None:
-    assert set_up(account, None) == ["skipped it would tell nobody: there is no mail address"] * 2
+    assert set_up(account, None) == ["skipped there is no mail address for it"] * 2
     assert alarms(account) == {}
 
 

@@ -45,20 +45,20 @@ def notifications(account: AwsAccount) -> list[tuple[dict[str, Any], list[str]]]
 
 
 def test_a_mail_comes_at_80_percent_of_five_dollars(account: AwsAccount) -> None:
-    assert set_up(account) == f"done {ADDRESS} gets a mail before $5 a month is spent"
+    assert set_up(account) == f"done {ADDRESS} gets a mail at 80 % of $5 a month"
     assert limit_of(account) == 5
     ((notification, addresses),) = notifications(account)
     assert (notification["NotificationType"], notification["Threshold"], addresses) == ("ACTUAL", 80, [ADDRESS])
     calls = record_calls()
-    assert set_up(account) == f"ok {ADDRESS} gets a mail before $5 a month is spent"
+    assert set_up(account) == f"ok {ADDRESS} gets a mail at 80 % of $5 a month"
     assert writing_calls(calls) == []
 
 
 def test_a_limit_that_is_given_changes_an_existing_budget(account: AwsAccount) -> None:
     set_up(account, "7.50")
-    assert set_up(account) == f"ok {ADDRESS} gets a mail before $7.50 a month is spent"
+    assert set_up(account) == f"ok {ADDRESS} gets a mail at 80 % of $7.50 a month"
     assert set_up(account, "7.5").startswith("ok ")
-    assert set_up(account, "20") == f"done {ADDRESS} gets a mail before $20 a month is spent"
+    assert set_up(account, "20") == f"done {ADDRESS} gets a mail at 80 % of $20 a month"
     assert limit_of(account) == 20
     assert len(notifications(account)) == 1
 
@@ -82,7 +82,7 @@ def test_what_the_operator_changed_of_the_budget_stays(account: AwsAccount) -> N
         },
         NotificationsWithSubscribers=[{"Notification": mine, "Subscribers": subscribers}],
     )
-    assert set_up(account) == f"ok {ADDRESS} gets a mail before $100 a month is spent"
+    assert set_up(account) == f"ok {ADDRESS} gets a mail at 80 % of $100 a month"
 
 
 def test_a_budget_without_mail_gets_one(account: AwsAccount) -> None:
@@ -95,7 +95,7 @@ def test_a_budget_without_mail_gets_one(account: AwsAccount) -> None:
 
 def test_without_an_address_there_is_no_budget(account: AwsAccount) -> None:
     calls = record_calls()
-    assert set_up(account, "5", None) == "skipped it would tell nobody: there is no mail address"
+    assert set_up(account, "5", None) == "skipped there is no mail address for it"
     assert calls == []
 
 

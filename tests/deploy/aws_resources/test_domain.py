@@ -304,7 +304,7 @@ def test_setup_waits_until_the_certificate_is_issued(account: Account) -> None:
         "domain",
         "done",
         "https://quotes.example.org",
-        "After `zappa deploy prod`, run `zappa certify prod`. Some 40 minutes later, the address works.",
+        "After `zappa deploy prod`, run `zappa certify prod`. Up to 40 minutes later, the address works.",
     )
 
 

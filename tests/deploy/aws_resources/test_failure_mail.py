@@ -58,7 +58,9 @@ def test_another_address_leaves_the_one_before_which_may_be_of_another_stage(acc
 
 def test_without_an_address_there_is_no_topic(account: AwsAccount) -> None:
     calls = record_calls()
-    assert set_up(account, None) == "skipped no mail address"
+    assert set_up(account, None) == (
+        "skipped no mail about failures To get it, run the command again with --email ADDRESS."
+    )
     assert writing_calls(calls) == []
 
 

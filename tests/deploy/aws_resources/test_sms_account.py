@@ -31,7 +31,7 @@ __all__ = ["sandbox_fixture"]
 BRITISH = "+447400123456"
 CALLER = f"arn:aws:iam::{ACCOUNT}:user/testing"
 INDIA = frozenset({"IN"})
-VERIFIED = "verified in the SMS sandbox, where no other numbers get SMS: +91••••••0001"
+VERIFIED = "verified: +91••••••0001. In the SMS sandbox, no other number gets SMS"
 
 
 @dataclass

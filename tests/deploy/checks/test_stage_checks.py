@@ -56,8 +56,8 @@ def test_every_check_of_a_stage_that_is_set_up_and_deployed_is_ok(
     assert [(check.name, check.state, check.to_do) for check in found] == [
         (name, "ok", "")
         for name in (
-            *("account", "bucket", "function", "runtime", "secrets", "dead letters", "logs", "mail"),
-            *("alarms", "alarms"),
+            *("account", "bucket", "function", "runtime", "remote env", "dead letters", "log group", "mail"),
+            *("error alarm", "queue alarm"),
         )
     ]
     assert found[0].found.startswith(f"{ACCOUNT}, {REGION}, as arn:aws:")
@@ -111,9 +111,9 @@ def test_a_bucket_of_another_account_is_reported(deployed: DeployedStage, monkey
     [
         ("HeadBucket", "bucket"),
         ("GetFunctionConfiguration", "function"),
-        ("SimulatePrincipalPolicy", "secrets"),
+        ("SimulatePrincipalPolicy", "remote env"),
         ("GetQueueUrl", "dead letters"),
-        ("DescribeLogGroups", "logs"),
+        ("DescribeLogGroups", "log group"),
         ("ListSubscriptionsByTopic", "mail"),
         ("DescribeAlarms", "alarms"),
     ],
@@ -151,7 +151,7 @@ def test_a_role_that_may_not_read_the_secrets_is_reported(deployed: DeployedStag
     deployed.allow({"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{BUCKET}/other.json"})
     assert problems(deployed) == [
         Check(
-            "secrets",
+            "remote env",
             "wrong",
             f"the function may not read s3://{BUCKET}/{FUNCTION}.json, so it has no settings",
             "Run `zappa update dev`, which corrects its role.",
@@ -204,9 +204,12 @@ def test_alarms_that_are_missing_or_in_alarm_are_reported(deployed: DeployedStag
     client("cloudwatch").delete_alarms(AlarmNames=[f"{FUNCTION}-errors"])
     client("cloudwatch").set_alarm_state(AlarmName=f"{FUNCTION}-failures", StateValue="ALARM", StateReason="test")
     assert problems(deployed) == [
-        Check("alarms", "advice", f"there is no alarm {FUNCTION}-errors", "Run `quoteapi setup dev`."),
+        Check("error alarm", "advice", f"there is no alarm {FUNCTION}-errors", "Run `quoteapi setup dev`."),
         Check(
-            "alarms", "wrong", f"{FUNCTION}-failures is in alarm", "For the reason, run `zappa tail dev --since 1h`."
+            "queue alarm",
+            "wrong",
+            f"{FUNCTION}-failures is in alarm",
+            "For the reason, run `zappa tail dev --since 1h`.",
         ),
     ]
 

@@ -90,7 +90,8 @@ def test_a_runtime_other_than_this_python_is_reported_with_both_ways_out(
     monkeypatch.setattr(zappa_settings_checks, "running_runtime", lambda: running)
     (check,) = problems_of(runtime=runtime)
     assert check.found == f"runtime is {runtime}, but zappa runs on {running}"
-    assert check.to_do == f'{how_to_run_on(runtime)} Or set "runtime": "{running}".'
+    setup = f"To deploy for {running}, run `quoteapi setup STAGE`."
+    assert check.to_do == f"{setup} To deploy for {runtime}: {how_to_run_on(runtime)}"
 
 
 def test_arm64_needs_a_runtime_with_a_recent_glibc(problems_of: ProblemsOf, monkeypatch: pytest.MonkeyPatch) -> None:

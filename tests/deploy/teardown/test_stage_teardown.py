@@ -1,15 +1,15 @@
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from quoteapi.deploy.aws_resources.lambda_function import is_deployed
 from quoteapi.deploy.setup_result import SetupResult
 from quoteapi.deploy.teardown.leftover import Leftover
-from quoteapi.deploy.teardown.stage_teardown import SUBSCRIBERS_STAY, is_deployed
+from quoteapi.deploy.teardown.stage_teardown import SUBSCRIBERS_STAY
 from quoteapi.deploy.zappa_settings import read_local_stages
 from tests.deploy.aws import ADDRESS, emulate_account, failing_calls, record_calls, writing_calls
-from tests.deploy.operator_project import ANSWERS, BUCKET, DOMAIN, ROLE, TOPIC, Nobody, Project
+from tests.deploy.operator_project import ANSWERS, BUCKET, DOMAIN, LOCATION, ROLE, TOPIC, Nobody, Project
 from tests.helpers.data import SECRET_KEY
 
 
@@ -60,8 +60,8 @@ def test_everything_of_a_stage_is_deleted(project: Project) -> None:
     assert [each.kept for each in found.leftovers] == [""] * len(found.leftovers)
     listed = [(each.kind, each.contents, each.cost) for each in found.leftovers]
     assert listed == [
-        ("alarm", "sends mail", "up to $0.10"),
-        ("alarm", "sends mail", "up to $0.10"),
+        ("error alarm", "sends mail", "up to $0.10"),
+        ("queue alarm", "sends mail", "up to $0.10"),
         ("usage plan", "2 API keys", "nothing"),
         ("DNS record", "in example.org", "nothing"),
         ("domain name", "in API Gateway", "nothing"),
@@ -74,9 +74,9 @@ def test_everything_of_a_stage_is_deleted(project: Project) -> None:
         ("budget", "$5 a month", "nothing"),
         ("topics", "2 topics with 2 subscriptions", "nothing"),
         ("table", "12 subscribers", "nothing"),
-        ("secrets", listed[14][1], "under $0.01"),
+        ("remote env", listed[14][1], "under $0.01"),
         ("bucket", "no other files", "nothing"),
-        ("settings", listed[16][1], "nothing"),
+        ("local settings", listed[16][1], "nothing"),
     ]
     results = list(found.delete())
     assert {result.state for result in results} == {"done"}
@@ -115,7 +115,7 @@ def test_subscribers_stay_with_all_that_a_new_deploy_needs_to_continue(project: 
     assert found.table is not None
     found.keep_subscribers()
     stay = {kind for kind, kept in kinds(found.leftovers).items() if kept == SUBSCRIBERS_STAY}
-    assert stay == {"topics", "table", "secrets", "bucket", "settings"}
+    assert stay == {"topics", "table", "remote env", "bucket", "local settings"}
     assert {result.state for result in found.delete()} == {"done"}
     assert (project.tables(), project.buckets(), project.alarms()) == (["quoteapi-dev"], [BUCKET], [])
     assert project.topics() == [TOPIC, f"{TOPIC}-Asia-Kolkata"]
@@ -200,6 +200,37 @@ def test_a_bucket_with_other_files_stays(project: Project) -> None:
     assert project.account.client("s3").list_objects_v2(Bucket=BUCKET)["Contents"][0]["Key"] == "photo.jpg"
 
 
+def test_a_bucket_of_the_operator_stays(project: Project) -> None:
+    project.stage().save_local({"s3_bucket": "photos"})
+    project.account.client("s3").create_bucket(Bucket="photos", CreateBucketConfiguration=LOCATION)
+    project.set_up()
+    found = project.find()
+    assert kinds(found.leftovers)["bucket"] == "it is yours"
+    list(found.delete())
+    assert project.buckets() == ["photos"]
+
+
+def test_what_the_stages_of_another_operator_share_stays(project: Project) -> None:
+    project.set_up()
+    project.set_up("prod")
+    project.stage("prod").save_local(dict.fromkeys(read_local_stages(project.path)["prod"]))  # in another checkout
+    found = project.find()
+    kept = {kind: reason for kind, reason in kinds(found.leftovers).items() if reason}
+    used = "quoteapi-prod.json uses it"
+    assert kept == {"mail": used, "budget": used, "bucket": "it has 1 other file"}
+
+
+def test_a_usage_plan_of_other_apis_stays(project: Project) -> None:
+    project.set_up()
+    project.serve_keys()
+    client = project.account.client("apigateway")
+    api = client.create_rest_api(name="photos")["id"]
+    (plan,) = [plan["id"] for plan in client.get_usage_plans()["items"] if plan["name"] == "quoteapi-dev"]
+    stage = {"op": "add", "path": "/apiStages", "value": f"{api}:live"}
+    client.update_usage_plan(usagePlanId=plan, patchOperations=[stage])
+    assert kinds(project.find().leftovers)["usage plan"] == "it is also for 1 API"
+
+
 def test_a_queue_that_another_stage_names_stays(project: Project) -> None:
     project.set_up()
     project.stage("prod").save_local({"dead_letter_arn": project.stage().names.queue_arn})
@@ -226,6 +257,15 @@ def test_a_zone_with_other_records_stays_with_its_price(project: Project) -> Non
     assert (project.zones(), project.certificates(), project.domain_names()) == (["example.org."], [], [])
 
 
+def test_a_zone_of_the_operator_stays(project: Project) -> None:
+    project.set_up()
+    zone = project.serve_domain()
+    project.account.client("route53").update_hosted_zone_comment(
+        Id=zone, Comment="HostedZone created by Route53 Registrar"
+    )
+    assert kinds(project.find().leftovers)["hosted zone"] == "`quoteapi setup` did not create it"
+
+
 def test_the_validation_of_another_domain_keeps_the_zone(project: Project) -> None:
     project.set_up()
     project.add_record(project.serve_domain(), "_e5f6.www.example.org", "_g7h8.acm-validations.aws.")
@@ -234,13 +274,38 @@ def test_the_validation_of_another_domain_keeps_the_zone(project: Project) -> No
 
 def test_a_domain_that_leads_elsewhere_by_now_stays(project: Project) -> None:
     project.set_up()
-    zone = project.serve_domain()
-    client = project.account.client("route53")
-    record = {"Name": DOMAIN, "Type": "CNAME", "TTL": 60, "ResourceRecords": [{"Value": "elsewhere.example.net"}]}
-    changes: Any = {"Changes": [{"Action": "UPSERT", "ResourceRecordSet": record}]}
-    client.change_resource_record_sets(HostedZoneId=zone, ChangeBatch=changes)
+    project.change_record("UPSERT", project.serve_domain(), DOMAIN, "elsewhere.example.net")
     found = kinds(project.find().leftovers)
     assert ("DNS record" in found, found["hosted zone"]) == (False, "it has 1 other record")
+
+
+def test_a_record_that_leads_to_another_service_of_aws_stays(project: Project) -> None:
+    project.set_up()
+    zone = project.serve_domain()
+    project.change_record("UPSERT", zone, DOMAIN, "photos-1234.us-east-1.elb.amazonaws.com")
+    found = kinds(project.find().leftovers)
+    assert ("DNS record" in found, found["hosted zone"]) == (False, "it has 1 other record")
+
+
+def test_a_domain_with_which_other_apis_answer_stays(project: Project) -> None:
+    project.set_up()
+    project.serve_domain()
+    client = project.account.client("apigateway")
+    api = client.create_rest_api(name="photos")["id"]
+    resource = client.get_resources(restApiId=api)["items"][0]["id"]
+    client.put_method(restApiId=api, resourceId=resource, httpMethod="GET", authorizationType="NONE")
+    client.put_integration(restApiId=api, resourceId=resource, httpMethod="GET", type="MOCK")
+    client.create_deployment(restApiId=api, stageName="live")
+    client.create_base_path_mapping(domainName=DOMAIN, basePath="photos", restApiId=api, stage="live")
+    found = kinds(project.find().leftovers)
+    kept = {found[kind] for kind in ("DNS record", "domain name", "certificate", "hosted zone")}
+    assert kept == {"1 API still answers there"}
+
+
+def test_an_alias_for_the_mail_of_the_domain_keeps_the_zone(project: Project) -> None:
+    project.set_up()
+    project.add_record(project.serve_domain(), f"_dmarc.{DOMAIN}", "reports.example.net.")
+    assert kinds(project.find().leftovers)["hosted zone"] == "it has 1 other record"
 
 
 def test_a_certificate_of_other_domains_stays(project: Project) -> None:
@@ -272,9 +337,13 @@ def test_a_failing_deletion_does_not_stop_the_others_and_keeps_the_settings_for_
     assert failed.name == "certificate"
     assert failed.found == f"{DOMAIN}: DeleteCertificate failed: ResourceInUseException It is in use."
     assert failed.to_do.startswith("API Gateway releases it within an hour")
-    assert {name for name, state in states(results).items() if state == "skipped"} == {"secrets", "bucket", "settings"}
+    assert {name for name, state in states(results).items() if state == "skipped"} == {
+        "remote env",
+        "bucket",
+        "local settings",
+    }
     assert (project.zones(), project.queues(), project.certificates()) == ([], [], [DOMAIN])
-    assert set(kinds(project.find().leftovers)) == {"certificate", "secrets", "bucket", "settings"}
+    assert set(kinds(project.find().leftovers)) == {"certificate", "remote env", "bucket", "local settings"}
     assert {result.state for result in project.find().delete()} == {"done"}
     assert (project.certificates(), project.buckets(), read_local_stages(project.path)) == ([], [], {})
 
@@ -287,7 +356,11 @@ def test_what_cannot_be_looked_up_is_reported_and_keeps_the_settings(project: Pr
         ("dead letters", "failed", "you have no permission for GetQueueUrl")
     ]
     results = list(found.delete())
-    assert {name for name, state in states(results).items() if state == "skipped"} == {"secrets", "bucket", "settings"}
+    assert {name for name, state in states(results).items() if state == "skipped"} == {
+        "remote env",
+        "bucket",
+        "local settings",
+    }
     assert project.alarms() == []
 
 
