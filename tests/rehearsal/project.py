@@ -63,7 +63,7 @@ class Project:
         """What the operator typed in a terminal, for example `zappa deploy dev`."""
         self.folder = folder
         self._aws = aws
-        shutil.copytree(ROOT / "quoteapi", folder / "quoteapi", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "quoteapi", folder / "quoteapi")
         for name in COMMITTED_FILES:
             shutil.copy(ROOT / name, folder / name)
         for name in UNWANTED_FILES:
