@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def teardown(rehearsal: Rehearsal) -> None:
-    """Delete what is left, and check that this is all but the subscribers in PostgreSQL."""
+    """Delete what is left, and check that this is all but what a new deploy needs for subscribers in PostgreSQL."""
     stage, project = rehearsal.stage, rehearsal.project
     if stage.database == "DynamoDB":
         script: Script = {"Delete these": ["y"], "type its name": [stage.function]}
@@ -22,13 +22,14 @@ def teardown(rehearsal: Rehearsal) -> None:
         output = project.quoteapi("teardown", stage.name, "--yes")
     check_excludes("quoteapi teardown printed", output, "✗ ")
     left = {kind: names for kind, names in _list_resources(rehearsal.aws).items() if names}
-    kept = {"topics": left.get("topics")} if stage.database == "PostgreSQL" else {}
-    check_equal("what is left in the account", left, kept)
-    if kept:
+    has_subscribers = stage.database == "PostgreSQL"
+    check_equal("kinds of what is left in the account", [*left], ["buckets", "topics"] if has_subscribers else [])
+    if has_subscribers:
         check_contains(
             "quoteapi teardown printed", output, "Stays: topics DailyQuoteSubscription", "PostgreSQL is never"
         )
-    check_equal("local settings", json.loads((project.folder / LOCAL_SETTINGS).read_text()), {})
+    local = json.loads((project.folder / LOCAL_SETTINGS).read_text())
+    check_equal("stages in the local settings", [*local], [stage.name] if has_subscribers else [])
 
 
 def _list_resources(aws: Aws) -> dict[str, list[str]]:
