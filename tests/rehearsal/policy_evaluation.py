@@ -6,6 +6,7 @@ not hold for a denial, also in a statement that allows.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from tests.rehearsal.required_permissions import Permission
@@ -36,8 +37,13 @@ def applies(statement: Statement, permission: Permission) -> bool:
 
 def matches(pattern: str, text: str) -> bool:
     """Return whether a text matches a pattern with `*` and `?`."""
+    return _compile(pattern).fullmatch(text) is not None
+
+
+@cache
+def _compile(pattern: str) -> re.Pattern[str]:
     wildcards = {"*": ".*", "?": "."}
-    return re.fullmatch("".join(wildcards.get(char, re.escape(char)) for char in pattern), text) is not None
+    return re.compile("".join(wildcards.get(char, re.escape(char)) for char in pattern))
 
 
 def _holds(statement: Statement, context: Mapping[str, str]) -> bool:

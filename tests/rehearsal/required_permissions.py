@@ -12,8 +12,8 @@ from itertools import chain
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
-import botocore.session
 from botocore.model import OperationModel, ServiceModel
+from botocore.session import Session, get_session
 
 ACCOUNT = "123456789012"
 ANY = "*"
@@ -145,7 +145,12 @@ def _parse_operation(model: ServiceModel, request: HttpRequest) -> tuple[str, st
 @cache
 def _service_model(service: str) -> ServiceModel:
     name = {"monitoring": "cloudwatch"}.get(service, service)
-    return botocore.session.get_session().get_service_model(name)
+    return _session().get_service_model(name)
+
+
+@cache
+def _session() -> Session:
+    return get_session()
 
 
 def _match_operation(model: ServiceModel, request: HttpRequest) -> tuple[str, dict[str, str]]:
