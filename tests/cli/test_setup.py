@@ -22,7 +22,7 @@ QUESTIONS = (
     "Countries for SMS",
     "Hour of the daily SMS",
     "Domain, as in",
-    "Your mobile number, to get SMS there",
+    "Your mobile number, as in",
     "Code that AWS sent",
 )
 DEFAULTS = {question: [ENTER] for question in QUESTIONS[:4]}
@@ -121,7 +121,7 @@ def test_the_code_of_an_own_number_can_be_entered_later(aws: Aws, project: Proje
     assert project.setup(script, "dev").returncode == 1
     again = project.setup(DEFAULTS | {"Code": [lambda: aws.sandbox_code(MOBILE)]}, "dev")
     assert again.returncode == 0
-    assert "+ sandbox          verified in the SMS sandbox" in again.text
+    assert "+ sandbox          verified: +91••••••0002. In the SMS sandbox, no other number gets SMS" in again.text
 
 
 def test_an_unexpected_question_is_named_with_what_was_shown(project: Project) -> None:
@@ -161,7 +161,7 @@ def test_with_json_there_is_no_other_text_on_stdout(project: Project, quoteapi: 
     assert ran.returncode == 0, ran.stderr
     results = json.loads(ran.stdout)
     assert {"name", "state", "found", "to_do"} == set(results[0])
-    assert {"bucket", "settings", "runtime", "secrets"} <= {result["name"] for result in results}
+    assert {"bucket", "local settings", "runtime", "remote env"} <= {result["name"] for result in results}
     assert ran.stderr.startswith("Stage dev_key in the AWS account 123456789012, us-east-1, as arn:aws:")
 
 

@@ -62,10 +62,10 @@ def test_the_topics_of_a_stage_that_was_deployed_before_stay_in_their_region(pro
 @pytest.mark.parametrize("url", ["https://www.example.org", "https://quotes.example.org/v1"])
 def test_another_public_url_than_that_of_the_domain_stays(project: Project, url: str) -> None:
     project.set_up(PUBLIC_URL=url)
-    secrets = set_up(project, domain="quotes.example.org", hosted_zone="")["secrets"]
+    secrets = set_up(project, domain="quotes.example.org", hosted_zone="")["remote env"]
     assert (remote(project)["PUBLIC_URL"], secrets.found) == (
         url,
-        f"quoteapi-dev.json in the bucket, PUBLIC_URL is {url}",
+        f"quoteapi-dev.json in the bucket: settings and secrets, PUBLIC_URL is {url}",
     )
 
 
