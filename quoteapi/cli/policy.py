@@ -23,6 +23,9 @@ def policy_(*, stage: str, deployer: bool) -> None:
 
     `zappa deploy` and `zappa update` attach it to the function's role. It depends on the settings of the stage: after
     you change SMS_ALLOWED_REGIONS, SNS_TOPIC, SNS_REGION or DATABASE_URL, run `zappa update STAGE`.
+
+    The policy for --deployer prevents mistakes, not malice: who may write the function's role can give it every
+    permission.
     """
     keys = zappa_settings.read_stage(zappa_settings.ZAPPA_SETTINGS, stage)
     names = stage_names(find_account(keys), stage, keys)

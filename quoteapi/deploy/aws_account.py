@@ -90,7 +90,7 @@ def _open_session(stage: Stage) -> tuple["boto3.Session", str]:
 
 def require_same_account(name: str, stage: Stage, account_id: str, region: str) -> None:
     """Raise `CheckFailed` if the local settings of a stage name resources of another account, or another region."""
-    resources = (str(stage.get(key)) for key in ("s3_bucket", "dead_letter_arn", "certificate_arn"))
+    resources = (str(stage.get(key)) for key in ("s3_bucket", "dead_letter_arn", "certificate_arn", "role_arn"))
     for known in filter(None, map(_ACCOUNT_OF_RESOURCE.match, resources)):
         if known[1] != account_id:
             found = f"{name} is set up in the AWS account {known[1]}, but your credentials belong to {account_id}"

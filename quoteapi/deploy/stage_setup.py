@@ -40,6 +40,7 @@ from quoteapi.deploy.stage_names import StageNames, stage_names
 from quoteapi.deploy.zappa_settings import (
     Stage,
     get_nested_object,
+    has_generated_policy,
     local_settings_file,
     read_local_stage,
     read_stage,
@@ -192,7 +193,8 @@ class StageSetup:
                 "profile_name": self.stage.get("profile_name"),
                 "s3_bucket": names.bucket,
                 "remote_env": names.remote_env,
-                "dead_letter_arn": names.queue_arn,
+                # A role of the operator may lack the permission to use the queue: then Lambda rejects it.
+                "dead_letter_arn": names.queue_arn if has_generated_policy(self.stage) else names.dead_letter_arn,
             }
         )
         yield SetupResult("local settings", "done" if changed else "ok", f"{file}, which Git ignores")

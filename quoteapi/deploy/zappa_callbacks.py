@@ -33,6 +33,7 @@ from quoteapi.deploy.stage_names import stage_names
 from quoteapi.deploy.zappa_settings import (
     Stage,
     aws_region,
+    has_generated_policy,
     read_local_stage,
     read_stage,
     restored_environment,
@@ -44,7 +45,6 @@ from quoteapi.settings import Settings, SettingsError
 
 AUTHORIZER_LIBRARIES = ("_cffi_backend", "cffi", "cryptography", "jwt")
 TRACING_LIBRARIES = ("aws_xray_sdk", "wrapt")
-_KEYS_OF_OWN_POLICY = "attach_policy", "role_arn", "role_name"
 
 
 def prepare(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
@@ -159,7 +159,7 @@ def _set_function_policy(cli: Any) -> None:  # noqa: ANN401 Zappa has no types
     """
     with _errors_as_messages(f"`zappa {cli.command} {cli.api_stage}` stopped"):
         stage = _read_stage(cli)
-        if stage.get("manage_roles", True) and not any(map(stage.get, _KEYS_OF_OWN_POLICY)):
+        if has_generated_policy(stage):
             names = stage_names(open_account(stage), cli.api_stage, stage)
             cli.zappa.attach_policy = json.dumps(function_policy(names, stage, _read_settings(cli)))
 

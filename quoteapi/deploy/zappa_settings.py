@@ -115,6 +115,11 @@ def _resolve_extends(stages: Stage, stage: str, descendants: tuple[str, ...]) ->
     return {**(_resolve_extends(stages, str(base), (*descendants, stage)) if base else {}), **settings}
 
 
+def has_generated_policy(stage: Stage) -> bool:
+    """Return whether the function's role gets the generated policy: the stage has no policy or role of its own."""
+    return stage.get("manage_roles", True) and not any(map(stage.get, ("attach_policy", "role_arn", "role_name")))
+
+
 def get_nested_object(settings: Stage, key: str) -> dict[str, Any]:
     """Return the object under a key, empty if it is missing or not an object."""
     value = settings.get(key)

@@ -18,4 +18,4 @@ def test_a_profile_that_does_not_exist_is_named(
     with pytest.raises(CheckFailed) as failed:
         open_account(stage)
     assert "misspelt" in failed.value.args[2]
-    assert failed.value.args[3].startswith("To list your profiles, run `aws configure list-profiles`.")
+    assert "`aws configure list-profiles`" in failed.value.args[3]

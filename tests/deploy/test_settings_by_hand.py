@@ -44,6 +44,13 @@ def test_values_that_an_operator_set_by_hand_stay(project: Project) -> None:
     assert (result.state, remote(project)) == ("ok", before)
 
 
+@pytest.mark.parametrize("own", [{"role_arn": "arn:aws:iam::123456789012:role/mine"}, {"attach_policy": "mine.json"}])
+def test_a_role_of_the_operator_gets_no_queue_that_it_may_not_use(project: Project, own: dict[str, str]) -> None:
+    project.stage().save_local(own)
+    set_up(project)
+    assert "dead_letter_arn" not in read_local_stage(project.path, "dev")
+
+
 @pytest.mark.parametrize("place", ["remote", "environment_variables"])
 def test_the_topics_of_a_stage_that_was_deployed_before_stay_in_their_region(project: Project, place: str) -> None:
     by_hand = {"SECRET_KEY": SECRET_KEY, "SMS_ALLOWED_REGIONS": "IN", "DAILY_SMS_AT": "09:00"}

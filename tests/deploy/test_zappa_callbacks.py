@@ -314,7 +314,7 @@ def test_credentials_of_another_account_than_that_of_setup_stop_a_command(
     local = {"dev": {"s3_bucket": "quoteapi-999999999999-eu-west-1"}}
     (tmp_path / "zappa_settings.local.json").write_text(json.dumps(local))
     cli.override_stage_config_setting = cli.load_settings = lambda *_: None
-    cli.profile_name, cli.zappa.boto_session = None, boto3.Session(region_name="eu-west-1")
+    cli.profile_name, cli.zappa.boto_session = None, SimpleNamespace(region_name="eu-west-1")
     with pytest.raises(click.ClickException, match="dev is set up in the AWS account 999999999999, but your cred"):
         prepare(cli)
 
