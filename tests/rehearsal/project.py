@@ -35,7 +35,7 @@ TIMEOUT_SECONDS = 120
 _SHORT_SLEEP = """
 import time
 wait = time.sleep
-time.sleep = lambda seconds: wait(min(seconds, 0.05))
+time.sleep = lambda seconds: wait(min(seconds, 0.005))
 """
 ZAPPA = f"""{_SHORT_SLEEP}
 import types, zipfile
